@@ -1,0 +1,1 @@
+"""When and where tasks run: Prefect flows over the graph of dvc.yaml, and the command `gradus`."""

@@ -1,0 +1,1 @@
+"""Preferences, the reward model, DPO and PPO."""

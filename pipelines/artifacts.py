@@ -1,0 +1,114 @@
+"""Where tasks read and write.
+
+A task owns `artifacts/<task>/`. The directory is complete only when its `record.json` is there, which is
+written last; reading from a directory without one is refused. Paths are relative to the project's root,
+which is the working directory of every task.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.errors import UserError
+
+ARTIFACTS = Path("artifacts")
+CHECKPOINTS = Path("checkpoints")
+RUNS = Path("runs")
+RECORD = "record.json"
+
+Row = dict[str, Any]
+
+
+def fresh(task: str) -> Path:
+    """Return an empty `artifacts/<task>/`."""
+    directory = ARTIFACTS / task
+    if directory.exists():
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True)
+    return directory
+
+
+def complete(directory: Path, record: Mapping[str, Any]) -> None:
+    """Mark `directory` as complete: write its record, last and at once."""
+    write_json(directory / RECORD, record)
+
+
+def read(task: str) -> Path:
+    """Return `artifacts/<task>/`.
+
+    Raises:
+        UserError: the task has not finished there.
+    """
+    directory = ARTIFACTS / task
+    if not (directory / RECORD).exists():
+        raise UserError(f"{directory} is missing or incomplete; run the task {task.split('/')[0]!r} first (gradus run).")
+    return directory
+
+
+def record(directory: Path) -> dict[str, Any]:
+    """Return what the task recorded when it finished `directory`."""
+    return read_json(directory / RECORD)
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that is equal for equal values, replacing `path` at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read a JSONL file.
+
+    Raises:
+        UserError: the file is missing or a line is not a JSON object.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist.")
+    rows = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}, line {number}: not JSON ({error.msg}).") from error
+            if not isinstance(row, dict):
+                raise UserError(f"{path}, line {number}: a JSON object is expected.")
+            rows.append(row)
+    return rows
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSONL, one object a line, keys in the order given."""
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_table(path: Path) -> list[Row]:
+    """Read a Parquet file as rows."""
+    rows: list[Row] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def write_table(path: Path, rows: list[Row], schema: pa.Schema | None = None) -> None:
+    """Write rows as Parquet; `schema` is needed when there may be none."""
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
+
+
+def files(directory: Path) -> Iterator[Path]:
+    """Yield the files below `directory` in a stable order."""
+    yield from sorted(path for path in directory.rglob("*") if path.is_file())

@@ -1,0 +1,415 @@
+"""What params.yaml may say: types, meaning, limits. It holds no values: those live in params.yaml alone.
+
+Every key is required and an unknown one is refused, so that no result depends on a default hidden here.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipelines.errors import UserError
+
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+
+
+class Block(BaseModel):
+    """A block of params.yaml: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ComputeConfig(Block):
+    """How every model runs. All of it can change a result's last digits, so all of it is a parameter."""
+
+    seed: Annotated[int, Field(ge=0)]
+    """Seeds Python, NumPy and torch before any adapter is created."""
+    threads: Count
+    """CPU threads of one task. Another number changes floating-point results."""
+    device: Literal["auto", "cpu", "cuda"]
+    """`auto` takes the GPU where there is one."""
+    precision: Literal["bf16", "fp32"]
+    """Of matrix products (autocast). Adapters and optimiser states are always float32."""
+
+
+class BaseModelConfig(Block):
+    """The open model everything starts from."""
+
+    model: str
+    """`package:NAME` (a GGUF file in an installed package), `hf:ORG/NAME@REVISION`, or a path."""
+    chat_template: Path | None
+    """A Jinja file in place of the model's own template; null keeps the model's own."""
+    quantization: Literal["none", "nf4", "int8"]
+    """How frozen weights are held while adapters train (QLoRA with `nf4`)."""
+    trust_remote_code: bool
+    """Whether code that comes with a model may run. Off unless you have read that code."""
+
+
+class IngestConfig(Block):
+    """From files to documents."""
+
+    source: Path
+    """The folder of documents; every file below it is read."""
+    max_bytes: Count
+    """A larger file is rejected."""
+    min_characters: Count
+    """A document with less text is rejected."""
+    max_rejected_share: Share
+    """The task fails when more than this share of the files is rejected."""
+
+
+class CleanConfig(Block):
+    """What is thrown away or mended in a document."""
+
+    languages: list[str]
+    """ISO 639-1 codes of the languages to keep; empty keeps all."""
+    repeated_line_documents: Count
+    """Llama 3's rule: a line found in more documents than this is removed (6 per 30M there, scaled to the corpus)."""
+    min_words: Count
+    """Gopher: a shorter document is dropped (characters / 2 in Chinese and Japanese)."""
+    mean_word_length: tuple[Positive, Positive]
+    """Gopher: the mean word must be this long, in characters."""
+    min_alphabetic_share: Share
+    """Gopher: share of words with at least one letter."""
+    max_top_ngram_share: Share
+    """Gopher: share of characters in the most frequent 2-gram of words."""
+    max_kl: Positive
+    """A document whose token distribution is further than this from the corpus (KL, nats) is dropped."""
+    personal_data: Literal["mask", "drop", "keep"]
+    """What happens to e-mail addresses and phone numbers: masked in place, document dropped, or left."""
+
+
+class DedupConfig(Block):
+    """Which documents count as the same."""
+
+    shingle: Count
+    """Words per shingle (characters where words are not separated by spaces)."""
+    bands: Count
+    """LSH bands; with `rows`, candidates at similarity s are found with probability 1-(1-s^rows)^bands."""
+    rows: Count
+    """Hashes per band."""
+    similarity: Share
+    """A candidate pair is a duplicate when its true Jaccard similarity reaches this."""
+
+
+class SplitConfig(Block):
+    """Which documents are held out to measure bits per byte."""
+
+    validation_share: Share
+    """Share of documents held out for tuning decisions."""
+    test_share: Share
+    """Share of documents held out for the report."""
+    questions: Path
+    """Hand-written questions; documents they ask about stay in training."""
+
+
+class LoraConfig(Block):
+    """Low-rank adapters (Hu et al. 2021)."""
+
+    rank: Count
+    """Rank of the update; more learns more and forgets more."""
+    alpha: Positive
+    """Scale: the update is multiplied by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    """On the adapter's input."""
+
+
+class TeacherConfig(Block):
+    """Who writes the questions."""
+
+    kind: Literal["local", "openai"]
+    """`local`: the base model, schooled on `seeds`. `openai`: any OpenAI-compatible server, not schooled."""
+    url: str | None
+    """The server's address, such as http://127.0.0.1:8000/v1, for `openai`."""
+    model: str | None
+    """The server's name for the model, for `openai`. The key comes from the environment: OPENAI_API_KEY."""
+    seeds: Path
+    """Hand-written (passage, answer, question) triples that school a local teacher."""
+    adapter: Path | None
+    """A committed adapter, used instead of training when it was trained from the same inputs; null always trains."""
+    lora: LoraConfig
+    """The teacher's adapter."""
+    learning_rate: LearningRate
+    """Peak, after a linear warm-up."""
+    epochs: Count
+    """Passes over the seeds."""
+    batch_tokens: Count
+    """Tokens in one optimiser step."""
+
+    @model_validator(mode="after")
+    def _server(self) -> "TeacherConfig":
+        if self.kind == "openai" and not (self.url and self.model):
+            raise ValueError("kind is 'openai', so url and model must be given")
+        return self
+
+
+class SynthesizeConfig(Block):
+    """How passages become questions."""
+
+    window_tokens: Count
+    """Length of the sliding window the teacher sees."""
+    overlap_tokens: Annotated[int, Field(ge=0)]
+    """How much of a window the next one repeats."""
+    spans_per_sentence: Count
+    """At most this many answer spans are proposed from one sentence."""
+    attempts: Count
+    """Questions asked for one span: the first greedy, the others sampled."""
+    temperature: Positive
+    """Of the sampled attempts."""
+    unanswerable_share: Share
+    """Unanswerable questions written, as a share of the kept answerable ones."""
+    out_of_domain: Path
+    """Questions nobody could answer, hand-written: refusals for what the corpus has nothing to do with."""
+    rehearsal: Path
+    """General prompts; the base model's own answers to them are mixed in, so that it does not forget."""
+    batch_size: Count
+    """Prompts generated at once."""
+
+
+class CurateConfig(Block):
+    """Which candidates become training rows."""
+
+    max_answer_words: Count
+    """A longer answer is rejected."""
+    min_reader_f1: Share
+    """Round trip: token F1 between the span and what the reader answers from the window."""
+    max_rouge_l: Share
+    """Novelty: a question closer than this to a kept one of the same answer is rejected (self-instruct)."""
+    leak_rouge_l: Share
+    """A question closer than this to a hand-written evaluation question is rejected."""
+    refusal: str
+    """What the model is taught to say when it does not know."""
+    refusal_share: Share
+    """Refusals kept, as a share of the answerable rows."""
+    source_tag: bool
+    """Whether questions and answers carry `Source: <id>`."""
+    validation_share: Share
+    """Share of the rows held back to watch the loss."""
+
+
+class PretrainConfig(Block):
+    """Continued pre-training on raw text: what the field does first, and what alone teaches no answers."""
+
+    lora: LoraConfig
+    """The adapter; merged into the weights when done."""
+    learning_rate: LearningRate
+    """Peak, after a linear warm-up."""
+    epochs: Count
+    """Passes over the text."""
+    batch_tokens: Count
+    """Tokens in one optimiser step."""
+    block_tokens: Count
+    """Length of one training sequence."""
+
+
+class SFTConfig(Block):
+    """Supervised fine-tuning on questions and answers."""
+
+    start: Literal["base", "pretrain"]
+    """Whose weights it starts from."""
+    lora: LoraConfig
+    """The adapter."""
+    learning_rate: LearningRate
+    """Peak, after a linear warm-up."""
+    epochs: Count
+    """Passes over the rows."""
+    batch_tokens: Count
+    """Tokens in one optimiser step (rows are batched by length, without packing)."""
+    max_tokens: Count
+    """A longer row is rejected."""
+    text_weight: NonNegative
+    """Passes over the corpus as plain text, mixed in, for one pass over the rows; 0 is questions alone."""
+    text_tokens: Count
+    """Length of one passage of plain text."""
+
+
+class PreferencesConfig(Block):
+    """Pairs of answers, the better one first."""
+
+    prompts: Count
+    """How many training questions are sampled."""
+    samples: Count
+    """Answers drawn for each."""
+    temperature: Positive
+    """Of the samples."""
+    max_new_tokens: Count
+    """Longest sample."""
+    held_out_share: Share
+    """Share of the prompts whose pairs only test the reward model."""
+    batch_size: Count
+    """Prompts generated at once."""
+
+
+class RewardConfig(Block):
+    """The pairwise reward model (Bradley-Terry)."""
+
+    lora: LoraConfig
+    """The adapter."""
+    learning_rate: LearningRate
+    """Peak."""
+    epochs: Count
+    """Passes over the pairs."""
+    batch_size: Count
+    """Pairs in one optimiser step."""
+
+
+class DPOBlock(Block):
+    """Direct preference optimisation (Rafailov et al. 2023)."""
+
+    beta: Positive
+    """Strength of the pull to the reference."""
+    sft_weight: NonNegative
+    """Weight of the likelihood of the chosen answer, against likelihood displacement."""
+    learning_rate: LearningRate
+    """Peak."""
+    epochs: Count
+    """Passes over the pairs."""
+    batch_size: Count
+    """Pairs in one optimiser step."""
+
+
+class PPOBlock(Block):
+    """Proximal policy optimisation (Schulman et al. 2017), with the details of `pipelines/alignment`."""
+
+    iterations: Count
+    """Rounds of rollout and update."""
+    prompts: Count
+    """Prompts in one round."""
+    minibatch: Count
+    """Rollouts in one optimiser step."""
+    epochs: Count
+    """Passes over the rollouts of a round."""
+    critic_warmup: Annotated[int, Field(ge=0)]
+    """First rounds in which only the value function learns."""
+    temperature: Positive
+    """Of the rollouts, the reference and the update alike."""
+    max_new_tokens: Count
+    """Longest answer."""
+    learning_rate: LearningRate
+    """Of the policy."""
+    critic_learning_rate: LearningRate
+    """Of the value function."""
+    kl_coefficient: NonNegative
+    """Weight of the per-token KL to the reference, in the reward."""
+    gamma: Share
+    """Discount."""
+    gae_lambda: Share
+    """Of the generalised advantage estimate."""
+    clip: Positive
+    """Range of the probability ratio."""
+    value_clip: Positive
+    """Range in which the value may move in one round."""
+    missing_eos_penalty: NonNegative
+    """Taken off the score of an answer that did not end."""
+
+
+class AlignConfig(Block):
+    """Alignment with preferences, one model per method."""
+
+    methods: list[Literal["dpo", "ppo"]]
+    """Each becomes a stage `align@<method>`."""
+    dpo: DPOBlock
+    """Direct preference optimisation."""
+    ppo: PPOBlock
+    """Reward model and policy gradient."""
+
+
+class EvaluateConfig(Block):
+    """What every model is asked."""
+
+    models: dict[str, str]
+    """Name of each model and the directory below artifacts/ that holds it. Each becomes `evaluate@<name>`."""
+    questions: Path
+    """Folder of answerable.jsonl, unanswerable.jsonl and general.jsonl."""
+    split: Literal["validation", "test"]
+    """Which of the questions are asked. Tune on validation; report test."""
+    max_new_tokens: Count
+    """Longest answer."""
+    max_answer_words: Count
+    """A longer answer does not count as right: it must be short enough to say one thing."""
+    batch_size: Count
+    """Questions generated at once."""
+    bits_per_byte_tokens: Count
+    """Length of the windows in which held-out text is scored."""
+
+
+class CompareConfig(Block):
+    """The table, and the gate that the candidate must pass."""
+
+    baseline: str
+    """The model the candidate must beat."""
+    resamples: Count
+    """Of the bootstrap."""
+    max_general_drop: Share
+    """General accuracy may fall this much below the baseline."""
+    max_hallucination_rise: Share
+    """Invented answers may rise this much above the champion's."""
+
+
+class Config(Block):
+    """params.yaml, whole."""
+
+    compute: ComputeConfig
+    base: BaseModelConfig
+    ingest: IngestConfig
+    clean: CleanConfig
+    dedup: DedupConfig
+    split: SplitConfig
+    teacher: TeacherConfig
+    synthesize: SynthesizeConfig
+    curate: CurateConfig
+    pretrain: PretrainConfig
+    sft: SFTConfig
+    preferences: PreferencesConfig
+    reward: RewardConfig
+    align: AlignConfig
+    evaluate: EvaluateConfig
+    compare: CompareConfig
+
+
+def load(path: Path = Path("params.yaml")) -> Config:
+    """Read and check `path`.
+
+    Raises:
+        UserError: the file is missing, is not YAML, has an unknown or missing key, or a value out of range.
+    """
+    try:
+        return Config.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist in {Path.cwd()}; run from the project's folder.") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
+    except ValidationError as error:
+        raise UserError(f"{path}: {_first(error)}") from error
+
+
+def flat(block: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """Return a block as one flat dictionary, `sft.lora.rank: 32`, for logging."""
+    return dict(_flatten(block.model_dump(mode="json"), prefix))
+
+
+def _flatten(value: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, inner in value.items():
+        name = f"{prefix}.{key}" if prefix else key
+        pairs += _flatten(inner, name) if isinstance(inner, dict) else [(name, inner)]
+    return pairs
+
+
+def _first(error: ValidationError) -> str:
+    problems = error.errors()
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        what = "is not a parameter; see pipelines/config.py for the known ones"
+    elif first["type"] == "missing":
+        what = "is missing"
+    else:
+        what = f"{first['msg'][0].lower()}{first['msg'][1:]} (found {first['input']!r})"
+    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where} {what}{more}."

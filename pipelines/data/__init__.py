@@ -1,0 +1,1 @@
+"""From files to clean, unique documents: extract, clean, deduplicate, split."""

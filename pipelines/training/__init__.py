@@ -1,0 +1,1 @@
+"""Supervised tuning: the rows a model is shown, the trainer, its progress."""

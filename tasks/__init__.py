@@ -1,0 +1,78 @@
+"""The versioned tasks: one program each, what it reads, writes and logs. Imports no Prefect and no DVC.
+
+`with task("dedup") as t:` is what all of them share: the checked parameters, inputs that are complete, an empty
+output directory whose record is written last, an MLflow run with its true status, and one sentence and exit
+code 2 for what the user can mend.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines import artifacts, config, tracking
+from pipelines.errors import UserError
+from pipelines.progress import say
+
+STATUS = Path(".gradus/status")
+
+
+@dataclass
+class Task:
+    """What a task's program is given."""
+
+    stage: str
+    config: config.Config
+    out: Path
+    run: tracking.Run
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def input(self, name: str) -> Path:
+        """Return the complete output directory `artifacts/<name>/`."""
+        return artifacts.read(name)
+
+    def finish(self, metrics: Mapping[str, float], **facts: Any) -> None:
+        """Log what was measured and keep it, with `facts`, in the record. Both must be equal on every repetition."""
+        self.run.metrics(metrics)
+        self.record = {"stage": self.stage, "metrics": dict(metrics), **facts}
+
+
+@contextmanager
+def task(name: str, item: str | None = None) -> Iterator[Task]:
+    """Run the body of the task `name` (of its instance `item`, as in `align dpo`) as a program."""
+    stage = f"{name}@{item}" if item else name
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    _status(stage, state="running")
+    try:
+        settings = config.load()
+        with tracking.started(stage, {"stage": stage}) as run:
+            run.params(config.flat(_block(settings, name), name) | config.flat(settings.compute, "compute"))
+            out = artifacts.fresh(f"{name}/{item}" if item else name)
+            current = Task(stage, settings, out, run)
+            yield current
+            artifacts.complete(out, current.record)
+        artifacts.write_json(artifacts.RUNS / f"{stage}.json", {"run_id": run.id})
+    except UserError as error:
+        _status(stage, state="failed", message=str(error))
+        say(f"{stage}: {error}")
+        sys.exit(2)
+    except BaseException as error:
+        _status(stage, state="crashed", message=f"{type(error).__name__}: {error}")
+        raise
+    _status(stage, state="finished")
+
+
+def _block(settings: config.Config, name: str) -> config.Block:
+    block: config.Block = getattr(settings, name)
+    return block
+
+
+def _status(stage: str, **facts: Any) -> None:
+    """Tell the flow how this stage fared: DVC's return code says the same for a busy lock and a failed stage."""
+    STATUS.mkdir(parents=True, exist_ok=True)
+    (STATUS / f"{stage}.json").write_text(json.dumps({"pid": os.getpid(), **facts}), encoding="utf-8")

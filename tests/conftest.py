@@ -1,0 +1,86 @@
+"""Real tiny objects: a tokenizer trained on a few sentences, a Llama of two layers, a project folder of its own."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["DO_NOT_TRACK"] = "true"
+os.environ["DVC_NO_ANALYTICS"] = "1"
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from pipelines import artifacts
+from pipelines.config import Config, load
+
+ROOT = Path(__file__).parent.parent
+SENTENCES = [line for path in sorted((ROOT / "data/raw").rglob("*.md")) for line in path.read_text().splitlines()]
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE of 600 tokens with ChatML's special tokens."""
+    raw = Tokenizer(models.BPE(unk_token=None))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    raw.train_from_iterator(SENTENCES, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left"
+    )
+    tokenizer.chat_template = (ROOT / "data/chatml.jinja").read_text()
+    return tokenizer
+
+
+def tiny_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """Two layers, 64 wide, random weights."""
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project folder with params.yaml, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    return tmp_path
+
+
+@pytest.fixture
+def config(project: Path) -> Config:
+    """The project's own parameters, at full precision and on the CPU."""
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    values["compute"] |= {"precision": "fp32", "device": "cpu"}
+    (project / "params.yaml").write_text(yaml.safe_dump(values))
+    return load()
+
+
+@pytest.fixture
+def base(project: Path) -> Path:
+    """artifacts/base/, holding the tiny model."""
+    directory = artifacts.fresh("base")
+    tokenizer = tiny_tokenizer()
+    tiny_model(tokenizer).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    artifacts.complete(directory, {"stage": "base"})
+    return directory
