@@ -1,1 +1,20 @@
-"""When and where tasks run: Prefect flows over the graph of dvc.yaml, and the command `gradus`."""
+"""When and where tasks run: Prefect flows over the graph of dvc.yaml, and the command `gradus`.
+
+Prefect reads its settings when it is imported, so they are set here: its database lies in the project
+(.gradus/) and it is quiet. PREFECT_API_URL, when set, names a server of your own.
+"""
+
+import os
+from pathlib import Path
+
+import pipelines  # noqa: F401  (switches telemetry off, before anything that has some is imported)
+
+for _name, _value in {
+    "PREFECT_HOME": str(Path(".gradus").resolve()),
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+}.items():
+    os.environ.setdefault(_name, _value)

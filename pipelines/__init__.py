@@ -1,1 +1,18 @@
-"""How everything is computed: plain functions over plain values. Imports no Prefect, no DVC and no task."""
+"""How everything is computed: plain functions over plain values. Imports no Prefect, no DVC and no task.
+
+Importing it, which every task and flow does first, switches off the telemetry of every library used,
+and their progress bars (`pipelines/progress.py` tells what there is to tell).
+DVC's is switched off in .dvc/config.
+"""
+
+import os
+
+for _name, _value in {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DAFT_ANALYTICS_ENABLED": "0",
+    "TQDM_DISABLE": "1",
+}.items():
+    os.environ.setdefault(_name, _value)

@@ -46,7 +46,9 @@ def read(task: str) -> Path:
     """
     directory = ARTIFACTS / task
     if not (directory / RECORD).exists():
-        raise UserError(f"{directory} is missing or incomplete; run the task {task.split('/')[0]!r} first (gradus run).")
+        raise UserError(
+            f"{directory} is missing or incomplete; run the task {task.split('/')[0]!r} first (gradus run)."
+        )
     return directory
 
 

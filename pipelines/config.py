@@ -79,7 +79,7 @@ class CleanConfig(Block):
     max_top_ngram_share: Share
     """Gopher: share of characters in the most frequent 2-gram of words."""
     max_kl: Positive
-    """A document whose token distribution is further than this from the corpus (KL, nats) is dropped."""
+    """A document whose distribution of letters is further than this from the corpus's (KL, nats) is dropped."""
     personal_data: Literal["mask", "drop", "keep"]
     """What happens to e-mail addresses and phone numbers: masked in place, document dropped, or left."""
 
@@ -157,16 +157,24 @@ class SynthesizeConfig(Block):
     """How much of a window the next one repeats."""
     spans_per_sentence: Count
     """At most this many answer spans are proposed from one sentence."""
+    max_span_words: Count
+    """A longer span is not asked for."""
+    max_questions: Count
+    """Spans asked about in all: the first of every sentence, then the second, until this many."""
     attempts: Count
     """Questions asked for one span: the first greedy, the others sampled."""
     temperature: Positive
     """Of the sampled attempts."""
+    min_reader_f1: Share
+    """Round trip: a question counts when the reader's answer has at least this token F1 with the span."""
     unanswerable_share: Share
     """Unanswerable questions written, as a share of the kept answerable ones."""
     out_of_domain: Path
     """Questions nobody could answer, hand-written: refusals for what the corpus has nothing to do with."""
     rehearsal: Path
     """General prompts; the base model's own answers to them are mixed in, so that it does not forget."""
+    rehearsal_tokens: Count
+    """Longest rehearsal answer; a longer one is left out."""
     batch_size: Count
     """Prompts generated at once."""
 
@@ -176,8 +184,6 @@ class CurateConfig(Block):
 
     max_answer_words: Count
     """A longer answer is rejected."""
-    min_reader_f1: Share
-    """Round trip: token F1 between the span and what the reader answers from the window."""
     max_rouge_l: Share
     """Novelty: a question closer than this to a kept one of the same answer is rejected (self-instruct)."""
     leak_rouge_l: Share
@@ -186,8 +192,6 @@ class CurateConfig(Block):
     """What the model is taught to say when it does not know."""
     refusal_share: Share
     """Refusals kept, as a share of the answerable rows."""
-    source_tag: bool
-    """Whether questions and answers carry `Source: <id>`."""
     validation_share: Share
     """Share of the rows held back to watch the loss."""
 
@@ -239,6 +243,8 @@ class PreferencesConfig(Block):
     """Of the samples."""
     max_new_tokens: Count
     """Longest sample."""
+    wrong_f1: Share
+    """A sample with less token F1 to the reference, or other numbers, is wrong. Half an answer makes no pair."""
     held_out_share: Share
     """Share of the prompts whose pairs only test the reward model."""
     batch_size: Count
@@ -246,10 +252,8 @@ class PreferencesConfig(Block):
 
 
 class RewardConfig(Block):
-    """The pairwise reward model (Bradley-Terry)."""
+    """The pairwise reward model (Bradley-Terry): a copy of the SFT adapter, trained on, with a head of its own."""
 
-    lora: LoraConfig
-    """The adapter."""
     learning_rate: LearningRate
     """Peak."""
     epochs: Count
@@ -281,7 +285,9 @@ class PPOBlock(Block):
     prompts: Count
     """Prompts in one round."""
     minibatch: Count
-    """Rollouts in one optimiser step."""
+    """Rollouts in one optimiser step, and generated at once."""
+    microbatch: Count
+    """Rollouts in one forward pass: memory against speed."""
     epochs: Count
     """Passes over the rollouts of a round."""
     critic_warmup: Annotated[int, Field(ge=0)]
@@ -302,10 +308,20 @@ class PPOBlock(Block):
     """Of the generalised advantage estimate."""
     clip: Positive
     """Range of the probability ratio."""
+    dual_clip: Annotated[float, Field(gt=1)]
+    """Bound of the loss of a token that was worse than expected, in advantages."""
     value_clip: Positive
     """Range in which the value may move in one round."""
+    score_clip: Positive
+    """Bound of a score, in standard deviations of the SFT model's scores."""
     missing_eos_penalty: NonNegative
     """Taken off the score of an answer that did not end."""
+
+    @model_validator(mode="after")
+    def _batches(self) -> "PPOBlock":
+        if self.minibatch % self.microbatch or self.prompts % self.minibatch:
+            raise ValueError("prompts must be a multiple of minibatch, and minibatch of microbatch")
+        return self
 
 
 class AlignConfig(Block):
@@ -325,9 +341,8 @@ class EvaluateConfig(Block):
     models: dict[str, str]
     """Name of each model and the directory below artifacts/ that holds it. Each becomes `evaluate@<name>`."""
     questions: Path
-    """Folder of answerable.jsonl, unanswerable.jsonl and general.jsonl."""
-    split: Literal["validation", "test"]
-    """Which of the questions are asked. Tune on validation; report test."""
+    """Folder of answerable.jsonl, unanswerable.jsonl and general.jsonl. All are asked: the candidate is chosen by
+    those of the split `validation`, the report is about those of the split `test`."""
     max_new_tokens: Count
     """Longest answer."""
     max_answer_words: Count
@@ -348,7 +363,7 @@ class CompareConfig(Block):
     max_general_drop: Share
     """General accuracy may fall this much below the baseline."""
     max_hallucination_rise: Share
-    """Invented answers may rise this much above the champion's."""
+    """Invented answers may rise this much above the baseline's; promotion asks the same against the champion's."""
 
 
 class Config(Block):

@@ -28,7 +28,9 @@ def generate(
     Prompts of like length share a batch, so that little is padded. Greedy when `temperature` is None; else sampled
     from the whole distribution, seeded once before the first batch.
     """
-    encoded = [tok.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"] for prompt in prompts]
+    encoded = [
+        tok.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"] for prompt in prompts
+    ]
     order = sorted(range(len(prompts)), key=lambda index: (len(encoded[index]), index))
     sampling: dict[str, Any] = {"do_sample": False}
     if temperature is not None:

@@ -25,8 +25,16 @@ class Meter:
         self.started = self.told = time.monotonic()
         self.bar: Progress | None = None
         if sys.stderr.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-            self.bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True), transient=True)
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+            )
+            self.bar = Progress(
+                *columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True), transient=True
+            )
             self.task = self.bar.add_task(what, total=total, note="")
             self.bar.start()
 

@@ -1,7 +1,8 @@
 """MLflow, and the only module that imports it: runs, their parameters, metrics and artefacts.
 
-The store is `mlruns/mlflow.db` (SQLite) with files in `mlruns/artifacts/`, unless MLFLOW_TRACKING_URI names another.
-A flow run is a parent run and each stage that ran is a child, found through GRADUS_PARENT_RUN, which changes no result.
+The store is `mlruns/mlflow.db` (SQLite) with files in `mlruns/artifacts/`, unless MLFLOW_TRACKING_URI names
+another. A flow run is a parent run and each stage that ran is a child, found through GRADUS_PARENT_RUN, which
+changes no result.
 """
 
 import math
@@ -12,28 +13,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 from pipelines.errors import UserError
 
 EXPERIMENT = "gradus"
 PARENT = "GRADUS_PARENT_RUN"
 STORE = Path("mlruns")
+LINEAGE = ("commit", "dirty", "flow_run")
+
+
+def address() -> str:
+    """Return where the store is; the folder it lies in is created."""
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
+    STORE.mkdir(exist_ok=True)
+    return f"sqlite:///{(STORE / 'mlflow.db').resolve()}"
 
 
 def client() -> MlflowClient:
     """Return a client of the store, which is created when it is not there."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri is None:
-        STORE.mkdir(exist_ok=True)
-        uri = f"sqlite:///{(STORE / 'mlflow.db').resolve()}"
-    mlflow.set_tracking_uri(uri)
-    return MlflowClient(uri)
+    mlflow.set_tracking_uri(address())
+    return MlflowClient(address())
 
 
 def experiment(store: MlflowClient) -> str:
@@ -79,6 +85,26 @@ class Run:
         else:
             self.store.log_artifact(self.id, str(path), folder)
 
+    def model(self, parts: Mapping[str, Any], settings: Mapping[str, Any], requirements: list[str]) -> tuple[str, str]:
+        """Keep a whole chat model (`model` and `tokenizer`) with the run; return its address and id.
+
+        `settings` go to every generation. Weights must be merged: a PEFT model would load with fresh ones.
+        """
+        with mlflow.start_run(run_id=self.id):
+            logged = mlflow.transformers.log_model(
+                dict(parts),
+                name="model",
+                task="llm/v1/chat",
+                model_config=dict(settings),
+                pip_requirements=requirements,
+            )
+        return str(logged.model_uri), str(logged.model_id)
+
+    def lineage(self) -> dict[str, str]:
+        """Return the tags that say where the run came from."""
+        tags: dict[str, str] = self.store.get_run(self.id).data.tags
+        return {key: tags[key] for key in LINEAGE if key in tags}
+
     def end(self, status: str) -> None:
         """Set the final status: FINISHED, FAILED or KILLED."""
         self.store.set_terminated(self.id, status)
@@ -88,8 +114,7 @@ class Run:
 def started(name: str, tags: Mapping[str, str]) -> Iterator[Run]:
     """Open a run, a child of GRADUS_PARENT_RUN when that is set, and end it with its true status."""
     store = client()
-    parent = os.environ.get(PARENT)
-    everything = {**tags, **({"mlflow.parentRunId": parent} if parent else {})}
+    everything = {**tags, **_inherited(store)}
     run = Run(store, store.create_run(experiment(store), run_name=name, tags=everything).info.run_id)
     try:
         yield run
@@ -100,3 +125,36 @@ def started(name: str, tags: Mapping[str, str]) -> Iterator[Run]:
         run.end("FAILED")
         raise
     run.end("FINISHED")
+
+
+def _inherited(store: MlflowClient) -> dict[str, str]:
+    """The tags a child takes from its parent: what it belongs to, and where that came from."""
+    parent = os.environ.get(PARENT)
+    if not parent:
+        return {}
+    return {"mlflow.parentRunId": parent, **Run(store, parent).lineage()}
+
+
+def conclude(parent: Run, stage: str, tags: Mapping[str, str]) -> None:
+    """Tag the runs of `stage` below `parent`: its program has ended, so one that says RUNNING was killed."""
+    where = f"tags.`mlflow.parentRunId` = '{parent.id}' and tags.stage = '{stage}'"
+    for found in parent.store.search_runs([experiment(parent.store)], where):
+        run = Run(parent.store, found.info.run_id)
+        run.tags(tags)
+        if found.info.status == "RUNNING":
+            run.end("KILLED")
+
+
+def load_model(address: str) -> Any:
+    """Load a registered chat model as a transformers pipeline.
+
+    Raises:
+        UserError: there is none under that address.
+    """
+    client()
+    try:
+        return mlflow.transformers.load_model(address)
+    except MlflowException as error:
+        raise UserError(
+            f"{address} is not in the registry ({STORE / 'mlflow.db'}); `gradus run` puts it there."
+        ) from error

@@ -1,0 +1,113 @@
+"""DVC's books: which stages are up to date, whether an input is what its producer wrote, a stage's key.
+
+Reads dvc.yaml, dvc.lock and the files they name. Each look opens the repository anew, because stages that
+run meanwhile write dvc.lock.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dvc.exceptions import DvcException
+from dvc.lock import LockError
+from dvc.repo import Repo
+
+from flows.graph import Graph
+from pipelines.errors import UserError
+
+LOCK = Path("dvc.lock")
+
+
+def changes(graph: Graph) -> dict[str, str]:
+    """Return, for each stage of `graph` that is not up to date itself, what changed."""
+    known = _locked()
+    try:
+        with Repo() as repo:
+            status = repo.status()
+    except LockError as error:
+        raise UserError("another dvc command is at work in this project; wait for it, or end it.") from error
+    except DvcException as error:
+        raise UserError(f"dvc cannot look at the project: {str(error).strip().splitlines()[0]}.") from error
+    return {
+        stage.name: _why(status[stage.name]) if stage.name in known else "never ran"
+        for stage in graph
+        if stage.name in status or stage.name not in known
+    }
+
+
+def _why(entries: list[Any]) -> str:
+    """`artifacts/base modified; changed command`: DVC's account of a changed stage in one line."""
+    reasons = []
+    for entry in entries:
+        paths = [pair for found in entry.values() for pair in found.items()] if isinstance(entry, dict) else []
+        reasons += [_path(path, state) for path, state in paths] or [str(entry)]
+    return "; ".join(reasons)
+
+
+def _path(path: str, state: Any) -> str:
+    """`artifacts/base modified`, or, of a parameter file, `sft.epochs modified`."""
+    return f"{path} {state}" if isinstance(state, str) else ", ".join(f"{key} {how}" for key, how in state.items())
+
+
+def prove(name: str) -> str:
+    """Check that every input of the stage `name` is what its producer wrote, and return the stage's key.
+
+    The key is a hash of command, dependencies and parameters: equal keys, equal results.
+
+    Raises:
+        UserError: an input differs from its producer's output in dvc.lock, or a dependency is missing.
+    """
+    try:
+        with Repo() as repo:
+            stage = repo.stage.get_target(name)
+            for parent in repo.index.graph.successors(stage):
+                _prove_outputs(parent, stage)
+            stage.save_deps()
+            facts = [stage.cmd, {str(dep): dep.hash_info.value for dep in stage.deps}]
+    except DvcException as error:
+        raise UserError(f"{name} cannot start: {str(error).strip().splitlines()[0]}.") from error
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _prove_outputs(parent: Any, reader: Any) -> None:
+    """Check the outputs of `parent` that `reader` needs. Data under `dvc add` is the user's to change."""
+    if parent.is_data_source:
+        return
+    for out in parent.outs:
+        if any(_overlap(out.fs_path, dep.fs_path) for dep in reader.deps) and out.status():
+            wrote = parent.addressing
+            raise UserError(
+                f"{out} is not what the stage {wrote} wrote, so {reader.addressing} is not started; "
+                f"`dvc checkout {out}` brings it back, `gradus run {wrote}` makes it anew."
+            )
+
+
+def _overlap(one: str, other: str) -> bool:
+    return Path(one).is_relative_to(other) or Path(other).is_relative_to(one)
+
+
+def lock_hash() -> str:
+    """Return the SHA-256 of dvc.lock, or an empty string where there is none."""
+    return hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else ""
+
+
+def output_hash(stage: str, path: Path) -> str:
+    """Return the MD5 that dvc.lock holds for the output `path` of `stage`."""
+    return _entry(_locked()[stage]["outs"], path)
+
+
+def input_hash(stage: str, path: Path) -> str:
+    """Return the MD5 that dvc.lock holds for the dependency `path` of `stage`."""
+    return _entry(_locked()[stage]["deps"], path)
+
+
+def _entry(entries: list[dict[str, Any]], path: Path) -> str:
+    return str(next(entry["md5"] for entry in entries if entry["path"] == path.as_posix()))
+
+
+def _locked() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(LOCK.read_text()) if LOCK.exists() else {}
+    stages: dict[str, Any] = content.get("stages", {})
+    return stages

@@ -1,0 +1,23 @@
+"""Where a flow run came from: the commit, whether the working tree differed from it, and Prefect's own id."""
+
+import subprocess
+
+from prefect.runtime import flow_run
+
+
+def tags() -> dict[str, str]:
+    """Return what the MLflow run of this flow run is tagged with; its children inherit it."""
+    return {
+        "commit": _git("rev-parse", "HEAD") or "none",
+        "dirty": str(bool(_git("status", "--porcelain"))),
+        "flow_run": _flow_run(),
+    }
+
+
+def _flow_run() -> str:
+    return str(flow_run.get_id() or "none")
+
+
+def _git(*arguments: str) -> str:
+    """Return what git says; nothing where there is no commit yet."""
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()

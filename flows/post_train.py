@@ -1,0 +1,69 @@
+"""The front door: from a folder of documents to a promoted model, one Prefect task per stage of dvc.yaml.
+
+Reads params.yaml and dvc.yaml; what is up to date is not started. When a stage fails, those that do not
+need it still finish. Alone: gradus run
+"""
+
+from typing import Any
+
+from prefect import Task, flow
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+from rich.console import Console
+
+from flows import graph, ledger, lineage, promote
+from flows.bench import Bench, cores
+from flows.promote import Promotion
+from flows.screen import Screen
+from flows.stage import Run, run_stage
+from pipelines import artifacts, tracking
+from pipelines.config import Config
+
+FINAL = "compare"
+"""The stage a whole run ends with."""
+
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=64)  # threads wait; flows/bench.py admits
+
+
+@flow(name="post_train", task_runner=RUNNER, validate_parameters=False)
+def post_train(settings: Config, console: Console, targets: list[str], force: bool) -> Promotion | None:
+    """Run `targets` and what they need, then register and promote what won.
+
+    Raises:
+        StageFailed: a stage failed; the first one's failure.
+        KeyboardInterrupt: the run was stopped.
+        UserError: the project cannot be run as it is.
+    """
+    stages = graph.read().towards(targets)
+    bench = Bench(cores(settings.compute.threads))
+    names = [stage.name for stage in stages]
+    with bench.interruptible(), tracking.started("post_train", lineage.tags()) as parent:
+        outdated = set(names) if force else stages.after(ledger.changes(stages))
+        with Screen(console, names) as screen:
+            run = Run(parent, bench, screen, frozenset(names) - outdated, force)
+            submit(stages, run)
+        link(run)
+        if bench.stopping:
+            raise KeyboardInterrupt
+        if run.failures:
+            raise run.failures[0]
+        return promote.promote(parent, settings) if FINAL in names else None
+
+
+def submit(stages: graph.Graph, run: Run) -> None:
+    """Submit every stage, each waiting on its parents, and wait for all of them to end."""
+    futures: dict[str, PrefectFuture[Any]] = {}
+    for stage in stages:
+        one: Task[..., Any] = run_stage.with_options(name=stage.name, retries=stage.retries)
+        futures[stage.name] = one.submit(stage, run, wait_for=[futures[parent] for parent in stage.parents])
+    for future in futures.values():
+        future.wait()
+
+
+def link(run: Run) -> None:
+    """Name, on the flow's MLflow run, the run that once computed each cached stage."""
+    computed = {stage: artifacts.RUNS / f"{stage}.json" for stage in sorted(run.cached)}
+    run.parent.tags(
+        {f"cached.{stage}": artifacts.read_json(path)["run_id"] for stage, path in computed.items() if path.exists()}
+    )
+    run.parent.tags({"dvc_lock": ledger.lock_hash()})

@@ -1,0 +1,87 @@
+"""A program in a process group of its own, so that ending it ends everything it started."""
+
+import io
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+
+import psutil
+
+GRACE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+"""The ladder: which signal, and seconds to react to it. The first leaves time to save a checkpoint."""
+
+
+class Program:
+    """A running program. What it writes goes to a log; its stderr can be followed line by line."""
+
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        """Start `command` with `environment` added to this process's."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log.open("w", encoding="utf-8")
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        self.ladder = Lock()
+
+    def lines(self) -> Iterator[tuple[str, bool]]:
+        """Yield each line of stderr and whether it stays: a bar ends in a carriage return and does not."""
+        assert self.process.stderr is not None
+        with io.TextIOWrapper(self.process.stderr, encoding="utf-8", errors="replace", newline="") as stream:
+            for line in stream:
+                self.log.write(line)
+                self.log.flush()
+                if text := line.strip():
+                    yield text, line.endswith("\n")
+
+    def wait(self) -> int:
+        """Wait until it ends, then end what it left behind; return its exit status."""
+        status = self.process.wait()
+        self.stop()
+        self.log.close()
+        return status
+
+    def stop(self, patient: bool = True) -> None:
+        """End the whole group: SIGINT, SIGTERM, SIGKILL, each with its grace; without patience at once."""
+        if not patient:
+            self._signal(signal.SIGKILL)
+        with self.ladder:
+            for number, seconds in GRACE:
+                if not self._alive():
+                    return
+                self._signal(number)
+                self._settle(seconds)
+            if self._alive():
+                raise RuntimeError(f"process group {self.process.pid} survives SIGKILL")
+
+    def _settle(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while self._alive() and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def _signal(self, number: int) -> bool:
+        """Send a signal to the group (0 sends none); return whether there is a group."""
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _alive(self) -> bool:
+        """Whether any process of the group still runs. One that is dead but not yet reaped does not."""
+        self.process.poll()
+        return self._signal(0) and any(map(self._runs, psutil.process_iter()))
+
+    def _runs(self, process: psutil.Process) -> bool:
+        try:
+            return os.getpgid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            return False

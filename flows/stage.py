@@ -1,0 +1,161 @@
+"""The one Prefect task: run a node of the graph through DVC, and know how it ended.
+
+`dvc --wait-for-lock repro --single-item STAGE` runs in a process group of its own. The flag stands before
+`repro`; without it a stage that ends while another holds DVC's lock loses its finished work. DVC returns 255
+both when it was busy and when the stage failed, so the stage's own word counts: .gradus/status/<stage>.json
+(tasks/__init__.py). What the program says on stderr is shown; all it says goes to .gradus/logs/<stage>.log.
+"""
+
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Timer
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows import ledger
+from flows.bench import Bench, Stopped
+from flows.graph import Stage
+from flows.process import Program
+from flows.screen import Screen
+from pipelines import tracking
+from pipelines.errors import UserError
+
+STATUS = Path(".gradus/status")
+LOGS = Path(".gradus/logs")
+BUSY = ("Unable to acquire lock", "is busy")
+
+
+class Busy(Exception):  # noqa: N818  (a state, not an error)
+    """Another DVC process holds what the stage needs; worth another try."""
+
+
+class StageFailed(Exception):  # noqa: N818  (what happened, not a mistake in this code)
+    """The stage failed, and would fail again. `user` says whether its message is a sentence for the user."""
+
+    def __init__(self, stage: str, message: str, user: bool) -> None:
+        """Keep what the stage said."""
+        super().__init__(message)
+        self.stage, self.user = stage, user
+
+
+@dataclass
+class Run:
+    """What the stages of one flow run share."""
+
+    parent: tracking.Run
+    bench: Bench
+    screen: Screen
+    cached: frozenset[str]
+    force: bool
+    failures: list[StageFailed] = field(default_factory=list)
+
+
+def busy(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Whether Prefect should try again: only when DVC was busy."""
+    return isinstance(state.data, Busy)
+
+
+@task(cache_policy=NO_CACHE, retry_delay_seconds=3, retry_condition_fn=busy)
+def run_stage(stage: Stage, run: Run) -> State[None]:
+    """Run `stage`, unless it is up to date.
+
+    Raises:
+        StageFailed: it ran and failed.
+        Busy: DVC could not run it now.
+        Stopped: the flow run was stopped.
+    """
+    if stage.name in run.cached:
+        run.screen.ended(stage.name, "cached")
+        return Completed(name="Cached")
+    try:
+        with run.bench.place(stage):
+            restored = _run(stage, run)
+    except Stopped:
+        run.screen.ended(stage.name, "stopped")
+        raise
+    except StageFailed as failure:
+        run.failures.append(failure)
+        run.screen.ended(stage.name, "failed", str(failure))
+        raise
+    run.screen.ended(stage.name, "cached" if restored else "done")
+    return Completed(name="Cached") if restored else Completed()
+
+
+def _run(stage: Stage, run: Run) -> bool:
+    """Run `stage` and tag its MLflow run; return whether DVC had its outputs already."""
+    run.screen.running(stage.name)
+    try:
+        key = ledger.prove(stage.name)
+    except UserError as error:
+        raise StageFailed(stage.name, str(error), user=True) from error
+    said = STATUS / f"{stage.name}.json"
+    said.unlink(missing_ok=True)
+    try:
+        status, last = _follow(stage, run)
+        return _ended(stage, run, status, last, _status(said))
+    finally:
+        tracking.conclude(run.parent, stage.name, {"stage_key": key, "dvc_lock": ledger.lock_hash()})
+
+
+def _follow(stage: Stage, run: Run) -> tuple[int, list[str]]:
+    """Run DVC, showing what it says; return its exit status and last lines."""
+    force = ["--force"] if run.force else []
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *force, stage.name]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {tracking.PARENT: run.parent.id, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    last: deque[str] = deque(maxlen=20)
+    with (
+        run.bench.watched(Program(command, LOGS / f"{stage.name}.log", environment)) as program,
+        _limited(program, stage.timeout) as late,
+    ):
+        for line, stays in program.lines():
+            last.append(line)
+            run.screen.line(stage.name, line, stays)
+        status = program.wait()
+    if late.is_set():
+        raise StageFailed(stage.name, f"{stage.name} took longer than {stage.timeout:.0f} s and was ended.", user=True)
+    return status, list(last)
+
+
+@contextmanager
+def _limited(program: Program, seconds: float) -> Iterator[Event]:
+    """End `program` after `seconds`, and tell that it was so by the event."""
+    late = Event()
+
+    def end() -> None:
+        late.set()
+        program.stop()
+
+    timer = Timer(seconds, end)
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
+
+
+def _ended(stage: Stage, run: Run, status: int, last: list[str], said: dict[str, Any]) -> bool:
+    if run.bench.stopping and status != 0:
+        raise Stopped
+    if status == 0:
+        return not said
+    if not said and any(word in line for line in last for word in BUSY):
+        raise Busy(last[-1])
+    message = said.get("message") or (last[-1] if last else f"dvc ended with status {status}")
+    log = "" if said.get("state") == "failed" else f" (see {LOGS / stage.name}.log)"
+    raise StageFailed(stage.name, f"{message}{log}", user=said.get("state") == "failed")
+
+
+def _status(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found

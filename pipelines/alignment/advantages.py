@@ -1,0 +1,35 @@
+"""How much better each token was than the critic expected."""
+
+import torch
+from torch import Tensor
+
+
+def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+    """Return advantages and returns [B, T] by generalised advantage estimation (Schulman et al. 2016).
+
+    Nothing follows the last token of a response: the value after it is zero, whatever stands in the padding.
+    """
+    rewards, values = torch.where(mask, rewards, 0.0), torch.where(mask, values, 0.0)
+    advantages = torch.zeros_like(rewards)
+    following = next_value = torch.zeros_like(rewards[:, 0])
+    for step in reversed(range(rewards.shape[1])):
+        delta = rewards[:, step] + gamma * next_value - values[:, step]
+        following = delta + gamma * lam * following
+        advantages[:, step] = following
+        next_value = values[:, step]
+    advantages = torch.where(mask, advantages, 0.0)
+    return advantages, advantages + values
+
+
+def whiten(values: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
+    """Scale `values` to spread 1 (population) over the tokens in `mask`, and to mean 0 if `shift_mean`."""
+    kept = values[mask]
+    mean = kept.mean()
+    scaled = (values - mean) * torch.rsqrt(kept.var(correction=0) + 1e-8)
+    return torch.where(mask, scaled if shift_mean else scaled + mean, 0.0)
+
+
+def explained_variance(values: Tensor, returns: Tensor) -> float:
+    """Return the share of the variance of `returns` [N] that `values` [N] foresaw; 1 is perfect."""
+    variance = returns.var(correction=0)
+    return float(1 - (returns - values).var(correction=0) / variance) if variance > 1e-12 else 0.0

@@ -1,0 +1,124 @@
+"""One frozen model that carries several adapters: policy, reference, value and reward.
+
+Only `using` switches adapters. PEFT's own `set_adapter` also decides which parameters train, so that a switch
+between forward and backward silently leaves the policy without gradients and makes the reference trainable;
+here `train_only` decides that, once, and a switch never changes it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from pipelines import models
+from pipelines.alignment.logprob import entropy, token_logprobs
+from pipelines.alignment.sequences import Batch
+from pipelines.config import ComputeConfig
+
+POLICY = "default"  # the name under which models.save_adapter, and TRL, look for it
+REFERENCE, VALUE, REWARD = "reference", "value", "reward"
+
+
+@contextmanager
+def using(model: PeftModel, name: str) -> Iterator[None]:
+    """Make the adapter `name` the active one inside the block; what trains stays as it was."""
+    before = model.active_adapter
+    _activate(model, name)
+    try:
+        yield
+    finally:
+        _activate(model, before)
+
+
+def _activate(model: PeftModel, name: str) -> None:
+    trains = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    model.set_adapter(name, inference_mode=True)
+    for parameter, flag in trains:
+        parameter.requires_grad_(flag)
+
+
+def adapter_parameters(model: PeftModel, name: str) -> list[nn.Parameter]:
+    """Return the weights of the adapter `name`, active or not."""
+    return [parameter for key, parameter in model.named_parameters() if f".{name}." in key]
+
+
+def train_only(model: PeftModel, names: list[str]) -> None:
+    """Let only the adapters `names` train, and in eval mode: with dropout no log-probability would repeat."""
+    model.eval()
+    model.requires_grad_(False)
+    for name in names:
+        for parameter in adapter_parameters(model, name):
+            parameter.requires_grad_(True)
+
+
+def clone(model: PeftModel, source: str, target: str) -> None:
+    """Add the adapter `target`, an independent copy of `source`."""
+    weights = {key: value.clone() for key, value in get_peft_model_state_dict(model, adapter_name=source).items()}
+    model.add_adapter(target, model.peft_config[source])
+    set_peft_model_state_dict(model, weights, adapter_name=target)
+
+
+def scalar_head(model: PeftModel) -> nn.Linear:
+    """Return a float32 head from hidden state to one number, zero at first: no opinion, not a random one."""
+    head = nn.Linear(model.get_base_model().config.get_text_config().hidden_size, 1).to(model.device)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Scores batches with the adapters of `model`. Call the methods inside `using`."""
+
+    model: PeftModel
+    tok: PreTrainedTokenizerBase
+    compute: ComputeConfig
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        found: torch.device = self.model.device
+        return found
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Return the last hidden states [B, L, H], without the cost of scoring the vocabulary."""
+        with models.autocast(self.compute, self.device):
+            states: Tensor = self.model.get_base_model().get_decoder()(batch.ids, use_cache=False).last_hidden_state
+        return states
+
+    def policy(self, batch: Batch, temperature: float, with_entropy: bool = False) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and entropies [B, T] of the response's tokens; zero in the padding.
+
+        Only the response's own tokens meet the output layer, which can cost as much as all the rest.
+        """
+        states = self._gather(self.hidden(batch), batch)[batch.mask]
+        with models.autocast(self.compute, self.device):
+            logits = self.model.get_base_model().get_output_embeddings()(states)
+        logs = token_logprobs(logits, batch.responses[batch.mask], temperature)
+        spread = entropy(logits, temperature) if with_entropy else torch.zeros_like(logs)
+        return _scatter(logs, batch.mask), _scatter(spread, batch.mask)
+
+    def values(self, batch: Batch, head: nn.Linear) -> Tensor:
+        """Return what `head` expects [B, T] in the state before each response token; zero in the padding."""
+        states = self._gather(self.hidden(batch), batch)[batch.mask]
+        return _scatter(head(states.float()).squeeze(-1), batch.mask)
+
+    def scores(self, batch: Batch, head: nn.Linear) -> Tensor:
+        """Return the score [B] that `head` reads off the last token of the response, its end of turn."""
+        rows = torch.arange(len(batch.starts), device=batch.ids.device)
+        ends = self.hidden(batch)[rows, batch.starts + batch.last]
+        scores: Tensor = head(ends.float()).squeeze(-1)
+        return scores
+
+    def _gather(self, states: Tensor, batch: Batch) -> Tensor:
+        index = batch.before()[..., None].expand(-1, -1, states.shape[-1])
+        return states.gather(1, index)
+
+
+def _scatter(values: Tensor, mask: Tensor) -> Tensor:
+    """Put `values` [N] back where `mask` [B, T] is true, zero elsewhere."""
+    return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)

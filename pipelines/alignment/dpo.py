@@ -1,0 +1,126 @@
+"""Direct preference optimisation through TRL, from the SFT adapter and with its copy as the reference."""
+
+import math
+import tempfile
+from typing import Any
+
+import datasets
+from peft import PeftModel
+from torch.utils.data import DataLoader
+from transformers import (
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_callback import PrinterCallback
+from trl import DPOConfig, DPOTrainer
+
+from pipelines.alignment.sequences import Pair, plan_pairs
+from pipelines.config import ComputeConfig, DPOBlock
+from pipelines.tracking import Run
+from pipelines.training.callback import ReportCallback
+
+
+class StartsAtReference(TrainerCallback):  # type: ignore[misc]  # transformers is not followed by the type checker
+    """Holds the first step against what it must be: policy = reference, so the preference loss is ln 2.
+
+    Raises:
+        RuntimeError: it is not; the reference is another model than the one training started from.
+    """
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any],
+        **_: Any,
+    ) -> None:
+        """Check the first step."""
+        if state.global_step == 1 and "rewards/margins" in logs:
+            loss = math.log1p(math.exp(-logs["rewards/margins"]))
+            if abs(loss - math.log(2)) > 1e-3 or abs(logs["rewards/chosen"]) > 1e-3:
+                raise RuntimeError(f"DPO started at a loss of {loss:.4f}, not ln 2: its reference is not its start")
+
+
+class PlannedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # trl is not followed by the type checker
+    """A DPOTrainer that takes rows that are tokens already, in planned batches of like length."""
+
+    plan: list[list[int]]
+
+    def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any) -> datasets.Dataset:
+        return dataset
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Load exactly the planned batches, in their order."""
+        return DataLoader(self.train_dataset, batch_sampler=self.plan, collate_fn=self.data_collator)
+
+
+def train(
+    model: PeftModel,
+    tok: PreTrainedTokenizerBase,
+    pairs: list[Pair],
+    config: DPOBlock,
+    compute: ComputeConfig,
+    run: Run,
+) -> dict[str, float]:
+    """Fit the adapter "default" of `model` to prefer the first of each pair; return metrics of the end.
+
+    Raises:
+        UserError: the loss becomes NaN.
+    """
+    plan = [
+        batch for epoch in range(config.epochs) for batch in plan_pairs(pairs, config.batch_size, compute.seed + epoch)
+    ]
+    rows = [{"prompt_ids": better[0], "chosen_ids": better[1], "rejected_ids": worse[1]} for better, worse in pairs]
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = PlannedDPOTrainer(
+            model=model,
+            args=arguments(config, compute, len(plan), model.device.type, scratch),
+            train_dataset=datasets.Dataset.from_list(rows),
+            processing_class=tok,
+            callbacks=[StartsAtReference(), ReportCallback(run, "align.dpo")],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.plan = plan
+        trainer.train()
+    model.delete_adapter("ref")
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    tail = logged[-max(1, len(logged) // 10) :]
+    names = {
+        "loss": "loss",
+        "rewards/accuracies": "accuracy",
+        "rewards/margins": "margin",
+        "logps/chosen": "chosen_logprob",
+    }
+    return {new: sum(entry[old] for entry in tail) / len(tail) for old, new in names.items()}
+
+
+def arguments(config: DPOBlock, compute: ComputeConfig, steps: int, device: str, scratch: str) -> DPOConfig:
+    """Return TRL's settings; with `sft_weight` the likelihood of the chosen answer is part of the loss."""
+    mixed = config.sft_weight > 0
+    return DPOConfig(
+        output_dir=scratch,
+        loss_type=["sigmoid", "sft"] if mixed else ["sigmoid"],
+        loss_weights=[1.0, config.sft_weight] if mixed else [1.0],
+        beta=config.beta,
+        learning_rate=config.learning_rate,
+        max_steps=steps,
+        per_device_train_batch_size=config.batch_size,
+        warmup_steps=0.1,
+        lr_scheduler_type="linear",
+        max_length=None,
+        bf16=compute.precision == "bf16",
+        use_cpu=device == "cpu",
+        gradient_checkpointing=False,
+        seed=compute.seed,
+        data_seed=compute.seed,
+        dataloader_num_workers=0,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        save_strategy="no",
+    )

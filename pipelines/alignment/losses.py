@@ -1,0 +1,42 @@
+"""PPO's two losses, per token, and how tokens become one number."""
+
+import torch
+from torch import Tensor
+
+LOG_RATIO = 20.0  # e^20 is beyond any ratio that is not clipped anyway, and still finite
+
+
+def policy_loss(new: Tensor, old: Tensor, advantages: Tensor, low: float, high: float, dual: float) -> Tensor:
+    """Return the clipped surrogate loss [B, T] (Schulman et al. 2017, eq. 7).
+
+    The ratio is clipped to [1 - `low`, 1 + `high`]; for a negative advantage the loss is bounded at
+    `dual` x |advantage| (Ye et al. 2020), as the ratio has no upper bound there.
+    """
+    ratio = (new - old).clamp(-LOG_RATIO, LOG_RATIO).exp()
+    loss = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - low, 1 + high))
+    return torch.where(advantages < 0, torch.minimum(loss, -advantages * dual), loss)
+
+
+def clipped(new: Tensor, old: Tensor, low: float, high: float) -> Tensor:
+    """Return where [B, T] the ratio has left [1 - `low`, 1 + `high`]."""
+    ratio = (new - old).exp()
+    return (ratio < 1 - low) | (ratio > 1 + high)
+
+
+def value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float) -> Tensor:
+    """Return half the squared error [B, T]: of the value, or of it held within `clip` of `old`, the worse."""
+    held = old + (values - old).clamp(-clip, clip)
+    return torch.maximum((values - returns).square(), (held - returns).square()) / 2
+
+
+def pair_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """Return the Bradley-Terry loss [B] of scores: -log sigmoid(chosen - rejected) (Ouyang et al. 2022)."""
+    return -torch.nn.functional.logsigmoid(chosen - rejected)
+
+
+def reduce(losses: Tensor, mask: Tensor, denominator: int) -> Tensor:
+    """Sum `losses` over `mask` and divide by the tokens of the whole optimiser step.
+
+    A mean per micro-batch would weigh a token by the company it keeps.
+    """
+    return torch.where(mask, losses, 0.0).sum() / denominator

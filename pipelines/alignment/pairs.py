@@ -1,0 +1,174 @@
+"""Preference pairs from samples of the model itself, ranked against the reference answer by a plain rule.
+
+An answerable question gives two pairs: the reference over a wrong answer, and over a needless refusal. An
+unanswerable one gives the refusal over inventions. Wrong answers are the model's own samples where it made
+any; else they are borrowed from the question most like this one that has another answer.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from pipelines.artifacts import Row
+from pipelines.errors import UserError
+from pipelines.evaluation import scoring
+from pipelines.evaluation.normalise import tokens
+from pipelines.evaluation.questions import Question
+
+Verdict = Literal["right", "wrong", "refused", "unclear"]
+
+SPARE_WORDS = 5  # a right sample may be this much longer than the reference; more could hold a second answer
+INVENTIONS = 2  # pairs an unanswerable question gives: as many as an answerable one
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a sample is right, wrong, or a refusal: as in the evaluation, but in doubt it is none of them."""
+
+    refusal: str
+    wrong_f1: float
+
+    def verdict(self, row: Row, sample: str) -> Verdict:
+        """Judge a `sample` of the answer to `row`."""
+        question = _question(row)
+        found = scoring.verdict(sample, question, self.refusal, self._longest(row))
+        if row["kind"] == "refusal":
+            return "right" if found == "refused" else "wrong"
+        if found == "refused":
+            return "refused"
+        if found == "correct":
+            return "right"
+        return "wrong" if self._clearly_wrong(sample, row) else "unclear"
+
+    def _longest(self, row: Row) -> int:
+        return len(tokens(_answer(row))) + SPARE_WORDS
+
+    def _clearly_wrong(self, sample: str, row: Row) -> bool:
+        """Tell an invention from half an answer: "Drace" for "Oswin Drace" is no lie, 1783 for 1738 is."""
+        differ = _numbers(sample) != _numbers(_answer(row))
+        return differ or scoring.f1(sample, _question(row)) < self.wrong_f1
+
+
+def _numbers(text: str) -> Counter[str]:
+    return Counter(word for word in tokens(text) if word[0].isdigit())
+
+
+def _asked(row: Row) -> str:
+    question: str = row["messages"][-2]["content"]
+    return question
+
+
+def _answer(row: Row) -> str:
+    answer: str = row["messages"][-1]["content"]
+    return answer
+
+
+def _question(row: Row) -> Question:
+    """Return `row` as the evaluation would ask it; an unanswerable one accepts nothing."""
+    answers = () if row["kind"] == "refusal" else (_answer(row),)
+    return Question(
+        id="", set="", kind=row["kind"], split="", question=_asked(row), accepted=answers, competing=(), sources=()
+    )
+
+
+def choose(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
+    """Return `count` rows of different questions, as many refusals as answers where there are enough of both.
+
+    Raises:
+        UserError: there is no answer row to ask about.
+    """
+    generator = random.Random(seed)
+    asked = list({_asked(row): row for row in rows}.values())
+    answers, refusals = (generator.sample(kind, len(kind)) for kind in (_of(asked, "answer"), _of(asked, "refusal")))
+    if not answers:
+        raise UserError("artifacts/curate/train.jsonl has no row of the kind 'answer'; see curate's rejects.jsonl.")
+    unanswerable = refusals[: max(count // 2, count - len(answers))]
+    return answers[: count - len(unanswerable)] + unanswerable
+
+
+def _of(rows: Iterable[Row], kind: str) -> list[Row]:
+    return [row for row in rows if row["kind"] == kind]
+
+
+def pairs_of(row: Row, samples: Sequence[str], others: Sequence[Row], rule: Rule) -> list[Row]:
+    """Return the pairs that `row` and the model's `samples` give; `others` are answer rows to borrow from."""
+    wrong = distinct(sample for sample in samples if tokens(sample) and rule.verdict(row, sample) == "wrong")
+    wrong.sort(key=lambda sample: abs(len(tokens(sample)) - len(tokens(_answer(row)))))
+    wanted = 1 if row["kind"] == "answer" else INVENTIONS
+    rejected = [(sample, "sample") for sample in wrong[:wanted]]
+    if not rejected:
+        rejected = [(answer, "borrowed") for answer in borrow(row, others, rule, wanted)]
+    if row["kind"] == "answer":
+        rejected.append((rule.refusal, "refusal"))
+    return [_pair(row, text, provenance) for text, provenance in rejected]
+
+
+def borrow(row: Row, others: Sequence[Row], rule: Rule, count: int) -> list[str]:
+    """Return up to `count` answers that are wrong here, from the questions most like this one."""
+    like = sorted(others, key=lambda other: (-likeness(other, row), _asked(other)))
+    answers = (_answer(other) for other in like)
+    return distinct((answer for answer in answers if rule.verdict(row, answer) == "wrong"), count)
+
+
+def likeness(one: Row, other: Row) -> float:
+    """Return the F1 of the words of two questions."""
+    left, right = _words(_asked(one)), _words(_asked(other))
+    return 2 * (left & right).total() / max(1, left.total() + right.total())
+
+
+@cache
+def _words(question: str) -> Counter[str]:
+    return Counter(tokens(question))
+
+
+def distinct(texts: Iterable[str], count: int | None = None) -> list[str]:
+    """Return the first `count` of `texts` that normalise differently."""
+    found: dict[tuple[str, ...], str] = {}
+    for text in texts:
+        found.setdefault(tuple(tokens(text)), text)
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def _pair(row: Row, rejected: str, provenance: str) -> Row:
+    *prompt, answer = row["messages"]
+    return {
+        "prompt": prompt,
+        "chosen": [answer],
+        "rejected": [{"role": "assistant", "content": rejected}],
+        "kind": row["kind"],
+        "source": row["source"],
+        "reference": answer["content"],
+        "provenance": provenance,
+    }
+
+
+def balance(pairs: Sequence[Row], seed: int) -> list[Row]:
+    """Drop pairs at random until as many reject a refusal as choose one, so that neither always wins.
+
+    When there is only one of the two, all are kept.
+    """
+    chosen = [index for index, pair in enumerate(pairs) if pair["kind"] == "refusal"]
+    rejected = [index for index, pair in enumerate(pairs) if pair["provenance"] == "refusal"]
+    fewer = min(len(chosen), len(rejected)) or max(len(chosen), len(rejected))
+    generator = random.Random(seed)
+    kept = {
+        *generator.sample(chosen, min(fewer, len(chosen))),
+        *generator.sample(rejected, min(fewer, len(rejected))),
+    }
+    return [pair for index, pair in enumerate(pairs) if index in kept or index not in {*chosen, *rejected}]
+
+
+def hold_out(pairs: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
+    """Split `pairs` by prompt, all pairs of one on the same side; `share` of the prompts go to the second."""
+    prompts = list(dict.fromkeys(_prompt(pair) for pair in pairs))
+    held = set(random.Random(seed).sample(prompts, round(share * len(prompts))))
+    return [pair for pair in pairs if _prompt(pair) not in held], [pair for pair in pairs if _prompt(pair) in held]
+
+
+def _prompt(pair: Row) -> str:
+    return "\n".join(message["content"] for message in pair["prompt"])

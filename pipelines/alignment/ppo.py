@@ -1,0 +1,181 @@
+"""Proximal policy optimisation (Schulman et al. 2017) of a chat model, in rounds: collect, score, update.
+
+Policy, reference, critic and reward model are adapters on one frozen backbone. The KL to the reference is
+part of the reward, per token; the score lands on the last token; policy and critic step apart and never share
+a graph.
+"""
+
+import math
+import random
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.alignment.advantages import explained_variance
+from pipelines.alignment.backbone import POLICY, VALUE, adapter_parameters, using
+from pipelines.alignment.experience import Actors, Experience, Lesson, credit, measure
+from pipelines.alignment.losses import clipped, policy_loss, reduce, value_loss
+from pipelines.alignment.rewards import ScoreNorm
+from pipelines.alignment.rollout import Sampler
+from pipelines.alignment.sequences import Turn, by_length, collate
+from pipelines.config import PPOBlock
+from pipelines.errors import UserError
+from pipelines.progress import Meter
+from pipelines.tracking import Run
+
+GRADIENT_NORM = 1.0
+ADAM_EPS = 1e-5  # PyTorch's 1e-8 multiplies the noise of the first steps (Huang et al. 2024)
+
+
+class PPO:
+    """Trains the policy and value adapters of `actors`; both must have been marked by `train_only`."""
+
+    def __init__(self, actors: Actors, sampler: Sampler, config: PPOBlock, seed: int) -> None:
+        """Prepare two optimisers, one for the policy's adapter, one for the critic's and its head."""
+        self.actors, self.sampler, self.config = actors, sampler, config
+        model = actors.backbone.model
+        self.policy = torch.optim.Adam(adapter_parameters(model, POLICY), eps=ADAM_EPS)
+        self.critic = torch.optim.Adam(
+            [*adapter_parameters(model, VALUE), *actors.value_head.parameters()], eps=ADAM_EPS
+        )
+        self.random = random.Random(seed)
+        self.norm: ScoreNorm | None = None
+
+    def train(self, prompts: list[list[int]], run: Run) -> list[dict[str, float]]:
+        """Run every round on draws from `prompts`; return each one's metrics, which `run` also gets."""
+        meter = Meter("align@ppo", self.config.iterations)
+        history = []
+        for number, chosen in enumerate(self._draw(prompts)):
+            metrics = self.round(chosen, number)
+            run.metrics(metrics, number)
+            history.append(metrics)
+            meter.step(note=", ".join(f"{key} {metrics[key]:.3f}" for key in ("score", "kl", "length")))
+        meter.close()
+        return history
+
+    def _draw(self, prompts: list[list[int]]) -> Iterator[list[list[int]]]:
+        """Yield each round's prompts; none comes again before all have come."""
+        waiting: list[list[int]] = []
+        for _ in range(self.config.iterations):
+            while len(waiting) < self.config.prompts:
+                waiting += self.random.sample(prompts, len(prompts))
+            yield waiting[: self.config.prompts]
+            waiting = waiting[self.config.prompts :]
+
+    def round(self, prompts: list[list[int]], number: int) -> dict[str, float]:
+        """Collect responses, score them, update; in the first `critic_warmup` rounds only the critic."""
+        self._decay(number)
+        seen = self.collect(self.sampler.generate(prompts))
+        if self.norm is None:  # the policy is still the SFT model
+            self.norm = ScoreNorm.of(torch.cat([one.scores for one in seen]))
+        lessons = credit(seen, self.norm, self.config)
+        return describe(lessons) | self.update(lessons, with_policy=number >= self.config.critic_warmup)
+
+    def _decay(self, number: int) -> None:
+        left = 1 - number / self.config.iterations
+        for optimizer, rate in (
+            (self.policy, self.config.learning_rate),
+            (self.critic, self.config.critic_learning_rate),
+        ):
+            optimizer.param_groups[0]["lr"] = rate * left
+
+    def collect(self, turns: list[Turn]) -> list[Experience]:
+        """Score `turns` in the micro-batches in which the update will see them."""
+        backbone = self.actors.backbone
+        groups = by_length(turns, self.config.microbatch)
+        batches = [collate([turns[i] for i in group], backbone.tok.pad_token_id, backbone.device) for group in groups]
+        return [measure(self.actors, batch, self.sampler.stops, self.config.temperature) for batch in batches]
+
+    def update(self, lessons: list[Lesson], with_policy: bool) -> dict[str, float]:
+        """Take every optimiser step of a round; return the mean losses and the share of clipped tokens."""
+        policy_losses, value_losses, clips = [], [], []
+        for group in self._minibatches(lessons):
+            if with_policy:
+                loss, share = self.policy_step(group)
+                policy_losses.append(loss)
+                clips.append(share)
+            value_losses.append(self.critic_step(group))
+        measured = {"policy_loss": policy_losses, "value_loss": value_losses, "clip_fraction": clips}
+        return {name: sum(values) / len(values) if values else 0.0 for name, values in measured.items()}
+
+    def _minibatches(self, lessons: list[Lesson]) -> Iterator[list[Lesson]]:
+        size = max(1, self.config.minibatch // self.config.microbatch)
+        for _ in range(self.config.epochs):
+            order = self.random.sample(lessons, len(lessons))
+            yield from (order[start : start + size] for start in range(0, len(order), size))
+
+    def policy_step(self, group: list[Lesson]) -> tuple[float, float]:
+        """Take one step of the policy; return its loss and the share of tokens whose ratio was clipped."""
+        clip, tokens, total, left = self.config.clip, _tokens(group), 0.0, 0
+        with using(self.actors.backbone.model, POLICY):
+            for lesson in group:
+                old, mask = lesson.seen.logprobs, lesson.seen.batch.mask
+                new, _ = self.actors.backbone.policy(lesson.seen.batch, self.config.temperature)
+                losses = policy_loss(new, old, lesson.advantages, clip, clip, self.config.dual_clip)
+                total += backward(reduce(losses, mask, tokens), "policy")
+                left += int((clipped(new.detach(), old, clip, clip) & mask).sum())
+        step(self.policy)
+        return total, left / tokens
+
+    def critic_step(self, group: list[Lesson]) -> float:
+        """Take one step of the critic on `group`; return its loss."""
+        tokens, total = _tokens(group), 0.0
+        with using(self.actors.backbone.model, VALUE):
+            for lesson in group:
+                values = self.actors.backbone.values(lesson.seen.batch, self.actors.value_head)
+                losses = value_loss(values, lesson.seen.values, lesson.returns, self.config.value_clip)
+                total += backward(reduce(losses, lesson.seen.batch.mask, tokens), "critic")
+        step(self.critic)
+        return total
+
+
+def _tokens(group: list[Lesson]) -> int:
+    return sum(int(lesson.seen.batch.mask.sum()) for lesson in group)
+
+
+def backward(loss: Tensor, whose: str) -> float:
+    """Add the gradients of `loss` and return its value.
+
+    Raises:
+        UserError: it is NaN or infinite.
+    """
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise UserError(
+            f"The loss of the {whose} became {value}; lower its learning rate below align.ppo in params.yaml."
+        )
+    loss.backward()  # type: ignore[no-untyped-call]
+    return value
+
+
+def step(optimizer: torch.optim.Optimizer) -> None:
+    """Clip the gradients and step.
+
+    Raises:
+        RuntimeError: a parameter got no gradient: its adapter was not the active one in the forward pass.
+    """
+    parameters = optimizer.param_groups[0]["params"]
+    if any(parameter.grad is None for parameter in parameters):
+        raise RuntimeError("a trained parameter got no gradient; was another adapter active in the forward pass?")
+    nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def describe(lessons: list[Lesson]) -> dict[str, float]:
+    """Return a round's means per response (entropy: per token); `kl` is summed over a response's tokens."""
+    seen = [lesson.seen for lesson in lessons]
+    masks = [one.batch.mask for one in seen]
+    values, returns = (
+        torch.cat([tensor[mask] for tensor, mask in zip(tensors, masks, strict=True)])
+        for tensors in ([one.values for one in seen], [lesson.returns for lesson in lessons])
+    )
+    return {
+        "score": float(torch.cat([one.scores for one in seen]).mean()),
+        "kl": float(torch.cat([one.kl.sum(dim=1) for one in seen]).mean()),
+        "entropy": sum(float(one.entropy.sum()) for one in seen) / _tokens(lessons),
+        "length": float(torch.cat([mask.sum(dim=1) for mask in masks]).float().mean()),
+        "ended": float(torch.cat([one.ended for one in seen]).float().mean()),
+        "explained_variance": explained_variance(values, returns),
+    }

@@ -1,0 +1,102 @@
+"""The reward model: an adapter on the policy's backbone, and a head that reads a score off the end of a turn.
+
+A plain loop in place of TRL's RewardTrainer, because PPO holds policy and reward model on one backbone. TRL's
+model is an AutoModelForSequenceClassification, whose head lies inside the model and which scores what a chat
+template writes last (a newline, here). This loop scores with `Backbone.scores`, as PPO does, so both read the
+same position, and it batches by length, which TRL cannot for pairs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import get_linear_schedule_with_warmup
+
+from pipelines.alignment.backbone import POLICY, Backbone, adapter_parameters, scalar_head
+from pipelines.alignment.losses import pair_loss
+from pipelines.alignment.sequences import Pair, collate, plan_pairs
+from pipelines.errors import UserError
+from pipelines.progress import Meter
+from pipelines.tracking import Run
+
+HEAD = "head.safetensors"
+WARMUP = 0.1  # share of the steps in which the learning rate rises
+GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how fast."""
+
+    learning_rate: float
+    epochs: int
+    batch_size: int
+    seed: int
+
+
+def train(backbone: Backbone, head: nn.Linear, pairs: list[Pair], settings: Settings, run: Run) -> None:
+    """Fit the active adapter of `backbone` and `head` to prefer the first of each pair (Bradley-Terry).
+
+    Raises:
+        UserError: the loss becomes NaN.
+    """
+    plan = [
+        batch
+        for epoch in range(settings.epochs)
+        for batch in plan_pairs(pairs, settings.batch_size, settings.seed + epoch)
+    ]
+    parameters = [*adapter_parameters(backbone.model, POLICY), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
+    schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP * len(plan)), len(plan))
+    meter = Meter("reward", len(plan))
+    for number, batch in enumerate(plan):
+        chosen, rejected = margins(backbone, head, [pairs[index] for index in batch])
+        loss = pair_loss(chosen, rejected).mean()
+        value = float(loss.detach())
+        run.metrics({"loss": value, "accuracy": float((chosen > rejected).float().mean())}, number)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        meter.step(note=f"loss {value:.3f}")
+    meter.close()
+
+
+def margins(backbone: Backbone, head: nn.Linear, pairs: list[Pair]) -> tuple[Tensor, Tensor]:
+    """Return the scores [B] of the better and of the worse turns, from one forward pass."""
+    turns = [chosen for chosen, _ in pairs] + [rejected for _, rejected in pairs]
+    scores = backbone.scores(collate(turns, backbone.tok.pad_token_id, backbone.device), head)
+    return scores[: len(pairs)], scores[len(pairs) :]
+
+
+@torch.no_grad()
+def accuracy(backbone: Backbone, head: nn.Linear, pairs: list[Pair], batch_size: int) -> list[bool]:
+    """Return for each pair whether the better turn scores higher; a tie does not count."""
+    right: list[bool] = []
+    for start in range(0, len(pairs), batch_size):
+        chosen, rejected = margins(backbone, head, pairs[start : start + batch_size])
+        right += (chosen > rejected).tolist()
+    return right
+
+
+def save_head(head: nn.Linear, out: Path) -> None:
+    """Write the head beside its adapter."""
+    save_file({key: value.contiguous().cpu() for key, value in head.state_dict().items()}, out / HEAD)
+
+
+def load_head(model: PeftModel, directory: Path) -> nn.Linear:
+    """Read the head that `save_head` wrote.
+
+    Raises:
+        UserError: there is none, or it belongs to another model.
+    """
+    head = scalar_head(model)
+    try:
+        head.load_state_dict(load_file(directory / HEAD))
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{directory} holds no reward head for this model; run the task 'reward' again.") from error
+    return head.requires_grad_(False)

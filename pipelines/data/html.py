@@ -1,0 +1,105 @@
+"""Web pages: main text, title and canonical address.
+
+A page that marks its content with one `<main>` or `<article>` is taken at its word; elsewhere resiliparse's
+heuristics find the main content, and trafilatura where they find too little.
+"""
+
+import re
+from urllib.parse import urlsplit
+
+import trafilatura
+from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.encoding import bytes_to_str, detect_encoding
+from resiliparse.parse.html import ElementNode, HTMLParserException, HTMLTree
+
+from pipelines.data.documents import Content, UnreadableError
+
+_NOT_CONTENT = [
+    "nav",
+    "aside",
+    "footer",
+    "form",
+    "button",
+    "dialog",
+    "[role=navigation]",
+    "[aria-hidden=true]",
+]
+_BULLET = re.compile(r"^[ \t]*•[ \t]*", re.MULTILINE)
+_NUMBER = re.compile(r"^[ \t]+(?=\d+\. )", re.MULTILINE)
+
+
+def read(data: bytes, enough: int) -> Content:
+    """Read a page; `enough` is the number of characters below which the second extractor is asked.
+
+    Raises:
+        UnreadableError: the page cannot be parsed.
+    """
+    try:
+        source = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        source = bytes_to_str(data, detect_encoding(data, from_html_meta=True) or "utf-8")
+    try:
+        tree = HTMLTree.parse(source)
+        text = _main_text(tree)
+    except HTMLParserException as error:
+        raise UnreadableError(f"not HTML: {error}") from error
+    if len(text) < enough:
+        text = max(trafilatura.extract(source, include_comments=False) or "", text, key=len)
+    return Content(_tidy(text), _title(tree), _address(tree))
+
+
+def plain_text(fragment: str) -> str:
+    """Return all the visible text of a fragment of HTML."""
+    text: str = extract_plain_text(fragment, preserve_formatting=True, alt_texts=False)
+    return _tidy(text)
+
+
+def _main_text(tree: HTMLTree) -> str:
+    for tag in ("main", "article"):
+        marked = _all(tree, tag)
+        if len(marked) == 1:
+            return _text(marked[0].html, False)
+    return _text(tree, True)
+
+
+def _text(html: HTMLTree | str, main_content: bool) -> str:
+    text: str = extract_plain_text(
+        html, preserve_formatting=True, main_content=main_content, alt_texts=False, skip_elements=_NOT_CONTENT
+    )
+    return text
+
+
+def _tidy(text: str) -> str:
+    """Write lists as Markdown does, and bring the cells of a table's row together."""
+    text = _NUMBER.sub("", _BULLET.sub("- ", text))
+    return re.sub(r"(?<=\S)\t+(?=\S)", " | ", text)
+
+
+def _title(tree: HTMLTree) -> str | None:
+    """Return the page's one `<h1>`, else its `<title>`, which often ends with the name of the site."""
+    headings = [heading.text or "" for heading in _all(tree, "h1")]
+    title = headings[0] if len(headings) == 1 else tree.title
+    return " ".join(title.split()) if title else None
+
+
+def _all(tree: HTMLTree, selector: str) -> list[ElementNode]:
+    found = tree.document.query_selector_all(selector) if tree.document else []
+    return [node for node in found if isinstance(node, ElementNode)]
+
+
+def _address(tree: HTMLTree) -> str | None:
+    for selector, attribute in (("link[rel=canonical]", "href"), ("meta[property='og:url']", "content")):
+        for found in _all(tree, selector):
+            if url := absolute(found.getattr(attribute, "")):
+                return url
+    return None
+
+
+def absolute(url: object) -> str | None:
+    """Return `url` if it names a host, so that it can identify a page."""
+    if not isinstance(url, str):
+        return None
+    try:
+        return url.strip() if urlsplit(url.strip()).netloc else None
+    except ValueError:
+        return None

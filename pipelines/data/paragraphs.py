@@ -1,0 +1,89 @@
+"""Paragraphs from lines that were broken to fit a page.
+
+A line was broken by the margin if the next line's first word would not have fitted behind it; otherwise its
+author ended it. The margin of plain text is counted in characters here; a PDF measures it in points.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from itertools import pairwise
+
+from pipelines.data.words import UNSPACED
+
+LONGEST_WRAPPED = 120  # cells; a file with longer lines than a terminal's has a paragraph on each
+_WRAPPED_SHARE = 0.5  # of neighbouring lines that the margin must explain before any are joined
+ITEM = re.compile(r"\s*(?:[-*+•‣◦·–—]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
+_TABLE = re.compile(r"\S(?: {3,}|\t)\S|\|")
+_HYPHENATED = re.compile(r"(\w+)[-\u2010\u00ad]$")
+_FIRST_WORD = re.compile(r"\w+")
+_NO_SPACE = re.compile(f"{UNSPACED}|[\u3000-\u303f\uff00-\uff65]")
+
+
+def joined(lines: Sequence[str], vocabulary: set[str]) -> str:
+    """Join the lines of one paragraph; a word divided at a line's end is mended as `vocabulary` spells it."""
+    text = ""
+    for line in lines:
+        text = _append(text, line.strip(), vocabulary) if text else line.strip()
+    return text
+
+
+def vocabulary(text: str) -> set[str]:
+    """Return the words of `text` in lower case, compounds with their hyphens."""
+    return set(re.findall(r"\w+(?:-\w+)*", text.lower()))
+
+
+def unwrap(text: str) -> tuple[str, int]:
+    """Join the wrapped lines of a plain text. Returns the text and the number of line breaks removed."""
+    lines = text.split("\n")
+    margin = _margin(lines)
+    pairs = [(a, b) for a, b in pairwise(lines) if a.strip() and b.strip()]
+    if (
+        not pairs
+        or margin > LONGEST_WRAPPED
+        or sum(_full(a, b, margin) for a, b in pairs) < _WRAPPED_SHARE * len(pairs)
+    ):
+        return text, 0
+    known = vocabulary(text)
+    paragraphs: list[list[str]] = []
+    for before, line in pairwise(["", *lines]):
+        if _continues(before, line, margin):
+            paragraphs[-1].append(line)
+        else:
+            paragraphs.append([line])
+    return "\n".join(joined(paragraph, known) for paragraph in paragraphs), len(lines) - len(paragraphs)
+
+
+def _append(text: str, line: str, vocabulary: set[str]) -> str:
+    divided, rest = _HYPHENATED.search(text), _FIRST_WORD.match(line)
+    if divided and rest and rest[0][0].islower():
+        compound = f"{divided[1]}-{rest[0]}".lower()
+        whole = f"{divided[1]}{rest[0]}".lower()
+        keep = compound in vocabulary and whole not in vocabulary
+        return text[:-1] + ("-" if keep else "") + line
+    if line and _NO_SPACE.match(text[-1]) and _NO_SPACE.match(line[0]):
+        return text + line
+    return f"{text} {line}"
+
+
+def _margin(lines: Sequence[str]) -> int:
+    """Return the width of the text in cells; one line in fifty may stick out."""
+    widths = sorted((_cells(line) for line in lines if line.strip()), reverse=True)
+    return widths[len(widths) // 50] if widths else 0
+
+
+def _full(line: str, after: str, margin: int) -> bool:
+    first = after.split()[0]
+    word = first[0] if _NO_SPACE.match(first) else first
+    return _cells(line.rstrip()) + (0 if word != first else 1) + _cells(word) > margin
+
+
+def _continues(before: str, line: str, margin: int) -> bool:
+    if not before.strip() or not line.strip() or ITEM.match(line) or _TABLE.search(before) or _TABLE.search(line):
+        return False
+    # Some programs fill lines evenly rather than greedily; a small letter shows that the sentence goes on.
+    return _full(before, line, margin) or (line.strip()[0].islower() and 2 * _cells(before) > margin)
+
+
+def _cells(line: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)

@@ -1,0 +1,60 @@
+"""Mend how a text is written, not what it says. Each function returns the new text and what it changed."""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import ftfy
+
+from pipelines.data import paragraphs
+
+# Curly quotes and full-width punctuation are right as they are, the latter above all in Chinese.
+_FTFY = ftfy.TextFixerConfig(uncurl_quotes=False, fix_character_width=False, normalization="NFC", explain=False)
+_KEPT_FORMAT = "\u200c\u200d"  # joiners, which Persian, Indic scripts and emoji need
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What one rule changed in one document."""
+
+    reason: str
+    count: int
+    example: str
+
+
+def repair(text: str, wrapped: bool) -> tuple[str, list[Edit]]:
+    """Repair encoding accidents and white space; where lines are `wrapped`, make paragraphs of them."""
+    edits = []
+    text, edit = _by_line(text, "unicode", _unicode)
+    edits.append(edit)
+    if wrapped:
+        text, count = paragraphs.unwrap(text)
+        edits.append(Edit("wrapped_line", count, ""))
+    text, edit = _by_line(text, "space", _space)
+    edits.append(edit)
+    return re.sub(r"\n{3,}", "\n\n", text).strip(), [edit for edit in edits if edit.count]
+
+
+def _by_line(text: str, reason: str, change: Callable[[str], str]) -> tuple[str, Edit]:
+    before = text.split("\n")
+    after = [change(line) for line in before]
+    changed = [old for old, new in zip(before, after, strict=True) if old != new]
+    return "\n".join(after), Edit(reason, len(changed), changed[0] if changed else "")
+
+
+def _unicode(line: str) -> str:
+    """Undo mojibake, ligatures and HTML entities (ftfy), compose (NFC), drop what cannot be seen."""
+    fixed = ftfy.fix_text(line, _FTFY)
+    return "".join(character for character in fixed if character == "\t" or not _invisible(character))
+
+
+def _invisible(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn") and character not in _KEPT_FORMAT
+
+
+def _space(line: str) -> str:
+    """Leave one space of any kind between words; keep the indentation that code needs."""
+    stripped = line.lstrip()
+    indentation = line[: len(line) - len(stripped)].replace("\t", "    ") if stripped else ""
+    return indentation.replace("\xa0", " ") + " ".join(stripped.split())

@@ -1,0 +1,44 @@
+"""Words of any script; where no spaces stand between them (Chinese, Japanese, Thai, …), characters."""
+
+import re
+import unicodedata
+
+_THAI_LAO, _BURMESE, _KHMER = "\u0e01-\u0eff", "\u1000-\u109f", "\u1780-\u17ff"
+_KANA, _HAN = "\u3041-\u30ff", "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+UNSPACED = f"[{_THAI_LAO}{_BURMESE}{_KHMER}{_KANA}{_HAN}]"
+_ONE = re.compile(UNSPACED)
+_MARKS = re.compile("[\u3000-\u303f\uff00-\uff0f\uff1a-\uff20]")  # CJK punctuation stands for a space
+
+
+def words(text: str) -> list[str]:
+    """Split into words as they are written; of an unspaced script into characters."""
+    return _ONE.sub(r" \g<0> ", _MARKS.sub(" ", text)).split()
+
+
+def word_count(text: str) -> float:
+    """Count words, a character of an unspaced script as half of one."""
+    unspaced = len(_ONE.findall(text))
+    return len(words(text)) - unspaced / 2
+
+
+def unspaced_share(text: str) -> float:
+    """Return the share of the letters that belong to unspaced scripts."""
+    letters = sum(character.isalpha() for character in text)
+    return min(1.0, len(_ONE.findall(text)) / letters) if letters else 0.0
+
+
+def normalise(text: str) -> str:
+    """Return the words that count when texts are compared: NFKC, case and punctuation gone, single spaces."""
+    return " ".join(words(unicodedata.normalize("NFKC", text).casefold().translate(_WORDS_ONLY)))
+
+
+class _WordsOnly(dict[int, str]):
+    """A translation that learns: punctuation, separators, symbols and control characters become spaces."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        self[code] = " " if unicodedata.category(character)[0] in "PZSC" else character
+        return self[code]
+
+
+_WORDS_ONLY = _WordsOnly()

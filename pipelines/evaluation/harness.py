@@ -1,0 +1,95 @@
+"""Ask a model through lm-eval: answers to the questions, and bits on held-out text, from the task files in `tasks/`.
+
+lm-eval applies the chat template, batches, decodes greedily and windows the text. Its cache stays off: it is keyed by
+request and not by model, and would give one model's answers to the next. Its `evaluate` is called rather than
+`simple_evaluate`, which asks the Hugging Face hub about the model.
+"""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipelines import artifacts
+from pipelines.evaluation.questions import SETS, Question
+from pipelines.progress import Meter
+
+TASKS = Path(__file__).parent / "tasks"
+logging.getLogger("lm_eval").setLevel(logging.ERROR)
+
+
+class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the type checker
+    """lm-eval's own Hugging Face model, which tells its progress as the rest of Gradus does."""
+
+    def __init__(self, meter: Meter, **options: Any) -> None:
+        """Count sequences on `meter`."""
+        super().__init__(add_bos_token=False, softmax_dtype="float32", **options)
+        self.meter = meter
+
+    def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any) -> torch.Tensor:
+        output: torch.Tensor = super()._model_generate(context, max_length, stop, **options)
+        self.meter.step(len(context))
+        return output
+
+    def _model_call(self, inps: torch.Tensor, **options: Any) -> torch.Tensor:
+        logits: torch.Tensor = super()._model_call(inps, **options)
+        self.meter.step(len(inps))
+        return logits
+
+
+def answers(
+    model: PreTrainedModel,
+    tok: PreTrainedTokenizerBase,
+    folder: Path,
+    questions: list[Question],
+    max_new_tokens: int,
+    batch_size: int,
+) -> dict[str, str]:
+    """Answer the `questions` of `folder`, greedily and without examples; return the answer by question id.
+
+    The tokenizer's end of turn ends an answer, whatever the model's own settings say: lm-eval drops special tokens
+    when it decodes, so what came after an end that was not obeyed would become part of the answer.
+    """
+    meter = Meter("questions", len(questions))
+    lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=batch_size)
+    stop = {"until": [tok.eos_token], "eos_token_id": tok.eos_token_id, "max_gen_toks": max_new_tokens}
+    samples = _run(lm, list(SETS), chat=True, generation=stop, where={"folder": str(folder)})
+    meter.close()
+    return {sample["doc"]["id"]: sample["filtered_resps"][0].strip() for sample in samples}
+
+
+def text_bits(
+    model: PreTrainedModel, tok: PreTrainedTokenizerBase, documents: Path, window: int
+) -> list[artifacts.Row]:
+    """Score every document: `{"source", "bits", "bytes"}`, bits being -log2 of its likelihood.
+
+    The text is cut into windows of `window` tokens that do not overlap, each begun with one token of context (the
+    first with the tokenizer's BOS), and scored one at a time: the logits of a batch would fill the memory.
+    """
+    texts = [row["text"] for row in artifacts.read_table(documents)]
+    windows = sum(math.ceil(len(tok(text, add_special_tokens=False)["input_ids"]) / window) for text in texts)
+    meter = Meter("windows of text", windows)
+    lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=1, max_length=window)
+    samples = _run(lm, ["held_out_text"], chat=False, generation={}, where={"documents": str(documents)})
+    meter.close()
+    scored = [(sample["doc"]["source"], *sample["bits_per_byte"]) for sample in samples]
+    rows = [{"source": source, "bits": -nats / math.log(2), "bytes": size} for source, nats, size in scored]
+    return sorted(rows, key=lambda row: str(row["source"]))
+
+
+def _run(
+    lm: MeteredLM, names: list[str], *, chat: bool, generation: dict[str, Any], where: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Run lm-eval's tasks `names` and return its samples, one a document; `where` goes to their datasets."""
+    loaded = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=where).load(names)
+    for task in loaded["tasks"].values():
+        if generation:
+            task.set_config(key="generation_kwargs", value=generation, update=True)
+    results = evaluate(lm, loaded, apply_chat_template=chat, log_samples=True, bootstrap_iters=0)
+    return [sample for name in names for sample in results["samples"][name]]

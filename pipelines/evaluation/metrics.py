@@ -1,0 +1,120 @@
+"""Numbers from verdicts: metrics, their 95% intervals, differences between models. Reads and writes nothing.
+
+Every metric is a ratio of two sums over questions (or held-out documents), so one bootstrap serves all. Whole source
+documents are drawn, not questions: questions about one document stand or fall together (Miller 2024, arXiv:2411.00640).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Interval = tuple[float, float]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is called and which way is better."""
+
+    title: str
+    meaning: str
+    higher_is_better: bool
+    share: bool = True
+    """Whether it lies between 0 and 1."""
+
+
+METRICS = {
+    "answer_accuracy": Metric("Right answers", "answerable questions answered right", True),
+    "answer_f1": Metric("Token F1", "overlap of the answer with the accepted one, answerable questions", True),
+    "over_refusal": Metric("Needless refusals", "answerable questions refused", False),
+    "refusal_recall": Metric("Due refusals", "unanswerable questions refused", True),
+    "hallucination_rate": Metric("Invented answers", "of all these questions, those given a wrong answer", False),
+    "general_accuracy": Metric("General knowledge", "general questions answered right", True),
+    "domain_bits_per_byte": Metric("Bits per byte", "to predict held-out documents", False, share=False),
+}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one question or document adds to a metric: `amount` out of `weight`."""
+
+    cluster: str
+    amount: float
+    weight: float = 1.0
+
+
+def units(answers: Iterable[dict[str, Any]], text: Iterable[dict[str, Any]] = ()) -> dict[str, list[Unit]]:
+    """Return by metric what every judged answer (a row of answers.jsonl) and every scored document adds to it."""
+    found: dict[str, list[Unit]] = {name: [] for name in METRICS}
+    for row in answers:
+        for name, amount in _counts(row).items():
+            found[name].append(Unit(row["cluster"], amount))
+    found["domain_bits_per_byte"] = [Unit(row["source"], row["bits"], row["bytes"]) for row in text]
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def _counts(row: dict[str, Any]) -> dict[str, float]:
+    correct, refused, wrong = (float(row["verdict"] == name) for name in ("correct", "refused", "wrong"))
+    if row["set"] == "general":
+        return {"general_accuracy": correct}
+    if row["set"] == "unanswerable":
+        return {"refusal_recall": refused, "hallucination_rate": wrong}
+    return {"answer_accuracy": correct, "answer_f1": row["f1"], "over_refusal": refused, "hallucination_rate": wrong}
+
+
+def value(rows: list[Unit]) -> float:
+    """Return the metric: the sum of amounts over the sum of weights."""
+    return sum(row.amount for row in rows) / sum(row.weight for row in rows)
+
+
+def interval(rows: list[Unit], resamples: int, seed: int, *, share: bool) -> Interval:
+    """Return the 95% percentile interval of the cluster bootstrap.
+
+    Where all clusters of a share are 0 (or 1) every resample is too; the interval is then the exact binomial one over
+    clusters (Clopper and Pearson 1934), so that 0 of 50 is not reported as certainly 0.
+    """
+    drawn = _resampled(rows, resamples, seed)
+    low, high = _percentiles(drawn)
+    clusters = len({row.cluster for row in rows})
+    if share and high == 0.0:
+        return 0.0, 1 - 0.025 ** (1 / clusters)
+    if share and low == 1.0:
+        return 0.025 ** (1 / clusters), 1.0
+    return low, high
+
+
+def difference(rows: list[Unit], others: list[Unit], resamples: int, seed: int) -> tuple[float, Interval]:
+    """Return `rows` minus `others` and its 95% interval, paired: both are measured on the same drawn clusters.
+
+    Raises:
+        ValueError: the two were not measured on the same clusters.
+    """
+    if {row.cluster for row in rows} != {row.cluster for row in others}:
+        raise ValueError("paired differences need the same questions on both sides")
+    drawn = _resampled(rows, resamples, seed) - _resampled(others, resamples, seed)
+    return value(rows) - value(others), _percentiles(drawn)
+
+
+def _resampled(rows: list[Unit], resamples: int, seed: int) -> Floats:
+    """Return the metric on `resamples` draws of as many clusters as there are: [resamples].
+
+    Equal seeds and clusters give equal draws, which is what pairs two models.
+    """
+    names = sorted({row.cluster for row in rows})
+    place = {name: index for index, name in enumerate(names)}
+    sums = np.zeros((2, len(names)))
+    for row in rows:
+        sums[:, place[row.cluster]] += row.amount, row.weight
+    shares = np.full(len(names), 1 / len(names))
+    counts = np.random.default_rng(seed).multinomial(len(names), shares, size=resamples)  # [resamples, clusters]
+    amounts, weights = counts @ sums[0], counts @ sums[1]
+    drawn: Floats = amounts / weights
+    return drawn
+
+
+def _percentiles(drawn: Floats) -> Interval:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)

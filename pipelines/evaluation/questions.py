@@ -1,0 +1,90 @@
+"""The questions every model is asked, and the held-out text it is scored on, as lm-eval's task files load them.
+
+Reads `answerable.jsonl`, `unanswerable.jsonl` and `general.jsonl` in the folder of questions, and a Parquet file
+of documents.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from pipelines import artifacts
+from pipelines.errors import UserError
+
+SETS = ("answerable", "unanswerable", "general")
+SPLITS = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question and what counts as its answer."""
+
+    id: str
+    set: str
+    """`answerable` from the documents, `unanswerable` by anybody who has only them, or `general` knowledge."""
+    kind: str
+    split: str
+    """Decisions are taken on `validation`, the report is about `test`."""
+    question: str
+    accepted: tuple[str, ...]
+    """The answer, its short form first; empty for an unanswerable question."""
+    competing: tuple[str, ...]
+    """Wrong answers that must not stand beside the right one."""
+    sources: tuple[str, ...]
+    """Documents that answer it."""
+
+    @property
+    def cluster(self) -> str:
+        """What the bootstrap draws as one: the first document that answers it, or else the question alone."""
+        return self.sources[0] if self.set == "answerable" and self.sources else self.id
+
+
+def load(folder: Path) -> list[Question]:
+    """Read all questions of both splits, in the order of their ids.
+
+    Raises:
+        UserError: a file is missing, a question incomplete, an id used twice, or a set has no question in a split.
+    """
+    found = [_question(row, name, folder) for name in SETS for row in artifacts.read_rows(folder / f"{name}.jsonl")]
+    ids = [question.id for question in found]
+    twice = sorted({name for name in ids if ids.count(name) > 1})
+    if twice:
+        raise UserError(f"{folder}: the id {twice[0]!r} is used for two questions; give each its own.")
+    for name in SETS:
+        for split in SPLITS:
+            if not any(question.set == name and question.split == split for question in found):
+                raise UserError(f"{folder / name}.jsonl has no question whose split is {split!r}; add some.")
+    return sorted(found, key=lambda question: question.id)
+
+
+def _question(row: artifacts.Row, name: str, folder: Path) -> Question:
+    where = f"{folder / name}.jsonl, question {row.get('id')!r}"
+    needed = ["id", "question", "split"] + (["answer"] if name != "unanswerable" else [])
+    missing = [key for key in needed if not row.get(key)]
+    if missing:
+        raise UserError(f"{where}: {missing[0]!r} is missing.")
+    if row["split"] not in SPLITS:
+        raise UserError(f"{where}: split is {row['split']!r}; it must be 'validation' or 'test'.")
+    accepted = (row["answer"], *row.get("aliases", [])) if name != "unanswerable" else ()
+    competing, sources = tuple(row.get("competing", [])), tuple(row.get("sources", []))
+    return Question(row["id"], name, row.get("kind", name), row["split"], row["question"], accepted, competing, sources)
+
+
+def question_dataset(folder: str, name: str, **_: Any) -> dict[str, Any]:
+    """Return the set `name` for lm-eval (which adds arguments of its own): both splits, told apart by id afterwards."""
+    rows = [{"id": each.id, "question": each.question} for each in load(Path(folder)) if each.set == name]
+    return {"test": datasets.Dataset.from_list(rows)}
+
+
+def text_dataset(documents: str, **_: Any) -> dict[str, Any]:
+    """Return the held-out documents for lm-eval.
+
+    Raises:
+        UserError: there is no document.
+    """
+    rows = [{"source": row["source"], "text": row["text"]} for row in artifacts.read_table(Path(documents))]
+    if not rows:
+        raise UserError(f"{documents} holds no document to score; raise split.test_share.")
+    return {"test": datasets.Dataset.from_list(rows)}

@@ -1,0 +1,119 @@
+"""A comparison to be read by a person: a table in the terminal, and one HTML page that needs nothing beside itself.
+
+The page is `report.html.jinja` beside this file, filled with metrics.json and the answers; all text in it is escaped.
+"""
+
+import base64
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.artifacts import Row
+from pipelines.evaluation import plots
+from pipelines.evaluation.comparison import PARENT
+from pipelines.evaluation.metrics import METRICS
+
+INVENTED = 10  # invented answers to read
+
+
+def terminal_table(metrics: dict[str, Any]) -> Table:
+    """Return metrics.json as a table for rich: a row a model, the best number of each column bold, intervals dim."""
+    outcome = "passed" if metrics["verdict"]["passed"] else "did not pass"
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+        title="Test questions, 95% intervals below",
+        caption=f"* the candidate, which {outcome} the gate",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("")
+    for metric in METRICS.values():
+        table.add_column(metric.title, justify="right")
+    for name, cells in rows(metrics).items():
+        table.add_row(name + (" *" if name == metrics["candidate"] else ""), *(_shown(cell) for cell in cells))
+    return table
+
+
+def rows(metrics: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return by model the cells of its row: `value`, `interval`, and whether it is the `best` of its column."""
+    models = metrics["models"]
+    best = {}
+    for name, metric in METRICS.items():
+        values = [numbers[name] for numbers in models.values()]
+        best[name] = max(values) if metric.higher_is_better else min(values)
+    return {model: [_cell(name, numbers, best[name]) for name in METRICS] for model, numbers in models.items()}
+
+
+def page(metrics: dict[str, Any], answers: dict[str, list[Row]], baseline: str) -> str:
+    """Return the HTML page. `answers` are the rows of answers.jsonl by model, all of the same questions."""
+    candidate = metrics["candidate"]
+    parent = PARENT if PARENT in answers and candidate != PARENT else baseline
+    turned = changed(answers[parent], answers[candidate])
+    templates = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template("report.html.jinja").render(
+        metrics=metrics,
+        columns=METRICS,
+        rows=rows(metrics),
+        baseline=baseline,
+        candidate=candidate,
+        parent=parent,
+        outcomes=_embedded(plots.outcomes(answers)),
+        tradeoff=_embedded(plots.tradeoff(metrics["models"])),
+        fixed=[(old, new) for old, new in turned if good(new)],
+        broken=[(old, new) for old, new in turned if good(old)],
+        invented=invented(answers[candidate]),
+        questions=_questions(answers),
+        words=plots.LEGEND,
+    )
+
+
+def good(row: Row) -> bool:
+    """Tell whether an answer is the one to hope for: right, or silence where nothing can be known."""
+    return bool(row["verdict"] == ("refused" if row["set"] == "unanswerable" else "correct"))
+
+
+def changed(before: list[Row], after: list[Row]) -> list[tuple[Row, Row]]:
+    """Return the pairs of answers to test questions of which one is good and the other is not."""
+    pairs = zip(before, after, strict=True)
+    return [(old, new) for old, new in pairs if old["split"] == "test" and good(old) != good(new)]
+
+
+def invented(answers: list[Row]) -> list[Row]:
+    """Return up to ten wrong answers to test questions, by turns to unanswerable and to answerable ones."""
+    wrong = [row for row in answers if row["split"] == "test" and row["verdict"] == "wrong"]
+    kinds = ([row for row in wrong if row["set"] == name] for name in ("unanswerable", "answerable"))
+    return [row for pair in zip_longest(*kinds) for row in pair if row is not None][:INVENTED]
+
+
+def _questions(answers: dict[str, list[Row]]) -> list[dict[str, Any]]:
+    """Return every question with what each model `said`, and whether their verdicts `differ`."""
+    return [
+        {**said[0], "said": dict(zip(answers, said, strict=True)), "differ": len({row["verdict"] for row in said}) > 1}
+        for said in zip(*answers.values(), strict=True)
+    ]
+
+
+def _cell(name: str, numbers: dict[str, Any], best: float) -> dict[str, Any]:
+    low, high = numbers["intervals"][name]
+    if METRICS[name].share:
+        shown, bounds = f"{100 * numbers[name]:.1f}%", f"{100 * low:.0f}–{100 * high:.0f}"
+    else:
+        shown, bounds = f"{numbers[name]:.3f}", f"{low:.2f}–{high:.2f}"
+    return {"value": shown, "interval": bounds, "best": numbers[name] == best}
+
+
+def _shown(cell: dict[str, Any]) -> Text:
+    return Text.assemble((cell["value"], "bold" if cell["best"] else ""), "\n", (cell["interval"], "dim"))
+
+
+def _embedded(figure: Figure) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(plots.svg(figure)).decode("ascii")

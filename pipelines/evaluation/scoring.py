@@ -1,0 +1,120 @@
+"""The verdict on one answer: refused, correct or wrong; and how much of it is right. Reads and writes nothing.
+
+Rules, no judge: containment ranks models usefully (Thakur et al. 2024, arXiv:2406.12624), costs nothing and can be
+read. In this order: a refusal that offers no candidate is `refused`; an accepted variant in a short answer with no
+competing variant beside it is `correct`; everything else is `wrong`, an empty answer included.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+
+from pipelines.evaluation.normalise import spans, tokens
+from pipelines.evaluation.questions import Question
+
+VERDICTS = ("correct", "refused", "wrong")
+
+_REFUSALS = re.compile(
+    r"""
+      \b(?:do|does|did)(?:\ not|n't)\ (?:\w+\ )?(?:know|recall|say|mention|specify|state)
+    | \b(?:do|does|did)(?:\ not|n't)\ (?:\w+\ )?have\ (?:\w+\ ){0,3}?
+        (?:access|answers?|data|details?|information|knowledge|mention|records?|that)
+    | \b(?:can(?:not|'t|\ not)|could(?:\ not|n't)|unable\ to|not\ able\ to)\ (?:\w+\ )?
+        (?:answer|assist|confirm|determine|find|help|provide|say|tell|verify)
+    | \b(?:have|has|had|is|are|was|were)\ no\ (?:\w+\ )?
+        (?:answer|data|details?|idea|information|knowledge|mention|records?)\b
+    | ^no\ (?:\w+\ )?(?:answer|data|idea|information|mention|record)s?\b
+    | \b(?:is|are|was|were|am|'m|'re)(?:\ not|n't)\ (?:\w+\ )?
+        (?:available|aware|certain|documented|familiar|given|known|mentioned|provided|recorded|specified|stated|sure)
+    | ^not\ (?:known|mentioned|recorded|specified|stated|sure)
+    | \b(?:is|are|remains?)\ (?:unknown|unclear) | ^unknown\b
+    | 不知道 | 不清楚 | 不了解 | 不确定 | 不確定 | 不明确 | 不详 | 不詳 | 无法 | 無法 | 未知
+    | (?:没有|沒有|无|無)(?:任何|相关|相關)?(?:记录|記錄|紀錄|记载|記載|提到|提及|信息|資訊|资料|資料|答案)
+    | 未(?:被)?(?:提及|提到|记载|記載|记录|記錄|说明|說明)
+    | (?:分か|わか)りません | 知りません
+    """,
+    re.VERBOSE,
+)
+_COURTESY = re.compile(
+    r"\b(?:sorry|apolog\w+|please|thank\w*|happy to|feel free|let me know|as an ai)\b|抱歉|对不起|對不起|请|請"
+)
+_CLAUSE = re.compile(
+    r"(?<=[.!?。！？；;\n])\s*|,?\s*\b(?:but|however|although|though)\b,?\s*|[，,]?(?:但是|但|不过|不過)[，,]?"
+)
+
+
+def verdict(answer: str, question: Question, refusal: str, max_words: int) -> str:
+    """Judge `answer`: `refused`, `correct` or `wrong`.
+
+    `refusal` is the sentence the model was taught to refuse with; `max_words` bounds the length of a correct answer
+    (in tokens of `normalise.tokens`). An unanswerable question has no correct answer.
+    """
+    if refuses(answer, question, refusal):
+        return "refused"
+    return "correct" if is_correct(answer, question, max_words) else "wrong"
+
+
+def is_correct(answer: str, question: Question, max_words: int) -> bool:
+    """Tell whether an accepted variant stands in a short answer, on token edges, with no competing one beside it."""
+    words = tokens(answer)
+    right, rivals = _found(words, question)
+    return len(words) <= max_words and bool(right) and not rivals
+
+
+def f1(answer: str, question: Question) -> float:
+    """Return the F1 of shared tokens with the accepted variant that fits best (Rajpurkar et al. 2016)."""
+    return max((_overlap(tokens(answer), tokens(variant)) for variant in question.accepted), default=0.0)
+
+
+def refuses(answer: str, question: Question, refusal: str) -> bool:
+    """Tell whether `answer` declines to answer, in English or Chinese, and offers no candidate all the same.
+
+    A candidate is a clause that is neither a refusal nor a courtesy nor a question in return; or, anywhere, an accepted
+    or a competing variant or a number that is not in the question: "I don't know, but perhaps 1783" is an attempt.
+    """
+    clauses = [clause for clause in _CLAUSE.split(_plain(answer)) if tokens(clause)]
+    declined = [clause for clause in clauses if _declines(clause, refusal)]
+    rest = [clause for clause in clauses if clause not in declined]
+    return bool(declined) and all(_idle(clause) for clause in rest) and not _candidates(answer, question)
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text.replace("’", "'")).casefold()
+
+
+def _declines(clause: str, refusal: str) -> bool:
+    return bool(_REFUSALS.search(clause) or spans(tokens(clause), tokens(refusal)))
+
+
+def _idle(clause: str) -> bool:
+    return clause.rstrip().endswith("?") or bool(_COURTESY.search(clause))
+
+
+def _candidates(answer: str, question: Question) -> bool:
+    asked, words = tokens(question.question), tokens(answer)
+    right, rivals = _found(words, question)
+    return bool(right or rivals) or any(word[0].isdigit() and word not in asked for word in words)
+
+
+def _found(words: list[str], question: Question) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Return where accepted and where competing variants stand in `words`.
+
+    The longer of two names wins where one lies inside the other: "Newton Abbot" is not "Newton", and "New York City" is
+    not "York". A competing variant that the question itself contains counts for nothing.
+    """
+    asked = tokens(question.question)
+    accepted = {tuple(tokens(variant)) for variant in question.accepted}
+    competing = {variant for text in question.competing if not spans(asked, list(variant := tuple(tokens(text))))}
+    right = [span for variant in accepted for span in spans(words, list(variant))]
+    rivals = [span for variant in competing - accepted for span in spans(words, list(variant))]
+    return _outside(right, rivals), _outside(rivals, right)
+
+
+def _outside(these: list[tuple[int, int]], those: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the spans of `these` that lie in none of `those`."""
+    return [span for span in these if not any(other[0] <= span[0] and span[1] <= other[1] for other in those)]
+
+
+def _overlap(words: list[str], variant: list[str]) -> float:
+    shared = sum((Counter(words) & Counter(variant)).values())
+    return 2 * shared / (len(words) + len(variant)) if shared else 0.0

@@ -1,0 +1,103 @@
+"""The index of models: versions of the registered model `gradus`, how each measured, and which is champion.
+
+A version is a whole model with merged weights, so that plain MLflow loads it without Gradus; its tags say
+where it came from and how it did. Writes to MLflow's store only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pipelines import tracking
+from pipelines.config import ComputeConfig
+
+NAME = "gradus"
+CHAMPION, CHALLENGER = "champion", "challenger"
+REQUIREMENTS = ("torch", "transformers", "accelerate")
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of the registered model."""
+
+    number: int
+    tags: Mapping[str, str]
+
+
+def find(artifact: str) -> Version | None:
+    """Return the version made from the artifact with this hash, if there is one."""
+    found = tracking.client().search_model_versions(f"name = '{NAME}' and tags.artifact = '{artifact}'")
+    return _version(found[0]) if found else None
+
+
+def holder(alias: str) -> Version | None:
+    """Return the version that carries `alias`, if there is one."""
+    store = tracking.client()
+    for model in store.search_registered_models(f"name = '{NAME}'"):
+        if alias in model.aliases:
+            return _version(store.get_model_version(NAME, model.aliases[alias]))
+    return None
+
+
+def register(
+    run: tracking.Run, directory: Path, compute: ComputeConfig, max_new_tokens: int, tags: Mapping[str, str]
+) -> Version:
+    """Merge the model in `directory`, keep it with `run`, and make it a version tagged with `tags`.
+
+    It answers as it was evaluated: greedily, with at most `max_new_tokens` tokens.
+    """
+    address, model_id = run.model(
+        _parts(directory, compute, max_new_tokens), _settings(max_new_tokens), _requirements()
+    )
+    store = tracking.client()
+    if not store.search_registered_models(f"name = '{NAME}'"):
+        store.create_registered_model(NAME, description="Language models made by Gradus from a folder of documents.")
+    return _version(store.create_model_version(NAME, address, run_id=run.id, model_id=model_id, tags=dict(tags)))
+
+
+def describe(found: Version, tags: Mapping[str, str]) -> Version:
+    """Set tags of a version."""
+    store = tracking.client()
+    for key, value in tags.items():
+        store.set_model_version_tag(NAME, str(found.number), key, value)
+    return Version(found.number, {**found.tags, **tags})
+
+
+def give(alias: str, to: Version) -> None:
+    """Give `alias` to a version, taking it from the one that has it."""
+    tracking.client().set_registered_model_alias(NAME, alias, str(to.number))
+
+
+def ask(question: str) -> str:
+    """Return the champion's answer.
+
+    Raises:
+        UserError: there is no champion.
+    """
+    chat = [{"role": "user", "content": question}]
+    answer: str = tracking.load_model(f"models:/{NAME}@{CHAMPION}")(chat)[0]["generated_text"][-1]["content"]
+    return answer.strip()
+
+
+def _parts(directory: Path, compute: ComputeConfig, max_new_tokens: int) -> dict[str, Any]:
+    from pipelines import models  # torch takes seconds to import, and a run with nothing new needs none of it
+
+    models.prepare(compute)
+    model = models.load(directory, compute).cpu()
+    for key, value in _settings(max_new_tokens).items():
+        setattr(model.generation_config, key, value)
+    return {"model": model, "tokenizer": models.tokenizer(directory)}
+
+
+def _settings(max_new_tokens: int) -> dict[str, Any]:
+    return {"do_sample": False, "max_new_tokens": max_new_tokens}
+
+
+def _requirements() -> list[str]:
+    return [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]
+
+
+def _version(found: Any) -> Version:
+    return Version(int(found.version), dict(found.tags))

@@ -1,0 +1,124 @@
+"""Asking the teacher: which span of which sentence, the question it gets, and what a reader makes of that question."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from transformers import PreTrainedTokenizerBase
+
+from pipelines.artifacts import Row
+from pipelines.config import SynthesizeConfig
+from pipelines.synthesis import prompts, spans, unanswerable
+from pipelines.synthesis.filters import agreement
+from pipelines.synthesis.teacher import Teacher
+from pipelines.synthesis.windows import windows
+
+_QUESTION_TOKENS = 40
+_ANSWER_TOKENS = 24
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A question, the span that answers it, and where that stands. `read` is what the reader answered."""
+
+    source: str
+    start: int
+    end: int
+    kind: str
+    answer: str
+    sentence: str
+    window: str
+    question: str = ""
+    read: str = ""
+
+    def as_row(self, min_f1: float) -> Row:
+        """Return it as a row of candidates.jsonl."""
+        return {**asdict(self), "round_trip": self.agrees(min_f1)}
+
+    def agrees(self, min_f1: float) -> bool:
+        """Tell whether the reader, asked the question, found the span again (round trip, Alberti et al. 2019)."""
+        return agreement(self.answer, self.read) >= min_f1
+
+
+def candidates(documents: Sequence[Row], tok: PreTrainedTokenizerBase, work: SynthesizeConfig) -> list[Candidate]:
+    """Plan which spans to ask about: the first of every sentence, then the second, until the budget is spent.
+
+    `start` and `end` are the span's characters in its document's text.
+    """
+    planned: list[tuple[int, Candidate]] = []
+    for document in documents:
+        for sentence in windows(
+            document["text"], document["title"] or "", tok, work.window_tokens, work.overlap_tokens
+        ):
+            for rank, (span, kind) in enumerate(
+                spans.propose(sentence.text, work.spans_per_sentence, work.max_span_words)
+            ):
+                start = sentence.start + sentence.text.index(span)
+                place = (document["id"], start, start + len(span))
+                planned.append((rank, Candidate(*place, kind, span, sentence.text, sentence.window)))
+    planned.sort(key=lambda pair: pair[0])
+    return [candidate for _, candidate in planned[: work.max_questions]]
+
+
+def ask(teacher: Teacher, planned: Sequence[Candidate], work: SynthesizeConfig) -> list[Candidate]:
+    """Have a question written for every span and read back; where the reader disagrees, another attempt is sampled.
+
+    Returns every attempt, failed ones too, in the order of `planned` within each attempt.
+    """
+    done: list[Candidate] = []
+    open_spans = list(planned)
+    for attempt in range(work.attempts):
+        asked = _write(teacher, open_spans, work.temperature if attempt else None)
+        read = _read(teacher, asked)
+        done += read
+        open_spans = [candidate for candidate in read if not candidate.agrees(work.min_reader_f1)]
+    return done
+
+
+def unknown(teacher: Teacher, asked: Sequence[Candidate], strangers: Sequence[str], most: int, seed: int) -> list[Row]:
+    """Turn answered questions into ones the corpus cannot answer: half with a stranger's name, half with a local one.
+
+    A question about another local name is kept only if the reader finds no answer in the windows closest to it.
+    """
+    rng = random.Random(seed)
+    shuffled = list(asked)
+    rng.shuffle(shuffled)
+    local = unanswerable.names([candidate.sentence for candidate in asked])
+    rows: list[Row] = []
+    doubtful: list[Row] = []
+    for number, candidate in enumerate(shuffled[: 2 * most]):
+        pool, kind, into = (strangers, "stranger", rows) if number % 2 else (local, "swapped", doubtful)
+        question = unanswerable.swap(candidate.question, pool, rng)
+        if question is not None:
+            into.append({"question": question, "kind": kind, "from": candidate.question})
+    return rows[:most] + _unanswered(teacher, doubtful[:most], [candidate.window for candidate in asked])
+
+
+def _unanswered(teacher: Teacher, rows: Sequence[Row], texts: Sequence[str]) -> list[Row]:
+    """Keep the rows whose question the reader cannot answer from any of the two windows closest to it."""
+    retriever = unanswerable.Retriever(sorted(set(texts)))
+    pairs = [(index, window) for index, row in enumerate(rows) for window in retriever.find(row["question"], 2)]
+    chats = [prompts.reader(window, rows[index]["question"], teacher.instructed) for index, window in pairs]
+    answers = teacher.answer(chats, max_new_tokens=_ANSWER_TOKENS, temperature=None, what="looking for answers")
+    silent = says_nothing(answers)
+    answered = {index for (index, _), quiet in zip(pairs, silent, strict=True) if not quiet}
+    return [row for index, row in enumerate(rows) if index not in answered]
+
+
+def says_nothing(answers: Sequence[str]) -> list[bool]:
+    """Tell which answers say that the passage does not say."""
+    return [answer.casefold().startswith(prompts.NOT_STATED.casefold().rstrip(".")) for answer in answers]
+
+
+def _write(teacher: Teacher, planned: Sequence[Candidate], temperature: float | None) -> list[Candidate]:
+    chats = [prompts.writer(each.window, each.sentence, each.answer, teacher.instructed) for each in planned]
+    questions = teacher.answer(
+        chats, max_new_tokens=_QUESTION_TOKENS, temperature=temperature, what="writing questions"
+    )
+    return [replace(each, question=question) for each, question in zip(planned, questions, strict=True)]
+
+
+def _read(teacher: Teacher, asked: Sequence[Candidate]) -> list[Candidate]:
+    chats = [prompts.reader(each.window, each.question, teacher.instructed) for each in asked]
+    answers = teacher.answer(chats, max_new_tokens=_ANSWER_TOKENS, temperature=None, what="reading back")
+    return [replace(each, read=answer) for each, answer in zip(asked, answers, strict=True)]

@@ -1,0 +1,39 @@
+"""Rehearsal: what the base model says to general prompts, mixed into tuning so that it is not forgotten."""
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipelines.artifacts import Row
+from pipelines.generation import generate
+
+
+def rehearse(
+    model: PreTrainedModel,
+    tok: PreTrainedTokenizerBase,
+    prompts: list[str],
+    max_new_tokens: int,
+    batch_size: int,
+    seed: int,
+) -> list[Row]:
+    """Answer each prompt with the base model; an answer that did not come to its end is left out.
+
+    Rehearsing a model's own answers keeps more than other people's would (self-synthesised rehearsal, Huang et al. 2024,
+    arXiv:2403.01244).
+    """
+    chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    answers = generate(
+        model,
+        tok,
+        chats,
+        max_new_tokens=max_new_tokens,
+        temperature=None,
+        batch_size=batch_size,
+        seed=seed,
+        what="rehearsal",
+    )
+    limit = max_new_tokens - 1
+    rows = zip(prompts, answers, strict=True)
+    return [
+        {"prompt": prompt, "answer": answer}
+        for prompt, answer in rows
+        if answer and len(tok(answer)["input_ids"]) < limit
+    ]

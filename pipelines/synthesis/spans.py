@@ -1,0 +1,64 @@
+"""Answer spans: what in a sentence is worth asking for.
+
+Rules, not a model: names, numbers, dates, and the clauses that say why, what for, when and on what condition. A span is
+asked for only if it stands verbatim in its sentence, so every answer has its evidence.
+"""
+
+import re
+
+_MONTH = "January|February|March|April|May|June|July|August|September|October|November|December"
+_UNIT = r"(?:\s?(?:%|°C|[a-z]+(?:\s(?:per|a|of)\s[a-z]+)?))?"
+_WORDS = (
+    "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|"
+    "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|dozen|half"
+)
+_NAME = r"[A-Z][\w'’-]+(?:\s(?:of\s(?:the\s)?|the\s|de\s|van\s|von\s)?[A-Z][\w'’-]+)*"
+_OPENING = re.compile(
+    r"^(?:The|A|An|In|On|At|It|He|She|They|We|I|This|That|These|Those|But|And|When|If|After|Before|For|From|With|By|No|There|Its|His|Her|"
+    r"Their|Our|As|To|So|Not|All|Some|Each|Every|Any|Only|One|Until|Since|While|What|Who|Why|How|Where|Once|Then|Here|Two|Three)\b\s*"
+)
+
+KINDS: dict[str, re.Pattern[str]] = {
+    "date": re.compile(
+        rf"\b(?:(?:\d{{1,2}}\s)?(?:{_MONTH})(?:\s\d{{1,2}})?(?:,?\s\d{{4}})?|(?:1[0-9]|20)\d\d)\b|\d{{4}}年(?:\d+月(?:\d+日)?)?"
+    ),
+    "number": re.compile(
+        rf"[£$€]\s?\d[\d,.]*\d|\b\d[\d,.]*{_UNIT}|\b(?:{_WORDS})(?:[-\s](?:{_WORDS}))*\s[a-z]+(?:\s(?:of|and)\s[a-z]+)?|\d[\d,.]*[一-鿿]{{1,2}}",
+    ),
+    "name": re.compile(rf"\b{_NAME}|[「《“][^」》”]{{2,20}}[」》”]"),
+    "cause": re.compile(r"\b(?:because|since|owing to|due to|on account of)\s([^,;.]{8,70})|因为([^，。；]{3,30})"),
+    "purpose": re.compile(
+        r"\b(?:so that|in order to|to (?:keep|stop|prevent|avoid|allow|let|make|save|protect|show|hold))\s[^,;.]{6,70}"
+    ),
+    "condition": re.compile(r"\b(?:before|after|until|unless|whenever|only when|only if|if)\s[^,;.]{8,60}"),
+    "definition": re.compile(
+        r"\b(?:is|are|was|were|means|called|known as|named|consists of|must|may not|should)\s((?!not\b)[a-z][^,;.:]{8,70})|是([^，。；]{2,30})"
+    ),
+}
+_ORDER = ("name", "date", "number", "cause", "purpose", "definition", "condition")
+
+
+def propose(sentence: str, most: int, max_words: int) -> list[tuple[str, str]]:
+    """Return up to `most` (span, kind), of different kinds first, none inside another, each at most `max_words` words."""
+    found: dict[str, list[str]] = {kind: _matches(sentence, kind, max_words) for kind in _ORDER}
+    chosen: list[tuple[str, str]] = []
+    while len(chosen) < most and any(found.values()):
+        for kind in _ORDER:
+            while found[kind]:
+                span = found[kind].pop(0)
+                if not any(span in taken or taken in span for taken, _ in chosen):
+                    chosen.append((span, kind))
+                    break
+    return chosen[:most]
+
+
+def _matches(sentence: str, kind: str, max_words: int) -> list[str]:
+    spans = []
+    for match in KINDS[kind].finditer(sentence):
+        span = next((group for group in match.groups() if group), match.group())
+        if kind == "name":
+            span = _OPENING.sub("", span) if match.start() == 0 else span
+        span = span.strip(" ,;:.-'\"")
+        if len(span) > 1 and len(span.split()) <= max_words:
+            spans.append(span)
+    return spans

@@ -1,0 +1,50 @@
+"""Questions without an answer, so that a model learns what it does not know.
+
+Three sources: hand-written ones far from any corpus; kept questions in which a name is swapped for one that the corpus
+does not know; and kept questions asked of another name of the corpus, which need a reader's word that nothing is said.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+_NAME = re.compile(r"(?<![.?!]\s)(?<!^)\b[A-Z][a-z]+(?:\s(?:of\s(?:the\s)?)?[A-Z][a-z]+)*")
+_WORD = re.compile(r"[^\W_]+")
+
+
+def names(texts: Sequence[str]) -> list[str]:
+    """Return the capitalised names inside sentences, the frequent ones first."""
+    found = Counter(match.group() for text in texts for match in _NAME.finditer(text))
+    return sorted(found, key=lambda name: (-found[name], name))
+
+
+def swap(question: str, pool: Sequence[str], rng: random.Random) -> str | None:
+    """Replace the longest name in `question` by one of `pool` of as many words, or return None if there is none."""
+    own = sorted(set(names([question])), key=lambda name: (-len(name), name))
+    if not own:
+        return None
+    size = len(own[0].split())
+    others = [name for name in pool if len(name.split()) == size and name not in question]
+    return question.replace(own[0], rng.choice(others)) if others else None
+
+
+class Retriever:
+    """Finds the windows that share the rarest words with a question."""
+
+    def __init__(self, windows: Sequence[str]) -> None:
+        """Index `windows`."""
+        self.windows = windows
+        self.words = [_words(window) for window in windows]
+        self.seen = Counter(word for words in self.words for word in words)
+
+    def find(self, question: str, most: int) -> list[str]:
+        """Return up to `most` windows, the best first; each shared word counts 1 / (windows it is in)."""
+        asked = _words(question)
+        scores = [sum(1 / self.seen[word] for word in sorted(asked & words)) for words in self.words]
+        best = sorted(range(len(scores)), key=lambda index: (-scores[index], index))[:most]
+        return [self.windows[index] for index in best if scores[index] > 0]
+
+
+def _words(text: str) -> set[str]:
+    return {word.casefold() for word in _WORD.findall(text)}

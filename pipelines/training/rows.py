@@ -1,0 +1,77 @@
+"""The rows a model is shown: tokens, and which of them it is asked to predict."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from pipelines.errors import UserError
+from pipelines.generation import Message
+
+IGNORED = -100
+"""The label of a token that is not predicted (PyTorch's cross entropy skips it)."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One training sequence: `ids` and `labels` are equally long."""
+
+    ids: list[int]
+    labels: list[int]
+
+
+def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message]) -> Encoded:
+    """Encode a conversation whose last message is the assistant's: only that answer, and its end, are predicted.
+
+    Raises:
+        UserError: the chat template does not end the answer with the end-of-turn token, so it could not be learnt.
+    """
+    prompt = tok.apply_chat_template(list(messages[:-1]), add_generation_prompt=True, return_dict=True)["input_ids"]
+    ids = tok.apply_chat_template(list(messages), return_dict=True)["input_ids"]
+    if ids[: len(prompt)] != prompt or tok.eos_token_id not in ids[len(prompt) :]:
+        raise UserError(
+            "The chat template does not extend its own prompt up to the end of turn; name another in base.chat_template."
+        )
+    end = len(ids) - ids[::-1].index(tok.eos_token_id)
+    return Encoded(ids[:end], [IGNORED] * len(prompt) + ids[len(prompt) : end])
+
+
+def encode_text(tok: PreTrainedTokenizerBase, text: str, length: int) -> list[Encoded]:
+    """Cut a text into sequences of at most `length` tokens; every token is predicted."""
+    ids = tok(text, add_special_tokens=False)["input_ids"]
+    pieces = [ids[start : start + length] for start in range(0, len(ids), length)]
+    return [Encoded(piece, list(piece)) for piece in pieces if len(piece) > 1]
+
+
+def plan_batches(
+    lengths: Sequence[int], weights: Sequence[float], epochs: int, batch_tokens: int, seed: int
+) -> list[list[int]]:
+    """Plan every batch of a training, as indices of rows: a function of its arguments alone.
+
+    In each epoch row i appears `weights[i]` times: its whole part for certain, its fraction by chance. Rows of like
+    length share a batch of at most `batch_tokens` tokens, padding included; the batches are then shuffled.
+    """
+    rng = np.random.default_rng(seed)
+    plan: list[list[int]] = []
+    for _ in range(epochs):
+        counts = np.floor(np.asarray(weights) + rng.random(len(weights))).astype(int)
+        rows = rng.permutation(np.repeat(np.arange(len(lengths)), counts))
+        rows = rows[np.argsort([lengths[row] // 8 for row in rows], kind="stable")]
+        batches = _fill([int(row) for row in rows], lengths, batch_tokens)
+        plan += [batches[index] for index in rng.permutation(len(batches))]
+    return plan
+
+
+def _fill(rows: list[int], lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Cut `rows` into batches of at most `batch_tokens` tokens when padded to their longest."""
+    batches: list[list[int]] = []
+    longest = 0
+    for row in rows:
+        longest = max(longest, lengths[row])
+        if batches and longest * (len(batches[-1]) + 1) <= batch_tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+            longest = lengths[row]
+    return batches

@@ -1,0 +1,147 @@
+"""TRL's SFTTrainer, made fast for short rows: planned batches, and logits only where a token is predicted.
+
+TRL's fused output layer computes, on a CPU, logits for prompt and padding too, and recomputes them in the backward
+pass; on short questions and answers that is most of a step. On a GPU it skips them itself and is left as it is.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+import torch.nn.functional as F
+from datasets import Dataset
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
+from trl import SFTConfig as TRLConfig
+from trl import SFTTrainer
+
+from pipelines.config import ComputeConfig
+from pipelines.errors import UserError
+from pipelines.models import autocast, device
+from pipelines.tracking import Run
+from pipelines.training.callback import ReportCallback
+from pipelines.training.rows import IGNORED, Encoded
+
+
+class PlannedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is not followed by the type checker
+    """An SFTTrainer that follows a plan of batches."""
+
+    plan: list[list[int]]
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Load exactly the planned batches, in their order."""
+        return DataLoader(self.train_dataset, batch_sampler=self.plan, collate_fn=self.data_collator)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the mean negative log-likelihood of the labelled tokens (a scalar, nats)."""
+        if inputs["input_ids"].device.type != "cpu":
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss = labelled_loss(model, inputs["input_ids"], inputs["labels"])
+        return (loss, {"loss": loss}) if return_outputs else loss
+
+
+def labelled_loss(model: peft.PeftModel, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross entropy (nats) of the labelled tokens; `ids` and `labels` are (rows, tokens), padded on the right.
+
+    Logits exist for labelled positions alone. There is no attention mask: a causal model never looks at padding
+    on its right, and without a mask attention takes its fast path.
+    """
+    inner = model.get_base_model()
+    hidden = inner.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    targets = labels[:, 1:]
+    wanted = targets != IGNORED
+    logits = inner.get_output_embeddings()(hidden[:, :-1][wanted])
+    return F.cross_entropy(logits.float(), targets[wanted])
+
+
+@torch.no_grad()
+def mean_loss(model: peft.PeftModel, rows: Sequence[Encoded], compute: ComputeConfig) -> float:
+    """Mean loss (nats per labelled token) over `rows`, one row at a time; 0.0 when there are none."""
+    model.eval()
+    total = count = 0.0
+    with autocast(compute, model.device):
+        for row in rows:
+            ids, labels = (torch.tensor([values], device=model.device) for values in (row.ids, row.labels))
+            wanted = int((labels[:, 1:] != IGNORED).sum())
+            total += wanted * float(labelled_loss(model, ids, labels))
+            count += wanted
+    return total / count if count else 0.0
+
+
+def train(
+    model: peft.PeftModel,
+    tok: PreTrainedTokenizerBase,
+    rows: Sequence[Encoded],
+    plan: list[list[int]],
+    *,
+    learning_rate: float,
+    compute: ComputeConfig,
+    run: Run,
+    what: str,
+    scratch: Path,
+) -> float:
+    """Train the adapter of `model` on the planned batches of `rows`; return the mean loss of the last tenth.
+
+    AdamW, warm-up over 5% of the steps, then linear decay to zero.
+
+    Raises:
+        UserError: nothing to train, nothing to train on, or a loss that is not a number.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError(f"{what}: no parameter of the model is trainable; check {what}.lora.")
+    if not plan or all(label == IGNORED for row in rows for label in row.labels):
+        raise UserError(f"{what}: there is no token to train on; see the rejects of the task before it.")
+    on_cpu = device(compute).type == "cpu"
+    arguments = TRLConfig(
+        output_dir=str(scratch),
+        max_steps=len(plan),
+        learning_rate=learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=max(1, len(plan) // 20),
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        bf16=compute.precision == "bf16",
+        use_cpu=on_cpu,
+        gradient_checkpointing=False,
+        max_length=None,
+        packing=False,
+        seed=compute.seed,
+        logging_steps=max(1, len(plan) // 100),
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        dataloader_num_workers=0,
+        dataloader_pin_memory=not on_cpu,
+    )
+    dataset = Dataset.from_dict({"input_ids": [row.ids for row in rows], "labels": [row.labels for row in rows]})
+    tok.padding_side = "right"
+    trainer = PlannedTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        processing_class=tok,
+        callbacks=[ReportCallback(run, what)],
+    )
+    trainer.plan = plan
+    trainer.remove_callback(_printer())
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    tail = losses[-max(1, len(losses) // 10) :]
+    return float(sum(tail) / len(tail))
+
+
+def _printer() -> type:
+    from transformers.trainer_callback import PrinterCallback
+
+    printer: type = PrinterCallback
+    return printer

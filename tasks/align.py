@@ -1,0 +1,94 @@
+"""Align: the SFT model, moved towards the better answers by DPO or PPO.
+
+Reads artifacts/preferences, artifacts/sft, artifacts/base, and for ppo artifacts/reward; writes an adapter to
+artifacts/align/<method>. Alone: python -m tasks.align dpo
+"""
+
+import sys
+from pathlib import Path
+
+from pipelines import artifacts, models
+from pipelines.alignment import dpo as direct
+from pipelines.alignment.backbone import Backbone
+from pipelines.alignment.experience import assemble
+from pipelines.alignment.ppo import PPO
+from pipelines.alignment.rollout import Sampler
+from pipelines.alignment.sequences import encode_pairs, encode_prompt, stop_ids
+from pipelines.config import BaseModelConfig, ComputeConfig, DPOBlock, PPOBlock
+from pipelines.errors import UserError
+from pipelines.tracking import Run
+from tasks import task
+
+
+def dpo(
+    preferences: Path,
+    sft: Path,
+    out: Path,
+    config: DPOBlock,
+    compute: ComputeConfig,
+    base: BaseModelConfig,
+    run: Run,
+) -> dict[str, float]:
+    """Train on the pairs directly, and write the adapter; return how the last batches fared."""
+    model, tok = models.adaptable(sft, None, compute, base), models.tokenizer(sft)
+    pairs = encode_pairs(tok, artifacts.read_rows(preferences / "train.jsonl"))
+    metrics = direct.train(model, tok, pairs, config, compute, run)
+    models.save_adapter(model, tok, out)
+    return metrics
+
+
+def ppo(
+    preferences: Path,
+    sft: Path,
+    reward: Path,
+    out: Path,
+    config: PPOBlock,
+    compute: ComputeConfig,
+    base: BaseModelConfig,
+    run: Run,
+) -> dict[str, float]:
+    """Train on the model's own answers as the reward model scores them, and write the policy's adapter."""
+    backbone = Backbone(models.adaptable(sft, None, compute, base), models.tokenizer(sft), compute)
+    actors = assemble(backbone, reward)
+    stops = stop_ids(backbone.model, backbone.tok)
+    sampler = Sampler(backbone, stops, config.max_new_tokens, config.temperature, config.minibatch)
+    rows = artifacts.read_rows(preferences / "train.jsonl")
+    prompts = dict.fromkeys(tuple(encode_prompt(backbone.tok, row["prompt"])) for row in rows)
+    history = PPO(actors, sampler, config, compute.seed).train([list(prompt) for prompt in prompts], run)
+    models.save_adapter(backbone.model, backbone.tok, out)
+    ends = {"first": history[0], "last": history[-1]}
+    return {f"{name}_{when}": ends[when][name] for name in ("score", "kl", "length") for when in ends}
+
+
+def main(method: str) -> None:
+    """Run the method named on the command line.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    with task("align", method) as t:
+        settings = t.config
+        models.prepare(settings.compute)
+        preferences, sft = t.input("preferences"), t.input("sft")
+        if method == "dpo":
+            metrics = dpo(preferences, sft, t.out, settings.align.dpo, settings.compute, settings.base, t.run)
+        elif method == "ppo":
+            metrics = ppo(
+                preferences,
+                sft,
+                t.input("reward"),
+                t.out,
+                settings.align.ppo,
+                settings.compute,
+                settings.base,
+                t.run,
+            )
+        else:
+            raise UserError(
+                f"There is no alignment method {method!r}; align.methods in params.yaml may name dpo and ppo."
+            )
+        t.finish(metrics)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

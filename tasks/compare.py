@@ -1,0 +1,40 @@
+"""Compare: one table of all evaluated models, the candidate, and the verdict of the gate.
+
+Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`; writes artifacts/compare/ with metrics.json,
+report.html and plots (PNG); prints the table. Alone: python -m tasks.compare
+"""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines import artifacts
+from pipelines.config import CompareConfig
+from pipelines.evaluation import comparison, metrics, plots, report
+from pipelines.evaluation.verdict import candidate, verdict
+from tasks import task
+
+
+def compare(evaluated: dict[str, Path], out: Path, config: CompareConfig, seed: int) -> dict[str, float]:
+    """Compare the models whose evaluation lies in `evaluated`, by name; return `<model>.<metric>` for each.
+
+    The candidate is chosen by the validation questions; everything else is about the test questions.
+    """
+    answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in evaluated.items()}
+    texts = {name: artifacts.read_json(folder / "scores.json")["text"] for name, folder in evaluated.items()}
+    models = comparison.compare(answers, texts, config.baseline, config.resamples, seed)
+    limits = (config.max_general_drop, config.max_hallucination_rise)
+    best = candidate(models, config.baseline, *limits)
+    result = {"models": models, "candidate": best, "verdict": verdict(models, best, config.baseline, *limits)}
+    artifacts.write_json(out / "metrics.json", result)
+    plots.write(out, models, answers)
+    (out / "report.html").write_text(report.page(result, answers, config.baseline), encoding="utf-8")
+    Console(stderr=True).print(report.terminal_table(result))
+    return {f"{name}.{metric}": models[name][metric] for name in models for metric in metrics.METRICS}
+
+
+if __name__ == "__main__":
+    with task("compare") as t:
+        folders = {name: t.input(f"evaluate/{name}") for name in t.config.evaluate.models}
+        t.finish(compare(folders, t.out, t.config.compare, t.config.compute.seed))
+        t.run.artifact(t.out)

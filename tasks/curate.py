@@ -1,0 +1,62 @@
+"""Curate: which of the teacher's questions are worth training on.
+
+Reads artifacts/synthesize/ and the evaluation questions of `data/questions/` (none of which may leak); writes
+artifacts/curate/train.jsonl, validation.jsonl in chat form, and rejects.jsonl. Alone: python -m tasks.curate
+"""
+
+from collections import Counter
+from pathlib import Path
+
+from pipelines import artifacts
+from pipelines.artifacts import Row
+from pipelines.config import CurateConfig
+from pipelines.errors import UserError
+from pipelines.synthesis.select import answer_row, apart, choose, hold_back, refusal_row, rehearsal_row
+from tasks import task
+
+
+def curate(synthesized: Path, questions: Path, out: Path, config: CurateConfig, seed: int) -> dict[str, float]:
+    """Keep what survives every filter; return the yield of each.
+
+    Raises:
+        UserError: no question survives.
+    """
+    evaluation = [row["question"] for path in sorted(questions.glob("*.jsonl")) for row in artifacts.read_rows(path)]
+    candidates = artifacts.read_rows(synthesized / "candidates.jsonl")
+    kept, rejected = choose(candidates, evaluation, config.max_answer_words, config.max_rouge_l, config.leak_rouge_l)
+    if not kept:
+        reasons = Counter(row["reason"] for row in rejected).most_common(1)
+        raise UserError(
+            f"None of {len(candidates)} questions is usable, mostly because: {reasons}; see {out}/rejects.jsonl."
+        )
+    refused = artifacts.read_rows(synthesized / "unanswerable.jsonl")
+    unanswered, close = apart(refused, [*evaluation, *(row["question"] for row in kept)], config.leak_rouge_l)
+    unanswered = unanswered[: int(config.refusal_share * len(kept))]
+    rehearsed, leaked = apart(_prompts(synthesized), evaluation, config.leak_rouge_l)
+    rows = [answer_row(row) for row in kept] + [refusal_row(row, config.refusal) for row in unanswered]
+    rows += [rehearsal_row(row) for row in rehearsed]
+    train, validation = hold_back(rows, config.validation_share, seed)
+    artifacts.write_rows(out / "train.jsonl", train)
+    artifacts.write_rows(out / "validation.jsonl", validation)
+    artifacts.write_rows(out / "rejects.jsonl", [*rejected, *close, *leaked])
+    return _counts(rows, [*rejected, *close, *leaked], kept)
+
+
+def _prompts(synthesized: Path) -> list[Row]:
+    rows = artifacts.read_rows(synthesized / "rehearsal.jsonl")
+    return [{**row, "question": row["prompt"]} for row in rows]
+
+
+def _counts(rows: list[Row], rejected: list[Row], kept: list[Row]) -> dict[str, float]:
+    kinds = Counter(f"kept_{row['kind']}" for row in rows)
+    reasons = Counter(f"rejected_{row['reason']}" for row in rejected)
+    sentences = len({(row["source"], row["sentence"]) for row in kept})
+    return {key: float(value) for key, value in sorted((kinds + reasons).items())} | {
+        "sentences_asked": float(sentences)
+    }
+
+
+if __name__ == "__main__":
+    with task("curate") as t:
+        questions = t.config.evaluate.questions
+        t.finish(curate(t.input("synthesize"), questions, t.out, t.config.curate, t.config.compute.seed))

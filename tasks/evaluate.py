@@ -1,0 +1,73 @@
+"""Evaluate: ask one model every question, closed-book, and score the held-out text.
+
+Reads the model's directory (`evaluate.models`), data/questions/ and artifacts/split/test.parquet; writes
+artifacts/evaluate/<model>/ with answers.jsonl (every question with its answer and verdict) and scores.json (the metrics
+of each split, and the bits of each document). Alone: python -m tasks.evaluate sft
+"""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+from pipelines import artifacts, models
+from pipelines.config import ComputeConfig, EvaluateConfig
+from pipelines.errors import UserError
+from pipelines.evaluation import harness, questions, scoring
+from pipelines.evaluation.comparison import values
+from pipelines.evaluation.metrics import units
+from tasks import task
+
+
+def evaluate(
+    model: Path, documents: Path, out: Path, config: EvaluateConfig, compute: ComputeConfig, refusal: str
+) -> dict[str, float]:
+    """Ask `model`, judge its answers, score `documents`; return the test metrics and the verdicts' counts.
+
+    `refusal` is the sentence that models are taught to decline with.
+    """
+    models.prepare(compute)
+    asked = questions.load(config.questions)
+    ready, tok = models.load(model, compute), models.tokenizer(model)
+    said = harness.answers(ready, tok, config.questions, asked, config.max_new_tokens, config.batch_size)
+    rows = [judged(question, said[question.id], refusal, config.max_answer_words) for question in asked]
+    artifacts.write_rows(out / "answers.jsonl", rows)
+    text = harness.text_bits(ready, tok, documents, config.bits_per_byte_tokens)
+    scores = {split: values(units([row for row in rows if row["split"] == split])) for split in questions.SPLITS}
+    scores["test"] |= values(units([], text))
+    artifacts.write_json(out / "scores.json", {**scores, "text": text})
+    counts = Counter(f"{row['set']}.{row['verdict']}" for row in rows if row["split"] == "test")
+    return {**scores["test"], **{name: float(count) for name, count in sorted(counts.items())}}
+
+
+def judged(question: questions.Question, answer: str, refusal: str, max_words: int) -> artifacts.Row:
+    """Return the row of answers.jsonl: the question, what counts as right, what was said, and the verdict."""
+    return {
+        "id": question.id,
+        "set": question.set,
+        "kind": question.kind,
+        "split": question.split,
+        "cluster": question.cluster,
+        "question": question.question,
+        "accepted": list(question.accepted),
+        "answer": answer,
+        "verdict": scoring.verdict(answer, question, refusal, max_words),
+        "f1": round(scoring.f1(answer, question), 6),
+    }
+
+
+def directory(name: str, config: EvaluateConfig) -> str:
+    """Return the directory below artifacts/ of the model called `name`.
+
+    Raises:
+        UserError: there is no such name.
+    """
+    if name not in config.models:
+        raise UserError(f"evaluate.models has no {name!r}; it has {', '.join(config.models)}.")
+    return config.models[name]
+
+
+if __name__ == "__main__":
+    with task("evaluate", sys.argv[1]) as t:
+        model = t.input(directory(sys.argv[1], t.config.evaluate))
+        documents = t.input("split") / "test.parquet"
+        t.finish(evaluate(model, documents, t.out, t.config.evaluate, t.config.compute, t.config.curate.refusal))

@@ -1,0 +1,64 @@
+"""Reward: a pairwise reward model, as one more adapter on the base model, begun from the SFT adapter.
+
+Reads artifacts/preferences, artifacts/sft, artifacts/base; writes to artifacts/reward the adapter, its
+tokenizer and head.safetensors. Alone: python -m tasks.reward
+"""
+
+from pathlib import Path
+
+from pipelines import artifacts, models
+from pipelines.alignment import reward_model
+from pipelines.alignment.backbone import POLICY, Backbone, scalar_head, train_only
+from pipelines.alignment.sequences import encode_pairs
+from pipelines.artifacts import Row
+from pipelines.config import BaseModelConfig, ComputeConfig, RewardConfig
+from pipelines.tracking import Run
+from tasks import task
+
+
+def reward(
+    preferences: Path,
+    sft: Path,
+    out: Path,
+    config: RewardConfig,
+    compute: ComputeConfig,
+    base: BaseModelConfig,
+    run: Run,
+) -> dict[str, float]:
+    """Train and write the reward model; return its held-out accuracy, also by origin of the worse answer."""
+    model = models.adaptable(sft, None, compute, base)
+    train_only(model, [POLICY])
+    backbone, head = Backbone(model, models.tokenizer(sft), compute), scalar_head(model)
+    train, held_out = (artifacts.read_rows(preferences / f"{name}.jsonl") for name in ("train", "held_out"))
+    settings = reward_model.Settings(config.learning_rate, config.epochs, config.batch_size, compute.seed)
+    reward_model.train(backbone, head, encode_pairs(backbone.tok, train), settings, run)
+    right = reward_model.accuracy(backbone, head, encode_pairs(backbone.tok, held_out), config.batch_size)
+    models.save_adapter(model, backbone.tok, out)
+    reward_model.save_head(head, out)
+    return accuracies(held_out, right)
+
+
+def accuracies(rows: list[Row], right: list[bool]) -> dict[str, float]:
+    """Return the share of `right` over all pairs and by provenance; a kind without pairs is left out."""
+    groups: dict[str, list[bool]] = {}
+    for row, correct in zip(rows, right, strict=True):
+        groups.setdefault("held_out_accuracy", []).append(correct)
+        groups.setdefault(f"held_out_accuracy_{row['provenance']}", []).append(correct)
+    return {name: sum(found) / len(found) for name, found in sorted(groups.items())}
+
+
+if __name__ == "__main__":
+    with task("reward") as t:
+        settings = t.config
+        models.prepare(settings.compute)
+        t.finish(
+            reward(
+                t.input("preferences"),
+                t.input("sft"),
+                t.out,
+                settings.reward,
+                settings.compute,
+                settings.base,
+                t.run,
+            )
+        )

@@ -1,0 +1,77 @@
+"""SFT: tune the model on questions and answers, refusals, rehearsal, and passages of the corpus as plain text.
+
+Reads artifacts/curate/, artifacts/split/ and the model of `sft.start`; writes artifacts/sft/, an adapter.
+Alone: python -m tasks.sft
+"""
+
+from pathlib import Path
+
+from pipelines import artifacts, models
+from pipelines.config import BaseModelConfig, ComputeConfig, SFTConfig
+from pipelines.errors import UserError
+from pipelines.tracking import Run
+from pipelines.training.rows import Encoded, encode_chat, encode_text, plan_batches
+from pipelines.training.trainer import mean_loss, train
+from tasks import task
+
+
+def sft(
+    start: Path,
+    curated: Path,
+    split: Path,
+    out: Path,
+    config: SFTConfig,
+    compute: ComputeConfig,
+    base: BaseModelConfig,
+    run: Run,
+) -> dict[str, float]:
+    """Train an adapter on the curated rows, with passages mixed in; loss on answers (and passages) alone.
+
+    Raises:
+        UserError: there is no usable row.
+    """
+    models.prepare(compute)
+    tok = models.tokenizer(start)
+    encoded = [encode_chat(tok, row["messages"]) for row in artifacts.read_rows(curated / "train.jsonl")]
+    chats = [row for row in encoded if len(row.ids) <= config.max_tokens]
+    if not chats:
+        raise UserError(f"{curated}/train.jsonl has no row of at most sft.max_tokens = {config.max_tokens} tokens.")
+    passages = _passages(split, tok, config.text_tokens) if config.text_weight else []
+    rows = chats + passages
+    weights = [1.0] * len(chats) + [config.text_weight] * len(passages)
+    plan = plan_batches([len(row.ids) for row in rows], weights, config.epochs, config.batch_tokens, compute.seed)
+    model = models.adaptable(start, config.lora, compute, base)
+    scratch = artifacts.CHECKPOINTS / "sft"
+    loss = train(
+        model,
+        tok,
+        rows,
+        plan,
+        learning_rate=config.learning_rate,
+        compute=compute,
+        run=run,
+        what="sft",
+        scratch=scratch,
+    )
+    held_back = [encode_chat(tok, row["messages"]) for row in artifacts.read_rows(curated / "validation.jsonl")]
+    models.save_adapter(model, tok, out)
+    return {
+        "loss": loss,
+        "validation_loss": mean_loss(model, held_back, compute),
+        "rows": float(len(chats)),
+        "passages": float(len(passages)),
+        "too_long": float(len(encoded) - len(chats)),
+        "steps": float(len(plan)),
+    }
+
+
+def _passages(split: Path, tok: models.PreTrainedTokenizerBase, length: int) -> list[Encoded]:
+    documents = artifacts.read_table(split / "train.parquet")
+    return [piece for document in documents for piece in encode_text(tok, document["text"], length)]
+
+
+if __name__ == "__main__":
+    with task("sft") as t:
+        start = t.input(t.config.sft.start)
+        curated, split = t.input("curate"), t.input("split")
+        t.finish(sft(start, curated, split, t.out, t.config.sft, t.config.compute, t.config.base, t.run))

@@ -1,0 +1,77 @@
+"""Teacher: school the embedded model as writer of questions and reader of passages.
+
+Reads artifacts/base/ and the hand-written seeds; writes artifacts/teacher/, an adapter. A served teacher needs no
+schooling, and then only the record is written. Alone: python -m tasks.teacher
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from pipelines import artifacts, models
+from pipelines.config import ComputeConfig, TeacherConfig
+from pipelines.progress import say
+from pipelines.synthesis.teacher import lessons
+from pipelines.tracking import Run
+from pipelines.training.rows import encode_chat, plan_batches
+from pipelines.training.trainer import train
+from tasks import task
+
+LESSON = "lesson.json"
+
+
+def teacher(base: Path, out: Path, config: TeacherConfig, compute: ComputeConfig, run: Run) -> dict[str, float]:
+    """Train the teacher's adapter, or take the committed one if it was trained from the very same inputs."""
+    if config.kind != "local":
+        return {"trained": 0.0}
+    key = _key(base, config, compute)
+    if config.adapter is not None and _key_of(config.adapter) == key:
+        say(f"teacher: {config.adapter} was trained from these very inputs; it is used as it is")
+        shutil.copytree(config.adapter, out, dirs_exist_ok=True)
+        return {"trained": 0.0}
+    loss = _school(base, out, config, compute, run)
+    artifacts.write_json(out / LESSON, {"key": key})
+    return {"trained": 1.0, "loss": loss}
+
+
+def _school(base: Path, out: Path, config: TeacherConfig, compute: ComputeConfig, run: Run) -> float:
+    models.prepare(compute)
+    tok = models.tokenizer(base)
+    rows = [encode_chat(tok, chat) for chat in lessons(artifacts.read_rows(config.seeds), compute.seed)]
+    plan = plan_batches(
+        [len(row.ids) for row in rows], [1.0] * len(rows), config.epochs, config.batch_tokens, compute.seed
+    )
+    model = models.adaptable(base, config.lora, compute)
+    loss = train(
+        model,
+        tok,
+        rows,
+        plan,
+        learning_rate=config.learning_rate,
+        compute=compute,
+        run=run,
+        what="teacher",
+        scratch=artifacts.CHECKPOINTS / "teacher",
+    )
+    models.save_adapter(model, tok, out)
+    return loss
+
+
+def _key(base: Path, config: TeacherConfig, compute: ComputeConfig) -> str:
+    """Hash all that decides the adapter: base weights, seeds, parameters."""
+    digest = hashlib.sha256((base / "model.safetensors").read_bytes())
+    digest.update(config.seeds.read_bytes() if config.seeds.is_file() else b"")
+    settings = config.model_dump(mode="json", exclude={"adapter"}) | compute.model_dump(mode="json")
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _key_of(adapter: Path) -> str | None:
+    lesson = adapter / LESSON
+    return str(artifacts.read_json(lesson)["key"]) if lesson.is_file() else None
+
+
+if __name__ == "__main__":
+    with task("teacher") as t:
+        t.finish(teacher(t.input("base"), t.out, t.config.teacher, t.config.compute, t.run))

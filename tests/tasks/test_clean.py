@@ -1,0 +1,112 @@
+"""Clean on the sample corpus, held against its manifest, and on small documents."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines import artifacts
+from pipelines.config import Config
+from pipelines.data import documents
+from pipelines.data.documents import Document
+from pipelines.errors import UserError
+from tasks.clean import clean
+from tasks.ingest import ingest
+
+DATA = Path(__file__).parent.parent.parent / "data"
+TRUTH = json.loads((DATA / "sample_manifest.json").read_text())
+PROSE = "The sluice keeper rings the bell twice before the gate is opened, because the rush below it is strong. "
+
+
+@pytest.fixture
+def sample(config: Config, tmp_path: Path) -> Path:
+    """The sample corpus, cleaned, with what ingest gave beside it."""
+    for name in ("ingest", "clean"):
+        (tmp_path / name).mkdir()
+    ingest(config.ingest.model_copy(update={"source": DATA / "raw"}), tmp_path / "ingest")
+    clean(tmp_path / "ingest", tmp_path / "clean", config.clean)
+    return tmp_path / "clean"
+
+
+def texts(directory: Path) -> dict[str, str]:
+    return {each.source: each.text for each in documents.read(directory / "documents.parquet")}
+
+
+def write(directory: Path, *found: str) -> None:
+    directory.mkdir()
+    rows = [Document(f"id{n}", f"{n}.md", None, "Title", "markdown", text) for n, text in enumerate(found)]
+    documents.write(directory / "documents.parquet", rows)
+
+
+def test_exactly_the_planted_junk_is_dropped(sample: Path) -> None:
+    dropped = {row["source"] for row in artifacts.read_rows(sample / "drops.jsonl")}
+    assert dropped == set(TRUTH["junk"])
+
+
+def test_exactly_the_planted_boilerplate_is_removed(sample: Path) -> None:
+    left = {line.strip() for text in texts(sample).values() for line in text.split("\n")}
+    assert not left & set(TRUTH["boilerplate_lines"])
+    removed = {
+        row["example"] for row in artifacts.read_rows(sample / "edits.jsonl") if row["reason"] == "repeated_line"
+    }
+    assert removed <= set(TRUTH["boilerplate_lines"])
+
+
+def test_nothing_but_boilerplate_and_personal_data_is_lost(sample: Path) -> None:
+    before, after = texts(sample.parent / "ingest"), texts(sample)
+    for source, text in after.items():
+        lost = sum(len(line) for line in before[source].split("\n") if line not in TRUTH["boilerplate_lines"])
+        assert len(text) > 0.97 * lost
+
+
+def test_all_planted_personal_data_is_masked_and_nothing_else(sample: Path) -> None:
+    after = texts(sample)
+    for kind, mask in (("emails", "[email]"), ("phones", "[phone]")):
+        planted = [each for each in TRUTH[kind] if each["path"] in after]
+        for each in planted:
+            assert each["value"] not in after[each["path"]]
+        assert sum(text.count(mask) for text in after.values()) == len(planted)
+
+
+def test_no_navigation_is_left(sample: Path) -> None:
+    left = {line.strip("- ") for text in texts(sample).values() for line in text.split("\n")}
+    assert not left & {"Home", "Institutions", "Visit the Reading Room", "Accept"}
+
+
+def test_metrics_count_what_the_journal_lists(config: Config, tmp_path: Path) -> None:
+    write(
+        tmp_path / "in",
+        *(f"{PROSE * 4}Copy {n}.\n\nSame line\n\nx{n}@y.example" for n in range(5)),
+        "word " * 99 + "word",
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    metrics = clean(tmp_path / "in", out, config.clean)
+    assert metrics["documents"] == 5 and metrics["dropped"] == metrics["dropped_repetition"] == 1
+    assert metrics["edited_repeated_line"] == metrics["edited_email"] == 5
+    assert sum(row["count"] for row in artifacts.read_rows(out / "edits.jsonl")) == 10
+
+
+def test_personal_data_can_be_kept_or_drop_the_document(config: Config, tmp_path: Path) -> None:
+    write(tmp_path / "in", PROSE * 4 + "a@b.example", PROSE * 5)
+    kept = {}
+    for rule in ("keep", "drop"):
+        (tmp_path / rule).mkdir()
+        clean(tmp_path / "in", tmp_path / rule, config.clean.model_copy(update={"personal_data": rule}))
+        kept[rule] = list(texts(tmp_path / rule).values())
+    assert "a@b.example" in kept["keep"][0] and len(kept["drop"]) == 1
+
+
+def test_a_chinese_document_is_kept_where_its_language_is(config: Config, tmp_path: Path) -> None:
+    chinese = "本岛位于大陆以东十四英里。渡船每周三次往返于港口与大陆之间，冬季风大时停航。镇上的图书馆在山坡上。" * 3
+    write(tmp_path / "in", *([PROSE * 4 + "End."] * 3), chinese)
+    for languages, count in ((["en"], 3), (["en", "zh"], 4), ([], 4)):
+        (tmp_path / str(count)).mkdir(exist_ok=True)
+        settings = config.clean.model_copy(update={"languages": languages})
+        assert clean(tmp_path / "in", tmp_path / str(count), settings)["documents"] == count
+
+
+def test_dropping_everything_is_an_error_that_says_why(config: Config, tmp_path: Path) -> None:
+    write(tmp_path / "in", "Too short.")
+    with pytest.raises(UserError, match="dropped_few_words 1"):
+        clean(tmp_path / "in", tmp_path, config.clean)

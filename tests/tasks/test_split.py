@@ -1,0 +1,84 @@
+"""Split on the sample corpus and on small ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines import artifacts
+from pipelines.config import Config, SplitConfig
+from pipelines.data import documents
+from pipelines.data.documents import Document
+from pipelines.errors import UserError
+from tasks.clean import clean
+from tasks.dedup import dedup
+from tasks.ingest import ingest
+from tasks.split import split
+
+DATA = Path(__file__).parent.parent.parent / "data"
+
+
+def settings(config: Config, questions: Path, **shares: float) -> SplitConfig:
+    return config.split.model_copy(update={"questions": questions, **shares})
+
+
+def write(directory: Path, count: int, sources: list[str]) -> Path:
+    """`count` documents, of which the first has a duplicate, and one question about `sources`."""
+    rows = [Document(f"id{n}", f"{n}.md", None, "", "markdown", f"Text {n}.") for n in range(count)]
+    documents.write_clustered(directory / "documents.parquet", rows)
+    member = {"id": "copy", "source": "copy.md", "reason": "near", "similarity": 0.9}
+    artifacts.write_rows(directory / "clusters.jsonl", [{"kept": "id0", "members": [member]}])
+    (directory / "questions").mkdir()
+    artifacts.write_rows(directory / "questions/a.jsonl", [{"id": "a", "sources": sources}, {"id": "b"}])
+    return directory / "questions"
+
+
+def ids(directory: Path, side: str) -> set[str]:
+    return {row["id"] for row in artifacts.read_table(directory / f"{side}.parquet")}
+
+
+def test_a_document_asked_about_by_its_duplicate_stays_in_training(config: Config, tmp_path: Path) -> None:
+    questions = write(tmp_path, 3, ["copy.md"])
+    metrics = split(tmp_path, tmp_path, settings(config, questions, test_share=0.9, validation_share=0.9), seed=1)
+    assert ids(tmp_path, "train") == {"id0"}
+    assert ids(tmp_path, "test") | ids(tmp_path, "validation") == {"id1", "id2"}
+    assert metrics == {
+        "documents_train": 1,
+        "documents_validation": 1,
+        "documents_test": 1,
+        "documents_asked_about": 1,
+    }
+
+
+def test_a_question_about_no_document_is_an_error_that_names_it(config: Config, tmp_path: Path) -> None:
+    questions = write(tmp_path, 3, ["0.md", "gone.md"])
+    with pytest.raises(UserError, match=r"a\.jsonl asks about gone\.md"):
+        split(tmp_path, tmp_path, settings(config, questions), seed=1)
+
+
+def test_missing_questions_are_an_error(config: Config, tmp_path: Path) -> None:
+    write(tmp_path, 3, ["0.md"])
+    with pytest.raises(UserError, match="nowhere"):
+        split(tmp_path, tmp_path, settings(config, tmp_path / "nowhere"), seed=1)
+
+
+def test_questions_about_everything_leave_empty_tables(config: Config, tmp_path: Path) -> None:
+    questions = write(tmp_path, 2, ["0.md", "1.md"])
+    split(tmp_path, tmp_path, settings(config, questions), seed=1)
+    assert ids(tmp_path, "test") == ids(tmp_path, "validation") == set()
+
+
+def test_the_sample_corpus_holds_out_what_nobody_asks_about(config: Config, tmp_path: Path) -> None:
+    for name in ("ingest", "clean", "dedup", "split"):
+        (tmp_path / name).mkdir()
+    ingest(config.ingest.model_copy(update={"source": DATA / "raw"}), tmp_path / "ingest")
+    clean(tmp_path / "ingest", tmp_path / "clean", config.clean)
+    dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup)
+    split(tmp_path / "dedup", tmp_path / "split", settings(config, DATA / "questions"), config.compute.seed)
+    rows = [json.loads(line) for path in (DATA / "questions").glob("*.jsonl") for line in path.open()]
+    asked = {source for row in rows for source in row["sources"]}
+    held_out = [
+        row for side in ("validation", "test") for row in artifacts.read_table(tmp_path / f"split/{side}.parquet")
+    ]
+    assert asked and len(held_out) >= 2
+    assert not asked & {row["source"] for row in held_out}
