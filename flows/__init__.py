@@ -1,7 +1,7 @@
 """When and where tasks run: Prefect flows over the graph of dvc.yaml, and the command `gradus`.
 
 Prefect reads its settings when it is imported, so they are set here: its database lies in the project
-(.gradus/) and it is quiet. PREFECT_API_URL, when set, names a server of your own.
+(.gradus/) and it is quiet.
 """
 
 import os
@@ -15,6 +15,5 @@ for _name, _value in {
     "PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }.items():
     os.environ.setdefault(_name, _value)

@@ -11,15 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from flows.failures import StoppedError
 from flows.graph import Stage
 from flows.process import Program
 from pipelines.errors import UserError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Stopped(Exception):  # noqa: N818  (a state, not an error)
-    """The run is being stopped: nothing new may start."""
 
 
 class Bench:
@@ -37,7 +34,7 @@ class Bench:
         """Wait for room for `stage`, and hold it.
 
         Raises:
-            Stopped: the run is being stopped.
+            StoppedError: the run is being stopped.
         """
         cores = min(stage.cores, self.cores)
         with self.room:
@@ -45,7 +42,7 @@ class Bench:
                 lambda: self.stopping or (cores <= self.free and (self.accelerator_free or not stage.gpu))
             )
             if self.stopping:
-                raise Stopped
+                raise StoppedError
             self.free -= cores
             self.accelerator_free &= not stage.gpu
         try:

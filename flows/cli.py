@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flows.failures import StageError
 from pipelines.errors import UserError
 
 app = typer.Typer(
@@ -47,18 +48,20 @@ def gradus(
 def run(stages: Stages = None, force: Force = False) -> None:
     """Run the pipeline: what changed runs, the best model is registered and, when good enough, promoted."""
     from flows.preflight import check
+    from flows.server import await_server, server
 
     settings = check()
-    from flows.post_train import FINAL, post_train
-    from flows.report import show
-    from flows.stage import StageFailed
-
     try:
-        promotion = post_train(settings, console, stages or [FINAL], force)
-    except StageFailed as failure:
-        _end(f"{failure.stage}: {failure}", 2 if failure.user else 1)
+        with server():
+            from flows.post_train import FINAL, post_train
+            from flows.report import show
+
+            await_server()
+            promotion = post_train(settings, console, stages or [FINAL], force)
     except KeyboardInterrupt:
         _end("Stopped. What was finished stays; `gradus run` goes on from there.", 130)
+    except StageError as failure:
+        _end(f"{failure.stage}: {failure}", 2 if failure.user else 1)
     if promotion is not None:
         show(console, promotion)
 

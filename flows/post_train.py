@@ -30,7 +30,7 @@ def post_train(settings: Config, console: Console, targets: list[str], force: bo
     """Run `targets` and what they need, then register and promote what won.
 
     Raises:
-        StageFailed: a stage failed; the first one's failure.
+        StageError: a stage failed; the first one's failure.
         KeyboardInterrupt: the run was stopped.
         UserError: the project cannot be run as it is.
     """

@@ -11,6 +11,8 @@ from threading import Lock
 
 import psutil
 
+LOGS = Path(".gradus/logs")
+
 GRACE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 """The ladder: which signal, and seconds to react to it. The first leaves time to save a checkpoint."""
 
@@ -18,15 +20,17 @@ GRACE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 class Program:
     """A running program. What it writes goes to a log; its stderr can be followed line by line."""
 
-    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
-        """Start `command` with `environment` added to this process's."""
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str], *, followed: bool = False
+    ) -> None:
+        """Start `command` with `environment` added to this process's; `followed` promises to read `lines`."""
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log.open("w", encoding="utf-8")
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=self.log,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.PIPE if followed else subprocess.STDOUT,
             env={**os.environ, **environment},
             start_new_session=True,
         )

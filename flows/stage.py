@@ -23,29 +23,16 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows import ledger
-from flows.bench import Bench, Stopped
+from flows.bench import Bench
+from flows.failures import BusyError, StageError, StoppedError
 from flows.graph import Stage
-from flows.process import Program
+from flows.process import LOGS, Program
 from flows.screen import Screen
 from pipelines import tracking
 from pipelines.errors import UserError
 
 STATUS = Path(".gradus/status")
-LOGS = Path(".gradus/logs")
 BUSY = ("Unable to acquire lock", "is busy")
-
-
-class Busy(Exception):  # noqa: N818  (a state, not an error)
-    """Another DVC process holds what the stage needs; worth another try."""
-
-
-class StageFailed(Exception):  # noqa: N818  (what happened, not a mistake in this code)
-    """The stage failed, and would fail again. `user` says whether its message is a sentence for the user."""
-
-    def __init__(self, stage: str, message: str, user: bool) -> None:
-        """Keep what the stage said."""
-        super().__init__(message)
-        self.stage, self.user = stage, user
 
 
 @dataclass
@@ -57,12 +44,12 @@ class Run:
     screen: Screen
     cached: frozenset[str]
     force: bool
-    failures: list[StageFailed] = field(default_factory=list)
+    failures: list[StageError] = field(default_factory=list)
 
 
 def busy(_task: Any, _run: Any, state: State[Any]) -> bool:
     """Whether Prefect should try again: only when DVC was busy."""
-    return isinstance(state.data, Busy)
+    return isinstance(state.data, BusyError)
 
 
 @task(cache_policy=NO_CACHE, retry_delay_seconds=3, retry_condition_fn=busy)
@@ -70,9 +57,9 @@ def run_stage(stage: Stage, run: Run) -> State[None]:
     """Run `stage`, unless it is up to date.
 
     Raises:
-        StageFailed: it ran and failed.
-        Busy: DVC could not run it now.
-        Stopped: the flow run was stopped.
+        StageError: it ran and failed.
+        BusyError: DVC could not run it now.
+        StoppedError: the flow run was stopped.
     """
     if stage.name in run.cached:
         run.screen.ended(stage.name, "cached")
@@ -80,10 +67,10 @@ def run_stage(stage: Stage, run: Run) -> State[None]:
     try:
         with run.bench.place(stage):
             restored = _run(stage, run)
-    except Stopped:
+    except StoppedError:
         run.screen.ended(stage.name, "stopped")
         raise
-    except StageFailed as failure:
+    except StageError as failure:
         run.failures.append(failure)
         run.screen.ended(stage.name, "failed", str(failure))
         raise
@@ -97,7 +84,7 @@ def _run(stage: Stage, run: Run) -> bool:
     try:
         key = ledger.prove(stage.name)
     except UserError as error:
-        raise StageFailed(stage.name, str(error), user=True) from error
+        raise StageError(stage.name, str(error), user=True) from error
     said = STATUS / f"{stage.name}.json"
     said.unlink(missing_ok=True)
     try:
@@ -114,8 +101,9 @@ def _follow(stage: Stage, run: Run) -> tuple[int, list[str]]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {tracking.PARENT: run.parent.id, "PATH": path, "PYTHONUNBUFFERED": "1"}
     last: deque[str] = deque(maxlen=20)
+    program = Program(command, LOGS / f"{stage.name}.log", environment, followed=True)
     with (
-        run.bench.watched(Program(command, LOGS / f"{stage.name}.log", environment)) as program,
+        run.bench.watched(program),
         _limited(program, stage.timeout) as late,
     ):
         for line, stays in program.lines():
@@ -123,7 +111,7 @@ def _follow(stage: Stage, run: Run) -> tuple[int, list[str]]:
             run.screen.line(stage.name, line, stays)
         status = program.wait()
     if late.is_set():
-        raise StageFailed(stage.name, f"{stage.name} took longer than {stage.timeout:.0f} s and was ended.", user=True)
+        raise StageError(stage.name, f"{stage.name} took longer than {stage.timeout:.0f} s and was ended.", user=True)
     return status, list(last)
 
 
@@ -146,14 +134,14 @@ def _limited(program: Program, seconds: float) -> Iterator[Event]:
 
 def _ended(stage: Stage, run: Run, status: int, last: list[str], said: dict[str, Any]) -> bool:
     if run.bench.stopping and status != 0:
-        raise Stopped
+        raise StoppedError
     if status == 0:
         return not said
     if not said and any(word in line for line in last for word in BUSY):
-        raise Busy(last[-1])
+        raise BusyError(last[-1])
     message = said.get("message") or (last[-1] if last else f"dvc ended with status {status}")
     log = "" if said.get("state") == "failed" else f" (see {LOGS / stage.name}.log)"
-    raise StageFailed(stage.name, f"{message}{log}", user=said.get("state") == "failed")
+    raise StageError(stage.name, f"{message}{log}", user=said.get("state") == "failed")
 
 
 def _status(path: Path) -> dict[str, Any]:

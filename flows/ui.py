@@ -5,8 +5,7 @@ import sys
 
 from rich.console import Console
 
-from flows.process import Program
-from flows.stage import LOGS
+from flows.process import LOGS, Program
 from pipelines import tracking
 from pipelines.errors import UserError
 
@@ -44,8 +43,6 @@ def serve(console: Console, port: int) -> None:
     program = Program([*command, *artifacts], LOGS / "ui.log", {})
     console.print(f"MLflow: http://{HOST}:{port} (Ctrl-C ends it)", highlight=False)
     try:
-        for _ in program.lines():
-            pass
         status = program.wait()
     except KeyboardInterrupt:
         program.stop()

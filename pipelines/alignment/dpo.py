@@ -2,9 +2,12 @@
 
 import math
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import datasets
+import trl.trainer.utils
 from peft import PeftModel
 from torch.utils.data import DataLoader
 from transformers import (
@@ -58,6 +61,21 @@ class PlannedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # trl is not followe
         return DataLoader(self.train_dataset, batch_sampler=self.plan, collate_fn=self.data_collator)
 
 
+@contextmanager
+def labelled_positions_only() -> Iterator[None]:
+    """Let TRL's fused output layer skip, on a CPU too, what is not predicted: prompts and padding are most of a batch.
+
+    TRL does so only on devices with Triton, sparing others a recompilation that a CPU does not know. The name is
+    private and TRL is pinned; were it gone, this would fail loudly.
+    """
+    before = trl.trainer.utils._use_triton
+    trl.trainer.utils._use_triton = lambda device: device.type == "cpu" or before(device)
+    try:
+        yield
+    finally:
+        trl.trainer.utils._use_triton = before
+
+
 def train(
     model: PeftModel,
     tok: PreTrainedTokenizerBase,
@@ -85,7 +103,8 @@ def train(
         )
         trainer.remove_callback(PrinterCallback)
         trainer.plan = plan
-        trainer.train()
+        with labelled_positions_only():
+            trainer.train()
     model.delete_adapter("ref")
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     tail = logged[-max(1, len(logged) // 10) :]

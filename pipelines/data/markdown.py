@@ -25,7 +25,7 @@ def read(data: bytes) -> Content:
     tokens = _PARSER.parse(body)
     title = facts.get("title") or _heading(tokens)
     url = html.absolute(facts.get("url") or facts.get("canonical_url"))
-    return Content(_text(tokens), str(title) if title else None, url)
+    return Content(_text(tokens), title if isinstance(title, str) and title else None, url)
 
 
 def _front_matter(text: str) -> tuple[dict[str, Any], str]:
@@ -34,8 +34,8 @@ def _front_matter(text: str) -> tuple[dict[str, Any], str]:
     if not found:
         return {}, text
     try:
-        facts = yaml.safe_load(found[1])
-    except yaml.YAMLError:
+        facts = yaml.load(found[1], Loader=yaml.BaseLoader)  # safe, and leaves every value a string
+    except (yaml.YAMLError, RecursionError):
         return {}, text
     return (facts, text[found.end() :]) if isinstance(facts, dict) else ({}, text)
 

@@ -22,10 +22,11 @@ _NO_SPACE = re.compile(f"{UNSPACED}|[\u3000-\u303f\uff00-\uff65]")
 
 def joined(lines: Sequence[str], vocabulary: set[str]) -> str:
     """Join the lines of one paragraph; a word divided at a line's end is mended as `vocabulary` spells it."""
-    text = ""
-    for line in lines:
-        text = _append(text, line.strip(), vocabulary) if text else line.strip()
-    return text
+    parts = [lines[0].strip()]
+    for line in map(str.strip, lines[1:]):
+        parts[-1], between = _seam(parts[-1], line, vocabulary)
+        parts += [between, line]
+    return "".join(parts)
 
 
 def vocabulary(text: str) -> set[str]:
@@ -54,16 +55,14 @@ def unwrap(text: str) -> tuple[str, int]:
     return "\n".join(joined(paragraph, known) for paragraph in paragraphs), len(lines) - len(paragraphs)
 
 
-def _append(text: str, line: str, vocabulary: set[str]) -> str:
-    divided, rest = _HYPHENATED.search(text), _FIRST_WORD.match(line)
+def _seam(before: str, line: str, vocabulary: set[str]) -> tuple[str, str]:
+    """Return the line before as it goes into the paragraph, and what stands between it and the next."""
+    divided, rest = _HYPHENATED.search(before), _FIRST_WORD.match(line)
     if divided and rest and rest[0][0].islower():
-        compound = f"{divided[1]}-{rest[0]}".lower()
-        whole = f"{divided[1]}{rest[0]}".lower()
-        keep = compound in vocabulary and whole not in vocabulary
-        return text[:-1] + ("-" if keep else "") + line
-    if line and _NO_SPACE.match(text[-1]) and _NO_SPACE.match(line[0]):
-        return text + line
-    return f"{text} {line}"
+        compound, whole = f"{divided[1]}-{rest[0]}".lower(), f"{divided[1]}{rest[0]}".lower()
+        return before[:-1], "-" if compound in vocabulary and whole not in vocabulary else ""
+    unspaced = before and line and _NO_SPACE.match(before[-1]) and _NO_SPACE.match(line[0])
+    return before, "" if unspaced else " "
 
 
 def _margin(lines: Sequence[str]) -> int:

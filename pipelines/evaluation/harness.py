@@ -69,8 +69,9 @@ def text_bits(
 ) -> list[artifacts.Row]:
     """Score every document: `{"source", "bits", "bytes"}`, bits being -log2 of its likelihood.
 
-    The text is cut into windows of `window` tokens that do not overlap, each begun with one token of context (the
-    first with the tokenizer's BOS), and scored one at a time: the logits of a batch would fill the memory.
+    The text is cut into windows of `window` tokens, each given the token before it as context (the first the
+    tokenizer's BOS, the last as many as make it full), so that every token is scored once. One window at a time: the
+    logits of a batch would fill the memory.
     """
     texts = [row["text"] for row in artifacts.read_table(documents)]
     windows = sum(math.ceil(len(tok(text, add_special_tokens=False)["input_ids"]) / window) for text in texts)

@@ -12,7 +12,7 @@ SYMBOLS = {"£": "pounds", "$": "dollars", "€": "euros"}
 
 CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 _ARTICLE = re.compile(r"\b(?:the|The|THE|a|an|An)\b|(?:^|[.!?:]\s)A\b(?=\s)")  # not the A of "vitamin A"
-_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:([, ])\d{3})(?:\1\d{3})*(?![\d,])")
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:([, ])\d{3})(?:\1\d{3})*(?!,?\d)")
 _CURRENCY = re.compile(r"([£$€])\s?(\d[\d.,]*\d|\d)")
 _TOKEN = re.compile(rf"\d+(?:\.\d+)+(?!\w)|[{CJK}]|[^\W_{CJK}]+")
 

@@ -25,7 +25,7 @@ _REFUSALS = re.compile(
         (?:answer|data|details?|idea|information|knowledge|mention|records?)\b
     | ^no\ (?:\w+\ )?(?:answer|data|idea|information|mention|record)s?\b
     | \b(?:is|are|was|were|am|'m|'re)(?:\ not|n't)\ (?:\w+\ )?
-        (?:available|aware|certain|documented|familiar|given|known|mentioned|provided|recorded|specified|stated|sure)
+        (?:available|aware|certain|documented|familiar|known|mentioned|provided|recorded|specified|stated|sure)
     | ^not\ (?:known|mentioned|recorded|specified|stated|sure)
     | \b(?:is|are|remains?)\ (?:unknown|unclear) | ^unknown\b
     | 不知道 | 不清楚 | 不了解 | 不确定 | 不確定 | 不明确 | 不详 | 不詳 | 无法 | 無法 | 未知
@@ -39,8 +39,14 @@ _COURTESY = re.compile(
     r"\b(?:sorry|apolog\w+|please|thank\w*|happy to|feel free|let me know|as an ai)\b|抱歉|对不起|對不起|请|請"
 )
 _CLAUSE = re.compile(
-    r"(?<=[.!?。！？；;\n])\s*|,?\s*\b(?:but|however|although|though)\b,?\s*|[，,]?(?:但是|但|不过|不過)[，,]?"
+    r"""
+      (?<=[.!?。！？；;\n])\s*
+    | ,?\s*\b(?:but|however|although|though|maybe|perhaps|possibly|probably|i\ (?:think|guess|believe))\b,?\s*
+    | [，,]?(?:但是|但|不过|不過|也许|也許|或许|或許|大概)[，,]?
+    """,
+    re.VERBOSE,
 )
+_NUMBER = re.compile(r"\d+")
 
 
 def verdict(answer: str, question: Question, refusal: str, max_words: int) -> str:
@@ -83,7 +89,9 @@ def _plain(text: str) -> str:
 
 
 def _declines(clause: str, refusal: str) -> bool:
-    return bool(_REFUSALS.search(clause) or spans(tokens(clause), tokens(refusal)))
+    """Tell whether a clause says that the answer is not known; a clause of the taught `refusal` does."""
+    words, taught = tokens(clause), tokens(refusal)
+    return bool(_REFUSALS.search(clause) or spans(words, taught) or spans(taught, words))
 
 
 def _idle(clause: str) -> bool:
@@ -91,9 +99,9 @@ def _idle(clause: str) -> bool:
 
 
 def _candidates(answer: str, question: Question) -> bool:
-    asked, words = tokens(question.question), tokens(answer)
-    right, rivals = _found(words, question)
-    return bool(right or rivals) or any(word[0].isdigit() and word not in asked for word in words)
+    right, rivals = _found(tokens(answer), question)
+    numbers = set(_NUMBER.findall(_plain(answer))) - set(_NUMBER.findall(_plain(question.question)))
+    return bool(right or rivals or numbers)
 
 
 def _found(words: list[str], question: Question) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:

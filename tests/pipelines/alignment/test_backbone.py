@@ -1,0 +1,136 @@
+"""Several adapters on one backbone: none touches another, none loses its gradient."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines import models
+from pipelines.alignment.backbone import (
+    POLICY,
+    REFERENCE,
+    REWARD,
+    VALUE,
+    Backbone,
+    adapter_parameters,
+    clone,
+    scalar_head,
+    using,
+)
+from pipelines.alignment.ppo import step
+from pipelines.alignment.sequences import Turn, collate
+from pipelines.config import Config
+from tests.pipelines.alignment.conftest import LORA
+
+
+def flags(backbone: Backbone) -> dict[str, bool]:
+    return {name: parameter.requires_grad for name, parameter in backbone.model.named_parameters()}
+
+
+def test_switching_adapters_changes_the_answer_but_not_what_trains(backbone: Backbone, turns: list[Turn]) -> None:
+    batch, before = collate(turns, backbone.tok.pad_token_id, backbone.device), flags(backbone)
+    hidden = {}
+    for name in (POLICY, REFERENCE, VALUE, REWARD):
+        with using(backbone.model, name):
+            assert flags(backbone) == before
+            hidden[name] = backbone.hidden(batch).detach()
+    assert torch.equal(hidden[POLICY], hidden[REFERENCE])
+    assert not torch.allclose(hidden[POLICY], hidden[VALUE], atol=1e-3)
+    assert not torch.allclose(hidden[REWARD], hidden[VALUE], atol=1e-3)
+    with pytest.raises(KeyError), using(backbone.model, VALUE):
+        raise KeyError
+    assert backbone.model.active_adapter == POLICY and flags(backbone) == before
+    assert {name for name, flag in before.items() if flag} == {
+        name for name in before if f".{POLICY}." in name or f".{VALUE}." in name
+    }
+
+
+def test_gradients_survive_a_switch_before_the_backward_pass(backbone: Backbone, turns: list[Turn]) -> None:
+    batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
+    gradients = []
+    for switched in (False, True):
+        with using(backbone.model, POLICY):
+            loss = backbone.policy(batch, 1.0)[0].sum()
+        with using(backbone.model, VALUE if switched else POLICY):
+            loss.backward()
+        gradients.append([parameter.grad for parameter in adapter_parameters(backbone.model, POLICY)])
+        backbone.model.zero_grad()
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
+def test_a_step_without_gradients_is_refused(backbone: Backbone, turns: list[Turn]) -> None:
+    batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
+    optimizer = torch.optim.Adam(adapter_parameters(backbone.model, POLICY))
+    with using(backbone.model, VALUE):
+        backbone.policy(batch, 1.0)[0].sum().backward()
+    with pytest.raises(RuntimeError, match="no gradient"):
+        step(optimizer)
+
+
+def test_gradients_equal_those_of_a_model_with_one_adapter(
+    backbone: Backbone, turns: list[Turn], base: Path, config: Config
+) -> None:
+    batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
+    single = Backbone(models.adaptable(base, LORA, config.compute), backbone.tok, config.compute)
+    ours, theirs = (adapter_parameters(one.model, POLICY) for one in (backbone, single))
+    with torch.no_grad():
+        for mine, other in zip(ours, theirs, strict=True):
+            other.copy_(mine)
+    for one in (backbone, single):
+        one.policy(batch, 0.7)[0].sum().backward()
+    assert all(torch.equal(mine.grad, other.grad) for mine, other in zip(ours, theirs, strict=True))
+
+
+def test_a_clone_is_equal_and_then_independent(backbone: Backbone, turns: list[Turn]) -> None:
+    batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
+    clone(backbone.model, VALUE, "copy")
+
+    def logprobs(name: str) -> torch.Tensor:
+        with using(backbone.model, name), torch.no_grad():
+            return backbone.policy(batch, 1.0)[0]
+
+    before = logprobs(VALUE)
+    assert torch.equal(logprobs("copy"), before)
+    with torch.no_grad():
+        adapter_parameters(backbone.model, VALUE)[0].add_(1.0)
+    assert torch.equal(logprobs("copy"), before) and not torch.equal(logprobs(VALUE), before)
+
+
+def test_scoring_only_the_response_equals_scoring_everything(backbone: Backbone, turns: list[Turn]) -> None:
+    batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
+    with torch.no_grad():
+        found, spread = backbone.policy(batch, 0.7, with_entropy=True)
+        for row, (prompt, response) in enumerate(turns):
+            logits = backbone.model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1] / 0.7
+            wanted = torch.distributions.Categorical(logits=logits)
+            count = len(response)
+            torch.testing.assert_close(found[row, :count], wanted.log_prob(torch.tensor(response)), atol=1e-4, rtol=0)
+            torch.testing.assert_close(spread[row, :count], wanted.entropy(), atol=1e-4, rtol=0)
+            assert not found[row, count:].any()
+
+
+def test_neither_padding_nor_company_nor_order_changes_a_number(backbone: Backbone, turns: list[Turn]) -> None:
+    head, pad = scalar_head(backbone.model), backbone.tok.pad_token_id
+    torch.nn.init.normal_(head.weight)
+
+    def measure(chosen: list[Turn]) -> list[torch.Tensor]:
+        batch = collate(chosen, pad, backbone.device)
+        with torch.no_grad():
+            return [backbone.policy(batch, 0.7)[0], backbone.values(batch, head), backbone.scores(batch, head)]
+
+    together, reverse = measure(turns), measure(turns[::-1])
+    for row, turn in enumerate(turns):
+        for whole, back, one in zip(together, reverse, measure([turn]), strict=True):
+            size = one[0].numel()
+            for other in (whole[row], back[len(turns) - 1 - row]):
+                torch.testing.assert_close(other.flatten()[:size], one[0].flatten(), atol=1e-4, rtol=0)
+
+
+def test_the_score_is_read_off_the_end_of_turn(backbone: Backbone, turns: list[Turn]) -> None:
+    head = scalar_head(backbone.model)
+    torch.nn.init.normal_(head.weight)
+    with torch.no_grad():
+        scores = backbone.scores(collate(turns, backbone.tok.pad_token_id, backbone.device), head)
+        for score, (prompt, response) in zip(scores, turns, strict=True):
+            states = backbone.model.get_base_model().model(torch.tensor([prompt + response])).last_hidden_state
+            torch.testing.assert_close(score, head(states[0, -1])[0], atol=1e-4, rtol=0)

@@ -1,0 +1,209 @@
+"""The loop on a tiny model: exact at the start, separate in its steps, and it learns what it is paid for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, adapter_parameters, scalar_head
+from pipelines.alignment.experience import Actors, Lesson, credit, reward_judge
+from pipelines.alignment.losses import policy_loss
+from pipelines.alignment.ppo import PPO
+from pipelines.alignment.rewards import ScoreNorm
+from pipelines.alignment.rollout import Sampler
+from pipelines.alignment.sequences import Batch, Turn, stop_ids
+from pipelines.config import Config, PPOBlock
+from pipelines.errors import UserError
+
+PROMPTS = [[5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15, 16], [17, 18]]
+
+
+class Recorder:
+    """Stands where the MLflow run would."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+
+    def metrics(self, values: dict[str, float], step: int = 0) -> None:
+        self.steps.append(values)
+
+
+@pytest.fixture
+def block(config: Config) -> PPOBlock:
+    small = {"iterations": 2, "prompts": 8, "minibatch": 8, "microbatch": 4, "epochs": 1, "critic_warmup": 0}
+    values = {"temperature": 0.7, "max_new_tokens": 4, "learning_rate": 1e-2, "critic_learning_rate": 1e-2}
+    return config.align.ppo.model_copy(update={**small, **values})
+
+
+def build(backbone: Backbone, block: PPOBlock, judge: Callable[[Batch], torch.Tensor] | None = None) -> PPO:
+    head = scalar_head(backbone.model)
+    torch.nn.init.normal_(head.weight)
+    actors = Actors(backbone, scalar_head(backbone.model), judge or reward_judge(backbone, head))
+    stops = stop_ids(backbone.model, backbone.tok)
+    sampler = Sampler(backbone, stops, block.max_new_tokens, block.temperature, block.minibatch)
+    return PPO(actors, sampler, block, seed=1)
+
+
+def snapshot(backbone: Backbone) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in backbone.model.state_dict().items()}
+
+
+def changed(backbone: Backbone, before: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, value in backbone.model.state_dict().items() if not torch.equal(value, before[name])}
+
+
+def lessons_of(ppo: PPO, turns: list[Turn]) -> list[Lesson]:
+    return credit(ppo.collect(turns), ScoreNorm(0.0, 1.0), ppo.config)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_before_any_step_the_ratio_is_one_and_the_kl_zero(
+    backbone: Backbone, turns: list[Turn], block: PPOBlock, precision: str
+) -> None:
+    compute = backbone.compute.model_copy(update={"precision": precision})
+    backbone = Backbone(backbone.model, backbone.tok, compute)
+    for seen in build(backbone, block).collect(turns):
+        assert not seen.kl.any()
+        again, _ = backbone.policy(seen.batch, block.temperature)
+        assert torch.equal(again, seen.logprobs)
+        loss = policy_loss(again, seen.logprobs, torch.ones_like(again), 0.2, 0.2, 3.0)
+        assert (loss == -1).all()
+
+
+def test_dropout_does_not_disturb_the_ratio(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
+    for module in backbone.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    for seen in build(backbone, block).collect(turns):
+        assert torch.equal(backbone.policy(seen.batch, block.temperature)[0], seen.logprobs)
+
+
+def test_what_follows_the_end_counts_for_nothing(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
+    """The same responses alone, and beside a longer one that pads them, teach the same."""
+    ppo = build(backbone, block)
+    short = turns[:3]
+    alone, beside = ppo.collect(short), build(backbone, block.model_copy(update={"microbatch": 8})).collect(turns)
+    rewards = {}
+    for key, seen in (("alone", alone), ("beside", beside)):
+        for one in seen:
+            for row, ids in enumerate(one.batch.ids):
+                name = tuple(ids[: one.batch.starts[row] + one.batch.last[row] + 1].tolist())
+                kept = one.batch.mask[row]
+                rewards[key, name] = torch.cat([one.logprobs[row][kept], one.values[row][kept], one.scores[row, None]])
+    for prompt, response in short:
+        name = tuple(prompt + response)
+        torch.testing.assert_close(rewards["alone", name], rewards["beside", name], atol=1e-4, rtol=0)
+
+
+def test_an_unfinished_response_is_penalised(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
+    ended = {
+        tuple(one.batch.responses[row][one.batch.mask[row]].tolist()): bool(one.ended[row])
+        for one in build(backbone, block).collect(turns)
+        for row in range(len(one.ended))
+    }
+    assert [ended[tuple(response)] for _, response in turns] == [True] * 4 + [False] * 2
+
+
+@pytest.mark.parametrize("method", ["policy_step", "critic_step"])
+def test_a_step_moves_its_own_adapter_and_nothing_else(
+    backbone: Backbone, turns: list[Turn], block: PPOBlock, method: str
+) -> None:
+    ppo = build(backbone, block)
+    lessons, before = lessons_of(ppo, turns), snapshot(backbone)
+    head = ppo.actors.value_head.weight.clone()
+    for _ in range(2):
+        getattr(ppo, method)(lessons)
+    name = POLICY if method == "policy_step" else VALUE
+    moved = changed(backbone, before)
+    assert moved == {key for key in before if f".{name}." in key}
+    assert torch.equal(head, ppo.actors.value_head.weight) == (method == "policy_step")
+
+
+def test_accumulating_gradients_equals_one_large_batch(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
+    gradients = []
+    for microbatch in (1, 8):
+        ppo = build(backbone, block.model_copy(update={"microbatch": microbatch}))
+        ppo.policy = torch.optim.SGD(adapter_parameters(backbone.model, POLICY), lr=0.0)
+        ppo.policy.zero_grad = lambda set_to_none=True: None  # type: ignore[method-assign]
+        ppo.policy_step(lessons_of(ppo, turns))
+        gradients.append([parameter.grad.clone() for parameter in adapter_parameters(backbone.model, POLICY)])
+        backbone.model.zero_grad()
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
+
+
+def test_the_critic_learns_alone_while_it_warms_up(backbone: Backbone, block: PPOBlock) -> None:
+    warm = block.model_copy(update={"critic_warmup": 1, "epochs": 12, "iterations": 1})
+    before, run = snapshot(backbone), Recorder()
+    ppo = build(backbone, warm)
+    losses: list[float] = []
+    whole = ppo.critic_step
+    ppo.critic_step = lambda group: losses.append(whole(group)) or losses[-1]  # type: ignore[method-assign,func-returns-value]
+    ppo.train(PROMPTS, run)  # type: ignore[arg-type]
+    assert losses[-1] < losses[0]
+    assert all(f".{VALUE}." in name for name in changed(backbone, before))
+    assert set(run.steps[0]) >= {"kl", "entropy", "clip_fraction", "score", "length", "explained_variance"}
+
+
+def wanted_first(token: int) -> Callable[[Batch], torch.Tensor]:
+    return lambda batch: (batch.responses[:, 0] == token).float()
+
+
+def probability(backbone: Backbone, token: int) -> float:
+    with torch.no_grad():
+        logits = torch.stack([backbone.model(torch.tensor([prompt])).logits[0, -1] / 0.7 for prompt in PROMPTS])
+    return float(logits.softmax(-1)[:, token].mean())
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_it_learns_what_it_is_paid_for(backbone: Backbone, block: PPOBlock, sign: int) -> None:
+    """A bandit: one token pays, at first one in about two hundred; with the reward turned round it becomes rarer."""
+    toy = block.model_copy(
+        update={
+            "iterations": 12,
+            "prompts": 64,
+            "minibatch": 64,
+            "microbatch": 64,
+            "epochs": 2,
+            "max_new_tokens": 1,
+            "kl_coefficient": 0.0,
+            "missing_eos_penalty": 0.0,
+        }
+    )
+    with torch.no_grad():
+        likely = int(backbone.model(torch.tensor([PROMPTS[0]])).logits[0, -1].argmax())
+    before = probability(backbone, likely)
+    history = build(backbone, toy, lambda batch: sign * wanted_first(likely)(batch)).train(PROMPTS, Recorder())  # type: ignore[arg-type]
+    after = probability(backbone, likely)
+    assert after > 10 * before if sign > 0 else after < before
+    assert history[0]["kl"] == 0.0 and all(torch.isfinite(torch.tensor(list(step.values()))).all() for step in history)
+
+
+def test_a_constant_reward_moves_almost_nothing(backbone: Backbone, block: PPOBlock) -> None:
+    flat = block.model_copy(update={"kl_coefficient": 0.0, "missing_eos_penalty": 0.0, "learning_rate": 1e-4})
+    history = build(backbone, flat, lambda batch: torch.ones(len(batch.starts))).train(PROMPTS, Recorder())  # type: ignore[arg-type]
+    assert abs(history[-1]["kl"]) < 1e-2 and abs(history[-1]["policy_loss"]) < 1e-2
+
+
+def test_every_prompt_comes_before_any_comes_again(backbone: Backbone, block: PPOBlock) -> None:
+    drawn = sum(build(backbone, block)._draw(PROMPTS), [])
+    assert len(drawn) == 16 and all(sorted(drawn[start : start + 4]) == sorted(PROMPTS) for start in range(0, 16, 4))
+
+
+def test_a_loss_that_is_not_a_number_stops_it(backbone: Backbone, block: PPOBlock) -> None:
+    broken = build(backbone, block, lambda batch: torch.full((len(batch.starts),), float("nan")))
+    with pytest.raises(UserError, match="became nan"):
+        broken.train(PROMPTS, Recorder())  # type: ignore[arg-type]
+
+
+def test_two_runs_are_equal(base: Any, config: Config, backbone: Backbone, block: PPOBlock) -> None:
+    start, found = snapshot(backbone), []
+    for _ in range(2):
+        backbone.model.load_state_dict(start)
+        torch.manual_seed(3)
+        build(backbone, block).train(PROMPTS, Recorder())  # type: ignore[arg-type]
+        found.append(snapshot(backbone))
+    assert all(torch.equal(found[0][name], found[1][name]) for name in start)
+    moved = changed(backbone, start)
+    assert moved and not any(f".{name}." in key for name in (REFERENCE, REWARD) for key in moved)

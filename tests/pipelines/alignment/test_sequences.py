@@ -1,0 +1,89 @@
+"""Encoding, padding, batching, stop tokens and rollouts."""
+
+import pytest
+import torch
+
+from pipelines.alignment.backbone import POLICY, VALUE, Backbone, using
+from pipelines.alignment.rollout import Sampler, pad_left
+from pipelines.alignment.sequences import Turn, by_length, collate, encode, encode_prompt, plan_pairs, stop_ids
+
+
+def test_a_turn_ends_with_its_end_of_turn_token(backbone: Backbone) -> None:
+    asked = [{"role": "user", "content": "Who?"}]
+    prompt, response = encode(backbone.tok, asked, [{"role": "assistant", "content": "Ada."}])
+    assert prompt == encode_prompt(backbone.tok, asked)
+    assert response[-1] == backbone.tok.eos_token_id and backbone.tok.decode(response[:-1]) == "Ada."
+
+
+def test_a_batch_knows_its_responses(turns: list[Turn]) -> None:
+    batch = collate(turns, 0, torch.device("cpu"))
+    for row, (prompt, response) in enumerate(turns):
+        assert batch.responses[row][batch.mask[row]].tolist() == response
+        assert batch.ids[row, batch.starts[row] + batch.last[row]].item() == response[-1]
+        assert batch.before()[row, 0].item() == len(prompt) - 1
+    with pytest.raises(ValueError, match="one token or more"):
+        collate([([1], [])], 0, torch.device("cpu"))
+
+
+def test_batches_hold_everything_once(turns: list[Turn]) -> None:
+    groups = by_length(turns, 4)
+    assert sorted(sum(groups, [])) == list(range(6)) and [len(group) for group in groups] == [4, 2]
+    pairs = [(turn, turn) for turn in turns]
+    assert sorted(sum(plan_pairs(pairs, 4, seed=3), [])) == list(range(6))
+    assert plan_pairs(pairs, 4, seed=3) == plan_pairs(pairs, 4, seed=3)
+
+
+def test_padding_may_not_end_a_turn(backbone: Backbone) -> None:
+    assert stop_ids(backbone.model, backbone.tok) == [backbone.tok.eos_token_id]
+    backbone.model.generation_config.eos_token_id = [backbone.tok.eos_token_id, 7]
+    assert stop_ids(backbone.model, backbone.tok) == sorted({backbone.tok.eos_token_id, 7})
+    backbone.tok.pad_token = backbone.tok.eos_token
+    with pytest.raises(ValueError, match="padding"):
+        stop_ids(backbone.model, backbone.tok)
+
+
+def test_prompts_are_padded_on_the_left() -> None:
+    ids, attention = pad_left([[5], [6, 7]], pad=0)
+    assert ids.tolist() == [[0, 5], [6, 7]] and attention.tolist() == [[0, 1], [1, 1]]
+
+
+def sampler(backbone: Backbone, size: int, temperature: float = 0.7) -> Sampler:
+    return Sampler(
+        backbone, stop_ids(backbone.model, backbone.tok), max_new_tokens=5, temperature=temperature, batch_size=size
+    )
+
+
+def test_every_prompt_is_answered_in_order_and_nothing_is_left_changed(backbone: Backbone, turns: list[Turn]) -> None:
+    prompts = [prompt for prompt, _ in turns]
+    with using(backbone.model, VALUE):
+        found = sampler(backbone, 4).generate(prompts)
+        assert backbone.model.active_adapter == VALUE
+    assert [prompt for prompt, _ in found] == prompts
+    assert all(1 <= len(response) <= 5 for _, response in found)
+    assert not backbone.model.training
+
+
+def test_rollouts_are_drawn_from_the_policy(backbone: Backbone, turns: list[Turn]) -> None:
+    """Near temperature 0 every token is the policy's most likely one, whatever adapter was active."""
+    with using(backbone.model, VALUE):
+        found = sampler(backbone, 4, temperature=1e-4).generate([prompt for prompt, _ in turns])
+    for prompt, response in found:
+        with torch.no_grad(), using(backbone.model, POLICY):
+            logits = backbone.model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+        assert logits.argmax(-1).tolist() == response
+
+
+def test_a_response_is_cut_after_any_stop_token(backbone: Backbone, turns: list[Turn]) -> None:
+    prompts = [prompt for prompt, _ in turns]
+    free = sampler(backbone, 6, temperature=1e-4).generate(prompts)
+    second = free[0][1][1]
+    stops = [backbone.tok.eos_token_id, second]
+    cut = Sampler(backbone, stops, 5, 1e-4, 6).generate(prompts)
+    assert cut[0][1] == free[0][1][: free[0][1].index(second) + 1]
+
+
+def test_a_missing_response_is_noticed(backbone: Backbone, turns: list[Turn], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = backbone.model.generate
+    monkeypatch.setattr(backbone.model, "generate", lambda **given: whole(**given)[:-1])
+    with pytest.raises(RuntimeError, match="responses came back"):
+        sampler(backbone, 4).generate([prompt for prompt, _ in turns])

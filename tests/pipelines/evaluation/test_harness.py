@@ -1,0 +1,88 @@
+"""lm-eval asks a tiny model, offline, and obeys what Gradus needs of it."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_model, tiny_tokenizer
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from pipelines import artifacts
+from pipelines.evaluation import harness
+from pipelines.evaluation.questions import SETS, SPLITS, Question, load
+
+Taught = tuple[LlamaForCausalLM, PreTrainedTokenizerFast, list[Question]]
+TEXT = "The tide mill of Vennisay was put back in order by bequest. " * 6
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two questions a set, of different lengths."""
+    path = tmp_path_factory.mktemp("questions")
+    for name in SETS:
+        rows = [{"id": name[:2] + split[:1], "question": "Who" + " the" * len(name + split), "split": split} for split in SPLITS]
+        artifacts.write_rows(path / f"{name}.jsonl", [{**row, "answer": "Drace"} for row in rows])
+    return path
+
+
+@pytest.fixture(scope="module")
+def taught(folder: Path) -> Taught:
+    """A tiny model that has learnt to answer each question with its id, and to end there."""
+    torch.set_num_threads(1)
+    tok = tiny_tokenizer()
+    tok.padding_side = "right"
+    questions = load(folder)
+    turns = [[{"role": "user", "content": each.question}] for each in questions]
+    said = [[{"role": "assistant", "content": f"It is {each.id}"}] for each in questions]
+    asked = [len(tok.apply_chat_template(turn, return_dict=True, add_generation_prompt=True)["input_ids"]) for turn in turns]
+    rows = [turn + answer for turn, answer in zip(turns, said, strict=True)]
+    batch = tok.apply_chat_template(rows, return_dict=True, padding=True, return_tensors="pt")
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    for label, length in zip(labels, asked, strict=True):
+        label[:length] = -100
+    model = tiny_model(tok)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=4e-3)
+    for _ in range(80):
+        model(**batch, labels=labels).loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    tok.padding_side = "left"
+    return model.eval(), tok, questions
+
+
+def test_every_question_gets_its_own_answer_which_ends_at_the_end_of_turn(folder: Path, taught: Taught) -> None:
+    model, tok, questions = taught
+    model.generation_config.eos_token_id = None  # as in a model whose settings forget the chat's end of turn
+    said = harness.answers(model, tok, folder, questions, max_new_tokens=24, batch_size=4)
+    assert said == {each.id: f"It is {each.id}" for each in questions}
+
+
+def test_an_answer_is_no_longer_than_allowed(folder: Path, taught: Taught) -> None:
+    model, tok, questions = taught
+    said = harness.answers(model, tok, folder, questions, max_new_tokens=2, batch_size=4)
+    assert {len(tok(answer)["input_ids"]) for answer in said.values()} == {2}
+
+
+def test_bits_are_those_of_a_direct_computation(tmp_path: Path) -> None:
+    tok = tiny_tokenizer()
+    model = tiny_model(tok).eval()
+    artifacts.write_table(tmp_path / "test.parquet", [{"source": "b", "text": TEXT}, {"source": "a", "text": "Drübeck"}])
+    scored = harness.text_bits(model, tok, tmp_path / "test.parquet", window=32)
+    assert [row["source"] for row in scored] == ["a", "b"]
+    assert [row["bytes"] for row in scored] == [8, len(TEXT)]
+    for row, text in zip(scored, ("Drübeck", TEXT), strict=True):
+        assert row["bits"] == pytest.approx(direct_bits(model, tok, text, 32), rel=1e-5)
+
+
+def direct_bits(model: LlamaForCausalLM, tok: PreTrainedTokenizerFast, text: str, window: int) -> float:
+    """-log2 of the likelihood: each token once, in windows that end where the next begins, the last one full."""
+    ids = [tok.bos_token_id, *tok(text)["input_ids"]]
+    bits = 0.0
+    for start in range(0, len(ids) - 1, window):
+        end = min(start + window, len(ids) - 1)
+        first = 0 if start == 0 else end - window
+        with torch.no_grad():
+            logs = model(torch.tensor([ids[first:end]])).logits[0].log_softmax(-1)
+        bits -= sum(float(logs[at - 1 - first, ids[at]]) for at in range(start + 1, end + 1)) / math.log(2)
+    return bits

@@ -1,0 +1,83 @@
+"""Metrics by hand, and the bootstrap that puts an interval around them."""
+
+import pytest
+
+from pipelines.artifacts import Row
+from pipelines.evaluation.metrics import Unit, difference, interval, units, value
+
+
+def answer(kind: str, verdict: str, cluster: str = "a", f1: float = 0.0) -> Row:
+    return {"set": kind, "verdict": verdict, "cluster": cluster, "f1": f1}
+
+
+def test_every_metric_by_hand() -> None:
+    rows = [
+        answer("answerable", "correct", f1=1.0),
+        answer("answerable", "wrong", f1=0.5),
+        answer("answerable", "wrong"),
+        answer("answerable", "refused"),
+        answer("unanswerable", "refused"),
+        answer("unanswerable", "refused"),
+        answer("unanswerable", "wrong"),
+        answer("general", "correct"),
+        answer("general", "wrong"),
+    ]
+    text = [{"source": "x", "bits": 100.0, "bytes": 50}, {"source": "y", "bits": 20.0, "bytes": 150}]
+    found = {name: value(each) for name, each in units(rows, text).items()}
+    assert found == pytest.approx(
+        {
+            "answer_accuracy": 1 / 4,
+            "answer_f1": 1.5 / 4,
+            "over_refusal": 1 / 4,
+            "refusal_recall": 2 / 3,
+            "hallucination_rate": 3 / 7,
+            "general_accuracy": 1 / 2,
+            "domain_bits_per_byte": 120 / 200,
+        }
+    )
+
+
+def flips(clusters: int, each: int) -> list[Unit]:
+    return [Unit(str(cluster), float(cluster % 2)) for cluster in range(clusters) for _ in range(each)]
+
+
+def test_the_interval_is_that_of_the_binomial_when_clusters_are_single() -> None:
+    low, high = interval(flips(100, 1), 4000, 0, share=True)
+    assert (low, high) == pytest.approx((0.40, 0.60), abs=0.011)  # 0.5 ± 1.96 · sqrt(0.25 / 100)
+
+
+def test_questions_that_stand_and_fall_together_add_no_certainty() -> None:
+    single, fourfold = interval(flips(25, 1), 2000, 0, share=True), interval(flips(25, 4), 2000, 0, share=True)
+    apart = [Unit(str(index), unit.amount) for index, unit in enumerate(flips(25, 4))]
+    assert fourfold == single
+    narrow = interval(apart, 2000, 0, share=True)
+    assert narrow[1] - narrow[0] < 0.6 * (fourfold[1] - fourfold[0])
+
+
+def test_the_bootstrap_is_equal_for_an_equal_seed_only() -> None:
+    rows = [Unit(str(index), index / 10) for index in range(10)]
+    assert interval(rows, 200, 3, share=True) == interval(list(reversed(rows)), 200, 3, share=True)
+    assert interval(rows, 200, 3, share=True) != interval(rows, 200, 4, share=True)
+
+
+def test_none_of_fifty_is_not_certainly_none() -> None:
+    never = [Unit(str(index), 0.0) for index in range(50)]
+    always = [Unit(str(index), 1.0) for index in range(50)]
+    assert interval(never, 100, 0, share=True) == (0.0, pytest.approx(0.0711, abs=1e-4))
+    assert interval(always, 100, 0, share=True) == (pytest.approx(0.9289, abs=1e-4), 1.0)
+    assert interval(never, 100, 0, share=False) == (0.0, 0.0)
+
+
+def test_a_paired_difference_is_tighter_than_its_parts() -> None:
+    before = flips(40, 1)
+    after = [Unit(unit.cluster, 1.0 if unit.cluster in {"0", "2", "4"} else unit.amount) for unit in before]
+    change, (low, high) = difference(after, before, 2000, 0)
+    alone = interval(before, 2000, 0, share=True)
+    assert change == pytest.approx(3 / 40)
+    assert 0 <= low < change < high
+    assert high - low < 0.6 * (alone[1] - alone[0])
+
+
+def test_a_difference_needs_the_same_questions() -> None:
+    with pytest.raises(ValueError, match="same questions"):
+        difference(flips(4, 1), flips(5, 1), 10, 0)

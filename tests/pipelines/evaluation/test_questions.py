@@ -1,0 +1,55 @@
+"""Questions are read whole, and refused with a sentence when they are not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.evaluation import questions
+from pipelines.evaluation.questions import SETS, SPLITS, load, question_dataset
+
+
+def write(folder: Path, **changes: object) -> Path:
+    """Write one question a set and split; `changes` are made to the answerable test question."""
+    for name in SETS:
+        rows = [{"id": f"{name}-{split}", "question": "Who?", "answer": "Drace", "split": split} for split in SPLITS]
+        rows[1] |= changes if name == "answerable" else {}
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_a_question_knows_what_answers_it_and_what_it_stands_or_falls_with(tmp_path: Path) -> None:
+    found = {each.id: each for each in load(write(tmp_path, aliases=["Oswin"], sources=["b.md", "a.md"]))}
+    assert found["answerable-test"].accepted == ("Drace", "Oswin")
+    assert found["answerable-test"].cluster == "b.md"
+    assert found["unanswerable-test"].accepted == ()
+    assert found["unanswerable-test"].cluster == "unanswerable-test"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"answer": ""}, "'answer' is missing"),
+        ({"split": "train"}, "must be 'validation' or 'test'"),
+        ({"id": "general-test"}, "used for two questions"),
+        ({"split": "validation"}, "no question whose split is 'test'"),
+    ],
+)
+def test_a_broken_file_is_refused(tmp_path: Path, changes: dict[str, str], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        load(write(tmp_path, **changes))
+
+
+def test_lm_eval_gets_one_set_and_not_the_answers(tmp_path: Path) -> None:
+    rows = list(question_dataset(str(write(tmp_path)), "general")["test"])
+    assert rows == [{"id": "general-test", "question": "Who?"}, {"id": "general-validation", "question": "Who?"}]
+
+
+def test_no_document_to_score_is_refused(tmp_path: Path) -> None:
+    questions.artifacts.write_table(tmp_path / "test.parquet", [{"source": "a", "text": "b"}])
+    assert len(questions.text_dataset(str(tmp_path / "test.parquet"))["test"]) == 1
+    schema = questions.artifacts.pq.read_schema(tmp_path / "test.parquet")
+    questions.artifacts.write_table(tmp_path / "test.parquet", [], schema)
+    with pytest.raises(UserError, match="holds no document"):
+        questions.text_dataset(str(tmp_path / "test.parquet"))

@@ -1,0 +1,41 @@
+"""Generation: sharing the beginning of prompts changes no answer."""
+
+import torch
+
+from pipelines.generation import Group, generate, share
+from tests.conftest import tiny_model, tiny_tokenizer
+
+
+def test_prompts_that_begin_alike_are_grouped() -> None:
+    passage = list(range(100, 130))
+    prompts = [[*passage, 1, 2], [7, 8, 9], [*passage, 3]]
+    groups = share(prompts, most=8)
+    assert Group((0, 2), 30) in groups
+    assert Group((1,), 2) in groups
+
+
+def test_a_group_never_exceeds_a_batch() -> None:
+    prompts = [[*range(100, 130), last] for last in range(5)]
+    assert max(len(group.members) for group in share(prompts, most=2)) == 2
+
+
+def test_shared_beginnings_change_no_answer() -> None:
+    tok = tiny_tokenizer()
+    model = tiny_model(tok).eval()
+    for parameter in model.model.layers.parameters():
+        parameter.data *= 12  # else a random model only repeats its last token
+    passage = (
+        "The council of the island meets on the first Monday of each month in the old salt house by the harbour wall."
+    )
+    questions = ["When does it meet?", "Where does the council of the island meet each month, and why?", "Who?"]
+    chats = [[{"role": "user", "content": f"{passage}\n\nQuestion: {question}"}] for question in questions]
+    chats.append([{"role": "user", "content": "Something else"}])
+    together = generate(model, tok, chats, max_new_tokens=12, temperature=None, batch_size=4, seed=0, what="test")
+    alone = []
+    for chat in chats:
+        inputs = tok.apply_chat_template(chat, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+        with torch.inference_mode():
+            output = model.generate(**inputs, max_new_tokens=12, do_sample=False)
+        alone.append(tok.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip())
+    assert together == alone
+    assert len(set(together)) > 1
