@@ -12,6 +12,7 @@ import peft
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
+from peft.helpers import disable_input_dtype_casting
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig as TRLConfig
@@ -134,7 +135,8 @@ def train(
     )
     trainer.plan = plan
     trainer.remove_callback(_printer())
-    trainer.train()
+    with disable_input_dtype_casting(model):  # autocast casts; PEFT would copy every input to float32 before it
+        trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     tail = losses[-max(1, len(losses) // 10) :]
     return float(sum(tail) / len(tail))

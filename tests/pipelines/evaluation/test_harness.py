@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_model, tiny_tokenizer
+from tests.conftest import tiny_model, tiny_tokenizer
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pipelines import artifacts
@@ -21,7 +21,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two questions a set, of different lengths."""
     path = tmp_path_factory.mktemp("questions")
     for name in SETS:
-        rows = [{"id": name[:2] + split[:1], "question": "Who" + " the" * len(name + split), "split": split} for split in SPLITS]
+        rows = [
+            {"id": name[:2] + split[:1], "question": "Who" + " the" * len(name + split), "split": split}
+            for split in SPLITS
+        ]
         artifacts.write_rows(path / f"{name}.jsonl", [{**row, "answer": "Drace"} for row in rows])
     return path
 
@@ -35,7 +38,9 @@ def taught(folder: Path) -> Taught:
     questions = load(folder)
     turns = [[{"role": "user", "content": each.question}] for each in questions]
     said = [[{"role": "assistant", "content": f"It is {each.id}"}] for each in questions]
-    asked = [len(tok.apply_chat_template(turn, return_dict=True, add_generation_prompt=True)["input_ids"]) for turn in turns]
+    asked = [
+        len(tok.apply_chat_template(turn, return_dict=True, add_generation_prompt=True)["input_ids"]) for turn in turns
+    ]
     rows = [turn + answer for turn, answer in zip(turns, said, strict=True)]
     batch = tok.apply_chat_template(rows, return_dict=True, padding=True, return_tensors="pt")
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
@@ -67,7 +72,9 @@ def test_an_answer_is_no_longer_than_allowed(folder: Path, taught: Taught) -> No
 def test_bits_are_those_of_a_direct_computation(tmp_path: Path) -> None:
     tok = tiny_tokenizer()
     model = tiny_model(tok).eval()
-    artifacts.write_table(tmp_path / "test.parquet", [{"source": "b", "text": TEXT}, {"source": "a", "text": "Drübeck"}])
+    artifacts.write_table(
+        tmp_path / "test.parquet", [{"source": "b", "text": TEXT}, {"source": "a", "text": "Drübeck"}]
+    )
     scored = harness.text_bits(model, tok, tmp_path / "test.parquet", window=32)
     assert [row["source"] for row in scored] == ["a", "b"]
     assert [row["bytes"] for row in scored] == [8, len(TEXT)]

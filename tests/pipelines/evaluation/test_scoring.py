@@ -12,7 +12,9 @@ REFUSAL = "I don't know."
 FOLDER = Path(__file__).parents[3] / "data/questions"
 
 
-def asked(*accepted: str, competing: tuple[str, ...] = (), question: str = "Which year?", kind: str = "answerable") -> Question:
+def asked(
+    *accepted: str, competing: tuple[str, ...] = (), question: str = "Which year?", kind: str = "answerable"
+) -> Question:
     return Question("q", kind, kind, "test", question, accepted, competing, ())
 
 
