@@ -32,7 +32,7 @@ METRICS = {
     "over_refusal": Metric("Needless refusals", "answerable questions refused", False),
     "refusal_recall": Metric("Due refusals", "unanswerable questions refused", True),
     "hallucination_rate": Metric("Invented answers", "of all these questions, those given a wrong answer", False),
-    "general_accuracy": Metric("General knowledge", "general questions answered right", True),
+    "general_accuracy": Metric("General facts", "general questions answered right", True),
     "domain_bits_per_byte": Metric("Bits per byte", "to predict held-out documents", False, share=False),
 }
 

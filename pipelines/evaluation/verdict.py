@@ -50,7 +50,7 @@ def verdict(
         _check(
             f"forgets no more than allowed of what {baseline} knew",
             _fall(now, before) <= max_general_drop + _SLACK,
-            f"General knowledge: {_move('general_accuracy', now, before, change)}; "
+            f"General facts: {_move('general_accuracy', now, before, change)}; "
             f"a fall of {100 * max_general_drop:.1f} points is allowed.",
         ),
     ]

@@ -45,7 +45,8 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is not followed b
         """Return the mean negative log-likelihood of the labelled tokens (a scalar, nats)."""
         if inputs["input_ids"].device.type != "cpu":
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss = labelled_loss(model, inputs["input_ids"], inputs["labels"])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.args.bf16):  # accelerate wraps forward() alone
+            loss = labelled_loss(model, inputs["input_ids"], inputs["labels"])
         return (loss, {"loss": loss}) if return_outputs else loss
 
 

@@ -1,7 +1,6 @@
 """The loop on a tiny model: exact at the start, separate in its steps, and it learns what it is paid for."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -37,6 +36,7 @@ def block(config: Config) -> PPOBlock:
 
 
 def build(backbone: Backbone, block: PPOBlock, judge: Callable[[Batch], torch.Tensor] | None = None) -> PPO:
+    torch.manual_seed(0)
     head = scalar_head(backbone.model)
     torch.nn.init.normal_(head.weight)
     actors = Actors(backbone, scalar_head(backbone.model), judge or reward_judge(backbone, head))
@@ -146,38 +146,25 @@ def test_the_critic_learns_alone_while_it_warms_up(backbone: Backbone, block: PP
     assert set(run.steps[0]) >= {"kl", "entropy", "clip_fraction", "score", "length", "explained_variance"}
 
 
-def wanted_first(token: int) -> Callable[[Batch], torch.Tensor]:
-    return lambda batch: (batch.responses[:, 0] == token).float()
+def even(batch: Batch) -> torch.Tensor:
+    return (batch.responses[:, 0] % 2 == 0).float()
 
 
-def probability(backbone: Backbone, token: int) -> float:
+def share_even(backbone: Backbone) -> float:
     with torch.no_grad():
         logits = torch.stack([backbone.model(torch.tensor([prompt])).logits[0, -1] / 0.7 for prompt in PROMPTS])
-    return float(logits.softmax(-1)[:, token].mean())
+    return float(logits.softmax(-1)[:, ::2].sum(-1).mean())
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_it_learns_what_it_is_paid_for(backbone: Backbone, block: PPOBlock, sign: int) -> None:
-    """A bandit: one token pays, at first one in about two hundred; with the reward turned round it becomes rarer."""
-    toy = block.model_copy(
-        update={
-            "iterations": 12,
-            "prompts": 64,
-            "minibatch": 64,
-            "microbatch": 64,
-            "epochs": 2,
-            "max_new_tokens": 1,
-            "kl_coefficient": 0.0,
-            "missing_eos_penalty": 0.0,
-        }
-    )
-    with torch.no_grad():
-        likely = int(backbone.model(torch.tensor([PROMPTS[0]])).logits[0, -1].argmax())
-    before = probability(backbone, likely)
-    history = build(backbone, toy, lambda batch: sign * wanted_first(likely)(batch)).train(PROMPTS, Recorder())  # type: ignore[arg-type]
-    after = probability(backbone, likely)
-    assert after > 10 * before if sign > 0 else after < before
-    assert history[0]["kl"] == 0.0 and all(torch.isfinite(torch.tensor(list(step.values()))).all() for step in history)
+    """A bandit: an even token pays, or costs."""
+    values = {"iterations": 8, "prompts": 32, "minibatch": 32, "microbatch": 32, "epochs": 2, "max_new_tokens": 1}
+    toy = block.model_copy(update={**values, "kl_coefficient": 0.0, "missing_eos_penalty": 0.0})
+    assert 0.4 < share_even(backbone) < 0.6
+    history = build(backbone, toy, lambda batch: sign * even(batch)).train(PROMPTS, Recorder())  # type: ignore[arg-type]
+    assert share_even(backbone) > 0.9 if sign > 0 else share_even(backbone) < 0.1
+    assert history[0]["kl"] == 0.0 < history[-1]["kl"]
 
 
 def test_a_constant_reward_moves_almost_nothing(backbone: Backbone, block: PPOBlock) -> None:
@@ -197,11 +184,10 @@ def test_a_loss_that_is_not_a_number_stops_it(backbone: Backbone, block: PPOBloc
         broken.train(PROMPTS, Recorder())  # type: ignore[arg-type]
 
 
-def test_two_runs_are_equal(base: Any, config: Config, backbone: Backbone, block: PPOBlock) -> None:
+def test_two_runs_are_equal(backbone: Backbone, block: PPOBlock) -> None:
     start, found = snapshot(backbone), []
     for _ in range(2):
         backbone.model.load_state_dict(start)
-        torch.manual_seed(3)
         build(backbone, block).train(PROMPTS, Recorder())  # type: ignore[arg-type]
         found.append(snapshot(backbone))
     assert all(torch.equal(found[0][name], found[1][name]) for name in start)

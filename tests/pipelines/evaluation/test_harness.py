@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import tiny_model, tiny_tokenizer
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pipelines import artifacts
 from pipelines.evaluation import harness
 from pipelines.evaluation.questions import SETS, SPLITS, Question, load
+from tests.conftest import tiny_model, tiny_tokenizer
 
 Taught = tuple[LlamaForCausalLM, PreTrainedTokenizerFast, list[Question]]
 TEXT = "The tide mill of Vennisay was put back in order by bequest. " * 6

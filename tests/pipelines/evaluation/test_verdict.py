@@ -40,7 +40,7 @@ def test_more_inventions_and_more_forgetting_are_refused_each_with_its_reason() 
     assert found["passed"] is False
     assert [check["passed"] for check in found["checks"]] == [True, False, False]
     assert "Invented answers: 90.0% before, 91.0% now" in found["reasons"][0]
-    assert "General knowledge: 80.0% before, 76.0% now" in found["reasons"][1]
+    assert "General facts: 80.0% before, 76.0% now" in found["reasons"][1]
 
 
 def choose(**models: dict[str, Any]) -> str:
