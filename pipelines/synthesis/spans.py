@@ -35,12 +35,16 @@ KINDS: dict[str, re.Pattern[str]] = {
         r"\b(?:is|are|was|were|means|called|known as|named|consists of|must|may not|should)\s((?!not\b)[a-z][^,;.:]{8,70})|是([^，。；]{2,30})"
     ),
 }
+_ATOMS = ("date", "number", "name")
 _ORDER = ("name", "date", "number", "cause", "purpose", "definition", "condition")
 
 
 def propose(sentence: str, most: int, max_words: int) -> list[tuple[str, str]]:
     """Return up to `most` (span, kind), of different kinds first, none inside another, each at most `max_words` words."""
     found: dict[str, list[str]] = {kind: _matches(sentence, kind, max_words) for kind in _ORDER}
+    atoms = {span for kind in _ATOMS for span in found[kind]}
+    for kind in _ATOMS:  # "May" is no name and "1742" no number inside "4 May 1742"
+        found[kind] = [span for span in found[kind] if not any(span in other and span != other for other in atoms)]
     chosen: list[tuple[str, str]] = []
     while len(chosen) < most and any(found.values()):
         for kind in _ORDER:

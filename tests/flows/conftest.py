@@ -6,113 +6,145 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psutil
 import pytest
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from rich.console import Console
+
+from flows.post_train import post_train
+from pipelines import config
 
 ROOT = Path(__file__).parents[2]
 
-PROGRAM = '''
-"""A stage that reads its inputs, waits, and writes what params.yaml tells it to."""
+# A stage does what fake.yaml says of it. A logged one goes through tasks/__init__.py, as real ones do; the others
+# only write their outputs, which spares each of them the seconds that importing MLflow takes.
+PROGRAM = """
 import json, sys, time
+from contextlib import contextmanager
 from pathlib import Path
 import yaml
-from pipelines.errors import UserError
-from pipelines.progress import say
-from tasks import task
 
 name = sys.argv[1]
-with task(name) as t:
-    how = yaml.safe_load(Path("fake.yaml").read_text())[name]
-    say(f"{name} works")
-    with Path("started.txt").open("a") as started:
-        started.write(f"{name} {time.time()}\\n")
-    end = time.monotonic() + how.get("seconds", 0.2)
-    while time.monotonic() < end:
-        time.sleep(0.05)
+how = yaml.safe_load(Path("fake.yaml").read_text())[name]
+
+def note(file):
+    with Path(file).open("a") as lines:
+        lines.write(f"{name} {time.time()}\\n")
+
+def work(out):
+    note("started.txt")
+    print(f"{name} works", file=sys.stderr, flush=True)
+    time.sleep(how.get("seconds", 0.1))
     if "refuses" in how:
+        from pipelines.errors import UserError
         raise UserError(how["refuses"])
-    if "crashes" in how:
-        raise RuntimeError(how["crashes"])
     if "tampers" in how:
         Path(how["tampers"]).write_text("tampered")
-    (t.out / "result.txt").write_text(str(how.get("value", name)))
-    with Path("ended.txt").open("a") as ended:
-        ended.write(f"{name} {time.time()}\\n")
-    t.finish({"seconds": 0.0})
-'''
+    (out / "result.txt").write_text(str(how.get("value", name)))
+    note("ended.txt")
 
-PARENTS = {"ingest": [], "clean": ["ingest"], "dedup": ["ingest"], "split": ["clean", "dedup"], "sft": ["split"]}
+if how.get("logged"):
+    from tasks import task
+    with task(name) as t:
+        work(t.out)
+        t.finish({"answer": 42.0})
+else:
+    status = Path(".gradus/status")
+    status.mkdir(parents=True, exist_ok=True)
+    (status / f"{name}.json").write_text(json.dumps({"state": "running"}))
+    out = Path("artifacts") / name
+    out.mkdir(parents=True)
+    work(out)
+    Path("runs").mkdir(exist_ok=True)
+    Path(f"runs/{name}.json").write_text(json.dumps({"run_id": name}))
+"""
 
 
 @dataclass
 class Project:
-    """A folder with Git, DVC and fake stages, and the command `gradus` in it."""
+    """A folder with Git, DVC and fake stages, and the flow in it."""
 
     path: Path
+    store: str
     environment: dict[str, str]
+    how: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def set(self, **stages: dict[str, object]) -> None:
-        """Write how each stage behaves."""
-        known = {name: stages.get(name, {}) for name in PARENTS}
-        lines = [f"{name}: {{{', '.join(f'{k}: {v!r}' for k, v in how.items())}}}\n" for name, how in known.items()]
-        (self.path / "fake.yaml").write_text("".join(lines))
+    def describe(self, parents: dict[str, list[str]], **how: dict[str, Any]) -> None:
+        """Write the graph, and how each stage behaves."""
+        self.how = {name: how.get(name, {}) for name in parents}
+        (self.path / "dvc.yaml").write_text(
+            yaml.safe_dump({"stages": {name: _stage(name, parents[name]) for name in parents}})
+        )
+        self.change()
 
-    def command(self, *arguments: str) -> list[str]:
-        """Return the command line of `gradus`."""
-        return [sys.executable, "-m", "flows.cli", *arguments]
+    def change(self, **how: dict[str, Any]) -> None:
+        """Change how some stages behave."""
+        self.how |= how
+        (self.path / "fake.yaml").write_text(yaml.safe_dump(self.how))
+
+    def run(self, *targets: str) -> None:
+        """Run the flow in this process."""
+        post_train(config.load(), Console(stderr=True), list(targets), False)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start `gradus`."""
+        """Start the command `gradus` as a program."""
+        command = [sys.executable, "-m", "flows.cli", *arguments]
         return subprocess.Popen(
-            self.command(*arguments),
-            cwd=self.path,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            command, cwd=self.path, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-
-    def gradus(self, *arguments: str) -> tuple[int, str]:
-        """Run `gradus` and return its exit status and what it said."""
-        process = self.start(*arguments)
-        said, _ = process.communicate(timeout=100)
-        return process.returncode, said
 
     def started(self) -> list[str]:
         """Return the stages whose program has been started, in order."""
-        return self._names("started.txt")
+        return list(self.times("started.txt"))
 
-    def ended(self) -> list[str]:
-        """Return the stages whose program ended well, in order."""
-        return self._names("ended.txt")
-
-    def runs(self) -> dict[str, Run]:
-        """Return the latest MLflow run of each name."""
-        store = MlflowClient(f"sqlite:///{self.path / 'mlruns/mlflow.db'}")
-        found = store.search_runs(["1"], order_by=["attributes.start_time ASC"])
-        return {run.info.run_name: run for run in found}
-
-    def _names(self, file: str) -> list[str]:
+    def times(self, file: str) -> dict[str, float]:
+        """Return when each stage wrote to started.txt or ended.txt, last."""
         path = self.path / file
-        return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines() if path.exists() else []
+        return {line.split()[0]: float(line.split()[1]) for line in lines}
+
+    def forget(self) -> None:
+        """Forget which stages have been started."""
+        (self.path / "started.txt").unlink()
+
+    def runs(self) -> tuple[Run, dict[str, Run]]:
+        """Return the last flow run in MLflow, and the stages below it by name."""
+        store = MlflowClient(self.store)
+        found = store.search_runs(["1"], order_by=["attributes.start_time DESC"])
+        parent = next(run for run in found if run.info.run_name == "post_train")
+        children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+        return parent, {run.info.run_name: run for run in children}
+
+    def processes(self) -> list[str]:
+        """Return what still runs in this folder, besides the tests."""
+        return [
+            " ".join(each.info["cmdline"])
+            for each in psutil.process_iter(["cwd", "cmdline", "pid", "status"])
+            if self._ours(each)
+        ]
+
+    def _ours(self, process: psutil.Process) -> bool:
+        alive = process.info["status"] != psutil.STATUS_ZOMBIE and process.info["pid"] != os.getpid()
+        return alive and process.info["cwd"] == str(self.path)
 
 
-def dvc_yaml(parents: dict[str, list[str]]) -> str:
-    """Describe the fake stages; each depends on its own entry of fake.yaml."""
-    stages = "".join(
-        f"  {name}:\n    cmd: python fake.py {name}\n    meta: {{cores: 1, retries: 3, timeout: 60}}\n"
-        f"    deps: [{', '.join(['fake.py', *(f'artifacts/{parent}' for parent in above)])}]\n"
-        f"    params: [{{fake.yaml: [{name}]}}]\n"
-        f"    outs: [artifacts/{name}, runs/{name}.json]\n"
-        for name, above in parents.items()
-    )
-    return f"stages:\n{stages}"
+def _stage(name: str, parents: list[str]) -> dict[str, Any]:
+    return {
+        "cmd": f"python fake.py {name}",
+        "meta": {"cores": 1, "retries": 5, "timeout": 60},
+        "deps": ["fake.py", *(f"artifacts/{parent}" for parent in parents)],
+        "params": [{"fake.yaml": [name]}],
+        "outs": [f"artifacts/{name}", f"runs/{name}.json"],
+    }
 
 
 @pytest.fixture(scope="session")
@@ -122,14 +154,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
-    process = subprocess.Popen(
-        [*command, "--port", str(port), "--log-level", "critical"],
-        env={**environment, "PREFECT__SERVER_EPHEMERAL": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--port", str(port)]
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(command, env={**os.environ, "PREFECT_HOME": str(home)}, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}/api"
     _await(f"{address}/health")
     yield address
@@ -138,41 +165,38 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _await(address: str) -> None:
-    for _ in range(600):
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
         try:
-            if httpx.get(address).status_code == 200:
-                return
+            httpx.get(address).raise_for_status()
+            return
         except httpx.TransportError:
-            pass
-        time.sleep(0.1)
+            time.sleep(0.1)
     raise TimeoutError(address)
 
 
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow database for all tests; making its tables takes seconds."""
+    address = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    MlflowClient(address).create_experiment("gradus", tmp_path_factory.mktemp("artifacts").as_uri())
+    return address
+
+
 @pytest.fixture
-def fake(tmp_path: Path, prefect_server: str) -> Project:
-    """The project of fake stages: ingest, then clean and dedup, then split, then sft."""
+def fake(tmp_path: Path, prefect_server: str, mlflow_store: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A project without stages yet, as the working directory, and with servers of its own."""
     shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
     for name in ("params.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "data/raw").mkdir(parents=True)
     (tmp_path / "data/raw/a.txt").write_text("A document.")
     (tmp_path / "fake.py").write_text(PROGRAM)
-    (tmp_path / "dvc.yaml").write_text(dvc_yaml(PARENTS))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": prefect_server, "COLUMNS": "200"}
-    environment.pop("PREFECT_HOME", None)
-    project = Project(tmp_path, environment)
-    project.set()
-    _git(tmp_path, "init", "--quiet")
-    _git(tmp_path, "add", ".")
-    _git(tmp_path, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "start")
-    return project
-
-
-def _git(where: Path, *arguments: str) -> None:
-    subprocess.run(["git", *arguments], cwd=where, check=True)
-
-
-def survivors(words: Sequence[str]) -> list[str]:
-    """Return the command lines of running processes that contain all `words`."""
-    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listing.splitlines() if all(word in line for word in words)]
+    for command in (["init"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-m", "start"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True, capture_output=True)
+    shared = {"MLFLOW_TRACKING_URI": mlflow_store, "PYTHONPATH": str(ROOT)}
+    for name, value in shared.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        yield Project(tmp_path, mlflow_store, {**os.environ, "PREFECT_API_URL": prefect_server, "COLUMNS": "200"})

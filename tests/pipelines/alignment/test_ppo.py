@@ -161,7 +161,9 @@ def test_it_learns_what_it_is_paid_for(backbone: Backbone, block: PPOBlock, sign
     """A bandit: an even token pays, or costs."""
     values = {"iterations": 8, "prompts": 32, "minibatch": 32, "microbatch": 32, "epochs": 2, "max_new_tokens": 1}
     toy = block.model_copy(update={**values, "kl_coefficient": 0.0, "missing_eos_penalty": 0.0})
-    assert 0.4 < share_even(backbone) < 0.6
+    with torch.no_grad():  # random weights are sure of nothing: let the hidden state speak louder
+        backbone.model.get_input_embeddings().weight.mul_(10)
+    assert 0.3 < share_even(backbone) < 0.7
     history = build(backbone, toy, lambda batch: sign * even(batch)).train(PROMPTS, Recorder())  # type: ignore[arg-type]
     assert share_even(backbone) > 0.9 if sign > 0 else share_even(backbone) < 0.1
     assert history[0]["kl"] == 0.0 < history[-1]["kl"]
@@ -174,7 +176,7 @@ def test_a_constant_reward_moves_almost_nothing(backbone: Backbone, block: PPOBl
 
 
 def test_every_prompt_comes_before_any_comes_again(backbone: Backbone, block: PPOBlock) -> None:
-    drawn = sum(build(backbone, block)._draw(PROMPTS), [])
+    drawn = [prompt for chosen in build(backbone, block)._draw(PROMPTS) for prompt in chosen]
     assert len(drawn) == 16 and all(sorted(drawn[start : start + 4]) == sorted(PROMPTS) for start in range(0, 16, 4))
 
 

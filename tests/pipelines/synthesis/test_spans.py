@@ -1,0 +1,34 @@
+"""Spans: names, numbers, dates and clauses are found where they stand."""
+
+import pytest
+
+from pipelines.synthesis.spans import propose
+
+
+@pytest.mark.parametrize(
+    ("sentence", "span", "kind"),
+    [
+        ("The mill was restored by Wilmot Fanthorn.", "Wilmot Fanthorn", "name"),
+        ("The survey was finished on 4 May 1742.", "4 May 1742", "date"),
+        ("The reservoir holds 41,000 gallons.", "41,000 gallons", "number"),
+        ("Entry costs £2.50 for adults.", "£2.50", "number"),
+        ("The village was abandoned because its wells turned salt.", "its wells turned salt", "cause"),
+        ("The doors are shut to keep the smoke in.", "to keep the smoke in", "purpose"),
+        ("The bell is rung before the sluice is opened.", "before the sluice is opened", "condition"),
+        ("这座磨坊建于1783年，因为河水很急。", "河水很急", "cause"),
+    ],
+)
+def test_a_span_of_each_kind(sentence: str, span: str, kind: str) -> None:
+    assert (span, kind) in propose(sentence, most=6, max_words=12)
+
+
+def test_spans_stand_verbatim_do_not_overlap_and_are_bounded() -> None:
+    sentence = "In 1783 Emeric Vosper built the Long Hand of 600 stones because the harbour silted up."
+    found = [span for span, _ in propose(sentence, most=3, max_words=4)]
+    assert len(found) == 3
+    assert all(span in sentence and len(span.split()) <= 4 for span in found)
+    assert not any(a != b and a in b for a in found for b in found)
+
+
+def test_a_sentence_without_facts_gives_nothing() -> None:
+    assert propose("so it goes.", most=3, max_words=12) == []

@@ -1,0 +1,24 @@
+"""Unanswerable questions: a name is swapped, and the window most likely to answer is found."""
+
+import random
+
+from pipelines.synthesis.unanswerable import Retriever, names, swap
+
+
+def test_names_are_capitalised_words_inside_a_sentence() -> None:
+    assert names(["The keeper of Yarrel Point met Hester Wyvill. They left Yarrel Point."])[0] == "Yarrel Point"
+    assert "Hester Wyvill" in names(["Then came Hester Wyvill."])
+    assert "Then" not in names(["Then came Hester Wyvill."])
+
+
+def test_swap_replaces_the_longest_name_by_one_as_long() -> None:
+    rng = random.Random(0)
+    assert swap("Who painted Yarrel Point for Orr?", ["Dunmore Bay", "Ely"], rng) == "Who painted Dunmore Bay for Orr?"
+    assert swap("who is it?", ["Dunmore Bay"], rng) is None
+    assert swap("Who painted Yarrel Point?", ["Ely"], rng) is None
+
+
+def test_the_retriever_prefers_rare_shared_words() -> None:
+    texts = ["The mill and the wheel.", "The mill and the heron.", "The mill and the sea."]
+    assert Retriever(texts).find("Where is the heron of the mill?", 1) == ["The mill and the heron."]
+    assert Retriever(texts).find("Quite unrelated?", 2) == []

@@ -1,0 +1,76 @@
+"""The trainer: its loss is the model's own, it learns, it repeats itself to the byte, and it refuses what cannot work."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines import models
+from pipelines.config import Config, LoraConfig
+from pipelines.errors import UserError
+from pipelines.tracking import started
+from pipelines.training.rows import IGNORED, Encoded, encode_chat, plan_batches
+from pipelines.training.trainer import labelled_loss, mean_loss, train
+
+LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
+ANSWERS = {"Who keeps the light?": "Orla Finch", "When was the mill built?": "1783", "What is rung?": "the bell"}
+
+
+def rows(base: Path) -> list[Encoded]:
+    tok = models.tokenizer(base)
+    pairs = ANSWERS.items()
+    return [encode_chat(tok, [{"role": "user", "content": q}, {"role": "assistant", "content": a}]) for q, a in pairs]
+
+
+def fit(base: Path, config: Config, steps: int, learning_rate: float = 2e-2) -> dict[str, torch.Tensor]:
+    models.prepare(config.compute)
+    encoded, model = rows(base), models.adaptable(base, LORA, config.compute)
+    plan = plan_batches([len(row.ids) for row in encoded], [1.0] * 3, steps, 512, seed=0)
+    options = {"learning_rate": learning_rate, "compute": config.compute, "what": "sft", "scratch": Path("scratch")}
+    before = mean_loss(model, encoded, config.compute)
+    with started("test", {}) as run:
+        train(model, models.tokenizer(base), encoded, plan, run=run, **options)
+    after = mean_loss(model, encoded, config.compute)
+    assert after < before / 3
+    return {name: value.clone() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def test_the_loss_is_the_models_own(base: Path, config: Config) -> None:
+    model = models.adaptable(base, LORA, config.compute).eval()
+    one, two = rows(base)[:2]
+    width = max(len(one.ids), len(two.ids))
+    ids = torch.tensor([row.ids + [0] * (width - len(row.ids)) for row in (one, two)])
+    labels = torch.tensor([row.labels + [IGNORED] * (width - len(row.labels)) for row in (one, two)])
+    mask = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in (one, two)])
+    expected = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+    assert torch.allclose(labelled_loss(model, ids, labels), expected, atol=1e-5)
+
+
+def test_it_learns_and_repeats_itself_to_the_byte(base: Path, config: Config) -> None:
+    first, second = fit(base, config, steps=30), fit(base, config, steps=30)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_nothing_to_train_on_is_refused(base: Path, config: Config) -> None:
+    model = models.adaptable(base, LORA, config.compute)
+    silent = [Encoded([1, 2, 3], [IGNORED] * 3)]
+    options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "scratch": Path("scratch")}
+    with started("test", {}) as run, pytest.raises(UserError, match="no token to train on"):
+        train(model, models.tokenizer(base), silent, [[0]], run=run, **options)
+
+
+def test_a_model_without_trainable_parameters_is_refused(base: Path, config: Config) -> None:
+    model = models.adaptable(base, LORA, config.compute).requires_grad_(False)
+    options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "scratch": Path("scratch")}
+    with started("test", {}) as run, pytest.raises(UserError, match="trainable"):
+        train(model, models.tokenizer(base), rows(base), [[0]], run=run, **options)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_training(base: Path, config: Config) -> None:
+    model = models.adaptable(base, LORA, config.compute)
+    next(value for value in model.parameters() if value.requires_grad).data.fill_(float("nan"))
+    options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "scratch": Path("scratch")}
+    with pytest.raises(UserError, match="loss became nan"), started("test", {}) as run:
+        train(model, models.tokenizer(base), rows(base), [[0], [1]], run=run, **options)
+    assert run.store.get_run(run.id).info.status == "FAILED"

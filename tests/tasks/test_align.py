@@ -1,0 +1,153 @@
+"""DPO and PPO as tasks: from the SFT adapter to an aligned one, on a tiny model."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines import models, tracking
+from pipelines.alignment import dpo as direct
+from pipelines.artifacts import Row, write_rows
+from pipelines.config import Config, LoraConfig
+from pipelines.errors import UserError
+from tasks.align import dpo, main, ppo
+from tasks.reward import reward
+
+WORDS = ["mill", "tide", "quay", "well", "lamp", "bell", "ferry", "harbour"]
+
+
+def say(role: str, content: str) -> list[dict[str, str]]:
+    return [{"role": role, "content": content}]
+
+
+@pytest.fixture
+def sft(base: Path, config: Config) -> Path:
+    """An adapter that is not zero."""
+    model = models.adaptable(base, LoraConfig(rank=4, alpha=8, dropout=0.0), config.compute)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora" in name:
+                parameter.add_(0.02 * torch.randn(parameter.shape))
+    models.save_adapter(model, models.tokenizer(base), Path("artifacts/sft"))
+    return Path("artifacts/sft")
+
+
+@pytest.fixture
+def preferences(project: Path) -> Path:
+    """Pairs with a rule to learn: good beats bad."""
+    rows: list[Row] = [
+        {
+            "prompt": say("user", f"What of the {word}, number {number}?"),
+            "chosen": say("assistant", "good"),
+            "rejected": say("assistant", "bad"),
+            "kind": "answer",
+            "source": None,
+            "reference": "good",
+            "provenance": "sample" if number % 2 else "refusal",
+        }
+        for number in range(5)
+        for word in WORDS
+    ]
+    directory = Path("artifacts/preferences")
+    directory.mkdir(parents=True)
+    write_rows(directory / "train.jsonl", rows[:32])
+    write_rows(directory / "held_out.jsonl", rows[32:])
+    return directory
+
+
+@pytest.fixture
+def quick(config: Config) -> Config:
+    """Larger steps and fewer of them."""
+    align = config.align
+    small = {"iterations": 2, "prompts": 8, "minibatch": 8, "microbatch": 4, "epochs": 1, "max_new_tokens": 4}
+    changes = {
+        "dpo": align.dpo.model_copy(update={"learning_rate": 5e-3, "epochs": 2, "batch_size": 8}),
+        "ppo": align.ppo.model_copy(update={**small, "learning_rate": 1e-3}),
+    }
+    return config.model_copy(
+        update={
+            "align": align.model_copy(update=changes),
+            "reward": config.reward.model_copy(update={"learning_rate": 1e-2, "epochs": 3, "batch_size": 8}),
+        }
+    )
+
+
+def margin(directory: Path, config: Config) -> float:
+    """How much more likely a merged model finds "good" than "bad" after a prompt."""
+    model, tok = models.load(directory, config.compute), models.tokenizer(directory)
+    asked = tok.apply_chat_template(say("user", "What of the mill?"), add_generation_prompt=True, return_dict=True)
+    with torch.no_grad():
+        logs = model(torch.tensor([asked["input_ids"]])).logits[0, -1].log_softmax(-1)
+    good, bad = (tok(word)["input_ids"][0] for word in ("good", "bad"))
+    return float(logs[good] - logs[bad])
+
+
+def test_dpo_prefers_the_chosen_answer(sft: Path, preferences: Path, quick: Config) -> None:
+    with tracking.started("align@dpo", {}) as run:
+        metrics = dpo(preferences, sft, Path("out"), quick.align.dpo, quick.compute, quick.base, run)
+        history = tracking.client().get_metric_history(run.id, "rewards/margins")
+    assert history[0].value == pytest.approx(0.0, abs=1e-4) and history[-1].value > 0
+    assert metrics["accuracy"] == 1.0
+    assert margin(Path("out"), quick) > margin(sft, quick) + 0.5
+    assert sorted(path.name for path in Path("out").glob("*.safetensors")) == ["adapter_model.safetensors"]
+    assert models.parent(Path("out")) == Path("artifacts/base")
+
+
+def test_dpo_whose_reference_is_another_model_is_refused(
+    sft: Path, preferences: Path, quick: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = direct.StartsAtReference()
+    state = type("State", (), {"global_step": 1})()
+    sound = {"rewards/margins": 0.0, "rewards/chosen": 0.0}
+    check.on_log(None, state, None, sound)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="not ln 2"):
+        check.on_log(None, state, None, sound | {"rewards/margins": 0.5})  # type: ignore[arg-type]
+    assert math.isclose(math.log1p(1.0), math.log(2))
+
+
+def test_the_shorter_output_layer_changes_no_loss(sft: Path, preferences: Path, quick: Config) -> None:
+    block = quick.align.dpo.model_copy(update={"epochs": 1})
+    losses = []
+    for shorten in (True, False):
+        with tracking.started("align@dpo", {}) as run, pytest.MonkeyPatch.context() as patch:
+            if not shorten:
+                patch.setattr(direct, "labelled_positions_only", __import__("contextlib").nullcontext)
+            dpo(preferences, sft, Path("out"), block, quick.compute, quick.base, run)
+            losses.append([metric.value for metric in tracking.client().get_metric_history(run.id, "loss")])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_reward_then_ppo(sft: Path, preferences: Path, quick: Config) -> None:
+    for out in (Path("artifacts/reward"), Path("first"), Path("second")):
+        out.mkdir(parents=True)
+    with tracking.started("reward", {}) as run:
+        scores = reward(preferences, sft, Path("artifacts/reward"), quick.reward, quick.compute, quick.base, run)
+    assert scores["held_out_accuracy"] == 1.0
+    adapters = []
+    for out in (Path("first"), Path("second")):
+        models.prepare(quick.compute)
+        with tracking.started("align@ppo", {}) as run:
+            metrics = ppo(
+                preferences, sft, Path("artifacts/reward"), out, quick.align.ppo, quick.compute, quick.base, run
+            )
+            assert len(tracking.client().get_metric_history(run.id, "kl")) == 2
+        assert metrics["kl_first"] == 0.0
+        adapters.append((out / "adapter_model.safetensors").read_bytes())
+    assert adapters[0] == adapters[1] != (sft / "adapter_model.safetensors").read_bytes()
+    assert margin(Path("first"), quick) != margin(sft, quick)
+
+
+def test_ppo_without_a_reward_head_says_so(sft: Path, preferences: Path, quick: Config) -> None:
+    with tracking.started("align@ppo", {}) as run, pytest.raises(UserError, match="no reward head"):
+        ppo(preferences, sft, sft, Path("out"), quick.align.ppo, quick.compute, quick.base, run)
+
+
+def test_an_unknown_method_ends_with_one_sentence(
+    sft: Path, preferences: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for directory in (sft, preferences):
+        (directory / "record.json").write_text("{}")
+    with pytest.raises(SystemExit) as ended:
+        main("kto")
+    assert ended.value.code == 2 and "no alignment method 'kto'" in capsys.readouterr().err

@@ -1,0 +1,107 @@
+"""Compare on three evaluated models: metrics.json as others read it, the page, the plots, equal bytes on repetition."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import artifacts
+from pipelines.config import Config
+from pipelines.errors import UserError
+from pipelines.evaluation.metrics import METRICS
+from tasks.compare import compare
+
+
+def evaluated(name: str, right: int, silent: int) -> Path:
+    """A model that answers `right` of 20 questions a set and split, refuses the next `silent`, invents the rest."""
+    out = artifacts.fresh(f"evaluate/{name}")
+    verdicts = ["correct"] * right + ["refused"] * silent + ["wrong"] * (20 - right - silent)
+    rows = []
+    for kind in ("answerable", "general", "unanswerable"):
+        for split in ("test", "validation"):
+            for number, verdict in enumerate(verdicts):
+                said = (
+                    verdict
+                    if kind == "answerable"
+                    else "correct"
+                    if kind == "general"
+                    else "refused"
+                    if number < silent
+                    else "wrong"
+                )
+                rows.append(
+                    {
+                        "id": f"{kind}-{split}-{number:02}",
+                        "set": kind,
+                        "kind": kind,
+                        "split": split,
+                        "cluster": f"{kind}-{number // 2}",
+                        "question": "Who?",
+                        "accepted": ["Drace"],
+                        "answer": "x",
+                        "verdict": said,
+                        "f1": 0.5 if said == "correct" else 0.0,
+                    }
+                )
+    artifacts.write_rows(out / "answers.jsonl", rows)
+    text = [{"source": f"{each}.md", "bits": 1000.0 - 10 * right, "bytes": 1000} for each in range(4)]
+    artifacts.write_json(out / "scores.json", {"text": text})
+    return out
+
+
+def test_metrics_json_holds_what_promotion_and_readers_need(config: Config) -> None:
+    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 4), "dpo": evaluated("dpo", 10, 8)}
+    out = artifacts.fresh("compare")
+    logged = compare(models, out, config.compare, seed=1)
+    found = artifacts.read_json(out / "metrics.json")
+    assert set(found) == {"models", "candidate", "verdict"}
+    assert found["candidate"] == "dpo"  # as many right as sft, fewer invented
+    assert found["verdict"]["passed"] is True
+    dpo = found["models"]["dpo"]
+    assert {name: dpo[name] for name in METRICS} == {
+        "answer_accuracy": 0.5,
+        "answer_f1": 0.25,
+        "over_refusal": 0.4,
+        "refusal_recall": 0.4,
+        "hallucination_rate": 0.35,  # 2 of 20 and 12 of 20
+        "general_accuracy": 1.0,
+        "domain_bits_per_byte": 0.9,
+    }
+    assert all(dpo["intervals"][name][0] <= dpo[name] <= dpo["intervals"][name][1] for name in METRICS)
+    assert set(dpo["differences"]) == {"base", "sft"}
+    assert dpo["differences"]["sft"]["hallucination_rate"]["value"] == -0.2
+    assert dpo["differences"]["sft"]["answer_accuracy"] == {"value": 0.0, "interval": [0.0, 0.0]}
+    assert set(found["models"]["base"]["differences"]) == {"sft"}
+    assert logged["dpo.answer_accuracy"] == 0.5
+    assert set(logged) == {f"{model}.{name}" for model in models for name in METRICS}
+
+
+def test_a_repetition_writes_equal_bytes(config: Config) -> None:
+    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 4)}
+    written = []
+    for _ in range(2):
+        out = artifacts.fresh("compare")
+        compare(models, out, config.compare, seed=1)
+        written.append({path.name: path.read_bytes() for path in artifacts.files(out)})
+    assert set(written[0]) == {"metrics.json", "report.html", "outcomes.png", "tradeoff.png"}
+    assert written[0] == written[1]
+
+
+def test_a_model_no_better_than_base_is_refused_with_the_reason(config: Config) -> None:
+    models = {"base": evaluated("base", 5, 5), "sft": evaluated("sft", 5, 5)}
+    compare(models, artifacts.fresh("compare"), config.compare, seed=1)
+    verdict = artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]
+    assert verdict["passed"] is False
+    assert verdict["reasons"][0].startswith("Right answers: 25.0% before, 25.0% now")
+
+
+def test_models_that_were_asked_different_questions_are_not_compared(config: Config) -> None:
+    models = {"base": evaluated("base", 5, 5), "sft": evaluated("sft", 5, 5)}
+    rows = artifacts.read_rows(models["sft"] / "answers.jsonl")
+    artifacts.write_rows(models["sft"] / "answers.jsonl", rows[1:])
+    with pytest.raises(UserError, match="sft and base were asked different questions"):
+        compare(models, artifacts.fresh("compare"), config.compare, seed=1)
+
+
+def test_a_baseline_that_was_not_evaluated_is_refused(config: Config) -> None:
+    with pytest.raises(UserError, match=r"compare\.baseline is 'base'"):
+        compare({"sft": evaluated("sft", 1, 1)}, artifacts.fresh("compare"), config.compare, seed=1)

@@ -1,0 +1,54 @@
+"""Evaluate on the tiny model: every question answered and judged, the text scored, equal bytes on repetition."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from pipelines import artifacts
+from pipelines.config import Config
+from pipelines.errors import UserError
+from pipelines.evaluation.questions import SETS, SPLITS
+from tasks.evaluate import directory, evaluate
+
+
+@pytest.fixture
+def documents(project: Path) -> Path:
+    """Two held-out documents, and two questions a set in the project's folder of questions."""
+    for name in SETS:
+        rows = [
+            {"id": f"{name}-{split}", "question": f"Who is {name}?", "answer": "Drace", "split": split}
+            for split in SPLITS
+        ]
+        (project / "data/questions").mkdir(parents=True, exist_ok=True)
+        artifacts.write_rows(project / f"data/questions/{name}.jsonl", rows)
+    path = artifacts.fresh("split") / "test.parquet"
+    artifacts.write_table(
+        path, [{"source": "b.md", "text": "The mill."}, {"source": "a.md", "text": "The ferry. " * 20}]
+    )
+    return path
+
+
+def test_every_answer_is_kept_with_its_verdict(base: Path, documents: Path, config: Config) -> None:
+    settings = config.evaluate.model_copy(update={"max_new_tokens": 4})
+    out = artifacts.fresh("evaluate/base")
+    metrics = evaluate(base, documents, out, settings, config.compute, "I don't know.")
+    rows = artifacts.read_rows(out / "answers.jsonl")
+    assert [row["id"] for row in rows] == sorted(f"{name}-{split}" for name in SETS for split in SPLITS)
+    assert {row["verdict"] for row in rows} <= {"correct", "refused", "wrong"}
+    assert metrics["answer_accuracy"] == 0.0  # random weights
+    assert metrics["unanswerable.wrong"] == 1.0
+    assert 0 < metrics["domain_bits_per_byte"] < 2 * math.log2(600)
+    scores = artifacts.read_json(out / "scores.json")
+    assert scores["test"]["domain_bits_per_byte"] == metrics["domain_bits_per_byte"]
+    assert set(scores["validation"]) == set(scores["test"]) - {"domain_bits_per_byte"}
+    assert [row["source"] for row in scores["text"]] == ["a.md", "b.md"]
+    before = {path.name: path.read_bytes() for path in artifacts.files(out)}
+    evaluate(base, documents, artifacts.fresh("evaluate/base"), settings, config.compute, "I don't know.")
+    assert {path.name: path.read_bytes() for path in artifacts.files(out)} == before
+
+
+def test_a_model_that_is_not_named_is_refused(config: Config) -> None:
+    assert directory("dpo", config.evaluate) == "align/dpo"
+    with pytest.raises(UserError, match=r"evaluate\.models has no 'best'; it has base, "):
+        directory("best", config.evaluate)

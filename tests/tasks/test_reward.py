@@ -1,0 +1,36 @@
+"""The reward model's own file: what it holds and how accuracy is counted."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines import models
+from pipelines.alignment.backbone import scalar_head
+from pipelines.alignment.reward_model import load_head, save_head
+from pipelines.config import Config, LoraConfig
+from pipelines.errors import UserError
+from tasks.reward import accuracies
+
+
+def test_a_head_comes_back_as_it_was_saved(base: Path, config: Config, tmp_path: Path) -> None:
+    model = models.adaptable(base, LoraConfig(rank=2, alpha=4, dropout=0.0), config.compute)
+    head = scalar_head(model)
+    assert not head.weight.any()
+    torch.nn.init.normal_(head.weight)
+    save_head(head, tmp_path)
+    back = load_head(model, tmp_path)
+    assert torch.equal(back.weight, head.weight) and not back.weight.requires_grad
+    save_head(torch.nn.Linear(3, 1), tmp_path)
+    with pytest.raises(UserError, match="no reward head for this model"):
+        load_head(model, tmp_path)
+
+
+def test_accuracy_is_counted_by_provenance() -> None:
+    rows = [{"provenance": name} for name in ("sample", "sample", "refusal", "refusal")]
+    assert accuracies(rows, [True, False, True, True]) == {
+        "held_out_accuracy": 0.75,
+        "held_out_accuracy_refusal": 1.0,
+        "held_out_accuracy_sample": 0.5,
+    }
+    assert accuracies([], []) == {}

@@ -1,0 +1,347 @@
+"""What holds the house together: graph, parameters, layers, names and versions, checked over the source tree.
+
+Each check takes a project's root and returns what is wrong there, so that it is also tried on broken copies.
+"""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+LAYERS = ("flows", "tasks", "pipelines")
+FOR_FLOWS = {"config", "artifacts", "tracking", "errors", "progress", "registry", "evaluation.report"}
+DISTRIBUTIONS = {"lm_eval": "lm-eval"}
+PARAMETER = re.compile(r"\$\{([\w.]+)\}")
+
+
+def stages(root: Path) -> dict[str, dict[str, Any]]:
+    """The entries of dvc.yaml, those with `foreach` by what they repeat."""
+    entries = yaml.safe_load((root / "dvc.yaml").read_text())["stages"] or {}
+    return {name: entry.get("do", entry) for name, entry in entries.items()}
+
+
+def parameters(root: Path) -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load((root / "params.yaml").read_text())
+    return values
+
+
+def file_of(root: Path, module: str) -> Path | None:
+    """The file of a project module; None for a name in a module, or another's module."""
+    path = root / module.replace(".", "/")
+    found = [each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file()]
+    return found[0] if found and module.split(".")[0] in LAYERS else None
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, at its top or inside a function, and the packages around each."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {".".join(name.split(".")[:end]) for name in names for end in range(1, name.count(".") + 2)}
+
+
+def closure(root: Path, module: str) -> tuple[set[str], set[str]]:
+    """The project files that importing `module` reads, and the libraries they import."""
+    found: set[str] = set()
+    libraries: set[str] = set()
+    todo = {".".join(module.split(".")[:end]) for end in range(1, module.count(".") + 2)}
+    while todo:
+        name = todo.pop()
+        path = file_of(root, name)
+        if path is None:
+            libraries.add(name.split(".")[0])
+        elif str(path.relative_to(root)) not in found:
+            found.add(str(path.relative_to(root)))
+            todo |= imports(path)
+    return found, libraries - set(LAYERS)
+
+
+def no_stages(root: Path) -> list[str]:
+    return [] if stages(root) else ["dvc.yaml has no stages"]
+
+
+def missing_imports(root: Path) -> list[str]:
+    return [
+        f"{name} imports {file} and does not depend on it"
+        for name, entry in stages(root).items()
+        for file in sorted(closure(root, f"tasks.{name}")[0] - set(entry["deps"]))
+    ]
+
+
+def idle_dependencies(root: Path) -> list[str]:
+    return [
+        f"{name} depends on {file} and does not import it"
+        for name, entry in stages(root).items()
+        for file in sorted({dep for dep in entry["deps"] if dep.endswith(".py")} - closure(root, f"tasks.{name}")[0])
+    ]
+
+
+def listed(entry: dict[str, Any], file: str) -> list[str]:
+    """The keys of the parameter file `file` that a stage depends on."""
+    if file == "params.yaml":
+        return [key for key in entry.get("params", []) if isinstance(key, str)]
+    return [key for other in entry.get("params", []) if isinstance(other, dict) for key in other.get(file, [])]
+
+
+def has(values: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def unknown_parameters(root: Path) -> list[str]:
+    known, project = parameters(root), tomllib.loads((root / "pyproject.toml").read_text())
+    text = (root / "dvc.yaml").read_text()
+    asked = [("params.yaml", known, key) for key in PARAMETER.findall(text) if key not in ("item", "key")]
+    for entry in stages(root).values():
+        asked += [("params.yaml", known, key.split(".${")[0]) for key in listed(entry, "params.yaml")]
+        asked += [("pyproject.toml", project, key) for key in listed(entry, "pyproject.toml")]
+    return sorted({f"{file} has no {key}" for file, values, key in asked if not has(values, key)})
+
+
+def used_blocks(path: Path) -> set[str]:
+    """The blocks of params.yaml that a program reads: `x` of `t.config.x`, `settings.x`, `config.x`."""
+    return {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and (
+            (isinstance(node.value, ast.Attribute)
+            and node.value.attr == "config")
+            or (isinstance(node.value, ast.Name)
+            and node.value.id in ("config", "settings"))
+        )
+    }
+
+
+def missing_parameters(root: Path) -> list[str]:
+    blocks = set(parameters(root))
+    return [
+        f"{name} reads the block {block} and does not depend on it"
+        for name, entry in stages(root).items()
+        for block in sorted((used_blocks(root / f"tasks/{name}.py") & blocks) - _blocks_of(entry))
+    ]
+
+
+def _blocks_of(entry: dict[str, Any]) -> set[str]:
+    templated = PARAMETER.findall(" ".join(entry["deps"]))
+    return {key.split(".")[0] for key in [*listed(entry, "params.yaml"), *templated]}
+
+
+def missing_data(root: Path) -> list[str]:
+    """Files that a stage's parameters name must be among its dependencies."""
+    known = parameters(root)
+    wrong = []
+    for name, entry in stages(root).items():
+        deps = {PARAMETER.sub(lambda key: str(_value(known, key[1])), dep) for dep in entry["deps"]}
+        for key in listed(entry, "params.yaml"):
+            named = [text for text in _texts(_value(known, key.split(".${")[0])) if "/" in text]
+            wrong += [
+                f"{name} reads {text} and does not depend on it"
+                for text in named
+                if (root / text).exists() and text not in deps
+            ]
+    return wrong
+
+
+def _value(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+
+
+def missing_libraries(root: Path) -> list[str]:
+    """Libraries that can change a result: a stage that imports one depends on its version."""
+    versions = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["gradus"]["versions"]
+    wrong = []
+    for name, entry in stages(root).items():
+        imported = {DISTRIBUTIONS.get(library, library) for library in closure(root, f"tasks.{name}")[1]}
+        asked = {key.rpartition(".")[2] for key in listed(entry, "pyproject.toml")}
+        wrong += [
+            f"{name} imports {library} and does not depend on its version"
+            for library in sorted(imported & set(versions) - asked)
+        ]
+    return wrong
+
+
+def upward_imports(root: Path) -> list[str]:
+    forbidden = {
+        "pipelines": lambda name, _: name.split(".")[0] in ("prefect", "dvc", "tasks", "flows"),
+        "tasks": lambda name, _: name.split(".")[0] in ("prefect", "dvc", "flows"),
+        "flows": lambda name, path: name.split(".")[0] == "tasks" or not _open_to_flows(root, name),
+    }
+    wrong = []
+    for layer, refuses in forbidden.items():
+        for path in sorted((root / layer).rglob("*.py")):
+            wrong += [
+                f"{path.relative_to(root)} imports {name}" for name in sorted(imports(path)) if refuses(name, path)
+            ]
+            if "mlflow" in imports(path) and path != root / "pipelines/tracking.py":
+                wrong.append(f"{path.relative_to(root)} imports mlflow")
+    return wrong
+
+
+def _open_to_flows(root: Path, name: str) -> bool:
+    """Whether a flow may import `name`: of pipelines/, only what needs no library that computes."""
+    if not name.startswith("pipelines.") or file_of(root, name) is None:
+        return True
+    inner = name.removeprefix("pipelines.")
+    return inner in FOR_FLOWS or any(open_.startswith(f"{inner}.") for open_ in FOR_FLOWS)
+
+
+def different_names(root: Path) -> list[str]:
+    """One name everywhere: program, block, config class, stage, output directory."""
+    programs = {path.stem for path in (root / "tasks").glob("*.py")} - {"__init__"}
+    entries = stages(root)
+    config = (root / "pipelines/config.py").read_text()
+    blocks = set(parameters(root)) - {"compute"}
+    wrong = [
+        f"{name} is a task or stage or block, and not all of them"
+        for name in sorted((programs ^ set(entries)) | (programs ^ blocks))
+    ]
+    for name, entry in entries.items():
+        if not entry["cmd"].startswith(f"python -m tasks.{name}"):
+            wrong.append(f"{name} runs {entry['cmd']}")
+        if not all(re.match(rf"(artifacts/{name}(/|$)|runs/{name}(@.*)?\.json$)", out) for out in entry["outs"]):
+            wrong.append(f"{name} writes {entry['outs']}")
+        if not re.search(rf"^    {name}: (\w+)$", config, re.MULTILINE):
+            wrong.append(f"pipelines/config.py has no {name}")
+    return wrong
+
+
+def different_versions(root: Path) -> list[str]:
+    versions = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["gradus"]["versions"]
+    lines = (line for line in (root / "constraints.txt").read_text().splitlines() if "==" in line)
+    pinned = {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in lines)}
+    return [
+        f"{name} is {version} in pyproject.toml and {pinned.get(name)} in constraints.txt"
+        for name, version in versions.items()
+        if pinned.get(name) != version
+    ]
+
+
+CHECKS: list[Callable[[Path], list[str]]] = [
+    no_stages,
+    missing_imports,
+    idle_dependencies,
+    unknown_parameters,
+    missing_parameters,
+    missing_data,
+    missing_libraries,
+    upward_imports,
+    different_names,
+    different_versions,
+]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_the_house_is_in_order(check: Callable[[Path], list[str]]) -> None:
+    assert check(ROOT) == []
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of what the checks read, to be broken."""
+    for layer in LAYERS:
+        shutil.copytree(ROOT / layer, tmp_path / layer, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "params.yaml", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    return tmp_path
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def append(path: Path, line: str) -> None:
+    path.write_text(f"{path.read_text()}\n{line}\n")
+
+
+BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]] = [
+    (no_stages, lambda root: (root / "dvc.yaml").write_text("stages: {}\n") and None, "no stages"),
+    (
+        missing_imports,
+        lambda root: replace(root / "dvc.yaml", "      - pipelines/tracking.py\n", ""),
+        "pipelines/tracking.py",
+    ),
+    (
+        missing_imports,
+        lambda root: append(root / "pipelines/errors.py", "def f(): import pipelines.models"),
+        "pipelines/models.py",
+    ),
+    (
+        idle_dependencies,
+        lambda root: replace(root / "dvc.yaml", "pipelines/tracking.py", "pipelines/registry.py"),
+        "pipelines/registry.py",
+    ),
+    (unknown_parameters, lambda root: replace(root / "dvc.yaml", "      - clean\n", "      - cleaning\n"), "cleaning"),
+    (
+        unknown_parameters,
+        lambda root: replace(root / "dvc.yaml", "${teacher.seeds}", "${teacher.seed}"),
+        "teacher.seed",
+    ),
+    (
+        missing_parameters,
+        lambda root: replace(root / "dvc.yaml", "      - dedup\n", "      - split\n"),
+        "the block dedup",
+    ),
+    (missing_data, lambda root: replace(root / "dvc.yaml", "      - data/chatml.jinja\n", ""), "data/chatml.jinja"),
+    (
+        missing_libraries,
+        lambda root: replace(root / "dvc.yaml", "          - tool.gradus.versions.torch\n", ""),
+        "torch",
+    ),
+    (upward_imports, lambda root: append(root / "pipelines/errors.py", "import tasks.sft"), "imports tasks"),
+    (upward_imports, lambda root: append(root / "tasks/sft.py", "from dvc.repo import Repo"), "imports dvc"),
+    (upward_imports, lambda root: append(root / "flows/graph.py", "from pipelines import models"), "pipelines.models"),
+    (upward_imports, lambda root: append(root / "flows/graph.py", "def f(): from tasks import sft"), "imports tasks"),
+    (upward_imports, lambda root: append(root / "pipelines/registry.py", "import mlflow"), "imports mlflow"),
+    (
+        different_names,
+        lambda root: replace(root / "dvc.yaml", "artifacts/clean\n      - runs", "artifacts/cleaned\n      - runs"),
+        "cleaned",
+    ),
+    (different_names, lambda root: (root / "tasks/polish.py").write_text("") and None, "polish"),
+    (different_versions, lambda root: replace(root / "constraints.txt", "\ntrl==", "\ntrl==0."), "trl"),
+]
+
+
+@pytest.mark.parametrize(("check", "spoil", "named"), BREAKAGES, ids=lambda value: getattr(value, "__name__", None))
+def test_a_broken_house_is_noticed(
+    copy: Path, check: Callable[[Path], list[str]], spoil: Callable[[Path], None], named: str
+) -> None:
+    spoil(copy)
+    assert any(named in wrong for wrong in check(copy))
+
+
+def test_importing_the_house_switches_telemetry_off() -> None:
+    names = ["DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "PREFECT_SERVER_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY"]
+    program = f"import os, tasks; print([os.environ[name] for name in {names}])"
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, env={})
+    assert said.stdout.strip() == "['true', 'true', 'false', '1']"
+    assert "analytics = false" in (ROOT / ".dvc/config").read_text()
