@@ -25,12 +25,26 @@ logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
 class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the type checker
-    """lm-eval's own Hugging Face model, which tells its progress as the rest of Gradus does."""
+    """lm-eval's own Hugging Face model, which tells its progress as the rest of Gradus does, and by no bars besides."""
 
     def __init__(self, meter: Meter, **options: Any) -> None:
         """Count sequences on `meter`."""
         super().__init__(add_bos_token=False, softmax_dtype="float32", **options)
         self.meter = meter
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
+        """Answer every request."""
+        texts: list[str] = super().generate_until(requests, disable_tqdm=True)
+        return texts
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = True) -> list[float]:
+        """Return the log-likelihood (natural) of every text."""
+        likelihoods: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=True)
+        return likelihoods
+
+    def _loglikelihood_tokens(self, requests: list[Any], disable_tqdm: bool = True, **options: Any) -> list[Any]:
+        scored: list[Any] = super()._loglikelihood_tokens(requests, disable_tqdm=True, **options)
+        return scored
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any) -> torch.Tensor:
         output: torch.Tensor = super()._model_generate(context, max_length, stop, **options)

@@ -36,7 +36,7 @@ KINDS: dict[str, re.Pattern[str]] = {
     ),
 }
 _ATOMS = ("date", "number", "name")
-_ORDER = ("name", "date", "number", "cause", "purpose", "definition", "condition")
+_ORDER = ("name", "date", "number", "cause", "purpose", "condition", "definition")
 
 
 def propose(sentence: str, most: int, max_words: int) -> list[tuple[str, str]]:

@@ -7,14 +7,16 @@ import time
 
 import pytest
 
+from flows import ledger
 from flows.failures import StageError
+from pipelines.errors import UserError
 from tests.flows.conftest import Project
 
 DIAMOND = {"ingest": [], "clean": ["ingest"], "dedup": ["ingest"], "split": ["clean", "dedup"]}
 
 
 def test_stages_run_in_order_side_by_side_and_once(fake: Project) -> None:
-    fake.describe(DIAMOND, ingest={"logged": True}, clean={"seconds": 6}, dedup={"seconds": 6})
+    fake.describe(DIAMOND, ingest={"logged": True}, clean={"seconds": 4}, dedup={"seconds": 4})
     fake.run("split")
     started, ended = fake.times("started.txt"), fake.times("ended.txt")
     assert set(started) == set(DIAMOND)
@@ -82,11 +84,14 @@ def test_interrupting_leaves_no_process_and_tells_the_truth(fake: Project) -> No
     assert parent.info.status == children["clean"].info.status == "KILLED"
 
 
-def test_a_stage_that_another_dvc_runs_is_waited_for(fake: Project) -> None:
+def test_a_stage_that_another_dvc_runs_is_tried_again(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.describe({"ingest": []}, ingest={"seconds": 4})
     other = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "ingest"], env=fake.environment)
     while not fake.started():
         time.sleep(0.1)
+    with pytest.raises(UserError, match="another dvc command is at work"):
+        fake.run("ingest")
+    monkeypatch.setattr(ledger, "changes", lambda _: {"ingest": "as if the other dvc had begun after the look"})
     fake.run("ingest")
     assert other.wait() == 0
     assert (fake.path / "started.txt").read_text().count("ingest") == 1

@@ -132,6 +132,7 @@ def test_a_short_number_is_masked_where_it_is_called_a_telephone() -> None:
         "12 000 000 people",
         "2,314 people",
         "ISBN 978-0-306-40615-7",
+        "shelf 0123 4567",
         "51.5072178, 0.1275862",
         "the telephone came in 1929",
         "at 00:15:30",

@@ -5,7 +5,7 @@ import pytest
 
 from pipelines.data.documents import Document
 from pipelines.data.duplicates import address, clusters
-from pipelines.data.near import candidates, jaccard, shingles, signatures
+from pipelines.data.near import candidates, jaccard, near_pairs, shingles, signatures
 from pipelines.data.words import normalise
 
 ENGLISH = " ".join(f"On day {n} the keeper of tower {n * 7 % 31} wrote line {n * n} in his book." for n in range(40))
@@ -82,3 +82,10 @@ def test_signatures_estimate_jaccard_and_bands_find_the_alike() -> None:
     assert found.shape == (3, 112)
     assert abs(np.mean(found[0] == found[1]) - truth) < 0.15
     assert candidates(found, 28) == [(0, 1)]
+
+
+def test_candidates_below_the_similarity_are_no_duplicates() -> None:
+    texts = [normalise(ENGLISH), normalise(ENGLISH + " One more line was added by another hand.")]
+    truth = jaccard(*(shingles(text, 5) for text in texts))
+    assert list(near_pairs(texts, 5, 28, 4, truth)) == [(0, 1)]
+    assert list(near_pairs(texts, 5, 28, 4, truth + 0.001)) == []

@@ -134,6 +134,13 @@ def test_a_pdf_gives_paragraphs_without_running_heads_and_hyphens() -> None:
     ]
 
 
+def test_a_gap_in_a_pdf_begins_a_paragraph_even_behind_a_full_line() -> None:
+    heights = (740, 726, 712, 684, 670, 656)
+    lines = [(50, height, f"Line {number} goes all the way") for number, height in enumerate(heights)]
+    first, second = pdf.read(pdf_file([lines])).text.split("\n\n")
+    assert first.startswith("Line 0") and "Line 2" in first and second.startswith("Line 3")
+
+
 def test_a_damaged_pdf_is_unreadable() -> None:
     with pytest.raises(UnreadableError, match="PDF"):
         pdf.read(b"%PDF-1.4\ndamaged")

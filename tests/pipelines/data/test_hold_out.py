@@ -24,6 +24,11 @@ def test_few_free_documents_are_shared_out(free: int, held_out: dict[str, int]) 
     assert found == Counter(held_out) + Counter({"train": 40 - free})
 
 
+def test_a_small_share_of_few_documents_is_one_and_no_share_is_none() -> None:
+    assert Counter(sides(IDS[:4], set(), 0.05, 0.1, seed=1).values()) == {"train": 2, "test": 1, "validation": 1}
+    assert Counter(sides(IDS, set(), 0.0, 0.0, seed=1).values()) == {"train": 40}
+
+
 def test_the_order_of_ids_does_not_matter_and_the_seed_does() -> None:
     assert sides(IDS, set(), 0.1, 0.2, 1) == sides(IDS[::-1], set(), 0.1, 0.2, 1)
     assert sides(IDS, set(), 0.1, 0.2, 1) != sides(IDS, set(), 0.1, 0.2, 2)

@@ -29,15 +29,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def reply(question: Question) -> str:
+    """An answer to each, of different lengths."""
+    return f"It is {question.id}" + " of the mill" * (question.split == "test")
+
+
 @pytest.fixture(scope="module")
 def taught(folder: Path) -> Taught:
-    """A tiny model that has learnt to answer each question with its id, and to end there."""
+    """A tiny model that has learnt the reply to each question, and to end there."""
     torch.set_num_threads(1)
     tok = tiny_tokenizer()
     tok.padding_side = "right"
     questions = load(folder)
     turns = [[{"role": "user", "content": each.question}] for each in questions]
-    said = [[{"role": "assistant", "content": f"It is {each.id}"}] for each in questions]
+    said = [[{"role": "assistant", "content": reply(each)}] for each in questions]
     asked = [
         len(tok.apply_chat_template(turn, return_dict=True, add_generation_prompt=True)["input_ids"]) for turn in turns
     ]
@@ -60,7 +65,7 @@ def test_every_question_gets_its_own_answer_which_ends_at_the_end_of_turn(folder
     model, tok, questions = taught
     model.generation_config.eos_token_id = None  # as in a model whose settings forget the chat's end of turn
     said = harness.answers(model, tok, folder, questions, max_new_tokens=24, batch_size=4)
-    assert said == {each.id: f"It is {each.id}" for each in questions}
+    assert said == {each.id: reply(each) for each in questions}
 
 
 def test_an_answer_is_no_longer_than_allowed(folder: Path, taught: Taught) -> None:
@@ -93,3 +98,10 @@ def direct_bits(model: LlamaForCausalLM, tok: PreTrainedTokenizerFast, text: str
             logs = model(torch.tensor([ids[first:end]])).logits[0].log_softmax(-1)
         bits -= sum(float(logs[at - 1 - first, ids[at]]) for at in range(start + 1, end + 1)) / math.log(2)
     return bits
+
+
+def test_lm_eval_shows_no_bars_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tok = tiny_tokenizer()
+    artifacts.write_table(tmp_path / "test.parquet", [{"source": "a", "text": TEXT}])
+    harness.text_bits(tiny_model(tok).eval(), tok, tmp_path / "test.parquet", window=8)
+    assert "requests:" not in capfd.readouterr().err  # how lm-eval names its bars

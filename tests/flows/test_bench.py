@@ -1,0 +1,93 @@
+"""Room on the machine, and the end of programs that do not want to end."""
+
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from flows.bench import Bench
+from flows.failures import StoppedError
+from flows.graph import Stage
+from flows.process import Program
+
+LIGHT = Stage("light", (), cores=1, gpu=False, retries=0, timeout=60)
+HEAVY = Stage("heavy", (), cores=2, gpu=True, retries=0, timeout=60)
+
+
+def occupy(bench: Bench, stage: Stage) -> tuple[threading.Thread, threading.Event, threading.Event]:
+    """Take a place in a thread; return it, the event of having it, and the event that gives it back."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with bench.place(stage):
+            inside.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    return thread, inside, leave
+
+
+def test_light_stages_run_side_by_side_and_a_heavy_one_waits() -> None:
+    bench = Bench(2)
+    first, one, leave_one = occupy(bench, LIGHT)
+    second, two, leave_two = occupy(bench, LIGHT)
+    assert one.wait(10) and two.wait(10)
+    third, three, leave_three = occupy(bench, HEAVY)
+    leave_one.set()
+    first.join()
+    assert not three.is_set()
+    leave_two.set()
+    second.join()
+    assert three.wait(10)
+    leave_three.set()
+    third.join()
+    assert bench.free == 2 and bench.accelerator_free
+
+
+def test_two_stages_never_share_the_accelerator() -> None:
+    bench = Bench(8)
+    first, one, leave_one = occupy(bench, HEAVY)
+    assert one.wait(10)
+    second, two, leave_two = occupy(bench, HEAVY)
+    assert bench.free == 6 and not two.is_set()
+    leave_one.set()
+    assert two.wait(10)
+    leave_two.set()
+    first.join()
+    second.join()
+
+
+def test_who_waits_for_a_place_is_sent_away_when_the_run_stops() -> None:
+    bench = Bench(1)
+    bench.stop()
+    with pytest.raises(StoppedError), bench.place(LIGHT):
+        raise AssertionError("a place was given")
+
+
+DEAF = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
+if len(sys.argv) == 1:
+    subprocess.Popen([sys.executable, "-c", child])
+print("ready", file=sys.stderr, flush=True)
+time.sleep(300)
+"""
+
+
+def test_a_program_that_hears_no_signal_is_ended_with_its_children(tmp_path: Path) -> None:
+    program = Program([sys.executable, "-c", DEAF], tmp_path / "log", {}, followed=True)
+    assert next(program.lines()) == ("ready", True)
+    program.stop(patient=False)
+    assert not program._alive()
+    assert program.wait() == -9
+
+
+def test_lines_are_told_from_bars_and_all_is_logged(tmp_path: Path) -> None:
+    words = r"import sys; sys.stderr.write('half\rwhole\rdone\n'); print('aside')"
+    program = Program([sys.executable, "-c", words], tmp_path / "log", {}, followed=True)
+    assert list(program.lines()) == [("half", False), ("whole", False), ("done", True)]
+    assert program.wait() == 0
+    assert {"aside", "done"} <= set((tmp_path / "log").read_text().split())

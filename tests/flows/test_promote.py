@@ -1,0 +1,124 @@
+"""Registration of merged weights, and the two-sided gate."""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+import yaml
+
+from flows import ledger, promote
+from pipelines import artifacts, models, registry, tracking
+from pipelines.config import Config
+from pipelines.errors import UserError
+from pipelines.registry import Version
+from tests.conftest import tiny_tokenizer
+
+PASSED = {"passed": True, "reasons": [], "checks": []}
+
+
+def version(number: int, right: float, invented: float, questions: str = "q") -> Version:
+    tags = {"answer_accuracy": repr(right), "hallucination_rate": repr(invented), "general_accuracy": "0.5"}
+    return Version(number, {**tags, "questions": questions})
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "why"),
+    [
+        (version(1, 0.4, 0.2), None, ""),
+        (version(2, 0.5, 0.2), version(1, 0.4, 0.2), ""),
+        (version(2, 0.4, 0.1), version(1, 0.4, 0.2), ""),
+        (version(2, 0.4, 0.2), version(1, 0.4, 0.2), "no better"),
+        (version(2, 0.3, 0.1), version(1, 0.4, 0.2), "no better"),
+        (version(2, 0.9, 0.3), version(1, 0.4, 0.2), "invents 10.0 points more"),
+        (version(2, 0.9, 0.1), version(1, 0.4, 0.2, "others"), "other questions"),
+        (version(1, 0.4, 0.2), version(1, 0.4, 0.2), ""),
+    ],
+)
+def test_the_candidate_must_beat_the_champion(candidate: Version, champion: Version | None, why: str) -> None:
+    said = promote.refused(candidate, champion, PASSED, 0.0)
+    assert why in said and bool(why) == bool(said)
+
+
+def test_the_verdict_of_compare_comes_first() -> None:
+    verdict = {"passed": False, "reasons": ["It forgot."], "checks": []}
+    assert promote.refused(version(1, 0.9, 0.0), None, verdict, 0.0) == "It forgot."
+
+
+@pytest.fixture
+def run_dir(config: Config, base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """artifacts/sft: an adapter that changes the tiny model, with dvc.lock and a comparison that names it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    adapted = models.adaptable(base, config.sft.lora, config.compute)
+    for name, value in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.5)
+    out = artifacts.fresh("sft")
+    models.save_adapter(adapted, tiny_tokenizer(), out)
+    artifacts.complete(out, {"stage": "sft"})
+    lock("weights", "questions")
+    return out
+
+
+def lock(weights: str, questions: str) -> None:
+    """Write a dvc.lock that holds what promotion reads."""
+    stages = {
+        "sft": {"outs": [{"path": "artifacts/sft", "md5": weights}]},
+        "split": {"outs": [{"path": "artifacts/split", "md5": "data"}]},
+        "evaluate@sft": {"deps": [{"path": "data/questions", "md5": questions}]},
+    }
+    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def compared(right: float, invented: float) -> dict[str, Any]:
+    numbers = {"answer_accuracy": right, "hallucination_rate": invented, "general_accuracy": 0.5}
+    result = {"models": {"base": numbers, "sft": numbers}, "candidate": "sft", "verdict": PASSED}
+    artifacts.write_json(artifacts.fresh("compare") / "metrics.json", result)
+    return result
+
+
+def test_what_is_registered_is_what_was_evaluated(
+    run_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "prove", lambda stage: f"key of {stage}")
+    with pytest.raises(UserError, match="models:/gradus@champion is not in the registry"):
+        registry.ask("Who?")
+    compared(0.5, 0.2)
+    with tracking.started("post_train", {"commit": "c0ffee"}) as parent:
+        first = promote.promote(parent, config)
+    assert (first.version, first.promoted) == (1, True)
+
+    original, tok = models.load(run_dir, config.compute), models.tokenizer(run_dir)
+    pipe = mlflow.transformers.load_model("models:/gradus@champion")
+    ids = tok("The keeper of the lighthouse", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        assert torch.equal(pipe.model(ids).logits, original(ids).logits)
+        plain = models.load(artifacts.ARTIFACTS / "base", config.compute)
+        assert not torch.allclose(pipe.model(ids).logits, plain(ids).logits)
+    chat = [{"role": "user", "content": "Who keeps the lighthouse?"}]
+    greedy = pipe(chat, do_sample=False, max_new_tokens=config.evaluate.max_new_tokens)[0]["generated_text"][-1][
+        "content"
+    ]
+    assert registry.ask(chat[0]["content"]) == greedy.strip()
+    served = mlflow.pyfunc.load_model("models:/gradus@champion").predict({"messages": chat})
+    assert served[0]["choices"][0]["message"]["content"].strip() == greedy.strip()
+
+    champion = registry.holder(registry.CHAMPION)
+    assert champion is not None
+    expected = {"commit": "c0ffee", "parent_run": parent.id, "data": "data", "stage_key": "key of sft", "model": "sft"}
+    assert expected.items() <= champion.tags.items()
+    assert champion.tags["dvc_lock"] == ledger.lock_hash()
+    assert parent.store.get_run(parent.id).info.status == "FINISHED"
+
+    with tracking.started("post_train", {}) as parent:
+        assert promote.promote(parent, config).version == 1
+    lock("other weights", "questions")
+    compared(0.4, 0.2)
+    with tracking.started("post_train", {}) as parent:
+        worse = promote.promote(parent, config)
+    assert (worse.version, worse.promoted) == (2, False)
+    assert "no better than the champion, version 1" in worse.reason
+    challenger = registry.holder(registry.CHALLENGER)
+    assert challenger is not None and challenger.number == 2
+    assert registry.holder(registry.CHAMPION) == champion

@@ -1,0 +1,62 @@
+"""params.yaml is checked to the last key, and every complaint says where and what."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines import config
+from pipelines.errors import UserError
+from tests.conftest import ROOT
+
+
+def test_the_projects_own_parameters_are_good() -> None:
+    assert config.load(ROOT / "params.yaml").sft.lora.rank >= 1
+
+
+@pytest.mark.parametrize("recipe", sorted(ROOT.glob("recipes/*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_good(recipe: Path) -> None:
+    config.load(recipe)
+
+
+BREAKAGES: list[tuple[Callable[[Any], Any], str]] = [
+    (lambda values: values["sft"].update(learning_rte=1), r"sft\.learning_rte is not a parameter"),
+    (lambda values: values["sft"].pop("epochs"), r"sft\.epochs is missing"),
+    (lambda values: values["sft"]["lora"].update(rank=0), r"sft\.lora\.rank .*greater than or equal to 1 \(found 0\)"),
+    (lambda values: values["compute"].update(device="tpu"), r"compute\.device .*'tpu'"),
+    (lambda values: values["teacher"].update(kind="openai"), "url and model must be given"),
+    (lambda values: values.update(strf={}), "strf is not a parameter"),
+    (lambda values: values.pop("dedup"), "dedup is missing"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "complaint"), BREAKAGES)
+def test_what_is_wrong_is_named(project: Path, spoil: Callable[[Any], Any], complaint: str) -> None:
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    spoil(values)
+    (project / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match=complaint) as caught:
+        config.load()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["sft: [", "", "just words"])
+def test_what_is_no_mapping_is_refused_in_one_line(project: Path, text: str) -> None:
+    (project / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"params\.yaml") as caught:
+        config.load()
+    assert "\n" not in str(caught.value)
+
+
+def test_outside_a_project_the_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="run from the project's folder"):
+        config.load()
+
+
+def test_a_block_becomes_one_flat_dictionary(project: Path) -> None:
+    flat = config.flat(config.load().sft, "sft")
+    assert flat["sft.lora.rank"] == config.load().sft.lora.rank
+    assert not any(isinstance(value, dict) for value in flat.values())

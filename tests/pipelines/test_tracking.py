@@ -1,0 +1,79 @@
+"""Runs in a real MLflow store of SQLite: their true status, their family, their numbers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines import tracking
+from pipelines.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path_factory: pytest.TempPathFactory, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One database for all tests of this module: making its tables takes seconds."""
+    home = tmp_path_factory.getbasetemp() / "tracking"
+    home.mkdir(exist_ok=True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
+    monkeypatch.delenv(tracking.PARENT, raising=False)
+    yield
+
+
+def status(run: tracking.Run) -> str:
+    return str(run.store.get_run(run.id).info.status)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(None, "FINISHED"), (UserError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")],
+)
+def test_a_run_ends_with_its_true_status(error: BaseException | None, expected: str) -> None:
+    try:
+        with tracking.started("sft", {}) as run:
+            assert status(run) == "RUNNING"
+            if error is not None:
+                raise error
+    except (UserError, KeyboardInterrupt, SystemExit) as raised:
+        assert raised is error
+    assert status(run) == expected
+
+
+def test_a_child_belongs_to_its_parent_and_inherits_its_lineage(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tracking.started("post_train", {"commit": "c0ffee", "flow_run": "f", "other": "x"}) as parent:
+        monkeypatch.setenv(tracking.PARENT, parent.id)
+        with tracking.started("sft", {"stage": "sft"}) as child:
+            pass
+    tags = child.store.get_run(child.id).data.tags
+    assert (tags["mlflow.parentRunId"], tags["commit"], tags["flow_run"]) == (parent.id, "c0ffee", "f")
+    assert "other" not in tags
+
+
+def test_a_run_whose_program_was_killed_does_not_stay_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tracking.started("post_train", {}) as parent:
+        monkeypatch.setenv(tracking.PARENT, parent.id)
+        context = tracking.started("sft", {"stage": "sft"})
+        child = context.__enter__()  # and never left, as when the program dies
+        tracking.conclude(parent, "dedup", {})
+        assert status(child) == "RUNNING"
+        tracking.conclude(parent, "sft", {"stage_key": "k"})
+    assert status(child) == "KILLED"
+    assert child.store.get_run(child.id).data.tags["stage_key"] == "k"
+
+
+def test_params_metrics_and_files_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("<p>")
+    with tracking.started("sft", {}) as run:
+        run.params({"sft.epochs": 4, "long": "x" * 600})
+        run.metrics({"loss": 2.0}, step=1)
+        run.metrics({"loss": 1.0}, step=2)
+        run.artifact(tmp_path / "report.html")
+    data = run.store.get_run(run.id).data
+    assert data.params == {"sft.epochs": "4", "long": "x" * 500}
+    assert [(each.step, each.value) for each in run.store.get_metric_history(run.id, "loss")] == [(1, 2.0), (2, 1.0)]
+    assert [each.path for each in run.store.list_artifacts(run.id)] == ["report.html"]
+
+
+def test_a_number_that_is_none_ends_the_stage() -> None:
+    with pytest.raises(UserError, match="loss became nan at step 7"), tracking.started("sft", {}) as run:
+        run.metrics({"loss": float("nan")}, step=7)
+    assert status(run) == "FAILED"
