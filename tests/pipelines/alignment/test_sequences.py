@@ -27,7 +27,8 @@ def test_a_batch_knows_its_responses(turns: list[Turn]) -> None:
 
 def test_batches_hold_everything_once(turns: list[Turn]) -> None:
     groups = by_length(turns, 4)
-    assert sorted(index for group in groups for index in group) == list(range(6)) and [len(group) for group in groups] == [4, 2]
+    assert sorted(index for group in groups for index in group) == list(range(6))
+    assert [len(group) for group in groups] == [4, 2]
     pairs = [(turn, turn) for turn in turns]
     assert sorted(index for group in plan_pairs(pairs, 4, seed=3) for index in group) == list(range(6))
     assert plan_pairs(pairs, 4, seed=3) == plan_pairs(pairs, 4, seed=3)

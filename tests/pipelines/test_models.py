@@ -1,0 +1,116 @@
+"""Models: what is stored is what was loaded, adapters come back exactly, and bad names are one sentence."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines import artifacts, models
+from pipelines.config import BaseModelConfig, Config, LoraConfig
+from pipelines.errors import UserError
+from tests.conftest import tiny_model, tiny_tokenizer
+
+LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
+IDS = torch.tensor([[3, 50, 70, 90, 110]])
+
+
+def settings(model: str, quantization: str = "none") -> BaseModelConfig:
+    return BaseModelConfig.model_validate(
+        {"model": model, "chat_template": None, "quantization": quantization, "trust_remote_code": False}
+    )
+
+
+def perturbed(directory: Path, config: Config, out: Path) -> torch.Tensor:
+    """Save an adapter that changes the model; return the logits it gives."""
+    model = models.adaptable(directory, LORA, config.compute).eval()
+    for name, value in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.05)
+    models.save_adapter(model, models.tokenizer(directory), out)
+    with torch.no_grad():
+        return model(IDS).logits
+
+
+def test_a_directory_is_fetched_with_padding_apart_from_the_end(tmp_path: Path) -> None:
+    tok = tiny_tokenizer()
+    tok.pad_token = tok.eos_token
+    tiny_model(tok).save_pretrained(tmp_path / "model")
+    tok.save_pretrained(tmp_path / "model")
+    model, fetched = models.fetch(settings(str(tmp_path / "model")))
+    assert fetched.pad_token_id != fetched.eos_token_id
+    assert model.generation_config.pad_token_id == fetched.pad_token_id
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("package:no_such_package", "no such installed package"),
+        ("somewhere/else", "no model in that directory"),
+        ("hf:org/not-there@main", "cannot be loaded"),
+    ],
+)
+def test_an_unknown_model_is_one_sentence(name: str, message: str, project: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        models.fetch(settings(name))
+
+
+def test_a_package_needs_exactly_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "two_models").mkdir()
+    for name in ("__init__.py", "a.gguf", "b.gguf"):
+        (tmp_path / "two_models" / name).touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    importlib.invalidate_caches()
+    with pytest.raises(UserError, match="one GGUF file"):
+        models.fetch(settings("package:two_models"))
+
+
+def test_an_adapter_comes_back_merged_with_the_same_logits(base: Path, config: Config) -> None:
+    expected = perturbed(base, config, artifacts.fresh("sft"))
+    with torch.no_grad():
+        merged = models.load(Path("artifacts/sft"), config.compute)(IDS).logits
+        plain = models.load(base, config.compute)(IDS).logits
+    assert torch.allclose(merged, expected, atol=1e-4)
+    assert not torch.allclose(plain, expected, atol=1e-2)
+
+
+def test_an_adapter_can_be_continued(base: Path, config: Config) -> None:
+    expected = perturbed(base, config, artifacts.fresh("sft"))
+    again = models.adaptable(Path("artifacts/sft"), None, config.compute).eval()
+    trainable = [name for name, value in again.named_parameters() if value.requires_grad]
+    assert trainable
+    assert all("lora_" in name for name in trainable)
+    assert all(value.dtype == torch.float32 for value in again.parameters() if value.requires_grad)
+    with torch.no_grad():
+        assert torch.allclose(again(IDS).logits, expected, atol=1e-6)
+
+
+def test_adapters_are_created_alike_from_the_same_seed(base: Path, config: Config) -> None:
+    torch.manual_seed(99)
+    one = models.adaptable(base, LORA, config.compute)
+    torch.manual_seed(1)
+    two = models.adaptable(base, LORA, config.compute)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_four_bits_hold_the_frozen_weights(base: Path, config: Config) -> None:
+    model = models.adaptable(base, LORA, config.compute, settings("unused", "nf4"))
+    kinds = {type(module).__name__ for module in model.modules()}
+    assert "Linear4bit" in kinds
+    loss = model(IDS, labels=IDS).loss
+    loss.backward()
+    assert any(value.grad is not None and value.grad.abs().sum() > 0 for value in model.parameters())
+
+
+def test_a_broken_adapter_is_not_saved(base: Path, config: Config) -> None:
+    model = models.adaptable(base, LORA, config.compute)
+    next(value for value in model.parameters() if value.requires_grad).data.fill_(float("nan"))
+    with pytest.raises(UserError, match="NaN"):
+        models.save_adapter(model, models.tokenizer(base), artifacts.fresh("sft"))
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="no GPU"):
+        models.device(config.compute.model_copy(update={"device": "cuda"}))

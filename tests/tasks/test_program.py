@@ -1,0 +1,82 @@
+"""The frame of every task: checked parameters, complete inputs, a record written last, true status, honest exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines import artifacts, tracking
+from pipelines.config import Config
+from pipelines.errors import UserError
+from tasks import STATUS, task
+
+
+def status(stage: str) -> dict[str, str]:
+    return json.loads((STATUS / f"{stage}.json").read_text())
+
+
+def runs() -> list[tuple[str, str]]:
+    store = tracking.client()
+    found = store.search_runs([tracking.experiment(store)])
+    return [(run.info.run_name, run.info.status) for run in found]
+
+
+def test_a_finished_task_leaves_a_record_a_run_and_a_status(config: Config) -> None:
+    with task("dedup") as t:
+        (t.out / "file").write_text("x")
+        t.finish({"documents": 3.0}, note="why")
+    assert artifacts.record(Path("artifacts/dedup")) == {"stage": "dedup", "metrics": {"documents": 3.0}, "note": "why"}
+    run = tracking.client().get_run(artifacts.read_json(Path("runs/dedup.json"))["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["documents"] == 3.0
+    assert run.data.params["dedup.shingle"] == str(config.dedup.shingle)
+    assert status("dedup")["state"] == "finished"
+
+
+def test_a_mistake_of_the_user_ends_with_code_2_and_one_sentence(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended, task("align", "dpo"):
+        raise UserError("There is nothing to align.")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.strip().endswith("align@dpo: There is nothing to align.")
+    assert not Path("artifacts/align/dpo/record.json").exists()
+    assert status("align@dpo")["message"] == "There is nothing to align."
+    assert runs() == [("align@dpo", "FAILED")]
+
+
+def test_a_crash_is_not_swallowed_and_its_run_failed(config: Config) -> None:
+    with pytest.raises(ZeroDivisionError), task("dedup"):
+        1 / 0  # noqa: B018
+    assert status("dedup")["state"] == "crashed"
+    assert runs() == [("dedup", "FAILED")]
+
+
+def test_an_interrupted_run_is_killed_not_finished(config: Config) -> None:
+    with pytest.raises(KeyboardInterrupt), task("dedup"):
+        raise KeyboardInterrupt
+    assert runs() == [("dedup", "KILLED")]
+
+
+def test_an_incomplete_input_is_refused(config: Config) -> None:
+    Path("artifacts/clean").mkdir(parents=True)
+    with pytest.raises(SystemExit) as ended, task("dedup") as t:
+        t.input("clean")
+    assert ended.value.code == 2
+    assert "incomplete" in status("dedup")["message"]
+
+
+def test_old_output_is_gone_before_a_task_begins(config: Config) -> None:
+    artifacts.complete(artifacts.fresh("dedup"), {})
+    with task("dedup") as t:
+        assert list(t.out.iterdir()) == []
+        t.finish({})
+
+
+def test_a_wrong_parameter_ends_before_anything_is_touched(config: Config, project: Path) -> None:
+    artifacts.complete(artifacts.fresh("dedup"), {})
+    (project / "params.yaml").write_text((project / "params.yaml").read_text() + "\nspeed: 9\n")
+    with pytest.raises(SystemExit) as ended, task("dedup"):
+        pass
+    assert ended.value.code == 2
+    assert Path("artifacts/dedup/record.json").exists()

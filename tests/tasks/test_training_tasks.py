@@ -1,0 +1,135 @@
+"""The tasks that tune: base, teacher, synthesize, sft and pretrain, run as functions on the tiny model."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines import artifacts, models
+from pipelines.config import BaseModelConfig, Config
+from pipelines.errors import UserError
+from pipelines.tracking import started
+from tasks.base import base as store_base
+from tasks.pretrain import pretrain
+from tasks.sft import sft
+from tasks.synthesize import synthesize
+from tasks.teacher import teacher
+
+TEXT = "The mill was restored by Wilmot Fanthorn in 1921. The bell came from Garrick Bay because the old one cracked."
+SMALL = {"rank": 2, "alpha": 4.0, "dropout": 0.0}
+
+
+def shrink(config: Config, **blocks: dict[str, object]) -> Config:
+    """Return the parameters with some of them changed, checked like any other."""
+    values = config.model_dump(mode="json")
+    for block, changes in blocks.items():
+        values[block] |= changes
+    return Config.model_validate(values)
+
+
+@pytest.fixture
+def split(project: Path) -> Path:
+    directory = artifacts.fresh("split")
+    artifacts.write_table(directory / "train.parquet", [{"id": "d1", "title": "Mill", "text": TEXT, "source": "a.txt"}])
+    artifacts.complete(directory, {})
+    return directory
+
+
+@pytest.fixture
+def curated(project: Path) -> Path:
+    directory = artifacts.fresh("curate")
+    pairs = [("Who restored the mill?", "Wilmot Fanthorn"), ("Where did the bell come from?", "Garrick Bay")]
+    rows = [
+        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}], "kind": "answer"} for q, a in pairs
+    ]
+    artifacts.write_rows(directory / "train.jsonl", rows)
+    artifacts.write_rows(directory / "validation.jsonl", rows[:1])
+    artifacts.complete(directory, {})
+    return directory
+
+
+@pytest.fixture
+def seeds(project: Path) -> Path:
+    row = {"passage": "Otters eat fish. Rosalind Pell fed them.", "answer": "Rosalind Pell", "question": "Who fed them?"}
+    other = {"passage": "Rust is iron oxide.", "answer": "iron oxide", "question": "What is rust?"}
+    artifacts.write_rows(project / "seeds.jsonl", [row, other])
+    return project / "seeds.jsonl"
+
+
+def test_base_is_stored_in_one_form(base: Path, config: Config, tmp_path: Path) -> None:
+    named = BaseModelConfig(model=str(base), chat_template=None, quantization="none", trust_remote_code=False)
+    out = artifacts.fresh("other")
+    metrics = store_base(out, named, config.compute)
+    assert metrics["parameters"] > 1000
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in out.iterdir()}
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        assert torch.equal(models.load(out, config.compute)(ids).logits, models.load(base, config.compute)(ids).logits)
+
+
+def test_teacher_is_trained_once_and_then_taken_from_the_committed_adapter(
+    base: Path, config: Config, seeds: Path, project: Path
+) -> None:
+    changes = {"seeds": str(seeds), "lora": SMALL, "epochs": 1, "adapter": str(project / "kept")}
+    settings = shrink(config, teacher=changes)
+    with started("teacher", {}) as run:
+        out = artifacts.fresh("teacher")
+        assert teacher(base, out, settings.teacher, settings.compute, run)["trained"] == 1.0
+        trained = (out / "adapter_model.safetensors").read_bytes()
+        out.rename(project / "kept")
+        again = artifacts.fresh("teacher")
+        assert teacher(base, again, settings.teacher, settings.compute, run)["trained"] == 0.0
+        assert (again / "adapter_model.safetensors").read_bytes() == trained
+        other = shrink(settings, teacher={"epochs": 2})
+        assert teacher(base, artifacts.fresh("teacher"), other.teacher, other.compute, run)["trained"] == 1.0
+
+
+def test_seeds_without_their_answer_are_refused(base: Path, config: Config, project: Path) -> None:
+    artifacts.write_rows(project / "bad.jsonl", [{"passage": "A heron.", "answer": "an otter", "question": "What?"}])
+    settings = shrink(config, teacher={"seeds": str(project / "bad.jsonl"), "adapter": None})
+    with started("teacher", {}) as run, pytest.raises(UserError, match="row 1 has an answer that is not in its passage"):
+        teacher(base, artifacts.fresh("teacher"), settings.teacher, settings.compute, run)
+
+
+def test_synthesize_writes_candidates_with_their_places(
+    base: Path, split: Path, config: Config, seeds: Path, project: Path
+) -> None:
+    artifacts.write_rows(project / "far.jsonl", [{"question": "What did Oswin Perrault call the boat?"}])
+    artifacts.write_rows(project / "general.jsonl", [{"prompt": "What is two plus two?"}])
+    files = {"out_of_domain": str(project / "far.jsonl"), "rehearsal": str(project / "general.jsonl")}
+    settings = shrink(config, teacher={"seeds": str(seeds), "lora": SMALL, "epochs": 1, "adapter": None}, synthesize=files)
+    schooled, out = artifacts.fresh("teacher"), artifacts.fresh("synthesize")
+    with started("teacher", {}) as run:
+        teacher(base, schooled, settings.teacher, settings.compute, run)
+    metrics = synthesize(split, base, schooled, out, settings)
+    rows = artifacts.read_rows(out / "candidates.jsonl")
+    assert metrics["candidates"] == len(rows) > 3
+    assert all(TEXT[row["start"] : row["end"]] == row["answer"] and row["source"] == "d1" for row in rows)
+    assert artifacts.read_rows(out / "unanswerable.jsonl")[-1]["kind"] == "out_of_domain"
+
+
+def test_sft_learns_its_rows_and_writes_an_adapter(base: Path, split: Path, curated: Path, config: Config) -> None:
+    changes = {"lora": {"rank": 8, "alpha": 16.0, "dropout": 0.0}, "epochs": 40, "learning_rate": 0.01, "text_weight": 0.5}
+    settings = shrink(config, sft=changes)
+    out = artifacts.fresh("sft")
+    with started("sft", {}) as run:
+        metrics = sft(base, curated, split, out, settings.sft, settings.compute, settings.base, run)
+    assert metrics["validation_loss"] < 1.0
+    assert metrics["passages"] > 0
+    assert models.parent(out) == base
+
+
+def test_sft_without_rows_is_refused(base: Path, split: Path, curated: Path, config: Config) -> None:
+    artifacts.write_rows(curated / "train.jsonl", [])
+    with started("sft", {}) as run, pytest.raises(UserError, match="has no row"):
+        sft(base, curated, split, artifacts.fresh("sft"), config.sft, config.compute, config.base, run)
+
+
+def test_pretrain_writes_a_whole_model_that_has_read_the_text(base: Path, split: Path, config: Config) -> None:
+    settings = shrink(config, pretrain={"epochs": 30, "learning_rate": 0.01})
+    out = artifacts.fresh("pretrain")
+    with started("pretrain", {}) as run:
+        metrics = pretrain(base, split, out, settings.pretrain, settings.compute, settings.base, run)
+    assert metrics["loss"] < 4.0
+    assert models.parent(out) is None
+    assert (out / "model.safetensors").exists()
