@@ -6,6 +6,7 @@ run meanwhile write dvc.lock.
 
 import hashlib
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from flows.graph import Graph
 from pipelines.errors import UserError
 
 LOCK = Path("dvc.lock")
+_ONE_AT_A_TIME = threading.Lock()  # DVC checks dvc.yaml with code that two threads cannot share
 
 
 def changes(graph: Graph) -> dict[str, str]:
@@ -60,7 +62,7 @@ def prove(name: str) -> str:
         UserError: an input differs from its producer's output in dvc.lock, or a dependency is missing.
     """
     try:
-        with Repo() as repo:
+        with _ONE_AT_A_TIME, Repo() as repo:
             stage = repo.stage.get_target(name)
             for parent in repo.index.graph.successors(stage):
                 _prove_outputs(parent, stage)

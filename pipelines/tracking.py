@@ -38,8 +38,19 @@ def address() -> str:
 
 def client() -> MlflowClient:
     """Return a client of the store, which is created when it is not there."""
-    mlflow.set_tracking_uri(address())
     return MlflowClient(address())
+
+
+@contextmanager
+def _fluent() -> Iterator[None]:
+    """Point MLflow's module-level functions at the store, and forget the variable that MLflow sets for it."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(address())
+    try:
+        yield
+    finally:
+        if given is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 def experiment(store: MlflowClient) -> str:
@@ -90,7 +101,7 @@ class Run:
 
         `settings` go to every generation. Weights must be merged: a PEFT model would load with fresh ones.
         """
-        with mlflow.start_run(run_id=self.id):
+        with _fluent(), mlflow.start_run(run_id=self.id):
             logged = mlflow.transformers.log_model(
                 dict(parts),
                 name="model",
@@ -151,9 +162,9 @@ def load_model(address: str) -> Any:
     Raises:
         UserError: there is none under that address.
     """
-    client()
     try:
-        return mlflow.transformers.load_model(address)
+        with _fluent():
+            return mlflow.transformers.load_model(address)
     except MlflowException as error:
         raise UserError(
             f"{address} is not in the registry ({STORE / 'mlflow.db'}); `gradus run` puts it there."

@@ -1,10 +1,14 @@
-"""The project's own dvc.yaml, read as a graph."""
+"""The project's own dvc.yaml read as a graph, and what DVC's books say of a stage."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flows import graph
+from flows import graph, ledger
 from pipelines.errors import UserError
 from tests.conftest import ROOT
+from tests.flows.conftest import Project
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +44,26 @@ def test_a_change_reaches_what_follows_and_nothing_before(whole: graph.Graph) ->
 def test_an_unknown_target_is_refused(whole: graph.Graph) -> None:
     with pytest.raises(UserError, match="'stf' is no stage"):
         whole.towards(["stf"])
+
+
+def test_stages_can_be_proved_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC's check of dvc.yaml breaks in two threads at once; switching between them often makes that certain."""
+    monkeypatch.chdir(ROOT)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            keys = list(threads.map(ledger.prove, ["base", "ingest"] * 20))
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(set(keys)) == 2
+
+
+def test_a_key_follows_parameters_and_code(fake: Project) -> None:
+    fake.describe({"ingest": []})
+    before = ledger.prove("ingest")
+    fake.change(ingest={"value": "other"})
+    assert (after := ledger.prove("ingest")) != before
+    with (fake.path / "fake.py").open("a") as program:
+        program.write("# a comment\n")
+    assert ledger.prove("ingest") != after
