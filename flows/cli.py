@@ -4,6 +4,7 @@ What the user can mend ends with one sentence and exit code 2, a stopped run wit
 Prefect, MLflow and torch take seconds to import, so each command imports what it needs: `--help` stays quick.
 """
 
+import signal
 import sys
 from importlib.metadata import version
 from typing import Annotated, NoReturn
@@ -48,15 +49,15 @@ def gradus(
 def run(stages: Stages = None, force: Force = False) -> None:
     """Run the pipeline: what changed runs, the best model is registered and, when good enough, promoted."""
     from flows.preflight import check
-    from flows.server import await_server, server
+    from flows.server import server
 
     settings = check()
     try:
-        with server():
+        with server() as prefect:
             from flows.post_train import FINAL, post_train
             from flows.report import show
 
-            await_server()
+            prefect.wait("/health")
             promotion = post_train(settings, console, stages or [FINAL], force)
     except KeyboardInterrupt:
         _end("Stopped. What was finished stays; `gradus run` goes on from there.", 130)
@@ -108,6 +109,8 @@ def ask(question: Question) -> None:
 
 def main() -> None:
     """Run the command, and turn what the user can mend into a sentence and exit code 2."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # they too leave time to end what was started
     try:
         app()
     except UserError as error:

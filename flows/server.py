@@ -13,16 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows.process import LOGS, Program
+from pipelines.errors import UserError
 
 ADDRESS = "PREFECT_API_URL"
-PATIENCE = 120.0  # seconds; its first start creates the database
+PATIENCE = 120.0  # seconds; a first start creates the database
 
 
 @contextmanager
-def server() -> Iterator[None]:
+def server() -> Iterator["Server"]:
     """Start a server, and end it at the end. Prefect must not be imported before this is entered."""
-    if os.environ.get(ADDRESS):
-        yield
+    if address := os.environ.get(ADDRESS):
+        yield Server(address, None)
         return
     port = _free_port()
     command = [
@@ -40,27 +41,34 @@ def server() -> Iterator[None]:
     program = Program(command, LOGS / "prefect.log", {})
     os.environ[ADDRESS] = f"http://127.0.0.1:{port}/api"
     try:
-        yield
+        yield Server(os.environ[ADDRESS], program)
     finally:
         del os.environ[ADDRESS]
         program.stop()
 
 
-def await_server() -> None:
-    """Wait until the server answers.
+class Server:
+    """A web server that may still be starting."""
 
-    Raises:
-        RuntimeError: it does not.
-    """
-    address = f"{os.environ[ADDRESS]}/health"
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        try:
-            with urllib.request.urlopen(address, timeout=PATIENCE):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError(f"Prefect does not answer at {address}; {LOGS / 'prefect.log'} may say why")
+    def __init__(self, address: str, program: Program | None) -> None:
+        """It will answer at `address`; `program` is None when it is another's."""
+        self.address, self.program = address, program
+
+    def wait(self, path: str) -> None:
+        """Wait until it answers at `path`.
+
+        Raises:
+            UserError: it does not, or its program has ended.
+        """
+        end = time.monotonic() + (PATIENCE if self.program else 5.0)
+        while time.monotonic() < end and (self.program is None or self.program.process.poll() is None):
+            try:
+                with urllib.request.urlopen(self.address + path, timeout=PATIENCE):
+                    return
+            except OSError:
+                time.sleep(0.1)
+        hint = f"{self.program.log.name} says why" if self.program else f"{ADDRESS} names it"
+        raise UserError(f"The server {self.address} does not answer; {hint}.")
 
 
 def _free_port() -> int:

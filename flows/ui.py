@@ -6,6 +6,7 @@ import sys
 from rich.console import Console
 
 from flows.process import LOGS, Program
+from flows.server import Server
 from pipelines import tracking
 from pipelines.errors import UserError
 
@@ -16,35 +17,21 @@ def serve(console: Console, port: int) -> None:
     """Serve MLflow until Ctrl-C.
 
     Raises:
-        UserError: the port is taken.
+        UserError: the port is taken, or MLflow does not start.
     """
     with socket.socket() as probe:
         if probe.connect_ex((HOST, port)) == 0:
             raise UserError(f"Port {port} is taken; choose another one with --port.")
-    store = tracking.address()
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        store,
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-    ]
-    artifacts = [
-        "--artifacts-destination",
-        (tracking.STORE / "artifacts").resolve().as_uri(),
-        "--workers",
-        "1",
-    ]
-    program = Program([*command, *artifacts], LOGS / "ui.log", {})
-    console.print(f"MLflow: http://{HOST}:{port} (Ctrl-C ends it)", highlight=False)
+    files = (tracking.STORE / "artifacts").resolve().as_uri()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", tracking.address(), "--artifacts-destination", files]
+    program = Program(command, LOGS / "ui.log", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
     try:
-        status = program.wait()
+        here = f"http://{HOST}:{port}"
+        Server(here, program).wait("/health")
+        console.print(f"MLflow: {here} (Ctrl-C ends it)", highlight=False)
+        program.wait()
     except KeyboardInterrupt:
+        console.print("MLflow has ended.")
+    finally:
         program.stop()
-        return
-    raise UserError(f"MLflow ended with status {status}; {LOGS / 'ui.log'} says why.")

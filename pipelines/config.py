@@ -283,9 +283,9 @@ class PPOBlock(Block):
     iterations: Count
     """Rounds of rollout and update."""
     prompts: Count
-    """Prompts in one round."""
+    """Prompts in one round, answered at once."""
     minibatch: Count
-    """Rollouts in one optimiser step, and generated at once."""
+    """Rollouts in one optimiser step."""
     microbatch: Count
     """Rollouts in one forward pass: memory against speed."""
     epochs: Count

@@ -51,7 +51,7 @@ def ppo(
     backbone = Backbone(models.adaptable(sft, None, compute, base), models.tokenizer(sft), compute)
     actors = assemble(backbone, reward)
     stops = stop_ids(backbone.model, backbone.tok)
-    sampler = Sampler(backbone, stops, config.max_new_tokens, config.temperature, config.minibatch)
+    sampler = Sampler(backbone, stops, config.max_new_tokens, config.temperature, config.prompts)
     rows = artifacts.read_rows(preferences / "train.jsonl")
     prompts = dict.fromkeys(tuple(encode_prompt(backbone.tok, row["prompt"])) for row in rows)
     history = PPO(actors, sampler, config, compute.seed).train([list(prompt) for prompt in prompts], run)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -85,8 +86,11 @@ class Backbone:
         return found
 
     def hidden(self, batch: Batch) -> Tensor:
-        """Return the last hidden states [B, L, H], without the cost of scoring the vocabulary."""
-        with models.autocast(self.compute, self.device):
+        """Return the last hidden states [B, L, H], without the cost of scoring the vocabulary.
+
+        Autocast casts the adapters' inputs; PEFT's own copies of them in float32 are left out.
+        """
+        with models.autocast(self.compute, self.device), disable_input_dtype_casting(self.model):
             states: Tensor = self.model.get_base_model().get_decoder()(batch.ids, use_cache=False).last_hidden_state
         return states
 

@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 import trl.trainer.utils
 from peft import PeftModel
+from peft.helpers import disable_input_dtype_casting
 from torch.utils.data import DataLoader
 from transformers import (
     PreTrainedTokenizerBase,
@@ -103,7 +104,7 @@ def train(
         )
         trainer.remove_callback(PrinterCallback)
         trainer.plan = plan
-        with labelled_positions_only():
+        with labelled_positions_only(), disable_input_dtype_casting(model):
             trainer.train()
     model.delete_adapter("ref")
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 from transformers import GenerationConfig
 
@@ -51,12 +52,10 @@ class Sampler:
             pad_token_id=pad,
             use_cache=True,
         )
-        with using(model, POLICY), autocast(self.backbone.compute, self.backbone.device):
-            output = model.generate(
-                input_ids=ids.to(model.device),
-                attention_mask=attention.to(model.device),
-                generation_config=settings,
-            )
+        given = {"input_ids": ids.to(model.device), "attention_mask": attention.to(model.device)}
+        precision = autocast(self.backbone.compute, self.backbone.device)
+        with using(model, POLICY), precision, disable_input_dtype_casting(model):
+            output = model.generate(**given, generation_config=settings)
         generated = output[:, ids.shape[1] :].cpu()
         if len(generated) != len(prompts):
             raise RuntimeError(f"{len(generated)} responses came back for {len(prompts)} prompts")
