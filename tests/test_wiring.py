@@ -120,10 +120,8 @@ def used_blocks(path: Path) -> set[str]:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
         and (
-            (isinstance(node.value, ast.Attribute)
-            and node.value.attr == "config")
-            or (isinstance(node.value, ast.Name)
-            and node.value.id in ("config", "settings"))
+            (isinstance(node.value, ast.Attribute) and node.value.attr == "config")
+            or (isinstance(node.value, ast.Name) and node.value.id in ("config", "settings"))
         )
     }
 
