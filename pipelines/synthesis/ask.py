@@ -1,6 +1,7 @@
 """Asking the teacher: which span of which sentence, the question it gets, and what a reader makes of that question."""
 
 import random
+import string
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -13,8 +14,8 @@ from pipelines.synthesis.filters import agreement
 from pipelines.synthesis.teacher import Teacher
 from pipelines.synthesis.windows import windows
 
-_QUESTION_TOKENS = 40
-_ANSWER_TOKENS = 24
+_QUESTION_TOKENS = 32
+_ANSWER_TOKENS = 20
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,21 @@ class Candidate:
 def candidates(documents: Sequence[Row], tok: PreTrainedTokenizerBase, work: SynthesizeConfig) -> list[Candidate]:
     """Plan which spans to ask about: the first of every sentence, then the second, until the budget is spent.
 
+    A capital that only begins a sentence makes no name: single words count when the corpus has them elsewhere, too.
+
     `start` and `end` are the span's characters in its document's text.
     """
     planned: list[tuple[int, Candidate]] = []
+    known = set(unanswerable.names([document["text"] for document in documents]))
     for document in documents:
-        for sentence in windows(
-            document["text"], document["title"] or "", tok, work.window_tokens, work.overlap_tokens
-        ):
-            for rank, (span, kind) in enumerate(
-                spans.propose(sentence.text, work.spans_per_sentence, work.max_span_words)
-            ):
+        title = document["title"] or ""
+        title = string.capwords(title) if title.isupper() else title
+        for sentence in windows(document["text"], title, tok, work.window_tokens, work.overlap_tokens):
+            if sentence.text[-1].isalnum():
+                continue  # a heading states nothing
+            found = spans.propose(sentence.text, work.spans_per_sentence, work.max_span_words)
+            worth = [(span, kind) for span, kind in found if kind != "name" or span in known or " " in span]
+            for rank, (span, kind) in enumerate(worth):
                 start = sentence.start + sentence.text.index(span)
                 place = (document["id"], start, start + len(span))
                 planned.append((rank, Candidate(*place, kind, span, sentence.text, sentence.window)))
