@@ -30,7 +30,7 @@ def synthesize(split: Path, base: Path, schooled: Path, out: Path, config: Confi
     teacher = hire(config.teacher, schooled, config.compute, work)
     asked = ask(teacher, planned, work)
     agreed = [each for each in asked if each.agrees(work.min_reader_f1)]
-    strangers = unanswerable.names([row["question"] for row in far])
+    strangers = sorted(unanswerable.names([row["question"] for row in far]))
     wanted = int(work.unanswerable_share * len(agreed) / 2)
     refused = unknown(teacher, agreed, strangers, wanted, config.compute.seed)
     refused += [{"question": row["question"], "kind": "out_of_domain"} for row in far]

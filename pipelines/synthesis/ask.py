@@ -14,6 +14,8 @@ from pipelines.synthesis.filters import agreement
 from pipelines.synthesis.teacher import Teacher
 from pipelines.synthesis.windows import windows
 
+_VAGUE = ("definition", "condition")
+_TOPIC = 12  # mentions from which a name is a topic rather than an answer
 _QUESTION_TOKENS = 32
 _ANSWER_TOKENS = 20
 
@@ -42,14 +44,16 @@ class Candidate:
 
 
 def candidates(documents: Sequence[Row], tok: PreTrainedTokenizerBase, work: SynthesizeConfig) -> list[Candidate]:
-    """Plan which spans to ask about: the first of every sentence, then the second, until the budget is spent.
+    """Plan which spans to ask about: the best of every sentence, then the second best, until the budget is spent.
 
-    A capital that only begins a sentence makes no name: single words count when the corpus has them elsewhere, too.
+    Names, numbers, dates, causes and purposes come before looser clauses, and what the corpus is all about comes last,
+    since knowing it tells little. A capital that only begins a sentence makes no name: single words count when the
+    corpus has them inside sentences, too.
 
     `start` and `end` are the span's characters in its document's text.
     """
     planned: list[tuple[int, Candidate]] = []
-    known = set(unanswerable.names([document["text"] for document in documents]))
+    known = unanswerable.names([document["text"] for document in documents])
     for document in documents:
         title = document["title"] or ""
         title = string.capwords(title) if title.isupper() else title
@@ -58,10 +62,12 @@ def candidates(documents: Sequence[Row], tok: PreTrainedTokenizerBase, work: Syn
                 continue  # a heading states nothing
             found = spans.propose(sentence.text, work.spans_per_sentence, work.max_span_words)
             worth = [(span, kind) for span, kind in found if kind != "name" or span in known or " " in span]
+            worth.sort(key=lambda pair: (pair[1] in _VAGUE, known[pair[0]] > _TOPIC))
             for rank, (span, kind) in enumerate(worth):
                 start = sentence.start + sentence.text.index(span)
                 place = (document["id"], start, start + len(span))
-                planned.append((rank, Candidate(*place, kind, span, sentence.text, sentence.window)))
+                late = rank + (kind in _VAGUE) + (known[span] > _TOPIC)
+                planned.append((late, Candidate(*place, kind, span, sentence.text, sentence.window)))
     planned.sort(key=lambda pair: pair[0])
     return [candidate for _, candidate in planned[: work.max_questions]]
 
@@ -89,7 +95,7 @@ def unknown(teacher: Teacher, asked: Sequence[Candidate], strangers: Sequence[st
     rng = random.Random(seed)
     shuffled = list(asked)
     rng.shuffle(shuffled)
-    local = unanswerable.names([candidate.sentence for candidate in asked])
+    local = sorted(unanswerable.names([candidate.sentence for candidate in asked]))
     rows: list[Row] = []
     doubtful: list[Row] = []
     for number, candidate in enumerate(shuffled[: 2 * most]):

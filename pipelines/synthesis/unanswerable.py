@@ -13,15 +13,14 @@ _NAME = re.compile(r"(?<![.?!]\s)(?<!^)\b[A-Z][a-z]+(?:\s(?:of\s(?:the\s)?)?[A-Z
 _WORD = re.compile(r"[^\W_]+")
 
 
-def names(texts: Sequence[str]) -> list[str]:
-    """Return the capitalised names inside sentences, the frequent ones first."""
-    found = Counter(match.group() for text in texts for match in _NAME.finditer(text))
-    return sorted(found, key=lambda name: (-found[name], name))
+def names(texts: Sequence[str]) -> Counter[str]:
+    """Count the capitalised names inside sentences."""
+    return Counter(match.group() for text in texts for match in _NAME.finditer(text))
 
 
 def swap(question: str, pool: Sequence[str], rng: random.Random) -> str | None:
     """Replace the longest name in `question` by one of `pool` of as many words, or return None if there is none."""
-    own = sorted(set(names([question])), key=lambda name: (-len(name), name))
+    own = sorted(names([question]), key=lambda name: (-len(name), name))
     if not own:
         return None
     size = len(own[0].split())

@@ -3,7 +3,9 @@
 from pipelines.synthesis.windows import sentences, windows
 from tests.conftest import tiny_tokenizer
 
-TEXT = "Dr. Ames built the mill in 1783. It burned down.\nIt was rebuilt by J. Orr! Was it? The wheel is 4.5 metres wide."
+TEXT = (
+    "Dr. Ames built the mill in 1783. It burned down.\nIt was rebuilt by J. Orr! Was it? The wheel is 4.5 metres wide."
+)
 
 
 def test_sentences_end_at_stops_and_lines_but_not_at_abbreviations() -> None:
