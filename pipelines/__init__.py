@@ -5,6 +5,7 @@ and their progress bars (`pipelines/progress.py` tells what there is to tell).
 DVC's is switched off in .dvc/config.
 """
 
+import logging
 import os
 
 for _name, _value in {
@@ -14,5 +15,9 @@ for _name, _value in {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DAFT_ANALYTICS_ENABLED": "0",
     "TQDM_DISABLE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_WAIT_POLICY": "passive",  # threads that spin while they wait starve the stage that runs beside
 }.items():
     os.environ.setdefault(_name, _value)
+
+logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)  # at import it warns of an optional kernel

@@ -54,7 +54,8 @@ def read(task: str) -> Path:
 
 def record(directory: Path) -> dict[str, Any]:
     """Return what the task recorded when it finished `directory`."""
-    return read_json(directory / RECORD)
+    found: dict[str, Any] = read_json(directory / RECORD)
+    return found
 
 
 def read_json(path: Path) -> Any:

@@ -6,14 +6,9 @@ A model lies in a directory: either whole (`config.json`, safetensors, tokenizer
 
 import importlib.util
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve the stage that runs beside this one
 
 import numpy as np
 import peft
@@ -106,11 +101,12 @@ def fetch(config: BaseModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizer
 def _packaged(name: str) -> Path:
     """Find the one GGUF file of an installed package, without importing the package."""
     spec = importlib.util.find_spec(name)
-    found = sorted(Path(where).glob("*.gguf") for where in (spec.submodule_search_locations or [])) if spec else []
-    files = [path for group in found for path in group]
+    folders = (spec.submodule_search_locations or []) if spec else []
+    files = sorted(path for folder in folders for path in Path(folder).glob("*.gguf"))
     if len(files) != 1:
         raise UserError(
-            f"base.model 'package:{name}': no such installed package with one GGUF file; pip install it, or name another model."
+            f"base.model 'package:{name}': there is no such installed package with one GGUF file; pip install it, "
+            "or name another model."
         )
     return files[0]
 

@@ -1,12 +1,10 @@
 """Compare: one table of all evaluated models, the candidate, and the verdict of the gate.
 
 Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`; writes artifacts/compare/ with metrics.json,
-report.html and plots (PNG); prints the table. Alone: python -m tasks.compare
+report.html and plots (PNG). Alone: python -m tasks.compare
 """
 
 from pathlib import Path
-
-from rich.console import Console
 
 from pipelines import artifacts
 from pipelines.config import CompareConfig
@@ -29,7 +27,6 @@ def compare(evaluated: dict[str, Path], out: Path, config: CompareConfig, seed: 
     artifacts.write_json(out / "metrics.json", result)
     plots.write(out, models, answers)
     (out / "report.html").write_text(report.page(result, answers, config.baseline), encoding="utf-8")
-    Console(stderr=True).print(report.terminal_table(result))
     return {f"{name}.{metric}": models[name][metric] for name in models for metric in metrics.METRICS}
 
 

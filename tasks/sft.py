@@ -6,6 +6,8 @@ Alone: python -m tasks.sft
 
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from pipelines import artifacts, models
 from pipelines.config import BaseModelConfig, ComputeConfig, SFTConfig
 from pipelines.errors import UserError
@@ -65,7 +67,7 @@ def sft(
     }
 
 
-def _passages(split: Path, tok: models.PreTrainedTokenizerBase, length: int) -> list[Encoded]:
+def _passages(split: Path, tok: PreTrainedTokenizerBase, length: int) -> list[Encoded]:
     documents = artifacts.read_table(split / "train.parquet")
     return [piece for document in documents for piece in encode_text(tok, document["text"], length)]
 

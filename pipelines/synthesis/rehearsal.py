@@ -16,8 +16,8 @@ def rehearse(
 ) -> list[Row]:
     """Answer each prompt with the base model; an answer that did not come to its end is left out.
 
-    Rehearsing a model's own answers keeps more than other people's would (self-synthesised rehearsal, Huang et al. 2024,
-    arXiv:2403.01244).
+    Rehearsing a model's own answers keeps more than other people's would (self-synthesised rehearsal, Huang et al.
+    2024, arXiv:2403.01244).
     """
     chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
     answers = generate(

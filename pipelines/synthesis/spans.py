@@ -32,7 +32,8 @@ KINDS: dict[str, re.Pattern[str]] = {
     ),
     "condition": re.compile(r"\b(?:before|after|until|unless|whenever|only when|only if|if)\s[^,;.]{8,60}"),
     "definition": re.compile(
-        r"\b(?:is|are|was|were|means|called|known as|named|consists of|must|may not|should)\s((?!not\b)[a-z][^,;.:]{8,70})|是([^，。；]{2,30})"
+        r"\b(?:is|are|was|were|means|called|known as|named|consists of|must|may not|should)\s"
+        r"((?!not\b)[a-z][^,;.:]{8,70})|是([^，。；]{2,30})"
     ),
 }
 _ATOMS = ("date", "number", "name")
@@ -40,7 +41,7 @@ _ORDER = ("name", "date", "number", "cause", "purpose", "condition", "definition
 
 
 def propose(sentence: str, most: int, max_words: int) -> list[tuple[str, str]]:
-    """Return up to `most` (span, kind), of different kinds first, none inside another, each at most `max_words` words."""
+    """Return up to `most` (span, kind) of at most `max_words` words: different kinds first, none inside another."""
     found: dict[str, list[str]] = {kind: _matches(sentence, kind, max_words) for kind in _ORDER}
     atoms = {span for kind in _ATOMS for span in found[kind]}
     for kind in _ATOMS:  # "May" is no name and "1742" no number inside "4 May 1742"

@@ -31,7 +31,7 @@ def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message]) -> En
     ids = tok.apply_chat_template(list(messages), return_dict=True)["input_ids"]
     if ids[: len(prompt)] != prompt or tok.eos_token_id not in ids[len(prompt) :]:
         raise UserError(
-            "The chat template does not extend its own prompt up to the end of turn; name another in base.chat_template."
+            "The chat template does not lead from its prompt to the end of turn; name another in base.chat_template."
         )
     end = len(ids) - ids[::-1].index(tok.eos_token_id)
     return Encoded(ids[:end], [IGNORED] * len(prompt) + ids[len(prompt) : end])

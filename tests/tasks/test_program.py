@@ -1,4 +1,4 @@
-"""The frame of every task: checked parameters, complete inputs, a record written last, true status, honest exit codes."""
+"""The frame of every task: checked parameters, complete inputs, a record written last, honest exit codes."""
 
 import json
 from pathlib import Path

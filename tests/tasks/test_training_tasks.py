@@ -40,7 +40,8 @@ def curated(project: Path) -> Path:
     directory = artifacts.fresh("curate")
     pairs = [("Who restored the mill?", "Wilmot Fanthorn"), ("Where did the bell come from?", "Garrick Bay")]
     rows = [
-        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}], "kind": "answer"} for q, a in pairs
+        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}], "kind": "answer"}
+        for q, a in pairs
     ]
     artifacts.write_rows(directory / "train.jsonl", rows)
     artifacts.write_rows(directory / "validation.jsonl", rows[:1])
@@ -50,7 +51,11 @@ def curated(project: Path) -> Path:
 
 @pytest.fixture
 def seeds(project: Path) -> Path:
-    row = {"passage": "Otters eat fish. Rosalind Pell fed them.", "answer": "Rosalind Pell", "question": "Who fed them?"}
+    row = {
+        "passage": "Otters eat fish. Rosalind Pell fed them.",
+        "answer": "Rosalind Pell",
+        "question": "Who fed them?",
+    }
     other = {"passage": "Rust is iron oxide.", "answer": "iron oxide", "question": "What is rust?"}
     artifacts.write_rows(project / "seeds.jsonl", [row, other])
     return project / "seeds.jsonl"
@@ -87,7 +92,10 @@ def test_teacher_is_trained_once_and_then_taken_from_the_committed_adapter(
 def test_seeds_without_their_answer_are_refused(base: Path, config: Config, project: Path) -> None:
     artifacts.write_rows(project / "bad.jsonl", [{"passage": "A heron.", "answer": "an otter", "question": "What?"}])
     settings = shrink(config, teacher={"seeds": str(project / "bad.jsonl"), "adapter": None})
-    with started("teacher", {}) as run, pytest.raises(UserError, match="row 1 has an answer that is not in its passage"):
+    with (
+        started("teacher", {}) as run,
+        pytest.raises(UserError, match="row 1 has an answer that is not in its passage"),
+    ):
         teacher(base, artifacts.fresh("teacher"), settings.teacher, settings.compute, run)
 
 
@@ -97,7 +105,9 @@ def test_synthesize_writes_candidates_with_their_places(
     artifacts.write_rows(project / "far.jsonl", [{"question": "What did Oswin Perrault call the boat?"}])
     artifacts.write_rows(project / "general.jsonl", [{"prompt": "What is two plus two?"}])
     files = {"out_of_domain": str(project / "far.jsonl"), "rehearsal": str(project / "general.jsonl")}
-    settings = shrink(config, teacher={"seeds": str(seeds), "lora": SMALL, "epochs": 1, "adapter": None}, synthesize=files)
+    settings = shrink(
+        config, teacher={"seeds": str(seeds), "lora": SMALL, "epochs": 1, "adapter": None}, synthesize=files
+    )
     schooled, out = artifacts.fresh("teacher"), artifacts.fresh("synthesize")
     with started("teacher", {}) as run:
         teacher(base, schooled, settings.teacher, settings.compute, run)
@@ -109,7 +119,12 @@ def test_synthesize_writes_candidates_with_their_places(
 
 
 def test_sft_learns_its_rows_and_writes_an_adapter(base: Path, split: Path, curated: Path, config: Config) -> None:
-    changes = {"lora": {"rank": 8, "alpha": 16.0, "dropout": 0.0}, "epochs": 40, "learning_rate": 0.01, "text_weight": 0.5}
+    changes = {
+        "lora": {"rank": 8, "alpha": 16.0, "dropout": 0.0},
+        "epochs": 40,
+        "learning_rate": 0.01,
+        "text_weight": 0.5,
+    }
     settings = shrink(config, sft=changes)
     out = artifacts.fresh("sft")
     with started("sft", {}) as run:

@@ -33,7 +33,7 @@ def test_agreement_ignores_what_does_not_change_an_answer() -> None:
 
 def test_rouge_l_by_hand() -> None:
     # longest common subsequence "a c d" of lengths 4 and 5: P = 3/5, R = 3/4, F = 2/3
-    assert rouge_l("a b c d".split(), "a x c y d".split()) == pytest.approx(2 / 3)
+    assert rouge_l(["a", "b", "c", "d"], ["a", "x", "c", "y", "d"]) == pytest.approx(2 / 3)
 
 
 def test_novelty_finds_the_closest_question() -> None:

@@ -1,5 +1,7 @@
 """Windows: every sentence once, whole, inside a window of bounded length."""
 
+from itertools import pairwise
+
 from pipelines.synthesis.windows import sentences, windows
 from tests.conftest import tiny_tokenizer
 
@@ -38,4 +40,4 @@ def test_windows_are_bounded_and_overlap() -> None:
     texts = list(dict.fromkeys(each.window for each in windows(text, "", tok, size=60, overlap=20)))
     assert len(texts) > 5
     assert all(len(tok(window)["input_ids"]) <= 65 for window in texts)
-    assert all(first[-20:] in second for first, second in zip(texts, texts[1:], strict=False))
+    assert all(first[-20:] in second for first, second in pairwise(texts))

@@ -1,4 +1,4 @@
-"""Rows: only answers are predicted, the end of turn is learnt, and the plan of batches is a function of its arguments."""
+"""Rows: only answers are predicted, the end of turn is learnt, and a plan of batches depends on nothing else."""
 
 import pytest
 

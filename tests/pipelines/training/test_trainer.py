@@ -1,4 +1,4 @@
-"""The trainer: its loss is the model's own, it learns, it repeats itself to the byte, and it refuses what cannot work."""
+"""The trainer: its loss is the model's own, it learns, repeats itself to the byte, and refuses what cannot work."""
 
 from pathlib import Path
 
