@@ -16,7 +16,6 @@ for _name, _value in {
     "DAFT_ANALYTICS_ENABLED": "0",
     "TQDM_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "OMP_WAIT_POLICY": "passive",  # threads that spin while they wait starve the stage that runs beside
 }.items():
     os.environ.setdefault(_name, _value)
 
