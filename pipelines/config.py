@@ -174,7 +174,7 @@ class SynthesizeConfig(Block):
     rehearsal: Path
     """General prompts; the base model's own answers to them are mixed in, so that it does not forget."""
     rehearsal_tokens: Count
-    """Longest rehearsal answer; a longer one is left out."""
+    """Tokens in which a rehearsal answer must come to the end of a sentence."""
     batch_size: Count
     """Prompts generated at once."""
 

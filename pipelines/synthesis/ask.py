@@ -1,6 +1,7 @@
 """Asking the teacher: which span of which sentence, the question it gets, and what a reader makes of that question."""
 
 import random
+import re
 import string
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,7 @@ from pipelines.synthesis.filters import agreement
 from pipelines.synthesis.teacher import Teacher
 from pipelines.synthesis.windows import windows
 
+_SMALL = re.compile(r"\b[a-z]+\b")
 _VAGUE = ("definition", "condition")
 _TOPIC = 12  # mentions from which a name is a topic rather than an answer
 _QUESTION_TOKENS = 32
@@ -47,13 +49,14 @@ def candidates(documents: Sequence[Row], tok: PreTrainedTokenizerBase, work: Syn
     """Plan which spans to ask about: the best of every sentence, then the second best, until the budget is spent.
 
     Names, numbers, dates, causes and purposes come before looser clauses, and what the corpus is all about comes last,
-    since knowing it tells little. A capital that only begins a sentence makes no name: single words count when the
-    corpus has them inside sentences, too.
+    since knowing it tells little. A word that the corpus also writes small is no name, whatever it begins.
 
     `start` and `end` are the span's characters in its document's text.
     """
     planned: list[tuple[int, Candidate]] = []
-    known = unanswerable.names([document["text"] for document in documents])
+    texts = [document["text"] for document in documents]
+    known = unanswerable.names(texts)
+    common = {word for text in texts for word in _SMALL.findall(text)}
     for document in documents:
         title = document["title"] or ""
         title = string.capwords(title) if title.isupper() else title
@@ -61,7 +64,7 @@ def candidates(documents: Sequence[Row], tok: PreTrainedTokenizerBase, work: Syn
             if sentence.text[-1].isalnum():
                 continue  # a heading states nothing
             found = spans.propose(sentence.text, work.spans_per_sentence, work.max_span_words)
-            worth = [(span, kind) for span, kind in found if kind != "name" or span in known or " " in span]
+            worth = [(span, kind) for span, kind in found if kind != "name" or span.casefold() not in common]
             worth.sort(key=lambda pair: (pair[1] in _VAGUE, known[pair[0]] > _TOPIC))
             for rank, (span, kind) in enumerate(worth):
                 start = sentence.start + sentence.text.index(span)

@@ -4,6 +4,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.artifacts import Row
 from pipelines.generation import generate
+from pipelines.synthesis.windows import sentences
 
 
 def rehearse(
@@ -14,7 +15,7 @@ def rehearse(
     batch_size: int,
     seed: int,
 ) -> list[Row]:
-    """Answer each prompt with the base model; an answer that did not come to its end is left out.
+    """Answer each prompt with the base model, in one sentence; an answer whose first one has no end is left out.
 
     Rehearsing a model's own answers keeps more than other people's would (self-synthesised rehearsal, Huang et al.
     2024, arXiv:2403.01244).
@@ -30,10 +31,12 @@ def rehearse(
         seed=seed,
         what="rehearsal",
     )
-    limit = max_new_tokens - 1
-    rows = zip(prompts, answers, strict=True)
-    return [
-        {"prompt": prompt, "answer": answer}
-        for prompt, answer in rows
-        if answer and len(tok(answer)["input_ids"]) < limit
-    ]
+    rows = zip(prompts, (first_sentence(answer) for answer in answers), strict=True)
+    return [{"prompt": prompt, "answer": answer} for prompt, answer in rows if answer]
+
+
+def first_sentence(text: str) -> str:
+    """Return the first whole sentence of `text`, or an empty string when there is none."""
+    spans = sentences(text)
+    first = text[spans[0][0] : spans[0][1]] if spans else ""
+    return first if first.endswith((".", "!", "?", "。", "！", "？")) else ""

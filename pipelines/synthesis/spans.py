@@ -7,7 +7,11 @@ asked for only if it stands verbatim in its sentence, so every answer has its ev
 import re
 
 _MONTH = "January|February|March|April|May|June|July|August|September|October|November|December"
-_UNIT = r"(?:\s?(?:%|°C|[a-z]+(?:\s(?:per|a|of)\s[a-z]+)?))?"
+_LINK = (
+    "a|after|against|ago|all|an|and|as|at|because|before|but|by|each|every|for|from|had|has|have|he|her|his|if|in|is|it|its|of|on|or|she|"
+    "so|than|that|the|their|then|there|they|this|though|to|under|until|was|we|were|when|where|which|while|who|with|you"
+)
+_UNIT = rf"(?:\s?(?:%|°C|(?!(?:{_LINK})\b)[a-z]+(?:\s(?:per|a|of)\s(?!(?:{_LINK})\b)[a-z]+)?))?"
 _WORDS = (
     "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|"
     "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|dozen|half"
@@ -23,7 +27,7 @@ KINDS: dict[str, re.Pattern[str]] = {
         rf"\b(?:(?:\d{{1,2}}\s)?(?:{_MONTH})(?:\s\d{{1,2}})?(?:,?\s\d{{4}})?|(?:1[0-9]|20)\d\d)\b|\d{{4}}年(?:\d+月(?:\d+日)?)?"
     ),
     "number": re.compile(
-        rf"[£$€]\s?\d[\d,.]*\d|\b\d[\d,.]*{_UNIT}|\b(?:{_WORDS})(?:[-\s](?:{_WORDS}))*\s[a-z]+(?:\s(?:of|and)\s[a-z]+)?|\d[\d,.]*[一-鿿]{{1,2}}",
+        rf"[£$€]\s?\d[\d,.]*\d|\b\d[\d,.]*{_UNIT}|\b(?:{_WORDS})(?:[-\s](?:{_WORDS}))*{_UNIT}|\d[\d,.]*[一-鿿]{{1,2}}",
     ),
     "name": re.compile(rf"\b{_NAME}|[「《“][^」》”]{{2,20}}[」》”]"),
     "cause": re.compile(r"\b(?:because|since|owing to|due to|on account of)\s([^,;.]{8,70})|因为([^，。；]{3,30})"),
