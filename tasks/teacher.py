@@ -1,6 +1,6 @@
 """Teacher: school the embedded model as writer of questions and reader of passages.
 
-Reads artifacts/base/ and the hand-written seeds; writes artifacts/teacher/, an adapter. A served teacher needs no
+Reads artifacts/base/ and the hand-written seeds; writes artifacts/teacher/, an adapter in 16 bits. A served teacher needs no
 schooling, and then only the record is written. Alone: python -m tasks.teacher
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipelines import artifacts, models
 from pipelines.config import ComputeConfig, TeacherConfig
+from pipelines.generation import Message
 from pipelines.progress import say
 from pipelines.synthesis.teacher import lessons
 from pipelines.tracking import Run
@@ -25,20 +26,24 @@ def teacher(base: Path, out: Path, config: TeacherConfig, compute: ComputeConfig
     """Train the teacher's adapter, or take the committed one if it was trained from the very same inputs."""
     if config.kind != "local":
         return {"trained": 0.0}
-    key = _key(base, config, compute)
+    chats = lessons(artifacts.read_rows(config.seeds), compute.seed)
+    key = _key(base, chats, config, compute)
     if config.adapter is not None and _key_of(config.adapter) == key:
         say(f"teacher: {config.adapter} was trained from these very inputs; it is used as it is")
         shutil.copytree(config.adapter, out, dirs_exist_ok=True)
+        models.tokenizer(base).save_pretrained(out)
         return {"trained": 0.0}
-    loss = _school(base, out, config, compute, run)
+    loss = _school(base, chats, out, config, compute, run)
     artifacts.write_json(out / LESSON, {"key": key})
     return {"trained": 1.0, "loss": loss}
 
 
-def _school(base: Path, out: Path, config: TeacherConfig, compute: ComputeConfig, run: Run) -> float:
+def _school(
+    base: Path, chats: list[list[Message]], out: Path, config: TeacherConfig, compute: ComputeConfig, run: Run
+) -> float:
     models.prepare(compute)
     tok = models.tokenizer(base)
-    rows = [encode_chat(tok, chat) for chat in lessons(artifacts.read_rows(config.seeds), compute.seed)]
+    rows = [encode_chat(tok, chat) for chat in chats]
     plan = plan_batches(
         [len(row.ids) for row in rows], [1.0] * len(rows), config.epochs, config.batch_tokens, compute.seed
     )
@@ -54,16 +59,17 @@ def _school(base: Path, out: Path, config: TeacherConfig, compute: ComputeConfig
         what="teacher",
         scratch=artifacts.CHECKPOINTS / "teacher",
     )
+    for weight in (value for value in model.parameters() if value.requires_grad):
+        weight.data = weight.data.bfloat16()  # half the size, for committing it; the teacher runs in 16 bits anyway
     models.save_adapter(model, tok, out)
     return loss
 
 
-def _key(base: Path, config: TeacherConfig, compute: ComputeConfig) -> str:
-    """Hash all that decides the adapter: base weights, seeds, parameters."""
+def _key(base: Path, chats: list[list[Message]], config: TeacherConfig, compute: ComputeConfig) -> str:
+    """Hash all that decides the adapter: base weights, lessons, parameters."""
     digest = hashlib.sha256((base / "model.safetensors").read_bytes())
-    digest.update(config.seeds.read_bytes() if config.seeds.is_file() else b"")
     settings = config.model_dump(mode="json", exclude={"adapter"}) | compute.model_dump(mode="json")
-    digest.update(json.dumps(settings, sort_keys=True).encode())
+    digest.update(json.dumps([chats, settings], sort_keys=True).encode())
     return digest.hexdigest()
 
 
