@@ -7,6 +7,7 @@ DVC's is switched off in .dvc/config.
 
 import logging
 import os
+import warnings
 
 for _name, _value in {
     "DO_NOT_TRACK": "true",
@@ -20,3 +21,4 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)  # at import it warns of an optional kernel
+warnings.filterwarnings("ignore", category=FutureWarning)  # libraries speaking to libraries
