@@ -226,6 +226,10 @@ class SFTConfig(Block):
     """Tokens in one optimiser step (rows are batched by length, without packing)."""
     max_tokens: Count
     """A longer row is rejected."""
+    refusal_weight: NonNegative
+    """How often a refusal is shown for one showing of an answer."""
+    rehearsal_weight: NonNegative
+    """How often a rehearsal row is shown for one showing of an answer."""
     text_weight: NonNegative
     """Passes over the corpus as plain text, mixed in, for one pass over the rows; 0 is questions alone."""
     text_tokens: Count

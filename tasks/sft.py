@@ -34,13 +34,15 @@ def sft(
     """
     models.prepare(compute)
     tok = models.tokenizer(start)
-    encoded = [encode_chat(tok, row["messages"]) for row in artifacts.read_rows(curated / "train.jsonl")]
-    chats = [row for row in encoded if len(row.ids) <= config.max_tokens]
+    curated_rows = artifacts.read_rows(curated / "train.jsonl")
+    encoded = [(row["kind"], encode_chat(tok, row["messages"])) for row in curated_rows]
+    chats = [(kind, row) for kind, row in encoded if len(row.ids) <= config.max_tokens]
     if not chats:
         raise UserError(f"{curated}/train.jsonl has no row of at most sft.max_tokens = {config.max_tokens} tokens.")
     passages = _passages(split, tok, config.text_tokens) if config.text_weight else []
-    rows = chats + passages
-    weights = [1.0] * len(chats) + [config.text_weight] * len(passages)
+    rows = [row for _, row in chats] + passages
+    shown = {"answer": 1.0, "refusal": config.refusal_weight, "rehearsal": config.rehearsal_weight}
+    weights = [shown[kind] for kind, _ in chats] + [config.text_weight] * len(passages)
     plan = plan_batches([len(row.ids) for row in rows], weights, config.epochs, config.batch_tokens, compute.seed)
     model = models.adaptable(start, config.lora, compute, base)
     scratch = artifacts.CHECKPOINTS / "sft"

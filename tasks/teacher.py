@@ -1,7 +1,7 @@
 """Teacher: school the embedded model as writer of questions and reader of passages.
 
-Reads artifacts/base/ and the hand-written seeds; writes artifacts/teacher/, an adapter in 16 bits. A served teacher needs
-no schooling, and then only the record is written. Alone: python -m tasks.teacher
+Reads artifacts/base/ and the hand-written seeds; writes artifacts/teacher/, an adapter in 16 bits. A served
+teacher needs no schooling, and then only the record is written. Alone: python -m tasks.teacher
 """
 
 import hashlib
