@@ -88,6 +88,7 @@ def _parts(directory: Path, compute: ComputeConfig, max_new_tokens: int) -> dict
     model = models.load(directory, compute).cpu()
     for key, value in _settings(max_new_tokens).items():
         setattr(model.generation_config, key, value)
+    model.name_or_path = f"{NAME}: {directory}"  # no name a hub could have, or MLflow would look there for a card
     return {"model": model, "tokenizer": models.tokenizer(directory)}
 
 
