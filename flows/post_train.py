@@ -63,7 +63,11 @@ def submit(stages: graph.Graph, run: Run) -> None:
 def link(run: Run) -> None:
     """Name, on the flow's MLflow run, the run that once computed each cached stage."""
     computed = {stage: artifacts.RUNS / f"{stage}.json" for stage in sorted(run.cached)}
-    run.parent.tags(
-        {f"cached.{stage}": artifacts.read_json(path)["run_id"] for stage, path in computed.items() if path.exists()}
+    run.parent.tags(  # MLflow allows no @ in the name of a tag
+        {
+            f"cached.{stage.replace('@', '/')}": artifacts.read_json(path)["run_id"]
+            for stage, path in computed.items()
+            if path.exists()
+        }
     )
     run.parent.tags({"dvc_lock": ledger.lock_hash()})

@@ -99,7 +99,9 @@ def base(project: Path) -> Path:
     """artifacts/base/, holding the tiny model."""
     directory = artifacts.fresh("base")
     tokenizer = tiny_tokenizer()
-    tiny_model(tokenizer).save_pretrained(directory)
+    model = tiny_model(tokenizer)
+    model.get_input_embeddings().weight.data *= 10  # or no adapter could make it sure of anything
+    model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     artifacts.complete(directory, {"stage": "base"})
     return directory

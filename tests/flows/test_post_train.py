@@ -4,11 +4,18 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from flows import ledger
+from flows.bench import Bench
 from flows.failures import StageError
+from flows.post_train import link
+from flows.screen import Screen
+from flows.stage import Run
+from pipelines import artifacts, tracking
 from pipelines.errors import UserError
 from tests.flows.conftest import Project
 
@@ -42,6 +49,14 @@ def test_stages_run_in_order_side_by_side_and_once(fake: Project) -> None:
     fake.change(dedup={"value": "other"})
     fake.run("split")
     assert fake.started() == ["dedup", "split"]
+
+
+def test_an_instance_of_a_stage_is_linked_when_it_is_cached(project: Path) -> None:
+    artifacts.write_json(artifacts.RUNS / "evaluate@sft.json", {"run_id": "origin"})
+    console = Console()
+    with tracking.started("post_train", {}) as parent:
+        link(Run(parent, Bench(1), Screen(console, []), frozenset({"evaluate@sft"}), False))
+    assert parent.store.get_run(parent.id).data.tags["cached.evaluate/sft"] == "origin"
 
 
 def test_what_does_not_need_a_failed_stage_finishes(fake: Project) -> None:

@@ -129,7 +129,7 @@ def test_sft_learns_its_rows_and_writes_an_adapter(base: Path, split: Path, cura
     out = artifacts.fresh("sft")
     with started("sft", {}) as run:
         metrics = sft(base, curated, split, out, settings.sft, settings.compute, settings.base, run)
-    assert metrics["validation_loss"] < 1.0
+    assert metrics["validation_loss"] < 2.0  # from above 6
     assert metrics["passages"] > 0
     assert models.parent(out) == base
 
