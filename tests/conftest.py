@@ -99,9 +99,16 @@ def base(project: Path) -> Path:
     """artifacts/base/, holding the tiny model."""
     directory = artifacts.fresh("base")
     tokenizer = tiny_tokenizer()
-    model = tiny_model(tokenizer)
-    model.get_input_embeddings().weight.data *= 10  # or no adapter could make it sure of anything
-    model.save_pretrained(directory)
+    tiny_model(tokenizer).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     artifacts.complete(directory, {"stage": "base"})
     return directory
+
+
+@pytest.fixture
+def teachable(base: Path) -> Path:
+    """artifacts/base/ with embeddings ten times as large, or no adapter could make the tiny model sure of anything."""
+    model = LlamaForCausalLM.from_pretrained(base)
+    model.get_input_embeddings().weight.data *= 10
+    model.save_pretrained(base)
+    return base

@@ -118,7 +118,7 @@ def test_synthesize_writes_candidates_with_their_places(
     assert artifacts.read_rows(out / "unanswerable.jsonl")[-1]["kind"] == "out_of_domain"
 
 
-def test_sft_learns_its_rows_and_writes_an_adapter(base: Path, split: Path, curated: Path, config: Config) -> None:
+def test_sft_learns_its_rows_and_writes_an_adapter(teachable: Path, split: Path, curated: Path, config: Config) -> None:
     changes = {
         "lora": {"rank": 8, "alpha": 16.0, "dropout": 0.0},
         "epochs": 40,
@@ -128,10 +128,10 @@ def test_sft_learns_its_rows_and_writes_an_adapter(base: Path, split: Path, cura
     settings = shrink(config, sft=changes)
     out = artifacts.fresh("sft")
     with started("sft", {}) as run:
-        metrics = sft(base, curated, split, out, settings.sft, settings.compute, settings.base, run)
+        metrics = sft(teachable, curated, split, out, settings.sft, settings.compute, settings.base, run)
     assert metrics["validation_loss"] < 2.0  # from above 6
     assert metrics["passages"] > 0
-    assert models.parent(out) == base
+    assert models.parent(out) == teachable
 
 
 def test_sft_without_rows_is_refused(base: Path, split: Path, curated: Path, config: Config) -> None:
@@ -140,11 +140,11 @@ def test_sft_without_rows_is_refused(base: Path, split: Path, curated: Path, con
         sft(base, curated, split, artifacts.fresh("sft"), config.sft, config.compute, config.base, run)
 
 
-def test_pretrain_writes_a_whole_model_that_has_read_the_text(base: Path, split: Path, config: Config) -> None:
+def test_pretrain_writes_a_whole_model_that_has_read_the_text(teachable: Path, split: Path, config: Config) -> None:
     settings = shrink(config, pretrain={"epochs": 30, "learning_rate": 0.01})
     out = artifacts.fresh("pretrain")
     with started("pretrain", {}) as run:
-        metrics = pretrain(base, split, out, settings.pretrain, settings.compute, settings.base, run)
+        metrics = pretrain(teachable, split, out, settings.pretrain, settings.compute, settings.base, run)
     assert metrics["loss"] < 4.0
     assert models.parent(out) is None
     assert (out / "model.safetensors").exists()

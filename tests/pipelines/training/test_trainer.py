@@ -46,8 +46,8 @@ def test_the_loss_is_the_models_own(base: Path, config: Config) -> None:
     assert torch.allclose(labelled_loss(model, ids, labels), expected, atol=1e-5)
 
 
-def test_it_learns_and_repeats_itself_to_the_byte(base: Path, config: Config) -> None:
-    first, second = fit(base, config, steps=30), fit(base, config, steps=30)
+def test_it_learns_and_repeats_itself_to_the_byte(teachable: Path, config: Config) -> None:
+    first, second = fit(teachable, config, steps=30), fit(teachable, config, steps=30)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
