@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from pipelines.evaluation.normalise import tokens
+from pipelines.evaluation.normalise import spans, tokens
 
 _POINTS_AT_TEXT = re.compile(
     r"\b(?:the|this|that)\s(?:passage|text|sentence|document|article|paragraph|author|speaker|writer|narrator)\b|文中|本文|这段",
@@ -24,7 +24,7 @@ def fault(question: str, answer: str, sentence: str, max_words: int) -> str | No
         return "evidence_missing"
     if len(tokens(answer)) > max_words:
         return "answer_too_long"
-    if _contains(tokens(question), tokens(answer)):
+    if spans(tokens(question), tokens(answer)):
         return "answer_in_question"
     if _POINTS_AT_TEXT.search(question):
         return "points_at_text"
@@ -38,7 +38,7 @@ def agreement(one: str, other: str) -> float:
     a, b = tokens(one), tokens(other)
     if not a or not b:
         return 0.0
-    if _contains(a, b) or _contains(b, a):
+    if spans(a, b) or spans(b, a):
         return 1.0
     shared = sum(min(a.count(word), b.count(word)) for word in set(a))
     return 2 * shared / (len(a) + len(b))
@@ -77,8 +77,3 @@ class Novelty:
         rare = sorted(set(words), key=lambda word: (len(self.holding.get(word, ())), word))[:6]
         near = {index for word in rare for index in self.holding.get(word, ())}
         return max((rouge_l(words, self.known[index]) for index in near), default=0.0)
-
-
-def _contains(words: Sequence[str], part: Sequence[str]) -> bool:
-    size = len(part)
-    return size > 0 and any(list(words[at : at + size]) == list(part) for at in range(len(words) - size + 1))
