@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.progress import Meter
+from pipelines.progress import track
 
 Message = dict[str, str]
 """`{"role": ..., "content": ...}`"""
@@ -27,7 +27,6 @@ class Group:
     shared: int
 
 
-@torch.inference_mode()
 def generate(
     model: PreTrainedModel,
     tok: PreTrainedTokenizerBase,
@@ -48,16 +47,32 @@ def generate(
     ]
     torch.manual_seed(seed)
     answers = [""] * len(prompts)
-    meter = Meter(what, len(prompts))
-    for groups in _batches(encoded, batch_size):
-        ids, mask, cache = _prefill(model, tok, encoded, groups)
-        rows = _decode(model, tok.eos_token_id, ids, mask, cache, max_new_tokens, temperature)
-        chosen = [index for group in groups for index in group.members]
-        for index, row in zip(chosen, rows, strict=True):
-            answers[index] = tok.decode(row, skip_special_tokens=True).strip()
-        meter.step(len(chosen))
-    meter.close()
+    for index, tokens in track(
+        respond(model, tok, encoded, [tok.eos_token_id], max_new_tokens, temperature, batch_size), what, len(prompts)
+    ):
+        answers[index] = tok.decode(tokens, skip_special_tokens=True).strip()
     return answers
+
+
+@torch.inference_mode()
+def respond(
+    model: PreTrainedModel,
+    tok: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    stops: Sequence[int],
+    max_new_tokens: int,
+    temperature: float | None,
+    batch_size: int,
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield each prompt's place and the tokens that follow it, up to and including the first of `stops`.
+
+    Greedy when `temperature` is None; else sampled from the whole distribution by PyTorch's global generator.
+    """
+    ends = torch.tensor(stops, device=model.device)
+    for groups in _batches(prompts, batch_size):
+        ids, mask, cache = _prefill(model, tok, prompts, groups)
+        rows = _decode(model, ends, ids, mask, cache, max_new_tokens, temperature)
+        yield from zip((index for group in groups for index in group.members), rows, strict=True)
 
 
 def share(encoded: Sequence[Sequence[int]], most: int) -> list[Group]:
@@ -116,14 +131,14 @@ def _prefill(
 
 def _decode(
     model: PreTrainedModel,
-    end: int,
+    ends: torch.Tensor,
     ids: torch.Tensor,
     mask: torch.Tensor,
     cache: DynamicCache,
     limit: int,
     temperature: float | None,
 ) -> list[list[int]]:
-    """Continue each row of `ids` (rows, tokens) up to the token `end`, at most `limit` tokens.
+    """Continue each row of `ids` (rows, tokens) up to and including a token of `ends`, at most `limit` tokens.
 
     `mask` (rows, cached + tokens) is 0 on padding. Only the last position meets the output layer.
     """
@@ -133,11 +148,11 @@ def _decode(
     for _ in range(limit):
         logits = model.get_output_embeddings()(_hidden(model, ids, mask, cache)[:, -1].contiguous()).float()
         chosen = _choose(logits, temperature)
-        ended |= chosen == end
-        if ended.all():
-            break
         for row in (~ended).nonzero()[:, 0].tolist():
             answers[owner[row]].append(int(chosen[row]))
+        ended |= torch.isin(chosen, ends)
+        if ended.all():
+            break
         if ended.float().mean() >= _WORTH_LEAVING:
             going = (~ended).nonzero()[:, 0]
             cache.batch_select_indices(going)

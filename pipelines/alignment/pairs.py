@@ -29,7 +29,7 @@ class Rule:
     """When a sample is right, wrong, or a refusal: as in the evaluation, but in doubt it is none of them."""
 
     refusal: str
-    wrong_f1: float
+    wrong_share: float
 
     def verdict(self, row: Row, sample: str) -> Verdict:
         """Judge a `sample` of the answer to `row`."""
@@ -48,12 +48,13 @@ class Rule:
 
     def _clearly_wrong(self, sample: str, row: Row) -> bool:
         """Tell an invention from half an answer: "Drace" for "Oswin Drace" is no lie, 1783 for 1738 is."""
-        differ = _numbers(sample) != _numbers(_answer(row))
-        return differ or scoring.f1(sample, _question(row)) < self.wrong_f1
+        said, wanted = Counter(tokens(sample)), Counter(tokens(_short(row)))
+        share = (said & wanted).total() / max(1, wanted.total())
+        return bool(_numbers(wanted) - said) or share < self.wrong_share
 
 
-def _numbers(text: str) -> Counter[str]:
-    return Counter(word for word in tokens(text) if word[0].isdigit())
+def _numbers(words: Counter[str]) -> Counter[str]:
+    return Counter({word: count for word, count in words.items() if word[0].isdigit()})
 
 
 def _asked(row: Row) -> str:
@@ -66,9 +67,14 @@ def _answer(row: Row) -> str:
     return answer
 
 
+def _short(row: Row) -> str:
+    """Return the part of the reference answer that a right one must hold."""
+    return str(row["short"] or _answer(row))
+
+
 def _question(row: Row) -> Question:
     """Return `row` as the evaluation would ask it; an unanswerable one accepts nothing."""
-    answers = () if row["kind"] == "refusal" else (_answer(row),)
+    answers = () if row["kind"] == "refusal" else (_short(row),)
     return Question(
         id="", set="", kind=row["kind"], split="", question=_asked(row), accepted=answers, competing=(), sources=()
     )

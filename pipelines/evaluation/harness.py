@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import artifacts
 from pipelines.evaluation.questions import SETS, Question
+from pipelines.generation import respond
 from pipelines.progress import Meter
 
 TASKS = Path(__file__).parent / "tasks"
@@ -46,10 +47,17 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
         scored: list[Any] = super()._loglikelihood_tokens(requests, disable_tqdm=True, **options)
         return scored
 
-    def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any) -> torch.Tensor:
-        output: torch.Tensor = super()._model_generate(context, max_length, stop, **options)
-        self.meter.step(len(context))
-        return output
+    def _model_generate(
+        self, context: torch.Tensor, max_length: int, stop: list[str], attention_mask: torch.Tensor, **options: Any
+    ) -> torch.Tensor:
+        """Continue `context` greedily to the end of turn, by our own decoding: rows that ended leave the batch."""
+        prompts = [ids[shown].tolist() for ids, shown in zip(context, attention_mask.bool(), strict=True)]
+        room, pad = max_length - context.shape[1], self.tokenizer.pad_token_id
+        output = context.new_full((len(context), room), pad)
+        for row, tokens in respond(self.model, self.tokenizer, prompts, [self.eot_token_id], room, None, len(prompts)):
+            output[row, : len(tokens)] = context.new_tensor(tokens)
+            self.meter.step()
+        return torch.cat([context, output], dim=1)
 
     def _model_call(self, inps: torch.Tensor, **options: Any) -> torch.Tensor:
         logits: torch.Tensor = super()._model_call(inps, **options)

@@ -6,20 +6,11 @@ import torch
 from pipelines.alignment.advantages import explained_variance, gae, whiten
 from pipelines.alignment.logprob import entropy, kl, token_logprobs
 from pipelines.alignment.losses import pair_loss, policy_loss, reduce, value_loss
-from pipelines.alignment.masks import response_mask
 from pipelines.alignment.rewards import ScoreNorm, shape_scores, token_rewards
 
 
 def near(found: torch.Tensor, wanted: list[float] | list[list[float]], tolerance: float = 1e-4) -> None:
     torch.testing.assert_close(found, torch.tensor(wanted), atol=tolerance, rtol=0)
-
-
-def test_mask_includes_the_first_stop_token_and_nothing_after_it() -> None:
-    ids = torch.tensor([[5, 2, 0, 7], [5, 6, 7, 2], [5, 0, 7, 8], [2, 2, 5, 5], [5, 9, 2, 0]])
-    mask, ended, last = response_mask(ids, stop_ids=[2, 9])
-    assert mask.int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 0, 0]]
-    assert ended.tolist() == [True, True, False, True, True]
-    assert last.tolist() == [1, 3, 3, 0, 1]
 
 
 def test_logprobs_are_of_the_tempered_distribution() -> None:

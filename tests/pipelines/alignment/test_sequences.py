@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipelines.alignment.backbone import POLICY, VALUE, Backbone, using
-from pipelines.alignment.rollout import Sampler, pad_left
+from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import Turn, by_length, collate, encode, encode_prompt, plan_pairs, stop_ids
 
 
@@ -43,11 +43,6 @@ def test_padding_may_not_end_a_turn(backbone: Backbone) -> None:
         stop_ids(backbone.model, backbone.tok)
 
 
-def test_prompts_are_padded_on_the_left() -> None:
-    ids, attention = pad_left([[5], [6, 7]], pad=0)
-    assert ids.tolist() == [[0, 5], [6, 7]] and attention.tolist() == [[0, 1], [1, 1]]
-
-
 def sampler(backbone: Backbone, size: int, temperature: float = 0.7) -> Sampler:
     return Sampler(
         backbone, stop_ids(backbone.model, backbone.tok), max_new_tokens=5, temperature=temperature, batch_size=size
@@ -81,10 +76,3 @@ def test_a_response_is_cut_after_any_stop_token(backbone: Backbone, turns: list[
     stops = [backbone.tok.eos_token_id, second]
     cut = Sampler(backbone, stops, 5, 1e-4, 6).generate(prompts)
     assert cut[0][1] == free[0][1][: free[0][1].index(second) + 1]
-
-
-def test_a_missing_response_is_noticed(backbone: Backbone, turns: list[Turn], monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = backbone.model.generate
-    monkeypatch.setattr(backbone.model, "generate", lambda **given: whole(**given)[:-1])
-    with pytest.raises(RuntimeError, match="responses came back"):
-        sampler(backbone, 4).generate([prompt for prompt, _ in turns])
