@@ -166,7 +166,8 @@ class SynthesizeConfig(Block):
     temperature: Positive
     """Of the sampled attempts."""
     min_reader_f1: Share
-    """Round trip: a question counts when the reader's answer has at least this token F1 with the span."""
+    """Round trip: a question counts when the reader answers with words of the sentence it was written about, or with at
+    least this token F1 to the span."""
     unanswerable_share: Share
     """Unanswerable questions written, as a share of the kept answerable ones."""
     out_of_domain: Path
@@ -183,7 +184,13 @@ class CurateConfig(Block):
     """Which candidates become training rows."""
 
     max_answer_words: Count
-    """A longer answer is rejected."""
+    """A question whose answer is longer is rejected."""
+    max_clause_words: Count
+    """A question is answered by the clause that holds the answer; by the answer alone where that clause is longer."""
+    showings: Count
+    """How many wordings there are of each question and cue; one an epoch is shown."""
+    unknown_cue_share: Share
+    """Cues about a made-up name, answered by the refusal, for each cue of a statement."""
     max_rouge_l: Share
     """Novelty: a question closer than this to a kept one of the same answer is rejected (self-instruct)."""
     leak_rouge_l: Share
@@ -230,6 +237,8 @@ class SFTConfig(Block):
     """How often a refusal is shown for one showing of an answer."""
     rehearsal_weight: NonNegative
     """How often a rehearsal row is shown for one showing of an answer."""
+    cue_weight: NonNegative
+    """How often a cue is shown for one showing of an answer; 0 is the teacher's questions alone."""
     text_weight: NonNegative
     """Passes over the corpus as plain text, mixed in, for one pass over the rows; 0 is questions alone."""
     text_tokens: Count
@@ -247,8 +256,9 @@ class PreferencesConfig(Block):
     """Of the samples."""
     max_new_tokens: Count
     """Longest sample."""
-    wrong_f1: Share
-    """A sample with less token F1 to the reference, or other numbers, is wrong. Half an answer makes no pair."""
+    wrong_share: Share
+    """A sample with fewer of the answer's words, or without one of its numbers, is wrong. Half an answer makes no
+    pair."""
     held_out_share: Share
     """Share of the prompts whose pairs only test the reward model."""
     batch_size: Count

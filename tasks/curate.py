@@ -1,9 +1,11 @@
-"""Curate: which of the teacher's questions are worth training on.
+"""Curate: which of the teacher's questions are worth training on, and what else a model is shown.
 
-Reads artifacts/synthesize/ and the evaluation questions of `data/questions/` (none of which may leak); writes
-artifacts/curate/train.jsonl, validation.jsonl in chat form, and rejects.jsonl. Alone: python -m tasks.curate
+Reads artifacts/synthesize/, artifacts/split/ and the evaluation questions of `data/questions/` (none of which may
+leak); writes artifacts/curate/train.jsonl, validation.jsonl in chat form, and rejects.jsonl. A row of train.jsonl names
+the showing it is for (an epoch, modulo `curate.showings`), or none for all. Alone: python -m tasks.curate
 """
 
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -11,12 +13,26 @@ from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import CurateConfig
 from pipelines.errors import UserError
-from pipelines.synthesis.select import answer_row, apart, choose, hold_back, refusal_row, rehearsal_row
+from pipelines.synthesis import unanswerable
+from pipelines.synthesis.cues import statements
+from pipelines.synthesis.select import (
+    answer_row,
+    apart,
+    choose,
+    cue_rows,
+    hold_back,
+    refusal_row,
+    rehearsal_row,
+    shown,
+    without_leaks,
+)
 from tasks import task
 
 
-def curate(synthesized: Path, questions: Path, out: Path, config: CurateConfig, seed: int) -> dict[str, float]:
-    """Keep what survives every filter; return the yield of each.
+def curate(
+    synthesized: Path, split: Path, questions: Path, out: Path, config: CurateConfig, seed: int
+) -> dict[str, float]:
+    """Keep what survives every filter, word it anew for each showing, and add cues; return the yield of each.
 
     Raises:
         UserError: no question survives.
@@ -33,13 +49,35 @@ def curate(synthesized: Path, questions: Path, out: Path, config: CurateConfig, 
     unanswered, close = apart(refused, [*evaluation, *(row["question"] for row in kept)], config.leak_rouge_l)
     unanswered = unanswered[: int(config.refusal_share * len(kept))]
     rehearsed, leaked = apart(_prompts(synthesized), evaluation, config.leak_rouge_l)
-    rows = [answer_row(row) for row in kept] + [refusal_row(row, config.refusal) for row in unanswered]
+    rows = [answer_row(row, config.max_clause_words) for row in kept]
+    rows += [refusal_row(row, config.refusal) for row in unanswered]
     rows += [rehearsal_row(row) for row in rehearsed]
     train, validation = hold_back(rows, config.validation_share, seed)
-    artifacts.write_rows(out / "train.jsonl", train)
+    cued, told = _cues(split, refused, evaluation, config, seed)
+    rejected += [*close, *leaked, *told]
+    artifacts.write_rows(out / "train.jsonl", [*shown(train, config.showings, random.Random(seed)), *cued])
     artifacts.write_rows(out / "validation.jsonl", validation)
-    artifacts.write_rows(out / "rejects.jsonl", [*rejected, *close, *leaked])
-    return _counts(rows, [*rejected, *close, *leaked], kept)
+    artifacts.write_rows(out / "rejects.jsonl", rejected)
+    return _counts([*rows, *cued], rejected, kept)
+
+
+def _cues(
+    split: Path, refused: list[Row], evaluation: list[str], config: CurateConfig, seed: int
+) -> tuple[list[Row], list[Row]]:
+    """Return the rows of cues, and those too close to an evaluation question."""
+    rng = random.Random(seed)
+    found = statements(artifacts.read_table(split / "train.parquet"), config.max_answer_words, config.max_clause_words)
+    strangers = sorted(unanswerable.names([row["question"] for row in refused if row["kind"] == "out_of_domain"]))
+    rows = cue_rows(
+        found,
+        strangers,
+        config.refusal,
+        showings=config.showings,
+        unknown_share=config.unknown_cue_share,
+        most_words=config.max_clause_words,
+        rng=rng,
+    )
+    return without_leaks(rows, evaluation, config.leak_rouge_l)
 
 
 def _prompts(synthesized: Path) -> list[Row]:
@@ -59,4 +97,5 @@ def _counts(rows: list[Row], rejected: list[Row], kept: list[Row]) -> dict[str, 
 if __name__ == "__main__":
     with task("curate") as t:
         questions = t.config.evaluate.questions
-        t.finish(curate(t.input("synthesize"), questions, t.out, t.config.curate, t.config.compute.seed))
+        inputs = t.input("synthesize"), t.input("split"), questions
+        t.finish(curate(*inputs, t.out, t.config.curate, t.config.compute.seed))

@@ -23,7 +23,8 @@ def preferences(
     Raises:
         UserError: there is nothing to ask about.
     """
-    rule = Rule(refusal, config.wrong_f1)
+    rows = [row for row in rows if not row["showing"]]  # each question in its first wording
+    rule = Rule(refusal, config.wrong_share)
     asked = choose(rows, config.prompts, compute.seed)
     samples = sample(asked, sft, config, compute)
     verdicts = [[rule.verdict(row, text) for text in texts] for row, texts in zip(asked, samples, strict=True)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts, models
+from pipelines.artifacts import Row
 from pipelines.config import BaseModelConfig, ComputeConfig, SFTConfig
 from pipelines.errors import UserError
 from pipelines.tracking import Run
@@ -35,15 +36,13 @@ def sft(
     models.prepare(compute)
     tok = models.tokenizer(start)
     curated_rows = artifacts.read_rows(curated / "train.jsonl")
-    encoded = [(row["kind"], encode_chat(tok, row["messages"])) for row in curated_rows]
-    chats = [(kind, row) for kind, row in encoded if len(row.ids) <= config.max_tokens]
+    encoded = [(row, encode_chat(tok, row["messages"])) for row in curated_rows]
+    chats = [(row, tokens) for row, tokens in encoded if len(tokens.ids) <= config.max_tokens]
     if not chats:
         raise UserError(f"{curated}/train.jsonl has no row of at most sft.max_tokens = {config.max_tokens} tokens.")
     passages = _passages(split, tok, config.text_tokens) if config.text_weight else []
-    rows = [row for _, row in chats] + passages
-    shown = {"answer": 1.0, "refusal": config.refusal_weight, "rehearsal": config.rehearsal_weight}
-    weights = [shown[kind] for kind, _ in chats] + [config.text_weight] * len(passages)
-    plan = plan_batches([len(row.ids) for row in rows], weights, config.epochs, config.batch_tokens, compute.seed)
+    rows = [tokens for _, tokens in chats] + passages
+    plan = _plan([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
     model = models.adaptable(start, config.lora, compute, base)
     scratch = artifacts.CHECKPOINTS / "sft"
     loss = train(
@@ -67,6 +66,30 @@ def sft(
         "too_long": float(len(encoded) - len(chats)),
         "steps": float(len(plan)),
     }
+
+
+def _plan(chats: list[Row], lengths: list[int], config: SFTConfig, seed: int) -> list[list[int]]:
+    """Plan the batches of all epochs. `chats` come first in `lengths`, then passages of text.
+
+    Each epoch is one showing: of the rows that name a showing, it takes those of its own.
+    """
+    weights = {
+        "answer": 1.0,
+        "refusal": config.refusal_weight,
+        "rehearsal": config.rehearsal_weight,
+        "cue": config.cue_weight,
+    }
+    weight = [weights[row["kind"]] for row in chats] + [config.text_weight] * (len(lengths) - len(chats))
+    showing = [row["showing"] for row in chats] + [None] * (len(lengths) - len(chats))
+    showings = 1 + max((number for number in showing if number is not None), default=0)
+    plan: list[list[int]] = []
+    for epoch in range(config.epochs):
+        due = [row for row, number in enumerate(showing) if number is None or number == epoch % showings]
+        batches = plan_batches(
+            [lengths[row] for row in due], [weight[row] for row in due], 1, config.batch_tokens, seed + epoch
+        )
+        plan += [[due[index] for index in batch] for batch in batches]
+    return plan
 
 
 def _passages(split: Path, tok: PreTrainedTokenizerBase, length: int) -> list[Encoded]:

@@ -29,7 +29,7 @@ def synthesize(split: Path, base: Path, schooled: Path, out: Path, config: Confi
     far = artifacts.read_rows(work.out_of_domain)
     teacher = hire(config.teacher, schooled, config.compute, work)
     asked = ask(teacher, planned, work)
-    agreed = [each for each in asked if each.agrees(work.min_reader_f1)]
+    agreed = [each for each in asked if each.found(work.min_reader_f1) is not None]
     strangers = sorted(unanswerable.names([row["question"] for row in far]))
     wanted = int(work.unanswerable_share * len(agreed) / 2)
     refused = unknown(teacher, agreed, strangers, wanted, config.compute.seed)

@@ -37,12 +37,23 @@ class Candidate:
     read: str = ""
 
     def as_row(self, min_f1: float) -> Row:
-        """Return it as a row of candidates.jsonl."""
-        return {**asdict(self), "round_trip": self.agrees(min_f1)}
+        """Return it as a row of candidates.jsonl, with what the reader found in the sentence as its answer."""
+        answer = self.found(min_f1)
+        words = answer or self.answer
+        start = self.start - self.sentence.index(self.answer) + self.sentence.index(words)
+        place = {"start": start, "end": start + len(words)}
+        return {**asdict(self), "answer": words, **place, "round_trip": answer is not None}
 
-    def agrees(self, min_f1: float) -> bool:
-        """Tell whether the reader, asked the question, found the span again (round trip, Alberti et al. 2019)."""
-        return agreement(self.answer, self.read) >= min_f1
+    def found(self, min_f1: float) -> str | None:
+        """Return the words of the sentence with which the reader answered the question, or None (round trip).
+
+        Often another span of the sentence than the one asked for answers the question better; where the reader's words
+        are not the sentence's, they must have the token F1 `min_f1` with that span (Alberti et al. 2019).
+        """
+        words = self.read.strip(" .,;:!?\"'")
+        if words and words in self.sentence:
+            return words
+        return self.answer if agreement(self.answer, self.read) >= min_f1 else None
 
 
 def candidates(documents: Sequence[Row], tok: PreTrainedTokenizerBase, work: SynthesizeConfig) -> list[Candidate]:
@@ -86,7 +97,7 @@ def ask(teacher: Teacher, planned: Sequence[Candidate], work: SynthesizeConfig) 
         asked = _write(teacher, open_spans, work.temperature if attempt else None)
         read = _read(teacher, asked)
         done += read
-        open_spans = [candidate for candidate in read if not candidate.agrees(work.min_reader_f1)]
+        open_spans = [candidate for candidate in read if candidate.found(work.min_reader_f1) is None]
     return done
 
 

@@ -4,7 +4,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.artifacts import Row
 from pipelines.generation import generate
-from pipelines.synthesis.windows import sentences
+from pipelines.synthesis.sentences import sentences
 
 
 def rehearse(

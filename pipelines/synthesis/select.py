@@ -1,10 +1,14 @@
 """Choosing training rows among what the teacher wrote: every reject keeps its reason, and reasons are counted."""
 
-from collections.abc import Iterable, Sequence
+import random
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from pipelines.artifacts import Row
+from pipelines.synthesis import unanswerable
+from pipelines.synthesis.clauses import clause
+from pipelines.synthesis.cues import Statement, cues, thin
 from pipelines.synthesis.filters import Novelty, fault
 
 
@@ -52,9 +56,25 @@ def apart(rows: Iterable[Row], others: Sequence[str], max_rouge_l: float) -> tup
     return kept, rejected
 
 
-def answer_row(row: Row) -> Row:
-    """Return the training row of a kept question, with the tag and span of its source."""
-    return _row("answer", row["question"], row["answer"], row["source"], [row["start"], row["end"]], row["sentence"])
+def without_leaks(rows: Iterable[Row], evaluation: Sequence[str], leak_rouge_l: float) -> tuple[list[Row], list[Row]]:
+    """Split rows into those unlike every question of `evaluation`, and the rest (`leak`)."""
+    leaks = Novelty(evaluation)
+    kept: list[Row] = []
+    rejected: list[Row] = []
+    for row in rows:
+        asked = row["messages"][0]["content"]
+        if leaks.closest(asked) > leak_rouge_l:
+            rejected.append({**row, "question": asked, "reason": "leak"})
+        else:
+            kept.append(row)
+    return kept, rejected
+
+
+def answer_row(row: Row, most_words: int) -> Row:
+    """Return the training row of a kept question, answered by the clause of its evidence, tagged with its source."""
+    answer = clause(row["sentence"], row["answer"], most_words)
+    span = [row["start"], row["end"]]
+    return _row("answer", row["question"], answer, row["answer"], row["source"], span, row["sentence"])
 
 
 def refusal_row(row: Row, refusal: str) -> Row:
@@ -65,6 +85,47 @@ def refusal_row(row: Row, refusal: str) -> Row:
 def rehearsal_row(row: Row) -> Row:
     """Return the training row of a general prompt and the base model's own answer."""
     return _row("rehearsal", row["prompt"], row["answer"])
+
+
+def shown(rows: Iterable[Row], showings: int, rng: random.Random) -> Iterator[Row]:
+    """Yield each row once for every showing: as it is, and at every second one with words of its question left out.
+
+    Rehearsal is the same at every showing, and comes once, with none named.
+    """
+    for row in rows:
+        if row["kind"] == "rehearsal":
+            yield row
+            continue
+        question, answer = row["messages"]
+        for showing in range(showings):
+            worded = thin(question["content"], rng) if showing % 2 else question["content"]
+            yield {**row, "messages": [{**question, "content": worded}, answer], "showing": showing}
+
+
+def cue_rows(
+    found: Sequence[Statement],
+    strangers: Sequence[str],
+    refusal: str,
+    *,
+    showings: int,
+    unknown_share: float,
+    most_words: int,
+    rng: random.Random,
+) -> Iterator[Row]:
+    """Yield a cue for every statement and showing, answered by its clause.
+
+    A share of them, `unknown_share`, comes a second time, with a name made up from `strangers`, and is refused.
+    """
+    for statement in found:
+        for showing, (cue, span) in enumerate(cues(statement, showings, rng)):
+            start = statement.start + statement.text.index(span)
+            place = [start, start + len(span)]
+            answer = clause(statement.text, span, most_words)
+            row = _row("cue", cue, answer, span, statement.source, place, statement.text)
+            yield {**row, "showing": showing}
+            unknown = unanswerable.swap_made_up(cue, strangers, rng) if rng.random() < unknown_share else None
+            if unknown is not None:
+                yield {**_row("cue", unknown, refusal), "showing": showing}
 
 
 def hold_back(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
@@ -79,9 +140,12 @@ def _row(
     kind: str,
     question: str,
     answer: str,
+    short: str | None = None,
     source: str | None = None,
     span: list[int] | None = None,
     evidence: str | None = None,
 ) -> Row:
+    """`short` is the span that `answer` must hold to be right; `showing`, the one that the row is for (null: all)."""
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return {"messages": messages, "kind": kind, "source": source, "span": span, "evidence": evidence}
+    place = {"source": source, "span": span, "evidence": evidence}
+    return {"messages": messages, "kind": kind, "short": short, "showing": None, **place}

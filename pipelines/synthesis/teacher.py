@@ -19,7 +19,7 @@ from pipelines.errors import UserError
 from pipelines.generation import Message, generate
 from pipelines.progress import Meter
 from pipelines.synthesis import prompts
-from pipelines.synthesis.windows import sentences
+from pipelines.synthesis.sentences import sentences
 
 _AT_ONCE = 16  # calls under way at once
 _TRIES = 5

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 _NAME = re.compile(r"(?<![.?!]\s)(?<!^)\b[A-Z][a-z]+(?:\s(?:of\s(?:the\s)?)?[A-Z][a-z]+)*")
+_CAPITALS = re.compile(r"\b[A-Z][\w'’-]+(?:\s[A-Z][\w'’-]+)*")
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -26,6 +27,17 @@ def swap(question: str, pool: Sequence[str], rng: random.Random) -> str | None:
     size = len(own[0].split())
     others = [name for name in pool if len(name.split()) == size and name not in question]
     return question.replace(own[0], rng.choice(others)) if others else None
+
+
+def swap_made_up(question: str, strangers: Sequence[str], rng: random.Random) -> str | None:
+    """Replace one name in `question` by one put together from words of `strangers`, or return None if there is none."""
+    own = [found for found in _CAPITALS.finditer(question) if found.start() > 0]
+    words = sorted({word for name in strangers for word in name.split() if word[0].isupper()})
+    if not own or not words:
+        return None
+    name = rng.choice(own)
+    made_up = " ".join(rng.choice(words) for _ in name.group().split()[:2])
+    return question[: name.start()] + made_up + question[name.end() :]
 
 
 class Retriever:

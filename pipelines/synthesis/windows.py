@@ -1,13 +1,11 @@
 """Sliding windows of text, and the sentences in them that questions are asked about."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9£$€])|(?<=[。！？])")
-_TITLE = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Col|Rev|Sr|Jr|No|Vol|Fig|vs|etc|e\.g|i\.e|[A-Z])\.$")
+from pipelines.synthesis.sentences import sentences
 
 
 @dataclass(frozen=True)
@@ -18,21 +16,6 @@ class Sentence:
     start: int
     end: int
     window: str
-
-
-def sentences(text: str) -> list[tuple[int, int]]:
-    """Return the (start, end) of each sentence; a line break also ends one, an abbreviation does not."""
-    spans: list[tuple[int, int]] = []
-    for line in re.finditer(r"[^\n]+", text):
-        start = line.start()
-        for gap in _END.finditer(line.group()):
-            end = line.start() + gap.start()
-            if _TITLE.search(text[start:end]):
-                continue
-            spans.append((start, end))
-            start = line.start() + gap.end()
-        spans.append((start, line.end()))
-    return [(start, end) for start, end in spans if text[start:end].strip()]
 
 
 def windows(text: str, title: str, tok: PreTrainedTokenizerBase, size: int, overlap: int) -> Iterator[Sentence]:

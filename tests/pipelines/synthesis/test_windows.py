@@ -2,7 +2,8 @@
 
 from itertools import pairwise
 
-from pipelines.synthesis.windows import sentences, windows
+from pipelines.synthesis.sentences import sentences
+from pipelines.synthesis.windows import windows
 from tests.conftest import tiny_tokenizer
 
 TEXT = (
