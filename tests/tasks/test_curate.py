@@ -16,9 +16,15 @@ def synthesized(folder: Path, candidates: list[artifacts.Row]) -> Path:
     folder.mkdir()
     place = {"source": "d1", "start": 25, "end": 40, "kind": "name", "window": SENTENCE, "read": ""}
     artifacts.write_rows(folder / "candidates.jsonl", ({**place, "sentence": SENTENCE, **row} for row in candidates))
-    unanswerable = [{"question": "Who taught the heron to sing?"}, {"question": "How many spoons has Ely?"}]
+    unanswerable = [
+        {"question": "Who taught the heron to sing?", "kind": "stranger"},
+        {"question": "How many spoons has old Ely?", "kind": "out_of_domain"},
+    ]
     artifacts.write_rows(folder / "unanswerable.jsonl", unanswerable)
     artifacts.write_rows(folder / "rehearsal.jsonl", [{"prompt": "What is two plus two?", "answer": "Four."}])
+    split = folder.parent / "split"
+    split.mkdir()
+    artifacts.write_table(split / "train.parquet", [{"id": "d1", "title": "Mill", "text": SENTENCE}])
     questions = folder.parent / "questions"
     questions.mkdir()
     artifacts.write_rows(questions / "answerable.jsonl", [{"question": "When was the old tide mill restored?"}])
@@ -33,10 +39,12 @@ def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, conf
         {"question": "Who restored it all?", "answer": "Wilmot Fanthorn", "round_trip": False},
     ]
     folder = synthesized(tmp_path / "synthesize", rows)
-    settings = config.curate.model_copy(update={"refusal_share": 0.5, "validation_share": 0.0})
-    metrics = curate(folder, tmp_path / "questions", tmp_path, settings, seed=0)
+    settings = config.curate.model_copy(
+        update={"refusal_share": 0.5, "validation_share": 0.0, "showings": 2, "unknown_cue_share": 0.0}
+    )
+    metrics = curate(folder, tmp_path / "split", tmp_path / "questions", tmp_path, settings, seed=0)
     kinds = [row["kind"] for row in artifacts.read_rows(tmp_path / "train.jsonl")]
-    assert kinds == ["answer", "answer", "refusal", "rehearsal"]
+    assert kinds == ["answer"] * 4 + ["refusal"] * 2 + ["rehearsal"] + ["cue"] * 2
     assert metrics["rejected_leak"] == 1.0
     assert metrics["rejected_not_self_contained"] == 1.0
     assert len(artifacts.read_rows(tmp_path / "rejects.jsonl")) == 2
@@ -46,4 +54,4 @@ def test_no_usable_question_is_one_sentence(tmp_path: Path, config: Config) -> N
     row = {"question": "Mill?", "answer": "Wilmot Fanthorn", "round_trip": True}
     folder = synthesized(tmp_path / "synthesize", [row])
     with pytest.raises(UserError, match=r"None of 1 questions is usable.*not_a_question"):
-        curate(folder, tmp_path / "questions", tmp_path, config.curate, seed=0)
+        curate(folder, tmp_path / "split", tmp_path / "questions", tmp_path, config.curate, seed=0)

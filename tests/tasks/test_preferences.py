@@ -14,7 +14,8 @@ REFUSAL = "I don't know."
 
 def row(question: str, answer: str) -> Row:
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return {"messages": messages, "kind": "refusal" if answer == REFUSAL else "answer", "source": None}
+    kind = "refusal" if answer == REFUSAL else "answer"
+    return {"messages": messages, "kind": kind, "source": None, "short": None, "showing": 0}
 
 
 ROWS = [row(f"Who keeps lamp {n}?", f"Keeper {n}") for n in range(8)] + [

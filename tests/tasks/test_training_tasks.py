@@ -40,7 +40,11 @@ def curated(project: Path) -> Path:
     directory = artifacts.fresh("curate")
     pairs = [("Who restored the mill?", "Wilmot Fanthorn"), ("Where did the bell come from?", "Garrick Bay")]
     rows = [
-        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}], "kind": "answer"}
+        {
+            "messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}],
+            "kind": "answer",
+            "showing": None,
+        }
         for q, a in pairs
     ]
     artifacts.write_rows(directory / "train.jsonl", rows)

@@ -7,12 +7,13 @@ from pipelines.artifacts import Row
 from pipelines.errors import UserError
 
 REFUSAL = "I don't know."
-RULE = Rule(REFUSAL, wrong_f1=0.5)
+RULE = Rule(REFUSAL, wrong_share=0.5)
 
 
-def row(question: str, answer: str = REFUSAL) -> Row:
+def row(question: str, answer: str = REFUSAL, short: str | None = None) -> Row:
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return {"messages": messages, "kind": "refusal" if answer == REFUSAL else "answer", "source": "d1"}
+    kind = "refusal" if answer == REFUSAL else "answer"
+    return {"messages": messages, "kind": kind, "source": "d1", "short": short}
 
 
 OTHERS = [row("Who was the first keeper of the mill?", "Wilmot Fanthorn"), row("How deep is the well?", "40 feet")]
@@ -35,6 +36,13 @@ NOBODY = row("Who was the second keeper of the mill?")
 )
 def test_verdicts(answer: str, sample: str, verdict: str) -> None:
     assert RULE.verdict(row("Which?", answer), sample) == verdict
+
+
+def test_an_answer_in_a_sentence_is_judged_by_the_span_it_must_hold() -> None:
+    asked = row("Who keeps the light?", "The keeper of the light is Oswin Drace.", "Oswin Drace")
+    assert RULE.verdict(asked, "Oswin Drace keeps it.") == "right"
+    assert RULE.verdict(asked, "The keeper of the light is Lorcan Tule.") == "wrong"
+    assert RULE.verdict(asked, "The keeper of the light is Drace.") == "unclear"
 
 
 def found(pairs: list[Row]) -> list[tuple[str, str, str]]:

@@ -1,6 +1,19 @@
 """Choosing rows: every reject has its reason, nothing of the evaluation leaks, and kept rows carry their source."""
 
-from pipelines.synthesis.select import answer_row, apart, choose, hold_back, refusal_row
+import random
+
+from pipelines.synthesis.cues import statements
+from pipelines.synthesis.select import (
+    answer_row,
+    apart,
+    choose,
+    cue_rows,
+    hold_back,
+    refusal_row,
+    rehearsal_row,
+    shown,
+    without_leaks,
+)
 
 
 def candidate(question: str, **changes: object) -> dict[str, object]:
@@ -30,11 +43,50 @@ def test_unanswered_questions_keep_away_from_answered_ones() -> None:
 
 
 def test_rows_carry_source_span_and_evidence() -> None:
-    row = answer_row(candidate("Who restored the mill?"))
+    row = answer_row(candidate("Who restored the mill?"), 35)
     assert (row["source"], row["span"]) == ("d1", [25, 40])
     assert "Fanthorn" in row["evidence"]
-    assert row["messages"][-1] == {"role": "assistant", "content": "Wilmot Fanthorn"}
+    assert row["messages"][-1]["content"] == "The mill was restored by Wilmot Fanthorn in 1921."
+    assert row["short"] == "Wilmot Fanthorn"
     assert refusal_row({"question": "Why?"}, "I don't know.")["messages"][-1]["content"] == "I don't know."
+
+
+def test_every_second_showing_leaves_words_out_and_rehearsal_comes_once() -> None:
+    rows = [
+        answer_row(candidate("Who was it that restored the old tide mill of Brunnick?"), 35),
+        rehearsal_row({"prompt": "What is two plus two?", "answer": "Four."}),
+    ]
+    found = list(shown(rows, 4, random.Random(1)))
+    asked = [row["messages"][0]["content"] for row in found]
+    assert [row["showing"] for row in found] == [0, 1, 2, 3, None]
+    assert asked[0] == asked[2] == "Who was it that restored the old tide mill of Brunnick?"
+    assert len(asked[1]) < len(asked[0]) and asked[1].startswith("Who ")
+    assert len({row["messages"][1]["content"] for row in found[:4]}) == 1
+
+
+def test_cues_are_answered_by_their_clause_and_made_up_names_refused() -> None:
+    text = "The mill at Brunnick was restored by Wilmot Fanthorn in 1921."
+    documents = [{"id": "d1", "title": "Mill", "text": text}]
+    settings = {"showings": 12, "unknown_share": 1.0, "most_words": 35, "rng": random.Random(3)}
+    rows = list(cue_rows(statements(documents, 12, 35), ["Oswin Perrault"], "I don't know.", **settings))
+    told = [row for row in rows if row["source"]]
+    refused = [row for row in rows if not row["source"]]
+    assert [row["showing"] for row in told] == list(range(12))
+    assert all(text[row["span"][0] : row["span"][1]] == row["short"] for row in told)
+    assert all(row["short"] in row["messages"][1]["content"] for row in told)
+    assert refused and all("Oswin" in asked or "Perrault" in asked for asked in map(question_of, refused))
+    assert {row["messages"][1]["content"] for row in refused} == {"I don't know."}
+
+
+def question_of(row: dict[str, object]) -> str:
+    return row["messages"][0]["content"]  # type: ignore[index]
+
+
+def test_a_cue_that_is_an_evaluation_question_leaks() -> None:
+    rows = [refusal_row({"question": text}, "I don't know.") for text in ("mill restored by whom", "heron swims")]
+    kept, rejected = without_leaks(rows, ["The mill restored by whom?"], 0.8)
+    assert kept == rows[1:]
+    assert rejected[0]["reason"] == "leak"
 
 
 def test_held_back_rows_are_a_seeded_choice() -> None:
