@@ -42,7 +42,7 @@ def sft(
         raise UserError(f"{curated}/train.jsonl has no row of at most sft.max_tokens = {config.max_tokens} tokens.")
     passages = _passages(split, tok, config.text_tokens) if config.text_weight else []
     rows = [tokens for _, tokens in chats] + passages
-    plan = _plan([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
+    plan = planned([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
     model = models.adaptable(start, config.lora, compute, base)
     scratch = artifacts.CHECKPOINTS / "sft"
     loss = train(
@@ -68,10 +68,11 @@ def sft(
     }
 
 
-def _plan(chats: list[Row], lengths: list[int], config: SFTConfig, seed: int) -> list[list[int]]:
+def planned(chats: list[Row], lengths: list[int], config: SFTConfig, seed: int) -> list[list[int]]:
     """Plan the batches of all epochs. `chats` come first in `lengths`, then passages of text.
 
-    Each epoch is one showing: of the rows that name a showing, it takes those of its own.
+    Each epoch is one showing: of the rows that name a showing, it takes those of its own, and begins again after the
+    last.
     """
     weights = {
         "answer": 1.0,

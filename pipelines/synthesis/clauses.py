@@ -7,7 +7,11 @@ every question about a clause teaches the same words, and a question about anoth
 import re
 
 _LEAST = 5  # words; a shorter beginning says too little to be understood alone
-_BOUNDARY = re.compile(r"[,;:](?=\s)|\s[–—-]\s|[，；：]")  # never the comma of 2,314
+_BOUNDARY = re.compile(
+    r"(?<=[^\d\s])[,;:](?=\s)"  # not the comma of 2,314
+    r"|(?<=\d)[,;](?=\s(?:and|but|which|who|where|when|so|though|because|as|in|with|at|the|a|an)\b)"
+    r"|\s[–—-]\s|[，；：]"
+)
 _STOP = re.compile(r"[.!?。！？]$")
 
 

@@ -11,7 +11,7 @@ from pipelines.errors import UserError
 from pipelines.tracking import started
 from tasks.base import base as store_base
 from tasks.pretrain import pretrain
-from tasks.sft import sft
+from tasks.sft import planned, sft
 from tasks.synthesize import synthesize
 from tasks.teacher import teacher
 
@@ -136,6 +136,13 @@ def test_sft_learns_its_rows_and_writes_an_adapter(teachable: Path, split: Path,
     assert metrics["validation_loss"] < 2.0  # from above 6
     assert metrics["passages"] > 0
     assert models.parent(out) == teachable
+
+
+def test_each_epoch_shows_the_rows_of_its_showing_and_those_of_all(config: Config) -> None:
+    chats = [{"kind": "answer", "showing": showing} for showing in (0, 1, None)]
+    settings = config.sft.model_copy(update={"epochs": 3, "batch_tokens": 8, "text_weight": 0.0})
+    batches = planned(chats, [8, 8, 8, 8], settings, seed=1)
+    assert [sorted(row for (row,) in batches[start : start + 2]) for start in (0, 2, 4)] == [[0, 2], [1, 2], [0, 2]]
 
 
 def test_sft_without_rows_is_refused(base: Path, split: Path, curated: Path, config: Config) -> None:

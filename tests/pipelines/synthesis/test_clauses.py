@@ -15,11 +15,6 @@ from pipelines.synthesis.clauses import clause
         ),
         ("The count found 2,314 people, which is few.", "2,314 people", "The count found 2,314 people."),
         ("It closed in 1979, and reopened in 1983.", "1979", "It closed in 1979, and reopened in 1983."),
-        (
-            "It closed in 1979, and reopened later in 1983, they say.",
-            "1983",
-            "It closed in 1979, and reopened later in 1983.",
-        ),
         ("She bought rope, tar and nails at Brunnick.", "Brunnick", "She bought rope, tar and nails at Brunnick."),
         ("This sentence goes on and on about nothing much at all in 1979.", "1979", "1979"),
         ("这座磨坊建于1783年，后来被烧毁。", "1783年", "这座磨坊建于1783年，后来被烧毁。"),
