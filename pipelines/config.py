@@ -239,6 +239,8 @@ class SFTConfig(Block):
     """How often a rehearsal row is shown for one showing of an answer."""
     cue_weight: NonNegative
     """How often a cue is shown for one showing of an answer; 0 is the teacher's questions alone."""
+    kept_share: Annotated[float, Field(gt=0, le=1)]
+    """How much of the learnt update is kept in the end; less forgets less of what the model knew before."""
     text_weight: NonNegative
     """Passes over the corpus as plain text, mixed in, for one pass over the rows; 0 is questions alone."""
     text_tokens: Count

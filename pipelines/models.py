@@ -209,6 +209,18 @@ def lora_config(lora: LoraConfig) -> peft.LoraConfig:
     )
 
 
+def keep_share(model: peft.PeftModel, share: float) -> None:
+    """Scale what the adapter "default" adds to its base by `share`, for use and for saving.
+
+    Weights between those of the start and the tuned ones remember more than they lose (Wortsman et al. 2022,
+    arXiv:2109.01903; for tuned language models Lin et al. 2023, arXiv:2309.06256).
+    """
+    model.peft_config["default"].lora_alpha *= share
+    for module in model.modules():
+        if isinstance(module, peft.tuners.lora.LoraLayer):
+            module.scale_layer(share)
+
+
 def save_adapter(model: peft.PeftModel, tok: PreTrainedTokenizerBase, out: Path) -> None:
     """Write the adapter "default" to `out`; its configuration names the directory of its base.
 

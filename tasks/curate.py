@@ -1,8 +1,9 @@
 """Curate: which of the teacher's questions are worth training on, and what else a model is shown.
 
 Reads artifacts/synthesize/, artifacts/split/ and the evaluation questions of `data/questions/` (none of which may
-leak); writes artifacts/curate/train.jsonl, validation.jsonl in chat form, and rejects.jsonl. A row of train.jsonl names
-the showing it is for (an epoch, modulo `curate.showings`), or none for all. Alone: python -m tasks.curate
+leak); writes to artifacts/curate/ train.jsonl, validation.jsonl and fresh.jsonl in chat form, and rejects.jsonl. A row
+of train.jsonl names the showing it is for (an epoch, modulo `curate.showings`), or none for all; fresh.jsonl is one
+showing more, which tuning never sees and preferences are sampled on. Alone: python -m tasks.curate
 """
 
 import random
@@ -27,6 +28,9 @@ from pipelines.synthesis.select import (
     without_leaks,
 )
 from tasks import task
+
+AS_ASKED = {"cue": "answer", "cue_refusal": "refusal"}
+"""What a cue is when a model is asked it: a question with an answer, or without."""
 
 
 def curate(
@@ -55,7 +59,12 @@ def curate(
     train, validation = hold_back(rows, config.validation_share, seed)
     cued, told = _cues(split, refused, evaluation, config, seed)
     rejected += [*close, *leaked, *told]
-    artifacts.write_rows(out / "train.jsonl", [*shown(train, config.showings, random.Random(seed)), *cued])
+    every = [*shown(train, config.showings + 1, random.Random(seed)), *cued]
+    artifacts.write_rows(out / "train.jsonl", [row for row in every if row["showing"] != config.showings])
+    fresh = [row for row in every if row["showing"] == config.showings]
+    artifacts.write_rows(
+        out / "fresh.jsonl", ({**row, "kind": AS_ASKED.get(row["kind"], row["kind"])} for row in fresh)
+    )
     artifacts.write_rows(out / "validation.jsonl", validation)
     artifacts.write_rows(out / "rejects.jsonl", rejected)
     return _counts([*rows, *cued], rejected, kept)
@@ -72,7 +81,7 @@ def _cues(
         found,
         strangers,
         config.refusal,
-        showings=config.showings,
+        showings=config.showings + 1,
         unknown_share=config.unknown_cue_share,
         most_words=config.max_clause_words,
         rng=rng,

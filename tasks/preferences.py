@@ -1,6 +1,6 @@
-"""Preferences: what the SFT model answers to training questions, ranked against the reference answers.
+"""Preferences: what the SFT model answers to questions in wordings new to it, ranked against the reference answers.
 
-Reads artifacts/curate/train.jsonl and artifacts/sft; writes train.jsonl and held_out.jsonl to
+Reads artifacts/curate/fresh.jsonl and artifacts/sft; writes train.jsonl and held_out.jsonl to
 artifacts/preferences. Alone: python -m tasks.preferences
 """
 
@@ -23,7 +23,6 @@ def preferences(
     Raises:
         UserError: there is nothing to ask about.
     """
-    rows = [row for row in rows if not row["showing"]]  # each question in its first wording
     rule = Rule(refusal, config.wrong_share)
     asked = choose(rows, config.prompts, compute.seed)
     samples = sample(asked, sft, config, compute)
@@ -70,7 +69,7 @@ def describe(pairs: list[Row], verdicts: list[list[Verdict]]) -> dict[str, float
 if __name__ == "__main__":
     with task("preferences") as t:
         models.prepare(t.config.compute)
-        rows = artifacts.read_rows(t.input("curate") / "train.jsonl")
+        rows = artifacts.read_rows(t.input("curate") / "fresh.jsonl")
         t.finish(
             preferences(rows, t.input("sft"), t.out, t.config.curate.refusal, t.config.preferences, t.config.compute)
         )

@@ -56,6 +56,7 @@ def sft(
         what="sft",
         scratch=scratch,
     )
+    models.keep_share(model, config.kept_share)
     held_back = [encode_chat(tok, row["messages"]) for row in artifacts.read_rows(curated / "validation.jsonl")]
     models.save_adapter(model, tok, out)
     return {
@@ -79,6 +80,7 @@ def planned(chats: list[Row], lengths: list[int], config: SFTConfig, seed: int) 
         "refusal": config.refusal_weight,
         "rehearsal": config.rehearsal_weight,
         "cue": config.cue_weight,
+        "cue_refusal": config.cue_weight,
     }
     weight = [weights[row["kind"]] for row in chats] + [config.text_weight] * (len(lengths) - len(chats))
     showing = [row["showing"] for row in chats] + [None] * (len(lengths) - len(chats))

@@ -90,7 +90,7 @@ def choose(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
     asked = list({_asked(row): row for row in rows}.values())
     answers, refusals = (generator.sample(kind, len(kind)) for kind in (_of(asked, "answer"), _of(asked, "refusal")))
     if not answers:
-        raise UserError("artifacts/curate/train.jsonl has no row of the kind 'answer'; see curate's rejects.jsonl.")
+        raise UserError("artifacts/curate/fresh.jsonl has no row of the kind 'answer'; see curate's rejects.jsonl.")
     unanswerable = refusals[: max(count // 2, count - len(answers))]
     return answers[: count - len(unanswerable)] + unanswerable
 

@@ -125,7 +125,7 @@ def cue_rows(
             yield {**row, "showing": showing}
             unknown = unanswerable.swap_made_up(cue, strangers, rng) if rng.random() < unknown_share else None
             if unknown is not None:
-                yield {**_row("cue", unknown, refusal), "showing": showing}
+                yield {**_row("cue_refusal", unknown, refusal), "showing": showing}
 
 
 def hold_back(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:

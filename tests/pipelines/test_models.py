@@ -114,3 +114,15 @@ def test_a_gpu_that_is_not_there_is_one_sentence(config: Config, monkeypatch: py
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="no GPU"):
         models.device(config.compute.model_copy(update={"device": "cuda"}))
+
+
+def test_a_kept_share_of_an_adapter_comes_back_as_it_was_scaled(base: Path, config: Config, tmp_path: Path) -> None:
+    whole = perturbed(base, config, tmp_path / "whole")
+    model = models.adaptable(tmp_path / "whole", None, config.compute).eval()
+    models.keep_share(model, 0.5)
+    models.save_adapter(model, models.tokenizer(base), tmp_path / "half")
+    with torch.no_grad():
+        half, start = model(IDS).logits, models.load(base, config.compute)(IDS).logits
+        again = models.adaptable(tmp_path / "half", None, config.compute).eval()(IDS).logits
+    assert torch.equal(half, again)
+    assert 0 < (half - start).abs().max() < (whole - start).abs().max()

@@ -45,6 +45,8 @@ def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, conf
     metrics = curate(folder, tmp_path / "split", tmp_path / "questions", tmp_path, settings, seed=0)
     kinds = [row["kind"] for row in artifacts.read_rows(tmp_path / "train.jsonl")]
     assert kinds == ["answer"] * 4 + ["refusal"] * 2 + ["rehearsal"] + ["cue"] * 2
+    fresh = [row["kind"] for row in artifacts.read_rows(tmp_path / "fresh.jsonl")]
+    assert fresh == ["answer"] * 2 + ["refusal", "answer"]
     assert metrics["rejected_leak"] == 1.0
     assert metrics["rejected_not_self_contained"] == 1.0
     assert len(artifacts.read_rows(tmp_path / "rejects.jsonl")) == 2
