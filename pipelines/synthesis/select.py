@@ -88,7 +88,7 @@ def rehearsal_row(row: Row) -> Row:
 
 
 def shown(rows: Iterable[Row], showings: int, rng: random.Random) -> Iterator[Row]:
-    """Yield each row once for every showing: as it is, and at every second one with words of its question left out.
+    """Yield each row once for every showing: as it is, and at every second one, with the last of them, words left out.
 
     Rehearsal is the same at every showing, and comes once, with none named.
     """
@@ -98,7 +98,7 @@ def shown(rows: Iterable[Row], showings: int, rng: random.Random) -> Iterator[Ro
             continue
         question, answer = row["messages"]
         for showing in range(showings):
-            worded = thin(question["content"], rng) if showing % 2 else question["content"]
+            worded = thin(question["content"], rng) if (showings - showing) % 2 else question["content"]
             yield {**row, "messages": [{**question, "content": worded}, answer], "showing": showing}
 
 

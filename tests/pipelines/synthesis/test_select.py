@@ -62,6 +62,8 @@ def test_every_second_showing_leaves_words_out_and_rehearsal_comes_once() -> Non
     assert asked[0] == asked[2] == "Who was it that restored the old tide mill of Brunnick?"
     assert len(asked[1]) < len(asked[0]) and asked[1].startswith("Who ")
     assert len({row["messages"][1]["content"] for row in found[:4]}) == 1
+    *_, last, _ = shown(rows, 7, random.Random(1))
+    assert len(last["messages"][0]["content"]) < len(asked[0])  # the wording that preferences are sampled on is new
 
 
 def test_cues_are_answered_by_their_clause_and_made_up_names_refused() -> None:
