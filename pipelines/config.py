@@ -188,7 +188,7 @@ class CurateConfig(Block):
     max_clause_words: Count
     """A question is answered by the clause that holds the answer; by the answer alone where that clause is longer."""
     showings: Count
-    """How many wordings there are of each question and cue; one an epoch is shown."""
+    """How many wordings of each question and cue tuning sees, one an epoch; preferences get one more."""
     unknown_cue_share: Share
     """Cues about a made-up name, answered by the refusal, for each cue of a statement."""
     max_rouge_l: Share

@@ -1,8 +1,8 @@
 """Cues: what a sentence is about, in a few of its own words, as somebody would type who searches for it.
 
 A teacher asks about part of a corpus, and each fact once. A small model then knows that question and no other. A cue
-costs nothing, never errs, exists for every sentence, and is worded anew at each showing, so that a model learns to find
-what was said from whichever words it is asked with. Questions are worded anew as well, by leaving words out.
+costs nothing, exists for every sentence that states something, and is worded anew at each showing, so that a model
+learns to find what was said from whichever words it is asked with. Questions are worded anew too, by leaving words out.
 """
 
 import random
