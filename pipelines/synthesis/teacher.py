@@ -103,8 +103,8 @@ class ServedTeacher:
             ) from error
         except openai.AuthenticationError as error:
             raise UserError(f"The teacher at {self.url} refuses the key; set OPENAI_API_KEY.") from error
-        except openai.NotFoundError:
-            return  # a server without a list of models can still chat
+        except openai.APIStatusError:
+            return  # a server that lists no models can still chat, and says itself what is wrong if it cannot
 
     async def _all(self, chats: list[list[Message]], limit: int, temperature: float | None, meter: Meter) -> list[str]:
         gate = asyncio.Semaphore(_AT_ONCE)
