@@ -173,9 +173,11 @@ class SynthesizeConfig(Block):
     out_of_domain: Path
     """Questions nobody could answer, hand-written: refusals for what the corpus has nothing to do with."""
     rehearsal: Path
-    """General prompts; the base model's own answers to them are mixed in, so that it does not forget."""
+    """General prompts; what the base model says to them is rehearsed, so that it does not forget."""
+    rehearsal_invented: Annotated[int, Field(ge=0)]
+    """Prompts that the base model is made to write besides, begun like those of the file."""
     rehearsal_tokens: Count
-    """Tokens in which a rehearsal answer must come to the end of a sentence."""
+    """How much of its answer to a prompt is rehearsed."""
     batch_size: Count
     """Prompts generated at once."""
 
@@ -236,7 +238,8 @@ class SFTConfig(Block):
     refusal_weight: NonNegative
     """How often a refusal is shown for one showing of an answer."""
     rehearsal_weight: NonNegative
-    """How often a rehearsal row is shown for one showing of an answer."""
+    """What a token of rehearsal counts in the loss, for one of an answer; each row is shown in one epoch of
+    `curate.showings`."""
     cue_weight: NonNegative
     """How often a cue is shown for one showing of an answer; 0 is the teacher's questions alone."""
     kept_share: Annotated[float, Field(gt=0, le=1)]

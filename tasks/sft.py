@@ -28,7 +28,7 @@ def sft(
     base: BaseModelConfig,
     run: Run,
 ) -> dict[str, float]:
-    """Train an adapter on the curated rows, with passages mixed in; loss on answers (and passages) alone.
+    """Train an adapter on the curated rows, with passages mixed in; loss on answers, passages and what is rehearsed.
 
     Raises:
         UserError: there is no usable row.
@@ -36,7 +36,7 @@ def sft(
     models.prepare(compute)
     tok = models.tokenizer(start)
     curated_rows = artifacts.read_rows(curated / "train.jsonl")
-    encoded = [(row, encode_chat(tok, row["messages"])) for row in curated_rows]
+    encoded = [(row, encode_chat(tok, row["messages"], rehearsed=row["kind"] == "rehearsal")) for row in curated_rows]
     chats = [(row, tokens) for row, tokens in encoded if len(tokens.ids) <= config.max_tokens]
     if not chats:
         raise UserError(f"{curated}/train.jsonl has no row of at most sft.max_tokens = {config.max_tokens} tokens.")
@@ -55,6 +55,7 @@ def sft(
         run=run,
         what="sft",
         scratch=scratch,
+        rehearsal_weight=config.rehearsal_weight,
     )
     models.keep_share(model, config.kept_share)
     held_back = [encode_chat(tok, row["messages"]) for row in artifacts.read_rows(curated / "validation.jsonl")]
@@ -78,7 +79,7 @@ def planned(chats: list[Row], lengths: list[int], config: SFTConfig, seed: int) 
     weights = {
         "answer": 1.0,
         "refusal": config.refusal_weight,
-        "rehearsal": config.rehearsal_weight,
+        "rehearsal": 1.0,
         "cue": config.cue_weight,
         "cue_refusal": config.cue_weight,
     }

@@ -10,15 +10,14 @@ from pipelines import artifacts, models
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.errors import UserError
-from pipelines.synthesis import unanswerable
 from pipelines.synthesis.ask import ask, candidates, unknown
-from pipelines.synthesis.rehearsal import rehearse
+from pipelines.synthesis.rehearsal import invent, rehearse
 from pipelines.synthesis.teacher import hire
 from tasks import task
 
 
 def synthesize(split: Path, base: Path, schooled: Path, out: Path, config: Config) -> dict[str, float]:
-    """Ask about every span the budget allows; then write questions nobody can answer, and rehearsal answers."""
+    """Ask about every span the budget allows; then write questions nobody can answer, and what to rehearse."""
     work = config.synthesize
     models.prepare(config.compute)
     documents = artifacts.read_table(split / "train.parquet")
@@ -26,14 +25,15 @@ def synthesize(split: Path, base: Path, schooled: Path, out: Path, config: Confi
     if not planned:
         raise UserError("No sentence of artifacts/split/train.parquet has a name, number or clause to ask about.")
     rehearsed = _rehearsal(base, config)
-    far = artifacts.read_rows(work.out_of_domain)
+    far = [row["question"] for row in artifacts.read_rows(work.out_of_domain)]
+    foreign = far + [row["question"] for row in artifacts.read_rows(config.teacher.seeds)]
     teacher = hire(config.teacher, schooled, config.compute, work)
     asked = ask(teacher, planned, work)
     agreed = [each for each in asked if each.found(work.min_reader_f1) is not None]
-    strangers = sorted(unanswerable.names([row["question"] for row in far]))
-    wanted = int(work.unanswerable_share * len(agreed) / 2)
-    refused = unknown(teacher, agreed, strangers, wanted, config.compute.seed)
-    refused += [{"question": row["question"], "kind": "out_of_domain"} for row in far]
+    refused: list[Row] = [{"question": question, "kind": "out_of_domain"} for question in far]
+    refused += unknown(
+        teacher, agreed, far, foreign, int(work.unanswerable_share * len(agreed) / 2), config.compute.seed
+    )
     artifacts.write_rows(out / "candidates.jsonl", (each.as_row(work.min_reader_f1) for each in asked))
     artifacts.write_rows(out / "unanswerable.jsonl", refused)
     artifacts.write_rows(out / "rehearsal.jsonl", rehearsed)
@@ -50,6 +50,7 @@ def _rehearsal(base: Path, config: Config) -> list[Row]:
     work = config.synthesize
     prompts = [row["prompt"] for row in artifacts.read_rows(work.rehearsal)]
     model, tok = models.load(base, config.compute), models.tokenizer(base)
+    prompts += invent(model, tok, prompts, work.rehearsal_invented, work.batch_size, config.compute.seed)
     return rehearse(model, tok, prompts, work.rehearsal_tokens, work.batch_size, config.compute.seed)
 
 

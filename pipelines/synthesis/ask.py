@@ -101,12 +101,18 @@ def ask(teacher: Teacher, planned: Sequence[Candidate], work: SynthesizeConfig) 
     return done
 
 
-def unknown(teacher: Teacher, asked: Sequence[Candidate], strangers: Sequence[str], most: int, seed: int) -> list[Row]:
-    """Turn answered questions into ones the corpus cannot answer: half with a stranger's name, half with a local one.
+def unknown(
+    teacher: Teacher, asked: Sequence[Candidate], far: Sequence[str], foreign: Sequence[str], most: int, seed: int
+) -> list[Row]:
+    """Write questions that the corpus cannot answer, in three ways.
 
-    A question about another local name is kept only if the reader finds no answer in the windows closest to it.
+    Answered questions get a name from the questions `far` from the corpus (`stranger`, at most `most`) or another name
+    of the corpus (`swapped`, at most `most`); questions of other domains, `foreign`, get a name of the corpus too:
+    somebody it knows, asked about what it does not tell. Where the name is one of the corpus, a question is kept only
+    if the reader finds no answer in the windows closest to it.
     """
     rng = random.Random(seed)
+    strangers = sorted(unanswerable.names(far))
     shuffled = list(asked)
     rng.shuffle(shuffled)
     local = sorted(unanswerable.names([candidate.sentence for candidate in asked]))
@@ -117,7 +123,12 @@ def unknown(teacher: Teacher, asked: Sequence[Candidate], strangers: Sequence[st
         question = unanswerable.swap(candidate.question, pool, rng)
         if question is not None:
             into.append({"question": question, "kind": kind, "from": candidate.question})
-    return rows[:most] + _unanswered(teacher, doubtful[:most], [candidate.window for candidate in asked])
+    doubtful = doubtful[:most]
+    for asked_elsewhere in foreign:
+        question = unanswerable.swap(asked_elsewhere, local, rng)
+        if question is not None:
+            doubtful.append({"question": question, "kind": "foreign", "from": asked_elsewhere})
+    return _unanswered(teacher, doubtful, [candidate.window for candidate in asked]) + rows[:most]
 
 
 def _unanswered(teacher: Teacher, rows: Sequence[Row], texts: Sequence[str]) -> list[Row]:

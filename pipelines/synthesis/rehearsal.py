@@ -1,10 +1,47 @@
-"""Rehearsal: what the base model says to general prompts, mixed into tuning so that it is not forgotten."""
+"""Rehearsal: what the base model says to general prompts, mixed into tuning so that it is not forgotten.
 
+Rehearsing a model's own answers keeps more than other people's would (self-synthesised rehearsal, Huang et al. 2024,
+arXiv:2403.01244), and many prompts seen once keep more than few seen often, which are learnt by heart.
+"""
+
+import random
+
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.artifacts import Row
-from pipelines.generation import generate
+from pipelines.generation import generate, respond
 from pipelines.synthesis.sentences import sentences
+
+_ENDS = (".", "?", "!", "。", "？", "！")
+_PROMPT_TOKENS = 24
+_TEMPERATURE = 0.8
+_MARK = "\N{SYMBOL FOR UNIT SEPARATOR}"
+
+
+def invent(
+    model: PreTrainedModel, tok: PreTrainedTokenizerBase, prompts: list[str], count: int, batch_size: int, seed: int
+) -> list[str]:
+    """Have the model write `count` prompts, and return the new ones among them; each begins as one of `prompts` does.
+
+    A chat model left to write the user's turn asks what it was tuned to answer (Magpie, Xu et al. 2024,
+    arXiv:2406.08464). The beginnings keep it to what `prompts` are about, in their language.
+    """
+    rng = random.Random(seed)
+    turn = str(tok.apply_chat_template([{"role": "user", "content": _MARK}], tokenize=False)).split(_MARK)[0]
+    opening = tok(turn, add_special_tokens=False)["input_ids"]
+    examples = tok(prompts, add_special_tokens=False)["input_ids"]
+    begun = [
+        opening + example[: rng.randint(1, max(1, len(example) // 2))]
+        for example in (examples[number % len(examples)] for number in range(count))
+    ]
+    stops = [tok.eos_token_id, *(ids[-1] for ids in tok([*_ENDS, "\n"], add_special_tokens=False)["input_ids"])]
+    torch.manual_seed(seed)
+    written = [""] * count
+    for index, ids in respond(model, tok, begun, stops, _PROMPT_TOKENS, _TEMPERATURE, batch_size):
+        whole = begun[index][len(opening) :] + ids
+        written[index] = first_sentence(tok.decode(whole, skip_special_tokens=True).strip())
+    return [prompt for prompt in dict.fromkeys(written) if prompt and prompt not in prompts]
 
 
 def rehearse(
@@ -15,28 +52,22 @@ def rehearse(
     batch_size: int,
     seed: int,
 ) -> list[Row]:
-    """Answer each prompt with the base model, in one sentence; an answer whose first one has no end is left out.
-
-    Rehearsing a model's own answers keeps more than other people's would (self-synthesised rehearsal, Huang et al.
-    2024, arXiv:2403.01244).
-    """
-    chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    """Return each prompt with the beginning of the model's likeliest answer, at most `max_new_tokens` long."""
     answers = generate(
         model,
         tok,
-        chats,
+        [[{"role": "user", "content": prompt}] for prompt in prompts],
         max_new_tokens=max_new_tokens,
         temperature=None,
         batch_size=batch_size,
         seed=seed,
         what="rehearsal",
     )
-    rows = zip(prompts, (first_sentence(answer) for answer in answers), strict=True)
-    return [{"prompt": prompt, "answer": answer} for prompt, answer in rows if answer]
+    return [{"prompt": prompt, "answer": answer} for prompt, answer in zip(prompts, answers, strict=True) if answer]
 
 
 def first_sentence(text: str) -> str:
     """Return the first whole sentence of `text`, or an empty string when there is none."""
     spans = sentences(text)
     first = text[spans[0][0] : spans[0][1]] if spans else ""
-    return first if first.endswith((".", "!", "?", "。", "！", "？")) else ""
+    return first if first.endswith(_ENDS) else ""

@@ -1,5 +1,6 @@
 """Choosing training rows among what the teacher wrote: every reject keeps its reason, and reasons are counted."""
 
+import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -90,11 +91,12 @@ def rehearsal_row(row: Row) -> Row:
 def shown(rows: Iterable[Row], showings: int, rng: random.Random) -> Iterator[Row]:
     """Yield each row once for every showing: as it is, and at every second one, with the last of them, words left out.
 
-    Rehearsal is the same at every showing, and comes once, with none named.
+    Rehearsal comes once, spread over all showings but the last.
     """
+    turns = itertools.cycle(range(showings - 1))
     for row in rows:
         if row["kind"] == "rehearsal":
-            yield row
+            yield {**row, "showing": next(turns)}
             continue
         question, answer = row["messages"]
         for showing in range(showings):

@@ -15,13 +15,17 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Encoded:
-    """One training sequence: `ids` and `labels` are equally long."""
+    """One training sequence: `ids` and `labels` are equally long.
+
+    A `rehearsed` one teaches what the base model would say at its labelled tokens, not those tokens themselves.
+    """
 
     ids: list[int]
     labels: list[int]
+    rehearsed: bool = False
 
 
-def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message]) -> Encoded:
+def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message], rehearsed: bool = False) -> Encoded:
     """Encode a conversation whose last message is the assistant's: only that answer, and its end, are predicted.
 
     Raises:
@@ -34,7 +38,7 @@ def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message]) -> En
             "The chat template does not lead from its prompt to the end of turn; name another in base.chat_template."
         )
     end = len(ids) - ids[::-1].index(tok.eos_token_id)
-    return Encoded(ids[:end], [IGNORED] * len(prompt) + ids[len(prompt) : end])
+    return Encoded(ids[:end], [IGNORED] * len(prompt) + ids[len(prompt) : end], rehearsed)
 
 
 def encode_text(tok: PreTrainedTokenizerBase, text: str, length: int) -> list[Encoded]:

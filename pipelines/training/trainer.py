@@ -1,10 +1,11 @@
 """TRL's SFTTrainer, made fast for short rows: planned batches, and logits only where a token is predicted.
 
 TRL's fused output layer computes, on a CPU, logits for prompt and padding too, and recomputes them in the backward
-pass; on short questions and answers that is most of a step. On a GPU it skips them itself and is left as it is.
+pass; on short questions and answers that is most of a step.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset
 from peft.helpers import disable_input_dtype_casting
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig as TRLConfig
@@ -27,9 +29,10 @@ from pipelines.training.rows import IGNORED, Encoded
 
 
 class PlannedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is not followed by the type checker
-    """An SFTTrainer that follows a plan of batches."""
+    """An SFTTrainer that follows a plan of batches, and rehearses some rows."""
 
     plan: list[list[int]]
+    rehearsal_weight: float
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Load exactly the planned batches, in their order."""
@@ -42,26 +45,68 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is not followed b
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Return the mean negative log-likelihood of the labelled tokens (a scalar, nats)."""
-        if inputs["input_ids"].device.type != "cpu":
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.args.bf16):  # accelerate wraps forward() alone
-            loss = labelled_loss(model, inputs["input_ids"], inputs["labels"])
+        """Return the mean loss of the labelled tokens (a scalar, nats)."""
+        where = inputs["input_ids"].device.type
+        with torch.autocast(where, dtype=torch.bfloat16, enabled=self.args.bf16):  # accelerate wraps forward() alone
+            loss = rehearsed_loss(
+                model, inputs["input_ids"], inputs["labels"], inputs["rehearsed"], self.rehearsal_weight
+            )
         return (loss, {"loss": loss}) if return_outputs else loss
 
 
-def labelled_loss(model: peft.PeftModel, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross entropy (nats) of the labelled tokens; `ids` and `labels` are (rows, tokens), padded on the right.
+@dataclass(frozen=True)
+class Padding:
+    """Makes a batch of rows: `input_ids` and `labels` (rows, tokens), padded on the right, and `rehearsed` (rows)."""
 
-    Logits exist for labelled positions alone. There is no attention mask: a causal model never looks at padding
-    on its right, and without a mask attention takes its fast path.
+    token: int
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Pad to the longest row."""
+        ids, labels = (
+            pad_sequence([torch.tensor(row[key]) for row in rows], batch_first=True, padding_value=value)
+            for key, value in (("input_ids", self.token), ("labels", IGNORED))
+        )
+        return {"input_ids": ids, "labels": labels, "rehearsed": torch.tensor([row["rehearsed"] for row in rows])}
+
+
+def predicted(model: peft.PeftModel, ids: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Return the logits (wanted tokens, vocabulary) of the tokens after `wanted` positions of `ids` (rows, tokens).
+
+    Logits exist for those positions alone. There is no attention mask: a causal model never looks at padding on its
+    right, and without a mask attention takes its fast path.
     """
     inner = model.get_base_model()
     hidden = inner.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    logits: torch.Tensor = inner.get_output_embeddings()(hidden[:, :-1][wanted])
+    return logits.float()
+
+
+def labelled_loss(model: peft.PeftModel, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross entropy (nats) of the labelled tokens; `ids` and `labels` are (rows, tokens), padded on the right."""
     targets = labels[:, 1:]
     wanted = targets != IGNORED
-    logits = inner.get_output_embeddings()(hidden[:, :-1][wanted])
-    return F.cross_entropy(logits.float(), targets[wanted])
+    return F.cross_entropy(predicted(model, ids, wanted), targets[wanted])
+
+
+def rehearsed_loss(
+    model: peft.PeftModel, ids: torch.Tensor, labels: torch.Tensor, rehearsed: torch.Tensor, weight: float
+) -> torch.Tensor:
+    """As `labelled_loss`, but a token of a row that is `rehearsed` (rows) costs `weight` times the KL from the base.
+
+    The base is the model with its adapter switched off: all that it would say to a rehearsed prompt is kept, not the
+    likeliest word alone (learning without forgetting, Li and Hoiem 2016, arXiv:1606.09282).
+    """
+    targets = labels[:, 1:]
+    wanted = targets != IGNORED
+    logits = predicted(model, ids, wanted)
+    kept = rehearsed[:, None].expand_as(wanted)[wanted]
+    total = F.cross_entropy(logits[~kept], targets[wanted][~kept], reduction="sum")
+    if kept.any():
+        with torch.no_grad(), model.disable_adapter():
+            known = predicted(model, ids[rehearsed], wanted[rehearsed])
+        change = F.kl_div(logits[kept].log_softmax(-1), known.log_softmax(-1), reduction="sum", log_target=True)
+        total = total + weight * change
+    return total / len(logits)
 
 
 @torch.no_grad()
@@ -89,10 +134,11 @@ def train(
     run: Run,
     what: str,
     scratch: Path,
+    rehearsal_weight: float = 1.0,
 ) -> float:
     """Train the adapter of `model` on the planned batches of `rows`; return the mean loss of the last tenth.
 
-    AdamW, warm-up over 5% of the steps, then linear decay to zero.
+    The loss is `rehearsed_loss`. AdamW, warm-up over 5% of the steps, then linear decay to zero.
 
     Raises:
         UserError: nothing to train, nothing to train on, or a loss that is not a number.
@@ -125,16 +171,24 @@ def train(
         dataloader_num_workers=0,
         dataloader_pin_memory=not on_cpu,
     )
-    dataset = Dataset.from_dict({"input_ids": [row.ids for row in rows], "labels": [row.labels for row in rows]})
+    dataset = Dataset.from_dict(
+        {
+            "input_ids": [row.ids for row in rows],
+            "labels": [row.labels for row in rows],
+            "rehearsed": [row.rehearsed for row in rows],
+        }
+    )
     tok.padding_side = "right"
     trainer = PlannedTrainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
         processing_class=tok,
+        data_collator=Padding(tok.pad_token_id),
         callbacks=[ReportCallback(run, what)],
     )
     trainer.plan = plan
+    trainer.rehearsal_weight = rehearsal_weight
     trainer.remove_callback(_printer())
     with disable_input_dtype_casting(model):  # autocast casts; PEFT would copy every input to float32 before it
         trainer.train()

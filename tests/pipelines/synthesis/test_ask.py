@@ -69,8 +69,16 @@ def test_a_swapped_question_that_the_corpus_answers_is_dropped() -> None:
 
     asked = [about("Wilmot Fanthorn"), about("Emeric Vosper"), about("Dorcas Tibbet")]
     knows_all = Script({f"What does {each.question[10:-6]} keep?": "bees" for each in asked})
-    strangers = ["Oswin Perrault"]
-    assert all(row["kind"] == "stranger" for row in unknown(knows_all, asked, strangers, 4, seed=0))
-    rows = unknown(Script({}), asked, strangers, 4, seed=0)
-    assert {row["kind"] for row in rows} == {"stranger", "swapped"}
+    far, foreign = ["Where did Oswin Perrault sleep?"], ["How old was Lucan Brightwater in May?", "What am I wearing?"]
+    assert all(
+        row["kind"] == "stranger"
+        for row in unknown(knows_all, asked, far, foreign, 4, seed=0)
+        if row["kind"] != "foreign"
+    )
+    rows = unknown(Script({}), asked, far, foreign, 4, seed=0)
+    assert {row["kind"] for row in rows} == {"stranger", "swapped", "foreign"}
+    (elsewhere,) = (row["question"] for row in rows if row["kind"] == "foreign")
+    assert elsewhere in {
+        f"How old was {name} in May?" for name in ("Wilmot Fanthorn", "Emeric Vosper", "Dorcas Tibbet")
+    }
     assert all("Perrault" in row["question"] for row in rows if row["kind"] == "stranger")

@@ -55,14 +55,15 @@ def test_every_second_showing_leaves_words_out_and_rehearsal_comes_once() -> Non
     rows = [
         answer_row(candidate("Who was it that restored the old tide mill of Brunnick?"), 35),
         rehearsal_row({"prompt": "What is two plus two?", "answer": "Four."}),
+        rehearsal_row({"prompt": "What is three plus two?", "answer": "Five."}),
     ]
     found = list(shown(rows, 4, random.Random(1)))
     asked = [row["messages"][0]["content"] for row in found]
-    assert [row["showing"] for row in found] == [0, 1, 2, 3, None]
+    assert [row["showing"] for row in found] == [0, 1, 2, 3, 0, 1]
     assert asked[0] == asked[2] == "Who was it that restored the old tide mill of Brunnick?"
     assert len(asked[1]) < len(asked[0]) and asked[1].startswith("Who ")
     assert len({row["messages"][1]["content"] for row in found[:4]}) == 1
-    *_, last, _ = shown(rows, 7, random.Random(1))
+    *_, last, _, _ = shown(rows, 7, random.Random(1))
     assert len(last["messages"][0]["content"]) < len(asked[0])  # the wording that preferences are sampled on is new
 
 
