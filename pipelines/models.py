@@ -232,6 +232,8 @@ def save_adapter(model: peft.PeftModel, tok: PreTrainedTokenizerBase, out: Path)
     ]
     if broken:
         raise UserError(f"Training ended with NaN in {broken[0]} and {len(broken) - 1} more; lower the learning rate.")
+    config = model.peft_config["default"]
+    config.target_modules = sorted(config.target_modules)  # a set is written in another order by each process
     model.save_pretrained(out, selected_adapters=["default"])
     (out / "README.md").unlink(missing_ok=True)
     _save_tokenizer(tok, out)

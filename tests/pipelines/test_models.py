@@ -75,6 +75,13 @@ def test_an_adapter_comes_back_merged_with_the_same_logits(base: Path, config: C
     assert not torch.allclose(plain, expected, atol=1e-2)
 
 
+def test_every_process_writes_an_adapter_alike(base: Path, config: Config) -> None:
+    perturbed(base, config, artifacts.fresh("sft"))
+    names = artifacts.read_json(Path("artifacts/sft/adapter_config.json"))["target_modules"]
+    assert len(names) == 7
+    assert names == sorted(names)
+
+
 def test_an_adapter_can_be_continued(base: Path, config: Config) -> None:
     expected = perturbed(base, config, artifacts.fresh("sft"))
     again = models.adaptable(Path("artifacts/sft"), None, config.compute).eval()
