@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.artifacts import Row
 from pipelines.generation import generate, respond
+from pipelines.progress import track
 from pipelines.synthesis.sentences import sentences
 
 _ENDS = (".", "?", "!", "。", "？", "！")
@@ -35,10 +36,12 @@ def invent(
         opening + example[: rng.randint(1, max(1, len(example) // 2))]
         for example in (examples[number % len(examples)] for number in range(count))
     ]
-    stops = [tok.eos_token_id, *(ids[-1] for ids in tok([*_ENDS, "\n"], add_special_tokens=False)["input_ids"])]
+    marks = tok([*_ENDS, "\n"], add_special_tokens=False)["input_ids"]
+    stops = [tok.eos_token_id, *(ids[0] for ids in marks if len(ids) == 1)]
     torch.manual_seed(seed)
     written = [""] * count
-    for index, ids in respond(model, tok, begun, stops, _PROMPT_TOKENS, _TEMPERATURE, batch_size):
+    answers = respond(model, tok, begun, stops, _PROMPT_TOKENS, _TEMPERATURE, batch_size)
+    for index, ids in track(answers, "inventing prompts", count):
         whole = begun[index][len(opening) :] + ids
         written[index] = first_sentence(tok.decode(whole, skip_special_tokens=True).strip())
     return [prompt for prompt in dict.fromkeys(written) if prompt and prompt not in prompts]
