@@ -24,10 +24,10 @@ def synthesize(split: Path, base: Path, schooled: Path, out: Path, config: Confi
     planned = candidates(documents, models.tokenizer(base), work)
     if not planned:
         raise UserError("No sentence of artifacts/split/train.parquet has a name, number or clause to ask about.")
+    teacher = hire(config.teacher, schooled, config.compute, work)  # first: a served one may not be there
     rehearsed = _rehearsal(base, config)
     far = [row["question"] for row in artifacts.read_rows(work.out_of_domain)]
     foreign = far + [row["question"] for row in artifacts.read_rows(config.teacher.seeds)]
-    teacher = hire(config.teacher, schooled, config.compute, work)
     asked = ask(teacher, planned, work)
     agreed = [each for each in asked if each.found(work.min_reader_f1) is not None]
     refused: list[Row] = [{"question": question, "kind": "out_of_domain"} for question in far]
