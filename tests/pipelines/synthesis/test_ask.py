@@ -68,17 +68,15 @@ def test_a_swapped_question_that_the_corpus_answers_is_dropped() -> None:
         return Candidate("d1", 0, 1, "name", "bees", sentence, sentence, f"What does {name} keep?", "bees")
 
     asked = [about("Wilmot Fanthorn"), about("Emeric Vosper"), about("Dorcas Tibbet")]
-    knows_all = Script({f"What does {each.question[10:-6]} keep?": "bees" for each in asked})
-    far, foreign = ["Where did Oswin Perrault sleep?"], ["How old was Lucan Brightwater in May?", "What am I wearing?"]
-    assert all(
-        row["kind"] == "stranger"
-        for row in unknown(knows_all, asked, far, foreign, 4, seed=0)
-        if row["kind"] != "foreign"
+    names = ("Wilmot Fanthorn", "Emeric Vosper", "Dorcas Tibbet")
+    knows_all = Script(
+        {f"What does {name} keep?": "bees" for name in names}
+        | {f"How old was {name} in May?": "seven" for name in names}
     )
+    far, foreign = ["Where did Oswin Perrault sleep?"], ["How old was Lucan Brightwater in May?", "What am I wearing?"]
+    assert {row["kind"] for row in unknown(knows_all, asked, far, foreign, 4, seed=0)} == {"stranger"}
     rows = unknown(Script({}), asked, far, foreign, 4, seed=0)
     assert {row["kind"] for row in rows} == {"stranger", "swapped", "foreign"}
     (elsewhere,) = (row["question"] for row in rows if row["kind"] == "foreign")
-    assert elsewhere in {
-        f"How old was {name} in May?" for name in ("Wilmot Fanthorn", "Emeric Vosper", "Dorcas Tibbet")
-    }
+    assert elsewhere in {f"How old was {name} in May?" for name in names}
     assert all("Perrault" in row["question"] for row in rows if row["kind"] == "stranger")
