@@ -17,6 +17,7 @@ from peft.helpers import disable_input_dtype_casting
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
+from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig as TRLConfig
 from trl import SFTTrainer
 
@@ -48,7 +49,7 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is not followed b
         """Return the mean loss of the labelled tokens (a scalar, nats)."""
         where = inputs["input_ids"].device.type
         with torch.autocast(where, dtype=torch.bfloat16, enabled=self.args.bf16):  # accelerate wraps forward() alone
-            loss = rehearsed_loss(
+            loss = labelled_loss(
                 model, inputs["input_ids"], inputs["labels"], inputs["rehearsed"], self.rehearsal_weight
             )
         return (loss, {"loss": loss}) if return_outputs else loss
@@ -81,32 +82,30 @@ def predicted(model: peft.PeftModel, ids: torch.Tensor, wanted: torch.Tensor) ->
     return logits.float()
 
 
-def labelled_loss(model: peft.PeftModel, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross entropy (nats) of the labelled tokens; `ids` and `labels` are (rows, tokens), padded on the right."""
-    targets = labels[:, 1:]
-    wanted = targets != IGNORED
-    return F.cross_entropy(predicted(model, ids, wanted), targets[wanted])
-
-
-def rehearsed_loss(
-    model: peft.PeftModel, ids: torch.Tensor, labels: torch.Tensor, rehearsed: torch.Tensor, weight: float
+def labelled_loss(
+    model: peft.PeftModel,
+    ids: torch.Tensor,
+    labels: torch.Tensor,
+    rehearsed: torch.Tensor | None = None,
+    weight: float = 1.0,
 ) -> torch.Tensor:
-    """As `labelled_loss`, but a token of a row that is `rehearsed` (rows) costs `weight` times the KL from the base.
+    """Mean loss (nats) of the labelled tokens; `ids` and `labels` are (rows, tokens), padded on the right.
 
-    The base is the model with its adapter switched off: all that it would say to a rehearsed prompt is kept, not the
-    likeliest word alone (learning without forgetting, Li and Hoiem 2016, arXiv:1606.09282).
+    A token costs its cross entropy; one of a row that is `rehearsed` (rows) costs `weight` times the KL divergence from
+    the base, which is the model with its adapter switched off: all that it would say to a rehearsed prompt is kept, not
+    the likeliest word alone (learning without forgetting, Li and Hoiem 2016, arXiv:1606.09282).
     """
     targets = labels[:, 1:]
     wanted = targets != IGNORED
     logits = predicted(model, ids, wanted)
+    if rehearsed is None or not rehearsed.any():
+        return F.cross_entropy(logits, targets[wanted])
     kept = rehearsed[:, None].expand_as(wanted)[wanted]
-    total = F.cross_entropy(logits[~kept], targets[wanted][~kept], reduction="sum")
-    if kept.any():
-        with torch.no_grad(), model.disable_adapter():
-            known = predicted(model, ids[rehearsed], wanted[rehearsed])
-        change = F.kl_div(logits[kept].log_softmax(-1), known.log_softmax(-1), reduction="sum", log_target=True)
-        total = total + weight * change
-    return total / len(logits)
+    with torch.no_grad(), model.disable_adapter():
+        known = predicted(model, ids[rehearsed], wanted[rehearsed])
+    learnt = F.cross_entropy(logits[~kept], targets[wanted][~kept], reduction="sum")
+    changed = F.kl_div(logits[kept].log_softmax(-1), known.log_softmax(-1), reduction="sum", log_target=True)
+    return (learnt + weight * changed) / len(logits)
 
 
 @torch.no_grad()
@@ -138,7 +137,7 @@ def train(
 ) -> float:
     """Train the adapter of `model` on the planned batches of `rows`; return the mean loss of the last tenth.
 
-    The loss is `rehearsed_loss`. AdamW, warm-up over 5% of the steps, then linear decay to zero.
+    The loss is `labelled_loss`. AdamW, warm-up over 5% of the steps, then linear decay to zero.
 
     Raises:
         UserError: nothing to train, nothing to train on, or a loss that is not a number.
@@ -147,30 +146,6 @@ def train(
         raise UserError(f"{what}: no parameter of the model is trainable; check {what}.lora.")
     if not plan or all(label == IGNORED for row in rows for label in row.labels):
         raise UserError(f"{what}: there is no token to train on; see the rejects of the task before it.")
-    on_cpu = device(compute).type == "cpu"
-    arguments = TRLConfig(
-        output_dir=str(scratch),
-        max_steps=len(plan),
-        learning_rate=learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=max(1, len(plan) // 20),
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        bf16=compute.precision == "bf16",
-        use_cpu=on_cpu,
-        gradient_checkpointing=False,
-        max_length=None,
-        packing=False,
-        seed=compute.seed,
-        logging_steps=max(1, len(plan) // 100),
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        dataloader_num_workers=0,
-        dataloader_pin_memory=not on_cpu,
-    )
     dataset = Dataset.from_dict(
         {
             "input_ids": [row.ids for row in rows],
@@ -181,7 +156,7 @@ def train(
     tok.padding_side = "right"
     trainer = PlannedTrainer(
         model=model,
-        args=arguments,
+        args=_arguments(learning_rate, len(plan), compute, scratch),
         train_dataset=dataset,
         processing_class=tok,
         data_collator=Padding(tok.pad_token_id),
@@ -189,7 +164,7 @@ def train(
     )
     trainer.plan = plan
     trainer.rehearsal_weight = rehearsal_weight
-    trainer.remove_callback(_printer())
+    trainer.remove_callback(PrinterCallback)
     with disable_input_dtype_casting(model):  # autocast casts; PEFT would copy every input to float32 before it
         trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -197,8 +172,28 @@ def train(
     return float(sum(tail) / len(tail))
 
 
-def _printer() -> type:
-    from transformers.trainer_callback import PrinterCallback
-
-    printer: type = PrinterCallback
-    return printer
+def _arguments(learning_rate: float, steps: int, compute: ComputeConfig, scratch: Path) -> TRLConfig:
+    on_cpu = device(compute).type == "cpu"
+    return TRLConfig(
+        output_dir=str(scratch),
+        max_steps=steps,
+        learning_rate=learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=max(1, steps // 20),
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        bf16=compute.precision == "bf16",
+        use_cpu=on_cpu,
+        gradient_checkpointing=False,
+        max_length=None,
+        packing=False,
+        seed=compute.seed,
+        logging_steps=max(1, steps // 100),
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        dataloader_num_workers=0,
+        dataloader_pin_memory=not on_cpu,
+    )

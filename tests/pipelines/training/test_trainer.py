@@ -10,7 +10,7 @@ from pipelines.config import Config, LoraConfig
 from pipelines.errors import UserError
 from pipelines.tracking import started
 from pipelines.training.rows import IGNORED, Encoded, encode_chat, plan_batches
-from pipelines.training.trainer import labelled_loss, mean_loss, rehearsed_loss, train
+from pipelines.training.trainer import labelled_loss, mean_loss, train
 
 LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
 ANSWERS = {"Who keeps the light?": "Orla Finch", "When was the mill built?": "1783", "What is rung?": "the bell"}
@@ -50,8 +50,8 @@ def test_a_rehearsed_row_costs_what_the_adapter_changed(base: Path, config: Conf
     model = models.adaptable(base, LORA, config.compute).eval()
     one, two = (torch.tensor([values]) for values in (rows(base)[0].ids, rows(base)[0].labels))
     kept, weight = torch.tensor([True]), 3.0
-    assert float(rehearsed_loss(model, one, two, kept, weight)) == pytest.approx(0.0, abs=1e-6)
-    assert torch.equal(rehearsed_loss(model, one, two, ~kept, weight), labelled_loss(model, one, two))
+    assert float(labelled_loss(model, one, two, kept, weight)) == pytest.approx(0.0, abs=1e-6)
+    assert torch.equal(labelled_loss(model, one, two, ~kept, weight), labelled_loss(model, one, two))
     for value in (each for each in model.parameters() if each.requires_grad):
         torch.nn.init.normal_(value, std=0.3)
     with model.disable_adapter():
@@ -59,9 +59,9 @@ def test_a_rehearsed_row_costs_what_the_adapter_changed(base: Path, config: Conf
     after = model(input_ids=one).logits[0, :-1].log_softmax(-1)
     wanted = two[0, 1:] != IGNORED
     divergence = (before.exp() * (before - after)).sum(-1)[wanted].mean()
-    assert float(rehearsed_loss(model, one, two, kept, weight)) == pytest.approx(3 * float(divergence), rel=1e-4)
+    assert float(labelled_loss(model, one, two, kept, weight)) == pytest.approx(3 * float(divergence), rel=1e-4)
     both, labels = one.repeat(2, 1), two.repeat(2, 1)
-    mixed = rehearsed_loss(model, both, labels, torch.tensor([True, False]), weight)
+    mixed = labelled_loss(model, both, labels, torch.tensor([True, False]), weight)
     assert float(mixed) == pytest.approx((3 * float(divergence) + float(labelled_loss(model, one, two))) / 2, rel=1e-4)
 
 
@@ -78,7 +78,7 @@ def test_what_is_rehearsed_stays_while_something_else_is_learnt(teachable: Path,
         with started("test", {}) as run:
             train(model, tok, learnt, plan, run=run, **options)
         ids, labels = torch.tensor([known.ids]), torch.tensor([known.labels])
-        return float(rehearsed_loss(model.eval(), ids, labels, torch.tensor([True]), 1.0))
+        return float(labelled_loss(model.eval(), ids, labels, torch.tensor([True]), 1.0))
 
     assert change(encode_chat(tok, chat, rehearsed=True)) < change() / 4
 
