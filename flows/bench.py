@@ -38,9 +38,7 @@ class Bench:
         """
         cores = min(stage.cores, self.cores)
         with self.room:
-            self.room.wait_for(
-                lambda: self.stopping or (cores <= self.free and (self.accelerator_free or not stage.gpu))
-            )
+            self.room.wait_for(lambda: self.stopping or self._fits(cores, stage.gpu))
             if self.stopping:
                 raise StoppedError
             self.free -= cores
