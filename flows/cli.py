@@ -49,9 +49,11 @@ def gradus(
 def run(stages: Stages = None, force: Force = False) -> None:
     """Run the pipeline: what changed runs, the best model is registered and, when good enough, promoted."""
     from flows.preflight import check
+    from flows.process import end_orphans
     from flows.server import server
 
     settings = check()
+    end_orphans()  # a server among them would hold Prefect's database
     try:
         with server() as prefect:
             from flows.post_train import FINAL, post_train

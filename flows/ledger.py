@@ -7,6 +7,7 @@ run meanwhile write dvc.lock.
 import hashlib
 import json
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,18 @@ def _path(path: str, state: Any) -> str:
     return f"{path} {state}" if isinstance(state, str) else ", ".join(f"{key} {how}" for key, how in state.items())
 
 
-def prove(name: str) -> str:
-    """Check that every input of the stage `name` is what its producer wrote, and return the stage's key.
+@dataclass(frozen=True)
+class Inputs:
+    """What decides the result of a stage."""
 
-    The key is a hash of command, dependencies and parameters: equal keys, equal results.
+    key: str
+    """A hash of command, dependencies and parameters: equal keys, equal results."""
+    data: dict[str, str]
+    """DVC's hash of every dependency that is not code, by path."""
+
+
+def prove(name: str) -> Inputs:
+    """Check that every input of the stage `name` is what its producer wrote, and return what it will read.
 
     Raises:
         UserError: an input differs from its producer's output in dvc.lock, or a dependency is missing.
@@ -67,10 +76,12 @@ def prove(name: str) -> str:
             for parent in repo.index.graph.successors(stage):
                 _prove_outputs(parent, stage)
             stage.save_deps()
-            facts = [stage.cmd, {str(dep): dep.hash_info.value for dep in stage.deps}]
+            hashes = {str(dep): dep.hash_info for dep in stage.deps}
+            facts = [stage.cmd, {path: found.value for path, found in hashes.items()}]
     except DvcException as error:
         raise UserError(f"{name} cannot start: {str(error).strip().splitlines()[0]}.") from error
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    data = {path: found.value for path, found in hashes.items() if found.name == "md5" and not path.endswith(".py")}
+    return Inputs(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(), data)
 
 
 def _prove_outputs(parent: Any, reader: Any) -> None:

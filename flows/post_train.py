@@ -13,6 +13,7 @@ from rich.console import Console
 
 from flows import graph, ledger, lineage, promote
 from flows.bench import Bench, cores
+from flows.process import end_orphans
 from flows.promote import Promotion
 from flows.screen import Screen
 from flows.stage import Run, run_stage
@@ -37,6 +38,8 @@ def post_train(settings: Config, console: Console, targets: list[str], force: bo
     stages = graph.read().towards(targets)
     bench = Bench(cores(settings.compute.threads))
     names = [stage.name for stage in stages]
+    end_orphans()
+    tracking.reap()
     with bench.interruptible(), tracking.started("post_train", lineage.tags()) as parent:
         outdated = set(names) if force else stages.after(ledger.changes(stages))
         with Screen(console, names) as screen:

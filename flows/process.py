@@ -6,10 +6,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
 import psutil
+
+from pipelines import alive
 
 LOGS = Path(".gradus/logs")
 
@@ -23,7 +26,10 @@ class Program:
     def __init__(
         self, command: Sequence[str], log: Path, environment: Mapping[str, str], *, followed: bool = False
     ) -> None:
-        """Start `command` with `environment` added to this process's; `followed` promises to read `lines`."""
+        """Start `command` with `environment` added to this process's; `followed` promises to read `lines`.
+
+        It is marked as this process's, so that it can be ended when this process is dead (`end_orphans`).
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log.open("w", encoding="utf-8")
         self.process = subprocess.Popen(
@@ -31,7 +37,7 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=subprocess.PIPE if followed else subprocess.STDOUT,
-            env={**os.environ, **environment},
+            env={**os.environ, alive.FLOW: str(alive.mark()), **environment},
             start_new_session=True,
         )
         self.ladder = Lock()
@@ -89,3 +95,22 @@ class Program:
             return os.getpgid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE
         except (ProcessLookupError, psutil.NoSuchProcess):
             return False
+
+
+def end_orphans() -> None:
+    """End the programs whose flow is dead: one that was killed could not end them itself."""
+    orphans = [process for process in psutil.process_iter() if _is_orphan(process)]
+    for number, seconds in GRACE:
+        for process in orphans:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        _, orphans = psutil.wait_procs(orphans, timeout=seconds)
+
+
+def _is_orphan(process: psutil.Process) -> bool:
+    """Whether it was started under a mark of this project that nobody holds any more."""
+    try:
+        mark = process.environ().get(alive.FLOW)
+    except (psutil.Error, OSError):  # another user's, or it has just ended
+        return False
+    return mark is not None and Path(mark).parent == alive.MARKS.resolve() and not alive.held(Path(mark))

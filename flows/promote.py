@@ -93,7 +93,7 @@ def _registered(parent: tracking.Run, settings: Config, name: str, numbers: dict
     lineage = {
         "artifact": artifact,
         "model": name,
-        "stage_key": ledger.prove(stage),
+        "stage_key": ledger.prove(stage).key,
         "data": ledger.output_hash("split", artifacts.ARTIFACTS / "split"),
         "dvc_lock": ledger.lock_hash(),
         "parent_run": parent.id,

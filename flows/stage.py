@@ -8,6 +8,7 @@ both when it was busy and when the stage failed, so the stage's own word counts:
 
 import json
 import os
+import shutil
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from flows.failures import BusyError, StageError, StoppedError
 from flows.graph import Stage
 from flows.process import LOGS, Program
 from flows.screen import Screen
-from pipelines import tracking
+from pipelines import artifacts, tracking
 from pipelines.errors import UserError
 
 STATUS = Path(".gradus/status")
@@ -82,24 +83,25 @@ def _run(stage: Stage, run: Run) -> bool:
     """Run `stage` and tag its MLflow run; return whether DVC had its outputs already."""
     run.screen.running(stage.name)
     try:
-        key = ledger.prove(stage.name)
+        inputs = ledger.prove(stage.name)
     except UserError as error:
         raise StageError(stage.name, str(error), user=True) from error
     said = STATUS / f"{stage.name}.json"
     said.unlink(missing_ok=True)
     try:
-        status, last = _follow(stage, run)
+        status, last = _follow(stage, run, inputs.key)
         return _ended(stage, run, status, last, _status(said))
     finally:
-        tracking.conclude(run.parent, stage.name, {"stage_key": key, "dvc_lock": ledger.lock_hash()})
+        tags = {"stage_key": inputs.key, "dvc_lock": ledger.lock_hash()}
+        tracking.conclude(run.parent, stage.name, tags, inputs.data)
 
 
-def _follow(stage: Stage, run: Run) -> tuple[int, list[str]]:
+def _follow(stage: Stage, run: Run, key: str) -> tuple[int, list[str]]:
     """Run DVC, showing what it says; return its exit status and last lines."""
     force = ["--force"] if run.force else []
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *force, stage.name]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = {tracking.PARENT: run.parent.id, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    environment = {tracking.PARENT: run.parent.id, artifacts.KEY: key, "PATH": path, "PYTHONUNBUFFERED": "1"}
     last: deque[str] = deque(maxlen=20)
     program = Program(command, LOGS / f"{stage.name}.log", environment, followed=True)
     with (
@@ -136,6 +138,7 @@ def _ended(stage: Stage, run: Run, status: int, last: list[str], said: dict[str,
     if run.bench.stopping and status != 0:
         raise StoppedError
     if status == 0:
+        shutil.rmtree(artifacts.CHECKPOINTS / stage.name, ignore_errors=True)  # DVC has what they led to
         return not said
     if not said and any(word in line for line in last for word in BUSY):
         raise BusyError(last[-1])

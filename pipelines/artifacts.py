@@ -6,6 +6,7 @@ which is the working directory of every task.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ ARTIFACTS = Path("artifacts")
 CHECKPOINTS = Path("checkpoints")
 RUNS = Path("runs")
 RECORD = "record.json"
+KEY = "GRADUS_STAGE_KEY"
+"""Names, to a task, the key of its stage: a hash of all that decides its result. It changes no result itself."""
 
 Row = dict[str, Any]
 
@@ -36,6 +39,12 @@ def fresh(task: str) -> Path:
 def complete(directory: Path, record: Mapping[str, Any]) -> None:
     """Mark `directory` as complete: write its record, last and at once."""
     write_json(directory / RECORD, record)
+
+
+def place(stage: str) -> Path | None:
+    """Return where this execution of `stage` keeps what it can go on from; None when no flow has named its key."""
+    key = os.environ.get(KEY)
+    return CHECKPOINTS / stage / key if key else None
 
 
 def read(task: str) -> Path:

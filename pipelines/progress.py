@@ -19,9 +19,9 @@ _EVERY = 2.0  # seconds between two lines where there is no terminal
 class Meter:
     """Counts towards a total and tells how far it is."""
 
-    def __init__(self, what: str, total: int) -> None:
-        """Start at zero of `total`; `what` names the work in a word or two."""
-        self.what, self.total, self.done = what, total, 0
+    def __init__(self, what: str, total: int, done: int = 0) -> None:
+        """Start at `done` of `total`; `what` names the work in a word or two."""
+        self.what, self.total, self.done, self.begun = what, total, done, done
         self.started = self.told = time.monotonic()
         self.bar: Progress | None = None
         if sys.stderr.isatty():
@@ -35,7 +35,7 @@ class Meter:
             self.bar = Progress(
                 *columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True), transient=True
             )
-            self.task = self.bar.add_task(what, total=total, note="")
+            self.task = self.bar.add_task(what, total=total, completed=done, note="")
             self.bar.start()
 
     def step(self, count: int = 1, note: str = "") -> None:
@@ -47,7 +47,7 @@ class Meter:
         now = time.monotonic()
         if now - self.told >= _EVERY:
             self.told = now
-            left = (now - self.started) / max(self.done, 1) * max(self.total - self.done, 0)
+            left = (now - self.started) / max(self.done - self.begun, 1) * max(self.total - self.done, 0)
             say(f"{self.what} {self.done}/{self.total}, {left:.0f} s left{', ' + note if note else ''}")
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ another. A flow run is a parent run and each stage that ran is a child, found th
 changes no result.
 """
 
+import json
 import math
 import os
 import time
@@ -17,15 +18,19 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+from pipelines import alive, environment
 from pipelines.errors import UserError
 
 EXPERIMENT = "gradus"
 PARENT = "GRADUS_PARENT_RUN"
 STORE = Path("mlruns")
 LINEAGE = ("commit", "dirty", "flow_run")
+MARK = "alive"
+"""The tag that names the mark which a run's process holds (pipelines/alive.py)."""
 
 
 def address() -> str:
@@ -65,9 +70,9 @@ def experiment(store: MlflowClient) -> str:
 class Run:
     """One MLflow run: what was set, what was measured, what was made."""
 
-    def __init__(self, store: MlflowClient, run_id: str) -> None:
-        """Write to the run `run_id` of `store`."""
-        self.store, self.id = store, run_id
+    def __init__(self, store: MlflowClient, run_id: str, logged: Mapping[str, int] | None = None) -> None:
+        """Write to the run `run_id` of `store`; `logged` is the last step that each metric has already."""
+        self.store, self.id, self.logged = store, run_id, logged or {}
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters; long values are cut, as MLflow refuses them."""
@@ -78,7 +83,7 @@ class Run:
         self.store.log_batch(self.id, tags=[RunTag(key, value[:5000]) for key, value in values.items()])
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log numbers at `step`.
+        """Log numbers at `step`, but those that a run which goes on has logged before.
 
         Raises:
             UserError: one of them is NaN or infinite.
@@ -87,7 +92,29 @@ class Run:
             if not math.isfinite(value):
                 raise UserError(f"{key} became {value} at step {step}; lower the learning rate or inspect the data.")
         now = int(1000 * time.time())
-        self.store.log_batch(self.id, metrics=[Metric(key, float(value), now, step) for key, value in values.items()])
+        new = {key: float(value) for key, value in values.items() if step > self.logged.get(key, -1)}
+        self.store.log_batch(self.id, metrics=[Metric(key, value, now, step) for key, value in new.items()])
+
+    def curve(self, values: Mapping[str, float], step: int) -> None:
+        """Log what a training measured at `step`, apart from what the stage measured in the end."""
+        self.metrics({f"train/{key}": value for key, value in values.items()}, step)
+
+    def inputs(self, hashes: Mapping[str, str]) -> None:
+        """Name the data that the run read: path and DVC's hash of each."""
+        found = [
+            DatasetInput(Dataset(path, digest, "dvc", json.dumps({"path": path}))) for path, digest in hashes.items()
+        ]
+        self.store.log_inputs(self.id, datasets=found)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Log what the machine does meanwhile, its processors, memory, disk, network and GPU, every ten seconds."""
+        monitor = SystemMetricsMonitor(self.id, resume_logging=True, tracking_uri=address())
+        monitor.start()
+        try:
+            yield
+        finally:
+            monitor.finish()
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file or a directory with the run."""
@@ -122,11 +149,16 @@ class Run:
 
 
 @contextmanager
-def started(name: str, tags: Mapping[str, str]) -> Iterator[Run]:
-    """Open a run, a child of GRADUS_PARENT_RUN when that is set, and end it with its true status."""
+def started(name: str, tags: Mapping[str, str], begun: str | None = None) -> Iterator[Run]:
+    """Open a run, or go on with the one that was `begun`, and end it with its true status.
+
+    It is a child of GRADUS_PARENT_RUN when that is set.
+    """
     store = client()
-    everything = {**tags, **_inherited(store)}
-    run = Run(store, store.create_run(experiment(store), run_name=name, tags=everything).info.run_id)
+    everything = {**environment.facts(), **tags, **_inherited(store), MARK: str(alive.mark())}
+    run = _again(store, begun, everything) if begun else None
+    if run is None:
+        run = Run(store, store.create_run(experiment(store), run_name=name, tags=everything).info.run_id)
     try:
         yield run
     except (KeyboardInterrupt, SystemExit):
@@ -138,6 +170,21 @@ def started(name: str, tags: Mapping[str, str]) -> Iterator[Run]:
     run.end("FINISHED")
 
 
+def _again(store: MlflowClient, begun: str, tags: Mapping[str, str]) -> Run | None:
+    """Return a run that was interrupted, running again; None when it ended by itself, or is not there."""
+    try:
+        found = store.get_run(begun)
+    except MlflowException:
+        return None
+    if found.info.status not in ("RUNNING", "KILLED"):
+        return None
+    data = found.data
+    run = Run(store, begun, {key: store.get_metric_history(begun, key)[-1].step for key in data.metrics})
+    store.update_run(begun, status="RUNNING")
+    run.tags({**tags, "resumed": str(int(data.tags.get("resumed", "0")) + 1)})
+    return run
+
+
 def _inherited(store: MlflowClient) -> dict[str, str]:
     """The tags a child takes from its parent: what it belongs to, and where that came from."""
     parent = os.environ.get(PARENT)
@@ -146,14 +193,30 @@ def _inherited(store: MlflowClient) -> dict[str, str]:
     return {"mlflow.parentRunId": parent, **Run(store, parent).lineage()}
 
 
-def conclude(parent: Run, stage: str, tags: Mapping[str, str]) -> None:
-    """Tag the runs of `stage` below `parent`: its program has ended, so one that says RUNNING was killed."""
+def conclude(parent: Run, stage: str, tags: Mapping[str, str], inputs: Mapping[str, str]) -> None:
+    """Tag the runs of `stage` below `parent`, and name their inputs.
+
+    Its program has ended, so a run that says RUNNING was killed.
+    """
     where = f"tags.`mlflow.parentRunId` = '{parent.id}' and tags.stage = '{stage}'"
     for found in parent.store.search_runs([experiment(parent.store)], where):
         run = Run(parent.store, found.info.run_id)
         run.tags(tags)
+        run.inputs(inputs)
         if found.info.status == "RUNNING":
             run.end("KILLED")
+
+
+def reap() -> None:
+    """End every run that says RUNNING although its process is dead.
+
+    A mark that is not there is another machine's, where it may well be held.
+    """
+    store = client()
+    for found in store.search_runs([experiment(store)], "attributes.status = 'RUNNING'"):
+        mark = Path(found.data.tags.get(MARK, ""))
+        if mark.is_file() and not alive.held(mark):
+            Run(store, found.info.run_id).end("KILLED")
 
 
 def load_model(address: str) -> Any:

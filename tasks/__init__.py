@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines import artifacts, config, tracking
+from pipelines import alive, artifacts, config, tracking
 from pipelines.errors import UserError
 from pipelines.progress import say
 
 STATUS = Path(".gradus/status")
+BEGUN = "begun.json"
 
 
 @dataclass
@@ -30,6 +31,8 @@ class Task:
     config: config.Config
     out: Path
     run: tracking.Run
+    place: Path | None
+    """Where a training keeps its checkpoints, when there is a flow to go on with them."""
     record: dict[str, Any] = field(default_factory=dict)
 
     def input(self, name: str) -> Path:
@@ -47,14 +50,19 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
     """Run the body of the task `name` (of its instance `item`, as in `align dpo`) as a program."""
     stage = f"{name}@{item}" if item else name
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    alive.follow_the_flow()
     _status(stage, state="running")
     try:
         settings = config.load()
-        with tracking.started(stage, {"stage": stage}) as run:
+        place = artifacts.place(stage)
+        with alive.alone(stage), tracking.started(stage, {"stage": stage}, _begun(place)) as run:
+            if place is not None:
+                artifacts.write_json(place / BEGUN, {"run_id": run.id})
             run.params(config.flat(_block(settings, name), name) | config.flat(settings.compute, "compute"))
             out = artifacts.fresh(f"{name}/{item}" if item else name)
-            current = Task(stage, settings, out, run)
-            yield current
+            current = Task(stage, settings, out, run, place)
+            with run.watched():
+                yield current
             artifacts.complete(out, current.record)
         artifacts.write_json(artifacts.RUNS / f"{stage}.json", {"run_id": run.id})
     except UserError as error:
@@ -65,6 +73,13 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
         _status(stage, state="crashed", message=f"{type(error).__name__}: {error}")
         raise
     _status(stage, state="finished")
+
+
+def _begun(place: Path | None) -> str | None:
+    """The MLflow run in which this very execution was begun before, if it was."""
+    if place is None or not (place / BEGUN).exists():
+        return None
+    return str(artifacts.read_json(place / BEGUN)["run_id"])
 
 
 def _block(settings: config.Config, name: str) -> config.Block:

@@ -14,6 +14,7 @@ from pipelines.alignment.experience import assemble
 from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import encode_pairs, encode_prompt, stop_ids
+from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, DPOBlock, PPOBlock
 from pipelines.errors import UserError
 from pipelines.tracking import Run
@@ -28,11 +29,12 @@ def dpo(
     compute: ComputeConfig,
     base: BaseModelConfig,
     run: Run,
+    checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Train on the pairs directly, and write the adapter; return how the last batches fared."""
     model, tok = models.adaptable(sft, None, compute, base), models.tokenizer(sft)
     pairs = encode_pairs(tok, artifacts.read_rows(preferences / "train.jsonl"))
-    metrics = direct.train(model, tok, pairs, config, compute, run)
+    metrics = direct.train(model, tok, pairs, config, compute, run, checkpoints)
     models.save_adapter(model, tok, out)
     return metrics
 
@@ -46,6 +48,7 @@ def ppo(
     compute: ComputeConfig,
     base: BaseModelConfig,
     run: Run,
+    checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Train on the model's own answers as the reward model scores them, and write the policy's adapter."""
     backbone = Backbone(models.adaptable(sft, None, compute, base), models.tokenizer(sft), compute)
@@ -54,7 +57,8 @@ def ppo(
     sampler = Sampler(backbone, stops, config.max_new_tokens, config.temperature, config.prompts)
     rows = artifacts.read_rows(preferences / "train.jsonl")
     prompts = dict.fromkeys(tuple(encode_prompt(backbone.tok, row["prompt"])) for row in rows)
-    history = PPO(actors, sampler, config, compute.seed).train([list(prompt) for prompt in prompts], run)
+    trainer = PPO(actors, sampler, config, compute.seed)
+    history = trainer.train([list(prompt) for prompt in prompts], run, checkpoints)
     models.save_adapter(backbone.model, backbone.tok, out)
     ends = {"first": history[0], "last": history[-1]}
     return {f"{name}_{when}": ends[when][name] for name in ("score", "kl", "length") for when in ends}
@@ -67,11 +71,20 @@ def main(method: str) -> None:
         UserError: there is no such method.
     """
     with task("align", method) as t:
-        settings = t.config
+        settings, kept = t.config, Checkpoints(t.place)
         models.prepare(settings.compute)
         preferences, sft = t.input("preferences"), t.input("sft")
         if method == "dpo":
-            metrics = dpo(preferences, sft, t.out, settings.align.dpo, settings.compute, settings.base, t.run)
+            metrics = dpo(
+                preferences,
+                sft,
+                t.out,
+                settings.align.dpo,
+                settings.compute,
+                settings.base,
+                t.run,
+                kept,
+            )
         elif method == "ppo":
             metrics = ppo(
                 preferences,
@@ -82,6 +95,7 @@ def main(method: str) -> None:
                 settings.compute,
                 settings.base,
                 t.run,
+                kept,
             )
         else:
             raise UserError(

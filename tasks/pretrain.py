@@ -4,9 +4,11 @@ Reads artifacts/base/ and artifacts/split/; writes artifacts/pretrain/, a whole 
 gradus run pretrain evaluate@pretrain. Alone: python -m tasks.pretrain
 """
 
+import tempfile
 from pathlib import Path
 
 from pipelines import artifacts, models
+from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, PretrainConfig
 from pipelines.tracking import Run
 from pipelines.training.rows import encode_text, plan_batches
@@ -22,6 +24,7 @@ def pretrain(
     compute: ComputeConfig,
     quantised: BaseModelConfig,
     run: Run,
+    checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Train an adapter on every token of the training documents and merge it into the weights."""
     models.prepare(compute)
@@ -31,7 +34,6 @@ def pretrain(
     lengths = [len(row.ids) for row in rows]
     plan = plan_batches(lengths, [1.0] * len(rows), config.epochs, config.batch_tokens, compute.seed)
     model = models.adaptable(base, config.lora, compute, quantised)
-    scratch = artifacts.CHECKPOINTS / "pretrain"
     loss = train(
         model,
         tok,
@@ -41,14 +43,16 @@ def pretrain(
         compute=compute,
         run=run,
         what="pretrain",
-        scratch=scratch,
+        checkpoints=checkpoints,
     )
-    models.save_adapter(model, tok, scratch)
-    models.save_merged(models.load(scratch, compute), tok, out)
+    with tempfile.TemporaryDirectory() as scratch:
+        models.save_adapter(model, tok, Path(scratch))
+        models.save_merged(models.load(Path(scratch), compute), tok, out)
     return {"loss": loss, "tokens": float(sum(lengths)), "steps": float(len(plan))}
 
 
 if __name__ == "__main__":
     with task("pretrain") as t:
         base, split = t.input("base"), t.input("split")
-        t.finish(pretrain(base, split, t.out, t.config.pretrain, t.config.compute, t.config.base, t.run))
+        settings, kept = t.config, Checkpoints(t.place)
+        t.finish(pretrain(base, split, t.out, settings.pretrain, settings.compute, settings.base, t.run, kept))

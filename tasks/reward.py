@@ -11,6 +11,7 @@ from pipelines.alignment import reward_model
 from pipelines.alignment.backbone import POLICY, Backbone, scalar_head, train_only
 from pipelines.alignment.sequences import encode_pairs
 from pipelines.artifacts import Row
+from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, RewardConfig
 from pipelines.tracking import Run
 from tasks import task
@@ -24,6 +25,7 @@ def reward(
     compute: ComputeConfig,
     base: BaseModelConfig,
     run: Run,
+    checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Train and write the reward model; return its held-out accuracy, also by origin of the worse answer."""
     model = models.adaptable(sft, None, compute, base)
@@ -31,7 +33,7 @@ def reward(
     backbone, head = Backbone(model, models.tokenizer(sft), compute), scalar_head(model)
     train, held_out = (artifacts.read_rows(preferences / f"{name}.jsonl") for name in ("train", "held_out"))
     settings = reward_model.Settings(config.learning_rate, config.epochs, config.batch_size, compute.seed)
-    reward_model.train(backbone, head, encode_pairs(backbone.tok, train), settings, run)
+    reward_model.train(backbone, head, encode_pairs(backbone.tok, train), settings, run, checkpoints)
     right = reward_model.accuracy(backbone, head, encode_pairs(backbone.tok, held_out), config.batch_size)
     models.save_adapter(model, backbone.tok, out)
     reward_model.save_head(head, out)
@@ -60,5 +62,6 @@ if __name__ == "__main__":
                 settings.compute,
                 settings.base,
                 t.run,
+                Checkpoints(t.place),
             )
         )

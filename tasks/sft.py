@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts, models
 from pipelines.artifacts import Row
+from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, SFTConfig
 from pipelines.errors import UserError
 from pipelines.tracking import Run
@@ -27,6 +28,7 @@ def sft(
     compute: ComputeConfig,
     base: BaseModelConfig,
     run: Run,
+    checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Train an adapter on the curated rows, with passages mixed in; loss on answers, passages and what is rehearsed.
 
@@ -44,7 +46,6 @@ def sft(
     rows = [tokens for _, tokens in chats] + passages
     plan = planned([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
     model = models.adaptable(start, config.lora, compute, base)
-    scratch = artifacts.CHECKPOINTS / "sft"
     loss = train(
         model,
         tok,
@@ -54,7 +55,7 @@ def sft(
         compute=compute,
         run=run,
         what="sft",
-        scratch=scratch,
+        checkpoints=checkpoints,
         rehearsal_weight=config.rehearsal_weight,
     )
     models.keep_share(model, config.kept_share)
@@ -105,4 +106,5 @@ if __name__ == "__main__":
     with task("sft") as t:
         start = t.input(t.config.sft.start)
         curated, split = t.input("curate"), t.input("split")
-        t.finish(sft(start, curated, split, t.out, t.config.sft, t.config.compute, t.config.base, t.run))
+        settings, kept = t.config, Checkpoints(t.place)
+        t.finish(sft(start, curated, split, t.out, settings.sft, settings.compute, settings.base, t.run, kept))

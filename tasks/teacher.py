@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from pipelines import artifacts, models
+from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig, TeacherConfig
 from pipelines.generation import Message
 from pipelines.progress import say
@@ -22,7 +23,9 @@ from tasks import task
 LESSON = "lesson.json"
 
 
-def teacher(base: Path, out: Path, config: TeacherConfig, compute: ComputeConfig, run: Run) -> dict[str, float]:
+def teacher(
+    base: Path, out: Path, config: TeacherConfig, compute: ComputeConfig, run: Run, checkpoints: Checkpoints
+) -> dict[str, float]:
     """Train the teacher's adapter, or take the committed one if it was trained from the very same inputs."""
     if config.kind != "local":
         return {"trained": 0.0}
@@ -33,13 +36,19 @@ def teacher(base: Path, out: Path, config: TeacherConfig, compute: ComputeConfig
         shutil.copytree(config.adapter, out, dirs_exist_ok=True)
         models.tokenizer(base).save_pretrained(out)
         return {"trained": 0.0}
-    loss = _school(base, chats, out, config, compute, run)
+    loss = _school(base, chats, out, config, compute, run, checkpoints)
     artifacts.write_json(out / LESSON, {"key": key})
     return {"trained": 1.0, "loss": loss}
 
 
 def _school(
-    base: Path, chats: list[list[Message]], out: Path, config: TeacherConfig, compute: ComputeConfig, run: Run
+    base: Path,
+    chats: list[list[Message]],
+    out: Path,
+    config: TeacherConfig,
+    compute: ComputeConfig,
+    run: Run,
+    checkpoints: Checkpoints,
 ) -> float:
     models.prepare(compute)
     tok = models.tokenizer(base)
@@ -57,7 +66,7 @@ def _school(
         compute=compute,
         run=run,
         what="teacher",
-        scratch=artifacts.CHECKPOINTS / "teacher",
+        checkpoints=checkpoints,
     )
     for weight in (value for value in model.parameters() if value.requires_grad):
         weight.data = weight.data.bfloat16()  # half the size, for committing it; the teacher runs in 16 bits anyway
@@ -80,4 +89,4 @@ def _key_of(adapter: Path) -> str | None:
 
 if __name__ == "__main__":
     with task("teacher") as t:
-        t.finish(teacher(t.input("base"), t.out, t.config.teacher, t.config.compute, t.run))
+        t.finish(teacher(t.input("base"), t.out, t.config.teacher, t.config.compute, t.run, Checkpoints(t.place)))

@@ -42,9 +42,14 @@ def _activate(model: PeftModel, name: str) -> None:
         parameter.requires_grad_(flag)
 
 
-def adapter_parameters(model: PeftModel, name: str) -> list[nn.Parameter]:
+def named_weights(model: PeftModel, name: str) -> dict[str, nn.Parameter]:
     """Return the weights of the adapter `name`, active or not."""
-    return [parameter for key, parameter in model.named_parameters() if f".{name}." in key]
+    return {key: parameter for key, parameter in model.named_parameters() if f".{name}." in key}
+
+
+def named_head(head: nn.Linear) -> dict[str, nn.Parameter]:
+    """Return the weights of `head`, under names that no adapter's weights have."""
+    return {f"head.{key}": parameter for key, parameter in head.named_parameters()}
 
 
 def train_only(model: PeftModel, names: list[str]) -> None:
@@ -52,7 +57,7 @@ def train_only(model: PeftModel, names: list[str]) -> None:
     model.eval()
     model.requires_grad_(False)
     for name in names:
-        for parameter in adapter_parameters(model, name):
+        for parameter in named_weights(model, name).values():
             parameter.requires_grad_(True)
 
 

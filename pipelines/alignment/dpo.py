@@ -22,6 +22,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 from pipelines.alignment.sequences import Pair, plan_pairs
+from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig, DPOBlock
 from pipelines.tracking import Run
 from pipelines.training.callback import ReportCallback
@@ -84,6 +85,7 @@ def train(
     config: DPOBlock,
     compute: ComputeConfig,
     run: Run,
+    checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Fit the adapter "default" of `model` to prefer the first of each pair; return metrics of the end.
 
@@ -94,28 +96,27 @@ def train(
         batch for epoch in range(config.epochs) for batch in plan_pairs(pairs, config.batch_size, compute.seed + epoch)
     ]
     rows = [{"prompt_ids": better[0], "chosen_ids": better[1], "rejected_ids": worse[1]} for better, worse in pairs]
+    report = ReportCallback(run, "align.dpo", len(plan), checkpoints)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = PlannedDPOTrainer(
             model=model,
             args=arguments(config, compute, len(plan), model.device.type, scratch),
             train_dataset=datasets.Dataset.from_list(rows),
             processing_class=tok,
-            callbacks=[StartsAtReference(), ReportCallback(run, "align.dpo")],
+            callbacks=[report] if report.done else [StartsAtReference(), report],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.plan = plan
         with labelled_positions_only(), disable_input_dtype_casting(model):
-            trainer.train()
+            report.train(trainer)
     model.delete_adapter("ref")
-    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
-    tail = logged[-max(1, len(logged) // 10) :]
     names = {
         "loss": "loss",
         "rewards/accuracies": "accuracy",
         "rewards/margins": "margin",
         "logps/chosen": "chosen_logprob",
     }
-    return {new: sum(entry[old] for entry in tail) / len(tail) for old, new in names.items()}
+    return {new: report.tail(old) for old, new in names.items()}
 
 
 def arguments(config: DPOBlock, compute: ComputeConfig, steps: int, device: str, scratch: str) -> DPOConfig:

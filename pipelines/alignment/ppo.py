@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.alignment.advantages import explained_variance
-from pipelines.alignment.backbone import POLICY, VALUE, adapter_parameters, using
+from pipelines.alignment.backbone import POLICY, VALUE, named_head, named_weights, using
 from pipelines.alignment.experience import Actors, Experience, Lesson, credit, measure
 from pipelines.alignment.losses import clipped, policy_loss, reduce, value_loss
 from pipelines.alignment.rewards import ScoreNorm
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import Turn, by_length, collate
+from pipelines.checkpoints import Checkpoints, Saved, State, pack, restore_generators, unpack
 from pipelines.config import PPOBlock
 from pipelines.errors import UserError
 from pipelines.progress import Meter
@@ -35,24 +36,47 @@ class PPO:
         """Prepare two optimisers, one for the policy's adapter, one for the critic's and its head."""
         self.actors, self.sampler, self.config = actors, sampler, config
         model = actors.backbone.model
-        self.policy = torch.optim.Adam(adapter_parameters(model, POLICY), eps=ADAM_EPS)
-        self.critic = torch.optim.Adam(
-            [*adapter_parameters(model, VALUE), *actors.value_head.parameters()], eps=ADAM_EPS
-        )
+        policy = named_weights(model, POLICY)
+        critic = named_weights(model, VALUE) | named_head(actors.value_head)
+        self.weights = policy | critic
+        self.policy = torch.optim.Adam(list(policy.values()), eps=ADAM_EPS)
+        self.critic = torch.optim.Adam(list(critic.values()), eps=ADAM_EPS)
         self.random = random.Random(seed)
         self.norm: ScoreNorm | None = None
+        self.history: list[dict[str, float]] = []
 
-    def train(self, prompts: list[list[int]], run: Run) -> list[dict[str, float]]:
-        """Run every round on draws from `prompts`; return each one's metrics, which `run` also gets."""
-        meter = Meter("align@ppo", self.config.iterations)
-        history = []
-        for number, chosen in enumerate(self._draw(prompts)):
-            metrics = self.round(chosen, number)
-            run.metrics(metrics, number)
-            history.append(metrics)
-            meter.step(note=", ".join(f"{key} {metrics[key]:.3f}" for key in ("score", "kl", "length")))
+    def train(self, prompts: list[list[int]], run: Run, checkpoints: Checkpoints) -> list[dict[str, float]]:
+        """Run every round on draws from `prompts`; return each one's metrics, which `run` also gets.
+
+        A training that `checkpoints` knows goes on with the round after the last whole one.
+        """
+        draws = list(self._draw(prompts))
+        if saved := checkpoints.latest():
+            self._restore(saved)
+        meter = Meter("align@ppo", len(draws), len(self.history))
+        with checkpoints.guarded():
+            for number in range(len(self.history), len(draws)):
+                metrics = self.round(draws[number], number)
+                run.curve(metrics, number)
+                self.history.append(metrics)
+                meter.step(note=", ".join(f"{key} {metrics[key]:.3f}" for key in ("score", "kl", "length")))
+                checkpoints.step(number + 1, self._state)
         meter.close()
-        return history
+        return self.history
+
+    def _state(self) -> State:
+        assert self.norm is not None
+        norm = {"mean": self.norm.mean, "std": self.norm.std}
+        facts = {"history": self.history, "random": self.random.getstate(), "norm": norm}
+        return pack(self.weights, self.policy, self.critic), facts
+
+    def _restore(self, saved: Saved) -> None:
+        unpack(saved.tensors, self.weights, self.policy, self.critic)
+        restore_generators(saved.tensors)
+        version, numbers, gauss = saved.facts["random"]
+        self.random.setstate((version, tuple(numbers), gauss))
+        self.norm = ScoreNorm(**saved.facts["norm"])
+        self.history = saved.facts["history"]
 
     def _draw(self, prompts: list[list[int]]) -> Iterator[list[list[int]]]:
         """Yield each round's prompts; none comes again before all have come."""

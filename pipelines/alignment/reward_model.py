@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import get_linear_schedule_with_warmup
 
-from pipelines.alignment.backbone import POLICY, Backbone, adapter_parameters, scalar_head
+from pipelines.alignment.backbone import POLICY, Backbone, named_head, named_weights, scalar_head
 from pipelines.alignment.losses import pair_loss
 from pipelines.alignment.sequences import Pair, collate, plan_pairs
+from pipelines.checkpoints import Checkpoints, pack, unpack
 from pipelines.errors import UserError
 from pipelines.progress import Meter
 from pipelines.tracking import Run
@@ -37,7 +38,9 @@ class Settings:
     seed: int
 
 
-def train(backbone: Backbone, head: nn.Linear, pairs: list[Pair], settings: Settings, run: Run) -> None:
+def train(
+    backbone: Backbone, head: nn.Linear, pairs: list[Pair], settings: Settings, run: Run, checkpoints: Checkpoints
+) -> None:
     """Fit the active adapter of `backbone` and `head` to prefer the first of each pair (Bradley-Terry).
 
     Raises:
@@ -48,21 +51,29 @@ def train(backbone: Backbone, head: nn.Linear, pairs: list[Pair], settings: Sett
         for epoch in range(settings.epochs)
         for batch in plan_pairs(pairs, settings.batch_size, settings.seed + epoch)
     ]
-    parameters = [*adapter_parameters(backbone.model, POLICY), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
+    weights = named_weights(backbone.model, POLICY) | named_head(head)
+    optimizer = torch.optim.AdamW(list(weights.values()), lr=settings.learning_rate, weight_decay=0.0)
     schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP * len(plan)), len(plan))
-    meter = Meter("reward", len(plan))
-    for number, batch in enumerate(plan):
-        chosen, rejected = margins(backbone, head, [pairs[index] for index in batch])
-        loss = pair_loss(chosen, rejected).mean()
-        value = float(loss.detach())
-        run.metrics({"loss": value, "accuracy": float((chosen > rejected).float().mean())}, number)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        meter.step(note=f"loss {value:.3f}")
+    done = 0
+    if saved := checkpoints.latest():
+        unpack(saved.tensors, weights, optimizer)
+        schedule.load_state_dict(saved.facts["schedule"])
+        optimizer.param_groups[0]["lr"] = schedule.get_last_lr()[0]
+        done = saved.step
+    meter = Meter("reward", len(plan), done)
+    with checkpoints.guarded():
+        for number, batch in enumerate(plan[done:], done + 1):
+            chosen, rejected = margins(backbone, head, [pairs[index] for index in batch])
+            loss = pair_loss(chosen, rejected).mean()
+            value = float(loss.detach())
+            run.curve({"loss": value, "accuracy": float((chosen > rejected).float().mean())}, number)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], GRADIENT_NORM)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            meter.step(note=f"loss {value:.3f}")
+            checkpoints.step(number, lambda: (pack(weights, optimizer), {"schedule": schedule.state_dict()}))
     meter.close()
 
 

@@ -4,9 +4,9 @@ TRL's fused output layer computes, on a CPU, logits for prompt and padding too, 
 pass; on short questions and answers that is most of a step.
 """
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import peft
@@ -21,6 +21,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig as TRLConfig
 from trl import SFTTrainer
 
+from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig
 from pipelines.errors import UserError
 from pipelines.models import autocast, device
@@ -132,12 +133,13 @@ def train(
     compute: ComputeConfig,
     run: Run,
     what: str,
-    scratch: Path,
+    checkpoints: Checkpoints,
     rehearsal_weight: float = 1.0,
 ) -> float:
     """Train the adapter of `model` on the planned batches of `rows`; return the mean loss of the last tenth.
 
-    The loss is `labelled_loss`. AdamW, warm-up over 5% of the steps, then linear decay to zero.
+    A training that `checkpoints` knows goes on where it was. The loss is `labelled_loss`. AdamW, warm-up over 5% of the
+    steps, then linear decay to zero.
 
     Raises:
         UserError: nothing to train, nothing to train on, or a loss that is not a number.
@@ -154,28 +156,28 @@ def train(
         }
     )
     tok.padding_side = "right"
-    trainer = PlannedTrainer(
-        model=model,
-        args=_arguments(learning_rate, len(plan), compute, scratch),
-        train_dataset=dataset,
-        processing_class=tok,
-        data_collator=Padding(tok.pad_token_id),
-        callbacks=[ReportCallback(run, what)],
-    )
-    trainer.plan = plan
-    trainer.rehearsal_weight = rehearsal_weight
-    trainer.remove_callback(PrinterCallback)
-    with disable_input_dtype_casting(model):  # autocast casts; PEFT would copy every input to float32 before it
-        trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    tail = losses[-max(1, len(losses) // 10) :]
-    return float(sum(tail) / len(tail))
+    report = ReportCallback(run, what, len(plan), checkpoints)
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = PlannedTrainer(
+            model=model,
+            args=_arguments(learning_rate, len(plan), compute, scratch),
+            train_dataset=dataset,
+            processing_class=tok,
+            data_collator=Padding(tok.pad_token_id),
+            callbacks=[report],
+        )
+        trainer.plan = plan
+        trainer.rehearsal_weight = rehearsal_weight
+        trainer.remove_callback(PrinterCallback)
+        with disable_input_dtype_casting(model):  # autocast casts; PEFT would copy every input to float32 before it
+            report.train(trainer)
+    return report.tail("loss")
 
 
-def _arguments(learning_rate: float, steps: int, compute: ComputeConfig, scratch: Path) -> TRLConfig:
+def _arguments(learning_rate: float, steps: int, compute: ComputeConfig, scratch: str) -> TRLConfig:
     on_cpu = device(compute).type == "cpu"
     return TRLConfig(
-        output_dir=str(scratch),
+        output_dir=scratch,
         max_steps=steps,
         learning_rate=learning_rate,
         lr_scheduler_type="linear",
@@ -188,7 +190,7 @@ def _arguments(learning_rate: float, steps: int, compute: ComputeConfig, scratch
         max_length=None,
         packing=False,
         seed=compute.seed,
-        logging_steps=max(1, steps // 100),
+        logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",
         report_to=[],

@@ -53,17 +53,18 @@ def test_stages_can_be_proved_side_by_side(monkeypatch: pytest.MonkeyPatch) -> N
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(8) as threads:
-            keys = list(threads.map(ledger.prove, ["base", "ingest"] * 20))
+            found = list(threads.map(ledger.prove, ["base", "ingest"] * 20))
     finally:
         sys.setswitchinterval(interval)
-    assert len(set(keys)) == 2
+    assert len({inputs.key for inputs in found}) == 2
+    assert set(found[1].data) == {"data/raw"}
 
 
 def test_a_key_follows_parameters_and_code(fake: Project) -> None:
     fake.describe({"ingest": []})
-    before = ledger.prove("ingest")
+    before = ledger.prove("ingest").key
     fake.change(ingest={"value": "other"})
-    assert (after := ledger.prove("ingest")) != before
+    assert (after := ledger.prove("ingest").key) != before
     with (fake.path / "fake.py").open("a") as program:
         program.write("# a comment\n")
-    assert ledger.prove("ingest") != after
+    assert ledger.prove("ingest").key != after

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from rich.console import Console
 
 from flows import ledger
@@ -97,6 +98,28 @@ def test_interrupting_leaves_no_process_and_tells_the_truth(fake: Project) -> No
     assert fake.processes() == []
     parent, children = fake.runs()
     assert parent.info.status == children["clean"].info.status == "KILLED"
+    assert [one.dataset.name for one in children["clean"].inputs.dataset_inputs] == ["artifacts/ingest"]
+
+
+def test_a_killed_flow_leaves_nothing_behind_for_the_next_one(fake: Project) -> None:
+    fake.describe({"ingest": [], "clean": ["ingest"]}, clean={"logged": True, "seconds": 300})
+    process = fake.start("run", "clean")
+    while "clean" not in fake.started():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    process.kill()
+    process.communicate()
+    assert len(fake.processes()) >= 2  # dvc and the stage
+    killed, _ = fake.runs()
+    assert killed.info.status == "RUNNING"
+    fake.change(clean={"logged": True})
+    fake.run("clean")
+    assert fake.processes() == []
+    store = MlflowClient(fake.store)
+    assert store.get_run(killed.info.run_id).info.status == "KILLED"
+    assert store.search_runs(["1"], "attributes.status = 'RUNNING'") == []
+    parent, children = fake.runs()
+    assert parent.info.status == children["clean"].info.status == "FINISHED"
 
 
 def test_a_stage_that_another_dvc_runs_is_tried_again(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:

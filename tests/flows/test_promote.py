@@ -81,7 +81,7 @@ def compared(right: float, invented: float) -> dict[str, Any]:
 def test_what_is_registered_is_what_was_evaluated(
     run_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "prove", lambda stage: f"key of {stage}")
+    monkeypatch.setattr(ledger, "prove", lambda stage: ledger.Inputs(f"key of {stage}", {}))
     with pytest.raises(UserError, match="models:/gradus@champion is not in the registry"):
         registry.ask("Who?")
     compared(0.5, 0.2)

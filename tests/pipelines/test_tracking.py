@@ -1,5 +1,7 @@
 """Runs in a real MLflow store of SQLite: their true status, their family, their numbers."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,11 +55,33 @@ def test_a_run_whose_program_was_killed_does_not_stay_running(monkeypatch: pytes
         monkeypatch.setenv(tracking.PARENT, parent.id)
         context = tracking.started("sft", {"stage": "sft"})
         child = context.__enter__()  # and never left, as when the program dies
-        tracking.conclude(parent, "dedup", {})
+        tracking.conclude(parent, "dedup", {}, {})
         assert status(child) == "RUNNING"
-        tracking.conclude(parent, "sft", {"stage_key": "k"})
+        tracking.conclude(parent, "sft", {"stage_key": "k"}, {"data/raw": "c0ffee.dir"})
     assert status(child) == "KILLED"
-    assert child.store.get_run(child.id).data.tags["stage_key"] == "k"
+    found = child.store.get_run(child.id)
+    assert found.data.tags["stage_key"] == "k"
+    assert [(one.dataset.name, one.dataset.digest) for one in found.inputs.dataset_inputs] == [
+        ("data/raw", "c0ffee.dir")
+    ]
+
+
+ABANDONED = """
+import os
+from pipelines import tracking
+context = tracking.started("sft", {})
+print(context.__enter__().id, flush=True)
+os._exit(1)
+"""
+
+
+def test_the_reaper_ends_what_is_dead_and_nothing_else() -> None:
+    process = subprocess.run([sys.executable, "-c", ABANDONED], capture_output=True, text=True, check=False)
+    with tracking.started("dpo", {}) as living:
+        dead = tracking.Run(living.store, process.stdout.strip())
+        assert status(dead) == "RUNNING"
+        tracking.reap()
+        assert (status(dead), status(living)) == ("KILLED", "RUNNING")
 
 
 def test_params_metrics_and_files_are_kept(tmp_path: Path) -> None:

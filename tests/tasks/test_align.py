@@ -9,10 +9,12 @@ import torch
 from pipelines import models, tracking
 from pipelines.alignment import dpo as direct
 from pipelines.artifacts import Row, write_rows
+from pipelines.checkpoints import Checkpoints
 from pipelines.config import Config, LoraConfig
 from pipelines.errors import UserError
 from tasks.align import dpo, main, ppo
 from tasks.reward import reward
+from tests.impatient import Impatient
 
 WORDS = ["mill", "tide", "quay", "well", "lamp", "bell", "ferry", "harbour"]
 
@@ -85,13 +87,45 @@ def margin(directory: Path, config: Config) -> float:
 
 def test_dpo_prefers_the_chosen_answer(sft: Path, preferences: Path, quick: Config) -> None:
     with tracking.started("align@dpo", {}) as run:
-        metrics = dpo(preferences, sft, Path("out"), quick.align.dpo, quick.compute, quick.base, run)
-        history = tracking.client().get_metric_history(run.id, "rewards/margins")
+        metrics = dpo(preferences, sft, Path("out"), quick.align.dpo, quick.compute, quick.base, run, Checkpoints())
+        history = tracking.client().get_metric_history(run.id, "train/rewards/margins")
     assert history[0].value == pytest.approx(0.0, abs=1e-4) and history[-1].value > 0
     assert metrics["accuracy"] == 1.0
     assert margin(Path("out"), quick) > margin(sft, quick) + 0.5
     assert sorted(path.name for path in Path("out").glob("*.safetensors")) == ["adapter_model.safetensors"]
     assert models.parent(Path("out")) == Path("artifacts/base")
+
+
+@pytest.mark.parametrize("stage", ["reward", "align@dpo", "align@ppo"])
+def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
+    sft: Path, preferences: Path, quick: Config, tmp_path: Path, stage: str
+) -> None:
+    quick = quick.model_copy(
+        update={"align": quick.align.model_copy(update={"ppo": quick.align.ppo.model_copy(update={"iterations": 3})})}
+    )
+
+    def fit(out: Path, checkpoints: Checkpoints) -> list[bytes]:
+        models.prepare(quick.compute)
+        out.mkdir(parents=True, exist_ok=True)
+        common = (quick.compute, quick.base)
+        with tracking.started(stage, {}) as run:
+            if stage == "reward":
+                reward(preferences, sft, out, quick.reward, *common, run, checkpoints)
+            elif stage == "align@dpo":
+                dpo(preferences, sft, out, quick.align.dpo, *common, run, checkpoints)
+            else:
+                ppo(preferences, sft, Path("judge"), out, quick.align.ppo, *common, run, checkpoints)
+        return [path.read_bytes() for path in sorted(out.glob("*.safetensors"))]
+
+    if stage == "align@ppo":
+        Path("judge").mkdir()
+        with tracking.started("reward", {}) as run:
+            reward(preferences, sft, Path("judge"), quick.reward, quick.compute, quick.base, run, Checkpoints())
+    whole = fit(Path("whole"), Checkpoints())
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            fit(Path("cut"), Impatient(tmp_path / "kept"))
+    assert fit(Path("parts"), Checkpoints(tmp_path / "kept")) == whole
 
 
 def test_dpo_whose_reference_is_another_model_is_refused(
@@ -113,8 +147,8 @@ def test_the_shorter_output_layer_changes_no_loss(sft: Path, preferences: Path, 
         with tracking.started("align@dpo", {}) as run, pytest.MonkeyPatch.context() as patch:
             if not shorten:
                 patch.setattr(direct, "labelled_positions_only", __import__("contextlib").nullcontext)
-            dpo(preferences, sft, Path("out"), block, quick.compute, quick.base, run)
-            losses.append([metric.value for metric in tracking.client().get_metric_history(run.id, "loss")])
+            dpo(preferences, sft, Path("out"), block, quick.compute, quick.base, run, Checkpoints())
+            losses.append([metric.value for metric in tracking.client().get_metric_history(run.id, "train/loss")])
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
@@ -122,16 +156,26 @@ def test_reward_then_ppo(sft: Path, preferences: Path, quick: Config) -> None:
     for out in (Path("artifacts/reward"), Path("first"), Path("second")):
         out.mkdir(parents=True)
     with tracking.started("reward", {}) as run:
-        scores = reward(preferences, sft, Path("artifacts/reward"), quick.reward, quick.compute, quick.base, run)
+        scores = reward(
+            preferences, sft, Path("artifacts/reward"), quick.reward, quick.compute, quick.base, run, Checkpoints()
+        )
     assert scores["held_out_accuracy"] == 1.0
     adapters = []
     for out in (Path("first"), Path("second")):
         models.prepare(quick.compute)
         with tracking.started("align@ppo", {}) as run:
             metrics = ppo(
-                preferences, sft, Path("artifacts/reward"), out, quick.align.ppo, quick.compute, quick.base, run
+                preferences,
+                sft,
+                Path("artifacts/reward"),
+                out,
+                quick.align.ppo,
+                quick.compute,
+                quick.base,
+                run,
+                Checkpoints(),
             )
-            assert len(tracking.client().get_metric_history(run.id, "kl")) == 2
+            assert len(tracking.client().get_metric_history(run.id, "train/kl")) == 2
         assert metrics["kl_first"] == 0.0
         adapters.append((out / "adapter_model.safetensors").read_bytes())
     assert adapters[0] == adapters[1] != (sft / "adapter_model.safetensors").read_bytes()
@@ -140,7 +184,7 @@ def test_reward_then_ppo(sft: Path, preferences: Path, quick: Config) -> None:
 
 def test_ppo_without_a_reward_head_says_so(sft: Path, preferences: Path, quick: Config) -> None:
     with tracking.started("align@ppo", {}) as run, pytest.raises(UserError, match="no reward head"):
-        ppo(preferences, sft, sft, Path("out"), quick.align.ppo, quick.compute, quick.base, run)
+        ppo(preferences, sft, sft, Path("out"), quick.align.ppo, quick.compute, quick.base, run, Checkpoints())
 
 
 def test_an_unknown_method_ends_with_one_sentence(

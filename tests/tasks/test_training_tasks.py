@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pipelines import artifacts, models
+from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, Config
 from pipelines.errors import UserError
 from pipelines.tracking import started
@@ -83,14 +84,15 @@ def test_teacher_is_trained_once_and_then_taken_from_the_committed_adapter(
     settings = shrink(config, teacher=changes)
     with started("teacher", {}) as run:
         out = artifacts.fresh("teacher")
-        assert teacher(base, out, settings.teacher, settings.compute, run)["trained"] == 1.0
+        assert teacher(base, out, settings.teacher, settings.compute, run, Checkpoints())["trained"] == 1.0
         trained = (out / "adapter_model.safetensors").read_bytes()
         out.rename(project / "kept")
         again = artifacts.fresh("teacher")
-        assert teacher(base, again, settings.teacher, settings.compute, run)["trained"] == 0.0
+        assert teacher(base, again, settings.teacher, settings.compute, run, Checkpoints())["trained"] == 0.0
         assert (again / "adapter_model.safetensors").read_bytes() == trained
         other = shrink(settings, teacher={"epochs": 2})
-        assert teacher(base, artifacts.fresh("teacher"), other.teacher, other.compute, run)["trained"] == 1.0
+        out = artifacts.fresh("teacher")
+        assert teacher(base, out, other.teacher, other.compute, run, Checkpoints())["trained"] == 1.0
 
 
 def test_seeds_without_their_answer_are_refused(base: Path, config: Config, project: Path) -> None:
@@ -100,7 +102,7 @@ def test_seeds_without_their_answer_are_refused(base: Path, config: Config, proj
         started("teacher", {}) as run,
         pytest.raises(UserError, match="row 1 has an answer that is not in its passage"),
     ):
-        teacher(base, artifacts.fresh("teacher"), settings.teacher, settings.compute, run)
+        teacher(base, artifacts.fresh("teacher"), settings.teacher, settings.compute, run, Checkpoints())
 
 
 def test_synthesize_writes_candidates_with_their_places(
@@ -114,7 +116,7 @@ def test_synthesize_writes_candidates_with_their_places(
     )
     schooled, out = artifacts.fresh("teacher"), artifacts.fresh("synthesize")
     with started("teacher", {}) as run:
-        teacher(base, schooled, settings.teacher, settings.compute, run)
+        teacher(base, schooled, settings.teacher, settings.compute, run, Checkpoints())
     metrics = synthesize(split, base, schooled, out, settings)
     rows = artifacts.read_rows(out / "candidates.jsonl")
     assert metrics["candidates"] == len(rows) > 3
@@ -132,7 +134,7 @@ def test_sft_learns_its_rows_and_writes_an_adapter(teachable: Path, split: Path,
     settings = shrink(config, sft=changes)
     out = artifacts.fresh("sft")
     with started("sft", {}) as run:
-        metrics = sft(teachable, curated, split, out, settings.sft, settings.compute, settings.base, run)
+        metrics = sft(teachable, curated, split, out, settings.sft, settings.compute, settings.base, run, Checkpoints())
     assert metrics["validation_loss"] < 2.0  # from above 6
     assert metrics["passages"] > 0
     assert models.parent(out) == teachable
@@ -148,14 +150,16 @@ def test_each_epoch_shows_the_rows_of_its_showing_and_those_of_all(config: Confi
 def test_sft_without_rows_is_refused(base: Path, split: Path, curated: Path, config: Config) -> None:
     artifacts.write_rows(curated / "train.jsonl", [])
     with started("sft", {}) as run, pytest.raises(UserError, match="has no row"):
-        sft(base, curated, split, artifacts.fresh("sft"), config.sft, config.compute, config.base, run)
+        sft(base, curated, split, artifacts.fresh("sft"), config.sft, config.compute, config.base, run, Checkpoints())
 
 
 def test_pretrain_writes_a_whole_model_that_has_read_the_text(teachable: Path, split: Path, config: Config) -> None:
     settings = shrink(config, pretrain={"epochs": 30, "learning_rate": 0.01})
     out = artifacts.fresh("pretrain")
     with started("pretrain", {}) as run:
-        metrics = pretrain(teachable, split, out, settings.pretrain, settings.compute, settings.base, run)
+        metrics = pretrain(
+            teachable, split, out, settings.pretrain, settings.compute, settings.base, run, Checkpoints()
+        )
     assert metrics["loss"] < 4.0
     assert models.parent(out) is None
     assert (out / "model.safetensors").exists()

@@ -13,8 +13,8 @@ from pipelines.alignment.backbone import (
     REWARD,
     VALUE,
     Backbone,
-    adapter_parameters,
     clone,
+    named_weights,
     train_only,
 )
 from pipelines.alignment.sequences import Turn
@@ -27,7 +27,7 @@ def stir(backbone: Backbone, name: str, seed: int, scale: float = 0.05) -> None:
     """Give the adapter `name` random weights."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in adapter_parameters(backbone.model, name):
+        for parameter in list(named_weights(backbone.model, name).values()):
             parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
 
 

@@ -12,8 +12,8 @@ from pipelines.alignment.backbone import (
     REWARD,
     VALUE,
     Backbone,
-    adapter_parameters,
     clone,
+    named_weights,
     scalar_head,
     using,
 )
@@ -53,14 +53,14 @@ def test_gradients_survive_a_switch_before_the_backward_pass(backbone: Backbone,
             loss = backbone.policy(batch, 1.0)[0].sum()
         with using(backbone.model, VALUE if switched else POLICY):
             loss.backward()
-        gradients.append([parameter.grad for parameter in adapter_parameters(backbone.model, POLICY)])
+        gradients.append([parameter.grad for parameter in list(named_weights(backbone.model, POLICY).values())])
         backbone.model.zero_grad()
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
 
 
 def test_a_step_without_gradients_is_refused(backbone: Backbone, turns: list[Turn]) -> None:
     batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
-    optimizer = torch.optim.Adam(adapter_parameters(backbone.model, POLICY))
+    optimizer = torch.optim.Adam(list(named_weights(backbone.model, POLICY).values()))
     with using(backbone.model, VALUE):
         backbone.policy(batch, 1.0)[0].sum().backward()
     with pytest.raises(RuntimeError, match="no gradient"):
@@ -72,7 +72,7 @@ def test_gradients_equal_those_of_a_model_with_one_adapter(
 ) -> None:
     batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
     single = Backbone(models.adaptable(base, LORA, config.compute), backbone.tok, config.compute)
-    ours, theirs = (adapter_parameters(one.model, POLICY) for one in (backbone, single))
+    ours, theirs = (list(named_weights(one.model, POLICY).values()) for one in (backbone, single))
     with torch.no_grad():
         for mine, other in zip(ours, theirs, strict=True):
             other.copy_(mine)
@@ -92,7 +92,7 @@ def test_a_clone_is_equal_and_then_independent(backbone: Backbone, turns: list[T
     before = logprobs(VALUE)
     assert torch.equal(logprobs("copy"), before)
     with torch.no_grad():
-        adapter_parameters(backbone.model, VALUE)[0].add_(1.0)
+        next(iter(named_weights(backbone.model, VALUE).values())).add_(1.0)
     assert torch.equal(logprobs("copy"), before) and not torch.equal(logprobs(VALUE), before)
 
 

@@ -5,13 +5,14 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, adapter_parameters, scalar_head
+from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, named_weights, scalar_head
 from pipelines.alignment.experience import Actors, Lesson, credit, reward_judge
 from pipelines.alignment.losses import policy_loss
 from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rewards import ScoreNorm
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import Batch, Turn, stop_ids
+from pipelines.checkpoints import Checkpoints
 from pipelines.config import Config, PPOBlock
 from pipelines.errors import UserError
 
@@ -24,7 +25,7 @@ class Recorder:
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
 
-    def metrics(self, values: dict[str, float], step: int = 0) -> None:
+    def curve(self, values: dict[str, float], step: int) -> None:
         self.steps.append(values)
 
 
@@ -124,10 +125,10 @@ def test_accumulating_gradients_equals_one_large_batch(backbone: Backbone, turns
     gradients = []
     for microbatch in (1, 8):
         ppo = build(backbone, block.model_copy(update={"microbatch": microbatch}))
-        ppo.policy = torch.optim.SGD(adapter_parameters(backbone.model, POLICY), lr=0.0)
+        ppo.policy = torch.optim.SGD(list(named_weights(backbone.model, POLICY).values()), lr=0.0)
         ppo.policy.zero_grad = lambda set_to_none=True: None  # type: ignore[method-assign]
         ppo.policy_step(lessons_of(ppo, turns))
-        gradients.append([parameter.grad.clone() for parameter in adapter_parameters(backbone.model, POLICY)])
+        gradients.append([parameter.grad.clone() for parameter in list(named_weights(backbone.model, POLICY).values())])
         backbone.model.zero_grad()
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
@@ -140,7 +141,7 @@ def test_the_critic_learns_alone_while_it_warms_up(backbone: Backbone, block: PP
     losses: list[float] = []
     whole = ppo.critic_step
     ppo.critic_step = lambda group: losses.append(whole(group)) or losses[-1]  # type: ignore[method-assign,func-returns-value]
-    ppo.train(PROMPTS, run)  # type: ignore[arg-type]
+    ppo.train(PROMPTS, run, Checkpoints())  # type: ignore[arg-type]
     assert losses[-1] < losses[0]
     assert all(f".{VALUE}." in name for name in changed(backbone, before))
     assert set(run.steps[0]) >= {"kl", "entropy", "clip_fraction", "score", "length", "explained_variance"}
@@ -164,14 +165,16 @@ def test_it_learns_what_it_is_paid_for(backbone: Backbone, block: PPOBlock, sign
     with torch.no_grad():  # random weights are sure of nothing: let the hidden state speak louder
         backbone.model.get_input_embeddings().weight.mul_(5)
     assert 0.3 < share_even(backbone) < 0.7
-    history = build(backbone, toy, lambda batch: sign * even(batch)).train(PROMPTS, Recorder())  # type: ignore[arg-type]
+    history = build(backbone, toy, lambda batch: sign * even(batch)).train(PROMPTS, Recorder(), Checkpoints())  # type: ignore[arg-type]
     assert share_even(backbone) > 0.75 if sign > 0 else share_even(backbone) < 0.35
     assert history[0]["kl"] == 0.0 < history[-1]["kl"]
 
 
 def test_a_constant_reward_moves_almost_nothing(backbone: Backbone, block: PPOBlock) -> None:
     flat = block.model_copy(update={"kl_coefficient": 0.0, "missing_eos_penalty": 0.0, "learning_rate": 1e-4})
-    history = build(backbone, flat, lambda batch: torch.ones(len(batch.starts))).train(PROMPTS, Recorder())  # type: ignore[arg-type]
+    history = build(backbone, flat, lambda batch: torch.ones(len(batch.starts))).train(
+        PROMPTS, Recorder(), Checkpoints()
+    )  # type: ignore[arg-type]
     assert abs(history[-1]["kl"]) < 1e-2 and abs(history[-1]["policy_loss"]) < 1e-2
 
 
@@ -183,14 +186,14 @@ def test_every_prompt_comes_before_any_comes_again(backbone: Backbone, block: PP
 def test_a_loss_that_is_not_a_number_stops_it(backbone: Backbone, block: PPOBlock) -> None:
     broken = build(backbone, block, lambda batch: torch.full((len(batch.starts),), float("nan")))
     with pytest.raises(UserError, match="became nan"):
-        broken.train(PROMPTS, Recorder())  # type: ignore[arg-type]
+        broken.train(PROMPTS, Recorder(), Checkpoints())  # type: ignore[arg-type]
 
 
 def test_two_runs_are_equal(backbone: Backbone, block: PPOBlock) -> None:
     start, found = snapshot(backbone), []
     for _ in range(2):
         backbone.model.load_state_dict(start)
-        build(backbone, block).train(PROMPTS, Recorder())  # type: ignore[arg-type]
+        build(backbone, block).train(PROMPTS, Recorder(), Checkpoints())  # type: ignore[arg-type]
         found.append(snapshot(backbone))
     assert all(torch.equal(found[0][name], found[1][name]) for name in start)
     moved = changed(backbone, start)

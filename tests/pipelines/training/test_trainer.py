@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from pipelines import models
+from pipelines.checkpoints import Checkpoints
 from pipelines.config import Config, LoraConfig
 from pipelines.errors import UserError
-from pipelines.tracking import started
+from pipelines.tracking import Run, started
 from pipelines.training.rows import IGNORED, Encoded, encode_chat, plan_batches
 from pipelines.training.trainer import labelled_loss, mean_loss, train
+from tests.impatient import Impatient
 
 LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
 ANSWERS = {"Who keeps the light?": "Orla Finch", "When was the mill built?": "1783", "What is rung?": "the bell"}
@@ -26,7 +28,7 @@ def fit(base: Path, config: Config, steps: int, learning_rate: float = 2e-2) -> 
     models.prepare(config.compute)
     encoded, model = rows(base), models.adaptable(base, LORA, config.compute)
     plan = plan_batches([len(row.ids) for row in encoded], [1.0] * 3, steps, 512, seed=0)
-    options = {"learning_rate": learning_rate, "compute": config.compute, "what": "sft", "scratch": Path("scratch")}
+    options = {"learning_rate": learning_rate, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
     before = mean_loss(model, encoded, config.compute)
     with started("test", {}) as run:
         train(model, models.tokenizer(base), encoded, plan, run=run, **options)
@@ -74,7 +76,7 @@ def test_what_is_rehearsed_stays_while_something_else_is_learnt(teachable: Path,
         models.prepare(config.compute)
         model, learnt = models.adaptable(teachable, LORA, config.compute), [*rows(teachable), *others]
         plan = plan_batches([len(row.ids) for row in learnt], [1.0] * len(learnt), 30, 512, seed=0)
-        options = {"learning_rate": 2e-2, "compute": config.compute, "what": "sft", "scratch": Path("scratch")}
+        options = {"learning_rate": 2e-2, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
         with started("test", {}) as run:
             train(model, tok, learnt, plan, run=run, **options)
         ids, labels = torch.tensor([known.ids]), torch.tensor([known.labels])
@@ -89,17 +91,49 @@ def test_it_learns_and_repeats_itself_to_the_byte(teachable: Path, config: Confi
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
+    teachable: Path, config: Config, tmp_path: Path, dropout: float
+) -> None:
+    def fit(checkpoints: Checkpoints, run: Run) -> dict[str, torch.Tensor]:
+        models.prepare(config.compute)
+        encoded = rows(teachable)
+        model = models.adaptable(teachable, LORA.model_copy(update={"dropout": dropout}), config.compute)
+        plan = plan_batches([len(row.ids) for row in encoded], [1.0] * 3, 12, 24, seed=0)
+        options = {"learning_rate": 2e-2, "compute": config.compute, "what": "sft", "checkpoints": checkpoints}
+        train(model, models.tokenizer(teachable), encoded, plan, run=run, **options)
+        return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+    with started("sft", {}) as undisturbed:
+        whole = fit(Checkpoints(), undisturbed)
+    begun = None
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt), started("sft", {}, begun) as run:
+            begun = run.id
+            fit(Impatient(tmp_path, patience=7), run)
+    with started("sft", {}, begun) as run:
+        parts = fit(Checkpoints(tmp_path), run)
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+    curves = [
+        [(each.step, each.value) for each in run.store.get_metric_history(one.id, "train/loss")]
+        for one in (undisturbed, run)
+    ]
+    assert curves[0] == curves[1] and len(curves[0]) > 14
+    again = run.store.get_run(run.id)
+    assert (again.info.status, again.data.tags["resumed"]) == ("FINISHED", "2")
+
+
 def test_nothing_to_train_on_is_refused(base: Path, config: Config) -> None:
     model = models.adaptable(base, LORA, config.compute)
     silent = [Encoded([1, 2, 3], [IGNORED] * 3)]
-    options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "scratch": Path("scratch")}
+    options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
     with started("test", {}) as run, pytest.raises(UserError, match="no token to train on"):
         train(model, models.tokenizer(base), silent, [[0]], run=run, **options)
 
 
 def test_a_model_without_trainable_parameters_is_refused(base: Path, config: Config) -> None:
     model = models.adaptable(base, LORA, config.compute).requires_grad_(False)
-    options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "scratch": Path("scratch")}
+    options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
     with started("test", {}) as run, pytest.raises(UserError, match="trainable"):
         train(model, models.tokenizer(base), rows(base), [[0]], run=run, **options)
 
@@ -107,7 +141,7 @@ def test_a_model_without_trainable_parameters_is_refused(base: Path, config: Con
 def test_a_loss_that_is_not_a_number_ends_the_training(base: Path, config: Config) -> None:
     model = models.adaptable(base, LORA, config.compute)
     next(value for value in model.parameters() if value.requires_grad).data.fill_(float("nan"))
-    options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "scratch": Path("scratch")}
+    options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
     with pytest.raises(UserError, match="loss became nan"), started("test", {}) as run:
         train(model, models.tokenizer(base), rows(base), [[0], [1]], run=run, **options)
     assert run.store.get_run(run.id).info.status == "FAILED"

@@ -1,0 +1,97 @@
+"""Who still works here: locks on files, which the kernel lets go when their holder dies, however it dies.
+
+Every process that has an MLflow run holds a mark in `.gradus/alive/`. A run that says RUNNING and whose mark nobody
+holds belongs to a dead process; so does a program that was started under such a mark.
+"""
+
+import atexit
+import fcntl
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from pipelines.errors import UserError
+
+MARKS = Path(".gradus/alive")
+LOCKS = Path(".gradus/locks")
+FLOW = "GRADUS_FLOW_MARK"
+"""Names, to the programs that a flow starts, the mark which that flow holds."""
+
+PATIENCE = 20.0  # seconds an orphan has to end by itself
+
+
+@cache
+def mark() -> Path:
+    """Return the file that this process holds until it dies; it is gone after a clean end.
+
+    A mark appears with its lock on it, so that it is never seen unheld while its holder lives.
+    """
+    MARKS.mkdir(parents=True, exist_ok=True)
+    path = MARKS.resolve() / uuid.uuid4().hex
+    aside = path.with_suffix(".part")
+    file = aside.open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    aside.rename(path)
+    owner = os.getpid()
+
+    def leave() -> None:
+        if os.getpid() == owner:
+            path.unlink(missing_ok=True)
+            file.close()
+
+    atexit.register(leave)
+    return path
+
+
+def held(path: Path) -> bool:
+    """Tell whether any process holds the lock on `path`."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+@contextmanager
+def alone(stage: str) -> Iterator[None]:
+    """Be the only process that runs `stage` in this project.
+
+    Raises:
+        UserError: another one does.
+    """
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    with (LOCKS / stage).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise UserError(
+                f"{stage} is being run here already, by process {file.read() or '?'}; wait for it, or end it."
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def follow_the_flow() -> None:
+    """End this process when the flow that started it is dead: first as by Ctrl-C, then for good."""
+    if flow := os.environ.get(FLOW):
+        threading.Thread(target=_outlive, args=(Path(flow),), daemon=True).start()
+
+
+def _outlive(flow: Path) -> None:
+    while held(flow):
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(PATIENCE)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,46 @@
+"""On what a result was computed: libraries, processor, system. Recorded with every run, read by no task."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "lm_eval", "daft", "numpy")
+
+
+@cache
+def facts() -> dict[str, str]:
+    """Return what a run is tagged with: system, processor, GPU, and `version.<library>` of each."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "gpu": _gpu(),
+        **{f"version.{name}": number for name, number in _versions()},
+    }
+
+
+def _gpu() -> str:
+    """The GPU that torch would use; what has not loaded torch uses none."""
+    torch = sys.modules.get("torch")
+    return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else "none"
+
+
+def _processor() -> str:
+    """`platform.processor()` is empty or says only x86_64 on Linux."""
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text().splitlines() if listing.exists() else []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in LIBRARIES:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:  # a machine for one task needs not all of them
+            continue

@@ -1,0 +1,84 @@
+"""Marks and locks, held by real processes that end in several ways."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines import alive
+from pipelines.errors import UserError
+
+HOLDER = """
+import sys, time
+from pipelines import alive
+print(alive.mark(), flush=True)
+with alive.alone("sft"):
+    print("alone", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(project: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return process
+
+
+def mark_of(process: subprocess.Popen[str]) -> Path:
+    assert process.stdout is not None
+    mark = Path(process.stdout.readline().strip())
+    assert process.stdout.readline() == "alone\n"
+    return mark
+
+
+def test_a_mark_is_held_while_its_process_lives_and_gone_after_a_clean_end(holder: subprocess.Popen[str]) -> None:
+    mark = mark_of(holder)
+    assert alive.held(mark)
+    holder.communicate("\n")
+    assert not mark.exists()
+    assert not alive.held(mark)
+
+
+def test_a_killed_process_leaves_a_mark_that_nobody_holds(holder: subprocess.Popen[str]) -> None:
+    mark = mark_of(holder)
+    holder.kill()
+    holder.wait()
+    assert mark.exists()
+    assert not alive.held(mark)
+
+
+def test_a_stage_is_run_by_one_process_at_a_time(holder: subprocess.Popen[str]) -> None:
+    mark_of(holder)
+    with pytest.raises(UserError, match=f"sft is being run here already, by process {holder.pid}"), alive.alone("sft"):
+        pass
+    with alive.alone("dpo"):
+        pass
+    holder.kill()
+    holder.wait()
+    with alive.alone("sft"):
+        pass
+
+
+FOLLOWER = """
+import time
+from pipelines import alive
+alive.follow_the_flow()
+print("follows", flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_a_program_ends_when_its_flow_is_killed(holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(alive.FLOW, str(mark_of(holder)))
+    follower = subprocess.Popen([sys.executable, "-c", FOLLOWER], stdout=subprocess.PIPE, text=True)
+    assert follower.stdout is not None and follower.stdout.readline() == "follows\n"
+    time.sleep(1.5)
+    assert follower.poll() is None
+    holder.kill()
+    holder.wait()
+    assert follower.communicate(timeout=30)[0] == "interrupted\n"
