@@ -27,8 +27,20 @@ console = Console()
 Stages = Annotated[
     list[str] | None, typer.Argument(help="Only these stages and what they need; all when none is named.")
 ]
+Revision = Annotated[
+    str | None, typer.Option("--rev", help="Run this commit, in a worktree; the result goes to the branch runs/ID.")
+]
+NoPromote = Annotated[bool, typer.Option("--no-promote", help="Register and promote nothing.")]
+Number = Annotated[int | None, typer.Option("--version", help="A version; the challenger when none is given.")]
+ForceReason = Annotated[str | None, typer.Option("--force", help="Promote whatever the gate says, for this reason.")]
+Reason = Annotated[str, typer.Option(help="Kept with the decision.")]
+Commit = Annotated[str, typer.Argument(help="A commit with a dvc.lock, such as a branch runs/ID.")]
+Recompute = Annotated[bool, typer.Option("--recompute", help="Run every stage again instead of restoring.")]
+Tolerance = Annotated[float, typer.Option(help="How far measures may differ where bytes do, relative.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Free it without asking.")]
 Force = Annotated[bool, typer.Option("--force", help="Run them even when nothing changed.")]
 Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.")]
+PrefectPort = Annotated[int, typer.Option(help="Port of the Prefect server on 127.0.0.1.")]
 Question = Annotated[str, typer.Argument(help="What to ask the champion.")]
 
 
@@ -46,8 +58,12 @@ def gradus(
 
 
 @app.command()
-def run(stages: Stages = None, force: Force = False) -> None:
+def run(stages: Stages = None, force: Force = False, rev: Revision = None, no_promote: NoPromote = False) -> None:
     """Run the pipeline: what changed runs, the best model is registered and, when good enough, promoted."""
+    if rev is not None:
+        from flows import pinned
+
+        sys.exit(pinned.run(console, rev, stages or [], force, no_promote))
     from flows.preflight import check
     from flows.process import end_orphans
     from flows.server import server
@@ -60,7 +76,7 @@ def run(stages: Stages = None, force: Force = False) -> None:
             from flows.report import show
 
             prefect.wait("/health")
-            promotion = post_train(settings, console, stages or [FINAL], force)
+            promotion = post_train(settings, console, stages or [FINAL], force, not no_promote)
     except KeyboardInterrupt:
         _end("Stopped. What was finished stays; `gradus run` goes on from there.", 130)
     except StageError as failure:
@@ -91,6 +107,58 @@ def status() -> None:
         )
         table.add_row(stage.name, state, {"never ran": "", "": ""}.get(why, why))
     console.print(table)
+
+
+@app.command()
+def promote(version: Number = None, force: ForceReason = None) -> None:
+    """Hold a version against the gate again, and make it champion when it passes, or by force."""
+    from flows.promote import reconsider
+    from pipelines import config
+
+    chosen, refusal = reconsider(version, config.load(), force)
+    if refusal:
+        _end(f"Version {chosen.number} is not promoted: {refusal}", 2)
+    console.print(f"Version {chosen.number} is champion.", highlight=False)
+
+
+@app.command()
+def rollback(reason: Reason = "no reason given") -> None:
+    """Make the previous champion champion again."""
+    from flows.promote import rollback
+
+    console.print(f"Version {rollback(reason).number} is champion again.", highlight=False)
+
+
+@app.command()
+def reproduce(commit: Commit, recompute: Recompute = False, tolerance: Tolerance = 0.02) -> None:
+    """Restore a commit's results, or compute them again, and say of each whether it is what it was."""
+    from flows.reproduce import reproduce
+
+    if not reproduce(console, commit, recompute, tolerance):
+        _end("Not every output is what it was.", 1)
+
+
+@app.command()
+def gc(yes: Yes = False) -> None:
+    """Show what no branch, tag or working file needs of cache and checkpoints, and free it."""
+    from flows.housekeeping import free, unneeded
+
+    found = unneeded()
+    for line in found.lines():
+        console.print(line, highlight=False)
+    if found and (yes or typer.confirm("Free it?")):
+        free(found)
+
+
+@app.command()
+def up(prefect_port: PrefectPort = 4200, port: Port = 5000) -> None:
+    """Start the Prefect and MLflow servers and a worker, with the schedules of prefect.yaml, until Ctrl-C."""
+    from flows.up import up
+
+    try:
+        up(console, prefect_port, port)
+    except KeyboardInterrupt:
+        console.print("All servers have ended.")
 
 
 @app.command()

@@ -101,6 +101,19 @@ def _overlap(one: str, other: str) -> bool:
     return Path(one).is_relative_to(other) or Path(other).is_relative_to(one)
 
 
+def sources() -> list[str]:
+    """Return the paths of what a run starts from: graph, parameters, code, documents or what DVC says of those."""
+    try:
+        with _ONE_AT_A_TIME, Repo() as repo:
+            stages = list(repo.index.stages)
+            made = {str(out) for stage in stages for out in stage.outs}
+            read = {str(dep) for stage in stages for dep in stage.deps}
+            told = {Path(stage.path_in_repo).as_posix() for stage in stages if stage.is_data_source}
+    except DvcException as error:
+        raise UserError(f"dvc.yaml cannot be read: {str(error).strip().splitlines()[0]}.") from error
+    return sorted({"dvc.yaml"} | (read - made) | told)
+
+
 def lock_hash() -> str:
     """Return the SHA-256 of dvc.lock, or an empty string where there is none."""
     return hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else ""

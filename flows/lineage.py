@@ -1,15 +1,17 @@
-"""Where a flow run came from: the commit, whether the working tree differed from it, and Prefect's own id."""
+"""Where a flow run came from: the commit, whether what it reads differed from it, and Prefect's own id."""
 
 import subprocess
 
 from prefect.runtime import flow_run
+
+from flows import ledger
 
 
 def tags() -> dict[str, str]:
     """Return what the MLflow run of this flow run is tagged with; its children inherit it."""
     return {
         "commit": _git("rev-parse", "HEAD") or "none",
-        "dirty": str(bool(_git("status", "--porcelain"))),
+        "dirty": str(bool(_git("status", "--porcelain", "--", *ledger.sources()))),
         "flow_run": _flow_run(),
     }
 

@@ -17,7 +17,7 @@ from flows.process import end_orphans
 from flows.promote import Promotion
 from flows.screen import Screen
 from flows.stage import Run, run_stage
-from pipelines import artifacts, tracking
+from pipelines import alive, artifacts, tracking
 from pipelines.config import Config
 
 FINAL = "compare"
@@ -27,8 +27,10 @@ RUNNER: Any = ThreadPoolTaskRunner(max_workers=64)  # threads wait; flows/bench.
 
 
 @flow(name="post_train", task_runner=RUNNER, validate_parameters=False)
-def post_train(settings: Config, console: Console, targets: list[str], force: bool) -> Promotion | None:
-    """Run `targets` and what they need, then register and promote what won.
+def post_train(
+    settings: Config, console: Console, targets: list[str], force: bool, promoting: bool = True
+) -> Promotion | None:
+    """Run `targets` and what they need, then register and promote what won, unless not `promoting`.
 
     Raises:
         StageError: a stage failed; the first one's failure.
@@ -40,7 +42,7 @@ def post_train(settings: Config, console: Console, targets: list[str], force: bo
     names = [stage.name for stage in stages]
     end_orphans()
     tracking.reap()
-    with bench.interruptible(), tracking.started("post_train", lineage.tags()) as parent:
+    with alive.alone("post_train"), bench.interruptible(), tracking.started("post_train", lineage.tags()) as parent:
         outdated = set(names) if force else stages.after(ledger.changes(stages))
         with Screen(console, names) as screen:
             run = Run(parent, bench, screen, frozenset(names) - outdated, force)
@@ -50,7 +52,7 @@ def post_train(settings: Config, console: Console, targets: list[str], force: bo
             raise KeyboardInterrupt
         if run.failures:
             raise run.failures[0]
-        return promote.promote(parent, settings) if FINAL in names else None
+        return promote.promote(parent, settings) if promoting and FINAL in names else None
 
 
 def submit(stages: graph.Graph, run: Run) -> None:

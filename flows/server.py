@@ -16,6 +16,7 @@ from flows.process import LOGS, Program
 from pipelines.errors import UserError
 
 ADDRESS = "PREFECT_API_URL"
+HOST = "127.0.0.1"
 PATIENCE = 120.0  # seconds; a first start creates the database
 
 
@@ -34,12 +35,12 @@ def server() -> Iterator["Server"]:
         "start",
         "--no-ui",
         "--host",
-        "127.0.0.1",
+        HOST,
         "--port",
         str(port),
     ]
     program = Program(command, LOGS / "prefect.log", {})
-    os.environ[ADDRESS] = f"http://127.0.0.1:{port}/api"
+    os.environ[ADDRESS] = f"http://{HOST}:{port}/api"
     try:
         yield Server(os.environ[ADDRESS], program)
     finally:
@@ -71,7 +72,14 @@ class Server:
         raise UserError(f"The server {self.address} does not answer; {hint}.")
 
 
+def check_free(port: int) -> None:
+    """Raise a UserError when something listens on `port`."""
+    with socket.socket() as probe:
+        if probe.connect_ex((HOST, port)) == 0:
+            raise UserError(f"Port {port} is taken; choose another one with --port.")
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

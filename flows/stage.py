@@ -90,7 +90,9 @@ def _run(stage: Stage, run: Run) -> bool:
     said.unlink(missing_ok=True)
     try:
         status, last = _follow(stage, run, inputs.key)
-        return _ended(stage, run, status, last, _status(said))
+        restored = _ended(stage, run, status, last, _status(said))
+        shutil.rmtree(artifacts.CHECKPOINTS / stage.name / inputs.key, ignore_errors=True)  # DVC has what they led to
+        return restored
     finally:
         tags = {"stage_key": inputs.key, "dvc_lock": ledger.lock_hash()}
         tracking.conclude(run.parent, stage.name, tags, inputs.data)
@@ -138,7 +140,6 @@ def _ended(stage: Stage, run: Run, status: int, last: list[str], said: dict[str,
     if run.bench.stopping and status != 0:
         raise StoppedError
     if status == 0:
-        shutil.rmtree(artifacts.CHECKPOINTS / stage.name, ignore_errors=True)  # DVC has what they led to
         return not said
     if not said and any(word in line for line in last for word in BUSY):
         raise BusyError(last[-1])

@@ -1,16 +1,22 @@
 """MLflow's own pages over the project's store, on this machine alone. Alone: gradus ui"""
 
-import socket
 import sys
 
 from rich.console import Console
 
 from flows.process import LOGS, Program
-from flows.server import Server
+from flows.server import HOST, Server, check_free
 from pipelines import tracking
-from pipelines.errors import UserError
 
-HOST = "127.0.0.1"
+QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""The environment of an MLflow server: without the job runner, which nothing here uses."""
+
+
+def mlflow_command(port: int) -> list[str]:
+    """Return what follows `python -m` to serve the project's store."""
+    files = (tracking.STORE / "artifacts").resolve().as_uri()
+    command = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    return [*command, "--backend-store-uri", tracking.address(), "--artifacts-destination", files]
 
 
 def serve(console: Console, port: int) -> None:
@@ -19,13 +25,10 @@ def serve(console: Console, port: int) -> None:
     Raises:
         UserError: the port is taken, or MLflow does not start.
     """
-    with socket.socket() as probe:
-        if probe.connect_ex((HOST, port)) == 0:
-            raise UserError(f"Port {port} is taken; choose another one with --port.")
-    files = (tracking.STORE / "artifacts").resolve().as_uri()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", tracking.address(), "--artifacts-destination", files]
-    program = Program(command, LOGS / "ui.log", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    check_free(port)
+    program = Program(
+        [sys.executable, "-m", *mlflow_command(port)], LOGS / "ui.log", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    )
     try:
         here = f"http://{HOST}:{port}"
         Server(here, program).wait("/health")

@@ -12,9 +12,10 @@ from typing import Any
 
 from pipelines import tracking
 from pipelines.config import ComputeConfig
+from pipelines.errors import UserError
 
 NAME = "gradus"
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 REQUIREMENTS = ("torch", "transformers", "accelerate")
 
 
@@ -39,6 +40,18 @@ def holder(alias: str) -> Version | None:
         if alias in model.aliases:
             return _version(store.get_model_version(NAME, model.aliases[alias]))
     return None
+
+
+def get(number: int) -> Version:
+    """Return the version `number`.
+
+    Raises:
+        UserError: there is none.
+    """
+    for found in tracking.client().search_model_versions(f"name = '{NAME}'"):
+        if int(found.version) == number:
+            return _version(found)
+    raise UserError(f"The registry holds no version {number} of {NAME}; `gradus ui` shows those it holds.")
 
 
 def register(
@@ -70,14 +83,22 @@ def give(alias: str, to: Version) -> None:
     tracking.client().set_registered_model_alias(NAME, alias, str(to.number))
 
 
-def ask(question: str) -> str:
-    """Return the champion's answer.
+def crown(chosen: Version) -> None:
+    """Make a version champion, and the champion of before the previous one."""
+    before = holder(CHAMPION)
+    if before is not None and before.number != chosen.number:
+        give(PREVIOUS, before)
+    give(CHAMPION, chosen)
+
+
+def ask(question: str, which: str = f"@{CHAMPION}") -> str:
+    """Return the answer of the champion, or of another version (`/3`, `@challenger`).
 
     Raises:
-        UserError: there is no champion.
+        UserError: there is none.
     """
     chat = [{"role": "user", "content": question}]
-    answer: str = tracking.load_model(f"models:/{NAME}@{CHAMPION}")(chat)[0]["generated_text"][-1]["content"]
+    answer: str = tracking.load_model(f"models:/{NAME}{which}")(chat)[0]["generated_text"][-1]["content"]
     return answer.strip()
 
 

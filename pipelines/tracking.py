@@ -123,6 +123,10 @@ class Run:
         else:
             self.store.log_artifact(self.id, str(path), folder)
 
+    def record(self, name: str, value: Any) -> None:
+        """Keep a value with the run, as a file of JSON."""
+        self.store.log_text(self.id, json.dumps(value, indent=1, ensure_ascii=False), name)
+
     def model(self, parts: Mapping[str, Any], settings: Mapping[str, Any], requirements: list[str]) -> tuple[str, str]:
         """Keep a whole chat model (`model` and `tokenizer`) with the run; return its address and id.
 
@@ -217,6 +221,14 @@ def reap() -> None:
         mark = Path(found.data.tags.get(MARK, ""))
         if mark.is_file() and not alive.held(mark):
             Run(store, found.info.run_id).end("KILLED")
+
+
+def tags_of(run_id: str) -> dict[str, str]:
+    """Return the tags of a run; none when the store does not hold it."""
+    try:
+        return dict(client().get_run(run_id).data.tags)
+    except MlflowException:
+        return {}
 
 
 def load_model(address: str) -> Any:

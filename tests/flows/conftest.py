@@ -49,7 +49,7 @@ def work(out):
         raise UserError(how["refuses"])
     if "tampers" in how:
         Path(how["tampers"]).write_text("tampered")
-    (out / "result.txt").write_text(str(how.get("value", name)))
+    (out / "result.txt").write_text(str(time.time() if how.get("random") else how.get("value", name)))
     note("ended.txt")
 
 if how.get("logged"):

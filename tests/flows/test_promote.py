@@ -1,5 +1,6 @@
 """Registration of merged weights, and the two-sided gate."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from tests.conftest import tiny_tokenizer
 PASSED = {"passed": True, "reasons": [], "checks": []}
 
 
-def version(number: int, right: float, invented: float, questions: str = "q") -> Version:
+def version(number: int, right: float, invented: float, questions: str = "q", **more: str) -> Version:
     tags = {"answer_accuracy": repr(right), "hallucination_rate": repr(invented), "general_accuracy": "0.5"}
-    return Version(number, {**tags, "questions": questions})
+    return Version(number, {**tags, "questions": questions, "verdict": "", **more})
 
 
 @pytest.mark.parametrize(
@@ -33,17 +34,13 @@ def version(number: int, right: float, invented: float, questions: str = "q") ->
         (version(2, 0.3, 0.1), version(1, 0.4, 0.2), "no better"),
         (version(2, 0.9, 0.3), version(1, 0.4, 0.2), "invents 10.0 points more"),
         (version(2, 0.9, 0.1), version(1, 0.4, 0.2, "others"), "other questions"),
-        (version(1, 0.4, 0.2), version(1, 0.4, 0.2), ""),
+        (version(2, 0.9, 0.1, verdict="It forgot."), None, "It forgot."),
+        (version(2, 0.9, 0.1, dirty="True"), None, "no commit holds"),
     ],
 )
 def test_the_candidate_must_beat_the_champion(candidate: Version, champion: Version | None, why: str) -> None:
-    said = promote.refused(candidate, champion, PASSED, 0.0)
+    said = promote.refused(candidate, champion, 0.0)
     assert why in said and bool(why) == bool(said)
-
-
-def test_the_verdict_of_compare_comes_first() -> None:
-    verdict = {"passed": False, "reasons": ["It forgot."], "checks": []}
-    assert promote.refused(version(1, 0.9, 0.0), None, verdict, 0.0) == "It forgot."
 
 
 @pytest.fixture
@@ -122,3 +119,24 @@ def test_what_is_registered_is_what_was_evaluated(
     challenger = registry.holder(registry.CHALLENGER)
     assert challenger is not None and challenger.number == 2
     assert registry.holder(registry.CHAMPION) == champion
+
+    assert "no better" in promote.reconsider(None, config)[1]
+    with pytest.raises(UserError, match="no previous champion"):
+        promote.rollback("it was a mistake")
+    assert promote.reconsider(2, config, force="a trial in production")[1] == ""
+    assert [_number(alias) for alias in (registry.CHAMPION, registry.PREVIOUS)] == [2, 1]
+    assert promote.rollback("it was a mistake").number == 1
+    assert [_number(alias) for alias in (registry.CHAMPION, registry.PREVIOUS)] == [1, 2]
+    decisions = [json.loads(tags) for key, tags in registry.get(2).tags.items() if key.startswith(promote.DECISION)]
+    assert {each["decision"] for each in decisions} == {"refused", "forced"}
+    forced = next(each for each in decisions if each["decision"] == "forced")
+    assert forced["reason"].startswith("a trial in production (the gate: it answers 40.0% right")
+    assert forced["numbers"]["answer_accuracy"] == 0.4 and forced["champion"]["version"] == 1
+    with pytest.raises(UserError, match="no version 7"):
+        promote.reconsider(7, config)
+
+
+def _number(alias: str) -> int:
+    found = registry.holder(alias)
+    assert found is not None
+    return found.number

@@ -1,0 +1,81 @@
+"""What takes room and serves nothing any more. Alone: gradus gc
+
+In DVC's cache: what neither the working tree nor any commit names (a pinned run leaves a branch). Among checkpoints:
+those of a training that today's files would not go on with.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows import graph, ledger
+from pipelines import alive, artifacts
+from pipelines.errors import UserError
+
+
+@dataclass(frozen=True)
+class Unneeded:
+    """What may go."""
+
+    checkpoints: dict[Path, int]
+    """Bytes of each."""
+    cached: int
+    """Objects in DVC's cache."""
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.checkpoints or self.cached)
+
+    def lines(self) -> Iterator[str]:
+        """Yield what to tell."""
+        for path, size in self.checkpoints.items():
+            yield f"{path}: {size / 2**20:.0f} MiB of checkpoints that no run would go on from"
+        if self.cached:
+            yield f"DVC's cache: {self.cached} objects that neither a commit nor the working tree names"
+        if not self:
+            yield "There is nothing to free."
+
+
+def unneeded() -> Unneeded:
+    """Look for what may go, and touch nothing."""
+    removed = re.search(r"Removed (\d+) objects", _gc("--dry"))
+    return Unneeded({path: _size(path) for path in _checkpoints()}, int(removed[1]) if removed else 0)
+
+
+def free(found: Unneeded) -> None:
+    """Remove it."""
+    for path in found.checkpoints:
+        shutil.rmtree(path)
+    if found.cached:
+        _gc("--force")
+
+
+def _checkpoints() -> Iterator[Path]:
+    """Yield the checkpoints whose key is no stage's of today, and which no process uses."""
+    changed = ledger.changes(graph.read())
+    for path in sorted(artifacts.CHECKPOINTS.glob("*/*")):
+        stage = path.parent.name
+        if alive.held(alive.LOCKS / stage):
+            continue
+        try:
+            wanted = stage in changed and ledger.prove(stage).key == path.name
+        except UserError:  # what it would read is not there
+            wanted = False
+        if not wanted:
+            yield path
+
+
+def _gc(*flags: str) -> str:
+    command = [sys.executable, "-m", "dvc", "gc", "--workspace", "--all-commits", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"`dvc gc` failed: {done.stderr.strip().splitlines()[-1]}")
+    return done.stderr + done.stdout
+
+
+def _size(path: Path) -> int:
+    return sum(each.stat().st_size for each in artifacts.files(path))

@@ -1,0 +1,178 @@
+"""Whether a commit gives again what its dvc.lock says. Alone: gradus reproduce COMMIT [--recompute]
+
+*Restore* brings every output from the cache or the remote and runs nothing. *Recompute* runs every stage again, with a
+scratch cache, so that the originals can neither be taken for the result nor be overwritten. Either way each output gets
+a verdict, and what differs is explained by the recorded facts that differ: inputs, libraries, hardware.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from flows.workspace import LOCK, Workspace, workspace
+from pipelines import artifacts, environment, tracking
+from pipelines.errors import UserError
+
+SCRATCH = Path(".gradus/scratch")
+EQUAL, WITHIN, DIFFERENT, MISSING = "equal", "within tolerance", "different", "missing"
+STYLES = {EQUAL: "green", WITHIN: "yellow", DIFFERENT: "bold red", MISSING: "bold red"}
+
+Locked = Mapping[str, Any]
+"""The stages of a dvc.lock."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """On one output of one stage."""
+
+    stage: str
+    path: str
+    state: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Original:
+    """What is known of the recorded result of a stage."""
+
+    measured: Mapping[str, float]
+    facts: Mapping[str, str]
+
+
+def reproduce(console: Console, revision: str, again: bool, tolerance: float) -> bool:
+    """Restore the outputs of `revision`, or compute them `again`; show a verdict on each; return whether all hold.
+
+    What was measured, in an output's record.json, may differ by `tolerance` (relative): a GPU promises no equal bits.
+
+    Raises:
+        UserError: there is no such commit, it holds no dvc.lock, or a stage fails.
+    """
+    with workspace(revision) as space:
+        tags = {"commit": space.commit, "kind": "recompute" if again else "restore"}
+        with tracking.started("reproduction", tags) as run:
+            verdicts = _recomputed(space, tolerance) if again else _restored(space)
+            run.metrics({state: sum(each.state == state for each in verdicts) for state in STYLES})
+            run.record("verdicts.json", [asdict(each) for each in verdicts])
+    console.print(_table(verdicts))
+    return all(each.state in (EQUAL, WITHIN) for each in verdicts)
+
+
+def _restored(space: Workspace) -> list[Verdict]:
+    known = _bring(space)
+    changed = _changed(space)
+    return [
+        Verdict(stage, path, MISSING, "neither in the cache nor in a remote")
+        if not (space.path / path).exists()
+        else Verdict(stage, path, DIFFERENT if path in changed else EQUAL)
+        for stage, path in _outputs(known)
+    ]
+
+
+def _recomputed(space: Workspace, tolerance: float) -> list[Verdict]:
+    known = _bring(space)
+    originals = {stage: _original(space, stage, path) for stage, path in _outputs(known)}
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    space.dvc("config", "--local", "cache.dir", str(SCRATCH.resolve()))
+    try:
+        if space.gradus("run", *known, "--force", "--no-promote"):
+            raise UserError(f"The commit {space.commit[:10]} could not be computed again; see above.")
+        now = _lock(space)
+        return [
+            _compared(stage, path, known, now, originals[stage], _original(space, stage, path), tolerance)
+            for stage, path in _outputs(known)
+        ]
+    finally:
+        shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+def _bring(space: Workspace) -> Locked:
+    """Bring what can be had of the outputs, and return the commit's dvc.lock."""
+    known = _lock(space)
+    if space.dvc("remote", "list").strip():
+        space.dvc("pull", "--allow-missing")
+    space.dvc("checkout", "--allow-missing")
+    return known
+
+
+def _lock(space: Workspace) -> Locked:
+    path = space.path / LOCK
+    if not path.exists():
+        raise UserError(
+            f"The commit {space.commit[:10]} holds no {LOCK}, so there is no result to hold it against; "
+            "`gradus run --rev` makes one on a branch."
+        )
+    stages: Locked = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+    return stages
+
+
+def _outputs(locked: Locked) -> list[tuple[str, str]]:
+    """Stage and path of every output but runs/<stage>.json, which names a run and is never equal."""
+    return [
+        (stage, out["path"])
+        for stage, entry in locked.items()
+        for out in entry["outs"]
+        if Path(out["path"]).parts[0] != artifacts.RUNS.name
+    ]
+
+
+def _changed(space: Workspace) -> set[str]:
+    """Return the outputs that are not what dvc.lock says."""
+    status = json.loads(space.dvc("status", "--json"))
+    entries = [entry for found in status.values() for entry in found if isinstance(entry, dict)]
+    return {path for entry in entries for path in entry.get("changed outs", {})}
+
+
+def _original(space: Workspace, stage: str, path: str) -> Original:
+    """Read what the result of a stage in the worktree says of itself."""
+    record, told = space.path / path / artifacts.RECORD, space.path / artifacts.RUNS / f"{stage}.json"
+    measured = artifacts.read_json(record)["metrics"] if record.exists() else {}
+    facts = tracking.tags_of(artifacts.read_json(told)["run_id"]) if told.exists() else {}
+    return Original(measured, {key: facts[key] for key in environment.facts() if key in facts})
+
+
+def _compared(
+    stage: str, path: str, known: Locked, now: Locked, before: Original, after: Original, tolerance: float
+) -> Verdict:
+    if _hash(known[stage]["outs"], path) == _hash(now[stage]["outs"], path):
+        return Verdict(stage, path, EQUAL)
+    why = _why(known[stage], now[stage], before, after)
+    if before.measured and before.measured.keys() == after.measured.keys():
+        furthest = max(_distance(before.measured[key], after.measured[key]) for key in before.measured)
+        if furthest <= tolerance:
+            return Verdict(stage, path, WITHIN, f"measures differ by {100 * furthest:.2g}% at most; {why}")
+    return Verdict(stage, path, DIFFERENT, why)
+
+
+def _distance(one: float, other: float) -> float:
+    return abs(one - other) / max(abs(one), abs(other), 1e-12)
+
+
+def _why(known: Mapping[str, Any], now: Mapping[str, Any], before: Original, after: Original) -> str:
+    """Name the first kind of fact that differs: what it read, then on what it was computed."""
+    inputs = [dep["path"] for dep in known.get("deps", []) if dep["md5"] != _hash(now.get("deps", []), dep["path"])]
+    if inputs:
+        return f"it read another {', '.join(inputs)}"
+    facts = [
+        f"{key} {before.facts[key]} then, {after.facts.get(key)} now"
+        for key in before.facts
+        if before.facts[key] != after.facts.get(key)
+    ]
+    return "; ".join(facts) or "no recorded fact differs: the stage does not repeat itself"
+
+
+def _hash(entries: list[dict[str, Any]], path: str) -> str | None:
+    return next((entry["md5"] for entry in entries if entry["path"] == path), None)
+
+
+def _table(verdicts: list[Verdict]) -> Table:
+    table = Table("stage", "output", "verdict", "why", box=None, header_style="bold")
+    for each in verdicts:
+        table.add_row(each.stage, each.path, f"[{STYLES[each.state]}]{each.state}[/]", each.why)
+    return table

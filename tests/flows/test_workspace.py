@@ -1,0 +1,140 @@
+"""Pinned runs, reproduction and housekeeping, with the real Git and DVC around fake stages."""
+
+import subprocess
+import sys
+
+import pytest
+
+from flows import housekeeping, ledger, reproduce
+from flows.workspace import resolve, workspace
+from pipelines import artifacts
+from pipelines.errors import UserError
+from tests.flows.conftest import Project
+
+CHAIN = {"ingest": [], "clean": ["ingest"]}
+
+
+def git(*arguments: str) -> str:
+    who = ("-c", "user.name=t", "-c", "user.email=t@t")
+    return subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(title: str) -> str:
+    git("add", "--all")
+    git("commit", "--message", title)
+    return git("rev-parse", "HEAD")
+
+
+def pinned(fake: Project, revision: str, *more: str) -> tuple[int, str]:
+    process = fake.start("run", "--rev", revision, *more)
+    said, _ = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+def test_two_pinned_runs_at_once_leave_branches_and_no_trace_in_the_working_tree(fake: Project) -> None:
+    fake.describe(CHAIN, clean={"value": "one", "seconds": 1})
+    one = commit("one")
+    fake.change(clean={"value": "two", "seconds": 1})
+    two = commit("two")
+    (fake.path / "notes.txt").write_text("not committed")
+    runs = [fake.start("run", "--rev", each, "clean") for each in (one, two)]
+    for run in runs:
+        said, _ = run.communicate(timeout=200)
+        assert run.returncode == 0, said
+    assert not (fake.path / "artifacts").exists() and not (fake.path / "dvc.lock").exists()
+    assert git("worktree", "list").count("\n") == 0
+    branches = git("branch", "--format", "%(refname:short)", "--list", "runs/*").splitlines()
+    parents = {git("rev-parse", f"{branch}^"): branch for branch in branches}
+    assert parents.keys() == {one, two}
+    for revision, value in ((one, "one"), (two, "two")):
+        with workspace(parents[revision]) as space:
+            space.dvc("checkout")
+            assert (space.path / "artifacts/clean/result.txt").read_text() == value
+
+
+def test_a_commit_that_is_not_there_is_told_at_once(fake: Project) -> None:
+    fake.describe(CHAIN)
+    with pytest.raises(UserError, match="no commit 'c0ffee'"):
+        resolve("c0ffee")
+    status, said = pinned(fake, "c0ffee")
+    assert (status, said.strip()) == (2, "There is no commit 'c0ffee' here; `git log` shows those there are.")
+
+
+@pytest.fixture
+def recorded(fake: Project) -> str:
+    """The branch of a pinned run."""
+    fake.describe(CHAIN, clean={"value": "same"})
+    status, said = pinned(fake, commit("a run"), "clean")
+    assert status == 0, said
+    return git("branch", "--format", "%(refname:short)", "--list", "runs/*")
+
+
+def test_restoring_brings_every_output_and_runs_nothing(fake: Project, recorded: str) -> None:
+    process = fake.start("reproduce", recorded)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert said.count(" equal") == 2
+    objects = [each for each in (fake.path / ".dvc/cache/files").rglob("*") if each.is_file() and each.suffix != ".dir"]
+    for each in objects:
+        if each.read_text() == "same":
+            each.chmod(0o644)
+            each.unlink()
+    process = fake.start("reproduce", recorded)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "missing" in said and "neither in the cache nor in a remote" in said
+
+
+def test_recomputing_gives_the_same_bytes_and_leaves_no_scratch(fake: Project, recorded: str) -> None:
+    process = fake.start("reproduce", "--recompute", recorded)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert said.count(" equal") == 2
+    assert not (fake.path / reproduce.SCRATCH).exists()
+
+
+def test_a_stage_that_does_not_repeat_itself_is_found_out(fake: Project) -> None:
+    fake.describe(CHAIN, ingest={"random": True})
+    status, said = pinned(fake, commit("a run"), "clean")
+    assert status == 0, said
+    branch = git("branch", "--format", "%(refname:short)", "--list", "runs/*")
+    process = fake.start("reproduce", "--recompute", branch)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert "does not repeat itself" in said
+    lines = {line.split()[0]: line for line in said.splitlines() if line.startswith(("ingest ", "clean "))}
+    assert "different" in lines["ingest"]
+
+
+def test_a_commit_without_results_cannot_be_reproduced(fake: Project) -> None:
+    fake.describe(CHAIN)
+    commit("no run")
+    process = fake.start("reproduce", "HEAD")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2 and "holds no dvc.lock" in said
+
+
+def test_what_no_commit_names_is_freed_and_nothing_else(fake: Project) -> None:
+    fake.describe(CHAIN, clean={"value": "kept by a commit"})
+    fake.run("clean")
+    commit("kept")
+    fake.change(clean={"value": "kept by nothing"})
+    fake.run("clean")
+    fake.change(clean={"value": "kept by the working tree"})
+    fake.run("clean")
+    key = ledger.prove("clean").key
+    for name in (key, "0" * 64):
+        folder = fake.path / artifacts.CHECKPOINTS / "clean" / name
+        folder.mkdir(parents=True)
+        (folder / "tensors").write_text("x")
+    fake.change(clean={"value": "to be computed"})
+    wanted = fake.path / artifacts.CHECKPOINTS / "clean" / ledger.prove("clean").key
+    wanted.mkdir()
+    found = housekeeping.unneeded()
+    assert found.cached > 0 and len(found.checkpoints) == 2 and wanted not in found.checkpoints
+    housekeeping.free(found)
+    assert not housekeeping.unneeded()
+    assert wanted.is_dir()
+    said = {each.read_text() for each in (fake.path / ".dvc/cache/files").rglob("*") if each.is_file()}
+    assert {"kept by a commit", "kept by the working tree"} <= said and "kept by nothing" not in said
+    subprocess.run([sys.executable, "-m", "dvc", "checkout"], check=True, capture_output=True)
