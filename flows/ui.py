@@ -26,9 +26,7 @@ def serve(console: Console, port: int) -> None:
         UserError: the port is taken, or MLflow does not start.
     """
     check_free(port)
-    program = Program(
-        [sys.executable, "-m", *mlflow_command(port)], LOGS / "ui.log", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    )
+    program = Program([sys.executable, "-m", *mlflow_command(port)], LOGS / "ui.log", QUIET)
     try:
         here = f"http://{HOST}:{port}"
         Server(here, program).wait("/health")

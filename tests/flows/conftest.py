@@ -91,9 +91,9 @@ class Project:
         self.how |= how
         (self.path / "fake.yaml").write_text(yaml.safe_dump(self.how))
 
-    def run(self, *targets: str) -> None:
+    def run(self, *targets: str, promoting: bool = True) -> None:
         """Run the flow in this process."""
-        post_train(config.load(), Console(stderr=True), list(targets), False)
+        post_train(config.load(), Console(stderr=True), list(targets), False, promoting)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the command `gradus` as a program."""

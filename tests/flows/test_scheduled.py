@@ -1,0 +1,69 @@
+"""What a schedule runs, and whom it tells, with a real Prefect server and a real web hook."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.variables import Variable
+
+from flows import notify, scheduled
+from tests.flows.conftest import Project
+
+
+@pytest.fixture
+def heard(prefect_server: str, fake: Project) -> Iterator[list[dict[str, str]]]:
+    """What a web hook was told; it is the block that `gradus_notify` names."""
+    told: list[dict[str, str]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    block = CustomWebhookNotificationBlock(
+        name="hook",
+        url=f"http://127.0.0.1:{server.server_port}",
+        json_data={"subject": "{{subject}}", "body": "{{body}}"},
+    )
+    block.save("hook", overwrite=True)
+    Variable.set(notify.VARIABLE, "custom-webhook/hook", overwrite=True)
+    yield told
+    Variable.unset(notify.VARIABLE)
+    server.shutdown()
+
+
+def test_a_message_reaches_the_hook(heard: list[dict[str, str]]) -> None:
+    notify.tell("Gradus: a new champion", "Version 3.")
+    assert heard == [{"subject": "Gradus: a new champion", "body": "Version 3."}]
+
+
+def test_a_hook_that_is_deaf_fails_nothing(heard: list[dict[str, str]], capsys: pytest.CaptureFixture[str]) -> None:
+    Variable.set(notify.VARIABLE, "custom-webhook/nobody", overwrite=True)
+    notify.tell("Gradus", "anything")
+    assert heard == []
+    assert "could not be told" in capsys.readouterr().err
+
+
+def test_nothing_changed_is_told_in_the_state_and_starts_nothing(fake: Project) -> None:
+    fake.describe({"ingest": [], "compare": ["ingest"]})
+    fake.run("ingest", "compare", promoting=False)
+    fake.forget()
+    state = scheduled.retrain(return_state=True)
+    assert state.is_completed() and "Nothing changed" in (state.message or "")
+    assert not (fake.path / "started.txt").exists()
+
+
+def test_a_failed_run_is_told(fake: Project, heard: list[dict[str, str]]) -> None:
+    fake.describe({"ingest": [], "compare": ["ingest"]}, ingest={"logged": True, "refuses": "There is no text."})
+    state = scheduled.retrain(return_state=True)
+    assert state.is_failed()
+    assert len(heard) == 1 and "There is no text." in heard[0]["body"]
