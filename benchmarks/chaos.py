@@ -3,7 +3,8 @@
     python benchmarks/chaos.py --kills 60 --seed 0    # kills, lost, unequal, orphans, left_running
     python benchmarks/chaos.py --locks 20             # runs, lost: eight stages at once, 200 MiB each
 
-The last line is one JSON object. `lost` counts stages that had finished and ran again, `unequal` outputs that differ from an undisturbed run's.
+The last line is one JSON object. `lost` counts stages that had finished and ran again, `unequal` outputs that differ
+from an undisturbed run's.
 """
 
 import argparse
