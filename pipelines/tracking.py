@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
@@ -28,6 +29,7 @@ from pipelines.errors import UserError
 EXPERIMENT = "gradus"
 PARENT = "GRADUS_PARENT_RUN"
 STORE = Path("mlruns")
+UNWATCHED = 60.0  # seconds of a run in which the machine is not looked at
 LINEAGE = ("commit", "dirty", "flow_run")
 MARK = "alive"
 """The tag that names the mark which a run's process holds (pipelines/alive.py)."""
@@ -108,13 +110,25 @@ class Run:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Log what the machine does meanwhile, its processors, memory, disk, network and GPU, every ten seconds."""
-        monitor = SystemMetricsMonitor(self.id, resume_logging=True, tracking_uri=address())
-        monitor.start()
+        """Log what the machine does meanwhile, every ten seconds: processors, memory, disk, network, GPU.
+
+        It begins after a minute: what is shorter than that has nothing to show.
+        """
+        monitors: list[SystemMetricsMonitor] = []
+
+        def begin() -> None:
+            monitors.append(SystemMetricsMonitor(self.id, resume_logging=True, tracking_uri=address()))
+            monitors[0].start()
+
+        timer = Timer(UNWATCHED, begin)
+        timer.daemon = True
+        timer.start()
         try:
             yield
         finally:
-            monitor.finish()
+            timer.cancel()
+            for monitor in monitors:
+                monitor.finish()
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file or a directory with the run."""

@@ -35,8 +35,11 @@ def evaluate(
     scores = {split: values(units([row for row in rows if row["split"] == split])) for split in questions.SPLITS}
     scores["test"] |= values(units([], text))
     artifacts.write_json(out / "scores.json", {**scores, "text": text})
-    counts = Counter(f"{row['set']}.{row['verdict']}" for row in rows if row["split"] == "test")
-    return {**scores["test"], **{name: float(count) for name, count in sorted(counts.items())}}
+    counts = Counter((row["set"], row["verdict"]) for row in rows if row["split"] == "test")
+    every = {
+        f"{name}.{verdict}": float(counts[name, verdict]) for name in questions.SETS for verdict in scoring.VERDICTS
+    }
+    return {**scores["test"], **every}
 
 
 def judged(question: questions.Question, answer: str, refusal: str, max_words: int) -> artifacts.Row:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,19 @@ def test_params_metrics_and_files_are_kept(tmp_path: Path) -> None:
     assert data.params == {"sft.epochs": "4", "long": "x" * 500}
     assert [(each.step, each.value) for each in run.store.get_metric_history(run.id, "loss")] == [(1, 2.0), (2, 1.0)]
     assert [each.path for each in run.store.list_artifacts(run.id)] == ["report.html"]
+
+
+def test_a_long_run_is_told_what_the_machine_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
+    with tracking.started("short", {}) as short, short.watched():
+        pass
+    monkeypatch.setattr(tracking, "UNWATCHED", 0.0)
+    with tracking.started("long", {}) as run:
+        with run.watched():
+            time.sleep(1)
+        found = run.store.get_run(run.id).data.metrics
+    assert "system/cpu_utilization_percentage" in found
+    assert short.store.get_run(short.id).data.metrics == {}
 
 
 def test_a_number_that_is_none_ends_the_stage() -> None:
