@@ -1,4 +1,4 @@
-"""The command `gradus`: run, status, ui, ask.
+"""The command `gradus`, and how it ends.
 
 What the user can mend ends with one sentence and exit code 2, a stopped run with 130, a crashed stage with 1.
 Prefect, MLflow and torch take seconds to import, so each command imports what it needs: `--help` stays quick.
