@@ -179,8 +179,9 @@ def ask(question: Question) -> None:
 
 def main() -> None:
     """Run the command, and turn what the user can mend into a sentence and exit code 2."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # they too leave time to end what was started
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # All leave time to end what was started. A shell's background job ignores SIGINT, and so would all its programs.
+        signal.signal(number, signal.default_int_handler)
     try:
         app()
     except UserError as error:
