@@ -180,7 +180,7 @@ def ask(question: Question) -> None:
 def main() -> None:
     """Run the command, and turn what the user can mend into a sentence and exit code 2."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # All leave time to end what was started. A shell's background job ignores SIGINT, and so would all its programs.
+        # All leave time to end what was started. In a shell's background SIGINT is ignored, by all programs below too.
         signal.signal(number, signal.default_int_handler)
     try:
         app()

@@ -198,5 +198,7 @@ def fake(tmp_path: Path, prefect_server: str, mlflow_store: str, monkeypatch: py
     for name, value in shared.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
+    own = {"PREFECT_API_URL": prefect_server, "PREFECT_HOME": str(tmp_path / ".gradus"), "COLUMNS": "200"}
+    environment = {**os.environ, **own}
     with temporary_settings({PREFECT_API_URL: prefect_server}):
-        yield Project(tmp_path, mlflow_store, {**os.environ, "PREFECT_API_URL": prefect_server, "COLUMNS": "200"})
+        yield Project(tmp_path, mlflow_store, environment)

@@ -1,16 +1,20 @@
 """What a schedule runs, and whom it tells, with a real Prefect server and a real web hook."""
 
 import json
+import shutil
+import signal
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import httpx
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.variables import Variable
 
 from flows import notify, scheduled
-from tests.flows.conftest import Project
+from tests.flows.conftest import ROOT, Project
 
 
 @pytest.fixture
@@ -67,3 +71,26 @@ def test_a_failed_run_is_told(fake: Project, heard: list[dict[str, str]]) -> Non
     state = scheduled.retrain(return_state=True)
     assert state.is_failed()
     assert len(heard) == 1 and "There is no text." in heard[0]["body"]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_up_serves_deploys_and_leaves_nothing(fake: Project) -> None:
+    shutil.copy(ROOT / "prefect.yaml", fake.path)
+    shutil.copytree(ROOT / "flows", fake.path / "flows")
+    ports = free_port(), free_port()
+    process = fake.start("up", "--prefect-port", str(ports[0]), "--port", str(ports[1]))
+    assert process.stdout is not None
+    said = [process.stdout.readline() for _ in range(2)]
+    assert f"http://127.0.0.1:{ports[0]}" in said[0] and "schedules" in said[1], said
+    found = httpx.post(f"http://127.0.0.1:{ports[0]}/api/deployments/filter", json={}).json()
+    assert {each["name"] for each in found} == {"weekly", "when-documents-change"}
+    assert all(schedule["active"] for each in found for schedule in each["schedules"])
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert fake.processes() == []
