@@ -52,9 +52,24 @@ def work(out):
     (out / "result.txt").write_text(str(time.time() if how.get("random") else how.get("value", name)))
     note("ended.txt")
 
+def train(place, run):
+    import torch
+    from pipelines.checkpoints import Checkpoints
+    kept = Checkpoints(place, seconds=0)
+    saved = kept.latest()
+    with kept.guarded():
+        for number in range(saved.step + 1 if saved else 1, how["steps"] + 1):
+            with Path("steps.txt").open("a") as lines:
+                lines.write(f"{number}\\n")
+            run.curve({"loss": float(-number)}, number)
+            time.sleep(0.1)
+            kept.step(number, lambda: ({"weight": torch.tensor([number])}, {}))
+
 if how.get("logged"):
     from tasks import task
     with task(name) as t:
+        if "steps" in how:
+            train(t.place, t.run)
         work(t.out)
         t.finish({"answer": 42.0})
 else:

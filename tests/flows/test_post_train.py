@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from rich.console import Console
@@ -120,6 +121,43 @@ def test_a_killed_flow_leaves_nothing_behind_for_the_next_one(fake: Project) -> 
     assert store.search_runs(["1"], "attributes.status = 'RUNNING'") == []
     parent, children = fake.runs()
     assert parent.info.status == children["clean"].info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_training_that_was_killed_goes_on_as_one_curve(fake: Project, number: int) -> None:
+    fake.describe({"ingest": [], "sft": ["ingest"]}, sft={"logged": True, "steps": 40})
+    process = fake.start("run", "sft")
+    steps = fake.path / "steps.txt"
+    while not steps.exists() or len(steps.read_text().split()) < 8:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    (trainer,) = (each for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"][1:] == ["fake.py", "sft"])
+    trainer.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode != 0 and fake.processes() == []
+    _, before = fake.runs()
+    assert before["sft"].info.status == "KILLED"
+    fake.run("sft")
+    taken = [int(step) for step in steps.read_text().split()]
+    assert set(taken) == set(range(1, 41)) and len(taken) <= 41  # the step that was killed is taken again
+    _, after = fake.runs()
+    assert after["sft"].info.run_id == before["sft"].info.run_id
+    assert (after["sft"].info.status, after["sft"].data.tags["resumed"]) == ("FINISHED", "1")
+    curve = MlflowClient(fake.store).get_metric_history(after["sft"].info.run_id, "train/loss")
+    assert [point.step for point in curve] == list(range(1, 41))
+    assert list((fake.path / "checkpoints/sft").iterdir()) == []
+
+
+def test_two_runs_at_once_do_not_meet(fake: Project) -> None:
+    fake.describe({"ingest": []}, ingest={"seconds": 5})
+    first = fake.start("run", "ingest")
+    while not fake.started():
+        time.sleep(0.1)
+    second = fake.start("run", "ingest")
+    said, _ = second.communicate(timeout=60)
+    assert second.returncode == 2 and f"post_train is being run here already, by process {first.pid}" in said
+    assert first.wait(timeout=60) == 0
+    assert (fake.path / "started.txt").read_text().count("ingest") == 1
 
 
 def test_a_stage_that_another_dvc_runs_is_tried_again(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
