@@ -42,6 +42,7 @@ def post_train(
     names = [stage.name for stage in stages]
     end_orphans()
     tracking.reap()
+    alive.sweep()
     with alive.alone("post_train"), bench.interruptible(), tracking.started("post_train", lineage.tags()) as parent:
         outdated = set(names) if force else stages.after(ledger.changes(stages))
         with Screen(console, names) as screen:

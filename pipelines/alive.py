@@ -61,6 +61,13 @@ def held(path: Path) -> bool:
     return False
 
 
+def sweep() -> None:
+    """Remove the marks of the dead, once what they left has been seen to."""
+    for path in MARKS.glob("*"):
+        if path.suffix != ".part" and not held(path):
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def alone(stage: str) -> Iterator[None]:
     """Be the only process that runs `stage` in this project.

@@ -18,7 +18,17 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ("flows", "tasks", "pipelines")
-FOR_FLOWS = {"alive", "artifacts", "config", "environment", "tracking", "errors", "progress", "registry", "evaluation.report"}
+FOR_FLOWS = {
+    "alive",
+    "artifacts",
+    "config",
+    "environment",
+    "tracking",
+    "errors",
+    "progress",
+    "registry",
+    "evaluation.report",
+}
 DISTRIBUTIONS = {"lm_eval": "lm-eval"}
 PARAMETER = re.compile(r"\$\{([\w.]+)\}")
 

@@ -47,6 +47,9 @@ def test_a_killed_process_leaves_a_mark_that_nobody_holds(holder: subprocess.Pop
     holder.wait()
     assert mark.exists()
     assert not alive.held(mark)
+    own = alive.mark()
+    alive.sweep()
+    assert not mark.exists() and own.exists()
 
 
 def test_a_stage_is_run_by_one_process_at_a_time(holder: subprocess.Popen[str]) -> None:
