@@ -8,6 +8,7 @@ import atexit
 import fcntl
 import os
 import signal
+import tempfile
 import threading
 import time
 import uuid
@@ -17,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from pipelines.errors import UserError
+from pipelines.progress import say
 
 MARKS = Path(".gradus/alive")
 LOCKS = Path(".gradus/locks")
@@ -88,6 +90,25 @@ def alone(stage: str) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@cache
+def accelerator() -> int:
+    """Hold this user's GPU until this process dies, waiting for any other process of Gradus that holds it.
+
+    Returns the descriptor of the lock. Processes that see other devices (CUDA_VISIBLE_DEVICES) hold other locks.
+    """
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-")
+    path = Path(tempfile.gettempdir()) / f"gradus-{os.getuid()}-gpu-{seen}.lock"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f"waiting for the GPU, which process {os.read(handle, 20).decode() or '?'} holds")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, str(os.getpid()).encode(), 0)
+    return handle
 
 
 def follow_the_flow() -> None:

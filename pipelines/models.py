@@ -16,6 +16,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from pipelines import alive
 from pipelines.config import BaseModelConfig, ComputeConfig, LoraConfig
 from pipelines.errors import UserError
 
@@ -23,7 +24,10 @@ ADAPTER = "adapter_config.json"
 
 
 def prepare(compute: ComputeConfig) -> torch.device:
-    """Seed every generator, fix the threads, and return the device to run on. Call before anything is created."""
+    """Seed every generator, fix the threads, and return the device to run on. Call before anything is created.
+
+    A GPU is held until the process ends: two trainings on one would share its memory, and fail.
+    """
     random.seed(compute.seed)
     np.random.seed(compute.seed)
     torch.manual_seed(compute.seed)
@@ -32,7 +36,10 @@ def prepare(compute: ComputeConfig) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it costs a fifth
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    return device(compute)
+    where = device(compute)
+    if where.type == "cuda":
+        alive.accelerator()
+    return where
 
 
 def device(compute: ComputeConfig) -> torch.device:

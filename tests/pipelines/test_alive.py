@@ -85,3 +85,25 @@ def test_a_program_ends_when_its_flow_is_killed(holder: subprocess.Popen[str], m
     holder.kill()
     holder.wait()
     assert follower.communicate(timeout=30)[0] == "interrupted\n"
+
+
+GREEDY = """
+from pipelines import alive
+alive.accelerator()
+print("has it", flush=True)
+input()
+"""
+
+
+def test_the_accelerator_is_held_by_one_process_and_waited_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(project))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    one = subprocess.Popen([sys.executable, "-c", GREEDY], **pipes)
+    assert one.stdout is not None and one.stdout.readline() == "has it\n"
+    two = subprocess.Popen([sys.executable, "-c", GREEDY], **pipes)
+    assert two.stderr is not None
+    assert two.stderr.readline() == f"waiting for the GPU, which process {one.pid} holds\n"
+    one.kill()
+    one.wait()
+    assert two.stdout is not None and two.stdout.readline() == "has it\n"
+    two.communicate("\n")
