@@ -119,6 +119,21 @@ def lock_hash() -> str:
     return hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else ""
 
 
+def in_remote(digest: str) -> bool:
+    """Tell whether the default remote holds the output with this MD5; it does not matter where there is no remote.
+
+    A directory's own object is pushed after all its files, so it stands for them.
+
+    Raises:
+        UserError: the remote does not answer.
+    """
+    try:
+        with _ONE_AT_A_TIME, Repo() as repo:
+            return not repo.config["core"].get("remote") or bool(repo.cloud.get_remote_odb().exists(digest))
+    except (DvcException, OSError) as error:
+        raise UserError(f"the DVC remote does not answer: {str(error).strip().splitlines()[0]}") from error
+
+
 def output_hash(stage: str, path: Path) -> str:
     """Return the MD5 that dvc.lock holds for the output `path` of `stage`."""
     return _entry(_locked()[stage]["outs"], path)

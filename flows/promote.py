@@ -2,8 +2,8 @@
 
 Reads artifacts/compare/ and dvc.lock; writes a model version with its lineage to the registry, the alias
 `challenger`, and `champion` when the gate opens: better than the baseline (the verdict of compare) and than the
-present champion, from a clean commit, and able to answer. Every decision is kept on the version it is about.
-Alone: gradus promote, gradus rollback
+present champion, from a clean commit, in the remote when there is one, and able to answer. Every decision is kept on
+the version it is about. Alone: gradus promote, gradus rollback
 """
 
 import json
@@ -93,7 +93,7 @@ def decide(version: Version, settings: Config, force: str | None = None) -> str:
         return version.tags[VERDICT]
     refusal = refused(version, champion, settings.compare.max_hallucination_rise)
     if not refusal:
-        refusal = _mute(version)
+        refusal = _unpushed(version) or _mute(version)
     if force is not None:
         _keep(version, "forced", f"{force} (the gate: {refusal or 'passed'})")
         refusal = ""
@@ -126,6 +126,13 @@ def refused(version: Version, champion: Version | None, max_hallucination_rise: 
         right, rivals = 100 * now["answer_accuracy"], 100 * before["answer_accuracy"]
         return f"it answers {right:.1f}% right, which is no better than {rival} ({rivals:.1f}%)."
     return ""
+
+
+def _unpushed(version: Version) -> str:
+    """Return what is wrong with weights that no other machine could get."""
+    if ledger.in_remote(version.tags["artifact"]):
+        return ""
+    return "its weights are in no remote; `dvc push`, then `gradus promote`."
 
 
 def _mute(version: Version) -> str:

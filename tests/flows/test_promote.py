@@ -78,13 +78,18 @@ def compared(right: float, invented: float) -> dict[str, Any]:
 def test_what_is_registered_is_what_was_evaluated(
     run_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pushed = set()
+    monkeypatch.setattr(ledger, "in_remote", lambda digest: digest in pushed)
     monkeypatch.setattr(ledger, "prove", lambda stage: ledger.Inputs(f"key of {stage}", {}))
     with pytest.raises(UserError, match="models:/gradus@champion is not in the registry"):
         registry.ask("Who?")
     compared(0.5, 0.2)
     with tracking.started("post_train", {"commit": "c0ffee"}) as parent:
         first = promote.promote(parent, config)
-    assert (first.version, first.promoted) == (1, True)
+    assert (first.version, first.promoted) == (1, False)
+    assert "in no remote; `dvc push`" in first.reason
+    pushed |= {"weights", "other weights"}
+    assert promote.reconsider(None, config)[1] == ""
 
     original, tok = models.load(run_dir, config.compute), models.tokenizer(run_dir)
     pipe = mlflow.transformers.load_model("models:/gradus@champion")

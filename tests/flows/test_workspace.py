@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -112,6 +113,21 @@ def test_a_commit_without_results_cannot_be_reproduced(fake: Project) -> None:
     process = fake.start("reproduce", "HEAD")
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2 and "holds no dvc.lock" in said
+
+
+def test_what_was_pushed_is_in_the_remote(fake: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+    fake.describe(CHAIN)
+    fake.run("clean")
+    digest = ledger.output_hash("clean", Path("artifacts/clean"))
+    assert ledger.in_remote(digest)  # there is none to push to
+
+    def dvc(*arguments: str) -> None:
+        subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True, capture_output=True)
+
+    dvc("remote", "add", "--default", "store", str(tmp_path_factory.mktemp("remote")))
+    assert not ledger.in_remote(digest)
+    dvc("push")
+    assert ledger.in_remote(digest)
 
 
 def test_what_no_commit_names_is_freed_and_nothing_else(fake: Project) -> None:
