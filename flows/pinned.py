@@ -1,7 +1,10 @@
 """A run at a commit: in a worktree of its own, its result on the branch `runs/<id>`. Alone: gradus run --rev COMMIT"""
 
+import shutil
+
 from rich.console import Console
 
+from flows.process import LOGS
 from flows.workspace import workspace
 
 
@@ -22,4 +25,7 @@ def run(console: Console, revision: str, stages: list[str], force: bool, no_prom
             branch = space.keep(f"Run {space.id} of {space.commit[:10]}")
             said = f"Its dvc.lock is on the branch {branch}." if branch else "Its dvc.lock is the commit's own."
             console.print(said, highlight=False)
+        elif (space.path / LOGS).is_dir():
+            shutil.copytree(space.path / LOGS, LOGS / space.id)
+            console.print(f"Its logs are in {LOGS / space.id}.", highlight=False)
     return status

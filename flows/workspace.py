@@ -1,6 +1,6 @@
 """A worktree at a commit, in which a run disturbs nothing and nothing disturbs it.
 
-It lies in .gradus/worktrees/<id>. DVC's cache, MLflow's store, checkpoints and the marks of who is alive are the
+It lies in .gradus/worktrees/. DVC's cache, MLflow's store, checkpoints and the marks of who is alive are the
 project's own; everything else is the commit's, its code too. Needs git.
 """
 
@@ -97,17 +97,24 @@ def workspace(revision: str) -> Iterator[Workspace]:
     """
     end_orphans()
     commit = resolve(revision)
-    name = uuid.uuid4().hex[:12]
-    path = (WORKTREES / name).resolve()
-    git("worktree", "prune")
+    _clear()
+    path = (WORKTREES / alive.mark().name).resolve()
     git("worktree", "add", "--quiet", "--detach", str(path), commit)
     try:
         _share(path)
-        space = Workspace(name, commit, path, _environment(path))
+        space = Workspace(uuid.uuid4().hex[:12], commit, path, _environment(path))
         _fetch(space)
         yield space
     finally:
         git("worktree", "remove", "--force", str(path))
+
+
+def _clear() -> None:
+    """Remove the worktrees of processes that are dead; each is named after its process's mark."""
+    for path in WORKTREES.glob("*"):
+        if not alive.held(alive.MARKS / path.name):
+            git("worktree", "remove", "--force", str(path))
+    git("worktree", "prune")
 
 
 def _share(path: Path) -> None:

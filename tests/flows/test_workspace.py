@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows import housekeeping, ledger, reproduce
@@ -51,6 +53,32 @@ def test_two_pinned_runs_at_once_leave_branches_and_no_trace_in_the_working_tree
         with workspace(parents[revision]) as space:
             space.dvc("checkout")
             assert (space.path / "artifacts/clean/result.txt").read_text() == value
+
+
+def test_a_killed_pinned_run_leaves_its_worktree_to_the_next(fake: Project) -> None:
+    fake.describe(CHAIN, clean={"seconds": 300})
+    slow = commit("slow")
+    fake.change(clean={"seconds": 0})
+    quick = commit("quick")
+    process = fake.start("run", "--rev", slow, "clean")
+    worktrees = fake.path / ".gradus/worktrees"
+    while not (started := list(worktrees.glob("*/started.txt"))) or "clean" not in started[0].read_text():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    process.kill()
+    process.communicate()
+    status, said = pinned(fake, quick, "clean")
+    assert status == 0, said
+    assert list(worktrees.iterdir()) == [] and git("worktree", "list").count("\n") == 0
+    assert not [each for each in psutil.process_iter(["cwd"]) if str(worktrees) in str(each.info["cwd"])]
+
+
+def test_a_failed_pinned_run_leaves_its_logs(fake: Project) -> None:
+    fake.describe(CHAIN, clean={"logged": True, "refuses": "There is no text."})
+    status, said = pinned(fake, commit("bad"), "clean")
+    assert status == 2 and "clean: There is no text." in said
+    (log,) = (fake.path / ".gradus/logs").glob("*/clean.log")
+    assert "There is no text." in log.read_text()
 
 
 def test_a_commit_that_is_not_there_is_told_at_once(fake: Project) -> None:
