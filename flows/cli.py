@@ -140,7 +140,7 @@ def reproduce(commit: Commit, recompute: Recompute = False, tolerance: Tolerance
 
 @app.command()
 def gc(yes: Yes = False) -> None:
-    """Show what no branch, tag or working file needs of cache and checkpoints, and free it."""
+    """Show what neither a commit nor the working tree needs of cache and checkpoints, and free it."""
     from flows.housekeeping import free, unneeded
 
     found = unneeded()
