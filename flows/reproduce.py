@@ -6,7 +6,6 @@ a verdict, and what differs is explained by the recorded facts that differ: inpu
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from flows.workspace import LOCK, Workspace, workspace
 from pipelines import artifacts, environment, tracking
 from pipelines.errors import UserError
 
-SCRATCH = Path(".gradus/scratch")
 EQUAL, WITHIN, DIFFERENT, MISSING = "equal", "within tolerance", "different", "missing"
 STYLES = {EQUAL: "green", WITHIN: "yellow", DIFFERENT: "bold red", MISSING: "bold red"}
 
@@ -78,18 +76,14 @@ def _restored(space: Workspace) -> list[Verdict]:
 def _recomputed(space: Workspace, tolerance: float) -> list[Verdict]:
     known = _bring(space)
     originals = {stage: _original(space, stage, path) for stage, path in _outputs(known)}
-    shutil.rmtree(SCRATCH, ignore_errors=True)
-    space.dvc("config", "--local", "cache.dir", str(SCRATCH.resolve()))
-    try:
-        if space.gradus("run", *known, "--force", "--no-promote"):
-            raise UserError(f"The commit {space.commit[:10]} could not be computed again; see above.")
-        now = _lock(space)
-        return [
-            _compared(stage, path, known, now, originals[stage], _original(space, stage, path), tolerance)
-            for stage, path in _outputs(known)
-        ]
-    finally:
-        shutil.rmtree(SCRATCH, ignore_errors=True)
+    space.dvc("config", "--local", "cache.dir", str(space.path / ".gradus/scratch"))  # it goes with the worktree
+    if space.gradus("run", *known, "--force", "--no-promote"):
+        raise UserError(f"The commit {space.commit[:10]} could not be computed again; see above.")
+    now = _lock(space)
+    return [
+        _compared(stage, path, known, now, originals[stage], _original(space, stage, path), tolerance)
+        for stage, path in _outputs(known)
+    ]
 
 
 def _bring(space: Workspace) -> Locked:

@@ -2,16 +2,13 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 import yaml
@@ -20,6 +17,7 @@ from mlflow.entities import Run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
+from benchmarks.project import prefect_server as serve
 from flows.post_train import post_train
 from pipelines import config
 
@@ -166,28 +164,8 @@ def _stage(name: str, parents: list[str]) -> dict[str, Any]:
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One Prefect server for all tests; starting one takes seconds."""
     home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--port", str(port)]
-    with (home / "log").open("w") as log:
-        process = subprocess.Popen(command, env={**os.environ, "PREFECT_HOME": str(home)}, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}/api"
-    _await(f"{address}/health")
-    yield address
-    process.terminate()
-    process.wait()
-
-
-def _await(address: str) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        try:
-            httpx.get(address).raise_for_status()
-            return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise TimeoutError(address)
+    with serve(home) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
