@@ -167,14 +167,15 @@ def prefect_server(home: Path) -> Iterator[str]:
     with (home / "prefect.log").open("w") as log:
         process = subprocess.Popen(command, env={**os.environ, "PREFECT_HOME": str(home)}, stdout=log, stderr=log)
     try:
-        _await(f"http://127.0.0.1:{port}/api/health")
+        until_it_answers(f"http://127.0.0.1:{port}/api/health")
         yield f"http://127.0.0.1:{port}/api"
     finally:
         process.terminate()
         process.wait()
 
 
-def _await(address: str) -> None:
+def until_it_answers(address: str) -> None:
+    """Wait until a server answers at `address`."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
         try:

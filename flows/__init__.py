@@ -1,7 +1,7 @@
 """When and where tasks run: Prefect flows over the graph of dvc.yaml, and the command `gradus`.
 
 Prefect reads its settings when it is imported, so they are set here: its database lies in the project
-(.gradus/) and it is quiet.
+(.gradus/), it is quiet, leases outlive its server, and a flow tells twice a minute that it is alive.
 """
 
 import os
@@ -13,7 +13,10 @@ for _name, _value in {
     "PREFECT_HOME": str(Path(".gradus").resolve()),
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL",
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }.items():
     os.environ.setdefault(_name, _value)

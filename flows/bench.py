@@ -1,7 +1,7 @@
 """The workbench of one flow run: what runs, whether there is room for more, and how to end it all.
 
-A stage takes as many cores as its `meta.cores` says and, when it wants the accelerator, the one there is, so
-that light stages run side by side and heavy ones do not fight.
+A stage takes as many cores as its `meta.cores` says, so that light stages run side by side and heavy ones do not fight;
+among those that wait, the highest `meta.priority` goes first. (For the accelerator, see flows/accelerator.py.)
 """
 
 import os
@@ -23,8 +23,9 @@ class Bench:
     """Room for running stages, and the way to end them."""
 
     def __init__(self, cores: int) -> None:
-        """Offer `cores` cores and one accelerator."""
-        self.cores, self.free, self.accelerator_free = cores, cores, True
+        """Offer `cores` cores."""
+        self.cores, self.free = cores, cores
+        self.waiting: list[int] = []  # priorities
         self.stopping = False
         self.room = threading.Condition()
         self.programs: set[Program] = set()
@@ -38,21 +39,19 @@ class Bench:
         """
         cores = min(stage.cores, self.cores)
         with self.room:
-            self.room.wait_for(lambda: self.stopping or self._fits(cores, stage.gpu))
+            self.waiting.append(stage.priority)
+            self.room.wait_for(lambda: self.stopping or (cores <= self.free and stage.priority >= max(self.waiting)))
+            self.waiting.remove(stage.priority)
+            self.room.notify_all()
             if self.stopping:
                 raise StoppedError
             self.free -= cores
-            self.accelerator_free &= not stage.gpu
         try:
             yield
         finally:
             with self.room:
                 self.free += cores
-                self.accelerator_free |= stage.gpu
                 self.room.notify_all()
-
-    def _fits(self, cores: int, gpu: bool) -> bool:
-        return cores <= self.free and (self.accelerator_free or not gpu)
 
     @contextmanager
     def watched(self, program: Program) -> Iterator[Program]:

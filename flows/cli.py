@@ -72,15 +72,22 @@ def run(stages: Stages = None, force: Force = False, rev: Revision = None, no_pr
     end_orphans()  # a server among them would hold Prefect's database
     try:
         with server() as prefect:
+            from flows import accelerator
             from flows.post_train import FINAL, post_train
             from flows.report import show
 
             prefect.wait("/health")
+            if prefect.program is not None:
+                accelerator.offer(anew=True)  # nobody else could hold it at this server
             promotion = post_train(settings, console, stages or [FINAL], force, not no_promote)
     except KeyboardInterrupt:
         _end("Stopped. What was finished stays; `gradus run` goes on from there.", 130)
     except StageError as failure:
         _end(f"{failure.stage}: {failure}", 2 if failure.user else 1)
+    except Exception as error:
+        if sentence := _outage(error):
+            _end(sentence, 2)
+        raise
     if promotion is not None:
         show(console, promotion)
 
@@ -186,6 +193,17 @@ def main() -> None:
         app()
     except UserError as error:
         _end(str(error), 2)
+
+
+def _outage(error: Exception) -> str | None:
+    """What the user can do about a server that died in the middle of a run, or a full disk."""
+    import httpx
+
+    from pipelines import outages
+
+    if isinstance(error, httpx.TransportError):
+        return "Prefect's server died. What was finished stays; `gradus run` goes on from there."
+    return outages.sentence(error)
 
 
 def _end(sentence: str, status: int) -> NoReturn:

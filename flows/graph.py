@@ -29,6 +29,8 @@ class Stage:
     """How often it is tried again when DVC was busy; a stage that failed is never tried again."""
     timeout: float
     """Seconds after which it is ended."""
+    priority: int = 0
+    """Which goes first of those that wait for cores: the higher."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def _ordered(stages: list[Stage]) -> list[Stage]:
 
 def _stage(node: Any, edges: Any) -> Stage:
     """`node` is DVC's stage, `edges` its graph, which points from a stage to its parents."""
-    meta = {"cores": 1, "gpu": False, "retries": 0, "timeout": 86400, **(node.meta or {})}
+    meta = {"cores": 1, "gpu": False, "retries": 0, "timeout": 86400, "priority": 0, **(node.meta or {})}
     return Stage(
         name=node.addressing,
         parents=tuple(sorted(parent.addressing for parent in edges.successors(node) if parent.cmd)),
@@ -110,4 +112,5 @@ def _stage(node: Any, edges: Any) -> Stage:
         gpu=bool(meta["gpu"]),
         retries=int(meta["retries"]),
         timeout=float(meta["timeout"]),
+        priority=int(meta["priority"]),
     )

@@ -1,26 +1,55 @@
 """DVC's books: which stages are up to date, whether an input is what its producer wrote, a stage's key.
 
-Reads dvc.yaml, dvc.lock and the files they name. Each look opens the repository anew, because stages that
-run meanwhile write dvc.lock.
+Reads dvc.yaml, dvc.lock and the files they name. Each look opens the repository anew, because stages that run meanwhile
+write dvc.lock; it takes DVC's lock, because they do not write it at once.
 """
 
 import hashlib
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from dvc.dvcfile import Lockfile
 from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
 
 from flows.graph import Graph
 from pipelines.errors import UserError
+from pipelines.progress import say
 
 LOCK = Path("dvc.lock")
+DIRECTORY = ".dir"  # ends DVC's hash of a directory
+TORN = Path(".gradus/dvc.lock.torn")
 _ONE_AT_A_TIME = threading.Lock()  # DVC checks dvc.yaml with code that two threads cannot share
+
+
+@contextmanager
+def _closed(root: Path = Path()) -> Iterator[Repo]:
+    """Open the repository while no process writes dvc.lock, waiting for that."""
+    with _ONE_AT_A_TIME, Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+        yield repo
+
+
+def mend() -> None:
+    """Set a dvc.lock aside of which a killed DVC, or a full disk, left half; DVC's run cache knows all it said.
+
+    One with the marks of a merge conflict is the user's to mend.
+    """
+    if not LOCK.exists() or "<<<<<<<" in LOCK.read_text(encoding="utf-8", errors="replace"):
+        return
+    try:
+        with _closed() as repo:
+            Lockfile(repo, str(LOCK)).load()
+    except DvcException:
+        TORN.parent.mkdir(exist_ok=True)
+        LOCK.replace(TORN)
+        say(f"{LOCK} was half written and is now {TORN}; what it named is brought back from DVC's cache")
 
 
 def changes(graph: Graph) -> dict[str, str]:
@@ -71,13 +100,15 @@ def prove(name: str) -> Inputs:
         UserError: an input differs from its producer's output in dvc.lock, or a dependency is missing.
     """
     try:
-        with _ONE_AT_A_TIME, Repo() as repo:
+        with _closed() as repo:
             stage = repo.stage.get_target(name)
-            for parent in repo.index.graph.successors(stage):
+            parents = list(repo.index.graph.successors(stage))
+        with _ONE_AT_A_TIME:  # hashing may take long, so others may write
+            for parent in parents:
                 _prove_outputs(parent, stage)
             stage.save_deps()
-            hashes = {str(dep): dep.hash_info for dep in stage.deps}
-            facts = [stage.cmd, {path: found.value for path, found in hashes.items()}]
+        hashes = {str(dep): dep.hash_info for dep in stage.deps}
+        facts = [stage.cmd, {path: found.value for path, found in hashes.items()}]
     except DvcException as error:
         raise UserError(f"{name} cannot start: {str(error).strip().splitlines()[0]}.") from error
     data = {path: found.value for path, found in hashes.items() if found.name == "md5" and not path.endswith(".py")}
@@ -101,10 +132,38 @@ def _overlap(one: str, other: str) -> bool:
     return Path(one).is_relative_to(other) or Path(other).is_relative_to(one)
 
 
+def damaged(name: str, root: Path = Path()) -> list[str]:
+    """Hash what the cache holds of the outputs of the stage `name`; remove, and return, the objects that are damaged.
+
+    DVC hashes an object once, and believes it as long as it is write-protected; a disk may have lost it since.
+    """
+    with _closed(root) as repo:
+        outs = list(repo.stage.get_target(name).outs)
+    found = [(oid, Path(out.cache.oid_to_path(oid))) for out in outs for oid in _objects(out)]
+    bad = {oid: path for oid, path in found if path.exists() and _md5(path) != oid.removesuffix(DIRECTORY)}
+    for path in bad.values():
+        path.unlink()
+    return list(bad)
+
+
+def _objects(out: Any) -> list[str]:
+    """Return the hash of an output and, when it is a directory that the cache lists, those of its files."""
+    oid = out.hash_info.value
+    listing = Path(out.cache.oid_to_path(oid))
+    if not oid.endswith(DIRECTORY) or not listing.exists() or _md5(listing) != oid.removesuffix(DIRECTORY):
+        return [oid]
+    return [oid, *(entry["md5"] for entry in json.loads(listing.read_text(encoding="utf-8")))]
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
 def sources() -> list[str]:
     """Return the paths of what a run starts from: graph, parameters, code, documents or what DVC says of those."""
     try:
-        with _ONE_AT_A_TIME, Repo() as repo:
+        with _closed() as repo:
             stages = list(repo.index.stages)
             made = {str(out) for stage in stages for out in stage.outs}
             read = {str(dep) for stage in stages for dep in stage.deps}
@@ -116,7 +175,8 @@ def sources() -> list[str]:
 
 def lock_hash() -> str:
     """Return the SHA-256 of dvc.lock, or an empty string where there is none."""
-    return hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else ""
+    with _closed():
+        return hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else ""
 
 
 def in_remote(digest: str) -> bool:
@@ -149,6 +209,7 @@ def _entry(entries: list[dict[str, Any]], path: Path) -> str:
 
 
 def _locked() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(LOCK.read_text()) if LOCK.exists() else {}
+    with _closed():
+        content: dict[str, Any] = yaml.safe_load(LOCK.read_text()) if LOCK.exists() else {}
     stages: dict[str, Any] = content.get("stages", {})
     return stages

@@ -7,11 +7,12 @@ need it still finish. Alone: gradus run
 from typing import Any
 
 from prefect import Task, flow
+from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from rich.console import Console
 
-from flows import graph, ledger, lineage, promote
+from flows import accelerator, graph, ledger, lineage, promote
 from flows.bench import Bench, cores
 from flows.process import end_orphans
 from flows.promote import Promotion
@@ -37,33 +38,37 @@ def post_train(
         KeyboardInterrupt: the run was stopped.
         UserError: the project cannot be run as it is.
     """
+    ledger.mend()
     stages = graph.read().towards(targets)
     bench = Bench(cores(settings.compute.threads))
     names = [stage.name for stage in stages]
     end_orphans()
     tracking.reap()
     alive.sweep()
+    accelerator.offer()
     with alive.alone("post_train"), bench.interruptible(), tracking.started("post_train", lineage.tags()) as parent:
         outdated = set(names) if force else stages.after(ledger.changes(stages))
         with Screen(console, names) as screen:
             run = Run(parent, bench, screen, frozenset(names) - outdated, force)
-            submit(stages, run)
+            states = submit(stages, run)
         link(run)
         if bench.stopping:
             raise KeyboardInterrupt
-        if run.failures:
-            raise run.failures[0]
+        for state in states:
+            if state.is_failed() or state.is_crashed():
+                state.result()  # raises what went wrong
         return promote.promote(parent, settings) if promoting and FINAL in names else None
 
 
-def submit(stages: graph.Graph, run: Run) -> None:
-    """Submit every stage, each waiting on its parents, and wait for all of them to end."""
+def submit(stages: graph.Graph, run: Run) -> list[State[Any]]:
+    """Submit every stage, each waiting on its parents; return how each ended, in the order of the graph."""
     futures: dict[str, PrefectFuture[Any]] = {}
     for stage in stages:
         one: Task[..., Any] = run_stage.with_options(name=stage.name, retries=stage.retries)
         futures[stage.name] = one.submit(stage, run, wait_for=[futures[parent] for parent in stage.parents])
     for future in futures.values():
         future.wait()
+    return [future.state for future in futures.values()]
 
 
 def link(run: Run) -> None:

@@ -47,8 +47,8 @@ class Program:
         assert self.process.stderr is not None
         with io.TextIOWrapper(self.process.stderr, encoding="utf-8", errors="replace", newline="") as stream:
             for line in stream:
-                self.log.write(line)
-                self.log.flush()
+                with suppress(OSError):  # a full disk costs the log, not the run
+                    os.write(self.log.fileno(), line.encode())
                 if text := line.strip():
                     yield text, line.endswith("\n")
 

@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from flows import ledger
 from flows.workspace import LOCK, Workspace, workspace
 from pipelines import artifacts, environment, tracking
 from pipelines.errors import UserError
@@ -66,7 +67,7 @@ def _restored(space: Workspace) -> list[Verdict]:
     known = _bring(space)
     changed = _changed(space)
     return [
-        Verdict(stage, path, MISSING, "neither in the cache nor in a remote")
+        Verdict(stage, path, MISSING, "no undamaged copy in the cache or a remote")
         if not (space.path / path).exists()
         else Verdict(stage, path, DIFFERENT if path in changed else EQUAL)
         for stage, path in _outputs(known)
@@ -77,6 +78,7 @@ def _recomputed(space: Workspace, tolerance: float) -> list[Verdict]:
     known = _bring(space)
     originals = {stage: _original(space, stage, path) for stage, path in _outputs(known)}
     space.dvc("config", "--local", "cache.dir", str(space.path / ".gradus/scratch"))  # it goes with the worktree
+    (space.path / artifacts.CHECKPOINTS).unlink()  # the link to the project's, where an original may have been begun
     if space.gradus("run", *known, "--force", "--no-promote"):
         raise UserError(f"The commit {space.commit[:10]} could not be computed again; see above.")
     now = _lock(space)
@@ -87,8 +89,10 @@ def _recomputed(space: Workspace, tolerance: float) -> list[Verdict]:
 
 
 def _bring(space: Workspace) -> Locked:
-    """Bring what can be had of the outputs, and return the commit's dvc.lock."""
+    """Bring what can be had of the outputs, undamaged, and return the commit's dvc.lock."""
     known = _lock(space)
+    for stage in known:
+        ledger.damaged(stage, space.path)
     if space.dvc("remote", "list").strip():
         space.dvc("pull", "--allow-missing")
     space.dvc("checkout", "--allow-missing")

@@ -26,6 +26,7 @@ def retrain() -> State[None]:
     """Run the pipeline when anything it reads has changed, and tell what became of the candidate."""
     settings = check()
     end_orphans()
+    ledger.mend()
     if not ledger.changes(graph.read().towards([FINAL])):
         return Completed(message="Nothing changed since the last run; nothing was started.")
     promotion = post_train(settings, Console(stderr=True, width=120), [FINAL], False)

@@ -12,8 +12,8 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Timer
 from typing import Any
@@ -23,7 +23,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows import ledger
+from flows import accelerator, ledger
 from flows.bench import Bench
 from flows.failures import BusyError, StageError, StoppedError
 from flows.graph import Stage
@@ -45,7 +45,6 @@ class Run:
     screen: Screen
     cached: frozenset[str]
     force: bool
-    failures: list[StageError] = field(default_factory=list)
 
 
 def busy(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -66,17 +65,20 @@ def run_stage(stage: Stage, run: Run) -> State[None]:
         run.screen.ended(stage.name, "cached")
         return Completed(name="Cached")
     try:
-        with run.bench.place(stage):
+        with _accelerator(stage, run), run.bench.place(stage):
             restored = _run(stage, run)
     except StoppedError:
         run.screen.ended(stage.name, "stopped")
         raise
     except StageError as failure:
-        run.failures.append(failure)
         run.screen.ended(stage.name, "failed", str(failure))
         raise
     run.screen.ended(stage.name, "cached" if restored else "done")
     return Completed(name="Cached") if restored else Completed()
+
+
+def _accelerator(stage: Stage, run: Run) -> AbstractContextManager[None]:
+    return accelerator.held(lambda: run.bench.stopping) if stage.gpu else nullcontext()
 
 
 def _run(stage: Stage, run: Run) -> bool:
@@ -89,8 +91,10 @@ def _run(stage: Stage, run: Run) -> bool:
     said = STATUS / f"{stage.name}.json"
     said.unlink(missing_ok=True)
     try:
-        status, last = _follow(stage, run, inputs.key)
-        restored = _ended(stage, run, status, last, _status(said))
+        restored = _repro(stage, run, inputs.key, said, run.force)
+        if restored and ledger.damaged(stage.name):
+            run.screen.line(stage.name, "DVC's cache holds a damaged copy, which is dropped", True)
+            restored = _repro(stage, run, inputs.key, said, force=True)
         shutil.rmtree(artifacts.CHECKPOINTS / stage.name / inputs.key, ignore_errors=True)  # DVC has what they led to
         return restored
     finally:
@@ -98,10 +102,16 @@ def _run(stage: Stage, run: Run) -> bool:
         tracking.conclude(run.parent, stage.name, tags, inputs.data)
 
 
-def _follow(stage: Stage, run: Run, key: str) -> tuple[int, list[str]]:
+def _repro(stage: Stage, run: Run, key: str, said: Path, force: bool) -> bool:
+    """Have DVC run `stage`; return whether it had its outputs already."""
+    status, last = _follow(stage, run, key, force)
+    return _ended(stage, run, status, last, _status(said))
+
+
+def _follow(stage: Stage, run: Run, key: str, force: bool) -> tuple[int, list[str]]:
     """Run DVC, showing what it says; return its exit status and last lines."""
-    force = ["--force"] if run.force else []
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *force, stage.name]
+    flags = ["--single-item", *(["--force"] if force else [])]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *flags, stage.name]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {tracking.PARENT: run.parent.id, artifacts.KEY: key, "PATH": path, "PYTHONUNBUFFERED": "1"}
     last: deque[str] = deque(maxlen=20)
@@ -115,7 +125,12 @@ def _follow(stage: Stage, run: Run, key: str) -> tuple[int, list[str]]:
             run.screen.line(stage.name, line, stays)
         status = program.wait()
     if late.is_set():
-        raise StageError(stage.name, f"{stage.name} took longer than {stage.timeout:.0f} s and was ended.", user=True)
+        raise StageError(
+            stage.name,
+            f"it took longer than {stage.timeout:.0f} s and was ended; if that is too short, raise its timeout in "
+            "dvc.yaml (meta), and `gradus run` goes on.",
+            user=True,
+        )
     return status, list(last)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 from pipelines.errors import UserError
 from pipelines.progress import say
@@ -25,6 +26,7 @@ LOCKS = Path(".gradus/locks")
 FLOW = "GRADUS_FLOW_MARK"
 """Names, to the programs that a flow starts, the mark which that flow holds."""
 
+_HELD: list[TextIO] = []  # open for as long as the process lives
 PATIENCE = 20.0  # seconds an orphan has to end by itself
 
 
@@ -40,15 +42,19 @@ def mark() -> Path:
     file = aside.open("w")
     fcntl.flock(file, fcntl.LOCK_EX)
     aside.rename(path)
-    owner = os.getpid()
-
-    def leave() -> None:
-        if os.getpid() == owner:
-            path.unlink(missing_ok=True)
-            file.close()
-
-    atexit.register(leave)
+    _HELD.append(file)
+    atexit.register(_leave, path, os.getpid())
     return path
+
+
+def _leave(path: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        path.unlink(missing_ok=True)
+
+
+def stay() -> None:
+    """Leave this process's mark behind at its end, for it could not end its MLflow run."""
+    atexit.unregister(_leave)
 
 
 def held(path: Path) -> bool:

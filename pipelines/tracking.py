@@ -16,8 +16,10 @@ from threading import Timer
 from typing import Any
 
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")  # half a minute; the default waits for four
 
 import mlflow
+import requests
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -179,13 +181,13 @@ def started(name: str, tags: Mapping[str, str], begun: str | None = None) -> Ite
         run = Run(store, store.create_run(experiment(store), run_name=name, tags=everything).info.run_id)
     try:
         yield run
-    except (KeyboardInterrupt, SystemExit):
-        run.end("KILLED")
+        run.end("FINISHED")
+    except BaseException as error:
+        try:
+            run.end("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
+        except MlflowException:  # the first error is the one to tell
+            alive.stay()  # so that the next run ends this one (reap)
         raise
-    except BaseException:
-        run.end("FAILED")
-        raise
-    run.end("FINISHED")
 
 
 def _again(store: MlflowClient, begun: str, tags: Mapping[str, str]) -> Run | None:
@@ -235,6 +237,17 @@ def reap() -> None:
         mark = Path(found.data.tags.get(MARK, ""))
         if mark.is_file() and not alive.held(mark):
             Run(store, found.info.run_id).end("KILLED")
+
+
+def is_gone(error: BaseException) -> bool:
+    """Tell whether `error` came of an MLflow server that does not answer."""
+    if not isinstance(error, MlflowException) or not address().startswith("http"):
+        return False
+    try:
+        requests.get(f"{address()}/health", timeout=5)
+    except requests.RequestException:
+        return True
+    return False
 
 
 def tags_of(run_id: str) -> dict[str, str]:

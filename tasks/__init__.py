@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines import alive, artifacts, config, tracking
-from pipelines.errors import UserError
+from pipelines import alive, artifacts, config, outages, tracking
 from pipelines.progress import say
 
 STATUS = Path(".gradus/status")
@@ -65,13 +64,14 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
                 yield current
             artifacts.complete(out, current.record)
         artifacts.write_json(artifacts.RUNS / f"{stage}.json", {"run_id": run.id})
-    except UserError as error:
-        _status(stage, state="failed", message=str(error))
-        say(f"{stage}: {error}")
-        sys.exit(2)
     except BaseException as error:
-        _status(stage, state="crashed", message=f"{type(error).__name__}: {error}")
-        raise
+        sentence = outages.sentence(error)
+        if sentence is None:
+            _status(stage, state="crashed", message=f"{type(error).__name__}: {error}")
+            raise
+        say(f"{stage}: {sentence}")
+        _status(stage, state="failed", message=sentence)
+        sys.exit(2)
     _status(stage, state="finished")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ def work(out):
         raise UserError(how["refuses"])
     if "tampers" in how:
         Path(how["tampers"]).write_text("tampered")
+    if "megabytes" in how:
+        (out / "large.bin").write_bytes(bytes(2**20) * how["megabytes"])
     (out / "result.txt").write_text(str(time.time() if how.get("random") else how.get("value", name)))
     note("ended.txt")
 
@@ -95,7 +98,7 @@ class Project:
         """Write the graph, and how each stage behaves."""
         self.how = {name: how.get(name, {}) for name in parents}
         (self.path / "dvc.yaml").write_text(
-            yaml.safe_dump({"stages": {name: _stage(name, parents[name]) for name in parents}})
+            yaml.safe_dump({"stages": {name: _stage(name, parents[name], **self.how[name]) for name in parents}})
         )
         self.change()
 
@@ -150,14 +153,21 @@ class Project:
         return alive and process.info["cwd"] == str(self.path)
 
 
-def _stage(name: str, parents: list[str]) -> dict[str, Any]:
+def _stage(name: str, parents: list[str], meta: dict[str, Any] | None = None, **_: Any) -> dict[str, Any]:
     return {
         "cmd": f"python fake.py {name}",
-        "meta": {"cores": 1, "retries": 5, "timeout": 60},
+        "meta": {"cores": 1, "retries": 5, "timeout": 60, **(meta or {})},
         "deps": ["fake.py", *(f"artifacts/{parent}" for parent in parents)],
         "params": [{"fake.yaml": [name]}],
         "outs": [f"artifacts/{name}", f"runs/{name}.json"],
     }
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

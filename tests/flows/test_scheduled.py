@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,7 +13,7 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.variables import Variable
 
 from flows import notify, scheduled
-from tests.flows.conftest import ROOT, Project
+from tests.flows.conftest import ROOT, Project, free_port
 
 
 @pytest.fixture
@@ -71,12 +70,6 @@ def test_a_failed_run_is_told(fake: Project, heard: list[dict[str, str]]) -> Non
     state = scheduled.retrain(return_state=True)
     assert state.is_failed()
     assert len(heard) == 1 and "There is no text." in heard[0]["body"]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def test_up_serves_deploys_and_leaves_nothing(fake: Project) -> None:

@@ -104,14 +104,14 @@ def test_restoring_brings_every_output_and_runs_nothing(fake: Project, recorded:
     assert process.returncode == 0, said
     assert said.count(" equal") == 2
     objects = [each for each in (fake.path / ".dvc/cache/files").rglob("*") if each.is_file() and each.suffix != ".dir"]
-    for each in objects:
-        if each.read_text() == "same":
-            each.chmod(0o644)
-            each.unlink()
+    (same,) = (each for each in objects if each.read_text() == "same")
+    same.chmod(0o644)
+    same.write_text("other")
+    same.chmod(0o444)  # as DVC leaves it
     process = fake.start("reproduce", recorded)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "missing" in said and "neither in the cache nor in a remote" in said
+    assert "missing" in said and "no undamaged copy in the cache or a remote" in said
 
 
 def test_recomputing_gives_the_same_bytes_and_leaves_no_scratch(fake: Project, recorded: str) -> None:

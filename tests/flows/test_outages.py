@@ -1,0 +1,138 @@
+"""What goes wrong around a run: each time one sentence, nothing lost, and the next run goes on."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from benchmarks.project import prefect_server as serve
+from benchmarks.project import until_it_answers
+from flows.failures import StageError
+from flows.ui import mlflow_command
+from tests.flows.conftest import Project, free_port
+
+CHAIN = {"ingest": [], "clean": ["ingest"]}
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    """Wait for the end of `gradus`; return its exit status and what it said last, and see that it was no traceback."""
+    output, _ = process.communicate(timeout=300)
+    assert "Traceback" not in output, output
+    return process.returncode, output.rstrip().splitlines()[-1]
+
+
+def begun(fake: Project, stage: str, process: "subprocess.Popen[str]") -> None:
+    while stage not in fake.started():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+
+
+def test_a_stage_that_hangs_is_ended(fake: Project) -> None:
+    fake.describe(CHAIN, clean={"seconds": 300, "meta": {"timeout": 4}})
+    with pytest.raises(StageError, match="longer than 4 s and was ended") as caught:
+        fake.run("clean")
+    assert caught.value.user and fake.processes() == []
+    fake.forget()
+    fake.describe(CHAIN)
+    fake.run("clean")
+    assert fake.started() == ["clean"]
+
+
+def test_a_full_disk_is_named_and_what_was_finished_stays(fake: Project, tmp_path: Path) -> None:
+    fake.describe(CHAIN, ingest={"logged": True}, clean={"logged": True, "megabytes": 30})
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    gradus = f"{sys.executable} -m flows.cli run clean || echo status $?"
+    script = f"""
+        mount -t tmpfs -o size=64m tmpfs {disk} && cp -a $(ls -A | grep -v disk) {disk} && cd {disk} || exit 9
+        head -c 40000000 /dev/zero > ballast
+        {gradus}; rm ballast; echo; {gradus}
+    """
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]  # mounts of its own
+    done = subprocess.run(command, env=fake.environment, capture_output=True, text=True, timeout=300, check=True)
+    full, again = done.stdout.split("\n\n")
+    assert "clean: the disk is full; free some room" in done.stderr
+    assert full.splitlines()[-1] == "status 2" and "ingest | done" in full
+    assert "status" not in again and "ingest | cached" in again and "clean  | done" in again
+
+
+def test_a_damaged_object_in_the_cache_is_not_taken_for_the_result(fake: Project) -> None:
+    fake.describe(CHAIN)
+    fake.run("clean")
+    (damaged,) = (path for path in Path(".dvc/cache").rglob("*") if path.is_file() and path.read_text() == "ingest")
+    damaged.chmod(0o644)
+    damaged.write_text("rotten")
+    damaged.chmod(0o444)  # as DVC leaves it
+    shutil.rmtree("artifacts/ingest")
+    fake.forget()
+    fake.run("clean")
+    assert Path("artifacts/ingest/result.txt").read_text() == "ingest"
+    assert fake.started() == ["ingest"]
+
+
+def test_half_a_lock_file_is_set_aside_and_its_stages_are_restored(fake: Project) -> None:
+    fake.describe(CHAIN)
+    fake.run("clean")
+    lock = Path("dvc.lock")
+    whole = lock.read_text()
+    lock.write_text(whole[: whole.index("artifacts/clean") + 20])
+    fake.forget()
+    fake.run("clean")
+    assert lock.read_text() == whole
+    assert not Path("started.txt").exists()
+
+
+def test_a_prefect_server_that_dies_loses_no_stage(fake: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+    fake.describe(CHAIN, ingest={"seconds": 4}, clean={"meta": {"gpu": True}})
+    fake.environment["PREFECT_CLIENT_MAX_RETRIES"] = "0"  # spares the test a minute
+    with serve(tmp_path_factory.mktemp("prefect")) as address:
+        fake.environment["PREFECT_API_URL"] = address
+        process = fake.start("run", "clean")
+        begun(fake, "ingest", process)
+    status, sentence = ended(process)
+    assert status == 2 and sentence.startswith("Prefect's server died. What was finished stays")
+    fake.forget()
+    fake.run("clean")
+    assert not Path("started.txt").exists()
+
+
+@contextmanager
+def mlflow_server(store: str, log: Path) -> Iterator[str]:
+    """Serve MLflow; yield its address; kill it."""
+    port = free_port()
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store}
+    command = [sys.executable, "-m", *mlflow_command(port)]
+    with log.open("w") as said:
+        server = subprocess.Popen(command, env=environment, stdout=said, stderr=said, start_new_session=True)
+    try:
+        until_it_answers(f"http://127.0.0.1:{port}/health")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def test_an_mlflow_server_that_dies_costs_no_training(fake: Project, tmp_path: Path) -> None:
+    fake.describe({"ingest": [], "sft": ["ingest"]}, sft={"logged": True, "steps": 40})
+    fake.environment["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # spares the test some minutes
+    steps = fake.path / "steps.txt"
+    with mlflow_server(fake.store, tmp_path / "mlflow.log") as address:
+        fake.environment["MLFLOW_TRACKING_URI"] = address
+        process = fake.start("run", "sft")
+        while not steps.exists() or len(steps.read_text().split()) < 8:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.05)
+    status, sentence = ended(process)
+    assert status == 2 and f"MLflow at {address} does not answer" in sentence
+    fake.run("sft")
+    taken = [int(step) for step in steps.read_text().split()]
+    assert set(taken) == set(range(1, 41)) and len(taken) <= 42
+    assert MlflowClient(fake.store).search_runs(["1"], "attributes.status = 'RUNNING'") == []
