@@ -29,9 +29,12 @@ LAST = "sft"
 
 
 def finished(place: Project, round_: int) -> set[str]:
-    """Return the stages that dvc.lock says are done in this round."""
+    """Return the stages that dvc.lock says are done in this round; none when a killed DVC left half of it."""
     path = place.path / "dvc.lock"
-    stages = yaml.safe_load(path.read_text())["stages"] if path.exists() else {}
+    try:
+        stages = (yaml.safe_load(path.read_text()) or {}).get("stages", {}) if path.exists() else {}
+    except yaml.YAMLError:
+        return set()
     return {name for name, entry in stages.items() if entry["params"]["fake.yaml"][name]["round"] == round_}
 
 

@@ -1,7 +1,8 @@
 """The workbench of one flow run: what runs, whether there is room for more, and how to end it all.
 
-A stage takes as many cores as its `meta.cores` says, so that light stages run side by side and heavy ones do not fight;
-among those that wait, the highest `meta.priority` goes first. (For the accelerator, see flows/accelerator.py.)
+A stage takes as many cores as its `meta.cores` says and, when it wants the accelerator, this flow's turn at it (other
+flows: flows/accelerator.py), so that light stages run side by side and heavy ones do not fight. Among those that wait,
+the highest `meta.priority` goes first.
 """
 
 import os
@@ -23,8 +24,8 @@ class Bench:
     """Room for running stages, and the way to end them."""
 
     def __init__(self, cores: int) -> None:
-        """Offer `cores` cores."""
-        self.cores, self.free = cores, cores
+        """Offer `cores` cores and one turn at the accelerator."""
+        self.cores, self.free, self.accelerator_free = cores, cores, True
         self.waiting: list[int] = []  # priorities
         self.stopping = False
         self.room = threading.Condition()
@@ -40,18 +41,24 @@ class Bench:
         cores = min(stage.cores, self.cores)
         with self.room:
             self.waiting.append(stage.priority)
-            self.room.wait_for(lambda: self.stopping or (cores <= self.free and stage.priority >= max(self.waiting)))
+            self.room.wait_for(lambda: self.stopping or self._is_next(stage, cores))
             self.waiting.remove(stage.priority)
             self.room.notify_all()
             if self.stopping:
                 raise StoppedError
             self.free -= cores
+            self.accelerator_free &= not stage.gpu
         try:
             yield
         finally:
             with self.room:
                 self.free += cores
+                self.accelerator_free |= stage.gpu
                 self.room.notify_all()
+
+    def _is_next(self, stage: Stage, cores: int) -> bool:
+        fits = cores <= self.free and (self.accelerator_free or not stage.gpu)
+        return fits and stage.priority >= max(self.waiting)
 
     @contextmanager
     def watched(self, program: Program) -> Iterator[Program]:

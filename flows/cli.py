@@ -6,6 +6,8 @@ Prefect, MLflow and torch take seconds to import, so each command imports what i
 
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated, NoReturn
 
@@ -65,29 +67,19 @@ def run(stages: Stages = None, force: Force = False, rev: Revision = None, no_pr
 
         sys.exit(pinned.run(console, rev, stages or [], force, no_promote))
     from flows.preflight import check
-    from flows.process import end_orphans
-    from flows.server import server
 
     settings = check()
-    end_orphans()  # a server among them would hold Prefect's database
     try:
-        with server() as prefect:
-            from flows import accelerator
+        with _prefect() as ready:
             from flows.post_train import FINAL, post_train
             from flows.report import show
 
-            prefect.wait("/health")
-            if prefect.program is not None:
-                accelerator.offer(anew=True)  # nobody else could hold it at this server
+            ready()
             promotion = post_train(settings, console, stages or [FINAL], force, not no_promote)
     except KeyboardInterrupt:
         _end("Stopped. What was finished stays; `gradus run` goes on from there.", 130)
     except StageError as failure:
         _end(f"{failure.stage}: {failure}", 2 if failure.user else 1)
-    except Exception as error:
-        if sentence := _outage(error):
-            _end(sentence, 2)
-        raise
     if promotion is not None:
         show(console, promotion)
 
@@ -119,10 +111,14 @@ def status() -> None:
 @app.command()
 def promote(version: Number = None, force: ForceReason = None) -> None:
     """Hold a version against the gate again, and make it champion when it passes, or by force."""
-    from flows.promote import reconsider
     from pipelines import config
 
-    chosen, refusal = reconsider(version, config.load(), force)
+    settings = config.load()
+    with _prefect() as ready:
+        from flows.promote import promote
+
+        ready()
+        chosen, refusal = promote(version, settings, force)
     if refusal:
         _end(f"Version {chosen.number} is not promoted: {refusal}", 2)
     console.print(f"Version {chosen.number} is champion.", highlight=False)
@@ -131,9 +127,11 @@ def promote(version: Number = None, force: ForceReason = None) -> None:
 @app.command()
 def rollback(reason: Reason = "no reason given") -> None:
     """Make the previous champion champion again."""
-    from flows.promote import rollback
+    with _prefect() as ready:
+        from flows.promote import rollback
 
-    console.print(f"Version {rollback(reason).number} is champion again.", highlight=False)
+        ready()
+        console.print(f"Version {rollback(reason).number} is champion again.", highlight=False)
 
 
 @app.command()
@@ -193,6 +191,29 @@ def main() -> None:
         app()
     except UserError as error:
         _end(str(error), 2)
+    except Exception as error:
+        if sentence := _outage(error):
+            _end(sentence, 2)
+        raise
+
+
+@contextmanager
+def _prefect() -> Iterator[Callable[[], None]]:
+    """Start a Prefect server where there is none; yield what waits for it, to be called when all is imported."""
+    from flows.process import end_orphans
+    from flows.server import server
+
+    end_orphans()  # a server among them would hold Prefect's database
+    with server() as prefect:
+
+        def ready() -> None:
+            from flows import accelerator
+
+            prefect.wait("/health")
+            if prefect.program is not None:
+                accelerator.offer(anew=True)  # nobody else could hold it at this server
+
+        yield ready
 
 
 def _outage(error: Exception) -> str | None:

@@ -204,6 +204,14 @@ def input_hash(stage: str, path: Path) -> str:
     return _entry(_locked()[stage]["deps"], path)
 
 
+def current_hash(path: Path) -> str:
+    """Return the hash that a dependency of the graph has in the working tree."""
+    with _closed() as repo:
+        dep = next(dep for stage in repo.index.stages for dep in stage.deps if str(dep) == path.as_posix())
+        dep.save()
+    return str(dep.hash_info.value)
+
+
 def _entry(entries: list[dict[str, Any]], path: Path) -> str:
     return str(next(entry["md5"] for entry in entries if entry["path"] == path.as_posix()))
 

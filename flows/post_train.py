@@ -12,10 +12,10 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from rich.console import Console
 
-from flows import accelerator, graph, ledger, lineage, promote
+from flows import accelerator, graph, ledger, lineage
 from flows.bench import Bench, cores
 from flows.process import end_orphans
-from flows.promote import Promotion
+from flows.promote import Promotion, promote_candidate
 from flows.screen import Screen
 from flows.stage import Run, run_stage
 from pipelines import alive, artifacts, tracking
@@ -46,18 +46,19 @@ def post_train(
     tracking.reap()
     alive.sweep()
     accelerator.offer()
-    with alive.alone("post_train"), bench.interruptible(), tracking.started("post_train", lineage.tags()) as parent:
-        outdated = set(names) if force else stages.after(ledger.changes(stages))
-        with Screen(console, names) as screen:
-            run = Run(parent, bench, screen, frozenset(names) - outdated, force)
-            states = submit(stages, run)
-        link(run)
+    with alive.alone("post_train"), tracking.started("post_train", lineage.tags()) as parent:
+        with bench.interruptible():
+            outdated = set(names) if force else stages.after(ledger.changes(stages))
+            with Screen(console, names) as screen:
+                run = Run(parent, bench, screen, frozenset(names) - outdated, force)
+                states = submit(stages, run)
+            link(run)
         if bench.stopping:
             raise KeyboardInterrupt
         for state in states:
             if state.is_failed() or state.is_crashed():
                 state.result()  # raises what went wrong
-        return promote.promote(parent, settings) if promoting and FINAL in names else None
+        return promote_candidate(parent, settings) if promoting and FINAL in names else None
 
 
 def submit(stages: graph.Graph, run: Run) -> list[State[Any]]:

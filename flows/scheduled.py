@@ -1,4 +1,4 @@
-"""What a schedule runs (prefect.yaml): the whole pipeline when something changed, and word of how it went.
+"""What a schedule runs (prefect.yaml): the pipeline when something changed, the champion's exam when questions did.
 
 Alone: gradus up
 """
@@ -10,10 +10,12 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from rich.console import Console
 
-from flows import graph, ledger, notify
+from flows import accelerator, graph, ledger, notify
 from flows.post_train import FINAL, post_train
 from flows.preflight import check
 from flows.process import end_orphans
+from flows.rescore import rescored
+from pipelines import registry
 
 
 def failed(flow: Any, flow_run: Any, state: State[Any]) -> None:
@@ -23,7 +25,7 @@ def failed(flow: Any, flow_run: Any, state: State[Any]) -> None:
 
 @flow(name="retrain", on_failure=[failed], on_crashed=[failed])
 def retrain() -> State[None]:
-    """Run the pipeline when anything it reads has changed, and tell what became of the candidate."""
+    """Run the pipeline when anything it reads has changed, and tell when the candidate is not promoted."""
     settings = check()
     end_orphans()
     ledger.mend()
@@ -33,5 +35,24 @@ def retrain() -> State[None]:
     assert promotion is not None
     outcome = "is champion" if promotion.promoted else f"is not promoted: {promotion.reason}"
     said = f"Version {promotion.version} ({promotion.candidate}) {outcome}."
-    notify.tell("Gradus: a new champion" if promotion.promoted else "Gradus: a run ended", said)
+    if not promotion.promoted:
+        notify.tell("Gradus: a run ended", said)
+    return Completed(message=said)
+
+
+@flow(name="examine", on_failure=[failed], on_crashed=[failed])
+def examine() -> State[None]:
+    """Ask the champion the questions, when they are others than those it has been asked, and tell how it did."""
+    settings = check()
+    champion, digest = registry.holder(registry.CHAMPION), ledger.current_hash(settings.evaluate.questions)
+    if champion is None:
+        return Completed(message="There is no champion yet.")
+    if registry.scores(champion, digest) is not None:
+        return Completed(message=f"Version {champion.number}, the champion, has been asked these questions.")
+    accelerator.offer()
+    figures = registry.scores(rescored(champion, digest), digest)
+    assert figures is not None
+    reached = ", ".join(f"{name.replace('_', ' ')} {100 * value:.1f}%" for name, value in figures.items())
+    said = f"Version {champion.number}, the champion, on fresh questions: {reached}."
+    notify.tell("Gradus: the champion on fresh questions", said)
     return Completed(message=said)

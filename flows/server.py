@@ -1,4 +1,4 @@
-"""A Prefect server that lives as long as one command, unless PREFECT_API_URL names one that is there already.
+"""A Prefect server that lives as long as one command, unless there is one already: PREFECT_API_URL's, or `gradus up`'s.
 
 Prefect's own ephemeral server would do, but importing it costs the flow's process four seconds, and its last
 words end up on the terminal. This one starts while the flow's libraries are still being imported.
@@ -11,19 +11,36 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from flows.process import LOGS, Program
+from pipelines import alive, artifacts
 from pipelines.errors import UserError
 
 ADDRESS = "PREFECT_API_URL"
 HOST = "127.0.0.1"
+ANNOUNCED = Path(".gradus/served.json")
 PATIENCE = 120.0  # seconds; a first start creates the database
+
+
+def announce(address: str) -> None:
+    """Tell the other commands in this project that this process serves Prefect at `address`."""
+    artifacts.write_json(ANNOUNCED, {"address": address, "mark": str(alive.mark())})
+
+
+def announced() -> str | None:
+    """Return the address at which another command serves Prefect for this project, while it lives."""
+    if not ANNOUNCED.exists():
+        return None
+    told = artifacts.read_json(ANNOUNCED)
+    return str(told["address"]) if alive.held(Path(told["mark"])) else None
 
 
 @contextmanager
 def server() -> Iterator["Server"]:
     """Start a server, and end it at the end. Prefect must not be imported before this is entered."""
-    if address := os.environ.get(ADDRESS):
+    if address := os.environ.get(ADDRESS) or announced():
+        os.environ[ADDRESS] = address
         yield Server(address, None)
         return
     port = _free_port()

@@ -65,7 +65,7 @@ def run_stage(stage: Stage, run: Run) -> State[None]:
         run.screen.ended(stage.name, "cached")
         return Completed(name="Cached")
     try:
-        with _accelerator(stage, run), run.bench.place(stage):
+        with run.bench.place(stage), _accelerator(stage, run):
             restored = _run(stage, run)
     except StoppedError:
         run.screen.ended(stage.name, "stopped")

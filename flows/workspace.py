@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.process import end_orphans
+from flows.server import ADDRESS, announced
 from pipelines import alive, artifacts, tracking
 from pipelines.errors import UserError
 
@@ -136,8 +137,10 @@ def _dvc(*arguments: str) -> str:
 
 def _environment(path: Path) -> dict[str, str]:
     tracking.experiment(tracking.client())  # so that its files go where the project keeps them
+    served = announced()
     return {
         **os.environ,
+        **({ADDRESS: served} if served else {}),
         "MLFLOW_TRACKING_URI": tracking.address(),
         "PREFECT_HOME": str(path / ".gradus"),  # two servers cannot share a database
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",

@@ -4,6 +4,7 @@ A version is a whole model with merged weights, so that plain MLflow loads it wi
 where it came from and how it did. Writes to MLflow's store only.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,7 +16,11 @@ from pipelines.config import ComputeConfig
 from pipelines.errors import UserError
 
 NAME = "gradus"
+GATED = ("answer_accuracy", "hallucination_rate", "general_accuracy")
+"""The figures that versions are told apart by."""
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+SCORES = "scores."
+"""Begins the tags with what a version reached on a set of questions, whose hash follows."""
 REQUIREMENTS = ("torch", "transformers", "accelerate")
 
 
@@ -76,6 +81,24 @@ def describe(found: Version, tags: Mapping[str, str]) -> Version:
     for key, value in tags.items():
         store.set_model_version_tag(NAME, str(found.number), key, value)
     return Version(found.number, {**found.tags, **tags})
+
+
+def keep_scores(found: Version, digest: str, figures: Mapping[str, float]) -> None:
+    """Keep, on a version, what it reached on the questions with this hash."""
+    describe(found, {f"{SCORES}{digest}": json.dumps({metric: figures[metric] for metric in GATED})})
+
+
+def scores(found: Version, digest: str) -> dict[str, float] | None:
+    """Return what a version reached on the questions with this hash; None when it has not been asked them."""
+    told = found.tags.get(f"{SCORES}{digest}")
+    return None if told is None else json.loads(told)
+
+
+def fetch(found: Version, directory: Path) -> None:
+    """Write the weights and the tokenizer of a version to `directory`, where `models.load` reads them."""
+    loaded = tracking.load_model(f"models:/{NAME}/{found.number}")
+    loaded.model.save_pretrained(directory)
+    loaded.tokenizer.save_pretrained(directory)
 
 
 def give(alias: str, to: Version) -> None:

@@ -13,6 +13,7 @@ from pipelines import artifacts, models
 from pipelines.config import ComputeConfig, EvaluateConfig
 from pipelines.errors import UserError
 from pipelines.evaluation import harness, questions, scoring
+from pipelines.evaluation.asking import ask
 from pipelines.evaluation.comparison import values
 from pipelines.evaluation.metrics import units
 from tasks import task
@@ -28,8 +29,7 @@ def evaluate(
     models.prepare(compute)
     asked = questions.load(config.questions)
     ready, tok = models.load(model, compute), models.tokenizer(model)
-    said = harness.answers(ready, tok, config.questions, asked, config.max_new_tokens, config.batch_size)
-    rows = [judged(question, said[question.id], refusal, config.max_answer_words) for question in asked]
+    rows = ask(ready, tok, asked, config, refusal)
     artifacts.write_rows(out / "answers.jsonl", rows)
     text = harness.text_bits(ready, tok, documents, config.bits_per_byte_tokens)
     scores = {split: values(units([row for row in rows if row["split"] == split])) for split in questions.SPLITS}
@@ -40,22 +40,6 @@ def evaluate(
         f"{name}.{verdict}": float(counts[name, verdict]) for name in questions.SETS for verdict in scoring.VERDICTS
     }
     return {**scores["test"], **every}
-
-
-def judged(question: questions.Question, answer: str, refusal: str, max_words: int) -> artifacts.Row:
-    """Return the row of answers.jsonl: the question, what counts as right, what was said, and the verdict."""
-    return {
-        "id": question.id,
-        "set": question.set,
-        "kind": question.kind,
-        "split": question.split,
-        "cluster": question.cluster,
-        "question": question.question,
-        "accepted": list(question.accepted),
-        "answer": answer,
-        "verdict": scoring.verdict(answer, question, refusal, max_words),
-        "f1": round(scoring.f1(answer, question), 6),
-    }
 
 
 def directory(name: str, config: EvaluateConfig) -> str:

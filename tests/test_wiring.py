@@ -23,6 +23,7 @@ FOR_FLOWS = {
     "artifacts",
     "config",
     "environment",
+    "outages",
     "tracking",
     "errors",
     "progress",

@@ -14,7 +14,7 @@ from flows.graph import Stage
 from flows.process import Program
 
 LIGHT = Stage("light", (), cores=1, gpu=False, retries=0, timeout=60)
-HEAVY = Stage("heavy", (), cores=2, gpu=False, retries=0, timeout=60)
+HEAVY = Stage("heavy", (), cores=2, gpu=True, retries=0, timeout=60)
 
 
 def occupy(bench: Bench, stage: Stage) -> tuple[threading.Thread, threading.Event, threading.Event]:
@@ -45,7 +45,22 @@ def test_light_stages_run_side_by_side_and_a_heavy_one_waits() -> None:
     assert three.wait(10)
     leave_three.set()
     third.join()
-    assert bench.free == 2
+    assert bench.free == 2 and bench.accelerator_free
+
+
+def test_two_stages_never_share_the_accelerator() -> None:
+    bench = Bench(8)
+    first, one, leave_one = occupy(bench, HEAVY)
+    assert one.wait(10)
+    second, two, leave_two = occupy(bench, HEAVY)
+    while not bench.waiting:
+        time.sleep(0.01)
+    assert bench.free == 6 and not two.is_set()
+    leave_one.set()
+    assert two.wait(10)
+    leave_two.set()
+    first.join()
+    second.join()
 
 
 def test_of_those_that_wait_the_more_urgent_goes_first() -> None:

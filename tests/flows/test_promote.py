@@ -1,6 +1,9 @@
 """Registration of merged weights, and the two-sided gate."""
 
 import json
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,44 +11,43 @@ import mlflow
 import pytest
 import torch
 import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import ledger, promote
+from flows import accelerator, candidate, ledger
+from flows.promote import DECISION, promote, promote_candidate, rollback, worse
 from pipelines import artifacts, models, registry, tracking
 from pipelines.config import Config
 from pipelines.errors import UserError
-from pipelines.registry import Version
-from tests.conftest import tiny_tokenizer
+from pipelines.evaluation.questions import SETS, SPLITS
+from tests.conftest import ROOT, tiny_tokenizer
 
 PASSED = {"passed": True, "reasons": [], "checks": []}
 
 
-def version(number: int, right: float, invented: float, questions: str = "q", **more: str) -> Version:
-    tags = {"answer_accuracy": repr(right), "hallucination_rate": repr(invented), "general_accuracy": "0.5"}
-    return Version(number, {**tags, "questions": questions, "verdict": "", **more})
+def figures(right: float, invented: float) -> dict[str, float]:
+    return {"answer_accuracy": right, "hallucination_rate": invented, "general_accuracy": 0.5}
 
 
 @pytest.mark.parametrize(
-    ("candidate", "champion", "why"),
+    ("now", "why"),
     [
-        (version(1, 0.4, 0.2), None, ""),
-        (version(2, 0.5, 0.2), version(1, 0.4, 0.2), ""),
-        (version(2, 0.4, 0.1), version(1, 0.4, 0.2), ""),
-        (version(2, 0.4, 0.2), version(1, 0.4, 0.2), "no better"),
-        (version(2, 0.3, 0.1), version(1, 0.4, 0.2), "no better"),
-        (version(2, 0.9, 0.3), version(1, 0.4, 0.2), "invents 10.0 points more"),
-        (version(2, 0.9, 0.1), version(1, 0.4, 0.2, "others"), "other questions"),
-        (version(2, 0.9, 0.1, verdict="It forgot."), None, "It forgot."),
-        (version(2, 0.9, 0.1, dirty="True"), None, "no commit holds"),
+        (figures(0.5, 0.2), ""),
+        (figures(0.4, 0.1), ""),
+        (figures(0.4, 0.2), "no better"),
+        (figures(0.3, 0.1), "no better"),
+        (figures(0.9, 0.3), "invents 10.0 points more"),
     ],
 )
-def test_the_candidate_must_beat_the_champion(candidate: Version, champion: Version | None, why: str) -> None:
-    said = promote.refused(candidate, champion, 0.0)
+def test_the_candidate_must_beat_the_champion(now: dict[str, float], why: str) -> None:
+    said = worse(now, figures(0.4, 0.2), "the champion", 0.0)
     assert why in said and bool(why) == bool(said)
 
 
 @pytest.fixture
-def run_dir(config: Config, base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run_dir(config: Config, base: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """artifacts/sft: an adapter that changes the tiny model, with dvc.lock and a comparison that names it."""
+    shutil.copytree(ROOT / ".dvc", ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
+    subprocess.run(["git", "init", "--quiet"], check=True)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     adapted = models.adaptable(base, config.sft.lora, config.compute)
     for name, value in adapted.named_parameters():
@@ -55,7 +57,9 @@ def run_dir(config: Config, base: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     models.save_adapter(adapted, tiny_tokenizer(), out)
     artifacts.complete(out, {"stage": "sft"})
     lock("weights", "questions")
-    return out
+    monkeypatch.setattr(ledger, "prove", lambda stage: ledger.Inputs(f"key of {stage}", {}))
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        yield out
 
 
 def lock(weights: str, questions: str) -> None:
@@ -69,8 +73,11 @@ def lock(weights: str, questions: str) -> None:
 
 
 def compared(right: float, invented: float) -> dict[str, Any]:
-    numbers = {"answer_accuracy": right, "hallucination_rate": invented, "general_accuracy": 0.5}
-    result = {"models": {"base": numbers, "sft": numbers}, "candidate": "sft", "verdict": PASSED}
+    result = {
+        "models": {"base": figures(right, invented), "sft": figures(right, invented)},
+        "candidate": "sft",
+        "verdict": PASSED,
+    }
     artifacts.write_json(artifacts.fresh("compare") / "metrics.json", result)
     return result
 
@@ -80,16 +87,15 @@ def test_what_is_registered_is_what_was_evaluated(
 ) -> None:
     pushed = set()
     monkeypatch.setattr(ledger, "in_remote", lambda digest: digest in pushed)
-    monkeypatch.setattr(ledger, "prove", lambda stage: ledger.Inputs(f"key of {stage}", {}))
     with pytest.raises(UserError, match="models:/gradus@champion is not in the registry"):
         registry.ask("Who?")
     compared(0.5, 0.2)
     with tracking.started("post_train", {"commit": "c0ffee"}) as parent:
-        first = promote.promote(parent, config)
+        first = promote_candidate(parent, config)
     assert (first.version, first.promoted) == (1, False)
     assert "in no remote; `dvc push`" in first.reason
     pushed |= {"weights", "other weights"}
-    assert promote.reconsider(None, config)[1] == ""
+    assert promote(None, config)[1] == ""
 
     original, tok = models.load(run_dir, config.compute), models.tokenizer(run_dir)
     pipe = mlflow.transformers.load_model("models:/gradus@champion")
@@ -114,31 +120,67 @@ def test_what_is_registered_is_what_was_evaluated(
     assert parent.store.get_run(parent.id).info.status == "FINISHED"
 
     with tracking.started("post_train", {}) as parent:
-        assert promote.promote(parent, config).version == 1
+        assert promote_candidate(parent, config).version == 1
     lock("other weights", "questions")
     compared(0.4, 0.2)
     with tracking.started("post_train", {}) as parent:
-        worse = promote.promote(parent, config)
+        worse = promote_candidate(parent, config)
     assert (worse.version, worse.promoted) == (2, False)
     assert "no better than the champion, version 1" in worse.reason
     challenger = registry.holder(registry.CHALLENGER)
     assert challenger is not None and challenger.number == 2
     assert registry.holder(registry.CHAMPION) == champion
 
-    assert "no better" in promote.reconsider(None, config)[1]
+    assert "no better" in promote(None, config)[1]
     with pytest.raises(UserError, match="no previous champion"):
-        promote.rollback("it was a mistake")
-    assert promote.reconsider(2, config, force="a trial in production")[1] == ""
+        rollback("it was a mistake")
+    assert promote(2, config, force="a trial in production")[1] == ""
     assert [_number(alias) for alias in (registry.CHAMPION, registry.PREVIOUS)] == [2, 1]
-    assert promote.rollback("it was a mistake").number == 1
+    assert rollback("it was a mistake").number == 1
     assert [_number(alias) for alias in (registry.CHAMPION, registry.PREVIOUS)] == [1, 2]
-    decisions = [json.loads(tags) for key, tags in registry.get(2).tags.items() if key.startswith(promote.DECISION)]
+    decisions = [json.loads(tags) for key, tags in registry.get(2).tags.items() if key.startswith(DECISION)]
     assert {each["decision"] for each in decisions} == {"refused", "forced"}
     forced = next(each for each in decisions if each["decision"] == "forced")
     assert forced["reason"].startswith("a trial in production (the gate: it answers 40.0% right")
     assert forced["numbers"]["answer_accuracy"] == 0.4 and forced["champion"]["version"] == 1
     with pytest.raises(UserError, match="no version 7"):
-        promote.reconsider(7, config)
+        promote(7, config)
+
+
+@pytest.mark.parametrize(
+    ("tags", "why"), [({"verdict": "It forgot."}, "It forgot."), ({"dirty": "True"}, "no commit holds")]
+)
+def test_a_version_with_a_flaw_is_no_champion(run_dir: Path, config: Config, tags: dict[str, str], why: str) -> None:
+    compared(0.5, 0.2)
+    with tracking.started("post_train", {"commit": "c0ffee"}) as parent:
+        assert promote_candidate(parent, config).promoted
+    lock("other weights", "questions")
+    compared(0.9, 0.1)
+    with tracking.started("post_train", {}) as parent:
+        candidate.register(parent, config)
+    registry.describe(registry.get(2), tags)
+    assert why in promote(2, config)[1]
+
+
+def test_a_champion_that_was_asked_other_questions_is_asked_these(
+    run_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in SETS:
+        asked = {"question": f"Who is {name}?", "answer": "Drace"}
+        rows = [{"id": f"{name}-{split}", "split": split, **asked} for split in SPLITS]
+        config.evaluate.questions.mkdir(parents=True, exist_ok=True)
+        artifacts.write_rows(config.evaluate.questions / f"{name}.jsonl", rows)
+    monkeypatch.setattr(ledger, "current_hash", lambda _: "fresh questions")
+    accelerator.offer()
+    compared(0.5, 0.2)
+    with tracking.started("post_train", {}) as parent:
+        assert promote_candidate(parent, config).promoted
+    lock("other weights", "fresh questions")
+    compared(0.1, 0.2)
+    with tracking.started("post_train", {}) as parent:
+        better = promote_candidate(parent, config)
+    assert registry.scores(registry.get(1), "fresh questions") == figures(0.0, 1.0) | {"general_accuracy": 0.0}
+    assert better.promoted and _number(registry.CHAMPION) == 2  # a tiny model knows nothing
 
 
 def _number(alias: str) -> int:

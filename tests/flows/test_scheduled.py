@@ -81,7 +81,7 @@ def test_up_serves_deploys_and_leaves_nothing(fake: Project) -> None:
     said = [process.stdout.readline() for _ in range(2)]
     assert f"http://127.0.0.1:{ports[0]}" in said[0] and "schedules" in said[1], said
     found = httpx.post(f"http://127.0.0.1:{ports[0]}/api/deployments/filter", json={}).json()
-    assert {each["name"] for each in found} == {"weekly", "when-documents-change"}
+    assert {each["name"] for each in found} == {"weekly", "when-documents-change", "daily-exam"}
     assert all(schedule["active"] for each in found for schedule in each["schedules"])
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)

@@ -1,0 +1,77 @@
+"""The model that `compare` chose, as a version in the registry: whole weights, figures, where it came from.
+
+Reads artifacts/compare/ and dvc.lock; writes a version, which becomes the challenger.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from flows import ledger
+from pipelines import artifacts, registry, tracking
+from pipelines.config import Config
+from pipelines.registry import Version
+
+COMPARISON = artifacts.ARTIFACTS / "compare"
+VERDICT = "verdict"
+"""The tag with what `compare` has against a version; empty when nothing."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What `compare` said, whom it chose, and the version that is."""
+
+    comparison: dict[str, Any]
+    name: str
+    version: Version
+
+
+def register(parent: tracking.Run, settings: Config) -> Candidate:
+    """Keep the comparison with the flow's run, and register its candidate as challenger.
+
+    A version is made only when these very weights have none; the figures and the commit are today's.
+    """
+    comparison = artifacts.read_json(COMPARISON / "metrics.json")
+    parent.metrics(_figures(comparison))
+    parent.artifact(COMPARISON, "compare")
+    name = comparison["candidate"]
+    version = _version(parent, settings, comparison, name)
+    registry.give(registry.CHALLENGER, version)
+    return Candidate(comparison, name, version)
+
+
+def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any], name: str) -> Version:
+    place = settings.evaluate.models[name]
+    directory, stage = artifacts.ARTIFACTS / place, place.replace("/", "@")
+    figures = {metric: comparison["models"][name][metric] for metric in registry.GATED}
+    digest = ledger.input_hash(f"evaluate@{name}", settings.evaluate.questions)
+    measured = {
+        **{metric: repr(number) for metric, number in figures.items()},
+        f"{registry.SCORES}{digest}": json.dumps(figures),
+        "questions": digest,
+        VERDICT: " ".join(comparison["verdict"]["reasons"]),
+        **parent.lineage(),
+    }
+    artifact = ledger.output_hash(stage, directory)
+    version = registry.find(artifact)
+    if version is not None:
+        return registry.describe(version, measured)
+    made = {
+        "artifact": artifact,
+        "model": name,
+        "stage_key": ledger.prove(stage).key,
+        "data": ledger.output_hash("split", artifacts.ARTIFACTS / "split"),
+        "dvc_lock": ledger.lock_hash(),
+        "parent_run": parent.id,
+    }
+    tokens = settings.evaluate.max_new_tokens
+    return registry.register(parent, directory, settings.compute, tokens, {**measured, **made})
+
+
+def _figures(comparison: dict[str, Any]) -> dict[str, float]:
+    return {
+        f"{model}.{metric}": value
+        for model, numbers in comparison["models"].items()
+        for metric, value in numbers.items()
+        if isinstance(value, int | float)
+    }

@@ -1,0 +1,38 @@
+"""A registered version asked today's questions, in a program of its own (pipelines/evaluation/rescore.py)."""
+
+import sys
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from flows import accelerator
+from flows.process import LOGS, Program
+from pipelines import registry
+from pipelines.errors import UserError
+from pipelines.progress import say
+from pipelines.registry import Version
+
+
+@task(name="rescore", cache_policy=NO_CACHE)
+def rescored(version: Version, digest: str) -> Version:
+    """Return `version` with its scores on today's questions, whose hash is `digest`; it is asked only once.
+
+    Raises:
+        UserError: it could not be asked.
+    """
+    if registry.scores(version, digest) is not None:
+        return version
+    log = LOGS / "rescore.log"
+    command = [sys.executable, "-m", "pipelines.evaluation.rescore", str(version.number), digest]
+    with accelerator.held(lambda: False):
+        program = Program(command, log, {}, followed=True)
+        try:
+            for line, stays in program.lines():
+                if stays:
+                    say(line)
+            status = program.wait()
+        finally:
+            program.stop()
+    if status:
+        raise UserError(f"Version {version.number} could not be asked today's questions; {log} says why.")
+    return registry.get(version.number)

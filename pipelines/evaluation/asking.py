@@ -1,0 +1,33 @@
+"""Every question put to one model, closed-book, and each answer judged."""
+
+from typing import Any
+
+from pipelines import artifacts
+from pipelines.config import EvaluateConfig
+from pipelines.evaluation import harness, questions, scoring
+
+
+def ask(
+    model: Any, tokenizer: Any, asked: list[questions.Question], config: EvaluateConfig, refusal: str
+) -> list[artifacts.Row]:
+    """Return a row for each question `asked`: what counts as right, what was said, and the verdict.
+
+    `refusal` is the sentence that models are taught to decline with.
+    """
+    said = harness.answers(model, tokenizer, config.questions, asked, config.max_new_tokens, config.batch_size)
+    return [_judged(question, said[question.id], refusal, config.max_answer_words) for question in asked]
+
+
+def _judged(question: questions.Question, answer: str, refusal: str, max_words: int) -> artifacts.Row:
+    return {
+        "id": question.id,
+        "set": question.set,
+        "kind": question.kind,
+        "split": question.split,
+        "cluster": question.cluster,
+        "question": question.question,
+        "accepted": list(question.accepted),
+        "answer": answer,
+        "verdict": scoring.verdict(answer, question, refusal, max_words),
+        "f1": round(scoring.f1(answer, question), 6),
+    }

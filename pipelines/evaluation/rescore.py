@@ -1,0 +1,42 @@
+"""Ask a registered version the questions of today, when it was measured on others.
+
+No task: the graph knows nothing of the registry. Reads the version's weights and evaluate.questions; writes the figures
+to a tag of the version, and every answer to an MLflow run. Alone: python -m pipelines.evaluation.rescore VERSION HASH
+"""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipelines import alive, config, models, registry, tracking
+from pipelines.evaluation import questions
+from pipelines.evaluation.asking import ask
+from pipelines.evaluation.comparison import values
+from pipelines.evaluation.metrics import units
+from pipelines.progress import say
+
+
+def rescore(number: int, digest: str, settings: config.Config) -> dict[str, float]:
+    """Put the questions, whose hash is `digest`, to a version; keep and return the figures of the split `test`.
+
+    Raises:
+        UserError: there is no such version, or the questions are incomplete.
+    """
+    version, asked = registry.get(number), questions.load(settings.evaluate.questions)
+    models.prepare(settings.compute)
+    say(f"version {number} has not been asked these questions; asking them")
+    with tracking.started("rescore", {"version": str(number), "questions": digest}) as run:
+        with TemporaryDirectory() as folder:
+            registry.fetch(version, Path(folder))
+            model, tokenizer = models.load(Path(folder), settings.compute), models.tokenizer(Path(folder))
+        rows = ask(model, tokenizer, asked, settings.evaluate, settings.curate.refusal)
+        figures = values(units([row for row in rows if row["split"] == questions.SPLITS[-1]]))
+        run.metrics(figures)
+        run.record("answers.json", rows)
+        registry.keep_scores(version, digest, figures)
+    return figures
+
+
+if __name__ == "__main__":
+    alive.follow_the_flow()
+    rescore(int(sys.argv[1]), sys.argv[2], config.load())
