@@ -138,7 +138,7 @@ def damaged(name: str, root: Path = Path()) -> list[str]:
     DVC hashes an object once, and believes it as long as it is write-protected; a disk may have lost it since.
     """
     with _closed(root) as repo:
-        outs = list(repo.stage.get_target(name).outs)
+        outs = list(repo.stage.get_target(f"{root.resolve() / 'dvc.yaml'}:{name}").outs)
     found = [(oid, Path(out.cache.oid_to_path(oid))) for out in outs for oid in _objects(out)]
     bad = {oid: path for oid, path in found if path.exists() and _md5(path) != oid.removesuffix(DIRECTORY)}
     for path in bad.values():
@@ -171,6 +171,15 @@ def sources() -> list[str]:
     except DvcException as error:
         raise UserError(f"dvc.yaml cannot be read: {str(error).strip().splitlines()[0]}.") from error
     return sorted({"dvc.yaml"} | (read - made) | told)
+
+
+def changed_data() -> list[str]:
+    """Return what the graph reads of data under `dvc add` that is not what its .dvc file says."""
+    with _closed() as repo:
+        stages = list(repo.index.stages)
+    read = [dep.fs_path for stage in stages for dep in stage.deps]
+    data = [out for stage in stages if stage.is_data_source for out in stage.outs]
+    return [str(out) for out in data if any(_overlap(out.fs_path, path) for path in read) and out.status()]
 
 
 def lock_hash() -> str:

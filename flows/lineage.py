@@ -11,7 +11,7 @@ def tags() -> dict[str, str]:
     """Return what the MLflow run of this flow run is tagged with; its children inherit it."""
     return {
         "commit": _git("rev-parse", "HEAD") or "none",
-        "dirty": str(bool(_git("status", "--porcelain", "--", *ledger.sources()))),
+        "dirty": str(bool(_git("status", "--porcelain", "--", *ledger.sources()) or ledger.changed_data())),
         "flow_run": _flow_run(),
     }
 

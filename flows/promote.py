@@ -95,7 +95,7 @@ def _flawed(version: Version) -> str:
     if version.tags.get("dirty") == "True":
         return (
             "it was made from files that no commit holds, so nobody could make it again; "
-            "commit them, `gradus run` once more (nothing is computed twice)."
+            "commit them (`dvc add` first what DVC keeps), `gradus run` once more (nothing is computed twice)."
         )
     if not ledger.in_remote(version.tags["artifact"]):
         return "its weights are in no remote; `dvc push`, then `gradus promote`."

@@ -9,12 +9,11 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 from rich.console import Console
 
 from flows.process import LOGS, Program, end_orphans
-from flows.server import ADDRESS, HOST, Server, check_free
+from flows.server import ADDRESS, HOST, Server, announce, check_free
 from flows.ui import QUIET, mlflow_command
 from pipelines.errors import UserError
 
@@ -42,8 +41,10 @@ def up(console: Console, prefect_port: int, mlflow_port: int) -> None:
         server = start("server", "prefect", "server", "start", "--host", HOST, "--port", str(prefect_port))
         store = start("mlflow", *mlflow_command(mlflow_port))
         Server(api, server).wait("/health")
-        _prefect(environment, "work-pool", "create", POOL, "--type", "process", "--overwrite")
-        _prefect(environment, "--no-prompt", "deploy", "--all")
+        announce(api)
+        _set_up(environment, "prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite")
+        _set_up(environment, "prefect", "--no-prompt", "deploy", "--all")
+        _set_up(environment, "flows.silence")
         worker = start("worker", "prefect", "worker", "start", "--pool", POOL)
         Server(f"http://{HOST}:{mlflow_port}", store).wait("/health")
         console.print(f"Prefect: http://{HOST}:{prefect_port}   MLflow: http://{HOST}:{mlflow_port}", highlight=False)
@@ -58,10 +59,11 @@ def _watch(*programs: Program) -> None:
     raise UserError(f"A server ended by itself; {ended.log.name} says why.")
 
 
-def _prefect(environment: dict[str, str], *arguments: str) -> None:
-    command = [sys.executable, "-m", "prefect", *arguments]
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+def _set_up(environment: dict[str, str], *command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        log = Path(LOGS / "deploy.log")
+        log = LOGS / "deploy.log"
         log.write_text(done.stdout + done.stderr, encoding="utf-8")
-        raise UserError(f"`prefect {' '.join(arguments)}` failed; {log} says why.")
+        raise UserError(f"`{' '.join(command)}` failed; {log} says why.")

@@ -153,11 +153,13 @@ class Project:
         return alive and process.info["cwd"] == str(self.path)
 
 
-def _stage(name: str, parents: list[str], meta: dict[str, Any] | None = None, **_: Any) -> dict[str, Any]:
+def _stage(
+    name: str, parents: list[str], meta: dict[str, Any] | None = None, reads: tuple[str, ...] = (), **_: Any
+) -> dict[str, Any]:
     return {
         "cmd": f"python fake.py {name}",
         "meta": {"cores": 1, "retries": 5, "timeout": 60, **(meta or {})},
-        "deps": ["fake.py", *(f"artifacts/{parent}" for parent in parents)],
+        "deps": ["fake.py", *reads, *(f"artifacts/{parent}" for parent in parents)],
         "params": [{"fake.yaml": [name]}],
         "outs": [f"artifacts/{name}", f"runs/{name}.json"],
     }

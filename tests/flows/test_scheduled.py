@@ -4,15 +4,21 @@ import json
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import httpx
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import get_client
+from prefect.events import emit_event
+from prefect.states import Running
 from prefect.variables import Variable
 
-from flows import notify, scheduled
+from flows import notify, scheduled, silence
 from tests.flows.conftest import ROOT, Project, free_port
 
 
@@ -72,17 +78,40 @@ def test_a_failed_run_is_told(fake: Project, heard: list[dict[str, str]]) -> Non
     assert len(heard) == 1 and "There is no text." in heard[0]["body"]
 
 
+def test_a_run_that_falls_silent_is_marked_as_crashed(heard: list[dict[str, str]], prefect_server: str) -> None:
+    silence.watch(timedelta(seconds=10))
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(scheduled.retrain, state=Running())
+        emit_event(silence.BEAT, {"prefect.resource.id": f"prefect.flow-run.{run.id}"})
+        end = time.monotonic() + 90
+        while not client.read_flow_run(run.id).state.is_crashed() and time.monotonic() < end:
+            time.sleep(0.5)
+        assert client.read_flow_run(run.id).state.is_crashed()
+    while not heard and time.monotonic() < end:
+        time.sleep(0.5)
+    assert heard[0]["subject"] == "Gradus: a run crashed" and run.name in heard[0]["body"]
+
+
 def test_up_serves_deploys_and_leaves_nothing(fake: Project) -> None:
+    fake.describe({"ingest": []})
     shutil.copy(ROOT / "prefect.yaml", fake.path)
     shutil.copytree(ROOT / "flows", fake.path / "flows")
+    del fake.environment["PREFECT_API_URL"]
     ports = free_port(), free_port()
     process = fake.start("up", "--prefect-port", str(ports[0]), "--port", str(ports[1]))
     assert process.stdout is not None
     said = [process.stdout.readline() for _ in range(2)]
     assert f"http://127.0.0.1:{ports[0]}" in said[0] and "schedules" in said[1], said
-    found = httpx.post(f"http://127.0.0.1:{ports[0]}/api/deployments/filter", json={}).json()
-    assert {each["name"] for each in found} == {"weekly", "when-documents-change", "daily-exam"}
-    assert all(schedule["active"] for each in found for schedule in each["schedules"])
+
+    def listed(what: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = httpx.post(f"http://127.0.0.1:{ports[0]}/api/{what}/filter", json={}).json()
+        return found
+
+    assert {each["name"] for each in listed("deployments")} == {"weekly", "when-documents-change", "daily-exam"}
+    assert all(schedule["active"] for each in listed("deployments") for schedule in each["schedules"])
+    assert silence.NAME in {each["name"] for each in listed("automations")}
+    assert fake.start("run", "ingest").wait(timeout=60) == 0
+    assert "ingest" in {each["name"].rsplit("-", 1)[0] for each in listed("task_runs")}  # it used this server
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 0

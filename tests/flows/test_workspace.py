@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import housekeeping, ledger
+from flows import housekeeping, ledger, lineage
 from flows.workspace import resolve, workspace
 from pipelines import artifacts
 from pipelines.errors import UserError
@@ -160,6 +160,16 @@ def test_what_was_pushed_is_in_the_remote(fake: Project, tmp_path_factory: pytes
     assert not ledger.in_remote(digest)
     dvc("push")
     assert ledger.in_remote(digest)
+
+
+def test_data_that_was_not_added_again_makes_a_run_dirty(fake: Project) -> None:
+    fake.describe({"ingest": []}, ingest={"reads": ["data/raw"]})
+    git("rm", "-r", "--cached", "data/raw")
+    subprocess.run([sys.executable, "-m", "dvc", "add", "data/raw"], check=True, capture_output=True)
+    commit("data in DVC")
+    assert lineage.tags()["dirty"] == "False"
+    (fake.path / "data/raw/b.txt").write_text("Another document.")
+    assert lineage.tags()["dirty"] == "True"
 
 
 def test_what_no_commit_names_is_freed_and_nothing_else(fake: Project) -> None:
