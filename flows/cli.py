@@ -67,8 +67,10 @@ def run(stages: Stages = None, force: Force = False, rev: Revision = None, no_pr
 
         sys.exit(pinned.run(console, rev, stages or [], force, no_promote))
     from flows.preflight import check
+    from pipelines import alive
 
     settings = check()
+    alive.follow_the_flow()  # in a worktree: the command that made it
     try:
         with _prefect() as ready:
             from flows.post_train import FINAL, post_train
