@@ -4,6 +4,7 @@ What the user can mend ends with one sentence and exit code 2, a stopped run wit
 Prefect, MLflow and torch take seconds to import, so each command imports what it needs: `--help` stays quick.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -194,8 +195,7 @@ def main() -> None:
     except UserError as error:
         _end(str(error), 2)
     except Exception as error:
-        if sentence := _outage(error):
-            _end(sentence, 2)
+        _end_on_outage(error)
         raise
 
 
@@ -218,20 +218,26 @@ def _prefect() -> Iterator[Callable[[], None]]:
         yield ready
 
 
-def _outage(error: Exception) -> str | None:
-    """What the user can do about a server that died in the middle of a run, or a full disk."""
+def _end_on_outage(error: Exception) -> None:
+    """End with a sentence when `error` came of a server that died in the middle of a run, or of a full disk."""
     import httpx
 
     from pipelines import outages
 
     if isinstance(error, httpx.TransportError):
-        return "Prefect's server died. What was finished stays; `gradus run` goes on from there."
-    return outages.sentence(error)
+        _say("Prefect's server died. What was finished stays; `gradus run` goes on from there.")
+        os._exit(2)  # at a normal exit Prefect would try for long to reach its server
+    if sentence := outages.sentence(error):
+        _end(sentence, 2)
 
 
 def _end(sentence: str, status: int) -> NoReturn:
-    Console(stderr=True).print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
+    _say(sentence)
     sys.exit(status)
+
+
+def _say(sentence: str) -> None:
+    Console(stderr=True).print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

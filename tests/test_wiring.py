@@ -220,6 +220,22 @@ def _open_to_flows(root: Path, name: str) -> bool:
     return inner in FOR_FLOWS or any(open_.startswith(f"{inner}.") for open_ in FOR_FLOWS)
 
 
+def hidden_inputs(root: Path) -> list[str]:
+    """Nothing that changes a result travels in an environment variable; these modules take from it what does not."""
+    allowed = {
+        "pipelines/alive.py",
+        "pipelines/artifacts.py",
+        "pipelines/tracking.py",
+        "pipelines/synthesis/teacher.py",
+    }
+    found = []
+    for path in sorted([*(root / "tasks").rglob("*.py"), *(root / "pipelines").rglob("*.py")]):
+        reads = re.search(r"os\.getenv|os\.environ(?!\.setdefault)", path.read_text())
+        if reads and path.relative_to(root).as_posix() not in allowed:
+            found.append(f"{path.relative_to(root)} reads the environment")
+    return found
+
+
 def different_names(root: Path) -> list[str]:
     """One name everywhere: program, block, config class, stage, output directory."""
     programs = {path.stem for path in (root / "tasks").glob("*.py")} - {"__init__"}
@@ -260,6 +276,7 @@ CHECKS: list[Callable[[Path], list[str]]] = [
     missing_data,
     missing_libraries,
     upward_imports,
+    hidden_inputs,
     different_names,
     different_versions,
 ]
@@ -330,6 +347,11 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]]
     (upward_imports, lambda root: append(root / "flows/graph.py", "from pipelines import models"), "pipelines.models"),
     (upward_imports, lambda root: append(root / "flows/graph.py", "def f(): from tasks import sft"), "imports tasks"),
     (upward_imports, lambda root: append(root / "pipelines/registry.py", "import mlflow"), "imports mlflow"),
+    (
+        hidden_inputs,
+        lambda root: append(root / "tasks/sft.py", "import os\n\nRATE = os.environ['RATE']"),
+        "tasks/sft.py reads",
+    ),
     (
         different_names,
         lambda root: replace(root / "dvc.yaml", "artifacts/clean\n      - runs", "artifacts/cleaned\n      - runs"),
