@@ -1,10 +1,10 @@
 """The seam, with fake stages and the real Git, DVC, Prefect and MLflow."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -188,7 +188,7 @@ def test_work_that_is_finished_while_another_dvc_holds_the_lock_is_not_lost(fake
         time.sleep(8)  # DVC's own patience is three seconds
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
-    assert Path("started.txt").read_text().count("ingest") == 1 and "dvc.lock" in os.listdir()
+    assert Path("started.txt").read_text().count("ingest") == 1 and Path("dvc.lock").exists()
 
 
 def test_an_unknown_parameter_ends_the_command_before_anything_starts(fake: Project) -> None:
