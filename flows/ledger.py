@@ -24,15 +24,14 @@ from pipelines.errors import UserError
 from pipelines.progress import say
 
 LOCK = Path("dvc.lock")
-DIRECTORY = ".dir"  # ends DVC's hash of a directory
 TORN = Path(".gradus/dvc.lock.torn")
-_ONE_AT_A_TIME = threading.Lock()  # DVC checks dvc.yaml with code that two threads cannot share
+ONE_AT_A_TIME = threading.Lock()  # DVC checks dvc.yaml with code that two threads cannot share
 
 
 @contextmanager
-def _closed(root: Path = Path()) -> Iterator[Repo]:
+def closed(root: Path = Path()) -> Iterator[Repo]:
     """Open the repository while no process writes dvc.lock, waiting for that."""
-    with _ONE_AT_A_TIME, Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+    with ONE_AT_A_TIME, Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
         yield repo
 
 
@@ -44,7 +43,7 @@ def mend() -> None:
     if not LOCK.exists() or "<<<<<<<" in LOCK.read_text(encoding="utf-8", errors="replace"):
         return
     try:
-        with _closed() as repo:
+        with closed() as repo:
             Lockfile(repo, str(LOCK)).load()
     except DvcException:
         TORN.parent.mkdir(exist_ok=True)
@@ -100,10 +99,10 @@ def prove(name: str) -> Inputs:
         UserError: an input differs from its producer's output in dvc.lock, or a dependency is missing.
     """
     try:
-        with _closed() as repo:
+        with closed() as repo:
             stage = repo.stage.get_target(name)
             parents = list(repo.index.graph.successors(stage))
-        with _ONE_AT_A_TIME:  # hashing may take long, so others may write
+        with ONE_AT_A_TIME:  # hashing may take long, so others may write
             for parent in parents:
                 _prove_outputs(parent, stage)
             stage.save_deps()
@@ -132,38 +131,10 @@ def _overlap(one: str, other: str) -> bool:
     return Path(one).is_relative_to(other) or Path(other).is_relative_to(one)
 
 
-def damaged(name: str, root: Path = Path()) -> list[str]:
-    """Hash what the cache holds of the outputs of the stage `name`; remove, and return, the objects that are damaged.
-
-    DVC hashes an object once, and believes it as long as it is write-protected; a disk may have lost it since.
-    """
-    with _closed(root) as repo:
-        outs = list(repo.stage.get_target(f"{root.resolve() / 'dvc.yaml'}:{name}").outs)
-    found = [(oid, Path(out.cache.oid_to_path(oid))) for out in outs for oid in _objects(out)]
-    bad = {oid: path for oid, path in found if path.exists() and _md5(path) != oid.removesuffix(DIRECTORY)}
-    for path in bad.values():
-        path.unlink()
-    return list(bad)
-
-
-def _objects(out: Any) -> list[str]:
-    """Return the hash of an output and, when it is a directory that the cache lists, those of its files."""
-    oid = out.hash_info.value
-    listing = Path(out.cache.oid_to_path(oid))
-    if not oid.endswith(DIRECTORY) or not listing.exists() or _md5(listing) != oid.removesuffix(DIRECTORY):
-        return [oid]
-    return [oid, *(entry["md5"] for entry in json.loads(listing.read_text(encoding="utf-8")))]
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
 def sources() -> list[str]:
     """Return the paths of what a run starts from: graph, parameters, code, documents or what DVC says of those."""
     try:
-        with _closed() as repo:
+        with closed() as repo:
             stages = list(repo.index.stages)
             made = {str(out) for stage in stages for out in stage.outs}
             read = {str(dep) for stage in stages for dep in stage.deps}
@@ -175,7 +146,7 @@ def sources() -> list[str]:
 
 def changed_data() -> list[str]:
     """Return what the graph reads of data under `dvc add` that is not what its .dvc file says."""
-    with _closed() as repo:
+    with closed() as repo:
         stages = list(repo.index.stages)
     read = [dep.fs_path for stage in stages for dep in stage.deps]
     data = [out for stage in stages if stage.is_data_source for out in stage.outs]
@@ -184,23 +155,8 @@ def changed_data() -> list[str]:
 
 def lock_hash() -> str:
     """Return the SHA-256 of dvc.lock, or an empty string where there is none."""
-    with _closed():
+    with closed():
         return hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else ""
-
-
-def in_remote(digest: str) -> bool:
-    """Tell whether the default remote holds the output with this MD5; it does not matter where there is no remote.
-
-    A directory's own object is pushed after all its files, so it stands for them.
-
-    Raises:
-        UserError: the remote does not answer.
-    """
-    try:
-        with _ONE_AT_A_TIME, Repo() as repo:
-            return not repo.config["core"].get("remote") or bool(repo.cloud.get_remote_odb().exists(digest))
-    except (DvcException, OSError) as error:
-        raise UserError(f"the DVC remote does not answer: {str(error).strip().splitlines()[0]}") from error
 
 
 def output_hash(stage: str, path: Path) -> str:
@@ -215,7 +171,7 @@ def input_hash(stage: str, path: Path) -> str:
 
 def current_hash(path: Path) -> str:
     """Return the hash that a dependency of the graph has in the working tree."""
-    with _closed() as repo:
+    with closed() as repo:
         dep = next(dep for stage in repo.index.stages for dep in stage.deps if str(dep) == path.as_posix())
         dep.save()
     return str(dep.hash_info.value)
@@ -226,7 +182,7 @@ def _entry(entries: list[dict[str, Any]], path: Path) -> str:
 
 
 def _locked() -> dict[str, Any]:
-    with _closed():
+    with closed():
         content: dict[str, Any] = yaml.safe_load(LOCK.read_text()) if LOCK.exists() else {}
     stages: dict[str, Any] = content.get("stages", {})
     return stages

@@ -12,7 +12,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows import candidate, ledger, notify
+from flows import candidate, ledger, notify, store
 from flows.rescore import rescored
 from pipelines import registry, tracking
 from pipelines.config import Config
@@ -97,7 +97,7 @@ def _flawed(version: Version) -> str:
             "it was made from files that no commit holds, so nobody could make it again; "
             "commit them (`dvc add` first what DVC keeps), `gradus run` once more (nothing is computed twice)."
         )
-    if not ledger.in_remote(version.tags["artifact"]):
+    if not store.in_remote(version.tags["artifact"]):
         return "its weights are in no remote; `dvc push`, then `gradus promote`."
     return _mute(version)
 

@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from flows import ledger
+from flows import store
 from flows.workspace import LOCK, Workspace, workspace
 from pipelines import artifacts, environment, tracking
 from pipelines.errors import UserError
@@ -92,7 +92,7 @@ def _bring(space: Workspace) -> Locked:
     """Bring what can be had of the outputs, undamaged, and return the commit's dvc.lock."""
     known = _lock(space)
     for stage in known:
-        ledger.damaged(stage, space.path)
+        store.damaged(stage, space.path)
     if space.dvc("remote", "list").strip():
         space.dvc("pull", "--allow-missing")
     space.dvc("checkout", "--allow-missing")

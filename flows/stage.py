@@ -23,7 +23,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows import accelerator, ledger
+from flows import accelerator, ledger, store
 from flows.bench import Bench
 from flows.failures import BusyError, StageError, StoppedError
 from flows.graph import Stage
@@ -92,7 +92,7 @@ def _run(stage: Stage, run: Run) -> bool:
     said.unlink(missing_ok=True)
     try:
         restored = _repro(stage, run, inputs.key, said, run.force)
-        if restored and ledger.damaged(stage.name):
+        if restored and store.damaged(stage.name):
             run.screen.line(stage.name, "DVC's cache holds a damaged copy, which is dropped", True)
             restored = _repro(stage, run, inputs.key, said, force=True)
         shutil.rmtree(artifacts.CHECKPOINTS / stage.name / inputs.key, ignore_errors=True)  # DVC has what they led to

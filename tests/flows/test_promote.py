@@ -13,7 +13,7 @@ import torch
 import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import accelerator, candidate, ledger
+from flows import accelerator, candidate, ledger, store
 from flows.promote import DECISION, promote, promote_candidate, rollback, worse
 from pipelines import artifacts, models, registry, tracking
 from pipelines.config import Config
@@ -86,7 +86,7 @@ def test_what_is_registered_is_what_was_evaluated(
     run_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pushed = set()
-    monkeypatch.setattr(ledger, "in_remote", lambda digest: digest in pushed)
+    monkeypatch.setattr(store, "in_remote", lambda digest: digest in pushed)
     with pytest.raises(UserError, match="models:/gradus@champion is not in the registry"):
         registry.ask("Who?")
     compared(0.5, 0.2)

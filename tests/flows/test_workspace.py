@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import housekeeping, ledger, lineage
+from flows import housekeeping, ledger, lineage, store
 from flows.workspace import resolve, workspace
 from pipelines import artifacts
 from pipelines.errors import UserError
@@ -151,15 +151,15 @@ def test_what_was_pushed_is_in_the_remote(fake: Project, tmp_path_factory: pytes
     fake.describe(CHAIN)
     fake.run("clean")
     digest = ledger.output_hash("clean", Path("artifacts/clean"))
-    assert ledger.in_remote(digest)  # there is none to push to
+    assert store.in_remote(digest)  # there is none to push to
 
     def dvc(*arguments: str) -> None:
         subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True, capture_output=True)
 
     dvc("remote", "add", "--default", "store", str(tmp_path_factory.mktemp("remote")))
-    assert not ledger.in_remote(digest)
+    assert not store.in_remote(digest)
     dvc("push")
-    assert ledger.in_remote(digest)
+    assert store.in_remote(digest)
 
 
 def test_data_that_was_not_added_again_makes_a_run_dirty(fake: Project) -> None:
