@@ -14,17 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from dvc.dvcfile import Lockfile
 from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
 
 from flows.graph import Graph
 from pipelines.errors import UserError
-from pipelines.progress import say
 
 LOCK = Path("dvc.lock")
-TORN = Path(".gradus/dvc.lock.torn")
 ONE_AT_A_TIME = threading.Lock()  # DVC checks dvc.yaml with code that two threads cannot share
 
 
@@ -33,22 +30,6 @@ def closed(root: Path = Path()) -> Iterator[Repo]:
     """Open the repository while no process writes dvc.lock, waiting for that."""
     with ONE_AT_A_TIME, Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
         yield repo
-
-
-def mend() -> None:
-    """Set a dvc.lock aside of which a killed DVC, or a full disk, left half; DVC's run cache knows all it said.
-
-    One with the marks of a merge conflict is the user's to mend.
-    """
-    if not LOCK.exists() or "<<<<<<<" in LOCK.read_text(encoding="utf-8", errors="replace"):
-        return
-    try:
-        with closed() as repo:
-            Lockfile(repo, str(LOCK)).load()
-    except DvcException:
-        TORN.parent.mkdir(exist_ok=True)
-        LOCK.replace(TORN)
-        say(f"{LOCK} was half written and is now {TORN}; what it named is brought back from DVC's cache")
 
 
 def changes(graph: Graph) -> dict[str, str]:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from flows import accelerator, graph, ledger, lineage
 from flows.bench import Bench, cores
+from flows.mend import mend
 from flows.process import end_orphans
 from flows.promote import Promotion, promote_candidate
 from flows.screen import Screen
@@ -38,7 +39,7 @@ def post_train(
         KeyboardInterrupt: the run was stopped.
         UserError: the project cannot be run as it is.
     """
-    ledger.mend()
+    mend()
     stages = graph.read().towards(targets)
     bench = Bench(cores(settings.compute.threads))
     names = [stage.name for stage in stages]

@@ -11,6 +11,7 @@ from prefect.states import Completed
 from rich.console import Console
 
 from flows import accelerator, graph, ledger, notify
+from flows.mend import mend
 from flows.post_train import FINAL, post_train
 from flows.preflight import check
 from flows.process import end_orphans
@@ -28,7 +29,7 @@ def retrain() -> State[None]:
     """Run the pipeline when anything it reads has changed, and tell when the candidate is not promoted."""
     settings = check()
     end_orphans()
-    ledger.mend()
+    mend()
     if not ledger.changes(graph.read().towards([FINAL])):
         return Completed(message="Nothing changed since the last run; nothing was started.")
     promotion = post_train(settings, Console(stderr=True, width=120), [FINAL], False)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 
+_ENOUGH = 0.02  # of the work, to guess by how long the rest will take
 _EVERY = 2.0  # seconds between two lines where there is no terminal
 
 
@@ -48,7 +49,8 @@ class Meter:
         if now - self.told >= _EVERY:
             self.told = now
             left = (now - self.started) / max(self.done - self.begun, 1) * max(self.total - self.done, 0)
-            say(f"{self.what} {self.done}/{self.total}, {left:.0f} s left{', ' + note if note else ''}")
+            guess = f", {left:.0f} s left" if self.done - self.begun >= _ENOUGH * self.total else ""
+            say(f"{self.what} {self.done}/{self.total}{guess}{', ' + note if note else ''}")
 
     def close(self) -> None:
         """End the bar."""

@@ -90,6 +90,17 @@ def test_half_a_lock_file_is_set_aside_and_its_stages_are_restored(fake: Project
     assert not Path("started.txt").exists()
 
 
+@pytest.mark.parametrize(
+    "left", ['{"write": {"arti', '{"write": {"artifacts/clean": {"pid": 1, "cmd": "dvc repro"}}, "read": {}}']
+)
+def test_dvcs_list_of_users_is_removed_when_it_is_torn_or_names_the_dead(fake: Project, left: str) -> None:
+    fake.describe(CHAIN)
+    Path(".dvc/tmp").mkdir(exist_ok=True)
+    Path(".dvc/tmp/rwlock").write_text(left)
+    fake.run("clean")
+    assert set(fake.started()) == set(CHAIN)
+
+
 def test_a_prefect_server_that_dies_loses_no_stage(fake: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
     fake.describe(CHAIN, ingest={"seconds": 4}, clean={"meta": {"gpu": True}})
     fake.environment["PREFECT_CLIENT_MAX_RETRIES"] = "0"  # spares the test a minute
