@@ -49,8 +49,8 @@ def _processes(users: Path) -> list[int]:
         listed = json.loads(users.read_text(encoding="utf-8"))
     except ValueError:
         return []
-    readers = [reader for path in listed["read"].values() for reader in path]
-    return [int(each["pid"]) for each in (*readers, *listed["write"].values())]
+    readers = [reader for path in listed.get("read", {}).values() for reader in path]
+    return [int(each["pid"]) for each in (*readers, *listed.get("write", {}).values())]
 
 
 def _is_dvc(process: int) -> bool:
