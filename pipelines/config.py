@@ -56,7 +56,11 @@ class IngestConfig(Block):
     source: Path
     """The folder of documents; every file below it is read."""
     max_bytes: Count
-    """A larger file is rejected."""
+    """A larger document is rejected, packed or not."""
+    max_seconds: Positive
+    """A file that takes longer to read is rejected; a large one is given a second more for every MiB."""
+    max_memory_mb: Count
+    """A file that takes more memory to read is rejected."""
     min_characters: Count
     """A document with less text is rejected."""
     max_rejected_share: Share

@@ -1,9 +1,13 @@
-"""From a file to a document: the reader its suffix asks for, and what makes a file unfit."""
+"""From a file to documents: the reader its suffix asks for, and what makes a file, or a part of it, unfit."""
 
+import io
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from pipelines.data import html, markdown, pdf, plain
+from pipelines.data import containers, docx, epub, html, markdown, pdf, plain
 from pipelines.data.documents import Content, Document, UnreadableError
 
 FORMATS = {
@@ -15,13 +19,40 @@ FORMATS = {
     ".txt": "text",
     ".text": "text",
     ".pdf": "pdf",
+    ".docx": "docx",
+    ".epub": "epub",
 }
+ROWS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".warc": "warc"}
+PACKED = frozenset({*containers.COMPRESSED, ".tgz", ".zip", ".tar"})
+KINDS = sorted({*FORMATS.values(), *ROWS.values()})
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A file, or a part of one, that gives no document."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a document may be."""
+
+    max_bytes: int
+    """Of a file that is one document, packed or not."""
+    min_characters: int
+    """Of its text."""
+
+
+Found = Document | Reject
 
 
 def sources(folder: Path) -> list[Path]:
-    """Return the files below `folder` in order of their paths, hidden ones left out."""
+    """Return the files below `folder` in order of their names, hidden ones left out."""
     found = (path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    shown = (path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(shown, key=lambda path: name(path, folder))
 
 
 def name(path: Path, folder: Path) -> str:
@@ -29,37 +60,116 @@ def name(path: Path, folder: Path) -> str:
     return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "replace")
 
 
-def extract(path: Path, folder: Path, max_bytes: int, min_characters: int) -> Document:
-    """Read one file below `folder` as a document, still without its id.
-
-    Raises:
-        UnreadableError: with the reason.
-    """
-    kind = FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise UnreadableError(f"unknown suffix {path.suffix!r}")
-    content = _read(kind, _bytes(path, folder, max_bytes), min_characters)
-    text = content.text.strip()
-    if len(text) < min_characters:
-        raise UnreadableError(f"less than {min_characters} characters of text")
+def extract(path: Path, folder: Path, limits: Limits) -> Iterator[Found]:
+    """Read one file below `folder`: its documents, still without ids, and what in it gives none."""
     source = name(path, folder)
-    return Document("", source, content.url, content.title or Path(source).stem, kind, text)
-
-
-def _bytes(path: Path, folder: Path, limit: int) -> bytes:
     try:
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
             raise UnreadableError("link out of the folder")
-        if path.stat().st_size > limit:
-            raise UnreadableError(f"larger than {limit} bytes")
-        return path.read_bytes()
+        size = path.stat().st_size
+        if size > limits.max_bytes and _suffix(source) not in {*PACKED, *ROWS}:
+            raise UnreadableError(f"larger than {limits.max_bytes} bytes")
+        with path.open("rb") as stream:
+            most = max(limits.max_bytes, containers.RATIO * size)
+            yield from _read(source, source, stream, limits, most, 0)
+    except UnreadableError as reason:
+        yield Reject(source, str(reason))
     except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13
-        raise UnreadableError(f"cannot be opened: {error}") from error
+        yield Reject(source, f"cannot be opened: {error}")
 
 
-def _read(kind: str, data: bytes, enough: int) -> Content:
+def _suffix(file: str) -> str:
+    """Return what tells how to read a file; a web archive is unpacked by its own reader."""
+    suffixes = [suffix.lower() for suffix in PurePosixPath(file).suffixes[-2:]]
+    return ".warc" if suffixes[:1] == [".warc"] else "".join(suffixes[-1:])
+
+
+def _read(source: str, file: str, stream: Any, limits: Limits, most: int, depth: int) -> Iterator[Found]:
+    """Read what is called `file` at the place `source`; unpacked it may be `most` bytes."""
+    suffix = _suffix(file)
+    try:
+        if depth > containers.DEPTH:
+            raise UnreadableError(f"more than {containers.DEPTH} archives deep")
+        if suffix in PACKED:
+            for inner, at, content in _unpacked(source, file, suffix, stream, limits, most):
+                yield from _read(at, inner, content, limits, most, depth + 1)
+        elif suffix in ROWS:
+            yield from _rows(source, ROWS[suffix], stream, limits)
+        else:
+            yield _document(source, file, suffix, stream, limits)
+    except UnreadableError as reason:
+        yield Reject(source, str(reason))
+    except containers.DAMAGED as error:
+        yield Reject(source, f"damaged: {error}")
+
+
+def _unpacked(
+    source: str, file: str, suffix: str, stream: Any, limits: Limits, most: int
+) -> Iterator[tuple[str, str, Any]]:
+    """Yield name, place and content of what is packed in a file."""
+    if suffix in containers.COMPRESSED or suffix == ".tgz":
+        inner, content = containers.uncompressed(file, stream, most)
+        yield inner, source, content
+        return
+    if suffix == ".zip":
+        members = containers.zipped(_seekable(stream, limits), most)
+    else:
+        members = containers.tarred(stream, most)
+    for inner, content in members:
+        if not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(inner).parts if part != ".."):
+            yield inner, f"{source}/{inner}", content
+
+
+def _seekable(stream: Any, limits: Limits) -> Any:
+    return stream if stream.seekable() else io.BytesIO(containers.whole(stream, limits.max_bytes))
+
+
+def _rows(source: str, kind: str, stream: Any, limits: Limits) -> Iterator[Found]:
+    if kind == "warc":
+        for number, page in enumerate(containers.pages(_seekable(stream, limits), limits.max_bytes), 1):
+            yield _page(f"{source}#{number}", page, limits)
+        return
+    lines = kind == "jsonl"
+    rows = containers.lines(stream, limits.max_bytes) if lines else containers.table(_seekable(stream, limits))
+    for number, found in enumerate(rows, 1):
+        yield _made(f"{source}#{number}", kind, found, limits)
+
+
+def _page(source: str, found: containers.Page | UnreadableError, limits: Limits) -> Found:
+    if isinstance(found, UnreadableError):
+        return Reject(source, str(found))
+    url, data = found
+    try:
+        content = html.read(data, limits.min_characters)
+    except UnreadableError as reason:
+        return Reject(source, str(reason))
+    return _made(source, "warc", Content(content.text, content.title, content.url or url or None), limits)
+
+
+def _document(source: str, file: str, suffix: str, stream: Any, limits: Limits) -> Found:
+    kind = FORMATS.get(suffix)
+    if kind is None:
+        raise UnreadableError(f"unknown suffix {suffix!r}")
+    data = containers.whole(stream, limits.max_bytes)
+    return _made(source, kind, _content(kind, data, limits), limits)
+
+
+def _content(kind: str, data: bytes, limits: Limits) -> Content:
     if kind == "html":
-        return html.read(data, enough)
+        return html.read(data, limits.min_characters)
     if kind == "markdown":
         return markdown.read(data)
+    if kind == "docx":
+        return docx.read(data, limits.max_bytes)
+    if kind == "epub":
+        return epub.read(data, limits.max_bytes)
     return pdf.read(data) if kind == "pdf" else plain.read(data)
+
+
+def _made(source: str, kind: str, content: Content | UnreadableError, limits: Limits) -> Found:
+    if isinstance(content, UnreadableError):
+        return Reject(source, str(content))
+    text = content.text.strip()
+    if len(text) < limits.min_characters:
+        return Reject(source, f"less than {limits.min_characters} characters of text")
+    return Document("", source, content.url, content.title or PurePosixPath(source).stem, kind, text)

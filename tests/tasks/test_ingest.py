@@ -51,7 +51,7 @@ def test_a_missing_an_empty_and_a_hopeless_folder_are_refused(config: Config, tm
     with pytest.raises(UserError, match="empty"):
         ingest(settings(config, raw), tmp_path)
     (raw / "a.xyz").write_text("x")
-    with pytest.raises(UserError, match="1 of 1 files"):
+    with pytest.raises(UserError, match="1 of 1 documents"):
         ingest(settings(config, raw, share=1.0), tmp_path)
     (raw / "b.txt").write_text(TEXT)
     with pytest.raises(UserError, match=r"a\.xyz"):

@@ -7,8 +7,9 @@ import pytest
 
 from pipelines.data import html, markdown, pdf, plain
 from pipelines.data.documents import Content, Document, UnreadableError, identified
-from pipelines.data.extract import extract, sources
+from pipelines.data.extract import Limits, Reject, extract, sources
 
+LIMITS = Limits(max_bytes=10**6, min_characters=100)
 PAGE = """<html><head><title>Tide Mill | The Site</title>
 <link rel="canonical" href="https://site.example/mill/"></head><body>
 <nav><ul><li><a href="/">Home</a></li><li><a href="/contact">Contact</a></li></ul></nav>
@@ -156,16 +157,15 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_read(tmp_path: Pa
     (folder / "loop.txt").symlink_to("loop.txt")
     (folder / ".hidden.txt").write_text("x")
     assert [path.name for path in sources(folder)] == ["in.txt", "loop.txt", "out.txt", "real.txt"]
-    assert extract(folder / "in.txt", folder, 10**6, 100).text
-    for name in ("out.txt", "loop.txt"):
-        with pytest.raises(UnreadableError):
-            extract(folder / name, folder, 10**6, 100)
+    found = {name: list(extract(folder / name, folder, LIMITS)) for name in ("in.txt", "out.txt", "loop.txt")}
+    assert [type(each) for (each,) in found.values()] == [Document, Reject, Reject]
 
 
 def test_a_name_that_is_not_utf8_still_names_a_document(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt"))
     path.write_text("A text that is long enough to be a document. " * 9)
-    assert extract(path, tmp_path, 10**6, 100).source.encode() == "caf\ufffd.txt".encode()
+    (found,) = extract(path, tmp_path, LIMITS)
+    assert found.source.encode() == "caf\ufffd.txt".encode()
 
 
 def test_ids_follow_the_text_and_tell_copies_apart() -> None:

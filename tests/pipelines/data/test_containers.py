@@ -1,0 +1,191 @@
+"""Archives, compressed files, rows, books: each made with the library that usually makes it."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.data.documents import Document
+from pipelines.data.extract import Found, Limits, Reject, extract
+
+TEXT = "The sluice keeper rings the bell twice before the gate is opened. " * 3
+LIMITS = Limits(max_bytes=100_000, min_characters=100)
+
+
+def read(folder: Path, name: str, data: bytes) -> list[Found]:
+    path = folder / name
+    path.write_bytes(data)
+    return list(extract(path, folder, LIMITS))
+
+
+def texts(found: list[Found]) -> dict[str, str]:
+    return {each.source: each.text for each in found if isinstance(each, Document)}
+
+
+def reasons(found: list[Found]) -> dict[str, str]:
+    return {each.source: each.reason for each in found if isinstance(each, Reject)}
+
+
+def zipped(**files: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name.replace("__", "/").replace("_dot_", "."), data)
+    return file.getvalue()
+
+
+def tarred(**files: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name.replace("_dot_", "."))
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        link = tarfile.TarInfo("link.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    return file.getvalue()
+
+
+def zstd(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zst", zstd)]
+)
+def test_a_compressed_file_is_read_as_what_it_packs(tmp_path: Path, suffix: str, pack) -> None:  # type: ignore[no-untyped-def]
+    found = read(tmp_path, f"a.txt.{suffix}", pack(TEXT.encode()))
+    assert texts(found) == {f"a.txt.{suffix}": TEXT.strip()}
+
+
+def test_archives_give_their_files_and_only_those(tmp_path: Path) -> None:
+    inner = gzip.compress(tarred(b_dot_md=TEXT.encode()))
+    packed = zipped(a_dot_txt=TEXT.encode(), deep_dot_tgz=inner, image_dot_png=b"x", _dot_hidden=b"x")
+    found = read(tmp_path, "all.zip", packed)
+    assert texts(found) == {"all.zip/a.txt": TEXT.strip(), "all.zip/deep.tgz/b.md": TEXT.strip()}
+    assert reasons(found) == {"all.zip/image.png": "unknown suffix '.png'"}
+
+
+def test_a_name_that_climbs_out_of_an_archive_is_only_a_name(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    found = read(folder, "a.zip", zipped(**{"..__..__evil_dot_txt": TEXT.encode()}))
+    assert len(texts(found)) == 1
+    assert [path.name for path in tmp_path.rglob("*")] == ["raw", "a.zip"]
+
+
+def test_rows_are_documents(tmp_path: Path) -> None:
+    rows = [{"text": TEXT, "title": "One", "url": "https://a.example/1"}, {"body": TEXT + "two"}, {"n": 1}]
+    long = json.dumps({"text": "x" * 200_000})
+    lines = [json.dumps(rows[0]), "not json", json.dumps(rows[2]), long, "", json.dumps(rows[1])]
+    found = read(tmp_path, "a.jsonl", "\n".join(lines).encode())
+    assert list(texts(found)) == ["a.jsonl#1", "a.jsonl#5"]
+    assert isinstance(found[0], Document) and (found[0].title, found[0].url) == ("One", "https://a.example/1")
+    assert list(reasons(found).values()) == [
+        "not JSON",
+        "no column of text (text, content, body, document)",
+        "a line longer than 100000 bytes",
+    ]
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([{"content": TEXT, "n": 1}, {"content": "short", "n": 2}]), file)
+    found = read(tmp_path, "a.parquet", file.getvalue())
+    assert list(texts(found)) == ["a.parquet#1"]
+    assert reasons(found) == {"a.parquet#2": "less than 100 characters of text"}
+
+
+def test_a_web_archive_gives_its_pages(tmp_path: Path) -> None:
+    archive = b""
+    for url, kind, status in (("1", "text/html", "200 OK"), ("2", "image/png", "200 OK"), ("3", "text/html", "404 No")):
+        page = f"<html><body><main><p>{TEXT}</p></main></body></html>"
+        answer = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n\r\n{page}"
+        head = f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: https://a.example/{url}\r\n"
+        head += f"Content-Type: application/http; msgtype=response\r\nContent-Length: {len(answer)}\r\n\r\n"
+        archive += f"{head}{answer}\r\n\r\n".encode()
+    (found,) = read(tmp_path, "crawl.warc.gz", gzip.compress(archive))
+    assert isinstance(found, Document)
+    assert (found.url, found.format, found.text) == ("https://a.example/1", "warc", TEXT.strip())
+
+
+WORD = '<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>{}</w:body></w:document>'
+
+
+def test_a_word_file_gives_paragraphs_lists_and_tables(tmp_path: Path) -> None:
+    def paragraph(text: str, mark: str = "") -> str:
+        return f"<w:p>{mark}<w:r><w:t>{text}</w:t></w:r></w:p>"
+
+    item = "<w:pPr><w:numPr/></w:pPr>"
+    table = "".join(f"<w:tr><w:tc>{paragraph(a)}</w:tc><w:tc>{paragraph(b)}</w:tc></w:tr>" for a, b in ("ab", "cd"))
+    body = paragraph("Heading") + paragraph(TEXT) + paragraph("one", item) + paragraph("two", item)
+    core = '<p xmlns:d="http://purl.org/dc/elements/1.1/"><d:title> The Rules </d:title></p>'
+    files = {
+        "word__document_dot_xml": WORD.format(body + f"<w:tbl>{table}</w:tbl>").encode(),
+        "docProps__core_dot_xml": core.encode(),
+    }
+    (found,) = read(tmp_path, "a.docx", zipped(**files))
+    assert isinstance(found, Document) and found.title == "The Rules"
+    assert found.text.split("\n\n") == ["Heading", TEXT.strip(), "- one\n- two", "a | b\nc | d"]
+
+
+def test_a_book_gives_its_chapters_in_order(tmp_path: Path) -> None:
+    package = """<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">
+        <dc:title>The Light</dc:title></metadata><manifest><item id="b" href="two.xhtml"/>
+        <item id="a" href="one.xhtml"/></manifest><spine><itemref idref="a"/><itemref idref="b"/></spine></package>"""
+    container = """<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>
+        <rootfile full-path="OEBPS/book.opf"/></rootfiles></container>"""
+    files = {
+        "META-INF__container_dot_xml": container.encode(),
+        "OEBPS__book_dot_opf": package.encode(),
+        "OEBPS__one_dot_xhtml": f"<html><body><p>First. {TEXT}</p></body></html>".encode(),
+        "OEBPS__two_dot_xhtml": b"<html><body><p>Second.</p></body></html>",
+    }
+    (found,) = read(tmp_path, "a.epub", zipped(**files))
+    assert isinstance(found, Document) and found.title == "The Light"
+    first, second = found.text.split("\n\n")
+    assert first.startswith("First.") and second == "Second."
+
+
+ENTITY = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [
+        ("bomb.txt.gz", gzip.compress(bytes(40_000_000)), "larger than 100000 bytes"),
+        ("bomb.zip", zipped(a_dot_txt=bytes(40_000_000)), "when unpacked"),
+        ("cut.txt.gz", gzip.compress(TEXT.encode())[:-9], "damaged"),
+        ("cut.zip", zipped(a_dot_txt=TEXT.encode())[:-30], "damaged"),
+        ("cut.tar", tarred(a_dot_txt=TEXT.encode())[:520], "damaged"),
+        ("cut.parquet", b"PAR1 nothing", "damaged"),
+        ("cut.docx", b"PK nothing", "DOCX"),
+        ("empty.docx", zipped(a_dot_txt=b""), "DOCX"),
+        ("cut.epub", zipped(a_dot_txt=b""), "EPUB"),
+        ("nul.txt", b"\0" * 1000, ""),
+        ("large.txt", TEXT.encode() * 1000, "larger than 100000 bytes"),
+        ("secret.docx", zipped(word__document_dot_xml=(ENTITY + WORD.format("&e;")).encode()), "less than"),
+    ],
+)
+def test_what_is_damaged_or_too_large_is_rejected_with_its_reason(
+    tmp_path: Path, name: str, data: bytes, why: str
+) -> None:
+    found = read(tmp_path, name, data)
+    assert found and all(isinstance(each, Reject) for each in found)
+    assert why in " ".join(reasons(found).values())
+
+
+def test_archives_in_archives_end(tmp_path: Path) -> None:
+    data = zipped(a_dot_txt=TEXT.encode())
+    for _ in range(4):
+        data = zipped(a_dot_zip=data)
+    assert list(reasons(read(tmp_path, "a.zip", data)).values()) == ["more than 3 archives deep"]
