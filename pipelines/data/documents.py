@@ -3,12 +3,11 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
-
-from pipelines import artifacts
+import pyarrow.parquet as pq
 
 SCHEMA = pa.schema(
     [
@@ -65,14 +64,22 @@ def identified(documents: Iterable[Document]) -> list[Document]:
 
 def read(path: Path) -> list[Document]:
     """Read a table of documents; a `cluster` column is left out."""
-    return [Document(**{name: row[name] for name in SCHEMA.names}) for row in artifacts.read_table(path)]
+    columns = pq.read_table(path, columns=SCHEMA.names)
+    return [Document(*row) for row in zip(*(columns.column(name).to_pylist() for name in SCHEMA.names), strict=True)]
 
 
 def write(path: Path, documents: Iterable[Document]) -> None:
     """Write a table of documents."""
-    artifacts.write_table(path, [asdict(document) for document in documents], SCHEMA)
+    _write(path, list(documents), SCHEMA)
 
 
 def write_clustered(path: Path, documents: Iterable[Document]) -> None:
     """Write a table of documents of which each stands for its cluster."""
-    artifacts.write_table(path, [{**asdict(each), "cluster": each.id} for each in documents], CLUSTERED)
+    _write(path, list(documents), CLUSTERED)
+
+
+def _write(path: Path, documents: list[Document], schema: pa.Schema) -> None:
+    columns = {
+        name: [getattr(each, name if name != "cluster" else "id") for each in documents] for name in schema.names
+    }
+    pq.write_table(pa.table(columns, schema), path, compression="zstd")

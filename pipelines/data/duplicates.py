@@ -44,7 +44,7 @@ def clusters(documents: Sequence[Document], shingle: int, bands: int, rows: int,
     apart = list({text: index for index, text in enumerate(texts) if text}.values())
     for first, second in near_pairs([texts[index] for index in apart], shingle, bands, rows, similarity):
         groups.join(apart[first], apart[second])
-    found = [_cluster([documents[index] for index in group], shingle) for group in groups.all()]
+    found = [_cluster([(documents[index], texts[index]) for index in group], shingle) for group in groups.all()]
     return sorted(found, key=lambda cluster: cluster.kept.source)
 
 
@@ -104,14 +104,17 @@ def _digest(text: str) -> bytes | None:
     return hashlib.sha256(text.encode()).digest() if text else None
 
 
-def _cluster(group: list[Document], shingle: int) -> Cluster:
-    kept, *others = sorted(group, key=lambda document: (-len(document.text), document.source))
-    return Cluster(kept, [_member(each, kept, shingle) for each in sorted(others, key=lambda each: each.source)])
+def _cluster(group: list[tuple[Document, str]], shingle: int) -> Cluster:
+    """`group` holds each document with its normalised text."""
+    if len(group) == 1:
+        return Cluster(group[0][0], [])
+    kept, *others = sorted(group, key=lambda each: (-len(each[0].text), each[0].source))
+    same = shingles(kept[1], shingle)
+    members = [_member(*each, *kept, jaccard(shingles(each[1], shingle), same)) for each in others]
+    return Cluster(kept[0], sorted(members, key=lambda member: member.document.source))
 
 
-def _member(document: Document, kept: Document, shingle: int) -> Member:
-    text, other = normalise(document.text), normalise(kept.text)
-    similarity = jaccard(shingles(text, shingle), shingles(other, shingle))
+def _member(document: Document, text: str, kept: Document, other: str, similarity: float) -> Member:
     if address(document) is not None and address(document) == address(kept):
         return Member(document, "url", similarity)
     return Member(document, "exact" if text == other else "near", similarity)

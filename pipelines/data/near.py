@@ -13,6 +13,8 @@ os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
 import daft
 from daft.functions import minhash
 
+Shingles = frozenset[tuple[str, ...]]
+
 
 def near_pairs(
     texts: Sequence[str], shingle: int, bands: int, rows: int, similarity: float
@@ -24,11 +26,13 @@ def near_pairs(
     """
     if len(texts) < 2:
         return
-    sets: dict[int, frozenset[str]] = {}
-    for pair in candidates(signatures(texts, shingle, bands * rows), bands):
-        first, second = (sets.setdefault(index, shingles(texts[index], shingle)) for index in pair)
-        if jaccard(first, second) >= similarity:
-            yield pair
+    sets: dict[int, Shingles] = {}
+    for first, second in candidates(signatures(texts, shingle, bands * rows), bands):
+        for index in (first, second):
+            if index not in sets:
+                sets[index] = shingles(texts[index], shingle)
+        if jaccard(sets[first], sets[second]) >= similarity:
+            yield first, second
 
 
 def signatures(texts: Sequence[str], shingle: int, hashes: int) -> npt.NDArray[np.uint32]:
@@ -41,23 +45,31 @@ def signatures(texts: Sequence[str], shingle: int, hashes: int) -> npt.NDArray[n
 
 
 def candidates(signature: npt.NDArray[np.uint32], bands: int) -> list[tuple[int, int]]:
-    """Return the pairs that agree in all rows of at least one band, in order."""
+    """Return the pairs that agree in all rows of at least one band, in order.
+
+    A band is compared by a 64-bit hash of its rows, so that two that differ agree once in 2^64.
+    """
     pairs: set[tuple[int, int]] = set()
-    for band in np.split(signature, bands, axis=1):
-        _, group = np.unique(band, axis=0, return_inverse=True)
-        group = group.reshape(-1)
-        order = np.argsort(group, kind="stable")
-        for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-            pairs.update(combinations(members.tolist(), 2))
+    rows = signature.shape[1] // bands
+    factors = np.random.default_rng(0).integers(2**63, size=rows, dtype=np.uint64) * 2 + 1
+    for band in range(bands):
+        key = (signature[:, band * rows : (band + 1) * rows].astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
+        order = np.argsort(key, kind="stable")
+        equal = np.flatnonzero(key[order][1:] == key[order][:-1])
+        for run in np.split(equal, np.flatnonzero(np.diff(equal) > 1) + 1):
+            if len(run):
+                pairs.update(combinations(order[run[0] : run[-1] + 2].tolist(), 2))
     return sorted(pairs)
 
 
-def shingles(text: str, size: int) -> frozenset[str]:
+def shingles(text: str, size: int) -> Shingles:
     """Return the runs of `size` words of a normalised text; a shorter text is one run."""
-    tokens = text.split()
-    return frozenset(" ".join(tokens[at : at + size]) for at in range(max(1, len(tokens) - size + 1)))
+    tokens = text.split(" ")
+    if len(tokens) <= size:
+        return frozenset([tuple(tokens)])
+    return frozenset(zip(*(tokens[at:] for at in range(size)), strict=False))
 
 
-def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
+def jaccard(first: Shingles, second: Shingles) -> float:
     """Return the size of the intersection over the size of the union."""
     return len(first & second) / len(first | second)

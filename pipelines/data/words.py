@@ -29,6 +29,8 @@ def unspaced_share(text: str) -> float:
 
 def normalise(text: str) -> str:
     """Return the words that count when texts are compared: NFKC, case and punctuation gone, single spaces."""
+    if text.isascii():
+        return " ".join(text.lower().translate(_WORDS_ONLY).split())
     return " ".join(words(unicodedata.normalize("NFKC", text).casefold().translate(_WORDS_ONLY)))
 
 

@@ -1,0 +1,175 @@
+"""Near-duplicate removal beside datatrove's: the same 20,000 documents, of which a tenth are altered copies.
+
+    python benchmarks/data.py    # neardup_speedup, recall, precision, recall_datatrove, precision_datatrove
+
+The last line is one JSON object. datatrove (0.10.1, its own settings: 14 buckets of 8 hashes, words in fives) is
+installed in an environment of its own, in .gradus/benchmarks/, and has two workers. Both programs read one Parquet file
+and write what is left; both are timed from start to end, imports included.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PEER = Path(".gradus/benchmarks/datatrove")
+PACKAGES = ("datatrove[io,processing]==0.10.1", "xxhash<4", "spacy", "orjson")
+
+OURS = """
+import sys
+from pathlib import Path
+from pipelines.data import documents
+from pipelines.data.duplicates import clusters
+found = clusters(documents.read(Path(sys.argv[1]) / "documents.parquet"), *SETTINGS)
+documents.write(Path(sys.argv[2]) / "documents.parquet", (cluster.kept for cluster in found))
+"""
+
+THEIRS = """
+import sys
+from datatrove.executor import LocalPipelineExecutor
+from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
+from datatrove.pipeline.dedup.minhash import MinhashConfig
+from datatrove.pipeline.readers import ParquetReader
+from datatrove.pipeline.writers import JsonlWriter
+from datatrove.utils.hashing import HashConfig
+
+def main(source, out):
+    config = MinhashConfig(hash_config=HashConfig(hash_fc="sha1"))
+    reader = ParquetReader(source, text_key="text", id_key="id", glob_pattern="*.parquet")
+    steps = [
+        ([reader, MinhashDedupSignature(f"{out}/signatures", config=config)], 2),
+        ([MinhashDedupBuckets(f"{out}/signatures", f"{out}/buckets", config=config)], config.num_buckets),
+        ([MinhashDedupCluster(f"{out}/buckets", f"{out}/remove", config=config)], 1),
+        ([reader, MinhashDedupFilter(f"{out}/remove", exclusion_writer=JsonlWriter(f"{out}/removed", compression=None)),
+          JsonlWriter(f"{out}/kept")], 2),
+    ]
+    for number, (pipeline, tasks) in enumerate(steps):
+        LocalPipelineExecutor(pipeline=pipeline, tasks=tasks, workers=2, logging_dir=f"{out}/logs/{number}").run()
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+"""
+
+
+def corpus(count: int, copies: float, words: int = 360, seed: int = 0) -> tuple[list[str], list[int]]:
+    """Return texts of about 2 kB, and of each the number of the text that it is or was copied from.
+
+    Words are drawn by Zipf's law; one to six words of a copy are others, so that the two share 80 to 97% of all runs of
+    five words.
+    """
+    rng = np.random.default_rng(seed)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    known = np.array(["".join(rng.choice(letters, size=rng.integers(2, 10))) for _ in range(30_000)])
+    often = 1 / np.arange(1, len(known) + 1)
+    originals = round(count * (1 - copies))
+    drawn = rng.choice(len(known), size=(originals, words), p=often / often.sum())
+    texts = [" ".join(known[row]) for row in drawn]
+    origin = list(range(originals))
+    for _ in range(count - originals):
+        source = int(rng.integers(originals))
+        altered = drawn[source].copy()
+        places = rng.choice(words, size=rng.integers(1, 7), replace=False)
+        altered[places] = rng.integers(len(known), size=len(places))
+        texts.append(" ".join(known[altered]))
+        origin.append(source)
+    shuffled = rng.permutation(count)
+    place = np.argsort(shuffled)
+    return [texts[at] for at in shuffled], [int(place[origin[at]]) for at in shuffled]
+
+
+def write(texts: list[str], folder: Path) -> None:
+    """Write documents as `clean` hands them to `dedup`; the number of each is its id."""
+    names = [f"{number:07}" for number in range(len(texts))]
+    none = pa.nulls(len(texts), pa.string())
+    columns = {
+        "id": names,
+        "source": names,
+        "url": none,
+        "title": names,
+        "format": ["text"] * len(texts),
+        "text": texts,
+    }
+    folder.mkdir()
+    pq.write_table(pa.table(columns), folder / "documents.parquet")
+
+
+def judged(removed: set[int], origin: list[int]) -> tuple[float, float]:
+    """Return recall and precision: of k versions of a text, k - 1 should be gone."""
+    sizes = Counter(origin)
+    gone = Counter(origin[number] for number in removed)
+    right = sum(min(count, sizes[source] - 1) for source, count in gone.items())
+    return right / sum(size - 1 for size in sizes.values()), right / len(removed) if removed else 0.0
+
+
+def timed(command: list[str]) -> float:
+    """Run a program from the project's folder; return seconds.
+
+    Raises:
+        RuntimeError: it fails, with what it said.
+    """
+    began = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-4000:])
+    return time.monotonic() - began
+
+
+def peer() -> Path:
+    """Return the Python of datatrove's own environment, made when it is not there."""
+    python = ROOT / PEER / "bin/python"
+    if not (ROOT / PEER / "ready").exists():
+        print("installing datatrove in an environment of its own", file=sys.stderr, flush=True)
+        venv.create(ROOT / PEER, with_pip=True, clear=True)
+        timed([str(python), "-m", "pip", "install", "--quiet", *PACKAGES])
+        (ROOT / PEER / "ready").touch()
+    return python
+
+
+def near_duplicates(count: int, folder: Path) -> dict[str, float]:
+    """Have both remove the near-duplicates of `count` documents."""
+    texts, origin = corpus(count, 0.1)
+    write(texts, folder / "source")
+    (folder / "ours").mkdir()
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())["dedup"]
+    program = OURS.replace("SETTINGS", repr([settings[key] for key in ("shingle", "bands", "rows", "similarity")]))
+    ours = timed([sys.executable, "-c", program, str(folder / "source"), str(folder / "ours")])
+    kept = pq.read_table(folder / "ours/documents.parquet", columns=["id"]).column("id").to_pylist()
+    recall, precision = judged(set(range(count)) - set(map(int, kept)), origin)
+    print(f"gradus: {count / ours:.0f} documents a second", file=sys.stderr, flush=True)
+    (folder / "theirs.py").write_text(THEIRS, encoding="utf-8")
+    theirs = timed([str(peer()), str(folder / "theirs.py"), str(folder / "source"), str(folder / "theirs")])
+    print(f"datatrove: {count / theirs:.0f} documents a second", file=sys.stderr, flush=True)
+    lines = (line for file in (folder / "theirs/removed").rglob("*.jsonl") for line in file.read_text().splitlines())
+    recalled, precise = judged({int(json.loads(line)["id"]) for line in lines}, origin)
+    return {
+        "neardup_speedup": round(theirs / ours, 1),
+        "recall": round(recall, 4),
+        "precision": round(precision, 4),
+        "recall_datatrove": round(recalled, 4),
+        "precision_datatrove": round(precise, 4),
+    }
+
+
+def main() -> None:
+    """Run what the command line says; print one line of JSON last."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=20_000)
+    wanted = parser.parse_args()
+    peer()  # its installation is not measured
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(near_duplicates(wanted.documents, Path(folder))))
+
+
+if __name__ == "__main__":
+    main()
