@@ -1,8 +1,8 @@
 """The workbench of one flow run: what runs, whether there is room for more, and how to end it all.
 
 A stage takes as many cores as its `meta.cores` says and, when it wants the accelerator, this flow's turn at it (other
-flows: flows/accelerator.py), so that light stages run side by side and heavy ones do not fight. Among those that wait,
-the highest `meta.priority` goes first.
+flows: flows/accelerator.py), so that light stages run side by side and heavy ones do not fight. Of those that
+wait and have room, the one with the highest `meta.priority` goes first.
 """
 
 import os
@@ -26,7 +26,7 @@ class Bench:
     def __init__(self, cores: int) -> None:
         """Offer `cores` cores and one turn at the accelerator."""
         self.cores, self.free, self.accelerator_free = cores, cores, True
-        self.waiting: list[int] = []  # priorities
+        self.waiting: list[Stage] = []
         self.stopping = False
         self.room = threading.Condition()
         self.programs: set[Program] = set()
@@ -40,9 +40,9 @@ class Bench:
         """
         cores = min(stage.cores, self.cores)
         with self.room:
-            self.waiting.append(stage.priority)
-            self.room.wait_for(lambda: self.stopping or self._is_next(stage, cores))
-            self.waiting.remove(stage.priority)
+            self.waiting.append(stage)
+            self.room.wait_for(lambda: self.stopping or self._is_next(stage))
+            self.waiting.remove(stage)
             self.room.notify_all()
             if self.stopping:
                 raise StoppedError
@@ -56,9 +56,13 @@ class Bench:
                 self.accelerator_free |= stage.gpu
                 self.room.notify_all()
 
-    def _is_next(self, stage: Stage, cores: int) -> bool:
-        fits = cores <= self.free and (self.accelerator_free or not stage.gpu)
-        return fits and stage.priority >= max(self.waiting)
+    def _is_next(self, stage: Stage) -> bool:
+        return self._fits(stage) and not any(
+            other.priority > stage.priority and self._fits(other) for other in self.waiting
+        )
+
+    def _fits(self, stage: Stage) -> bool:
+        return min(stage.cores, self.cores) <= self.free and (self.accelerator_free or not stage.gpu)
 
     @contextmanager
     def watched(self, program: Program) -> Iterator[Program]:

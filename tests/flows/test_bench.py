@@ -82,6 +82,21 @@ def test_of_those_that_wait_the_more_urgent_goes_first() -> None:
         thread.join()
 
 
+def test_what_has_room_does_not_wait_for_the_urgent_that_have_none() -> None:
+    bench = Bench(8)
+    first, one, leave_one = occupy(bench, HEAVY)
+    assert one.wait(10)
+    second, two, leave_two = occupy(bench, replace(HEAVY, priority=1))
+    while not bench.waiting:
+        time.sleep(0.01)
+    third, three, leave_three = occupy(bench, LIGHT)
+    assert three.wait(10) and not two.is_set()
+    for leave in (leave_one, leave_two, leave_three):
+        leave.set()
+    for thread in (first, second, third):
+        thread.join()
+
+
 def test_who_waits_for_a_place_is_sent_away_when_the_run_stops() -> None:
     bench = Bench(1)
     bench.stop()
