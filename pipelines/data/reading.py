@@ -6,32 +6,52 @@ import resource
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
 from pipelines.data.extract import Found, Limits, Reject, extract, name
+from pipelines.data.memory import Memory
 
 AHEAD = 64  # files being read before the first is asked for
 BYTES_PER_SECOND = 2**20  # what a reader is given beyond its time, for a large file
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A file that is being read, or is known."""
+
+    path: Path
+    key: bytes | None
+    known: list[Found]
+    given: float
+    """Seconds."""
+    future: "Future[list[Found]] | None"
+
+
 def read(paths: Sequence[Path], folder: Path, limits: Limits, seconds: float, megabytes: int) -> Iterator[list[Found]]:
-    """Yield what each file gives, in the order of `paths`.
+    """Yield what each file gives, in the order of `paths`; one that is known from the last time is not read again.
 
     A file may take `seconds`, and one more for every MiB of it, and `megabytes` of memory; else it is rejected.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([extract.__module__])
-    waiting: deque[tuple[Path, float, Future[list[Found]]]] = deque()
-    with ProcessPool(workers(), initializer=_confine, initargs=(megabytes,), context=context) as pool:
+    waiting: deque[Reading] = deque()
+    with (
+        closing(Memory(limits)) as memory,
+        ProcessPool(workers(), initializer=_confine, initargs=(megabytes,), context=context) as pool,
+    ):
         for path in paths:
-            given = seconds + _size(path) / BYTES_PER_SECOND
-            waiting.append((path, given, pool.schedule(_all, args=(path, folder, limits), timeout=given)))
+            key = memory.key(path, folder)
+            known, given = memory.recall(key), seconds + _size(path) / BYTES_PER_SECOND
+            future = None if known is not None else pool.schedule(_all, args=(path, folder, limits), timeout=given)
+            waiting.append(Reading(path, key, known or [], given, future))
             if len(waiting) > AHEAD:
-                yield _result(folder, megabytes, *waiting.popleft())
+                yield _result(folder, megabytes, memory, waiting.popleft())
         while waiting:
-            yield _result(folder, megabytes, *waiting.popleft())
+            yield _result(folder, megabytes, memory, waiting.popleft())
 
 
 def workers() -> int:
@@ -58,15 +78,20 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _result(folder: Path, megabytes: int, path: Path, given: float, future: "Future[list[Found]]") -> list[Found]:
+def _result(folder: Path, megabytes: int, memory: Memory, reading: Reading) -> list[Found]:
+    if reading.future is None:
+        return reading.known
     try:
-        return future.result()
+        found = reading.future.result()
     except TimeoutError:
-        reason = f"took longer than {given:.0f} s to read"
+        reason = f"took longer than {reading.given:.0f} s to read"
     except MemoryError:
         reason = f"took more than {megabytes} MiB to read"
     except ProcessExpired as error:
         reason = f"its reader crashed (exit code {error.exitcode})"
     except Exception as error:  # noqa: BLE001  whatever a reader raises, the other files are fine
         reason = f"its reader failed: {type(error).__name__}: {error}"
-    return [Reject(name(path, folder), reason)]
+    else:
+        memory.keep(reading.key, found)
+        return found
+    return [Reject(name(reading.path, folder), reason)]

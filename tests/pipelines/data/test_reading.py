@@ -1,10 +1,12 @@
 """Files that take their reader's time, memory or life, among files that do not."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pebble import ProcessPool
 
-from pipelines.data import reading
+from pipelines.data import memory, reading
 from pipelines.data.documents import Document
 from pipelines.data.extract import Limits, Reject, sources
 
@@ -15,6 +17,36 @@ def read(folder: Path, seconds: float = 30.0, megabytes: int = 1024) -> dict[str
     """Return the reason by name of each rejected file, an empty one of each document."""
     read = reading.read(sources(folder), folder, Limits(300_000_000, 100), seconds, megabytes)
     return {one.source: one.reason if isinstance(one, Reject) else "" for found in read for one in found}
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory without memories."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("project"))
+
+
+def test_a_corpus_that_grew_is_read_by_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    schedule = ProcessPool.schedule
+
+    def noted(self: ProcessPool, function: Any, args: Any, **more: Any) -> Any:
+        asked.append(args[0].name)
+        return schedule(self, function, args=args, **more)
+
+    monkeypatch.setattr(ProcessPool, "schedule", noted)
+    for name in ("a.txt", "b.txt", "short.txt"):
+        (tmp_path / name).write_text(TEXT if name != "short.txt" else "x")
+    first = read(tmp_path)
+    assert asked == ["a.txt", "b.txt", "short.txt"] and first["short.txt"].startswith("less than")
+    asked.clear()
+    (tmp_path / "a.txt").write_text(TEXT + "Changed.")
+    (tmp_path / "c.txt").write_text(TEXT)
+    assert read(tmp_path) == {**first, "c.txt": ""}
+    assert asked == ["a.txt", "c.txt"]
+    asked.clear()
+    monkeypatch.setattr(memory, "readers", lambda: "another version of a library")
+    read(tmp_path)
+    assert len(asked) == 4
 
 
 def test_files_come_in_their_order(tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""What files gave the last time, so that a corpus that grew by ten documents is read by ten.
+
+A file is known again by its name, its bytes, the limits, and the code and libraries that read it, so that what is
+remembered is what reading would give. It lies in .gradus/extracted.db, not in the task's output, which DVC empties
+before each run.
+"""
+
+import hashlib
+import json
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from pipelines.data.documents import Document
+from pipelines.data.extract import Found, Limits, Reject, name
+
+PLACE = Path(".gradus/extracted.db")
+LIBRARIES = (
+    "charset-normalizer",
+    "fastwarc",
+    "lxml",
+    "markdown-it-py",
+    "pyarrow",
+    "pypdfium2",
+    "resiliparse",
+    "trafilatura",
+)
+
+
+class Memory:
+    """Remembers what each file of this run gave, and forgets what this run did not ask for."""
+
+    def __init__(self, limits: Limits, place: Path = PLACE) -> None:
+        """Open the memory at `place`, made when it is not there."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self.limits, self.store = limits, sqlite3.connect(place)
+        self.store.execute("CREATE TABLE IF NOT EXISTS found (key BLOB PRIMARY KEY, value BLOB, used INTEGER)")
+        self.store.execute("UPDATE found SET used = 0")
+
+    def key(self, path: Path, folder: Path) -> bytes | None:
+        """Return what a file is known by; None when it is too large to be worth it, or cannot be read."""
+        try:
+            if not path.is_file() or path.stat().st_size > self.limits.max_bytes:
+                return None
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            return None
+        facts = [readers(), asdict(self.limits), name(path, folder), str(path.resolve().parent), content]
+        return hashlib.sha256(json.dumps(facts).encode()).digest()
+
+    def recall(self, key: bytes | None) -> list[Found] | None:
+        """Return what a file gave; None when it is not known."""
+        row = self.store.execute("SELECT value FROM found WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        self.store.execute("UPDATE found SET used = 1 WHERE key = ?", (key,))
+        return [Document(**each) if "text" in each else Reject(**each) for each in json.loads(zlib.decompress(row[0]))]
+
+    def keep(self, key: bytes | None, found: Sequence[Found]) -> None:
+        """Remember what a file gave."""
+        if key is not None:
+            value = zlib.compress(json.dumps([asdict(each) for each in found]).encode(), 1)
+            self.store.execute("INSERT OR REPLACE INTO found VALUES (?, ?, 1)", (key, value))
+
+    def close(self) -> None:
+        """Write it down, without what was not asked for."""
+        with closing(self.store), self.store:
+            self.store.execute("DELETE FROM found WHERE used = 0")
+
+
+@cache
+def readers() -> str:
+    """Return a hash of the code and the versions of the libraries that read files."""
+    code = (path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    return hashlib.sha256(b"".join(code) + "".join(map(version, LIBRARIES)).encode()).hexdigest()
