@@ -70,8 +70,11 @@ def extract(path: Path, folder: Path, limits: Limits) -> Iterator[Found]:
         if size > limits.max_bytes and _suffix(source) not in {*PACKED, *ROWS}:
             raise UnreadableError(f"larger than {limits.max_bytes} bytes")
         with path.open("rb") as stream:
-            most = max(limits.max_bytes, containers.RATIO * size)
-            yield from _read(source, source, stream, limits, most, 0)
+            found = None
+            for found in _read(source, source, stream, limits, max(limits.max_bytes, containers.RATIO * size), 0):
+                yield found
+        if found is None:
+            raise UnreadableError("holds no document")
     except UnreadableError as reason:
         yield Reject(source, str(reason))
     except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13

@@ -108,9 +108,10 @@ def test_interrupting_leaves_no_process_and_tells_the_truth(fake: Project) -> No
 
 
 def test_a_killed_flow_leaves_nothing_behind_for_the_next_one(fake: Project) -> None:
-    fake.describe({"ingest": [], "clean": ["ingest"]}, clean={"logged": True, "seconds": 300})
-    process = fake.start("run", "clean")
-    while "clean" not in fake.started():
+    slow = {"clean": {"logged": True, "seconds": 300}, "dedup": {"seconds": 300}}  # only the first follows its flow
+    fake.describe({"ingest": [], "clean": ["ingest"], "dedup": ["ingest"]}, **slow)
+    process = fake.start("run", "clean", "dedup")
+    while not {"clean", "dedup"} <= set(fake.started()):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
     process.kill()
@@ -118,8 +119,8 @@ def test_a_killed_flow_leaves_nothing_behind_for_the_next_one(fake: Project) -> 
     assert len(fake.processes()) >= 2  # dvc and the stage
     killed, _ = fake.runs()
     assert killed.info.status == "RUNNING"
-    fake.change(clean={"logged": True})
-    fake.run("clean")
+    fake.change(clean={"logged": True}, dedup={})
+    fake.run("clean", "dedup")
     assert fake.processes() == []
     store = MlflowClient(fake.store)
     assert store.get_run(killed.info.run_id).info.status == "KILLED"

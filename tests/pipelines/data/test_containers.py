@@ -171,6 +171,8 @@ ENTITY = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
         ("cut.docx", b"PK nothing", "DOCX"),
         ("empty.docx", zipped(a_dot_txt=b""), "DOCX"),
         ("cut.epub", zipped(a_dot_txt=b""), "EPUB"),
+        ("empty.zip", zipped(), "holds no document"),
+        ("links.tar", tarred(), "holds no document"),
         ("nul.txt", b"\0" * 1000, ""),
         ("large.txt", TEXT.encode() * 1000, "larger than 100000 bytes"),
         ("secret.docx", zipped(word__document_dot_xml=(ENTITY + WORD.format("&e;")).encode()), "less than"),
