@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from pebble import ProcessPool
 
+from benchmarks.broken import WAYS, break_files
+from benchmarks.broken import read as read_broken
 from pipelines.data import memory, reading
 from pipelines.data.documents import Document
 from pipelines.data.extract import Limits, Reject, sources
@@ -79,3 +81,12 @@ def test_a_file_that_vanishes_is_rejected(tmp_path: Path) -> None:
     (found,) = next(reading.read([path], tmp_path, Limits(10**6, 100), 30, 512))
     assert isinstance(found, Reject) and "cannot be opened" in found.reason
     assert not isinstance(found, Document)
+
+
+def test_every_broken_file_ends_somewhere(tmp_path: Path) -> None:
+    break_files(tmp_path, 3 * len(WAYS), seed=1)
+    lost, found = read_broken(tmp_path)
+    assert lost == 0
+    named = {each.source.split("/")[0].split("#")[0] for each in found}
+    assert named == {path.name for path in tmp_path.iterdir()}
+    assert not list(tmp_path.parent.parent.rglob("out.txt"))  # where two archives would have it
