@@ -89,4 +89,4 @@ def test_every_broken_file_ends_somewhere(tmp_path: Path) -> None:
     assert lost == 0
     named = {each.source.split("/")[0].split("#")[0] for each in found}
     assert named == {path.name for path in tmp_path.iterdir()}
-    assert not list(tmp_path.parent.parent.rglob("out.txt"))  # where two archives would have it
+    assert not list(tmp_path.parent.parent.rglob("escaped.txt"))  # where two archives would have it
