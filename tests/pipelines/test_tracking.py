@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import tracking
+from pipelines import environment, tracking
 from pipelines.errors import UserError
 
 
@@ -47,6 +47,7 @@ def test_a_child_belongs_to_its_parent_and_inherits_its_lineage(monkeypatch: pyt
         with tracking.started("sft", {"stage": "sft"}) as child:
             pass
     tags = child.store.get_run(child.id).data.tags
+    assert environment.facts().items() <= tags.items() and tags["version.torch"]
     assert (tags["mlflow.parentRunId"], tags["commit"], tags["flow_run"]) == (parent.id, "c0ffee", "f")
     assert "other" not in tags
 
@@ -69,7 +70,7 @@ def test_a_run_whose_program_was_killed_does_not_stay_running(monkeypatch: pytes
 
 ABANDONED = """
 import os
-from pipelines import tracking
+from pipelines import environment, tracking
 context = tracking.started("sft", {})
 print(context.__enter__().id, flush=True)
 os._exit(1)
