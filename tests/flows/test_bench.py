@@ -31,6 +31,13 @@ def occupy(bench: Bench, stage: Stage) -> tuple[threading.Thread, threading.Even
     return thread, inside, leave
 
 
+def until_waiting(bench: Bench, count: int) -> None:
+    end = time.monotonic() + 10
+    while len(bench.waiting) < count:
+        assert time.monotonic() < end, "nobody waits"
+        time.sleep(0.01)
+
+
 def test_light_stages_run_side_by_side_and_a_heavy_one_waits() -> None:
     bench = Bench(2)
     first, one, leave_one = occupy(bench, LIGHT)
@@ -53,8 +60,7 @@ def test_two_stages_never_share_the_accelerator() -> None:
     first, one, leave_one = occupy(bench, HEAVY)
     assert one.wait(10)
     second, two, leave_two = occupy(bench, HEAVY)
-    while not bench.waiting:
-        time.sleep(0.01)
+    until_waiting(bench, 1)
     assert bench.free == 6 and not two.is_set()
     leave_one.set()
     assert two.wait(10)
@@ -68,11 +74,9 @@ def test_of_those_that_wait_the_more_urgent_goes_first() -> None:
     first, one, leave_one = occupy(bench, HEAVY)
     assert one.wait(10)
     second, two, leave_two = occupy(bench, HEAVY)
-    while len(bench.waiting) < 1:
-        time.sleep(0.01)
+    until_waiting(bench, 1)
     third, three, leave_three = occupy(bench, replace(HEAVY, priority=1))
-    while len(bench.waiting) < 2:
-        time.sleep(0.01)
+    until_waiting(bench, 2)
     leave_one.set()
     assert three.wait(10) and not two.is_set()
     leave_three.set()
@@ -87,8 +91,7 @@ def test_what_has_room_does_not_wait_for_the_urgent_that_have_none() -> None:
     first, one, leave_one = occupy(bench, HEAVY)
     assert one.wait(10)
     second, two, leave_two = occupy(bench, replace(HEAVY, priority=1))
-    while not bench.waiting:
-        time.sleep(0.01)
+    until_waiting(bench, 1)
     third, three, leave_three = occupy(bench, LIGHT)
     assert three.wait(10) and not two.is_set()
     for leave in (leave_one, leave_two, leave_three):
