@@ -9,6 +9,7 @@ and write what is left; both are timed from start to end, imports included.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,21 +19,30 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import yaml
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from pipelines import config
+from pipelines.data import documents
+from pipelines.data.documents import Document
+
 PEER = Path(".gradus/benchmarks/datatrove")
 PACKAGES = ("datatrove[io,processing]==0.10.1", "xxhash<4", "spacy", "orjson")
 
 OURS = """
 import sys
 from pathlib import Path
-from pipelines.data import documents
-from pipelines.data.duplicates import clusters
-found = clusters(documents.read(Path(sys.argv[1]) / "documents.parquet"), *SETTINGS)
-documents.write(Path(sys.argv[2]) / "documents.parquet", (cluster.kept for cluster in found))
+from pipelines.data import deduplicate, documents, keys
+from pipelines.data.deduplicate import Preference
+from pipelines.data.runner import Runner
+
+if __name__ == "__main__":
+    shards = documents.shards(Path(sys.argv[1]) / "documents")
+    table = Path(sys.argv[2]) / "documents"
+    table.mkdir()
+    found = deduplicate.find(shards, keys.banding(*BANDING), SIMILARITY, Preference([], False), Runner())
+    deduplicate.write(shards, deduplicate.remaining(shards, found), table, Runner())
 """
 
 THEIRS = """
@@ -46,7 +56,7 @@ from datatrove.utils.hashing import HashConfig
 
 def main(source, out):
     config = MinhashConfig(hash_config=HashConfig(hash_fc="sha1"))
-    reader = ParquetReader(source, text_key="text", id_key="id", glob_pattern="*.parquet")
+    reader = ParquetReader(source + "/documents", text_key="text", id_key="id", glob_pattern="*.parquet")
     steps = [
         ([reader, MinhashDedupSignature(f"{out}/signatures", config=config)], 2),
         ([MinhashDedupBuckets(f"{out}/signatures", f"{out}/buckets", config=config)], config.num_buckets),
@@ -90,18 +100,9 @@ def corpus(count: int, copies: float, words: int = 360, seed: int = 0) -> tuple[
 
 def write(texts: list[str], folder: Path) -> None:
     """Write documents as `clean` hands them to `dedup`; the number of each is its id."""
-    names = [f"{number:07}" for number in range(len(texts))]
-    none = pa.nulls(len(texts), pa.string())
-    columns = {
-        "id": names,
-        "source": names,
-        "url": none,
-        "title": names,
-        "format": ["text"] * len(texts),
-        "text": texts,
-    }
-    folder.mkdir()
-    pq.write_table(pa.table(columns), folder / "documents.parquet")
+    names = (f"{number:07}" for number in range(len(texts)))
+    rows = (Document(name, name, None, name, "text", text) for name, text in zip(names, texts, strict=True))
+    documents.write(folder / "documents", rows)
 
 
 def judged(removed: set[int], origin: list[int]) -> tuple[float, float]:
@@ -119,7 +120,8 @@ def timed(command: list[str]) -> float:
         RuntimeError: it fails, with what it said.
     """
     began = time.monotonic()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    paths = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=paths, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-4000:])
     return time.monotonic() - began
@@ -141,10 +143,12 @@ def near_duplicates(count: int, folder: Path) -> dict[str, float]:
     texts, origin = corpus(count, 0.1)
     write(texts, folder / "source")
     (folder / "ours").mkdir()
-    settings = yaml.safe_load((ROOT / "params.yaml").read_text())["dedup"]
-    program = OURS.replace("SETTINGS", repr([settings[key] for key in ("shingle", "bands", "rows", "similarity")]))
-    ours = timed([sys.executable, "-c", program, str(folder / "source"), str(folder / "ours")])
-    kept = pq.read_table(folder / "ours/documents.parquet", columns=["id"]).column("id").to_pylist()
+    settings = config.load(ROOT / "params.yaml").dedup
+    banding = (settings.shingle, settings.hashes, settings.similarity, settings.recall)
+    program = OURS.replace("BANDING", repr(banding)).replace("SIMILARITY", repr(settings.similarity))
+    (folder / "ours.py").write_text(program, encoding="utf-8")
+    ours = timed([sys.executable, str(folder / "ours.py"), str(folder / "source"), str(folder / "ours")])
+    kept = documents.columns(documents.shards(folder / "ours/documents"), ["id"]).column("id").to_pylist()
     recall, precision = judged(set(range(count)) - set(map(int, kept)), origin)
     print(f"gradus: {count / ours:.0f} documents a second", file=sys.stderr, flush=True)
     (folder / "theirs.py").write_text(THEIRS, encoding="utf-8")

@@ -105,9 +105,12 @@ def read_rows(path: Path) -> list[Row]:
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write JSONL, one object a line, keys in the order given."""
-    with path.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    _write_rows(path, rows, "w")
+
+
+def add_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSONL behind what is there."""
+    _write_rows(path, rows, "a")
 
 
 def read_table(path: Path) -> list[Row]:
@@ -124,3 +127,9 @@ def write_table(path: Path, rows: list[Row], schema: pa.Schema | None = None) ->
 def files(directory: Path) -> Iterator[Path]:
     """Yield the files below `directory` in a stable order."""
     yield from sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]], mode: str) -> None:
+    with path.open(mode, encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")

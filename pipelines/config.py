@@ -37,6 +37,15 @@ class ComputeConfig(Block):
     """Of matrix products (autocast). Adapters and optimiser states are always float32."""
 
 
+class DataConfig(Block):
+    """Who carries the work on documents. Changes no result, so no stage depends on it."""
+
+    runner: Literal["native", "ray"]
+    """`native`: this machine's processes. `ray`: a cluster that sees this folder (pip install 'gradus[ray]')."""
+    address: str | None
+    """Of the cluster, such as ray://head:10001; null starts Ray on this machine."""
+
+
 class BaseModelConfig(Block):
     """The open model everything starts from."""
 
@@ -89,16 +98,24 @@ class CleanConfig(Block):
 
 
 class DedupConfig(Block):
-    """Which documents count as the same."""
+    """Which documents count as the same, and which of them stays."""
 
     shingle: Count
     """Words per shingle (characters where words are not separated by spaces)."""
-    bands: Count
-    """LSH bands; with `rows`, candidates at similarity s are found with probability 1-(1-s^rows)^bands."""
-    rows: Count
-    """Hashes per band."""
     similarity: Share
     """A candidate pair is a duplicate when its true Jaccard similarity reaches this."""
+    recall: Share
+    """Probability with which MinHash makes a pair of that similarity a candidate; bands and rows follow from it."""
+    hashes: Count
+    """Of a signature, at most; more find less similar pairs, or more of them, and take longer."""
+    keep: Literal["longest", "newest"]
+    """Which of a cluster stays; `newest` by its date, and of equally old ones the longest."""
+    prefer: list[str]
+    """Beginnings of `source`: a document of the first one stays before all others, then of the second, …"""
+    passages: Literal["paragraph", "line"] | None
+    """Passages that an earlier document has already are removed; null leaves them."""
+    passage_words: Count
+    """A shorter passage is no repetition."""
 
 
 class SplitConfig(Block):
@@ -393,6 +410,7 @@ class Config(Block):
     """params.yaml, whole."""
 
     compute: ComputeConfig
+    data: DataConfig
     base: BaseModelConfig
     ingest: IngestConfig
     clean: CleanConfig

@@ -1,24 +1,23 @@
 """Clean: mend, strip and drop. Every edit and every drop is counted by its reason.
 
-Reads artifacts/ingest; writes artifacts/clean/{documents.parquet, drops.jsonl, edits.jsonl}.
+Reads artifacts/ingest; writes artifacts/clean/{documents/, drops.jsonl, edits.jsonl}.
 Alone: python -m tasks.clean
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipelines import artifacts
 from pipelines.config import CleanConfig
-from pipelines.data import documents, language, personal, quality
-from pipelines.data.documents import Document
-from pipelines.data.outliers import divergences
-from pipelines.data.quality import Drop
-from pipelines.data.repair import Edit, repair
-from pipelines.data.repeated import repeated_lines, without
+from pipelines.data import cleaning, documents, outliers, quality
+from pipelines.data.cleaning import Mended, Rules
+from pipelines.data.outliers import Reference
+from pipelines.data.repeated import repeated_lines
+from pipelines.data.runner import Runner
 from pipelines.errors import UserError
-from pipelines.progress import track
 from tasks import task
 
 DROPS = (
@@ -34,112 +33,78 @@ EDITS = ("unicode", "wrapped_line", "space", "repeated_line", "email", "phone")
 
 
 class Journal:
-    """What was done to which document, and why."""
+    """Writes what was done to which document, as rows, and counts it by reason."""
 
-    def __init__(self) -> None:
-        """Begin empty."""
-        self.drops: list[artifacts.Row] = []
-        self.edits: list[artifacts.Row] = []
+    def __init__(self, path: Path) -> None:
+        """Begin an empty one at `path`."""
+        self.counts: Counter[str] = Counter()
+        self.path = path
+        path.touch()
 
-    def edited(self, document: Document, edits: Sequence[Edit]) -> None:
-        """Note edits."""
-        self.edits += [{"id": document.id, "source": document.source, **vars(edit)} for edit in edits]
-
-    def dropped(self, document: Document, drop: Drop) -> None:
-        """Note a drop."""
-        self.drops.append({"id": document.id, "source": document.source, **vars(drop)})
-
-    def metrics(self) -> dict[str, float]:
-        """Count drops (documents) and edits (places) by reason."""
-        drops = Counter(row["reason"] for row in self.drops)
-        edits: Counter[str] = Counter()
-        for row in self.edits:
-            edits[row["reason"]] += row["count"]
-        names = [f"dropped_{each}" for each in DROPS] + [f"edited_{each}" for each in EDITS]
-        counts = [drops[each] for each in DROPS] + [edits[each] for each in EDITS]
-        return {name: float(count) for name, count in zip(names, counts, strict=True)}
+    def note(self, rows: list[artifacts.Row]) -> None:
+        """Add rows; one counts its places, or itself."""
+        for row in rows:
+            self.counts[row["reason"]] += row.get("count", 1)
+        artifacts.add_rows(self.path, rows)
 
 
-def clean(source: Path, out: Path, config: CleanConfig) -> dict[str, float]:
+def clean(source: Path, out: Path, config: CleanConfig, runner: Runner) -> dict[str, float]:
     """Clean the documents of `source`; returns counts by reason.
 
     Raises:
         UserError: nothing is left.
     """
-    found = documents.read(source / "documents.parquet")
-    journal = Journal()
-    mended = _mend(found, config.repeated_line_documents, journal)
-    fit = _drop(mended, config, journal)
-    kept = _without_personal_data(fit, config.personal_data, journal)
-    artifacts.write_rows(out / "drops.jsonl", journal.drops)
-    artifacts.write_rows(out / "edits.jsonl", journal.edits)
-    metrics = journal.metrics()
+    table = out / "documents"
+    table.mkdir()
+    edits, drops = Journal(out / "edits.jsonl"), Journal(out / "drops.jsonl")
+    with TemporaryDirectory(dir=out) as scratch:
+        mended = _mend(source / "documents", Path(scratch), runner, edits)
+        boilerplate = repeated_lines([each.lines for each in mended], config.repeated_line_documents)
+        shards = documents.shards(Path(scratch))
+        reference = _reference(shards, boilerplate, runner)
+        judge = partial(cleaning.judge, table=table, boilerplate=boilerplate, reference=reference, rules=_rules(config))
+        kept, characters = 0, 0
+        for judged in runner.over(judge, shards, "judging"):
+            kept, characters = kept + judged.documents, characters + judged.characters
+            edits.note(judged.edits)
+            drops.note(judged.drops)
     if not kept:
-        reasons = ", ".join(
-            f"{name} {count:.0f}" for name, count in metrics.items() if name.startswith("dropped") and count
-        )
-        raise UserError(f"clean drops all {len(found)} documents ({reasons}); loosen its limits in params.yaml.")
-    documents.write(out / "documents.parquet", kept)
-    characters = sum(len(each.text) for each in kept)
-    return {"documents": len(kept), "dropped": len(found) - len(kept), "characters": characters, **metrics}
+        reasons = ", ".join(f"{reason} {count}" for reason, count in drops.counts.items())
+        raise UserError(f"clean drops all the documents ({reasons}); loosen its limits in params.yaml.")
+    return {
+        "documents": kept,
+        "dropped": drops.counts.total(),
+        "characters": characters,
+        **{f"dropped_{reason}": drops.counts[reason] for reason in DROPS},
+        **{f"edited_{reason}": edits.counts[reason] for reason in EDITS},
+    }
 
 
-def _mend(found: list[Document], most: int, journal: Journal) -> list[Document]:
-    repaired = []
-    for document in track(found, "repairing", len(found)):
-        text, edits = repair(document.text, wrapped=document.format == "text")
-        journal.edited(document, edits)
-        repaired.append(replace(document, text=text, title=repair(document.title, wrapped=False)[0]))
-    boilerplate = repeated_lines([document.text for document in repaired], most)
-    mended = []
-    for document in repaired:
-        text, edits = without(document.text, boilerplate)
-        journal.edited(document, edits)
-        mended.append(replace(document, text=text))
-    return mended
+def _mend(source: Path, table: Path, runner: Runner, edits: Journal) -> list[Mended]:
+    found = []
+    for each in runner.over(partial(cleaning.mend, table=table), documents.shards(source), "mending"):
+        edits.note(each.edits)
+        found.append(replace(each, edits=[]))
+    return found
 
 
-def _drop(mended: list[Document], config: CleanConfig, journal: Journal) -> list[Document]:
-    distances = divergences([document.text for document in mended])
-    fit = []
-    for document, distance in track(zip(mended, distances, strict=True), "judging", len(mended)):
-        drop = _judge(document.text, distance, config)
-        if drop:
-            journal.dropped(document, drop)
-        else:
-            fit.append(document)
-    return fit
+def _reference(shards: list[Path], boilerplate: frozenset[int], runner: Runner) -> Reference:
+    share = cleaning.SAMPLE / len(documents.columns(shards, ["id"]))
+    usual = partial(cleaning.usual, boilerplate=boilerplate, share=share)
+    return outliers.reference([letters for found in runner.over(usual, shards, "sampling") for letters in found])
 
 
-def _judge(text: str, distance: float, config: CleanConfig) -> Drop | None:
-    drop = quality.judge(
-        text,
-        config.min_words,
-        config.mean_word_length,
-        config.min_alphabetic_share,
-        config.max_top_ngram_share,
+def _rules(config: CleanConfig) -> Rules:
+    return Rules(
+        config.languages,
+        quality.Rules(**config.quality.model_dump()),
+        config.max_kl,
+        config.personal_data,
+        config.personal_rules,
+        config.judge,
     )
-    if drop is None and distance > config.max_kl:
-        drop = Drop("token_distribution", f"KL {distance:.2f} to the corpus")
-    if drop is None and config.languages and (found := language.identify(text)) not in config.languages:
-        drop = Drop("language", found)
-    return drop
-
-
-def _without_personal_data(fit: list[Document], rule: str, journal: Journal) -> list[Document]:
-    if rule == "keep":
-        return fit
-    kept = []
-    for document in fit:
-        text, edits = personal.mask(document.text)
-        if edits and rule == "drop":
-            journal.dropped(document, Drop("personal_data", ", ".join(edit.reason for edit in edits)))
-            continue
-        journal.edited(document, edits)
-        kept.append(replace(document, text=text, title=personal.mask(document.title)[0]))
-    return kept
 
 
 if __name__ == "__main__":
     with task("clean") as t:
-        t.finish(clean(t.input("ingest"), t.out, t.config.clean))
+        t.finish(clean(t.input("ingest"), t.out, t.config.clean, Runner(**t.config.data.model_dump())))

@@ -1,43 +1,76 @@
-"""Dedup: one document of each cluster of duplicates (URL, exact, near).
+"""Dedup: one document of each cluster of duplicates (URL, exact, near), and the first sighting of each passage.
 
-Reads artifacts/clean; writes artifacts/dedup/{documents.parquet, clusters.jsonl}.
-Alone: python -m tasks.dedup
+Reads artifacts/clean; writes artifacts/dedup/{documents/, clusters.jsonl, passages.jsonl}. Alone: python -m tasks.dedup
 """
 
 from pathlib import Path
 
+import pyarrow as pa
+
 from pipelines import artifacts
 from pipelines.config import DedupConfig
-from pipelines.data import documents
-from pipelines.data.duplicates import Cluster, clusters
+from pipelines.data import deduplicate, documents, keys
+from pipelines.data.deduplicate import Preference
+from pipelines.data.duplicates import Cluster
+from pipelines.data.keys import Banding
+from pipelines.data.passages import Passages
+from pipelines.data.runner import Runner
+from pipelines.progress import say
 from tasks import task
 
-
-def dedup(source: Path, out: Path, config: DedupConfig) -> dict[str, float]:
-    """Keep one document of each cluster; returns how many went, by reason. Lists clusters of several."""
-    found = documents.read(source / "documents.parquet")
-    grouped = clusters(found, config.shingle, config.bands, config.rows, config.similarity)
-    several = [cluster for cluster in grouped if cluster.members]
-    documents.write_clustered(out / "documents.parquet", [cluster.kept for cluster in grouped])
-    artifacts.write_rows(out / "clusters.jsonl", [_row(cluster) for cluster in several])
-    reasons = [member.reason for cluster in several for member in cluster.members]
-    counts = {f"dropped_{reason}": reasons.count(reason) for reason in ("url", "exact", "near")}
-    return {"documents": len(grouped), "dropped": len(reasons), "clusters": len(several), **counts}
+_CURVE = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def _row(cluster: Cluster) -> artifacts.Row:
+def dedup(source: Path, out: Path, config: DedupConfig, runner: Runner) -> dict[str, float]:
+    """Keep one document of each cluster, and of each passage the first; returns how many went, by reason."""
+    shards = documents.shards(source / "documents")
+    banding = keys.banding(config.shingle, config.hashes, config.similarity, config.recall)
+    say(f"dedup: {_curve(banding)}")
+    preference = Preference(config.prefer, config.keep == "newest")
+    found = deduplicate.find(shards, banding, config.similarity, preference, runner)
+    facts = documents.columns(shards, ["id", "source"])
+    artifacts.write_rows(out / "clusters.jsonl", (_row(cluster, facts) for cluster in found))
+    stays = deduplicate.remaining(shards, found)
+    table = out / "documents"
+    table.mkdir()
+    removed: list[artifacts.Row] = []
+    if config.passages is None:
+        deduplicate.write(shards, stays, table, runner)
+    else:
+        unit = Passages(config.passages, config.passage_words)
+        removed = deduplicate.write_without_repeats(shards, stays, table, unit, runner)
+    artifacts.write_rows(out / "passages.jsonl", removed)
+    reasons = [member.reason for cluster in found for member in cluster.members]
+    left = documents.count(documents.shards(table))
+    return {
+        "documents": left,
+        "dropped": len(facts) - left,
+        "clusters": len(found),
+        **{f"dropped_{reason}": reasons.count(reason) for reason in ("url", "exact", "near")},
+        "dropped_passages": sum(row["dropped"] for row in removed),
+        "removed_passages": sum(row["count"] for row in removed),
+    }
+
+
+def _curve(banding: Banding) -> str:
+    found = ", ".join(f"{banding.recall(similarity):.1%} at {similarity}" for similarity in _CURVE)
+    return f"{banding.bands} bands of {banding.rows} hashes find, of the pairs of a similarity, {found}."
+
+
+def _row(cluster: Cluster, facts: pa.Table) -> artifacts.Row:
+    ids, sources = facts.column("id"), facts.column("source")
     members = [
         {
-            "id": each.document.id,
-            "source": each.document.source,
+            "id": ids[each.document].as_py(),
+            "source": sources[each.document].as_py(),
             "reason": each.reason,
             "similarity": round(each.similarity, 4),
         }
         for each in cluster.members
     ]
-    return {"kept": cluster.kept.id, "members": members}
+    return {"kept": ids[cluster.kept].as_py(), "members": members}
 
 
 if __name__ == "__main__":
     with task("dedup") as t:
-        t.finish(dedup(t.input("clean"), t.out, t.config.dedup))
+        t.finish(dedup(t.input("clean"), t.out, t.config.dedup, Runner(**t.config.data.model_dump())))

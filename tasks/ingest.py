@@ -1,18 +1,20 @@
 """Ingest: from files to documents.
 
-Reads the folder `ingest.source`; writes artifacts/ingest/{documents.parquet, rejects.jsonl}.
+Reads the folder `ingest.source`; writes artifacts/ingest/{documents/, rejects.jsonl}.
 Alone: python -m tasks.ingest
 """
 
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.config import IngestConfig
 from pipelines.data import documents, reading
 from pipelines.data.documents import Document
-from pipelines.data.extract import KINDS, Limits, Reject, sources
+from pipelines.data.extract import KINDS, Found, Limits, Reject, sources
 from pipelines.errors import UserError
 from pipelines.progress import track
 from tasks import task
@@ -31,29 +33,53 @@ def ingest(config: IngestConfig, out: Path) -> dict[str, float]:
         raise UserError(f"{config.source} is empty; put HTML, Markdown, text, PDF, DOCX or EPUB documents there.")
     limits = Limits(config.max_bytes, config.min_characters)
     read = reading.read(paths, config.source, limits, config.max_seconds, config.max_memory_mb)
-    everything = [found for file in track(read, "reading", len(paths)) for found in file]
-    found = [each for each in everything if isinstance(each, Document)]
-    rejects = [each for each in everything if isinstance(each, Reject)]
-    artifacts.write_rows(out / "rejects.jsonl", map(asdict, rejects))
-    _check(found, rejects, config)
-    kept = documents.identified(found)
-    documents.write(out / "documents.parquet", kept)
-    formats = Counter(each.format for each in kept)
+    counts = Counts()
+    found = _documents(track(read, "reading", len(paths)), counts, out / "rejects.jsonl")
+    documents.write(out / "documents", documents.identified(found))
+    _check(counts, config)
     return {
-        "documents": len(kept),
-        "rejected": len(rejects),
-        "characters": sum(len(each.text) for each in kept),
-        **{f"documents_{kind}": float(formats[kind]) for kind in KINDS},
+        "documents": counts.documents,
+        "rejected": counts.rejected,
+        "characters": counts.characters,
+        **{f"documents_{kind}": float(counts.formats[kind]) for kind in KINDS},
     }
 
 
-def _check(found: list[Document], rejects: list[Reject], config: IngestConfig) -> None:
-    share = len(rejects) / (len(rejects) + len(found))
-    if not found or share > config.max_rejected_share:
-        first = rejects[0]
+@dataclass
+class Counts:
+    """What was found."""
+
+    rejected: int = 0
+    first: Reject | None = None
+    characters: int = 0
+    formats: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def documents(self) -> int:
+        """Return how many there are, of all formats."""
+        return self.formats.total()
+
+
+def _documents(files: Iterable[list[Found]], counts: Counts, rejects: Path) -> Iterator[Document]:
+    """Yield the documents; count them, and write down what is none."""
+    artifacts.write_rows(rejects, [])
+    for each in chain.from_iterable(files):
+        if isinstance(each, Document):
+            counts.formats[each.format] += 1
+            counts.characters += len(each.text)
+            yield each
+        else:
+            counts.rejected += 1
+            counts.first = counts.first or each
+            artifacts.add_rows(rejects, [asdict(each)])
+
+
+def _check(counts: Counts, config: IngestConfig) -> None:
+    total = counts.rejected + counts.documents
+    if counts.first and (not counts.documents or counts.rejected > config.max_rejected_share * total):
         raise UserError(
-            f"{len(rejects)} of {len(rejects) + len(found)} documents in {config.source} are unusable "
-            f"(the first: {first.source}, {first.reason}); mend them, or raise max_rejected_share."
+            f"{counts.rejected} of {total} documents in {config.source} are unusable "
+            f"(the first: {counts.first.source}, {counts.first.reason}); mend them, or raise max_rejected_share."
         )
 
 

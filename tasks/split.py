@@ -9,7 +9,6 @@ from pathlib import Path
 from pipelines import artifacts
 from pipelines.config import SplitConfig
 from pipelines.data import documents, hold_out
-from pipelines.data.documents import Document
 from pipelines.errors import UserError
 from pipelines.progress import say
 from tasks import task
@@ -21,28 +20,29 @@ def split(source: Path, out: Path, config: SplitConfig, seed: int) -> dict[str, 
     Raises:
         UserError: the questions are missing or name a source that is no document.
     """
-    kept = documents.read(source / "documents.parquet")
+    shards = documents.shards(source / "documents")
+    facts = documents.columns(shards, ["id", "source"]).to_pydict()
     asked = hold_out.asked(config.questions)
-    cluster = _cluster_of(kept, artifacts.read_rows(source / "clusters.jsonl"))
+    cluster = _cluster_of(facts, artifacts.read_rows(source / "clusters.jsonl"))
     if missing := asked.keys() - cluster.keys():
         raise UserError(
             f"{asked[min(missing)]} asks about {hold_out.names(missing)}: no such document; it is not there, "
             "or was rejected or dropped (artifacts/ingest/rejects.jsonl, artifacts/clean/drops.jsonl)."
         )
     asked_about = {cluster[each] for each in asked}
-    sides = hold_out.sides([each.id for each in kept], asked_about, config.validation_share, config.test_share, seed)
+    sides = hold_out.sides(facts["id"], asked_about, config.validation_share, config.test_share, seed)
     for side in ("train", "validation", "test"):
-        documents.write_clustered(out / f"{side}.parquet", [each for each in kept if sides[each.id] == side])
+        documents.gather(shards, out / f"{side}.parquet", {each for each, its in sides.items() if its == side})
     counts = {f"documents_{side}": list(sides.values()).count(side) for side in ("train", "validation", "test")}
     if not counts["documents_test"]:
         say("split: questions ask about every document, so none is held out to measure bits per byte.")
     return {**counts, "documents_asked_about": len(asked_about)}
 
 
-def _cluster_of(kept: list[Document], rows: list[artifacts.Row]) -> dict[str, str]:
+def _cluster_of(facts: dict[str, list[str]], rows: list[artifacts.Row]) -> dict[str, str]:
     """Return for each source, of kept documents and of their duplicates, the id of the kept one."""
     duplicates = {member["source"]: row["kept"] for row in rows for member in row["members"]}
-    return {each.source: each.id for each in kept} | duplicates
+    return dict(zip(facts["source"], facts["id"], strict=True)) | duplicates
 
 
 if __name__ == "__main__":

@@ -1,23 +1,29 @@
-"""Documents that are the same: by address, by text, or nearly by text."""
+"""Documents that are the same: by address, by text, or nearly by text. A document is a number here."""
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from typing import Any
 
-from pipelines.data.documents import Document
-from pipelines.data.near import jaccard, near_pairs, shingles
-from pipelines.data.words import normalise
+import numpy as np
+import numpy.typing as npt
 
-_TRACKING = frozenset({"fbclid", "gclid", "dclid", "msclkid", "yclid", "igshid", "mc_cid", "mc_eid"})
+from pipelines.data.keys import NONE, Hashes, Keys
+from pipelines.data.near import Pairs
+
+NEIGHBOURS = 8
+Pair = tuple[int, int]
+Similar = Callable[[Pairs], npt.NDArray[np.float64]]
+"""Tells the Jaccard similarity of each pair (m, 2)."""
+Rank = Callable[[int], tuple[Any, ...]]
+"""Tells what documents are kept by: the lowest of a cluster."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A duplicate: what made it one, and the Jaccard similarity of its shingles to the kept document's."""
+    """A duplicate: what made it one, and the similarity of its text to the kept document's."""
 
-    document: Document
+    document: int
     reason: str
     similarity: float
 
@@ -26,95 +32,106 @@ class Member:
 class Cluster:
     """Documents that are the same; `kept` stands for all."""
 
-    kept: Document
+    kept: int
     members: list[Member]
 
 
-def clusters(documents: Sequence[Document], shingle: int, bands: int, rows: int, similarity: float) -> list[Cluster]:
-    """Return every document's cluster, in the order of the kept documents; most are of one.
+def clusters(keys: Keys, similar: Similar, similarity: float, rank: Rank) -> list[Cluster]:
+    """Return the clusters of several documents, in the order of those that are kept.
 
-    Sameness carries over: if A is B and B is C, all are one cluster. The longest text is kept, and of equally
-    long ones the first by path.
+    Sameness carries over: if A is B and B is C, all are one cluster. Of a cluster the document of the lowest `rank`
+    is kept, and of equals the first. A pair is nearly the same when its true `similarity` is at least that much;
+    pairs that share no band of their signatures are not looked at.
     """
-    texts = [normalise(document.text) for document in documents]
-    groups = Groups(len(documents))
-    for same in (_same(map(address, documents)), _same(map(_digest, texts))):
-        for first, second in same:
-            groups.join(first, second)
-    apart = list({text: index for index, text in enumerate(texts) if text}.values())
-    for first, second in near_pairs([texts[index] for index in apart], shingle, bands, rows, similarity):
-        groups.join(apart[first], apart[second])
-    found = [_cluster([(documents[index], texts[index]) for index in group], shingle) for group in groups.all()]
-    return sorted(found, key=lambda cluster: cluster.kept.source)
+    groups = Groups()
+    for column in (keys.address, keys.text):
+        groups.join(equals(column[:, None]).tolist())
+    near = candidates(keys)
+    alike = _by_pair(near, similar)
+    groups.join(pair for pair, value in alike.items() if value >= similarity)
+    found = [sorted(group, key=lambda each: (rank(each), each)) for group in groups.all()]
+    others = [pair for group in found for pair in _pairs(group) if pair not in alike]
+    alike |= _by_pair(np.array(others, dtype=np.int64).reshape(-1, 2), similar)
+    return [
+        Cluster(group[0], sorted(_members(group, keys, alike), key=lambda member: member.document))
+        for group in sorted(found)
+    ]
 
 
-def address(document: Document) -> str | None:
-    """Return a document's URL without scheme, www, fragment, tracking, last slash: they tell no pages apart.
+def candidates(keys: Keys) -> Pairs:
+    """Return the pairs that agree in at least one band; of equal texts, the first alone takes part."""
+    texts, first = np.unique(keys.text, return_index=True)
+    apart = np.sort(first[texts != NONE])
+    return apart[equals(keys.bands[apart])]
 
-    A site's front page is None: that is what careless canonical links of quite different pages name.
+
+def equals(columns: Hashes) -> Pairs:
+    """Return the pairs of rows that are equal in at least one column of (n, columns), each once, the lower first.
+
+    Of a long run of equal rows each is paired with the next few only: they are of one cluster by what carries over,
+    and the pairs of a page that thousands copy would not fit into memory.
     """
-    try:
-        parts = urlsplit(document.url or "")
-        host = (parts.hostname or "").removeprefix("www.")
-        port = f":{parts.port}" if parts.port not in (None, 80, 443) else ""
-    except ValueError:
-        return None
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    query = urlencode(
-        sorted((k, v) for k, v in pairs if k.lower() not in _TRACKING and not k.lower().startswith("utm_"))
-    )
-    path = parts.path.rstrip("/")
-    return f"{host}{port}{path}?{query}" if host and (path or query) else None
+    count = len(columns)
+    codes = [np.empty(0, dtype=np.int64)]
+    for column in columns.T:
+        order = np.argsort(column, kind="stable")
+        order = order[np.searchsorted(column[order], NONE, side="right") :]
+        key = column[order]
+        found = []
+        for ahead in range(1, NEIGHBOURS + 1):
+            equal = key[ahead:] == key[:-ahead]
+            if not equal.any():
+                break
+            found.append(order[:-ahead][equal] * count + order[ahead:][equal])
+        codes.append(np.unique(np.concatenate([codes.pop(), *found])))
+    return np.stack(np.divmod(codes[0], max(count, 1)), axis=1)
 
 
 class Groups:
-    """Union-find over 0 … n-1; the smallest member represents a group."""
+    """Union-find over the documents that are joined at all; the smallest number represents a group."""
 
-    def __init__(self, size: int) -> None:
-        """Begin with `size` groups of one."""
-        self.parent = list(range(size))
+    def __init__(self) -> None:
+        """Begin with every document by itself."""
+        self.parent: dict[int, int] = {}
 
     def find(self, index: int) -> int:
         """Return the representative of the group of `index`."""
-        while self.parent[index] != index:
-            self.parent[index] = self.parent[self.parent[index]]
-            index = self.parent[index]
+        parent = self.parent
+        while parent.setdefault(index, index) != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
         return index
 
-    def join(self, first: int, second: int) -> None:
-        """Make one group of two."""
-        low, high = sorted((self.find(first), self.find(second)))
-        self.parent[high] = low
+    def join(self, pairs: Iterable[Pair]) -> None:
+        """Make one group of the two of each pair."""
+        for first, second in pairs:
+            low, high = sorted((self.find(first), self.find(second)))
+            self.parent[high] = low
 
     def all(self) -> list[list[int]]:
-        """Return every group's members."""
+        """Return the members of every group of several."""
         groups: dict[int, list[int]] = defaultdict(list)
-        for index in range(len(self.parent)):
+        for index in self.parent:
             groups[self.find(index)].append(index)
         return list(groups.values())
 
 
-def _same(keys: Iterable[Hashable | None]) -> list[tuple[int, int]]:
-    """Pair every index with the first that has the same key; None is like nothing."""
-    first: dict[Hashable, int] = {}
-    return [(first.setdefault(key, index), index) for index, key in enumerate(keys) if key is not None]
+def _pairs(group: Sequence[int]) -> list[Pair]:
+    """Pair the first of a group with each of the others, the lower number first."""
+    return [(min(group[0], other), max(group[0], other)) for other in group[1:]]
 
 
-def _digest(text: str) -> bytes | None:
-    return hashlib.sha256(text.encode()).digest() if text else None
+def _by_pair(pairs: Pairs, similar: Similar) -> dict[Pair, float]:
+    return dict(zip(map(tuple, pairs.tolist()), similar(pairs).tolist(), strict=True)) if len(pairs) else {}
 
 
-def _cluster(group: list[tuple[Document, str]], shingle: int) -> Cluster:
-    """`group` holds each document with its normalised text."""
-    if len(group) == 1:
-        return Cluster(group[0][0], [])
-    kept, *others = sorted(group, key=lambda each: (-len(each[0].text), each[0].source))
-    same = shingles(kept[1], shingle)
-    members = [_member(*each, *kept, jaccard(shingles(each[1], shingle), same)) for each in others]
-    return Cluster(kept[0], sorted(members, key=lambda member: member.document.source))
+def _members(group: Sequence[int], keys: Keys, alike: dict[Pair, float]) -> list[Member]:
+    kept, *others = group
+    pairs = zip(others, _pairs(group), strict=True)
+    return [Member(other, _reason(keys, kept, other), alike[pair]) for other, pair in pairs]
 
 
-def _member(document: Document, text: str, kept: Document, other: str, similarity: float) -> Member:
-    if address(document) is not None and address(document) == address(kept):
-        return Member(document, "url", similarity)
-    return Member(document, "exact" if text == other else "near", similarity)
+def _reason(keys: Keys, kept: int, other: int) -> str:
+    if keys.address[kept] == keys.address[other] != NONE:
+        return "url"
+    return "exact" if keys.text[kept] == keys.text[other] else "near"

@@ -38,7 +38,7 @@ class Memory:
     def __init__(self, limits: Limits, place: Path = PLACE) -> None:
         """Open the memory at `place`, made when it is not there."""
         place.parent.mkdir(parents=True, exist_ok=True)
-        self.limits, self.store = limits, sqlite3.connect(place)
+        self.limits, self.place, self.store = limits, place, sqlite3.connect(place)
         self.store.execute("CREATE TABLE IF NOT EXISTS found (key BLOB PRIMARY KEY, value BLOB, used INTEGER)")
         self.store.execute("UPDATE found SET used = 0")
 
@@ -59,18 +59,31 @@ class Memory:
         if row is None:
             return None
         self.store.execute("UPDATE found SET used = 1 WHERE key = ?", (key,))
-        return [Document(**each) if "text" in each else Reject(**each) for each in json.loads(zlib.decompress(row[0]))]
+        return list(map(parsed, zlib.decompress(row[0]).decode().splitlines()))
 
     def keep(self, key: bytes | None, found: Sequence[Found]) -> None:
         """Remember what a file gave."""
         if key is not None:
-            value = zlib.compress(json.dumps([asdict(each) for each in found]).encode(), 1)
+            value = zlib.compress("\n".join(map(written, found)).encode(), 1)
             self.store.execute("INSERT OR REPLACE INTO found VALUES (?, ?, 1)", (key, value))
 
     def close(self) -> None:
         """Write it down, without what was not asked for."""
         with closing(self.store), self.store:
             self.store.execute("DELETE FROM found WHERE used = 0")
+
+
+def written(found: Found) -> str:
+    """Return a document or reject as one line of ASCII."""
+    return json.dumps(asdict(found))
+
+
+def parsed(line: str) -> Found:
+    """Return what `written` wrote."""
+    fields = json.loads(line)
+    if "text" not in fields:
+        return Reject(**fields)
+    return Document(**fields | {"headings": tuple(fields["headings"])})
 
 
 @cache

@@ -1,75 +1,68 @@
-"""Near duplicates: MinHash signatures (Broder 1997) by Daft, banding in numpy, every candidate verified."""
+"""How alike two documents truly are: Jaccard similarity of their runs of words."""
 
-import os
-from collections.abc import Iterator, Sequence
-from itertools import combinations
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-os.environ.setdefault("DO_NOT_TRACK", "true")
-os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
+from pipelines.data.words import normalise
 
-import daft
-from daft.functions import minhash
+Pairs = npt.NDArray[np.int64]
+Shingles = npt.NDArray[np.uint64]
+"""Distinct hashes of runs of words, in ascending order."""
 
-Shingles = frozenset[tuple[str, ...]]
+_BYTES = np.random.default_rng(0).integers(2**64, size=256, dtype=np.uint64)
+_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse
 
 
-def near_pairs(
-    texts: Sequence[str], shingle: int, bands: int, rows: int, similarity: float
-) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of `texts` whose shingles have a Jaccard similarity of at least `similarity`.
+def similarities(pairs: Pairs, shards: Sequence[Path], starts: Sequence[int], shingle: int) -> npt.NDArray[np.float64]:
+    """Return the similarity of each pair (m, 2) of document numbers; the documents of shard i begin at `starts[i]`.
 
-    The texts are normalised (`words.normalise`) and not empty: Daft splits at single spaces, and all empty
-    texts are alike to it. A pair of similarity s is a candidate with probability 1 - (1 - s^rows)^bands.
+    Only the texts of the documents that are asked for are held.
     """
-    if len(texts) < 2:
-        return
-    sets: dict[int, Shingles] = {}
-    for first, second in candidates(signatures(texts, shingle, bands * rows), bands):
-        for index in (first, second):
-            if index not in sets:
-                sets[index] = shingles(texts[index], shingle)
-        if jaccard(sets[first], sets[second]) >= similarity:
-            yield first, second
-
-
-def signatures(texts: Sequence[str], shingle: int, hashes: int) -> npt.NDArray[np.uint32]:
-    """Return the MinHash signature of every text: (texts, hashes)."""
-    frame = daft.from_pydict({"row": list(range(len(texts))), "text": list(texts)})
-    column = minhash(daft.col("text"), num_hashes=hashes, ngram_size=shingle)
-    table = frame.select(daft.col("row"), column.alias("signature")).to_arrow().sort_by("row")
-    flat = table.column("signature").combine_chunks().flatten()
-    return np.asarray(flat.to_numpy(), dtype=np.uint32).reshape(len(texts), hashes)
-
-
-def candidates(signature: npt.NDArray[np.uint32], bands: int) -> list[tuple[int, int]]:
-    """Return the pairs that agree in all rows of at least one band, in order.
-
-    A band is compared by a 64-bit hash of its rows, so that two that differ agree once in 2^64.
-    """
-    pairs: set[tuple[int, int]] = set()
-    rows = signature.shape[1] // bands
-    factors = np.random.default_rng(0).integers(2**63, size=rows, dtype=np.uint64) * 2 + 1
-    for band in range(bands):
-        key = (signature[:, band * rows : (band + 1) * rows].astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
-        order = np.argsort(key, kind="stable")
-        equal = np.flatnonzero(key[order][1:] == key[order][:-1])
-        for run in np.split(equal, np.flatnonzero(np.diff(equal) > 1) + 1):
-            if len(run):
-                pairs.update(combinations(order[run[0] : run[-1] + 2].tolist(), 2))
-    return sorted(pairs)
+    wanted = np.unique(pairs)
+    found: dict[int, Shingles] = {}
+    for shard, start, end in zip(shards, starts, [*starts[1:], 2**62], strict=True):
+        here = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, end)]
+        if len(here):
+            texts = pq.read_table(shard, columns=["text"]).column("text").take(pa.array(here - start)).to_pylist()
+            sets = (shingles(normalise(text), shingle) for text in texts)
+            found |= zip(here.tolist(), sets, strict=True)
+    return np.array([jaccard(found[first], found[second]) for first, second in pairs.tolist()], dtype=np.float64)
 
 
 def shingles(text: str, size: int) -> Shingles:
-    """Return the runs of `size` words of a normalised text; a shorter text is one run."""
-    tokens = text.split(" ")
-    if len(tokens) <= size:
-        return frozenset([tuple(tokens)])
-    return frozenset(zip(*(tokens[at:] for at in range(size)), strict=False))
+    """Return the runs of `size` words of a normalised text; a shorter text is one run.
+
+    Rolling hashes modulo 2^64 (Karp and Rabin 1987): of all runs at once, from the sums up to each byte.
+    """
+    characters = np.frombuffer(f"{text} ".encode(), dtype=np.uint8)
+    powers, inverses = _powers(len(characters).bit_length())
+    sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(_BYTES[characters] * powers[: len(characters)])])
+    ends = np.flatnonzero(characters == ord(" "))
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    last = min(size, len(ends)) - 1
+    firsts = starts[: len(ends) - last]
+    hashes = np.sort((sums[ends[last:]] - sums[firsts]) * inverses[firsts])
+    distinct: Shingles = hashes[np.concatenate([[True], hashes[1:] != hashes[:-1]])]
+    return distinct
+
+
+@cache
+def _powers(bits: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """Return the powers 0, 1, … 2^bits - 1 of the base and of its inverse, modulo 2^64."""
+    bases = (_BASE, pow(_BASE, -1, 2**64))
+    first, second = (np.full(2**bits, base, dtype=np.uint64).cumprod() for base in bases)
+    one = np.ones(1, dtype=np.uint64)
+    return np.concatenate([one, first[:-1]]), np.concatenate([one, second[:-1]])
 
 
 def jaccard(first: Shingles, second: Shingles) -> float:
     """Return the size of the intersection over the size of the union."""
-    return len(first & second) / len(first | second)
+    together = np.sort(np.concatenate([first, second]))
+    both = int(np.count_nonzero(together[1:] == together[:-1]))
+    return both / (len(together) - both)

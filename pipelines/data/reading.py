@@ -3,20 +3,28 @@
 import multiprocessing
 import os
 import resource
+import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pebble import ProcessExpired, ProcessPool
 
+from pipelines.data.documents import Document
 from pipelines.data.extract import Found, Limits, Reject, extract, name
-from pipelines.data.memory import Memory
+from pipelines.data.memory import Memory, parsed, written
+from pipelines.data.runner import workers
 
 AHEAD = 64  # files being read before the first is asked for
 BYTES_PER_SECOND = 2**20  # what a reader is given beyond its time, for a large file
+FEW = 2**24  # characters; what a file gives beyond that is not held by a process, but laid aside
+
+Given = list[Found] | Path
 
 
 @dataclass(frozen=True)
@@ -25,13 +33,15 @@ class Reading:
 
     path: Path
     key: bytes | None
-    known: list[Found]
+    known: list[Found] | None
     given: float
     """Seconds."""
-    future: "Future[list[Found]] | None"
+    future: "Future[Given] | None"
 
 
-def read(paths: Sequence[Path], folder: Path, limits: Limits, seconds: float, megabytes: int) -> Iterator[list[Found]]:
+def read(
+    paths: Sequence[Path], folder: Path, limits: Limits, seconds: float, megabytes: int
+) -> Iterator[Iterable[Found]]:
     """Yield what each file gives, in the order of `paths`; one that is known from the last time is not read again.
 
     A file may take `seconds`, and one more for every MiB of it, and `megabytes` of memory; else it is rejected.
@@ -41,22 +51,19 @@ def read(paths: Sequence[Path], folder: Path, limits: Limits, seconds: float, me
     waiting: deque[Reading] = deque()
     with (
         closing(Memory(limits)) as memory,
+        TemporaryDirectory(dir=memory.place.parent) as aside,
         ProcessPool(workers(), initializer=_confine, initargs=(megabytes,), context=context) as pool,
     ):
         for path in paths:
             key = memory.key(path, folder)
             known, given = memory.recall(key), seconds + _size(path) / BYTES_PER_SECOND
-            future = None if known is not None else pool.schedule(_all, args=(path, folder, limits), timeout=given)
-            waiting.append(Reading(path, key, known or [], given, future))
+            arguments = (path, folder, limits, Path(aside))
+            future = None if known is not None else pool.schedule(_all, args=arguments, timeout=given)
+            waiting.append(Reading(path, key, known, given, future))
             if len(waiting) > AHEAD:
                 yield _result(folder, megabytes, memory, waiting.popleft())
         while waiting:
             yield _result(folder, megabytes, memory, waiting.popleft())
-
-
-def workers() -> int:
-    """Return how many files are read at a time."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _confine(megabytes: int) -> None:
@@ -67,8 +74,27 @@ def _confine(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def _all(path: Path, folder: Path, limits: Limits) -> list[Found]:
-    return list(extract(path, folder, limits))
+def _all(path: Path, folder: Path, limits: Limits, aside: Path) -> Given:
+    """Return what a file gives; where it gives much, the file it was laid aside in."""
+    everything = extract(path, folder, limits)
+    few: list[Found] = []
+    characters = 0
+    for found in everything:
+        few.append(found)
+        characters += len(found.text) if isinstance(found, Document) else len(found.reason)
+        if characters > FEW:
+            break
+    else:
+        return few
+    with (aside / uuid.uuid4().hex).open("w", encoding="utf-8") as file:
+        file.writelines(f"{written(found)}\n" for found in chain(few, everything))
+    return Path(file.name)
+
+
+def _laid_aside(file: Path) -> Iterator[Found]:
+    with file.open(encoding="utf-8") as lines:
+        yield from map(parsed, lines)
+    file.unlink()
 
 
 def _size(path: Path) -> int:
@@ -78,9 +104,9 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _result(folder: Path, megabytes: int, memory: Memory, reading: Reading) -> list[Found]:
+def _result(folder: Path, megabytes: int, memory: Memory, reading: Reading) -> Iterable[Found]:
     if reading.future is None:
-        return reading.known
+        return reading.known or []
     try:
         found = reading.future.result()
     except TimeoutError:
@@ -92,6 +118,8 @@ def _result(folder: Path, megabytes: int, memory: Memory, reading: Reading) -> l
     except Exception as error:  # noqa: BLE001  whatever a reader raises, the other files are fine
         reason = f"its reader failed: {type(error).__name__}: {error}"
     else:
+        if isinstance(found, Path):
+            return _laid_aside(found)
         memory.keep(reading.key, found)
         return found
     return [Reject(name(reading.path, folder), reason)]

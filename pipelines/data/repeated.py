@@ -1,47 +1,97 @@
-"""Boilerplate by Llama 3's rule (arXiv 2407.21783, 3.1.1): a line of many documents is nobody's."""
+"""Boilerplate by Llama 3's rule (arXiv 2407.21783, 3.1.1): a line of many documents is nobody's.
 
-from collections import Counter
+Lines are counted by a 64-bit hash of their normal form, so that those of millions of documents fit into memory.
+"""
+
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
 
 from pipelines.data.repair import Edit
 
+_FENCES = ("```", "~~~")
 
-def repeated_lines(texts: Sequence[str], most: int) -> set[str]:
-    """Return the lines, in normal form, that are found in more than `most` of the texts.
 
-    There the rule runs after deduplication, here before it. So a text that consists of repeated lines by more
+@dataclass(frozen=True)
+class Lines:
+    """The distinct lines of some documents: whose each is (its number), its key, its length in characters."""
+
+    owner: npt.NDArray[np.uint32]
+    key: npt.NDArray[np.uint64]
+    size: npt.NDArray[np.uint32]
+
+
+def lines(texts: Sequence[str]) -> Lines:
+    """Return the lines of each text that count, each once."""
+    sizes = [dict(_keyed(text.split("\n"))) for text in texts]
+    owner = np.repeat(np.arange(len(sizes), dtype=np.uint32), [len(each) for each in sizes])
+    keys = np.array([key for each in sizes for key in each], dtype=np.uint64)
+    lengths = np.array([len(line) for each in sizes for line in each.values()], dtype=np.uint32)
+    return Lines(owner, keys, lengths)
+
+
+def repeated_lines(shards: Sequence[Lines], most: int) -> frozenset[int]:
+    """Return the keys of the lines that are found in more than `most` documents of all shards.
+
+    There the rule runs after deduplication, here before it. So a document that consists of repeated lines by more
     than half is a copy rather than a page with boilerplate, and is not counted: copying a document
     must not make boilerplate of it.
     """
-    sizes = [{_key(line): len(line) for line in text.split("\n") if _counts(line)} for text in texts]
-    suspects = _frequent(sizes, most)
-    originals = [
-        lines for lines in sizes if 2 * sum(lines[key] for key in lines.keys() & suspects) <= sum(lines.values())
-    ]
-    return _frequent(originals, most)
+    suspects = _frequent([shard.key for shard in shards], most)
+    return frozenset(_frequent([_of_originals(shard, suspects) for shard in shards], most).tolist())
 
 
-def without(text: str, repeated: set[str]) -> tuple[str, list[Edit]]:
+def without(text: str, repeated: frozenset[int]) -> tuple[str, list[Edit]]:
     """Remove the lines that are `repeated`."""
-    lines = text.split("\n")
-    removed = [line for line in lines if _counts(line) and _key(line) in repeated]
+    if not repeated:
+        return text, []
+    every = text.split("\n")
+    removed = {line for key, line in _keyed(every) if key in repeated}
     if not removed:
         return text, []
-    kept = "\n".join(line for line in lines if not (_counts(line) and _key(line) in repeated))
+    dropped = [line for line in every if line in removed]
+    kept = "\n".join(line for line in every if line not in removed)
     while "\n\n\n" in kept:
         kept = kept.replace("\n\n\n", "\n\n")
-    return kept.strip(), [Edit("repeated_line", len(removed), removed[0])]
+    return kept.strip(), [Edit("repeated_line", len(dropped), dropped[0])]
 
 
-def _frequent(documents: Sequence[dict[str, int]], most: int) -> set[str]:
-    counts = Counter(key for lines in documents for key in lines)
-    return {key for key, count in counts.items() if count > most}
+def _frequent(keys: Sequence[npt.NDArray[np.uint64]], most: int) -> npt.NDArray[np.uint64]:
+    found, counts = np.unique(np.concatenate(keys), return_counts=True)
+    frequent: npt.NDArray[np.uint64] = found[counts > most]
+    return frequent
 
 
-def _counts(line: str) -> bool:
-    """Lines without a letter (rules, braces of code, rows of numbers) are left alone."""
-    return any(character.isalpha() for character in line)
+def _of_originals(shard: Lines, suspects: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return the suspects among the lines of a shard's documents that are no copies."""
+    suspect = np.isin(shard.key, suspects)
+    documents = int(shard.owner.max(initial=0)) + 1
+    in_all = np.bincount(shard.owner, shard.size, documents)
+    in_suspects = np.bincount(shard.owner[suspect], shard.size[suspect], documents)
+    original = 2 * in_suspects <= in_all
+    return shard.key[suspect & original[shard.owner]]
 
 
-def _key(line: str) -> str:
-    return " ".join(line.casefold().split())
+def _keyed(every: Sequence[str]) -> list[tuple[int, str]]:
+    """Return the lines that count with their keys.
+
+    Lines without a letter (rules, braces, rows of numbers) are left alone, and so are fenced code and the rows of
+    tables: they repeat for reasons of their own.
+    """
+    found = []
+    fenced = False
+    for before, line, after in zip(["", *every], every, [*every[1:], ""], strict=False):
+        if line.startswith(_FENCES):
+            fenced = not fenced
+        elif not fenced and not _row(before, line, after) and any(map(str.isalpha, line)):
+            found.append((xxhash.xxh3_64_intdigest(" ".join(line.casefold().split()).encode()), line))
+    return found
+
+
+def _row(before: str, line: str, after: str) -> bool:
+    """Tell a table's row by the neighbour with as many cells; a menu is one line by itself."""
+    bars = line.count("|")
+    return bars > 0 and bars in (before.count("|"), after.count("|"))

@@ -9,6 +9,7 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.data import documents
 from pipelines.data.documents import Document
+from pipelines.data.runner import Runner
 from pipelines.errors import UserError
 from tasks.clean import clean
 from tasks.ingest import ingest
@@ -24,18 +25,18 @@ def sample(config: Config, tmp_path: Path) -> Path:
     for name in ("ingest", "clean"):
         (tmp_path / name).mkdir()
     ingest(config.ingest.model_copy(update={"source": DATA / "raw"}), tmp_path / "ingest")
-    clean(tmp_path / "ingest", tmp_path / "clean", config.clean)
+    clean(tmp_path / "ingest", tmp_path / "clean", config.clean, Runner())
     return tmp_path / "clean"
 
 
 def texts(directory: Path) -> dict[str, str]:
-    return {each.source: each.text for each in documents.read(directory / "documents.parquet")}
+    return {each.source: each.text for each in documents.read(directory / "documents")}
 
 
 def write(directory: Path, *found: str) -> None:
     directory.mkdir()
     rows = [Document(f"id{n}", f"{n}.md", None, "Title", "markdown", text) for n, text in enumerate(found)]
-    documents.write(directory / "documents.parquet", rows)
+    documents.write(directory / "documents", rows)
 
 
 def test_exactly_the_planted_junk_is_dropped(sample: Path) -> None:
@@ -81,7 +82,7 @@ def test_metrics_count_what_the_journal_lists(config: Config, tmp_path: Path) ->
     )
     out = tmp_path / "out"
     out.mkdir()
-    metrics = clean(tmp_path / "in", out, config.clean)
+    metrics = clean(tmp_path / "in", out, config.clean, Runner())
     assert metrics["documents"] == 5 and metrics["dropped"] == metrics["dropped_repetition"] == 1
     assert metrics["edited_repeated_line"] == metrics["edited_email"] == 5
     assert sum(row["count"] for row in artifacts.read_rows(out / "edits.jsonl")) == 10
@@ -109,4 +110,4 @@ def test_a_chinese_document_is_kept_where_its_language_is(config: Config, tmp_pa
 def test_dropping_everything_is_an_error_that_says_why(config: Config, tmp_path: Path) -> None:
     write(tmp_path / "in", "Too short.")
     with pytest.raises(UserError, match="dropped_few_words 1"):
-        clean(tmp_path / "in", tmp_path, config.clean)
+        clean(tmp_path / "in", tmp_path, config.clean, Runner())

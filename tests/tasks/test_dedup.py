@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.config import Config
+from pipelines.data.runner import Runner
 from tasks.clean import clean
 from tasks.dedup import dedup
 from tasks.ingest import ingest
@@ -18,9 +19,9 @@ def test_exactly_the_planted_duplicates_are_found(config: Config, tmp_path: Path
     for name in ("ingest", "clean", "dedup"):
         (tmp_path / name).mkdir()
     ingest(config.ingest.model_copy(update={"source": DATA / "raw"}), tmp_path / "ingest")
-    before = clean(tmp_path / "ingest", tmp_path / "clean", config.clean)["documents"]
-    metrics = dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup)
-    kept = {row["id"]: row for row in artifacts.read_table(tmp_path / "dedup/documents.parquet")}
+    before = clean(tmp_path / "ingest", tmp_path / "clean", config.clean, Runner())["documents"]
+    metrics = dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup, Runner())
+    kept = {row["id"]: row for row in artifacts.read_table(tmp_path / "dedup/documents")}
     found = {}
     for cluster in artifacts.read_rows(tmp_path / "dedup/clusters.jsonl"):
         members = {kept[cluster["kept"]]["source"]: "kept"} | {

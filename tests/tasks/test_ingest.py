@@ -20,7 +20,7 @@ def settings(config: Config, source: Path, share: float = 0.5) -> IngestConfig:
 
 def test_the_sample_corpus_is_read_whole(config: Config, tmp_path: Path) -> None:
     metrics = ingest(config.ingest.model_copy(update={"source": RAW}), tmp_path)
-    found = documents.read(tmp_path / "documents.parquet")
+    found = list(documents.read(tmp_path / "documents"))
     assert metrics["rejected"] == 0
     assert metrics["documents"] == len(found) == len({each.id for each in found})
     assert {each.format for each in found} == {"html", "markdown", "pdf", "text"}
@@ -63,5 +63,5 @@ def test_repeating_it_writes_the_same_bytes(config: Config, tmp_path: Path) -> N
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         ingest(config.ingest.model_copy(update={"source": RAW}), tmp_path / name)
-        written.append((tmp_path / name / "documents.parquet").read_bytes())
+        written.append((tmp_path / name / "documents/00000.parquet").read_bytes())
     assert written[0] == written[1]

@@ -9,6 +9,7 @@ from pipelines import artifacts
 from pipelines.config import Config, SplitConfig
 from pipelines.data import documents
 from pipelines.data.documents import Document
+from pipelines.data.runner import Runner
 from pipelines.errors import UserError
 from tasks.clean import clean
 from tasks.dedup import dedup
@@ -25,7 +26,7 @@ def settings(config: Config, questions: Path, **shares: float) -> SplitConfig:
 def write(directory: Path, count: int, sources: list[str]) -> Path:
     """`count` documents, of which the first has a duplicate, and one question about `sources`."""
     rows = [Document(f"id{n}", f"{n}.md", None, "", "markdown", f"Text {n}.") for n in range(count)]
-    documents.write_clustered(directory / "documents.parquet", rows)
+    documents.write(directory / "documents", rows, documents.CLUSTERED)
     member = {"id": "copy", "source": "copy.md", "reason": "near", "similarity": 0.9}
     artifacts.write_rows(directory / "clusters.jsonl", [{"kept": "id0", "members": [member]}])
     (directory / "questions").mkdir()
@@ -72,8 +73,8 @@ def test_the_sample_corpus_holds_out_what_nobody_asks_about(config: Config, tmp_
     for name in ("ingest", "clean", "dedup", "split"):
         (tmp_path / name).mkdir()
     ingest(config.ingest.model_copy(update={"source": DATA / "raw"}), tmp_path / "ingest")
-    clean(tmp_path / "ingest", tmp_path / "clean", config.clean)
-    dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup)
+    clean(tmp_path / "ingest", tmp_path / "clean", config.clean, Runner())
+    dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup, Runner())
     split(tmp_path / "dedup", tmp_path / "split", settings(config, DATA / "questions"), config.compute.seed)
     rows = [json.loads(line) for path in (DATA / "questions").glob("*.jsonl") for line in path.open()]
     asked = {source for row in rows for source in row["sources"]}

@@ -8,7 +8,7 @@ from pipelines.data import language, quality
 from pipelines.data.outliers import divergences
 from pipelines.data.personal import mask
 from pipelines.data.repair import repair
-from pipelines.data.repeated import repeated_lines, without
+from pipelines.data.repeated import lines, repeated_lines, without
 from pipelines.data.words import normalise, unspaced_share, word_count
 
 LIMITS = (20, (3.0, 10.0), 0.7, 0.2)
@@ -36,23 +36,36 @@ def test_repair_leaves_chinese_punctuation_curly_quotes_and_joiners() -> None:
         assert repair(text, wrapped=False) == (text, [])
 
 
+def left(texts: list[str], most: int) -> list[str]:
+    """What is left of each text of a corpus of two shards."""
+    found = repeated_lines([lines(texts[:2]), lines(texts[2:])], most)
+    return [without(text, found)[0] for text in texts]
+
+
 def test_only_lines_of_more_than_the_given_number_of_documents_are_repeated() -> None:
-    texts = [f"{prose}\nCopyright  the Office" for prose in PROSE[:4]] + [f"History\n{prose}" for prose in PROSE[3:6]]
-    found = repeated_lines(texts, most=3)
-    assert found == {"copyright the office"}
-    text, edits = without(f"COPYRIGHT THE OFFICE\n{PROSE[0]}", found)
-    assert (text, edits[0].count) == (PROSE[0], 1)
+    texts = [f"{prose}\nCopyright  the Office" for prose in PROSE[:3]] + [f"History\n{prose}" for prose in PROSE[3:6]]
+    texts[3] = f"COPYRIGHT THE OFFICE\n{texts[3]}"
+    assert left(texts, most=3) == [*PROSE[:3], *(f"History\n{prose}" for prose in PROSE[3:6])]
+    assert left(texts, most=4) == texts
 
 
 def test_copies_of_a_document_do_not_make_boilerplate_of_it() -> None:
     footer = "Copyright the Office"
-    copies = [f"{PROSE[0]}\n{PROSE[1]}\n{footer}"] * 5
-    others = [f"{prose}\n{footer}" for prose in PROSE[2:]]
-    assert repeated_lines(copies + others, most=3) == {footer.lower()}
+    copy = f"{PROSE[0]}\n{PROSE[1]}"
+    texts = [f"{copy}\n{footer}"] * 5 + [f"{prose}\n{footer}" for prose in PROSE[2:]]
+    assert left(texts, most=3) == [copy] * 5 + PROSE[2:]
 
 
-def test_lines_without_letters_are_never_boilerplate() -> None:
-    assert repeated_lines([f"{prose}\n}}\n1871 | 19" for prose in PROSE], most=3) == set()
+@pytest.mark.parametrize(
+    "same", ["}\n1871 - 19", "```\nimport os\n```", "| Name | Year |\n| --- | --- |\n| Kaye | 1871 |"]
+)
+def test_code_tables_and_lines_without_letters_are_never_boilerplate(same: str) -> None:
+    texts = [f"{prose}\n{same}" for prose in PROSE]
+    assert left(texts, most=3) == texts
+
+
+def test_a_menu_in_one_line_is_boilerplate_for_all_its_bars() -> None:
+    assert left([f"Home | Search | Help\n{prose}" for prose in PROSE], most=3) == PROSE
 
 
 def test_prose_of_any_script_passes_the_heuristics() -> None:

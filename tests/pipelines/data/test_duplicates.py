@@ -1,11 +1,16 @@
 """Addresses, near duplicates and clusters on small documents."""
 
+from pathlib import Path
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from pipelines.data import documents, keys
 from pipelines.data.documents import Document
-from pipelines.data.duplicates import address, clusters
-from pipelines.data.near import candidates, jaccard, near_pairs, shingles, signatures
+from pipelines.data.duplicates import candidates, clusters, equals
+from pipelines.data.keys import Banding, address, banding
+from pipelines.data.near import Pairs, jaccard, shingles, similarities
 from pipelines.data.words import normalise
 
 ENGLISH = " ".join(f"On day {n} the keeper of tower {n * 7 % 31} wrote line {n * n} in his book." for n in range(40))
@@ -13,15 +18,27 @@ CHINESE = (
     "渡船每周三次往返于港口与大陆之间冬季风大时停航镇上的图书馆在山坡上门前挂着"
     "一盏灯守塔人每晚记录海况与风向并把簿子交给港务长保管"
 )
+BANDING = Banding(5, 28, 4)
 
 
 def document(source: str, text: str, url: str | None = None) -> Document:
     return Document(source, source, url, "", "text", text)
 
 
-def grouped(*documents: Document) -> dict[str, list[tuple[str, str]]]:
-    found = clusters(documents, shingle=5, bands=28, rows=4, similarity=0.6)
-    return {each.kept.source: [(member.document.source, member.reason) for member in each.members] for each in found}
+def grouped(folder: Path, *found: Document, similarity: float = 0.6) -> dict[str, list[tuple[str, str]]]:
+    """The clusters of several, by the names of their documents; a shard holds two, the longest is kept."""
+    for number in range(0, len(found), 2):
+        documents.write_shard(folder / f"{number:05}.parquet", found[number : number + 2])
+    shards = documents.shards(folder)
+    together = keys.joined([keys.of_shard(shard, BANDING) for shard in shards])
+
+    def similar(pairs: Pairs) -> npt.NDArray[np.float64]:
+        return similarities(pairs, shards, documents.starts(shards), 5)
+
+    return {
+        found[each.kept].source: [(found[member.document].source, member.reason) for member in each.members]
+        for each in clusters(together, similar, similarity, lambda number: (-int(together.size[number]),))
+    }
 
 
 @pytest.mark.parametrize(
@@ -29,19 +46,19 @@ def grouped(*documents: Document) -> dict[str, list[tuple[str, str]]]:
     ["http://www.site.example/a/?utm_source=x&b=2&a=1#top", "https://SITE.example:443/a?a=1&b=2&fbclid=z"],
 )
 def test_addresses_of_one_page_are_equal(other: str) -> None:
-    page = document("x", "", "https://site.example/a?a=1&b=2")
-    assert address(document("y", "", other)) == address(page) == "site.example/a?a=1&b=2"
+    assert address(other) == address("https://site.example/a?a=1&b=2") == "site.example/a?a=1&b=2"
 
 
 @pytest.mark.parametrize("url", [None, "", "https://site.example/", "http://[broken", "https://site.example:99999/a"])
 def test_what_names_no_page_is_no_address(url: str | None) -> None:
-    assert address(document("x", "", url)) is None
+    assert address(url) is None
 
 
-def test_duplicates_are_found_for_each_reason_and_the_longest_is_kept() -> None:
+def test_duplicates_are_found_for_each_reason_and_across_shards_and_the_best_is_kept(tmp_path: Path) -> None:
     found = grouped(
-        document("b.txt", ENGLISH),
+        tmp_path,
         document("a.txt", ENGLISH.upper().replace(".", "!")),
+        document("b.txt", ENGLISH),
         document("c.txt", ENGLISH.replace("day 20", "day twenty") + " The end of the book is lost."),
         document("d.html", "Quite another text.", "https://site.example/d"),
         document("e.html", "Quite another text, saved.", "http://www.site.example/d/?utm_source=mail"),
@@ -49,43 +66,70 @@ def test_duplicates_are_found_for_each_reason_and_the_longest_is_kept() -> None:
     assert found == {"c.txt": [("a.txt", "near"), ("b.txt", "near")], "e.html": [("d.html", "url")]}
 
 
-def test_of_equally_long_copies_the_first_by_path_is_kept() -> None:
-    assert grouped(document("b", ENGLISH), document("a", ENGLISH)) == {"a": [("b", "exact")]}
+def test_of_equally_good_copies_the_first_is_kept(tmp_path: Path) -> None:
+    assert grouped(tmp_path, document("a", ENGLISH), document("b", ENGLISH)) == {"a": [("b", "exact")]}
 
 
-def test_different_texts_and_empty_ones_stay_apart() -> None:
+def test_different_texts_and_empty_ones_stay_apart(tmp_path: Path) -> None:
     texts = [ENGLISH, " ".join(reversed(ENGLISH.split())), "", "…", "!!!", "One.", "Two."]
-    assert len(grouped(*(document(str(n), text) for n, text in enumerate(texts)))) == len(texts)
+    assert not grouped(tmp_path, *(document(str(n), text) for n, text in enumerate(texts)))
 
 
-def test_near_duplicates_are_found_in_chinese() -> None:
+def test_near_duplicates_are_found_in_chinese(tmp_path: Path) -> None:
     changed = CHINESE.replace("一盏灯", "两盏灯")
-    other = CHINESE[::-1]
-    assert grouped(document("a", CHINESE), document("b", changed), document("c", other)) == {
-        "a": [("b", "near")],
-        "c": [],
-    }
+    found = grouped(tmp_path, document("a", CHINESE), document("b", changed), document("c", CHINESE[::-1]))
+    assert found == {"a": [("b", "near")]}
 
 
-def test_a_copy_of_either_version_of_a_page_joins_its_cluster() -> None:
+def test_a_copy_of_either_version_of_a_page_joins_its_cluster(tmp_path: Path) -> None:
     old, new = ENGLISH, CHINESE
-    found = grouped(
-        document("a", old, "https://s.example/p"), document("b", new, "https://s.example/p"), document("c", new)
-    )
+    page = "https://s.example/p"
+    found = grouped(tmp_path, document("a", old, page), document("b", new, page), document("c", new))
     assert [len(members) for members in found.values()] == [2]
 
 
-def test_signatures_estimate_jaccard_and_bands_find_the_alike() -> None:
-    texts = [normalise(text) for text in (ENGLISH, ENGLISH + " One more line was added by another hand.", CHINESE)]
-    found = signatures(texts, 5, 112)
-    truth = jaccard(shingles(texts[0], 5), shingles(texts[1], 5))
-    assert found.shape == (3, 112)
-    assert abs(np.mean(found[0] == found[1]) - truth) < 0.15
-    assert candidates(found, 28) == [(0, 1)]
+def test_candidates_below_the_similarity_are_no_duplicates(tmp_path: Path) -> None:
+    texts = [ENGLISH, ENGLISH + " One more line was added by another hand."]
+    truth = jaccard(*(shingles(normalise(text), 5) for text in texts))
+    pair = [document(str(n), text) for n, text in enumerate(texts)]
+    (tmp_path / "at").mkdir()
+    (tmp_path / "above").mkdir()
+    assert grouped(tmp_path / "at", *pair, similarity=truth) == {"1": [("0", "near")]}
+    assert grouped(tmp_path / "above", *pair, similarity=truth + 0.001) == {}
 
 
-def test_candidates_below_the_similarity_are_no_duplicates() -> None:
-    texts = [normalise(ENGLISH), normalise(ENGLISH + " One more line was added by another hand.")]
-    truth = jaccard(*(shingles(text, 5) for text in texts))
-    assert list(near_pairs(texts, 5, 28, 4, truth)) == [(0, 1)]
-    assert list(near_pairs(texts, 5, 28, 4, truth + 0.001)) == []
+def test_bands_find_the_alike_as_often_as_they_promise() -> None:
+    rng = np.random.default_rng(0)
+    known = [f"w{n}" for n in range(2000)]
+    texts, truths = [], []
+    for _ in range(300):
+        words = [known[n] for n in rng.integers(2000, size=60)]
+        other = [*words]
+        for place in rng.choice(60, size=3, replace=False):
+            other[place] = known[rng.integers(2000)]
+        texts += [" ".join(words), " ".join(other)]
+        truths.append(jaccard(shingles(texts[-2], 5), shingles(texts[-1], 5)))
+    bands = keys.bands(texts, BANDING)
+    found = (bands[::2] == bands[1::2]).any(axis=1)
+    promised = np.mean([BANDING.recall(truth) for truth in truths])
+    assert abs(found.mean() - promised) < 0.05
+
+
+def test_banding_follows_from_what_is_to_be_found() -> None:
+    assert banding(5, 112, 0.6, 0.97) == Banding(5, 28, 4)
+    assert banding(5, 112, 0.8, 0.9).recall(0.8) >= 0.9
+    assert banding(5, 112, 0.8, 0.9).rows > 4
+    assert banding(5, 10, 0.1, 0.99) == Banding(5, 10, 1)
+
+
+def test_a_page_that_thousands_copy_makes_few_pairs_and_one_cluster() -> None:
+    pairs = equals(np.full((3000, 1), 7, dtype=np.uint64))
+    assert len(pairs) < 3000 * 9
+    assert set(pairs.flatten().tolist()) == set(range(3000))
+
+
+def test_equal_texts_are_compared_once() -> None:
+    column = np.array([5, 5, 6], dtype=np.uint64)
+    bands = np.array([[1], [1], [1]], dtype=np.uint64)
+    found = candidates(keys.Keys(column, column, bands, np.zeros(3, dtype=np.int64)))
+    assert found.tolist() == [[0, 2]]

@@ -1,0 +1,53 @@
+"""Work on shards by processes of this machine."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines.data.runner import Runner
+from pipelines.errors import UserError
+
+
+def _described(number: int) -> tuple[int, int]:
+    time.sleep(0.05 * (3 - number))
+    return number, os.getpid()
+
+
+def _refused(number: int) -> int:
+    if number == 1:
+        raise UserError("Shard 1 is of another kind.")
+    return number
+
+
+def _killed(number: int) -> int:
+    if number == 1:
+        os.kill(os.getpid(), 9)
+    return number
+
+
+def test_results_come_in_order_from_other_processes() -> None:
+    found = list(Runner().over(_described, range(4), "describing"))
+    assert [number for number, _ in found] == [0, 1, 2, 3]
+    assert os.getpid() not in {process for _, process in found}
+
+
+def test_one_shard_needs_no_other_process() -> None:
+    assert list(Runner().over(_described, [3], "describing")) == [(3, os.getpid())]
+
+
+def test_what_a_shard_raises_is_raised() -> None:
+    with pytest.raises(UserError, match="another kind"):
+        list(Runner().over(_refused, range(3), "refusing"))
+
+
+def test_a_process_that_is_killed_ends_the_work_with_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"was killed .*memory"):
+        list(Runner().over(_killed, range(3), "dying"))
+
+
+def test_without_ray_the_way_to_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(UserError, match=r"gradus\[ray\]"):
+        list(Runner("ray").over(_described, range(2), "describing"))
