@@ -20,13 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from pipelines import config
 from pipelines.data import documents
 from pipelines.data.documents import Document
 
+ROOT = Path(__file__).parents[1]
 PEER = Path(".gradus/benchmarks/datatrove")
 PACKAGES = ("datatrove[io,processing]==0.10.1", "xxhash<4", "spacy", "orjson")
 

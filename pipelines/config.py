@@ -76,6 +76,75 @@ class IngestConfig(Block):
     """The task fails when more than this share of the files is rejected."""
 
 
+class QualityConfig(Block):
+    """Heuristics on whole documents (Gopher, C4, FineWeb; pipelines/data/quality.py); null switches one off.
+
+    Shares of words and lines; those of runs of words (n-grams), repeated lines and paragraphs are of the characters
+    unless the name says otherwise.
+    """
+
+    min_words: NonNegative | None
+    """Gopher (a character of Chinese or Japanese is half a word)."""
+    max_words: NonNegative | None
+    """Gopher."""
+    max_top_2gram: Share | None
+    """Gopher: in the most frequent run of 2 words."""
+    max_top_3gram: Share | None
+    """Gopher: of 3 words."""
+    max_top_4gram: Share | None
+    """Gopher: of 4 words."""
+    max_repeated_5gram: Share | None
+    """Gopher: in runs of 5 words seen before."""
+    max_repeated_6gram: Share | None
+    """Gopher: of 6 words."""
+    max_repeated_7gram: Share | None
+    """Gopher: of 7 words."""
+    max_repeated_8gram: Share | None
+    """Gopher: of 8 words."""
+    max_repeated_9gram: Share | None
+    """Gopher: of 9 words."""
+    max_repeated_10gram: Share | None
+    """Gopher: of 10 words."""
+    max_repeated_lines: Share | None
+    """Gopher: share of the lines seen before."""
+    max_repeated_line_characters: Share | None
+    """Gopher, and FineWeb with 0.1: in such lines."""
+    max_repeated_paragraphs: Share | None
+    """Gopher: share of the paragraphs seen before."""
+    max_repeated_paragraph_characters: Share | None
+    """Gopher: in such paragraphs."""
+    min_alphabetic: Share | None
+    """Gopher: share of words with at least one letter."""
+    min_mean_word: NonNegative | None
+    """Gopher: mean characters a word, where words are separated."""
+    max_mean_word: NonNegative | None
+    """Gopher: the same."""
+    max_word: NonNegative | None
+    """C4: characters of the longest word."""
+    max_hashes: NonNegative | None
+    """Gopher: hashes a word."""
+    max_ellipses: NonNegative | None
+    """Gopher: ellipses a word."""
+    max_bullet_lines: Share | None
+    """Gopher: share of lines that are bullets."""
+    max_ellipsis_lines: Share | None
+    """Gopher: share of lines that end in an ellipsis."""
+    min_stop_words: NonNegative | None
+    """Gopher: different stop words; asked of English only."""
+    max_lorem_ipsum: NonNegative | None
+    """C4: times that lorem ipsum stands there."""
+    max_curly_brackets: NonNegative | None
+    """C4: curly brackets."""
+    min_sentences: NonNegative | None
+    """C4: sentences."""
+    min_punctuated_lines: Share | None
+    """FineWeb: share of lines that end a sentence."""
+    max_short_lines: Share | None
+    """FineWeb: share of lines of less than 30 characters."""
+    max_newlines: NonNegative | None
+    """FineWeb: line breaks a word."""
+
+
 class CleanConfig(Block):
     """What is thrown away or mended in a document."""
 
@@ -83,18 +152,19 @@ class CleanConfig(Block):
     """ISO 639-1 codes of the languages to keep; empty keeps all."""
     repeated_line_documents: Count
     """Llama 3's rule: a line found in more documents than this is removed (6 per 30M there, scaled to the corpus)."""
-    min_words: Count
-    """Gopher: a shorter document is dropped (characters / 2 in Chinese and Japanese)."""
-    mean_word_length: tuple[Positive, Positive]
-    """Gopher: the mean word must be this long, in characters."""
-    min_alphabetic_share: Share
-    """Gopher: share of words with at least one letter."""
-    max_top_ngram_share: Share
-    """Gopher: share of characters in the most frequent 2-gram of words."""
+    quality: QualityConfig
+    """What a text looks like from outside."""
+    c4_lines: list[Literal["javascript", "policy", "unpunctuated", "few_words"]]
+    """C4's rules for lines (pipelines/data/c4.py) that are in force: such lines are removed."""
     max_kl: Positive
     """A document whose distribution of letters is further than this from the corpus's (KL, nats) is dropped."""
     personal_data: Literal["mask", "drop", "keep"]
-    """What happens to e-mail addresses and phone numbers: masked in place, document dropped, or left."""
+    """What happens to personal data: masked in place, document dropped, or left."""
+    personal_rules: list[Literal["email", "phone", "ip", "card", "iban", "national_id"]]
+    """What counts as personal data."""
+    judge: str | None
+    """`package.module:function`, which is given each text and returns a reason to drop it, or None; for what no rule
+    here can tell, such as toxicity."""
 
 
 class DedupConfig(Block):

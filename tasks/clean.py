@@ -12,24 +12,21 @@ from tempfile import TemporaryDirectory
 
 from pipelines import artifacts
 from pipelines.config import CleanConfig
-from pipelines.data import cleaning, documents, outliers, quality
+from pipelines.data import cleaning, documents, outliers
 from pipelines.data.cleaning import Mended, Rules
 from pipelines.data.outliers import Reference
+from pipelines.data.quality import RULES
 from pipelines.data.repeated import repeated_lines
 from pipelines.data.runner import Runner
 from pipelines.errors import UserError
 from tasks import task
 
-DROPS = (
-    "few_words",
-    "repetition",
-    "few_letters",
-    "word_length",
-    "language",
-    "token_distribution",
-    "personal_data",
+DROPS = (*dict.fromkeys(rule.reason for rule in RULES), "language", "token_distribution", "judged", "personal_data")
+EDITS = (
+    *("unicode", "wrapped_line", "space", "repeated_line"),
+    *("javascript_line", "policy_line", "unpunctuated_line", "few_words_line"),
+    *("email", "phone", "ip", "card", "iban", "national_id"),
 )
-EDITS = ("unicode", "wrapped_line", "space", "repeated_line", "email", "phone")
 
 
 class Journal:
@@ -54,8 +51,9 @@ def clean(source: Path, out: Path, config: CleanConfig, runner: Runner) -> dict[
     Raises:
         UserError: nothing is left.
     """
+    cleaning.judgement(config.judge)
     table = out / "documents"
-    table.mkdir()
+    table.mkdir(exist_ok=True)
     edits, drops = Journal(out / "edits.jsonl"), Journal(out / "drops.jsonl")
     with TemporaryDirectory(dir=out) as scratch:
         mended = _mend(source / "documents", Path(scratch), runner, edits)
@@ -95,13 +93,15 @@ def _reference(shards: list[Path], boilerplate: frozenset[int], runner: Runner) 
 
 
 def _rules(config: CleanConfig) -> Rules:
+    limits = {name: limit for name, limit in config.quality.model_dump().items() if limit is not None}
     return Rules(
-        config.languages,
-        quality.Rules(**config.quality.model_dump()),
-        config.max_kl,
-        config.personal_data,
-        config.personal_rules,
-        config.judge,
+        languages=config.languages,
+        quality=limits,
+        c4_lines=config.c4_lines,
+        max_kl=config.max_kl,
+        personal_data=config.personal_data,
+        personal_rules=config.personal_rules,
+        judge=config.judge,
     )
 
 

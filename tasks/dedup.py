@@ -32,7 +32,7 @@ def dedup(source: Path, out: Path, config: DedupConfig, runner: Runner) -> dict[
     artifacts.write_rows(out / "clusters.jsonl", (_row(cluster, facts) for cluster in found))
     stays = deduplicate.remaining(shards, found)
     table = out / "documents"
-    table.mkdir()
+    table.mkdir(exist_ok=True)
     removed: list[artifacts.Row] = []
     if config.passages is None:
         deduplicate.write(shards, stays, table, runner)

@@ -60,7 +60,7 @@ class Counts:
         return self.formats.total()
 
 
-def _documents(files: Iterable[list[Found]], counts: Counts, rejects: Path) -> Iterator[Document]:
+def _documents(files: Iterable[Iterable[Found]], counts: Counts, rejects: Path) -> Iterator[Document]:
     """Yield the documents; count them, and write down what is none."""
     artifacts.write_rows(rejects, [])
     for each in chain.from_iterable(files):

@@ -31,6 +31,7 @@ FOR_FLOWS = {
     "evaluation.report",
 }
 DISTRIBUTIONS = {"lm_eval": "lm-eval"}
+UNTRACKED = {"data"}  # blocks that change no result
 PARAMETER = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -138,7 +139,7 @@ def used_blocks(path: Path) -> set[str]:
 
 
 def missing_parameters(root: Path) -> list[str]:
-    blocks = set(parameters(root))
+    blocks = set(parameters(root)) - UNTRACKED
     return [
         f"{name} reads the block {block} and does not depend on it"
         for name, entry in stages(root).items()
@@ -241,7 +242,7 @@ def different_names(root: Path) -> list[str]:
     programs = {path.stem for path in (root / "tasks").glob("*.py")} - {"__init__"}
     entries = stages(root)
     config = (root / "pipelines/config.py").read_text()
-    blocks = set(parameters(root)) - {"compute"}
+    blocks = set(parameters(root)) - {"compute"} - UNTRACKED
     wrong = [
         f"{name} is a task or stage or block, and not all of them"
         for name in sorted((programs ^ set(entries)) | (programs ^ blocks))

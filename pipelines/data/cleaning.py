@@ -3,21 +3,26 @@
 Between the two stand what only the whole corpus can tell: which lines are boilerplate, which letters are usual.
 """
 
+import importlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from pipelines.artifacts import Row
-from pipelines.data import documents, language, outliers, personal, quality
+from pipelines.data import documents, outliers, personal, quality
+from pipelines.data.c4 import without_lines
 from pipelines.data.documents import Document
+from pipelines.data.language import identify
 from pipelines.data.outliers import Reference
 from pipelines.data.quality import Drop
 from pipelines.data.repair import Edit, repair
 from pipelines.data.repeated import Lines, lines, without
+from pipelines.errors import UserError
 
 SAMPLE = 10_000  # documents that tell which letters are usual
 
@@ -27,11 +32,14 @@ class Rules:
     """What a document must be, and what is made of it."""
 
     languages: Sequence[str]
-    quality: quality.Rules
+    quality: Mapping[str, float]
+    """Limits by the names of `quality.RULES`."""
+    c4_lines: Sequence[str]
     max_kl: float
     personal_data: str
     personal_rules: Sequence[str]
     judge: str | None
+    """`module:function` of the user's."""
 
 
 @dataclass(frozen=True)
@@ -64,45 +72,72 @@ def mend(shard: Path, table: Path) -> Mended:
 
 
 def usual(shard: Path, boilerplate: frozenset[int], share: float) -> list[Counter[str]]:
-    """Return the letters of a share of a shard's documents, chosen by their ids, which are hashes."""
+    """Return the letters of a share of a shard's documents, chosen by a hash of their ids."""
     table = pq.read_table(shard, columns=["id", "text"])
-    chosen = [int(each[:8], 16) < share * 2**32 for each in table.column("id").to_pylist()]
+    ids = table.column("id").to_pylist()
+    chosen = [xxhash.xxh3_64_intdigest(each.encode()) < share * 2**64 for each in ids]
     texts = table.column("text").filter(pa.array(chosen)).to_pylist()
     return [outliers.letters(without(text, boilerplate)[0]) for text in texts]
 
 
 def judge(shard: Path, table: Path, boilerplate: frozenset[int], reference: Reference, rules: Rules) -> Judged:
     """Strip a shard's documents of boilerplate and personal data; write those that are fit into `table`."""
+    opinion = judgement(rules.judge)
     kept: list[Document] = []
-    drops, edits = [], []
+    drops: list[Row] = []
+    edits: list[Row] = []
     for document in documents.read(shard):
         text, changed = without(document.text, boilerplate)
-        found = language.identify(text)
-        drop = _unfit(text, found, reference, rules)
+        text, removed = without_lines(text, rules.c4_lines)
+        language = identify(text)
+        drop = _unfit(text, language, reference, rules, opinion)
+        masked: list[Edit] = []
         if drop is None and rules.personal_data != "keep":
             text, masked = personal.mask(text, rules.personal_rules)
             if masked and rules.personal_data == "drop":
                 drop = Drop("personal_data", ", ".join(edit.reason for edit in masked))
-            changed += masked
-            document = replace(document, title=personal.mask(document.title, rules.personal_rules)[0])
         if drop:
             drops.append({"id": document.id, "source": document.source, **vars(drop)})
             continue
-        edits += _rows(document, changed)
-        kept.append(replace(document, text=text, language=found))
+        title = personal.mask(document.title, rules.personal_rules)[0] if masked else document.title
+        edits += _rows(document, [*changed, *removed, *masked])
+        kept.append(replace(document, text=text, title=title, language=language))
     if kept:
         documents.write_shard(table / shard.name, kept)
     return Judged(len(kept), sum(len(document.text) for document in kept), drops, edits)
 
 
-def _unfit(text: str, found: str, reference: Reference, rules: Rules) -> Drop | None:
-    if drop := quality.judge(text, rules.quality):
+Opinion = Callable[[str], str | None]
+
+
+def judgement(name: str | None) -> Opinion:
+    """Return the user's function, or one that has nothing against any text.
+
+    Raises:
+        UserError: there is no such function.
+    """
+    if name is None:
+        return lambda _: None
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function, None)
+    except ImportError as error:
+        raise UserError(f"clean.judge: the module of {name!r} cannot be imported ({error}).") from error
+    if not callable(found):
+        raise UserError(f"clean.judge: {name!r} names no function; write it as package.module:function.")
+    opinion: Opinion = found
+    return opinion
+
+
+def _unfit(text: str, language: str, reference: Reference, rules: Rules, opinion: Opinion) -> Drop | None:
+    if drop := quality.judge(text, rules.quality, language):
         return drop
-    if (distance := outliers.divergence(text, reference)) > rules.max_kl:
+    if (distance := outliers.divergence(outliers.letters(text), reference)) > rules.max_kl:
         return Drop("token_distribution", f"KL {distance:.2f} to the corpus")
-    if rules.languages and found not in rules.languages:
-        return Drop("language", found)
-    return None
+    if rules.languages and language not in rules.languages:
+        return Drop("language", language)
+    said = opinion(text)
+    return Drop("judged", said) if said else None
 
 
 def _rows(document: Document, edits: Sequence[Edit]) -> list[Row]:

@@ -65,7 +65,9 @@ def remaining(shards: Sequence[Path], found: Sequence[Cluster]) -> list[Mask]:
     """Return, of each shard, which documents stay."""
     starts = documents.starts(shards)
     total = sum(len(cluster.members) for cluster in found)
-    gone = np.fromiter((member.document for cluster in found for member in cluster.members), dtype=np.int64, count=total)
+    gone = np.fromiter(
+        (member.document for cluster in found for member in cluster.members), dtype=np.int64, count=total
+    )
     stays = np.ones(documents.count(shards), dtype=np.bool_)
     stays[gone] = False
     return np.split(stays, starts[1:])

@@ -88,8 +88,9 @@ def read(table: Path) -> Iterator[Document]:
     """Yield the documents of a table, shard by shard, or of one shard; a `cluster` column is left out."""
     for shard in shards(table) if table.is_dir() else [table]:
         columns = pq.read_table(shard, columns=SCHEMA.names)
-        rows = zip(*(columns.column(name).to_pylist() for name in SCHEMA.names), strict=True)
-        yield from (Document(*row, tuple(headings or ())) for *row, headings in rows)
+        values = {name: columns.column(name).to_pylist() for name in SCHEMA.names}
+        values["headings"] = list(map(tuple, values["headings"]))
+        yield from (Document(*row) for row in zip(*values.values(), strict=True))
 
 
 def write(table: Path, documents: Iterable[Document], schema: pa.Schema = SCHEMA) -> None:

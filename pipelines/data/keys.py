@@ -18,7 +18,7 @@ from pipelines.data.words import normalise
 
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
-os.environ["DAFT_RUNNER"] = "native"  # in a process of Ray's, too, this is the work of one core
+os.environ.setdefault("DAFT_RUNNER", "native")  # in a process of Ray's, too, this is the work of one core
 
 import daft
 from daft.functions import minhash

@@ -6,52 +6,60 @@ already has the letters of its language. Keyboard noise and a repeated token do 
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from math import log
 
 import numpy as np
-import numpy.typing as npt
 
 _SMOOTHING = 1e-3  # added to the share of each letter in the reference
 _IDEOGRAPHIC = frozenset({"CJK", "HIRAGANA", "KATAKANA"})
 
+Letters = Counter[str]
+Reference = Mapping[str, Mapping[str, float]]
+"""For each script the logarithm of each letter's usual share; that of a letter never seen is under \"\"."""
 
-def divergences(texts: Sequence[str]) -> list[float]:
-    """Return for each text KL(its letters || the median text's letters of the same script), in nats.
 
-    The median keeps junk out of the reference as long as it is the smaller part. A text without letters, or
-    in Chinese or Japanese, whose characters are words rather than letters, gets 0: the other rules judge it.
+def reference(sample: Sequence[Letters]) -> Reference:
+    """Return the letters of the median text of each script.
+
+    The median keeps junk out of it as long as junk is the smaller part. Chinese and Japanese have none: their
+    characters are words rather than letters.
     """
-    counts = [_letters(text) for text in texts]
-    scripts = [_main_script(letters) for letters in counts]
-    result = [0.0] * len(texts)
-    for script in sorted(set(scripts) - {""} - _IDEOGRAPHIC):
-        members = [index for index, each in enumerate(scripts) if each == script]
-        for index, value in zip(members, _from_median([counts[index] for index in members]), strict=True):
-            result[index] = float(value)
-    return result
+    scripts = [_main_script(each) for each in sample]
+    return {
+        script: _median([each for each, its in zip(sample, scripts, strict=True) if its == script])
+        for script in sorted(set(scripts) - {""} - _IDEOGRAPHIC)
+    }
 
 
-def _from_median(counts: list[Counter[str]]) -> npt.NDArray[np.float64]:
-    alphabet = sorted(set().union(*counts))
-    table = np.array([[letters[letter] for letter in alphabet] for letters in counts], dtype=np.float64)
-    p = table / table.sum(axis=1, keepdims=True)
-    q = np.median(p, axis=0) + _SMOOTHING
-    q /= q.sum()
-    divergence: npt.NDArray[np.float64] = np.sum(p * np.log(np.where(p > 0, p, 1.0) / q), axis=1)
-    return divergence
+def divergence(found: Letters, reference: Reference) -> float:
+    """Return KL(a text's letters || the usual ones of its script), in nats.
+
+    0 for a text without letters and for a script without a reference: the other rules judge it.
+    """
+    usual = reference.get(_main_script(found))
+    if usual is None:
+        return 0.0
+    total = found.total()
+    return sum(count / total * (log(count / total) - usual.get(each, usual[""])) for each, count in found.items())
 
 
-def _letters(text: str) -> Counter[str]:
+def letters(text: str) -> Letters:
     """Count letters without case and accents."""
-    counts: Counter[str] = Counter()
-    for character, count in Counter(unicodedata.normalize("NFKD", text.casefold())).items():
-        if character.isalpha():
-            counts[character] += count
-    return counts
+    counts = Counter(text.lower() if text.isascii() else unicodedata.normalize("NFKD", text.casefold()))
+    return Counter({character: count for character, count in counts.items() if character.isalpha()})
 
 
-def _main_script(letters: Counter[str]) -> str:
+def _median(counts: Sequence[Letters]) -> dict[str, float]:
+    alphabet = sorted(set().union(*counts))
+    table = np.array([[each[letter] for letter in alphabet] for each in counts], dtype=np.float64)
+    shares = np.median(table / table.sum(axis=1, keepdims=True), axis=0) + _SMOOTHING
+    total = float(shares.sum())
+    return {"": log(_SMOOTHING / total)} | dict(zip(alphabet, np.log(shares / total).tolist(), strict=True))
+
+
+def _main_script(letters: Letters) -> str:
     scripts: Counter[str] = Counter()
     for letter, count in letters.items():
         scripts[_script(letter)] += count

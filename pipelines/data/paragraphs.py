@@ -85,4 +85,6 @@ def _continues(before: str, line: str, margin: int) -> bool:
 
 
 def _cells(line: str) -> int:
+    if line.isascii():
+        return len(line)
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)

@@ -1,10 +1,13 @@
-"""E-mail addresses and telephone numbers, masked.
+"""Personal data, masked: e-mail and IP addresses, the numbers of telephones, cards, accounts and persons.
 
-A number must look like a telephone's or be called one: years, quantities, dates and catalogue numbers stay.
+A number must carry the checksum or the form of what it is taken for, or be called by its name: years, quantities,
+dates, versions and catalogue numbers stay.
 """
 
 import re
+from collections.abc import Callable, Collection
 
+from pipelines.data.numbers import is_card, is_iban, is_national_id, is_public_ip
 from pipelines.data.repair import Edit
 
 _EMAIL = re.compile(
@@ -25,34 +28,105 @@ _CALLED = re.compile(
     r"(\d{6,11}|\d{2,4}(?:[ \xa0-]\d{2,4}){1,4})(?![\d,.]*\d|\w)",
     re.IGNORECASE,
 )
+_NUMBER = re.compile(r"\d\D{0,3}\d\D{0,3}\d\D{0,3}\d\D{0,3}\d")  # without one there is no number of anybody
+_CARD = re.compile(r"(?<![\w.,-])\d(?:[ -]?\d){12,18}(?![\w-]|[.,]\d)")
+_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
+_ID = re.compile(
+    r"""(?<![\w.-])(?:
+      \d{3}-\d{2}-\d{4}                                # United States
+    | [A-Z]{2}[ ]?\d{2}[ ]?\d{2}[ ]?\d{2}[ ]?[A-D]     # United Kingdom
+    | \d{17}[\dXx]                                     # China
+    | [XYZ]?\d{7,8}-?[A-Z]                             # Spain
+    )(?![\w-])""",
+    re.VERBOSE,
+)
+_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)")
+_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{1,4}(?::{1,2}[0-9A-Fa-f]{1,4}){2,7}(?![\w:])")
 _FEWEST = 9  # digits of a number that nothing calls a telephone's
 _MOST_ABROAD, _MOST_AT_HOME = 15, 12  # E.164; with the 0 of a national number
 _FEWEST_CALLED = 6
+_FEWEST_COLONS = 2  # of an IPv6 address
 
 
-def mask(text: str) -> tuple[str, list[Edit]]:
-    """Put `[email]` and `[phone]` in the place of addresses and numbers."""
-    found: dict[str, list[str]] = {"email": [], "phone": []}
+def mask(text: str, rules: Collection[str]) -> tuple[str, list[Edit]]:
+    """Put `[email]`, `[phone]`, … in the place of what the `rules` of those names find."""
+    edits = []
+    has_number = _NUMBER.search(text) is not None
+    for kind, put in _KINDS.items():
+        if kind in rules and (has_number or kind not in _NUMBERS):
+            text, found = put(text)
+            if found:
+                edits.append(Edit(kind, len(found), f"[{kind}]"))
+    return text, edits
 
-    def email(match: re.Match[str]) -> str:
-        found["email"].append(match[0])
-        return "[email]"
+
+Masked = tuple[str, list[str]]
+
+
+def _masked(text: str, kind: str, pattern: re.Pattern[str], is_one: Callable[[str], bool]) -> Masked:
+    found = []
+
+    def put(match: re.Match[str]) -> str:
+        if not is_one(match[0]):
+            return match[0]
+        found.append(match[0])
+        return f"[{kind}]"
+
+    return pattern.sub(put, text), found
+
+
+def _emails(text: str) -> Masked:
+    return _masked(text, "email", _EMAIL, lambda _: True) if "@" in text else (text, [])
+
+
+def _ibans(text: str) -> Masked:
+    return _masked(text, "iban", _IBAN, is_iban)
+
+
+def _cards(text: str) -> Masked:
+    return _masked(text, "card", _CARD, is_card)
+
+
+def _ids(text: str) -> Masked:
+    return _masked(text, "national_id", _ID, is_national_id)
+
+
+def _addresses(text: str) -> Masked:
+    text, found = _masked(text, "ip", _IPV4, is_public_ip)
+    if text.count(":") < _FEWEST_COLONS:
+        return text, found
+    text, more = _masked(text, "ip", _IPV6, is_public_ip)
+    return text, found + more
+
+
+def _phones(text: str) -> Masked:
+    found = []
 
     def shaped(match: re.Match[str]) -> str:
         number = _fitting(match[0])
         if _digits(number) < _FEWEST:
             return match[0]
-        found["phone"].append(number)
+        found.append(number)
         return "[phone]" + match[0][len(number) :]
 
     def called(match: re.Match[str]) -> str:
         if _digits(match[2]) < _FEWEST_CALLED:
             return match[0]
-        found["phone"].append(match[2])
+        found.append(match[2])
         return f"{match[1]}[phone]"
 
-    text = _CALLED.sub(called, _PHONE.sub(shaped, _EMAIL.sub(email, text)))
-    return text, [Edit(kind, len(values), f"[{kind}]") for kind, values in found.items() if values]
+    return _CALLED.sub(called, _PHONE.sub(shaped, text)), found
+
+
+_KINDS: dict[str, Callable[[str], Masked]] = {
+    "email": _emails,
+    "iban": _ibans,
+    "card": _cards,
+    "national_id": _ids,
+    "ip": _addresses,
+    "phone": _phones,
+}
+_NUMBERS = frozenset({"iban", "card", "national_id", "phone"})
 
 
 def _fitting(number: str) -> str:

@@ -1,10 +1,26 @@
-"""What a text looks like from outside: Gopher's heuristics (Rae et al. 2021, A1.1), whatever its script."""
+"""What a text looks like from outside: the heuristics of Gopher, C4 and FineWeb, whatever its script.
+
+Each rule is one limit; one that is not given is off. Gopher: Rae et al. 2021 (arXiv 2112.11446), A1.1; C4: Raffel et
+al. 2020 (arXiv 1910.10683), 2.2; FineWeb: Penedo et al. 2024 (arXiv 2406.17557), 3.6. Where words are not separated a
+run of them has twice as many characters as it has words elsewhere.
+"""
 
 import unicodedata
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import numpy.typing as npt
 
 from pipelines.data.words import unspaced_share, word_count, words
+
+_STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
+_BULLETS = ("-", "*", "•", "‣", "◦", "·")
+_ENDS = tuple(".!?…\"'”’。！？」』")
+_SHORT = 30  # characters of a short line
+_FACTORS = np.random.default_rng(0).integers(2**62, size=20) * 2 + 1
 
 
 @dataclass(frozen=True)
@@ -15,45 +31,228 @@ class Drop:
     detail: str
 
 
-def judge(
-    text: str,
-    min_words: int,
-    mean_word_length: tuple[float, float],
-    min_alphabetic_share: float,
-    max_top_ngram_share: float,
-) -> Drop | None:
-    """Return why `text` is no prose, or None when nothing speaks against it."""
-    tokens = words(text)
-    count = word_count(text)
-    if not tokens or count < min_words:
-        return Drop("few_words", f"{count:.0f} words")
-    if (share := top_ngram_share(tokens)) > max_top_ngram_share:
-        return Drop("repetition", f"{share:.2f} of the characters in one 2-gram")
-    if (share := alphabetic_share(tokens)) < min_alphabetic_share:
-        return Drop("few_letters", f"{share:.2f} of the words have a letter")
-    shortest, longest = mean_word_length
-    length = mean_length(tokens)
-    if unspaced_share(text) < 0.5 and not shortest <= length <= longest:
-        return Drop("word_length", f"{length:.1f} characters a word")
+class Text:
+    """A text and what is counted in it, each thing once."""
+
+    def __init__(self, text: str) -> None:
+        """Look at `text`."""
+        self.text = text
+        self.words = words(text)
+        self.lines = [line for line in map(str.strip, text.split("\n")) if line]
+        self.unrepeated = 1 << 30
+        """Runs of so many words, and longer ones, are known to repeat nowhere."""
+
+    @cached_property
+    def unspaced(self) -> bool:
+        """Whether most of it is of a script that does not separate words."""
+        return unspaced_share(self.text) >= 0.5
+
+    @cached_property
+    def paragraphs(self) -> list[str]:
+        """What stands between empty lines."""
+        return [each for each in map(str.strip, self.text.split("\n\n")) if each]
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """The characters up to each word, and up to the end."""
+        return np.cumsum([0, *map(len, self.words)])
+
+    @cached_property
+    def _hashes(self) -> npt.NDArray[np.int64]:
+        return np.fromiter(map(hash, self.words), dtype=np.int64)
+
+    @property
+    def characters(self) -> int:
+        """How many the words have."""
+        return int(self.lengths[-1])
+
+    def per_word(self, count: int) -> float:
+        """Return a count by the number of words."""
+        return count / len(self.words)
+
+    def of_lines(self, is_so: Callable[[str], object]) -> float:
+        """Return the share of the lines of which something is so."""
+        return sum(bool(is_so(line)) for line in self.lines) / len(self.lines)
+
+    def runs(self, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return a hash and the characters of every run of `size` words; equal runs have equal hashes."""
+        size *= 2 if self.unspaced else 1
+        count = max(len(self.words) - size + 1, 0)
+        parts = (self._hashes[at : at + count] * _FACTORS[at] for at in range(size))
+        return sum(parts, np.zeros(count, dtype=np.int64)), self.lengths[size:] - self.lengths[:count]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One limit: its name begins with `min_` or `max_`, the other things say what broke it."""
+
+    name: str
+    reason: str
+    measure: Callable[[Text], float]
+    unit: str
+
+    def broken(self, text: Text, limit: float) -> Drop | None:
+        """Return the drop that follows when `text` is beyond `limit`."""
+        value = self.measure(text)
+        beyond = value < limit if self.name.startswith("min_") else value > limit
+        return Drop(self.reason, f"{value:.3g} {self.unit}") if beyond else None
+
+
+def judge(text: str, limits: Mapping[str, float], language: str = "") -> Drop | None:
+    """Return why `text` is no prose, or None when nothing speaks against it.
+
+    `limits` are by the names of `RULES`; `language` is an ISO 639-1 code.
+    """
+    looked_at = Text(text)
+    if not looked_at.words:
+        return Drop("few_words", "0 words")
+    for rule in RULES:
+        if rule.name in limits and (rule.name not in _ENGLISH or language == "en"):
+            drop = rule.broken(looked_at, limits[rule.name])
+            if drop:
+                return drop
     return None
 
 
-def top_ngram_share(tokens: list[str], n: int = 2) -> float:
-    """Return the share of characters that the most frequent n-gram of words covers."""
-    grams = Counter(zip(*(tokens[start:] for start in range(n)), strict=False))
-    if not grams:
+def top_share(text: Text, size: int) -> float:
+    """Return the share of the characters that one run of `size` words covers, when it stands there more than once."""
+    hashes, characters = text.runs(size)
+    order = np.argsort(hashes)
+    first = np.flatnonzero(np.diff(hashes[order], prepend=hashes[order[:1]] - 1))
+    counts = np.diff(first, append=len(order))
+    covered = (counts * characters[order[first]])[counts > 1]
+    return min(1.0, int(covered.max(initial=0)) / text.characters)
+
+
+def repeated_share(text: Text, size: int) -> float:
+    """Return the share of the characters that lie in runs of `size` words seen before, each counted once."""
+    if size >= text.unrepeated:
         return 0.0
-    gram, count = max(grams.items(), key=lambda item: (item[1] * sum(map(len, item[0])), item[0]))
-    characters = sum(map(len, tokens))
-    return min(1.0, count * sum(map(len, gram)) / characters) if count > 1 else 0.0
+    hashes, characters = text.runs(size)
+    order = np.argsort(hashes, kind="stable")
+    again = np.sort(order[1:][hashes[order[1:]] == hashes[order[:-1]]]).tolist()
+    if not again:
+        text.unrepeated = size
+    length = len(text.words) - len(hashes) + 1
+    covered = end = 0
+    for place in again:
+        if place >= end:
+            covered += int(characters[place])
+            end = place + length
+    return covered / text.characters
 
 
-def alphabetic_share(tokens: list[str]) -> float:
-    """Return the share of words with at least one letter."""
-    return sum(any(character.isalpha() for character in token) for token in tokens) / len(tokens)
+def _repeated(parts: Sequence[str]) -> float:
+    return 1 - len(set(parts)) / len(parts)
 
 
-def mean_length(tokens: list[str]) -> float:
-    """Return the mean length of a word; a Korean syllable counts with its two or three letters."""
-    decomposed = (unicodedata.normalize("NFD", token) for token in tokens)
-    return sum(not unicodedata.combining(character) for token in decomposed for character in token) / len(tokens)
+def _repeated_characters(parts: Sequence[str]) -> float:
+    again = (count - 1 for count in Counter(parts).values())
+    return sum(len(part) * more for part, more in zip(Counter(parts), again, strict=True)) / sum(map(len, parts))
+
+
+def _mean_word(text: Text) -> float:
+    """Return the mean length of a word, a Korean syllable as its two or three letters; unspaced scripts have none."""
+    if text.text.isascii():
+        return text.characters / len(text.words)
+    if text.unspaced:
+        return 5.0
+    letters = (each for word in text.words for each in unicodedata.normalize("NFD", word))
+    return sum(not unicodedata.combining(each) for each in letters) / len(text.words)
+
+
+def _alphabetic(text: Text) -> float:
+    return sum(word.isalpha() or any(map(str.isalpha, word)) for word in text.words) / len(text.words)
+
+
+def _ellipses(text: str) -> int:
+    return text.count("...") + text.count("…")
+
+
+def _word_count(text: Text) -> float:
+    return float(len(text.words)) if text.text.isascii() else word_count(text.text)
+
+
+def _sentences(text: Text) -> float:
+    return float(sum(text.text.count(end) for end in ".!?。！？"))
+
+
+_ENGLISH = frozenset({"min_stop_words"})
+_CHARACTERS = "of the characters in"
+RULES = [
+    Rule("min_words", "few_words", _word_count, "words"),
+    Rule("max_words", "many_words", _word_count, "words"),
+    *(
+        Rule(f"max_top_{n}gram", "repetition", partial(top_share, size=n), f"{_CHARACTERS} one run of {n} words")
+        for n in (2, 3, 4)
+    ),
+    *(
+        Rule(
+            f"max_repeated_{n}gram",
+            "repetition",
+            partial(repeated_share, size=n),
+            f"{_CHARACTERS} runs of {n} words seen before",
+        )
+        for n in (5, 6, 7, 8, 9, 10)
+    ),
+    Rule("max_repeated_lines", "repetition", lambda text: _repeated(text.lines), "of the lines seen before"),
+    Rule(
+        "max_repeated_line_characters",
+        "repetition",
+        lambda text: _repeated_characters(text.lines),
+        f"{_CHARACTERS} lines seen before",
+    ),
+    Rule(
+        "max_repeated_paragraphs",
+        "repetition",
+        lambda text: _repeated(text.paragraphs),
+        "of the paragraphs seen before",
+    ),
+    Rule(
+        "max_repeated_paragraph_characters",
+        "repetition",
+        lambda text: _repeated_characters(text.paragraphs),
+        f"{_CHARACTERS} paragraphs seen before",
+    ),
+    Rule("min_alphabetic", "few_letters", _alphabetic, "of the words have a letter"),
+    Rule("min_mean_word", "word_length", _mean_word, "characters a word"),
+    Rule("max_mean_word", "word_length", _mean_word, "characters a word"),
+    Rule("max_word", "long_word", lambda text: max(map(len, text.text.split())), "characters in one word"),
+    Rule("max_hashes", "symbols", lambda text: text.per_word(text.text.count("#")), "hashes a word"),
+    Rule("max_ellipses", "symbols", lambda text: text.per_word(_ellipses(text.text)), "ellipses a word"),
+    Rule(
+        "max_bullet_lines",
+        "bullets",
+        lambda text: text.of_lines(lambda line: line.startswith(_BULLETS)),
+        "of the lines are bullets",
+    ),
+    Rule(
+        "max_ellipsis_lines",
+        "ellipses",
+        lambda text: text.of_lines(lambda line: line.endswith(("...", "…"))),
+        "of the lines end in an ellipsis",
+    ),
+    Rule(
+        "min_stop_words",
+        "few_stop_words",
+        lambda text: len(_STOP_WORDS & {word.lower() for word in text.words}),
+        "stop words",
+    ),
+    Rule("max_lorem_ipsum", "lorem_ipsum", lambda text: text.text.lower().count("lorem ipsum"), "times lorem ipsum"),
+    Rule("max_curly_brackets", "curly_brackets", lambda text: text.text.count("{"), "curly brackets"),
+    Rule("min_sentences", "few_sentences", _sentences, "sentences"),
+    Rule(
+        "min_punctuated_lines",
+        "unpunctuated",
+        lambda text: text.of_lines(lambda line: line.endswith(_ENDS)),
+        "of the lines end a sentence",
+    ),
+    Rule(
+        "max_short_lines",
+        "short_lines",
+        lambda text: text.of_lines(lambda line: len(line) < _SHORT),
+        "of the lines are short",
+    ),
+    Rule("max_newlines", "newlines", lambda text: text.per_word(text.text.count("\n")), "line breaks a word"),
+]
+"""In the order in which they are looked at."""

@@ -11,6 +11,11 @@ from pipelines.data import paragraphs
 
 # Curly quotes and full-width punctuation are right as they are, the latter above all in Chinese.
 _FTFY = ftfy.TextFixerConfig(uncurl_quotes=False, fix_character_width=False, normalization="NFC", explain=False)
+# What ftfy has never anything to do with: ASCII without entities and control characters; the punctuation of books;
+# the common characters of Chinese, Japanese and Korean. Accents may be half of a mistaken encoding.
+_SOUND = re.compile(
+    "[ -%'-~‘’“”–—…\u3001-\u3029\u3041-\u3096\u30a1-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff5e]*"
+)
 _KEPT_FORMAT = "\u200c\u200d"  # joiners, which Persian, Indic scripts and emoji need
 
 
@@ -45,6 +50,8 @@ def _by_line(text: str, reason: str, change: Callable[[str], str]) -> tuple[str,
 
 def _unicode(line: str) -> str:
     """Undo mojibake, ligatures and HTML entities (ftfy), compose (NFC), drop what cannot be seen."""
+    if _SOUND.fullmatch(line):
+        return line
     fixed = ftfy.fix_text(line, _FTFY)
     return "".join(character for character in fixed if character == "\t" or not _invisible(character))
 

@@ -68,7 +68,7 @@ def _by_processes(function: Callable[[Item], Result], items: Sequence[Item]) -> 
                 "want of memory; free some, or run on fewer cores (taskset -c 0 gradus run)."
             ) from error
         finally:
-            pool.stop()
+            pool.stop()  # type: ignore[no-untyped-call]
 
 
 def _by_ray(function: Callable[[Item], Result], items: Sequence[Item], address: str | None) -> Iterator[Result]:

@@ -12,17 +12,20 @@ _MARKS = re.compile("[\u3000-\u303f\uff00-\uff0f\uff1a-\uff20]")  # CJK punctuat
 
 def words(text: str) -> list[str]:
     """Split into words as they are written; of an unspaced script into characters."""
+    if text.isascii():
+        return text.split()
     return _ONE.sub(r" \g<0> ", _MARKS.sub(" ", text)).split()
 
 
 def word_count(text: str) -> float:
     """Count words, a character of an unspaced script as half of one."""
-    unspaced = len(_ONE.findall(text))
-    return len(words(text)) - unspaced / 2
+    return len(words(text)) - len(_ONE.findall(text)) / 2
 
 
 def unspaced_share(text: str) -> float:
     """Return the share of the letters that belong to unspaced scripts."""
+    if text.isascii() or not _ONE.search(text):
+        return 0.0
     letters = sum(character.isalpha() for character in text)
     return min(1.0, len(_ONE.findall(text)) / letters) if letters else 0.0
 

@@ -16,7 +16,11 @@ from tasks.ingest import ingest
 
 DATA = Path(__file__).parent.parent.parent / "data"
 TRUTH = json.loads((DATA / "sample_manifest.json").read_text())
-PROSE = "The sluice keeper rings the bell twice before the gate is opened, because the rush below it is strong. "
+PROSE = (
+    "The sluice keeper rings the bell twice before the gate is opened, because the rush below it is strong. "
+    "In winter three sailings a week are made, and the days are read out in the hall after the autumn meeting. "
+    "Council members sat on hard benches; whoever spoke for longer than a candle burned paid for the next one. "
+)
 
 
 @pytest.fixture
@@ -77,7 +81,7 @@ def test_no_navigation_is_left(sample: Path) -> None:
 def test_metrics_count_what_the_journal_lists(config: Config, tmp_path: Path) -> None:
     write(
         tmp_path / "in",
-        *(f"{PROSE * 4}Copy {n}.\n\nSame line\n\nx{n}@y.example" for n in range(5)),
+        *(f"{PROSE}Copy {n}.\n\nSame line\n\nx{n}@y.example" for n in range(5)),
         "word " * 99 + "word",
     )
     out = tmp_path / "out"
@@ -89,25 +93,29 @@ def test_metrics_count_what_the_journal_lists(config: Config, tmp_path: Path) ->
 
 
 def test_personal_data_can_be_kept_or_drop_the_document(config: Config, tmp_path: Path) -> None:
-    write(tmp_path / "in", PROSE * 4 + "a@b.example", PROSE * 5)
+    write(tmp_path / "in", PROSE + "a@b.example", PROSE)
     kept = {}
     for rule in ("keep", "drop"):
         (tmp_path / rule).mkdir()
-        clean(tmp_path / "in", tmp_path / rule, config.clean.model_copy(update={"personal_data": rule}))
+        clean(tmp_path / "in", tmp_path / rule, config.clean.model_copy(update={"personal_data": rule}), Runner())
         kept[rule] = list(texts(tmp_path / rule).values())
     assert "a@b.example" in kept["keep"][0] and len(kept["drop"]) == 1
 
 
 def test_a_chinese_document_is_kept_where_its_language_is(config: Config, tmp_path: Path) -> None:
-    chinese = "本岛位于大陆以东十四英里。渡船每周三次往返于港口与大陆之间，冬季风大时停航。镇上的图书馆在山坡上。" * 3
-    write(tmp_path / "in", *([PROSE * 4 + "End."] * 3), chinese)
+    chinese = (
+        "本岛位于大陆以东十四英里。渡船每周三次往返于港口与大陆之间，冬季风大时停航。镇上的图书馆在山坡上。"
+        "议员们坐在硬板凳上，谁说话的时间超过一支蜡烛燃烧的时间，谁就得为下一支付钱。守闸人在开闸之前敲两次钟，"
+        "因为下面的水流很急，钟声要传到最远的船上。"
+    )
+    write(tmp_path / "in", *([PROSE + "End."] * 3), chinese)
     for languages, count in ((["en"], 3), (["en", "zh"], 4), ([], 4)):
         (tmp_path / str(count)).mkdir(exist_ok=True)
         settings = config.clean.model_copy(update={"languages": languages})
-        assert clean(tmp_path / "in", tmp_path / str(count), settings)["documents"] == count
+        assert clean(tmp_path / "in", tmp_path / str(count), settings, Runner())["documents"] == count
 
 
 def test_dropping_everything_is_an_error_that_says_why(config: Config, tmp_path: Path) -> None:
     write(tmp_path / "in", "Too short.")
-    with pytest.raises(UserError, match="dropped_few_words 1"):
+    with pytest.raises(UserError, match="few_words 1"):
         clean(tmp_path / "in", tmp_path, config.clean, Runner())

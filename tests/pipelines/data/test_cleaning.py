@@ -5,13 +5,15 @@ import random
 import pytest
 
 from pipelines.data import language, quality
-from pipelines.data.outliers import divergences
-from pipelines.data.personal import mask
-from pipelines.data.repair import repair
+from pipelines.data.c4 import without_lines
+from pipelines.data.outliers import divergence, letters, reference
+from pipelines.data.personal import mask as mask_by
+from pipelines.data.repair import Edit, repair
 from pipelines.data.repeated import lines, repeated_lines, without
 from pipelines.data.words import normalise, unspaced_share, word_count
 
-LIMITS = (20, (3.0, 10.0), 0.7, 0.2)
+LIMITS = {"min_words": 20, "min_mean_word": 3, "max_mean_word": 10, "min_alphabetic": 0.7, "max_top_2gram": 0.2}
+KINDS = ("email", "phone", "ip", "card", "iban", "national_id")
 PROSE = [
     "The sluice keeper rings the bell twice before the gate is opened, because the rush below it is strong.",
     "In winter three sailings a week are made, and the days are read out in the hall after the autumn meeting.",
@@ -72,7 +74,7 @@ def test_prose_of_any_script_passes_the_heuristics() -> None:
     thai = "เกาะนี้อยู่ห่างจากแผ่นดินใหญ่สิบสี่ไมล์และมีประชากรสองพันคนที่อาศัยอยู่ในเมือง"
     korean = "이 섬은 본토에서 십사 마일 떨어져 있으며 인구는 이천 명이다. 배는 겨울에 일주일에 세 번 다닌다. " * 2
     for text in (PROSE[0] + PROSE[1], CHINESE, thai, korean):
-        assert quality.judge(text, *LIMITS) is None
+        assert quality.judge(text, LIMITS) is None
 
 
 @pytest.mark.parametrize(
@@ -87,8 +89,120 @@ def test_prose_of_any_script_passes_the_heuristics() -> None:
     ],
 )
 def test_what_is_no_prose_is_dropped_with_its_reason(text: str, reason: str) -> None:
-    drop = quality.judge(text, *LIMITS)
+    drop = quality.judge(text, LIMITS)
     assert drop is not None and drop.reason == reason
+
+
+def divergences(texts: list[str]) -> list[float]:
+    usual = reference([letters(text) for text in texts])
+    return [divergence(letters(text), usual) for text in texts]
+
+
+def mask(text: str) -> tuple[str, list[Edit]]:
+    return mask_by(text, KINDS)
+
+
+PAGE = "\n\n".join(PROSE)
+
+
+@pytest.mark.parametrize(
+    ("rule", "limit", "broken", "sound"),
+    [
+        ("max_words", 200, PAGE * 3, PAGE),
+        ("max_top_3gram", 0.18, "the old bell " * 12 + PROSE[0], PAGE),
+        ("max_top_4gram", 0.16, "钟楼上的旧钟响了两次。" * 9 + CHINESE, CHINESE),
+        ("max_repeated_5gram", 0.15, f"{PROSE[0]} {PROSE[1]} {PROSE[0]}", PAGE),
+        ("max_repeated_10gram", 0.10, f"{CHINESE}{CHINESE}", CHINESE),
+        ("max_repeated_lines", 0.3, "Bell\nGate\nBell\nBell", PAGE),
+        ("max_repeated_line_characters", 0.2, f"{PROSE[0]}\nGate\n{PROSE[0]}\nBell", PAGE),
+        ("max_repeated_paragraphs", 0.3, "Bell\n\nGate\n\nBell", PAGE),
+        ("max_repeated_paragraph_characters", 0.2, f"{CHINESE}\n\n钟\n\n{CHINESE}", f"{CHINESE}\n\n钟\n\n钟"),
+        ("max_word", 40, PROSE[0] + " " + "x" * 41, PAGE),
+        ("max_hashes", 0.1, "# bell # gate # bell", "# Bells\n" + PAGE),
+        ("max_ellipses", 0.1, "bell … gate ... bell", PAGE),
+        ("max_bullet_lines", 0.9, "- bell\n- gate\n* sluice", "Rooms\n- bell\n- gate"),
+        ("max_ellipsis_lines", 0.3, "The bell rang ...\nThe gate…\nThe sluice.", PAGE),
+        ("max_lorem_ipsum", 0, "Lorem ipsum dolor sit amet.", PAGE),
+        ("max_curly_brackets", 0, "if (bell) { ring(); }", PAGE),
+        ("min_sentences", 3, "The bell rang", PAGE),
+        ("min_sentences", 3, "钟响了", "钟响了。门开了。水来了。"),
+        ("min_punctuated_lines", 0.12, "Home\nBells\nGates", PAGE),
+        ("min_punctuated_lines", 0.12, "首页\n钟\n门", CHINESE),
+        ("max_short_lines", 0.67, "Home\nBells\nGates", PAGE),
+        ("max_newlines", 0.3, "Home\nBells\nGates\nSluices", PAGE),
+    ],
+)
+def test_each_rule_drops_what_breaks_it_and_keeps_what_does_not(
+    rule: str, limit: float, broken: str, sound: str
+) -> None:
+    drop = quality.judge(broken, {rule: limit})
+    assert drop is not None and drop.detail
+    assert quality.judge(sound, {rule: limit}) is None
+    assert quality.judge(broken, {}) is None
+
+
+def test_stop_words_are_asked_of_english_only() -> None:
+    catalogue = "Bell bronze 1871 Gate oak 1880 Sluice iron 1901"
+    assert quality.judge(catalogue, {"min_stop_words": 2}, "en") is not None
+    assert quality.judge(catalogue, {"min_stop_words": 2}, "de") is None
+
+
+def test_the_share_of_repeated_runs_is_exact() -> None:
+    words = quality.Text("a b c d e f a b c d e g a b c d e")
+    assert quality.repeated_share(words, 5) == 10 / 17
+    assert quality.top_share(words, 5) == 15 / 17
+    assert quality.top_share(quality.Text("a b c d"), 2) == quality.repeated_share(quality.Text("a"), 5) == 0.0
+
+
+def test_lines_about_the_page_itself_are_removed_by_the_rules_that_are_on() -> None:
+    text = f"Please enable JavaScript.\n\n{PROSE[0]}\nRead our privacy policy.\nContents\n\nBell tower and the gate"
+    assert without_lines(text, []) == (text, [])
+    left, edits = without_lines(text, ["javascript", "policy"])
+    assert left == f"{PROSE[0]}\nContents\n\nBell tower and the gate"
+    assert [(edit.reason, edit.count) for edit in edits] == [("javascript_line", 1), ("policy_line", 1)]
+    assert without_lines(text, ["javascript", "policy", "unpunctuated", "few_words"])[0] == PROSE[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        ("ip", "93.184.216.34"),
+        ("ip", "2001:4860:4860::8888"),
+        ("card", "4111 1111 1111 1111"),
+        ("card", "5500-0055-5555-5559"),
+        ("card", "378282246310005"),
+        ("iban", "GB82 WEST 1234 5698 7654 32"),
+        ("iban", "DE89370400440532013000"),
+        ("national_id", "078-05-1120"),
+        ("national_id", "AB 12 34 56 C"),
+        ("national_id", "11010519491231002X"),
+        ("national_id", "12345678Z"),
+        ("national_id", "X1234567L"),
+    ],
+)
+def test_numbers_of_cards_accounts_persons_and_machines_are_masked(kind: str, number: str) -> None:
+    assert mask_by(f"It was {number}, they said.", KINDS)[0] == f"It was [{kind}], they said."
+    others = [each for each in KINDS if each not in (kind, "phone")]
+    assert mask_by(f"It was {number}, they said.", others)[0] == f"It was {number}, they said."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "in release 10.4.2.1 of 2021",
+        "see section 1.2.3.4 below",
+        "the host 192.168.0.1 of the house",
+        "at 12:30:45 the ferry left",
+        "the number 4111 1111 1111 1112 is no card",
+        "GB82 WEST 1234 5698 7654 33 is no account",
+        "part 666-12-3456 of the catalogue",
+        "order 12345678A of last year",
+        "11010519491331002X",
+        "in the years 1871 1872 1873 1874 the wool",
+    ],
+)
+def test_what_only_looks_like_such_a_number_stays(text: str) -> None:
+    assert mask(text) == (text, [])
 
 
 def test_noise_and_a_repeated_token_diverge_and_prose_does_not() -> None:

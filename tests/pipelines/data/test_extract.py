@@ -172,10 +172,10 @@ def test_ids_follow_the_text_and_tell_copies_apart() -> None:
     def document(source: str, text: str) -> Document:
         return Document("", source, None, "", "text", text)
 
-    named = identified([document("b", "same"), document("a", "same"), document("c", "other")])
+    named = list(identified([document("a", "same"), document("b", "same"), document("c", "other")]))
     assert [each.source for each in named] == ["a", "b", "c"]
     assert named[1].id == named[0].id + "-2" and len(named[0].id) == 16
-    assert identified([document("moved", "other")])[0].id == named[2].id
+    assert next(identified([document("moved", "other")])).id == named[2].id
 
 
 def test_a_text_is_called_by_its_first_line_when_that_is_a_title() -> None:
