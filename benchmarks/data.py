@@ -1,13 +1,18 @@
-"""Near-duplicate removal beside datatrove's: the same 20,000 documents, of which a tenth are altered copies.
+"""The data engine: near-duplicates beside datatrove's; clean and dedup of a hundred thousand and a million documents.
 
-    python benchmarks/data.py    # neardup_speedup, recall, precision, recall_datatrove, precision_datatrove
+    python benchmarks/data.py            # also docs_per_s, growth_10x, peak_gib; a quarter of an hour
+    python benchmarks/data.py --quick    # neardup_speedup, recall, precision, recall_datatrove, precision_datatrove
 
-The last line is one JSON object. datatrove (0.10.1, its own settings: 14 buckets of 8 hashes, words in fives) is
-installed in an environment of its own, in .gradus/benchmarks/, and has two workers. Both programs read one Parquet file
-and write what is left; both are timed from start to end, imports included.
+The last line is one JSON object. For the near-duplicates a tenth of 20,000 documents of 2 kB are altered copies.
+datatrove (0.10.1, its own settings: 14 buckets of 8 hashes, words in fives) is installed in an environment of its own,
+in .gradus/benchmarks/, and has two workers. Both programs read the same Parquet files and write what is left; both are
+timed from start to end, imports included. The many documents are of all kinds (benchmarks/mixed.py); `docs_per_s` is
+of clean and dedup together, `growth_10x` how many times longer ten times as many take, and `peak_gib` the memory of all
+their processes.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -19,8 +24,10 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks import mixed
 from pipelines import config
 from pipelines.data import documents
 from pipelines.data.documents import Document
@@ -112,6 +119,63 @@ def judged(removed: set[int], origin: list[int]) -> tuple[float, float]:
     return right / sum(size - 1 for size in sizes.values()), right / len(removed) if removed else 0.0
 
 
+ENGINE = """
+import sys
+from pathlib import Path
+from benchmarks import mixed
+from pipelines import config
+from pipelines.data.runner import Runner
+from tasks.clean import clean
+from tasks.dedup import dedup
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    settings = config.load(Path("params.yaml"))
+    (folder / "clean").mkdir()
+    (folder / "dedup").mkdir()
+    print(clean(folder, folder / "clean", settings.clean.model_copy(update={"languages": []}), Runner()))
+    print(dedup(folder / "clean", folder / "dedup", settings.dedup, Runner()))
+"""
+
+
+def scale(count: int, folder: Path) -> tuple[float, float]:
+    """Clean and deduplicate `count` mixed documents; return the seconds and the GiB that it took."""
+    print(f"writing {count} documents", file=sys.stderr, flush=True)
+    documents.write(folder / "documents", mixed.corpus(count))
+    (folder / "engine.py").write_text(ENGINE, encoding="utf-8")
+    began = time.monotonic()
+    paths = {**os.environ, "PYTHONPATH": str(ROOT)}
+    program = subprocess.Popen([sys.executable, str(folder / "engine.py"), str(folder)], cwd=ROOT, env=paths)
+    peak = 0
+    while program.poll() is None:
+        peak = max(peak, memory(program.pid))
+        time.sleep(1)
+    if program.returncode:
+        raise RuntimeError(f"clean or dedup of {count} documents failed; see above.")
+    seconds = time.monotonic() - began
+    print(f"{count} documents: {seconds:.0f} s, {peak / 2**30:.2f} GiB", file=sys.stderr, flush=True)
+    return seconds, peak / 2**30
+
+
+def memory(root: int) -> int:
+    """Return the bytes that a process and its descendants hold, what they share counted once."""
+    total = 0
+    for process in [psutil.Process(root), *psutil.Process(root).children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            total += process.memory_full_info().pss
+    return total
+
+
+def growth(count: int) -> dict[str, float]:
+    """Measure `count` documents and ten times as many."""
+    found = []
+    for each in (count, 10 * count):
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(scale(each, Path(folder)))
+    (once, _), (tenfold, peak) = found
+    return {"docs_per_s": round(count / once), "growth_10x": round(tenfold / once, 2), "peak_gib": round(peak, 2)}
+
+
 def timed(command: list[str]) -> float:
     """Run a program from the project's folder; return seconds.
 
@@ -167,11 +231,14 @@ def near_duplicates(count: int, folder: Path) -> dict[str, float]:
 def main() -> None:
     """Run what the command line says; print one line of JSON last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=20_000)
+    parser.add_argument("--quick", action="store_true", help="near-duplicates alone")
+    parser.add_argument("--documents", type=int, default=20_000, help="among which near-duplicates are looked for")
+    parser.add_argument("--many", type=int, default=100_000, help="cleaned and deduplicated, and ten times as many")
     wanted = parser.parse_args()
     peer()  # its installation is not measured
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(near_duplicates(wanted.documents, Path(folder))))
+        figures = near_duplicates(wanted.documents, Path(folder))
+    print(json.dumps(figures | ({} if wanted.quick else growth(wanted.many))))
 
 
 if __name__ == "__main__":

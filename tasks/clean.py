@@ -5,7 +5,6 @@ Alone: python -m tasks.clean
 """
 
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,10 +12,10 @@ from tempfile import TemporaryDirectory
 from pipelines import artifacts
 from pipelines.config import CleanConfig
 from pipelines.data import cleaning, documents, outliers
-from pipelines.data.cleaning import Mended, Rules
+from pipelines.data.cleaning import Rules
 from pipelines.data.outliers import Reference
 from pipelines.data.quality import RULES
-from pipelines.data.repeated import repeated_lines
+from pipelines.data.repeated import Lines, repeated_lines
 from pipelines.data.runner import Runner
 from pipelines.errors import UserError
 from tasks import task
@@ -56,13 +55,14 @@ def clean(source: Path, out: Path, config: CleanConfig, runner: Runner) -> dict[
     table.mkdir(exist_ok=True)
     edits, drops = Journal(out / "edits.jsonl"), Journal(out / "drops.jsonl")
     with TemporaryDirectory(dir=out) as scratch:
-        mended = _mend(source / "documents", Path(scratch), runner, edits)
-        boilerplate = repeated_lines([each.lines for each in mended], config.repeated_line_documents)
+        lines = _mend(source / "documents", Path(scratch), runner, edits)
+        boilerplate = repeated_lines(lines, config.repeated_line_documents)
         shards = documents.shards(Path(scratch))
+        marked = list(zip(shards, (each.affected(boilerplate) for each in lines), strict=True))
         reference = _reference(shards, boilerplate, runner)
         judge = partial(cleaning.judge, table=table, boilerplate=boilerplate, reference=reference, rules=_rules(config))
         kept, characters = 0, 0
-        for judged in runner.over(judge, shards, "judging"):
+        for judged in runner.over(judge, marked, "judging"):
             kept, characters = kept + judged.documents, characters + judged.characters
             edits.note(judged.edits)
             drops.note(judged.drops)
@@ -78,18 +78,19 @@ def clean(source: Path, out: Path, config: CleanConfig, runner: Runner) -> dict[
     }
 
 
-def _mend(source: Path, table: Path, runner: Runner, edits: Journal) -> list[Mended]:
+def _mend(source: Path, table: Path, runner: Runner, edits: Journal) -> list[Lines]:
     found = []
-    for each in runner.over(partial(cleaning.mend, table=table), documents.shards(source), "mending"):
-        edits.note(each.edits)
-        found.append(replace(each, edits=[]))
+    for mended in runner.over(partial(cleaning.mend, table=table), documents.shards(source), "mending"):
+        edits.note(mended.edits)
+        found.append(mended.lines)
     return found
 
 
 def _reference(shards: list[Path], boilerplate: frozenset[int], runner: Runner) -> Reference:
     share = cleaning.SAMPLE / len(documents.columns(shards, ["id"]))
     usual = partial(cleaning.usual, boilerplate=boilerplate, share=share)
-    return outliers.reference([letters for found in runner.over(usual, shards, "sampling") for letters in found])
+    found = runner.over(usual, shards, "sampling", few=len(shards))
+    return outliers.reference([letters for each in found for letters in each])
 
 
 def _rules(config: CleanConfig) -> Rules:

@@ -71,6 +71,10 @@ def mend(shard: Path, table: Path) -> Mended:
     return Mended(lines([document.text for document in mended]), edits)
 
 
+Marked = tuple[Path, frozenset[int]]
+"""A mended shard, and the numbers of its documents that have boilerplate."""
+
+
 def usual(shard: Path, boilerplate: frozenset[int], share: float) -> list[Counter[str]]:
     """Return the letters of a share of a shard's documents, chosen by a hash of their ids."""
     table = pq.read_table(shard, columns=["id", "text"])
@@ -80,14 +84,15 @@ def usual(shard: Path, boilerplate: frozenset[int], share: float) -> list[Counte
     return [outliers.letters(without(text, boilerplate)[0]) for text in texts]
 
 
-def judge(shard: Path, table: Path, boilerplate: frozenset[int], reference: Reference, rules: Rules) -> Judged:
+def judge(marked: Marked, table: Path, boilerplate: frozenset[int], reference: Reference, rules: Rules) -> Judged:
     """Strip a shard's documents of boilerplate and personal data; write those that are fit into `table`."""
+    shard, affected = marked
     opinion = judgement(rules.judge)
     kept: list[Document] = []
     drops: list[Row] = []
     edits: list[Row] = []
-    for document in documents.read(shard):
-        text, changed = without(document.text, boilerplate)
+    for number, document in enumerate(documents.read(shard)):
+        text, changed = without(document.text, boilerplate) if number in affected else (document.text, [])
         text, removed = without_lines(text, rules.c4_lines)
         language = identify(text)
         drop = _unfit(text, language, reference, rules, opinion)

@@ -47,8 +47,10 @@ def divergence(found: Letters, reference: Reference) -> float:
 
 def letters(text: str) -> Letters:
     """Count letters without case and accents."""
-    counts = Counter(text.lower() if text.isascii() else unicodedata.normalize("NFKD", text.casefold()))
-    return Counter({character: count for character, count in counts.items() if character.isalpha()})
+    plain = text.lower() if text.isascii() else unicodedata.normalize("NFKD", text.casefold())
+    codes, counts = np.unique(np.frombuffer(plain.encode("utf-32-le"), dtype=np.uint32), return_counts=True)
+    found = zip(map(chr, codes.tolist()), counts.tolist(), strict=True)
+    return Counter({character: count for character, count in found if character.isalpha()})
 
 
 def _median(counts: Sequence[Letters]) -> dict[str, float]:

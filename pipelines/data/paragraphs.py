@@ -15,7 +15,8 @@ LONGEST_WRAPPED = 120  # cells; a file with longer lines than a terminal's has a
 _WRAPPED_SHARE = 0.5  # of neighbouring lines that the margin must explain before any are joined
 ITEM = re.compile(r"\s*(?:[-*+•‣◦·–—]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
 _TABLE = re.compile(r"\S(?: {3,}|\t)\S|\|")
-_HYPHENATED = re.compile(r"(\w+)[-\u2010\u00ad]$")
+_HYPHENS = ("-", "\u2010", "\u00ad")
+_HYPHENATED = re.compile(rf"(\w+)[{''.join(_HYPHENS)}]$")
 _FIRST_WORD = re.compile(r"\w+")
 _NO_SPACE = re.compile(f"{UNSPACED}|[\u3000-\u303f\uff00-\uff65]")
 
@@ -57,7 +58,8 @@ def unwrap(text: str) -> tuple[str, int]:
 
 def _seam(before: str, line: str, vocabulary: set[str]) -> tuple[str, str]:
     """Return the line before as it goes into the paragraph, and what stands between it and the next."""
-    divided, rest = _HYPHENATED.search(before), _FIRST_WORD.match(line)
+    divided = _HYPHENATED.search(before) if before.endswith(_HYPHENS) else None
+    rest = _FIRST_WORD.match(line)
     if divided and rest and rest[0][0].islower():
         compound, whole = f"{divided[1]}-{rest[0]}".lower(), f"{divided[1]}{rest[0]}".lower()
         return before[:-1], "-" if compound in vocabulary and whole not in vocabulary else ""
@@ -78,10 +80,15 @@ def _full(line: str, after: str, margin: int) -> bool:
 
 
 def _continues(before: str, line: str, margin: int) -> bool:
-    if not before.strip() or not line.strip() or ITEM.match(line) or _TABLE.search(before) or _TABLE.search(line):
+    if not before.strip() or not line.strip() or ITEM.match(line) or _in_table(before) or _in_table(line):
         return False
     # Some programs fill lines evenly rather than greedily; a small letter shows that the sentence goes on.
     return _full(before, line, margin) or (line.strip()[0].islower() and 2 * _cells(before) > margin)
+
+
+def _in_table(line: str) -> bool:
+    """A quick look for what a table's row must have comes first; nearly all lines have none of it."""
+    return ("   " in line or "\t" in line or "|" in line) and _TABLE.search(line) is not None
 
 
 def _cells(line: str) -> int:

@@ -23,12 +23,14 @@ _SHAPED = r"""
     | 1[3-9]\d{9}                                                    # a Chinese mobile
 """
 _PHONE = re.compile(rf"(?<![\w.,+/-])(?:{_SHAPED})(?!\w|[.,-]\d)", re.VERBOSE)
+_CALLS = ("phone", "tel", "fax", "电话", "電話", "手机", "手機")
 _CALLED = re.compile(
     r"((?:\b(?:tele)?phone|\btel|\bfax|电话|電話|手机|手機)(?:\.|\s+(?:number|no\.?|on|at|is|us))*\s*[:：]?\s*)"
     r"(\d{6,11}|\d{2,4}(?:[ \xa0-]\d{2,4}){1,4})(?![\d,.]*\d|\w)",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"\d\D{0,3}\d\D{0,3}\d\D{0,3}\d\D{0,3}\d")  # without one there is no number of anybody
+_NUMBER = re.compile(r"\d\D{0,3}\d\D{0,3}\d\D{0,3}\d\D{0,3}\d")  # without one there is no telephone
+_LONG_NUMBER = re.compile(r"(?:\d[ -]?){6}")  # and without one no other number
 _CARD = re.compile(r"(?<![\w.,-])\d(?:[ -]?\d){12,18}(?![\w-]|[.,]\d)")
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
 _ID = re.compile(
@@ -51,9 +53,11 @@ _FEWEST_COLONS = 2  # of an IPv6 address
 def mask(text: str, rules: Collection[str]) -> tuple[str, list[Edit]]:
     """Put `[email]`, `[phone]`, … in the place of what the `rules` of those names find."""
     edits = []
-    has_number = _NUMBER.search(text) is not None
+    absent = set() if _LONG_NUMBER.search(text) else {"iban", "card", "national_id"}
+    if not _NUMBER.search(text):
+        absent.add("phone")
     for kind, put in _KINDS.items():
-        if kind in rules and (has_number or kind not in _NUMBERS):
+        if kind in rules and kind not in absent:
             text, found = put(text)
             if found:
                 edits.append(Edit(kind, len(found), f"[{kind}]"))
@@ -115,7 +119,8 @@ def _phones(text: str) -> Masked:
         found.append(match[2])
         return f"{match[1]}[phone]"
 
-    return _CALLED.sub(called, _PHONE.sub(shaped, text)), found
+    text = _PHONE.sub(shaped, text)
+    return _CALLED.sub(called, text) if any(map(text.lower().__contains__, _CALLS)) else text, found
 
 
 _KINDS: dict[str, Callable[[str], Masked]] = {
@@ -126,7 +131,6 @@ _KINDS: dict[str, Callable[[str], Masked]] = {
     "ip": _addresses,
     "phone": _phones,
 }
-_NUMBERS = frozenset({"iban", "card", "national_id", "phone"})
 
 
 def _fitting(number: str) -> str:

@@ -23,6 +23,17 @@ _SHORT = 30  # characters of a short line
 _FACTORS = np.random.default_rng(0).integers(2**62, size=20) * 2 + 1
 
 
+class _WithoutMarks(dict[int, int | None]):
+    """A translation that learns: marks that combine with a letter are left out."""
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = None if unicodedata.combining(chr(code)) else code
+        return self[code]
+
+
+_WITHOUT_MARKS = _WithoutMarks()
+
+
 @dataclass(frozen=True)
 class Drop:
     """Why a document is thrown away."""
@@ -39,6 +50,7 @@ class Text:
         self.text = text
         self.words = words(text)
         self.lines = [line for line in map(str.strip, text.split("\n")) if line]
+        self._runs = [np.fromiter(map(hash, self.words), dtype=np.int64)]
         self.unrepeated = 1 << 30
         """Runs of so many words, and longer ones, are known to repeat nowhere."""
 
@@ -55,16 +67,22 @@ class Text:
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
         """The characters up to each word, and up to the end."""
-        return np.cumsum([0, *map(len, self.words)])
-
-    @cached_property
-    def _hashes(self) -> npt.NDArray[np.int64]:
-        return np.fromiter(map(hash, self.words), dtype=np.int64)
+        return np.concatenate([[0], np.cumsum(np.fromiter(map(len, self.words), dtype=np.int64))])
 
     @property
     def characters(self) -> int:
         """How many the words have."""
         return int(self.lengths[-1])
+
+    @cached_property
+    def mean_word(self) -> float:
+        """The characters of a word, a Korean syllable as its two or three letters; 5 where words are not separated."""
+        if self.text.isascii():
+            return self.characters / len(self.words)
+        if self.unspaced:
+            return 5.0
+        letters = unicodedata.normalize("NFD", "".join(self.words)).translate(_WITHOUT_MARKS)
+        return len(letters) / len(self.words)
 
     def per_word(self, count: int) -> float:
         """Return a count by the number of words."""
@@ -77,9 +95,15 @@ class Text:
     def runs(self, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return a hash and the characters of every run of `size` words; equal runs have equal hashes."""
         size *= 2 if self.unspaced else 1
-        count = max(len(self.words) - size + 1, 0)
-        parts = (self._hashes[at : at + count] * _FACTORS[at] for at in range(size))
-        return sum(parts, np.zeros(count, dtype=np.int64)), self.lengths[size:] - self.lengths[:count]
+        hashes = self._hashes(size)
+        return hashes, self.lengths[size:] - self.lengths[: len(hashes)]
+
+    def _hashes(self, size: int) -> npt.NDArray[np.int64]:
+        """Return the hashes of runs, made from those that are one word shorter."""
+        while len(self._runs) < size:
+            at = len(self._runs)
+            self._runs.append(self._runs[-1][:-1] + self._runs[0][at:] * _FACTORS[at])
+        return self._runs[size - 1]
 
 
 @dataclass(frozen=True)
@@ -118,10 +142,13 @@ def top_share(text: Text, size: int) -> float:
     """Return the share of the characters that one run of `size` words covers, when it stands there more than once."""
     hashes, characters = text.runs(size)
     order = np.argsort(hashes)
-    first = np.flatnonzero(np.diff(hashes[order], prepend=hashes[order[:1]] - 1))
-    counts = np.diff(first, append=len(order))
+    ordered = hashes[order]
+    first = np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1])
+    if len(first) >= len(order):
+        return 0.0
+    counts = np.append(first[1:], len(order)) - first
     covered = (counts * characters[order[first]])[counts > 1]
-    return min(1.0, int(covered.max(initial=0)) / text.characters)
+    return min(1.0, int(covered.max()) / text.characters)
 
 
 def repeated_share(text: Text, size: int) -> float:
@@ -151,18 +178,10 @@ def _repeated_characters(parts: Sequence[str]) -> float:
     return sum(len(part) * more for part, more in zip(Counter(parts), again, strict=True)) / sum(map(len, parts))
 
 
-def _mean_word(text: Text) -> float:
-    """Return the mean length of a word, a Korean syllable as its two or three letters; unspaced scripts have none."""
-    if text.text.isascii():
-        return text.characters / len(text.words)
-    if text.unspaced:
-        return 5.0
-    letters = (each for word in text.words for each in unicodedata.normalize("NFD", word))
-    return sum(not unicodedata.combining(each) for each in letters) / len(text.words)
-
-
 def _alphabetic(text: Text) -> float:
-    return sum(word.isalpha() or any(map(str.isalpha, word)) for word in text.words) / len(text.words)
+    others = [word for word in text.words if not word.isalpha()]
+    without = [word for word in others if not any(map(str.isalpha, word))]
+    return 1 - len(without) / len(text.words)
 
 
 def _ellipses(text: str) -> int:
@@ -215,8 +234,8 @@ RULES = [
         f"{_CHARACTERS} paragraphs seen before",
     ),
     Rule("min_alphabetic", "few_letters", _alphabetic, "of the words have a letter"),
-    Rule("min_mean_word", "word_length", _mean_word, "characters a word"),
-    Rule("max_mean_word", "word_length", _mean_word, "characters a word"),
+    Rule("min_mean_word", "word_length", lambda text: text.mean_word, "characters a word"),
+    Rule("max_mean_word", "word_length", lambda text: text.mean_word, "characters a word"),
     Rule("max_word", "long_word", lambda text: max(map(len, text.text.split())), "characters in one word"),
     Rule("max_hashes", "symbols", lambda text: text.per_word(text.text.count("#")), "hashes a word"),
     Rule("max_ellipses", "symbols", lambda text: text.per_word(_ellipses(text.text)), "ellipses a word"),

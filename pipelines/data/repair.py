@@ -16,7 +16,7 @@ _FTFY = ftfy.TextFixerConfig(uncurl_quotes=False, fix_character_width=False, nor
 _SOUND = re.compile(
     "[ -%'-~‘’“”–—…\u3001-\u3029\u3041-\u3096\u30a1-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff5e]*"
 )
-_KEPT_FORMAT = "\u200c\u200d"  # joiners, which Persian, Indic scripts and emoji need
+_KEPT = "\t\u200c\u200d"  # and joiners, which Persian, Indic scripts and emoji need
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,20 @@ def _unicode(line: str) -> str:
     """Undo mojibake, ligatures and HTML entities (ftfy), compose (NFC), drop what cannot be seen."""
     if _SOUND.fullmatch(line):
         return line
-    fixed = ftfy.fix_text(line, _FTFY)
-    return "".join(character for character in fixed if character == "\t" or not _invisible(character))
+    fixed: str = ftfy.fix_text(line, _FTFY)
+    return fixed.translate(_VISIBLE)
 
 
-def _invisible(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn") and character not in _KEPT_FORMAT
+class _Visible(dict[int, int | None]):
+    """A translation that learns: what cannot be seen is left out."""
+
+    def __missing__(self, code: int) -> int | None:
+        invisible = unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Co", "Cn")
+        self[code] = None if invisible and chr(code) not in _KEPT else code
+        return self[code]
+
+
+_VISIBLE = _Visible()
 
 
 def _space(line: str) -> str:

@@ -23,6 +23,11 @@ class Lines:
     key: npt.NDArray[np.uint64]
     size: npt.NDArray[np.uint32]
 
+    def affected(self, repeated: frozenset[int]) -> frozenset[int]:
+        """Return the numbers of the documents that have one of the `repeated` lines."""
+        marked = np.isin(self.key, np.array(list(repeated), dtype=np.uint64))
+        return frozenset(np.unique(self.owner[marked]).tolist())
+
 
 def lines(texts: Sequence[str]) -> Lines:
     """Return the lines of each text that count, each once."""

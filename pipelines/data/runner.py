@@ -5,11 +5,13 @@ through no queue, this process holds none of them, and the result is the same wh
 folder must lie where all machines see it.
 """
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -59,7 +61,9 @@ def _by_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> It
 
 
 def _by_processes(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    with ProcessPool(workers(), context=multiprocessing.get_context("forkserver")) as pool:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([function.func.__module__ if isinstance(function, partial) else function.__module__])
+    with ProcessPool(workers(), initializer=gc.disable, context=context) as pool:  # a shard leaves no cycles behind
         try:
             yield from pool.map(function, items).result()
         except ProcessExpired as error:

@@ -7,14 +7,14 @@ _THAI_LAO, _BURMESE, _KHMER = "\u0e01-\u0eff", "\u1000-\u109f", "\u1780-\u17ff"
 _KANA, _HAN = "\u3041-\u30ff", "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 UNSPACED = f"[{_THAI_LAO}{_BURMESE}{_KHMER}{_KANA}{_HAN}]"
 _ONE = re.compile(UNSPACED)
-_MARKS = re.compile("[\u3000-\u303f\uff00-\uff0f\uff1a-\uff20]")  # CJK punctuation stands for a space
+_PUNCTUATION = "\u3000-\u303f\uff00-\uff0f\uff1a-\uff20"  # of Chinese and Japanese; it stands for a space
+_EITHER = re.compile(f"{UNSPACED}|[{_PUNCTUATION}]")
+_WORD = re.compile(f"{UNSPACED}|[^\\s{_PUNCTUATION}{UNSPACED[1:-1]}]+")
 
 
 def words(text: str) -> list[str]:
     """Split into words as they are written; of an unspaced script into characters."""
-    if text.isascii():
-        return text.split()
-    return _ONE.sub(r" \g<0> ", _MARKS.sub(" ", text)).split()
+    return text.split() if text.isascii() or not _EITHER.search(text) else _WORD.findall(text)
 
 
 def word_count(text: str) -> float:
