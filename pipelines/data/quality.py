@@ -51,8 +51,6 @@ class Text:
         self.words = words(text)
         self.lines = [line for line in map(str.strip, text.split("\n")) if line]
         self._runs = [np.fromiter(map(hash, self.words), dtype=np.int64)]
-        self.unrepeated = 1 << 30
-        """Runs of so many words, and longer ones, are known to repeat nowhere."""
 
     @cached_property
     def unspaced(self) -> bool:
@@ -92,6 +90,35 @@ class Text:
         """Return the share of the lines of which something is so."""
         return sum(bool(is_so(line)) for line in self.lines) / len(self.lines)
 
+    @cached_property
+    def longest(self) -> int:
+        """The characters of the longest word."""
+        return max(map(len, self.words))
+
+    @cached_property
+    def word_count(self) -> float:
+        """The number of words, a character of an unspaced script as half of one."""
+        return word_count(self.text)
+
+    def most(self, size: int) -> int:
+        """Return the characters that a run of `size` words can have at most."""
+        return size * self.longest * (2 if self.unspaced else 1)
+
+    @cached_property
+    def top_pair(self) -> int:
+        """How often the most frequent run of 2 words stands there; no longer run is more frequent."""
+        if len(self.runs(2)[0]) == 0:
+            return 0
+        ordered = np.sort(self.runs(2)[0])
+        edges = np.flatnonzero(ordered[1:] != ordered[:-1])
+        return int(np.diff(edges, prepend=-1, append=len(ordered) - 1).max())
+
+    @cached_property
+    def repeated_fives(self) -> int:
+        """How many runs of 5 words have been seen before; of longer ones there are no more."""
+        ordered = np.sort(self.runs(5)[0])
+        return int(np.count_nonzero(ordered[1:] == ordered[:-1]))
+
     def runs(self, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return a hash and the characters of every run of `size` words; equal runs have equal hashes."""
         size *= 2 if self.unspaced else 1
@@ -114,9 +141,13 @@ class Rule:
     reason: str
     measure: Callable[[Text], float]
     unit: str
+    bound: Callable[[Text], float] | None = None
+    """What the measure cannot exceed, where that is told sooner."""
 
     def broken(self, text: Text, limit: float) -> Drop | None:
         """Return the drop that follows when `text` is beyond `limit`."""
+        if self.bound is not None and self.bound(text) <= limit:
+            return None
         value = self.measure(text)
         beyond = value < limit if self.name.startswith("min_") else value > limit
         return Drop(self.reason, f"{value:.3g} {self.unit}") if beyond else None
@@ -151,15 +182,21 @@ def top_share(text: Text, size: int) -> float:
     return min(1.0, int(covered.max()) / text.characters)
 
 
+def top_bound(text: Text, size: int) -> float:
+    """Return what `top_share` cannot exceed."""
+    return text.top_pair * text.most(size) / text.characters
+
+
+def repeated_bound(text: Text, size: int) -> float:
+    """Return what `repeated_share` cannot exceed, for runs of 5 words and more."""
+    return text.repeated_fives * text.most(size) / text.characters
+
+
 def repeated_share(text: Text, size: int) -> float:
     """Return the share of the characters that lie in runs of `size` words seen before, each counted once."""
-    if size >= text.unrepeated:
-        return 0.0
     hashes, characters = text.runs(size)
     order = np.argsort(hashes, kind="stable")
     again = np.sort(order[1:][hashes[order[1:]] == hashes[order[:-1]]]).tolist()
-    if not again:
-        text.unrepeated = size
     length = len(text.words) - len(hashes) + 1
     covered = end = 0
     for place in again:
@@ -188,10 +225,6 @@ def _ellipses(text: str) -> int:
     return text.count("...") + text.count("…")
 
 
-def _word_count(text: Text) -> float:
-    return float(len(text.words)) if text.text.isascii() else word_count(text.text)
-
-
 def _sentences(text: Text) -> float:
     return float(sum(text.text.count(end) for end in ".!?。！？"))
 
@@ -199,10 +232,16 @@ def _sentences(text: Text) -> float:
 _ENGLISH = frozenset({"min_stop_words"})
 _CHARACTERS = "of the characters in"
 RULES = [
-    Rule("min_words", "few_words", _word_count, "words"),
-    Rule("max_words", "many_words", _word_count, "words"),
+    Rule("min_words", "few_words", lambda text: text.word_count, "words"),
+    Rule("max_words", "many_words", lambda text: text.word_count, "words"),
     *(
-        Rule(f"max_top_{n}gram", "repetition", partial(top_share, size=n), f"{_CHARACTERS} one run of {n} words")
+        Rule(
+            f"max_top_{n}gram",
+            "repetition",
+            partial(top_share, size=n),
+            f"{_CHARACTERS} one run of {n} words",
+            partial(top_bound, size=n),
+        )
         for n in (2, 3, 4)
     ),
     *(
@@ -211,6 +250,7 @@ RULES = [
             "repetition",
             partial(repeated_share, size=n),
             f"{_CHARACTERS} runs of {n} words seen before",
+            partial(repeated_bound, size=n),
         )
         for n in (5, 6, 7, 8, 9, 10)
     ),
@@ -236,7 +276,7 @@ RULES = [
     Rule("min_alphabetic", "few_letters", _alphabetic, "of the words have a letter"),
     Rule("min_mean_word", "word_length", lambda text: text.mean_word, "characters a word"),
     Rule("max_mean_word", "word_length", lambda text: text.mean_word, "characters a word"),
-    Rule("max_word", "long_word", lambda text: max(map(len, text.text.split())), "characters in one word"),
+    Rule("max_word", "long_word", lambda text: text.longest, "characters in one word"),
     Rule("max_hashes", "symbols", lambda text: text.per_word(text.text.count("#")), "hashes a word"),
     Rule("max_ellipses", "symbols", lambda text: text.per_word(_ellipses(text.text)), "ellipses a word"),
     Rule(

@@ -19,7 +19,8 @@ def words(text: str) -> list[str]:
 
 def word_count(text: str) -> float:
     """Count words, a character of an unspaced script as half of one."""
-    return len(words(text)) - len(_ONE.findall(text)) / 2
+    found = words(text)
+    return len(found) if text.isascii() else len(found) - len(_ONE.findall(text)) / 2
 
 
 def unspaced_share(text: str) -> float:
