@@ -29,6 +29,7 @@ _CALLED = re.compile(
     r"(\d{6,11}|\d{2,4}(?:[ \xa0-]\d{2,4}){1,4})(?![\d,.]*\d|\w)",
     re.IGNORECASE,
 )
+_DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"\d\D{0,3}\d\D{0,3}\d\D{0,3}\d\D{0,3}\d")  # without one there is no telephone
 _LONG_NUMBER = re.compile(r"(?:\d[ -]?){6}")  # and without one no other number
 _CARD = re.compile(r"(?<![\w.,-])\d(?:[ -]?\d){12,18}(?![\w-]|[.,]\d)")
@@ -53,15 +54,25 @@ _FEWEST_COLONS = 2  # of an IPv6 address
 def mask(text: str, rules: Collection[str]) -> tuple[str, list[Edit]]:
     """Put `[email]`, `[phone]`, … in the place of what the `rules` of those names find."""
     edits = []
-    absent = set() if _LONG_NUMBER.search(text) else {"iban", "card", "national_id"}
-    if not _NUMBER.search(text):
-        absent.add("phone")
+    absent = _absent(text)
     for kind, put in _KINDS.items():
         if kind in rules and kind not in absent:
             text, found = put(text)
             if found:
                 edits.append(Edit(kind, len(found), f"[{kind}]"))
     return text, edits
+
+
+def _absent(text: str) -> set[str]:
+    """Return what cannot be in a text; most have few digits or none, and these are quickly told."""
+    absent = {"phone", "iban", "card", "national_id", "ip"}
+    if _DIGIT.search(text):
+        absent.discard("ip")
+        if _NUMBER.search(text):
+            absent.discard("phone")
+            if _LONG_NUMBER.search(text):
+                absent.clear()
+    return absent
 
 
 Masked = tuple[str, list[str]]

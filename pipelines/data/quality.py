@@ -110,8 +110,8 @@ class Text:
         if len(self.runs(2)[0]) == 0:
             return 0
         ordered = np.sort(self.runs(2)[0])
-        edges = np.flatnonzero(ordered[1:] != ordered[:-1])
-        return int(np.diff(edges, prepend=-1, append=len(ordered) - 1).max())
+        edges = np.concatenate([[-1], np.flatnonzero(ordered[1:] != ordered[:-1]), [len(ordered) - 1]])
+        return int((edges[1:] - edges[:-1]).max())
 
     @cached_property
     def repeated_fives(self) -> int:
@@ -142,15 +142,17 @@ class Rule:
     measure: Callable[[Text], float]
     unit: str
     bound: Callable[[Text], float] | None = None
-    """What the measure cannot exceed, where that is told sooner."""
+    """What a measure cannot exceed (`max_`) or fall below (`min_`), where that is told sooner."""
 
     def broken(self, text: Text, limit: float) -> Drop | None:
         """Return the drop that follows when `text` is beyond `limit`."""
-        if self.bound is not None and self.bound(text) <= limit:
+        if self.bound is not None and not self._beyond(self.bound(text), limit):
             return None
         value = self.measure(text)
-        beyond = value < limit if self.name.startswith("min_") else value > limit
-        return Drop(self.reason, f"{value:.3g} {self.unit}") if beyond else None
+        return Drop(self.reason, f"{value:.3g} {self.unit}") if self._beyond(value, limit) else None
+
+    def _beyond(self, value: float, limit: float) -> bool:
+        return value < limit if self.name.startswith("min_") else value > limit
 
 
 def judge(text: str, limits: Mapping[str, float], language: str = "") -> Drop | None:
@@ -221,6 +223,10 @@ def _alphabetic(text: Text) -> float:
     return 1 - len(without) / len(text.words)
 
 
+def _all_alphabetic(text: Text) -> float:
+    return sum(map(str.isalpha, text.words)) / len(text.words)
+
+
 def _ellipses(text: str) -> int:
     return text.count("...") + text.count("…")
 
@@ -273,7 +279,7 @@ RULES = [
         lambda text: _repeated_characters(text.paragraphs),
         f"{_CHARACTERS} paragraphs seen before",
     ),
-    Rule("min_alphabetic", "few_letters", _alphabetic, "of the words have a letter"),
+    Rule("min_alphabetic", "few_letters", _alphabetic, "of the words have a letter", _all_alphabetic),
     Rule("min_mean_word", "word_length", lambda text: text.mean_word, "characters a word"),
     Rule("max_mean_word", "word_length", lambda text: text.mean_word, "characters a word"),
     Rule("max_word", "long_word", lambda text: text.longest, "characters in one word"),
