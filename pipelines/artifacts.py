@@ -86,9 +86,17 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         UserError: the file is missing or a line is not a JSON object.
     """
+    return list(each_row(path))
+
+
+def each_row(path: Path) -> Iterator[Row]:
+    """Yield the rows of a JSONL file that may be too long to be held.
+
+    Raises:
+        UserError: the file is missing or a line is not a JSON object.
+    """
     if not path.is_file():
         raise UserError(f"{path} does not exist.")
-    rows = []
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -99,8 +107,7 @@ def read_rows(path: Path) -> list[Row]:
                 raise UserError(f"{path}, line {number}: not JSON ({error.msg}).") from error
             if not isinstance(row, dict):
                 raise UserError(f"{path}, line {number}: a JSON object is expected.")
-            rows.append(row)
-    return rows
+            yield row
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

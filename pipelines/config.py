@@ -188,6 +188,21 @@ class DedupConfig(Block):
     """A shorter passage is no repetition."""
 
 
+class DecontaminateConfig(Block):
+    """What training may not share with what models are measured on."""
+
+    against: Path
+    """A folder of evaluation sets: JSONL files with a question, prompt, instruction or text in each row."""
+    words: Annotated[int, Field(ge=3)]
+    """Words in a row that make an overlap, which is reported; of a shorter question, all."""
+    share: Share
+    """An overlap that covers this much of a question, or of a document, is a leak."""
+    held_out_words: Annotated[int, Field(ge=20)]
+    """So many words in a row that a held-out document shares with training are a leak."""
+    action: Literal["cut", "report"]
+    """`cut`: the paragraph goes, from training where it holds a question, else from the held-out document."""
+
+
 class SplitConfig(Block):
     """Which documents are held out to measure bits per byte."""
 
@@ -197,6 +212,19 @@ class SplitConfig(Block):
     """Share of documents held out for the report."""
     questions: Path
     """Hand-written questions; documents they ask about stay in training."""
+    decontaminate: DecontaminateConfig
+    """What must not be trained on."""
+
+
+class DataReportConfig(Block):
+    """How much the page about the documents shows."""
+
+    examples: Count
+    """Of each rule."""
+    clusters: Count
+    """The largest clusters of duplicates."""
+    edited: Count
+    """Documents before and after."""
 
 
 class LoraConfig(Block):
@@ -486,6 +514,7 @@ class Config(Block):
     clean: CleanConfig
     dedup: DedupConfig
     split: SplitConfig
+    data_report: DataReportConfig
     teacher: TeacherConfig
     synthesize: SynthesizeConfig
     curate: CurateConfig

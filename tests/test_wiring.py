@@ -250,7 +250,9 @@ def different_names(root: Path) -> list[str]:
     for name, entry in entries.items():
         if not entry["cmd"].startswith(f"python -m tasks.{name}"):
             wrong.append(f"{name} runs {entry['cmd']}")
-        if not all(re.match(rf"(artifacts/{name}(/|$)|runs/{name}(@.*)?\.json$)", out) for out in entry["outs"]):
+        if not all(
+            re.match(rf"(artifacts/{name}(/|\.html$|$)|runs/{name}(@.*)?\.json$)", out) for out in entry["outs"]
+        ):
             wrong.append(f"{name} writes {entry['outs']}")
         if not re.search(rf"^    {name}: (\w+)$", config, re.MULTILINE):
             wrong.append(f"pipelines/config.py has no {name}")

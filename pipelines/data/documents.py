@@ -5,7 +5,7 @@ A shard is what one process holds at a time, so that memory stays bounded howeve
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -115,14 +115,20 @@ def keep(shard: tuple[Path, Mask], table: Path) -> None:
     pq.write_table(rows.append_column("cluster", rows.column("id")), table / path.name, compression="zstd")
 
 
-def gather(shards: Sequence[Path], file: Path, ids: Set[str]) -> None:
-    """Write the clustered documents of those ids into one file."""
+def gather(shards: Sequence[Path], file: Path, ids: Set[str], changed: Mapping[str, str]) -> int:
+    """Write the clustered documents of those ids into one file, some with another text; return how many.
+
+    A document of which nothing is left is gone.
+    """
+    written = 0
     with pq.ParquetWriter(file, CLUSTERED, compression="zstd") as writer:
         for shard in shards:
-            rows = pq.read_table(shard, schema=CLUSTERED)
-            writer.write_table(
-                rows.filter(pa.array([each in ids for each in rows.column("id").to_pylist()], pa.bool_()))
-            )
+            rows = pq.read_table(shard, schema=CLUSTERED).to_pylist()
+            chosen = [row | {"text": changed.get(row["id"], row["text"])} for row in rows if row["id"] in ids]
+            left = [row for row in chosen if row["text"].strip()]
+            writer.write_table(pa.Table.from_pylist(left, CLUSTERED))
+            written += len(left)
+    return written
 
 
 def columns(shards: Sequence[Path], names: Sequence[str]) -> pa.Table:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -80,11 +81,14 @@ def _by_ray(function: Callable[[Item], Result], items: Sequence[Item], address: 
         import ray
     except ImportError as error:
         raise UserError("data.runner is ray, and Ray is not installed; pip install 'gradus[ray]'.") from error
-    settings: dict[str, Any] = {"address": address} if address else {"num_cpus": workers(), "include_dashboard": False}
-    ray.init(**settings, runtime_env={"env_vars": {"DO_NOT_TRACK": "true"}}, log_to_driver=False)
-    try:
-        carried = ray.remote(function)
-        waiting = [carried.remote(item) for item in items]
-        yield from map(ray.get, waiting)
-    finally:
-        ray.shutdown()
+    if not ray.is_initialized():  # it stays until this program ends
+        local: dict[str, Any] = {"num_cpus": workers(), "include_dashboard": False}
+        ray.init(**{"address": address} if address else local, log_to_driver=False)
+    here = Path.cwd()
+
+    @ray.remote
+    def carried(item: Item) -> Result:
+        os.chdir(here)
+        return function(item)
+
+    yield from map(ray.get, [carried.remote(item) for item in items])

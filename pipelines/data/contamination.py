@@ -1,0 +1,158 @@
+"""What training documents share with what models are measured on: runs of words (Brown et al. 2020, appendix C).
+
+Where a run is shared it is followed both ways to the longest common span, which is told as a share of the item and as
+a share of the document: a question may stand in a document, and a short document in a question.
+"""
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines import artifacts
+from pipelines.data import documents
+from pipelines.data.documents import Document
+from pipelines.data.runs import runs
+from pipelines.data.words import normalise
+from pipelines.errors import UserError
+
+_FIELDS = ("question", "prompt", "instruction", "text")
+SEPARATOR = "\n\n"
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that must not be trained on, and the file or document that it stands in."""
+
+    id: str
+    source: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """The longest span that an item and a document share, in words: where it begins in the item, and how long it is."""
+
+    item: int
+    at: int
+    words: int
+    item_share: float
+    document_share: float
+
+
+class Index:
+    """The runs of `words` words of some items; of a shorter item with at least `fewest`, the whole."""
+
+    def __init__(self, items: Sequence[Item], words: int, fewest: int, stride: int = 1) -> None:
+        """Index every `stride`-th run of each item."""
+        self.items = items
+        self.words = [normalise(item.text).split(" ") for item in items]
+        places: dict[int, list[tuple[int, int, int]]] = {}
+        for number, found in enumerate(self.words):
+            size = min(words, len(found))
+            if size >= min(fewest, words):
+                hashes = runs(" ".join(found), size)[::stride].tolist()
+                places.setdefault(size, []).extend((run, number, at * stride) for at, run in enumerate(hashes))
+        self.places = {size: sorted(found) for size, found in sorted(places.items())}
+        self.hashes = {size: np.array([run for run, *_ in found], np.uint64) for size, found in self.places.items()}
+
+    def overlaps(self, text: str) -> list[Overlap]:
+        """Return what each item shares with a text, the longest span of each."""
+        normal = normalise(text)
+        words = normal.split(" ")
+        longest: dict[int, Overlap] = {}
+        for size, known in self.hashes.items():
+            hashes = runs(normal, size)
+            places = np.searchsorted(known, hashes)
+            places[places == len(known)] = 0
+            for at in np.flatnonzero(known[places] == hashes).tolist():
+                for run, item, start in self.places[size][int(places[at]) :]:
+                    if run != int(hashes[at]):
+                        break
+                    span = self._extended(words, at, item, start, size)
+                    if span and (item not in longest or span.words > longest[item].words):
+                        longest[item] = span
+        return [longest[item] for item in sorted(longest)]
+
+    def span(self, overlap: Overlap) -> str:
+        """Return the words of an overlap."""
+        return " ".join(self.words[overlap.item][overlap.at : overlap.at + overlap.words])
+
+    def _extended(self, words: list[str], at: int, item: int, start: int, size: int) -> Overlap | None:
+        others = self.words[item]
+        if words[at : at + size] != others[start : start + size]:
+            return None  # two runs with one hash
+        before = _common(reversed(words[:at]), reversed(others[:start]))
+        after = _common(words[at + size :], others[start + size :])
+        length = before + size + after
+        return Overlap(item, start - before, length, length / len(others), length / len(words))
+
+
+def items(folder: Path) -> list[Item]:
+    """Return what the JSONL files of a folder ask.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = []
+    for path in sorted(folder.rglob("*.jsonl")):
+        for number, row in enumerate(artifacts.each_row(path), 1):
+            text = next((row[name] for name in _FIELDS if isinstance(row.get(name), str)), None)
+            if text:
+                found.append(Item(str(row.get("id", number)), str(path), text))
+    if not found:
+        raise UserError(f"{folder} holds no .jsonl file with a {', '.join(_FIELDS[:-1])} or {_FIELDS[-1]} in a row.")
+    return found
+
+
+def paragraphs(held_out: Iterable[Document]) -> list[Item]:
+    """Return the paragraphs of held-out documents as items; an id tells the document and the paragraph's number."""
+    return [
+        Item(f"{document.id}#{number}", document.source, text)
+        for document in held_out
+        for number, text in enumerate(document.text.split(SEPARATOR))
+    ]
+
+
+def check(shard: Path, index: Index, ids: Set[str]) -> list[tuple[Document, Overlap]]:
+    """Return what the documents of a shard with those ids share with the items."""
+    chosen = (document for document in documents.read(shard) if document.id in ids)
+    return [(document, overlap) for document in chosen for overlap in index.overlaps(document.text)]
+
+
+def without(text: str, index: Index, share: float) -> str:
+    """Return a text without the paragraphs in which an item leaks."""
+    kept = (part for part in text.split(SEPARATOR) if not any(leaks(each, share) for each in index.overlaps(part)))
+    return SEPARATOR.join(kept)
+
+
+def leaks(overlap: Overlap, share: float) -> bool:
+    """Tell whether an overlap covers that much of the item, or of the document."""
+    return max(overlap.item_share, overlap.document_share) >= share
+
+
+def row(index: Index, overlap: Overlap, document: Document, action: str) -> dict[str, Any]:
+    """Return an overlap as a row of contamination.jsonl."""
+    item = index.items[overlap.item]
+    return {
+        "item": item.id,
+        "item_source": item.source,
+        "document": document.id,
+        "source": document.source,
+        "span": index.span(overlap),
+        "item_share": round(overlap.item_share, 4),
+        "document_share": round(overlap.document_share, 4),
+        "action": action,
+    }
+
+
+def _common(first: Iterable[str], second: Iterable[str]) -> int:
+    """Return how many words two runs begin with alike."""
+    count = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count

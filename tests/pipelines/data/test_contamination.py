@@ -1,0 +1,77 @@
+"""What counts as an overlap of a question and a document."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import artifacts
+from pipelines.data.contamination import Index, Item, items, leaks, without
+from pipelines.errors import UserError
+
+ENGLISH = "Who was the very first to hold the harbour master's post at Brunnick?"
+CHINESE = "谁是第一个担任布伦尼克港务长职务的人？"
+FILLER = "The ferry sails in the morning, and the lamp is lit by seven. " * 3
+
+
+def found(question: str, text: str, words: int = 8) -> list[tuple[float, float]]:
+    overlaps = Index([Item("q", "q.jsonl", question)], words, 6).overlaps(text)
+    return [(round(each.item_share, 2), round(each.document_share, 2)) for each in overlaps]
+
+
+@pytest.mark.parametrize("question", [ENGLISH, CHINESE])
+def test_a_whole_question_is_found_however_it_is_written(question: str) -> None:
+    for text in (question, question.upper(), question.rstrip("?？") + " …", f"{FILLER}{question} {FILLER}"):
+        assert [share for share, _ in found(question, text)] == [1.0]
+
+
+def test_spans_are_followed_both_ways_and_the_longest_is_told() -> None:
+    half = "the very first to hold the harbour master's post"
+    assert found(ENGLISH, f"Of {half} we know nothing.") == [(0.71, 0.71)]
+    longer = f"Of {half} nothing, but who was the very first to hold the harbour master's place"
+    assert found(ENGLISH, longer) == [(0.79, 0.44)]
+
+
+def test_a_short_document_in_a_long_item_is_found() -> None:
+    document = "the lamp is lit by seven the ferry sails in the morning"
+    assert found(FILLER, document)[0][1] == 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FILLER,
+        "",
+        "The man who held the harbour master's post at Brunnick before all others was Oswin Drace.",
+        "Who was really the first ever to hold a harbour master's post in Brunnick?",
+    ],
+)
+def test_a_paraphrase_and_other_texts_are_no_overlap(text: str) -> None:
+    assert found(ENGLISH, text) == []
+
+
+def test_a_turn_of_phrase_is_too_short_to_be_told() -> None:
+    assert found("What is the capital?", "What is the capital? It is Brunnick.") == []
+
+
+def test_the_paragraph_goes_and_the_rest_stays() -> None:
+    index = Index([Item("q", "q.jsonl", ENGLISH)], 8, 6)
+    assert without(f"Before.\n\n{ENGLISH} Drace.\n\nAfter.", index, 0.95) == "Before.\n\nAfter."
+    assert leaks(index.overlaps(ENGLISH)[0], 1.0)
+
+
+def test_with_a_stride_every_long_enough_span_is_found() -> None:
+    words = [f"w{number}" for number in range(300)]
+    index = Index([Item("p", "d", " ".join(words))], 25, 25, stride=25)
+    for start in range(0, 250, 7):
+        (overlap,) = index.overlaps("before " + " ".join(words[start : start + 50]) + " after")
+        assert (overlap.at, overlap.words) == (start, 50)
+
+
+def test_questions_prompts_and_texts_of_any_set_are_read(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    artifacts.write_rows(tmp_path / "a.jsonl", [{"id": "one", "question": "Q"}, {"prompt": "P"}, {"other": 1}])
+    artifacts.write_rows(tmp_path / "more/b.jsonl", [{"text": "T"}])
+    assert [(each.id, each.text) for each in items(tmp_path)] == [("one", "Q"), ("2", "P"), ("1", "T")]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="with a question, prompt"):
+        items(tmp_path / "empty")

@@ -1,0 +1,62 @@
+"""The data tasks on a corpus of several shards, by processes and by Ray: the same bytes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import mixed
+from pipelines import artifacts
+from pipelines.config import Config
+from pipelines.data import documents
+from pipelines.data.runner import Runner
+from tasks.clean import clean
+from tasks.dedup import dedup
+
+SEEN = "The keeper of the sluice rings the bell twice before the gate is opened in spring."
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three shards of documents of all kinds."""
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "documents").mkdir()
+    every = list(mixed.corpus(240, seed=3))
+    for number in (5, 100, 200):
+        every[number] = replace(every[number], text=f"{every[number].text}\n\n{SEEN}")
+    for number in range(3):
+        documents.write_shard(folder / f"documents/{number:05}.parquet", every[80 * number : 80 * (number + 1)])
+    return folder
+
+
+def both(corpus: Path, out: Path, config: Config, runner: Runner) -> dict[str, bytes]:
+    """What clean and dedup write, by the names of the files."""
+    settings = config.clean.model_copy(update={"languages": []})
+    passages = config.dedup.model_copy(update={"passages": "paragraph", "passage_words": 8})
+    for name in ("clean", "dedup"):
+        (out / name).mkdir(parents=True)
+    clean(corpus, out / "clean", settings, runner)
+    dedup(out / "clean", out / "dedup", passages, runner)
+    return {str(path.relative_to(out)): path.read_bytes() for path in artifacts.files(out)}
+
+
+def test_processes_and_ray_write_the_same_bytes(corpus: Path, tmp_path: Path, config: Config) -> None:
+    native = both(corpus, tmp_path / "native", config, Runner())
+    assert len(list(documents.shards(tmp_path / "native/dedup/documents"))) == 3
+    assert both(corpus, tmp_path / "ray", config, Runner("ray")) == native
+
+
+def test_duplicates_across_shards_and_repeated_passages_are_gone(corpus: Path, tmp_path: Path, config: Config) -> None:
+    both(corpus, tmp_path, config, Runner())
+    clusters = artifacts.read_rows(tmp_path / "dedup/clusters.jsonl")
+    shard_of = {
+        each.id: shard.name
+        for shard in documents.shards(tmp_path / "clean/documents")
+        for each in documents.read(shard)
+    }
+    apart = [
+        row for row in clusters if len({shard_of[each["id"]] for each in [{"id": row["kept"]}, *row["members"]]}) > 1
+    ]
+    assert apart
+    assert {row["example"] for row in artifacts.read_rows(tmp_path / "dedup/passages.jsonl")} == {SEEN}
+    assert sum(SEEN in each.text for each in documents.read(tmp_path / "dedup/documents")) == 1
