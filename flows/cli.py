@@ -74,11 +74,11 @@ def run(stages: Stages = None, force: Force = False, rev: Revision = None, no_pr
     alive.follow_the_flow()  # in a worktree: the command that made it
     try:
         with _prefect() as ready:
-            from flows.post_train import FINAL, post_train
+            from flows.post_train import post_train
             from flows.report import show
 
             ready()
-            promotion = post_train(settings, console, stages or [FINAL], force, not no_promote)
+            promotion = post_train(settings, console, stages or [], force, not no_promote)
     except KeyboardInterrupt:
         _end("Stopped. What was finished stays; `gradus run` goes on from there.", 130)
     except StageError as failure:

@@ -4,7 +4,7 @@ DVC's own resolver does the reading, through `dvc.repo.Repo`. DVC promises no st
 only this module and flows/ledger.py touch it, and constraints.txt pins its version.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ class Stage:
     """Seconds after which it is ended."""
     priority: int = 0
     """Which goes first of those that wait for cores: the higher."""
+    optional: bool = False
+    """Whether it runs only when asked for, or when another stage needs it."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,17 @@ class Graph:
         """Yield the stages in order."""
         return iter(self.stages)
 
-    def towards(self, targets: Iterable[str]) -> "Graph":
-        """Return the graph of `targets` and all they need. A target `align` stands for every `align@…`.
+    def towards(self, targets: Sequence[str]) -> "Graph":
+        """Return the graph of `targets` and all they need; of none, of every stage that is not optional.
+
+        A target `align` stands for every `align@…`.
 
         Raises:
             UserError: no stage has that name.
         """
         wanted = {stage.name for target in targets for stage in self._named(target)}
+        if not targets:
+            wanted = {stage.name for stage in self.stages if not stage.optional}
         for stage in reversed(self.stages):
             if stage.name in wanted:
                 wanted.update(stage.parents)
@@ -104,7 +110,8 @@ def _ordered(stages: list[Stage]) -> list[Stage]:
 
 def _stage(node: Any, edges: Any) -> Stage:
     """`node` is DVC's stage, `edges` its graph, which points from a stage to its parents."""
-    meta = {"cores": 1, "gpu": False, "retries": 0, "timeout": 86400, "priority": 0, **(node.meta or {})}
+    meta = {"cores": 1, "gpu": False, "retries": 0, "timeout": 86400, "priority": 0, "optional": False}
+    meta |= node.meta or {}
     return Stage(
         name=node.addressing,
         parents=tuple(sorted(parent.addressing for parent in edges.successors(node) if parent.cmd)),
@@ -113,4 +120,5 @@ def _stage(node: Any, edges: Any) -> Stage:
         retries=int(meta["retries"]),
         timeout=float(meta["timeout"]),
         priority=int(meta["priority"]),
+        optional=bool(meta["optional"]),
     )

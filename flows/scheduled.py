@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flows import accelerator, graph, ledger, notify
 from flows.mend import mend
-from flows.post_train import FINAL, post_train
+from flows.post_train import post_train
 from flows.preflight import check
 from flows.process import end_orphans
 from flows.rescore import rescored
@@ -30,9 +30,9 @@ def retrain() -> State[None]:
     settings = check()
     end_orphans()
     mend()
-    if not ledger.changes(graph.read().towards([FINAL])):
+    if not ledger.changes(graph.read().towards([])):
         return Completed(message="Nothing changed since the last run; nothing was started.")
-    promotion = post_train(settings, Console(stderr=True, width=120), [FINAL], False)
+    promotion = post_train(settings, Console(stderr=True, width=120), [], False)
     assert promotion is not None
     outcome = "is champion" if promotion.promoted else f"is not promoted: {promotion.reason}"
     said = f"Version {promotion.version} ({promotion.candidate}) {outcome}."

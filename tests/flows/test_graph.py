@@ -33,6 +33,8 @@ def test_a_target_brings_what_it_needs_and_nothing_else(whole: graph.Graph) -> N
     assert {"align@dpo", "align@ppo", "sft", "ingest"} <= names
     assert not {"pretrain", "compare", "evaluate@base"} & names
     assert "pretrain" not in {stage.name for stage in whole.towards(["compare"])}
+    everything = {stage.name for stage in whole.towards([])}
+    assert {"compare", "data_report"} <= everything and "pretrain" not in everything
 
 
 def test_a_change_reaches_what_follows_and_nothing_before(whole: graph.Graph) -> None:
