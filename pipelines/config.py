@@ -337,6 +337,14 @@ class PretrainConfig(Block):
     """Tokens in one optimiser step."""
     block_tokens: Count
     """Length of one training sequence."""
+    packing: bool
+    """Whether several texts share a sequence, kept apart; without it each has its own, and padding."""
+    mixture: Path
+    """A folder of other texts: each .jsonl, .parquet or .txt file is a source, named after it."""
+    weights: dict[str, NonNegative]
+    """How often each text of a source is read in an epoch, a fraction by chance; `corpus` is the training documents."""
+    fill_in_middle: dict[str, Share]
+    """Of a source of code, the share of texts that is read with its middle last."""
 
 
 class SFTConfig(Block):

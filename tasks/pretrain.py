@@ -1,17 +1,24 @@
 """Pretrain: continue pre-training on the raw text of the corpus. Alone it teaches no answers; this task shows it.
 
-Reads artifacts/base/ and artifacts/split/; writes artifacts/pretrain/, a whole model. Not part of `make demo`:
-gradus run pretrain evaluate@pretrain. Alone: python -m tasks.pretrain
+Reads artifacts/base/, artifacts/split/ and the sources in `pretrain.mixture`; writes artifacts/pretrain/, a model.
+Not part of `make demo`: gradus run pretrain evaluate@pretrain. Alone: python -m tasks.pretrain
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts, models
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, PretrainConfig
 from pipelines.tracking import Run
-from pipelines.training.rows import encode_text, plan_batches
+from pipelines.training.middle import rearranged, sentinels
+from pipelines.training.mixing import Source, drawn, sources
+from pipelines.training.packing import keep_apart, pack
+from pipelines.training.rows import Encoded, encode_text, encode_tokens, plan_batches
 from pipelines.training.trainer import train
 from tasks import task
 
@@ -29,11 +36,13 @@ def pretrain(
     """Train an adapter on every token of the training documents and merge it into the weights."""
     models.prepare(compute)
     tok = models.tokenizer(base)
-    documents = artifacts.read_table(split / "train.parquet")
-    rows = [piece for document in documents for piece in encode_text(tok, document["text"], config.block_tokens)]
-    lengths = [len(row.ids) for row in rows]
-    plan = plan_batches(lengths, [1.0] * len(rows), config.epochs, config.batch_tokens, compute.seed)
+    corpus = [row["text"] for row in artifacts.read_table(split / "train.parquet")]
+    found = sources(corpus, config.mixture, config.weights, config.fill_in_middle)
     model = models.adaptable(base, config.lora, compute, quantised)
+    if config.packing:
+        keep_apart(model, "pretrain")
+    rows, plan = planned(tok, found, config, compute.seed)
+    tokens = sum(len(row.ids) for row in rows)
     loss = train(
         model,
         tok,
@@ -48,7 +57,39 @@ def pretrain(
     with tempfile.TemporaryDirectory() as scratch:
         models.save_adapter(model, tok, Path(scratch))
         models.save_merged(models.load(Path(scratch), compute), tok, out)
-    return {"loss": loss, "tokens": float(sum(lengths)), "steps": float(len(plan))}
+    return {
+        "loss": loss,
+        "tokens": float(tokens),
+        "steps": float(len(plan)),
+        "fill": tokens / sum(len(batch) * max(len(rows[row].ids) for row in batch) for batch in plan),
+    }
+
+
+def planned(
+    tok: PreTrainedTokenizerBase, found: Sequence[Source], config: PretrainConfig, seed: int
+) -> tuple[list[Encoded], list[list[int]]]:
+    """Return the rows of all epochs, and batches of them; each epoch draws and packs anew."""
+    marks = sentinels(tok) if any(source.middle for source in found) else None
+    rows: list[Encoded] = []
+    plan: list[list[int]] = []
+    for epoch in range(config.epochs):
+        rng = np.random.default_rng([seed, epoch, 1])
+        pieces = [
+            piece
+            for text, middle in drawn(found, seed, epoch)
+            for piece in (
+                encode_tokens(rearranged(tok, text, marks, rng), config.block_tokens)
+                if marks and middle
+                else encode_text(tok, text, config.block_tokens)
+            )
+        ]
+        if config.packing:
+            pieces = pack(pieces, config.block_tokens)
+        lengths = [len(piece.ids) for piece in pieces]
+        batches = plan_batches(lengths, [1.0] * len(pieces), 1, config.batch_tokens, seed + epoch)
+        plan += [[len(rows) + row for row in batch] for batch in batches]
+        rows += pieces
+    return rows, plan
 
 
 if __name__ == "__main__":

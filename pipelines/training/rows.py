@@ -23,6 +23,8 @@ class Encoded:
     ids: list[int]
     labels: list[int]
     rehearsed: bool = False
+    positions: list[int] | None = None
+    """Where several texts are packed into one: of each token the place in its own."""
 
 
 def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message], rehearsed: bool = False) -> Encoded:
@@ -43,9 +45,13 @@ def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message], rehea
 
 def encode_text(tok: PreTrainedTokenizerBase, text: str, length: int) -> list[Encoded]:
     """Cut a text into sequences of at most `length` tokens; every token is predicted."""
-    ids = tok(text, add_special_tokens=False)["input_ids"]
+    return encode_tokens(tok(text, add_special_tokens=False)["input_ids"], length)
+
+
+def encode_tokens(ids: Sequence[int], length: int) -> list[Encoded]:
+    """Cut the tokens of a text into sequences of at most `length`; every token is predicted."""
     pieces = [ids[start : start + length] for start in range(0, len(ids), length)]
-    return [Encoded(piece, list(piece)) for piece in pieces if len(piece) > 1]
+    return [Encoded(list(piece), list(piece)) for piece in pieces if len(piece) > 1]
 
 
 def plan_batches(

@@ -50,35 +50,42 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is not followed b
         """Return the mean loss of the labelled tokens (a scalar, nats)."""
         where = inputs["input_ids"].device.type
         with torch.autocast(where, dtype=torch.bfloat16, enabled=self.args.bf16):  # accelerate wraps forward() alone
-            loss = labelled_loss(
-                model, inputs["input_ids"], inputs["labels"], inputs["rehearsed"], self.rehearsal_weight
-            )
+            rehearsal = inputs["rehearsed"], self.rehearsal_weight
+            loss = labelled_loss(model, inputs["input_ids"], inputs["labels"], *rehearsal, inputs.get("positions"))
         return (loss, {"loss": loss}) if return_outputs else loss
 
 
 @dataclass(frozen=True)
 class Padding:
-    """Makes a batch of rows: `input_ids` and `labels` (rows, tokens), padded on the right, and `rehearsed` (rows)."""
+    """Makes a batch of rows: `input_ids` and `labels` (rows, tokens), padded on the right, and `rehearsed` (rows).
+
+    Packed rows have `positions` (rows, tokens), too.
+    """
 
     token: int
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Pad to the longest row."""
-        ids, labels = (
-            pad_sequence([torch.tensor(row[key]) for row in rows], batch_first=True, padding_value=value)
-            for key, value in (("input_ids", self.token), ("labels", IGNORED))
-        )
-        return {"input_ids": ids, "labels": labels, "rehearsed": torch.tensor([row["rehearsed"] for row in rows])}
+        values = {"input_ids": self.token, "labels": IGNORED, "positions": 0}
+        padded = {
+            key: pad_sequence([torch.tensor(row[key]) for row in rows], batch_first=True, padding_value=value)
+            for key, value in values.items()
+            if key in rows[0]
+        }
+        return {**padded, "rehearsed": torch.tensor([row["rehearsed"] for row in rows])}
 
 
-def predicted(model: peft.PeftModel, ids: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+def predicted(
+    model: peft.PeftModel, ids: torch.Tensor, wanted: torch.Tensor, positions: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the logits (wanted tokens, vocabulary) of the tokens after `wanted` positions of `ids` (rows, tokens).
 
     Logits exist for those positions alone. There is no attention mask: a causal model never looks at padding on its
-    right, and without a mask attention takes its fast path.
+    right, and without a mask attention takes its fast path. From `positions` (rows, tokens), which begin anew with each
+    text of a packed row, transformers makes the mask that keeps the texts apart.
     """
     inner = model.get_base_model()
-    hidden = inner.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    hidden = inner.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
     logits: torch.Tensor = inner.get_output_embeddings()(hidden[:, :-1][wanted])
     return logits.float()
 
@@ -89,6 +96,7 @@ def labelled_loss(
     labels: torch.Tensor,
     rehearsed: torch.Tensor | None = None,
     weight: float = 1.0,
+    positions: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean loss (nats) of the labelled tokens; `ids` and `labels` are (rows, tokens), padded on the right.
 
@@ -98,7 +106,7 @@ def labelled_loss(
     """
     targets = labels[:, 1:]
     wanted = targets != IGNORED
-    logits = predicted(model, ids, wanted)
+    logits = predicted(model, ids, wanted, positions)
     if rehearsed is None or not rehearsed.any():
         return F.cross_entropy(logits, targets[wanted])
     kept = rehearsed[:, None].expand_as(wanted)[wanted]
@@ -148,13 +156,14 @@ def train(
         raise UserError(f"{what}: no parameter of the model is trainable; check {what}.lora.")
     if not plan or all(label == IGNORED for row in rows for label in row.labels):
         raise UserError(f"{what}: there is no token to train on; see the rejects of the task before it.")
-    dataset = Dataset.from_dict(
-        {
-            "input_ids": [row.ids for row in rows],
-            "labels": [row.labels for row in rows],
-            "rehearsed": [row.rehearsed for row in rows],
-        }
-    )
+    columns: dict[str, list[Any]] = {
+        "input_ids": [row.ids for row in rows],
+        "labels": [row.labels for row in rows],
+        "rehearsed": [row.rehearsed for row in rows],
+    }
+    if rows[0].positions is not None:
+        columns["positions"] = [row.positions for row in rows]
+    dataset = Dataset.from_dict(columns)
     tok.padding_side = "right"
     report = ReportCallback(run, what, len(plan), checkpoints)
     with tempfile.TemporaryDirectory() as scratch:

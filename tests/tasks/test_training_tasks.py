@@ -154,12 +154,14 @@ def test_sft_without_rows_is_refused(base: Path, split: Path, curated: Path, con
 
 
 def test_pretrain_writes_a_whole_model_that_has_read_the_text(teachable: Path, split: Path, config: Config) -> None:
-    settings = shrink(config, pretrain={"epochs": 30, "learning_rate": 0.01})
+    (artifacts.fresh("mixture") / "general.txt").write_text("The bell is rung twice.")
+    mixture = {"mixture": "artifacts/mixture", "weights": {"corpus": 1.0, "general": 1.0}}
+    settings = shrink(config, pretrain={"epochs": 30, "learning_rate": 0.01, **mixture})
     out = artifacts.fresh("pretrain")
     with started("pretrain", {}) as run:
         metrics = pretrain(
             teachable, split, out, settings.pretrain, settings.compute, settings.base, run, Checkpoints()
         )
-    assert metrics["loss"] < 4.0
+    assert metrics["loss"] < 4.0 and 0.5 < metrics["fill"] <= 1.0
     assert models.parent(out) is None
     assert (out / "model.safetensors").exists()
