@@ -41,6 +41,8 @@ def ingest(config: IngestConfig, out: Path) -> dict[str, float]:
         "documents": counts.documents,
         "rejected": counts.rejected,
         "characters": counts.characters,
+        "documents_with_date": counts.dated,
+        "documents_with_headings": counts.headed,
         **{f"documents_{kind}": float(counts.formats[kind]) for kind in KINDS},
     }
 
@@ -52,6 +54,8 @@ class Counts:
     rejected: int = 0
     first: Reject | None = None
     characters: int = 0
+    dated: int = 0
+    headed: int = 0
     formats: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -67,6 +71,8 @@ def _documents(files: Iterable[Iterable[Found]], counts: Counts, rejects: Path) 
         if isinstance(each, Document):
             counts.formats[each.format] += 1
             counts.characters += len(each.text)
+            counts.dated += each.date is not None
+            counts.headed += bool(each.headings)
             yield each
         else:
             counts.rejected += 1

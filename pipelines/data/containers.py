@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
+from pipelines.data import dates
 from pipelines.data.documents import Content, UnreadableError
 
 Page = tuple[str, bytes]
@@ -28,6 +29,7 @@ Page = tuple[str, bytes]
 RATIO = 200  # text packs by 3 to 20; what unpacks to more than this is a bomb
 DEPTH = 3  # archives in archives
 TEXT_COLUMNS = ("text", "content", "body", "document")
+DATE_COLUMNS = ("date", "published", "timestamp", "created")
 DAMAGED = (
     OSError,
     EOFError,
@@ -162,13 +164,14 @@ def content(row: dict[str, Any]) -> Content | UnreadableError:
     if text is None:
         return UnreadableError(f"no column of text ({', '.join(TEXT_COLUMNS)})")
     title, url = row.get("title"), row.get("url")
-    return Content(text, title if isinstance(title, str) else None, url if isinstance(url, str) else None)
+    when = next((found for name in DATE_COLUMNS if (found := dates.parsed(row.get(name)))), None)
+    return Content(text, title if isinstance(title, str) else None, url if isinstance(url, str) else None, when)
 
 
 def table(stream: Any) -> Iterator[Content | UnreadableError]:
     """Yield a document, or what is wrong, for each row of a Parquet file, a batch of rows in memory at a time."""
     file = pq.ParquetFile(stream)
-    names = [name for name in (*TEXT_COLUMNS, "title", "url") if name in file.schema_arrow.names]
+    names = [name for name in (*TEXT_COLUMNS, *DATE_COLUMNS, "title", "url") if name in file.schema_arrow.names]
     if not set(names) & set(TEXT_COLUMNS):
         raise UnreadableError(f"no column of text ({', '.join(TEXT_COLUMNS)})")
     for batch in file.iter_batches(batch_size=256, columns=names):

@@ -41,11 +41,13 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class Content:
-    """What a reader found in a file: text (paragraphs apart by an empty line), title and address."""
+    """What a reader found in a file: text (paragraphs apart by an empty line), title, address, date and headings."""
 
     text: str
     title: str | None = None
     url: str | None = None
+    date: str | None = None
+    headings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

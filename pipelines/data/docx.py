@@ -7,10 +7,12 @@ from typing import Any
 
 from lxml import etree
 
+from pipelines.data import dates
 from pipelines.data.containers import DAMAGED, member
 from pipelines.data.documents import Content, UnreadableError
 
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_TERMS = "{http://purl.org/dc/terms/}"
 _TITLE = "{http://purl.org/dc/elements/1.1/}title"
 _PARSER = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
 
@@ -24,10 +26,14 @@ def read(data: bytes, limit: int) -> Content:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             body = parse(member(archive, "word/document.xml", limit)).find(f"{_WORD}body")
-            title = _title(archive, limit)
+            title, when = _properties(archive, limit)
+            styles = _heading_styles(archive, limit)
     except (*DAMAGED, KeyError, etree.XMLSyntaxError) as error:
         raise UnreadableError(f"unreadable DOCX: {error}") from error
-    return Content("\n\n".join(_blocks(body)) if body is not None else "", title)
+    if body is None:
+        return Content("", title, None, when)
+    marked = (each for each in body.iter(f"{_WORD}p") if _style(each) in styles)
+    return Content("\n\n".join(_blocks(body)), title, None, when, tuple(map(_paragraph, marked)))
 
 
 def parse(data: bytes) -> Any:
@@ -35,11 +41,29 @@ def parse(data: bytes) -> Any:
     return etree.fromstring(data, etree.XMLParser(**_PARSER))
 
 
-def _title(archive: zipfile.ZipFile, limit: int) -> str | None:
+def _properties(archive: zipfile.ZipFile, limit: int) -> tuple[str | None, str | None]:
+    """Return the title and the date of the last change."""
     if "docProps/core.xml" not in archive.namelist():
-        return None
-    found = parse(member(archive, "docProps/core.xml", limit)).findtext(_TITLE)
-    return found.strip() or None if found else None
+        return None, None
+    found = parse(member(archive, "docProps/core.xml", limit))
+    when = found.findtext(f"{_TERMS}modified") or found.findtext(f"{_TERMS}created")
+    return (found.findtext(_TITLE) or "").strip() or None, dates.parsed(when)
+
+
+def _heading_styles(archive: zipfile.ZipFile, limit: int) -> frozenset[str]:
+    """Return the styles of headings; their names are English in every language, their ids are not."""
+    if "word/styles.xml" not in archive.namelist():
+        return frozenset()
+    found = parse(member(archive, "word/styles.xml", limit)).iter(f"{_WORD}style")
+    names = ((style.get(f"{_WORD}styleId"), style.find(f"{_WORD}name")) for style in found)
+    return frozenset(
+        each for each, name in names if name is not None and name.get(f"{_WORD}val", "").lower().startswith("heading")
+    )
+
+
+def _style(paragraph: Any) -> str | None:
+    found = paragraph.find(f"{_WORD}pPr/{_WORD}pStyle")
+    return None if found is None else found.get(f"{_WORD}val")
 
 
 def _blocks(body: Any) -> Iterator[str]:

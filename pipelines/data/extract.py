@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -146,7 +146,7 @@ def _page(source: str, found: containers.Page | UnreadableError, limits: Limits)
         content = html.read(data, limits.min_characters)
     except UnreadableError as reason:
         return Reject(source, str(reason))
-    return _made(source, "warc", Content(content.text, content.title, content.url or url or None), limits)
+    return _made(source, "warc", replace(content, url=content.url or url or None), limits)
 
 
 def _document(source: str, file: str, suffix: str, stream: Any, limits: Limits) -> Found:
@@ -175,4 +175,6 @@ def _made(source: str, kind: str, content: Content | UnreadableError, limits: Li
     text = content.text.strip()
     if len(text) < limits.min_characters:
         return Reject(source, f"less than {limits.min_characters} characters of text")
-    return Document("", source, content.url, content.title or PurePosixPath(source).stem, kind, text)
+    title = content.title or PurePosixPath(source).stem
+    headings = tuple(heading for heading in content.headings if heading and heading != title)
+    return Document("", source, content.url, title, kind, text, content.date, None, headings)

@@ -12,6 +12,7 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 from resiliparse.parse.html import ElementNode, HTMLParserException, HTMLTree
 
+from pipelines.data import dates
 from pipelines.data.documents import Content, UnreadableError
 
 _NOT_CONTENT = [
@@ -24,6 +25,17 @@ _NOT_CONTENT = [
     "[role=navigation]",
     "[aria-hidden=true]",
 ]
+_DATES = (
+    ("meta[property='article:published_time']", "content"),
+    ("meta[itemprop=datePublished]", "content"),
+    ("meta[name='citation_publication_date']", "content"),
+    ("meta[name='dcterms.date']", "content"),
+    ("meta[name='DC.date']", "content"),
+    ("meta[name=date]", "content"),
+    ("article time[datetime]", "datetime"),
+    ("main time[datetime]", "datetime"),
+)
+_PUBLISHED = re.compile(r'"datePublished"\s*:\s*"([^"]+)"')
 _BULLET = re.compile(r"^[ \t]*•[ \t]*", re.MULTILINE)
 _NUMBER = re.compile(r"^[ \t]+(?=\d+\. )", re.MULTILINE)
 
@@ -45,7 +57,8 @@ def read(data: bytes, enough: int) -> Content:
         raise UnreadableError(f"not HTML: {error}") from error
     if len(text) < enough:
         text = max(trafilatura.extract(source, include_comments=False) or "", text, key=len)
-    return Content(_tidy(text), _title(tree), _address(tree))
+    text = _tidy(text)
+    return Content(text, _title(tree), _address(tree), _date(tree), _headings(tree, text))
 
 
 def plain_text(fragment: str) -> str:
@@ -80,6 +93,26 @@ def _title(tree: HTMLTree) -> str | None:
     headings = [heading.text or "" for heading in _all(tree, "h1")]
     title = headings[0] if len(headings) == 1 else tree.title
     return " ".join(title.split()) if title else None
+
+
+def _date(tree: HTMLTree) -> str | None:
+    """Return the date that the page says it was published on; one that only a text mentions is not looked for."""
+    for selector, attribute in _DATES:
+        for found in _all(tree, selector):
+            if when := dates.parsed(found.getattr(attribute, "")):
+                return when
+    for found in _all(tree, 'script[type="application/ld+json"]'):
+        said = _PUBLISHED.search(found.text or "")
+        if said and (when := dates.parsed(said[1])):
+            return when
+    return None
+
+
+def _headings(tree: HTMLTree, text: str) -> tuple[str, ...]:
+    """Return the headings of the main text, in their order."""
+    lines = {" ".join(line.split()) for line in text.split("\n")}
+    found = (" ".join((heading.text or "").split()) for heading in _all(tree, "h1, h2, h3, h4, h5, h6"))
+    return tuple(heading for heading in found if heading in lines)
 
 
 def _all(tree: HTMLTree, selector: str) -> list[ElementNode]:

@@ -8,7 +8,7 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from pipelines.data import html, plain
+from pipelines.data import dates, html, plain
 from pipelines.data.documents import Content
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -23,9 +23,12 @@ def read(data: bytes) -> Content:
     """
     facts, body = _front_matter(plain.decode(data))
     tokens = _PARSER.parse(body)
-    title = facts.get("title") or _heading(tokens)
+    headings = _headings(tokens)
+    title = facts.get("title") or next((text for level, text in headings if level == "h1"), None)
     url = html.absolute(facts.get("url") or facts.get("canonical_url"))
-    return Content(_text(tokens), title if isinstance(title, str) and title else None, url)
+    when = dates.parsed(facts.get("date"))
+    named = title if isinstance(title, str) and title else None
+    return Content(_text(tokens), named, url, when, tuple(text for _, text in headings))
 
 
 def _front_matter(text: str) -> tuple[dict[str, Any], str]:
@@ -40,11 +43,10 @@ def _front_matter(text: str) -> tuple[dict[str, Any], str]:
     return (facts, text[found.end() :]) if isinstance(facts, dict) else ({}, text)
 
 
-def _heading(tokens: list[Token]) -> str | None:
-    for token, after in pairwise(tokens):
-        if token.type == "heading_open" and token.tag == "h1":
-            return _inline(after).strip()
-    return None
+def _headings(tokens: list[Token]) -> list[tuple[str, str]]:
+    """Return each heading's tag and words."""
+    pairs = pairwise(tokens)
+    return [(token.tag, _inline(after).strip()) for token, after in pairs if token.type == "heading_open"]
 
 
 def _text(tokens: list[Token]) -> str:

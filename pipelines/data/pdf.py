@@ -11,7 +11,7 @@ from statistics import median
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from pipelines.data import paragraphs
+from pipelines.data import dates, paragraphs
 from pipelines.data.documents import Content, UnreadableError
 
 _EDGE_LINES = 3  # how many lines at the top and at the bottom of a page may be running heads
@@ -46,10 +46,12 @@ def read(data: bytes) -> Content:
         with closing(pypdfium2.PdfDocument(data)) as document:
             pages = [_lines(document, number) for number in range(len(document))]
             title = document.get_metadata_value("Title").strip()
+            when = document.get_metadata_value("ModDate") or document.get_metadata_value("CreationDate")
+            headings = tuple(mark.get_title().strip() for mark in document.get_toc())
     except pypdfium2.PdfiumError as error:
         raise UnreadableError(f"unreadable PDF: {error}") from error
     text = _text(_without_furniture(pages))
-    return Content(text, title or None)
+    return Content(text, title or None, None, dates.parsed(when), headings)
 
 
 def _lines(document: pypdfium2.PdfDocument, number: int) -> list[Line]:

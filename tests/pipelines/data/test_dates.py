@@ -1,0 +1,82 @@
+"""Dates and headings, as far as documents say so."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.data import containers, html, markdown
+from pipelines.data.dates import parsed
+from pipelines.data.documents import Content
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("2021-03-04", "2021-03-04"),
+        ("2021-03-04T10:20:30+01:00", "2021-03-04"),
+        ("2021/3/4", "2021-03-04"),
+        ("2021-03", "2021-03"),
+        ("2021", "2021"),
+        ("2021年3月4日", "2021-03-04"),
+        ("2021年3月", "2021-03"),
+        ("2021年", "2021"),
+        ("D:20210304102030+01'00'", "2021-03-04"),
+        ("20210304", "2021-03-04"),
+        ("4 March 2021", "2021-03-04"),
+        ("Mar 4, 2021", "2021-03-04"),
+        ("March 2021", "2021-03"),
+        ("Thu, 04 Mar 2021 10:20:30 GMT", "2021-03-04"),
+        (1614853230, "2021-03-04"),
+        (1614853230000.0, "2021-03-04"),
+        (date(1871, 5, 1), "1871-05-01"),
+        (datetime(2021, 3, 4, 10, tzinfo=UTC), "2021-03-04"),
+    ],
+)
+def test_dates_are_read_in_every_usual_form(value: Any, found: str) -> None:
+    assert parsed(value) == found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, "", "soon", "2021-13-04", "2021-02-30", "9999-01-01", "D:", 0, -5, 1e300, True, [2021], "0001-01-01"],
+)
+def test_what_is_no_date_is_none(value: Any) -> None:
+    assert parsed(value) is None
+
+
+def page(head: str, body: str = "<h2>Coming in</h2><p>The bell is rung twice.</p>") -> Content:
+    return html.read(f"<html><head>{head}</head><body><main>{body}</main><h2>Related</h2></body></html>".encode(), 1)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        '<meta property="article:published_time" content="2021-03-04T08:00:00Z">',
+        '<meta name="date" content="2021-03-04">',
+        '<script type="application/ld+json">{"@type": "Article", "datePublished": "2021-03-04"}</script>',
+    ],
+)
+def test_a_page_says_when_it_was_published(head: str) -> None:
+    assert page(head).date == "2021-03-04"
+
+
+def test_a_page_has_the_date_of_its_main_part_or_none_and_the_headings_of_its_text() -> None:
+    assert page("", '<time datetime="2020-01-02">then</time><p>The bell.</p>').date == "2020-01-02"
+    found = page("<title>In the year 2021</title>", "<h1>Bells</h1><h2>Coming in</h2><p>Written on 2021-03-04.</p>")
+    assert (found.date, found.headings) == (None, ("Bells", "Coming in"))
+
+
+def test_front_matter_and_headings_of_markdown() -> None:
+    found = markdown.read("---\ntitle: Bells\ndate: 2021年3月4日\n---\n# Bells\n\nCome in\n---\n\nText.".encode())
+    assert (found.title, found.date, found.headings) == ("Bells", "2021-03-04", ("Bells", "Come in"))
+
+
+def test_rows_of_tables_have_dates(tmp_path: Path) -> None:
+    rows = {"text": ["a", "b"], "published": [date(2021, 3, 4), None], "created": ["x", "2020"]}
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    with (tmp_path / "t.parquet").open("rb") as stream:
+        assert [each.date for each in containers.table(stream) if isinstance(each, Content)] == ["2021-03-04", "2020"]
