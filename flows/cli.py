@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -51,6 +52,9 @@ def _version(wanted: bool) -> None:
     if wanted:
         console.print(version("gradus"))
         raise typer.Exit
+
+
+FETCHED = Path("data/fetched")
 
 
 @app.callback()
@@ -183,6 +187,21 @@ def ask(question: Question) -> None:
     from pipelines import registry
 
     console.print(registry.ask(question), markup=False, highlight=False)
+
+
+@app.command()
+def fetch(
+    pages: Annotated[Path, typer.Argument(metavar="LIST", help="A file of addresses, one a line.")],
+    into: Annotated[Path, typer.Option(help="The folder of the web archive.")] = FETCHED,
+    delay: Annotated[float, typer.Option(help="Seconds between two questions to one host.")] = 1.0,
+    refresh: Annotated[bool, typer.Option(help="Ask again for what was fetched before.")] = False,
+    allow_private: Annotated[bool, typer.Option(help="Ask machines of one's own network, too.")] = False,
+) -> None:
+    """Fetch pages of the web, politely, as documents that DVC keeps."""
+    from flows.fetch import fetch_list
+    from pipelines import config
+
+    fetch_list(pages, into, delay, refresh, allow_private, config.load().ingest)
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ FOR_FLOWS = {
     "progress",
     "registry",
     "evaluation.report",
+    "data.fetch",
 }
 DISTRIBUTIONS = {"lm_eval": "lm-eval"}
 UNTRACKED = {"data"}  # blocks that change no result

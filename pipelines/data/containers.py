@@ -23,7 +23,17 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from pipelines.data import dates
 from pipelines.data.documents import Content, UnreadableError
 
-Page = tuple[str, bytes]
+Page = tuple[str, str, bytes]
+"""Address, kind (as `extract` names it) and content."""
+MEDIA = {
+    "text/html": "html",
+    "application/xhtml+xml": "html",
+    "application/pdf": "pdf",
+    "text/plain": "text",
+    "text/markdown": "markdown",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+    "application/epub+zip": "epub",
+}
 """Address and HTML."""
 
 RATIO = 200  # text packs by 3 to 20; what unpacks to more than this is a bomb
@@ -179,13 +189,13 @@ def table(stream: Any) -> Iterator[Content | UnreadableError]:
 
 
 def pages(stream: Any, longest: int) -> Iterator[Page | UnreadableError]:
-    """Yield address and bytes of each HTML page that a web archive (WARC) keeps as an answer."""
+    """Yield what a web archive (WARC) keeps as answers of a kind that can be read."""
     for record in ArchiveIterator(stream, record_types=WarcRecordType.response):
-        kind = (record.http_content_type or "").lower()
-        if record.http_headers is None or not (record.http_headers.status_code == 200 and "html" in kind):
+        kind = MEDIA.get((record.http_content_type or "").partition(";")[0].strip().lower())
+        if record.http_headers is None or record.http_headers.status_code != 200 or kind is None:
             continue
         data = record.reader.read(longest + 1)
         if len(data) > longest:
             yield UnreadableError(f"larger than {longest} bytes")
         else:
-            yield record.headers.get("WARC-Target-URI") or "", data
+            yield record.headers.get("WARC-Target-URI") or "", kind, data

@@ -141,9 +141,9 @@ def _rows(source: str, kind: str, stream: Any, limits: Limits) -> Iterator[Found
 def _page(source: str, found: containers.Page | UnreadableError, limits: Limits) -> Found:
     if isinstance(found, UnreadableError):
         return Reject(source, str(found))
-    url, data = found
+    url, kind, data = found
     try:
-        content = html.read(data, limits.min_characters)
+        content = _content(kind, data, limits)
     except UnreadableError as reason:
         return Reject(source, str(reason))
     return _made(source, "warc", replace(content, url=content.url or url or None), limits)

@@ -1,0 +1,81 @@
+"""A web archive (WARC 1.1) that grows: one answer a gzip member, so that what is whole stays whole after a crash."""
+
+import gzip
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+_HOP_BY_HOP = frozenset({"transfer-encoding", "content-encoding", "content-length", "connection", "keep-alive"})
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An answer in the archive: its headers in lower case, and its gzip member."""
+
+    headers: Mapping[str, str]
+    member: bytes
+
+
+class Archive:
+    """The archive at a path; what was torn at its end is cut off."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what is there."""
+        self.path = path
+        self.kept: dict[str, Kept] = {}
+        whole = 0
+        for member in _members(path.read_bytes() if path.exists() else b""):
+            whole += len(member)
+            for record in ArchiveIterator(BytesIO(member), record_types=WarcRecordType.response):
+                headers = {name.lower(): value for name, value in (record.http_headers or {}).items()}
+                self.kept[record.headers["WARC-Target-URI"] or ""] = Kept(headers, member)
+        if path.exists() and whole < path.stat().st_size:
+            with path.open("r+b") as file:
+                file.truncate(whole)
+
+    def add(self, url: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Append an answer, in the place of an earlier one of the same address."""
+        shown = [f"{name}: {value}" for name, value in headers.items() if name.lower() not in _HOP_BY_HOP]
+        http = "\r\n".join([f"HTTP/1.1 {status} OK", *shown, f"Content-Length: {len(body)}", "", ""]).encode() + body
+        head = [
+            "WARC/1.1",
+            "WARC-Type: response",
+            f"WARC-Target-URI: {url}",
+            f"WARC-Date: {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            f"WARC-Record-ID: <urn:uuid:{uuid.uuid4()}>",
+            "Content-Type: application/http; msgtype=response",
+            f"Content-Length: {len(http)}",
+        ]
+        member = gzip.compress("\r\n".join([*head, "", ""]).encode() + http + b"\r\n\r\n")
+        if url in self.kept:
+            self._replace(url)
+        with self.path.open("ab") as file:
+            file.write(member)
+        self.kept[url] = Kept({name.lower(): value for name, value in headers.items()}, member)
+
+    def _replace(self, url: str) -> None:
+        """Leave out the answer of an address, at once."""
+        aside = self.path.with_name(self.path.name + ".part")
+        aside.write_bytes(b"".join(kept.member for each, kept in self.kept.items() if each != url))
+        aside.replace(self.path)
+
+
+def _members(data: bytes) -> Iterator[bytes]:
+    """Yield the gzip members of `data` that are whole."""
+    while data:
+        reader = zlib.decompressobj(wbits=31)
+        try:
+            reader.decompress(data)
+        except zlib.error:
+            return
+        if not reader.eof:
+            return
+        size = len(data) - len(reader.unused_data)
+        yield data[:size]
+        data = data[size:]

@@ -1,0 +1,213 @@
+"""Pages of the web, fetched politely: as robots.txt allows, one at a time of each host, never from private machines.
+
+What was fetched before is not asked for again. Several hosts are asked at once.
+"""
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+from urllib.robotparser import RobotFileParser
+
+import aiohttp
+
+from pipelines.data.addresses import PublicResolver, RefusedError, check_url
+from pipelines.data.archive import Archive
+from pipelines.data.containers import MEDIA
+from pipelines.errors import UserError
+from pipelines.progress import Meter
+
+AGENT = "Gradus"
+_HOSTS = 16  # asked at once
+_TRIES = 4
+_REDIRECTS = 5
+_LONGEST_WAIT = 60.0
+_TRANSIENT = frozenset({429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How pages are asked for."""
+
+    delay: float
+    """Seconds between two questions to one host; a longer Crawl-delay of its own goes before."""
+    seconds: float
+    """A page may take."""
+    max_bytes: int
+    """A page may have."""
+    backoff: float = 1.0
+    """Seconds before the second try; doubled for each further one, and by chance a little more."""
+    allow_private: bool = False
+    """Whether machines of one's own network may be asked."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def read_list(path: Path) -> list[str]:
+    """Return the addresses in a file, one a line; what follows a `#` at a line's beginning is a comment.
+
+    Raises:
+        UserError: there is no such file, or no address in it.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; write addresses into it, one a line.")
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    urls = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    if not urls:
+        raise UserError(f"{path} holds no address; write some into it, one a line.")
+    return urls
+
+
+async def fetch(urls: Sequence[str], archive: Archive, manners: Manners, refresh: bool = False) -> dict[str, str]:
+    """Fetch what the archive does not hold, or to `refresh` all; return the reasons of those that gave nothing."""
+    rejects: dict[str, str] = {}
+    wanted = [url for url in urls if refresh or url not in archive.kept]
+    by_host: dict[str, list[str]] = defaultdict(list)
+    for url in wanted:
+        by_host[urlsplit(url).netloc if "//" in url else ""].append(url)
+    meter, places = Meter("fetching", len(wanted)), asyncio.Semaphore(_HOSTS)
+    async with _session(manners) as session:
+
+        async def of_host(pages: list[str]) -> None:
+            async with places:
+                host = Host(session, manners)
+                for url in pages:
+                    try:
+                        await _one(host, url, archive)
+                    except RefusedError as reason:
+                        rejects[url] = str(reason)
+                    meter.step()
+
+        try:
+            await asyncio.gather(*map(of_host, by_host.values()))
+        finally:
+            meter.close()
+    return {url: rejects[url] for url in wanted if url in rejects}
+
+
+class Host:
+    """One host: its rules, and when it was asked last."""
+
+    def __init__(self, session: aiohttp.ClientSession, manners: Manners) -> None:
+        """Nothing is known yet."""
+        self.session, self.manners = session, manners
+        self.rules: dict[str, RobotFileParser] = {}
+        self.delay, self.free = manners.delay, 0.0
+
+    async def check(self, url: str) -> None:
+        """Refuse a page that the host's robots.txt does not allow, and wait between two questions as long as it says.
+
+        Raises:
+            RefusedError: it does not want to be asked this, or its rules cannot be read.
+        """
+        root = urljoin(url, "/robots.txt")
+        if root not in self.rules:
+            answer = await self.ask(root, {})
+            if answer.status >= 500 or answer.status == 429:
+                raise RefusedError(f"robots.txt cannot be read (status {answer.status})")
+            self.rules[root] = RobotFileParser()
+            self.rules[root].parse(answer.body.decode("utf-8", "replace").splitlines() if answer.status == 200 else [])
+        if not self.rules[root].can_fetch(AGENT, url):
+            raise RefusedError("robots.txt does not allow it")
+        self.delay = max(self.manners.delay, float(self.rules[root].crawl_delay(AGENT) or 0))
+
+    async def ask(self, url: str, headers: dict[str, str]) -> Answer:
+        """Return the answer, after as many tries as it takes.
+
+        Raises:
+            RefusedError: there is none, or it is too large.
+        """
+        check_url(url, self.manners.allow_private)
+        reason = ""
+        for attempt in range(_TRIES):
+            await asyncio.sleep(max(0.0, self.free - asyncio.get_running_loop().time()))
+            wait = self.manners.backoff * 2**attempt * (1 + random.random())
+            try:
+                async with self.session.get(url, headers=headers, allow_redirects=False) as response:
+                    if response.status not in _TRANSIENT or attempt == _TRIES - 1:
+                        return Answer(response.status, dict(response.headers), await self._body(response))
+                    reason, wait = f"status {response.status}", _asked_to_wait(response.headers, wait)
+            except TimeoutError:
+                reason = f"took longer than {self.manners.seconds:.0f} s"
+            except aiohttp.ClientConnectorError as error:
+                raise RefusedError(f"cannot be reached: {error}") from error
+            except aiohttp.ClientError as error:
+                reason = f"{type(error).__name__}: {error}"
+            finally:
+                self.free = asyncio.get_running_loop().time() + self.delay
+            await asyncio.sleep(wait)
+        raise RefusedError(reason)
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        parts, size = [], 0
+        async for part in response.content.iter_chunked(2**16):
+            size += len(part)
+            if size > self.manners.max_bytes:
+                raise RefusedError(f"larger than {self.manners.max_bytes} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+
+async def _one(host: Host, url: str, archive: Archive) -> None:
+    """Fetch one page, wherever it leads, into the archive."""
+    known = archive.kept[url].headers if url in archive.kept else {}
+    conditions = {"If-None-Match": known.get("etag"), "If-Modified-Since": known.get("last-modified")}
+    place = url
+    for _ in range(_REDIRECTS + 1):
+        check_url(place, host.manners.allow_private)
+        await host.check(place)
+        answer = await host.ask(place, {name: value for name, value in conditions.items() if value})
+        if answer.status in (301, 302, 303, 307, 308) and "Location" in answer.headers:
+            place = urljoin(place, answer.headers["Location"])
+            continue
+        if answer.status == 304:
+            return
+        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if answer.status != 200:
+            raise RefusedError(f"status {answer.status}")
+        if kind not in MEDIA:
+            raise RefusedError(f"{kind or 'no kind'} is nothing that can be read")
+        archive.add(url, answer.status, answer.headers, answer.body)
+        return
+    raise RefusedError(f"leads on more than {_REDIRECTS} times")
+
+
+def fetch_into(pages: Path, into: Path, manners: Manners, refresh: bool) -> tuple[int, dict[str, str]]:
+    """Fetch the addresses in `pages` into a web archive below `into`; return how many they are, and the rejects.
+
+    Raises:
+        UserError: there is no address.
+    """
+    urls = read_list(pages)
+    into.mkdir(parents=True, exist_ok=True)
+    archive = Archive(into / f"{pages.stem}.warc.gz")
+    return len(urls), asyncio.run(fetch(urls, archive, manners, refresh))
+
+
+@asynccontextmanager
+async def _session(manners: Manners) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(resolver=None if manners.allow_private else PublicResolver(), limit=_HOSTS)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=manners.seconds),
+        headers={"User-Agent": f"{AGENT} (fetches pages that its user named)"},
+        trust_env=False,
+    ) as session:
+        yield session
+
+
+def _asked_to_wait(headers: Mapping[str, str], otherwise: float) -> float:
+    """Return the seconds that the server asks to wait, within reason."""
+    said = headers.get("Retry-After", "")
+    return min(float(said), _LONGEST_WAIT) if said.replace(".", "", 1).isdigit() else otherwise
