@@ -119,3 +119,18 @@ def test_dropping_everything_is_an_error_that_says_why(config: Config, tmp_path:
     write(tmp_path / "in", "Too short.")
     with pytest.raises(UserError, match="few_words 1"):
         clean(tmp_path / "in", tmp_path, config.clean, Runner())
+
+
+def test_a_function_of_the_users_has_its_say(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_rules.py").write_text(
+        "def unfriendly(text):\n    return 'shouting' if text.isupper() else None\n\nwords = 3\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write(tmp_path / "in", PROSE, PROSE.upper())
+    settings = config.clean.model_copy(update={"judge": "my_rules:unfriendly"})
+    assert clean(tmp_path / "in", tmp_path, settings, Runner())["dropped_judged"] == 1
+    (drop,) = artifacts.read_rows(tmp_path / "drops.jsonl")
+    assert (drop["reason"], drop["detail"]) == ("judged", "shouting")
+    for name, said in (("my_rule:unfriendly", "cannot be imported"), ("my_rules:words", "names no function")):
+        with pytest.raises(UserError, match=said):
+            clean(tmp_path / "in", tmp_path, config.clean.model_copy(update={"judge": name}), Runner())

@@ -3,9 +3,12 @@
 import json
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from pipelines import artifacts
 from pipelines.config import Config
+from pipelines.data import documents
+from pipelines.data.documents import Document
 from pipelines.data.runner import Runner
 from tasks.clean import clean
 from tasks.dedup import dedup
@@ -35,3 +38,23 @@ def test_exactly_the_planted_duplicates_are_found(config: Config, tmp_path: Path
     assert all(row["cluster"] == row["id"] for row in kept.values())
     assert metrics["documents"] == len(kept) == before - metrics["dropped"]
     assert [metrics[f"dropped_{reason}"] for reason in planted] == [len(TRUTH[name]) for name in planted.values()]
+
+
+def test_of_a_cluster_the_preferred_the_newest_or_the_longest_stays(config: Config, tmp_path: Path) -> None:
+    text = " ".join(f"On day {n} the keeper of tower {n * 7 % 31} wrote line {n * n}." for n in range(30))
+    rows = [
+        Document("a", "mail/a.txt", None, "", "text", f"{text} It was read out in the hall.", "2020-05"),
+        Document("b", "mail/b.txt", None, "", "text", text, "2021-01-02"),
+        Document("c", "book/c.txt", None, "", "text", text),
+    ]
+    documents.write(tmp_path / "clean/documents", rows)
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({}, "a"),
+        ({"keep": "newest"}, "b"),
+        ({"keep": "newest", "prefer": ["book/"]}, "c"),
+    ]
+    for number, (change, kept) in enumerate(changes):
+        out = tmp_path / str(number)
+        out.mkdir()
+        assert dedup(tmp_path / "clean", out, config.dedup.model_copy(update=change), Runner())["documents"] == 1
+        assert [each.id for each in documents.read(out / "documents")] == [kept]
