@@ -75,7 +75,7 @@ async def fetch(urls: Sequence[str], archive: Archive, manners: Manners, refresh
     wanted = [url for url in urls if refresh or url not in archive.kept]
     by_host: dict[str, list[str]] = defaultdict(list)
     for url in wanted:
-        by_host[urlsplit(url).netloc if "//" in url else ""].append(url)
+        by_host[_host(url)].append(url)
     meter, places = Meter("fetching", len(wanted)), asyncio.Semaphore(_HOSTS)
     async with _session(manners) as session:
 
@@ -142,6 +142,8 @@ class Host:
                 reason = f"took longer than {self.manners.seconds:.0f} s"
             except aiohttp.ClientConnectorError as error:
                 raise RefusedError(f"cannot be reached: {error}") from error
+            except ValueError as error:
+                raise RefusedError(f"no address: {error}") from error
             except aiohttp.ClientError as error:
                 reason = f"{type(error).__name__}: {error}"
             finally:
@@ -205,6 +207,13 @@ async def _session(manners: Manners) -> AsyncIterator[aiohttp.ClientSession]:
         trust_env=False,
     ) as session:
         yield session
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""  # it is refused in its turn
 
 
 def _asked_to_wait(headers: Mapping[str, str], otherwise: float) -> float:

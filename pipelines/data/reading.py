@@ -44,6 +44,8 @@ def read(
 ) -> Iterator[Iterable[Found]]:
     """Yield what each file gives, in the order of `paths`; one that is known from the last time is not read again.
 
+    What it gives is to be taken before the next is asked for.
+
     A file may take `seconds`, and one more for every MiB of it, and `megabytes` of memory; else it is rejected.
     """
     context = multiprocessing.get_context("forkserver")

@@ -90,10 +90,13 @@ def get(archive: Archive, *urls: str, manners: Manners = MANNERS, refresh: bool 
 
 def test_pages_become_documents_and_the_others_rejects_with_reasons(site: str, tmp_path: Path) -> None:
     pages = ["page", "moved", "busy", "cut", "text"]
+    odd = ["http://[broken", "no address", "http://a..b/"]
     rejects = get(
         Archive(tmp_path / "a.warc.gz"),
         *(f"{site}/{name}" for name in [*pages, "secret", "broken", "loop", "out", "large", "image"]),
+        *odd,
     )
+    assert all(rejects.pop(url) for url in odd)
     assert {url.removeprefix(f"{site}/"): reason for url, reason in rejects.items()} == {
         "secret": "robots.txt does not allow it",
         "broken": "status 500",

@@ -1,5 +1,6 @@
 """Files that take their reader's time, memory or life, among files that do not."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,14 @@ def test_every_broken_file_ends_somewhere(tmp_path: Path) -> None:
     named = {each.source.split("/")[0].split("#")[0] for each in found}
     assert named == {path.name for path in tmp_path.iterdir()}
     assert not list(tmp_path.parent.parent.rglob("escaped.txt"))  # where two archives would have it
+
+
+def test_a_file_of_many_rows_is_laid_aside_and_whole(tmp_path: Path) -> None:
+    rows = [f"Row {number}. {'The gate is opened at seven. ' * 120}" for number in range(5_200)]
+    with (tmp_path / "rows.jsonl").open("w") as file:
+        file.writelines(json.dumps({"text": row}) + "\n" for row in rows)
+    assert sum(map(len, rows)) > reading.FEW
+    for found in reading.read(sources(tmp_path), tmp_path, Limits(300_000_000, 100), 60, 1024):
+        assert not isinstance(found, list)
+        assert [each.text for each in found if isinstance(each, Document)] == [row.strip() for row in rows]
+    assert not list(memory.PLACE.parent.glob("tmp*"))
