@@ -91,8 +91,10 @@ def address(url: str | None) -> str | None:
 
     A site's front page is None: that is what careless canonical links of quite different pages name.
     """
+    if not url:
+        return None
     try:
-        parts = urlsplit(url or "")
+        parts = urlsplit(url)
         host = (parts.hostname or "").removeprefix("www.")
         port = f":{parts.port}" if parts.port not in (None, 80, 443) else ""
     except ValueError:

@@ -14,8 +14,9 @@ _FTFY = ftfy.TextFixerConfig(uncurl_quotes=False, fix_character_width=False, nor
 # What ftfy has never anything to do with: ASCII without entities and control characters; the punctuation of books;
 # the common characters of Chinese, Japanese and Korean. Accents may be half of a mistaken encoding.
 _SOUND = re.compile(
-    "[ -%'-~‘’“”–—…\u3001-\u3029\u3041-\u3096\u30a1-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff5e]*"
+    "[\n -%'-~‘’“”–—…\u3001-\u3029\u3041-\u3096\u30a1-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff5e]*"
 )
+_UNEVEN = ("  ", " \n", "\n ", "\t")  # what an ASCII text without control characters has where its spaces are wrong
 _KEPT = "\t\u200c\u200d"  # and joiners, which Persian, Indic scripts and emoji need
 
 
@@ -31,13 +32,15 @@ class Edit:
 def repair(text: str, wrapped: bool) -> tuple[str, list[Edit]]:
     """Repair encoding accidents and white space; where lines are `wrapped`, make paragraphs of them."""
     edits = []
-    text, edit = _by_line(text, "unicode", _unicode)
-    edits.append(edit)
+    if not _SOUND.fullmatch(text):
+        text, edit = _by_line(text, "unicode", _unicode)
+        edits.append(edit)
     if wrapped:
         text, count = paragraphs.unwrap(text)
         edits.append(Edit("wrapped_line", count, ""))
-    text, edit = _by_line(text, "space", _space)
-    edits.append(edit)
+    if not text.isascii() or text.endswith(" ") or any(map(text.__contains__, _UNEVEN)):
+        text, edit = _by_line(text, "space", _space)
+        edits.append(edit)
     return re.sub(r"\n{3,}", "\n\n", text).strip(), [edit for edit in edits if edit.count]
 
 

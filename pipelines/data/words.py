@@ -34,7 +34,7 @@ def unspaced_share(text: str) -> float:
 def normalise(text: str) -> str:
     """Return the words that count when texts are compared: NFKC, case and punctuation gone, single spaces."""
     if text.isascii():
-        return " ".join(text.lower().translate(_WORDS_ONLY).split())
+        return b" ".join(text.encode().translate(_ASCII_WORDS_ONLY).split()).decode()
     return " ".join(words(unicodedata.normalize("NFKC", text).casefold().translate(_WORDS_ONLY)))
 
 
@@ -48,3 +48,4 @@ class _WordsOnly(dict[int, str]):
 
 
 _WORDS_ONLY = _WordsOnly()
+_ASCII_WORDS_ONLY = "".join(chr(code).lower().translate(_WORDS_ONLY) for code in range(128)).encode().ljust(256)
