@@ -127,20 +127,27 @@ def test_a_word_file_gives_paragraphs_lists_and_tables(tmp_path: Path) -> None:
 
     item = "<w:pPr><w:numPr/></w:pPr>"
     table = "".join(f"<w:tr><w:tc>{paragraph(a)}</w:tc><w:tc>{paragraph(b)}</w:tc></w:tr>" for a, b in ("ab", "cd"))
-    body = paragraph("Heading") + paragraph(TEXT) + paragraph("one", item) + paragraph("two", item)
-    core = '<p xmlns:d="http://purl.org/dc/elements/1.1/"><d:title> The Rules </d:title></p>'
+    heading = '<w:pPr><w:pStyle w:val="berschrift1"/></w:pPr>'
+    body = paragraph("Heading", heading) + paragraph(TEXT) + paragraph("one", item) + paragraph("two", item)
+    core = """<p xmlns:d="http://purl.org/dc/elements/1.1/" xmlns:t="http://purl.org/dc/terms/">
+        <d:title> The Rules </d:title><t:created>2019-01-01T00:00:00Z</t:created>
+        <t:modified>2021-03-04T10:00:00Z</t:modified></p>"""
+    styles = """<w:styles xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">
+        <w:style w:styleId="berschrift1"><w:name w:val="heading 1"/></w:style></w:styles>"""
     files = {
         "word__document_dot_xml": WORD.format(body + f"<w:tbl>{table}</w:tbl>").encode(),
         "docProps__core_dot_xml": core.encode(),
+        "word__styles_dot_xml": styles.encode(),
     }
     (found,) = read(tmp_path, "a.docx", zipped(**files))
     assert isinstance(found, Document) and found.title == "The Rules"
+    assert (found.date, found.headings) == ("2021-03-04", ("Heading",))
     assert found.text.split("\n\n") == ["Heading", TEXT.strip(), "- one\n- two", "a | b\nc | d"]
 
 
 def test_a_book_gives_its_chapters_in_order(tmp_path: Path) -> None:
     package = """<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">
-        <dc:title>The Light</dc:title></metadata><manifest><item id="b" href="two.xhtml"/>
+        <dc:title>The Light</dc:title><dc:date>1871</dc:date></metadata><manifest><item id="b" href="two.xhtml"/>
         <item id="a" href="one.xhtml"/></manifest><spine><itemref idref="a"/><itemref idref="b"/></spine></package>"""
     container = """<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>
         <rootfile full-path="OEBPS/book.opf"/></rootfiles></container>"""
@@ -148,12 +155,13 @@ def test_a_book_gives_its_chapters_in_order(tmp_path: Path) -> None:
         "META-INF__container_dot_xml": container.encode(),
         "OEBPS__book_dot_opf": package.encode(),
         "OEBPS__one_dot_xhtml": f"<html><body><p>First. {TEXT}</p></body></html>".encode(),
-        "OEBPS__two_dot_xhtml": b"<html><body><p>Second.</p></body></html>",
+        "OEBPS__two_dot_xhtml": b"<html><body><h2>Oil</h2><p>Second.</p></body></html>",
     }
     (found,) = read(tmp_path, "a.epub", zipped(**files))
     assert isinstance(found, Document) and found.title == "The Light"
-    first, second = found.text.split("\n\n")
-    assert first.startswith("First.") and second == "Second."
+    first, *second = found.text.split("\n\n")
+    assert first.startswith("First.") and second == ["Oil", "Second."]
+    assert (found.date, found.headings) == ("1871", ("Oil",))
 
 
 ENTITY = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
