@@ -148,23 +148,29 @@ def scale(count: int, folder: Path) -> tuple[float, float]:
     paths = {**os.environ, "PYTHONPATH": str(ROOT)}
     program = subprocess.Popen([sys.executable, str(folder / "engine.py"), str(folder)], cwd=ROOT, env=paths)
     peak = 0
-    while program.poll() is None:
+    while not ended(program):
         peak = max(peak, memory(program.pid))
-        time.sleep(1)
+    seconds = time.monotonic() - began
     if program.returncode:
         raise RuntimeError(f"clean or dedup of {count} documents failed; see above.")
-    seconds = time.monotonic() - began
     print(f"{count} documents: {seconds:.0f} s, {peak / 2**30:.2f} GiB", file=sys.stderr, flush=True)
     return seconds, peak / 2**30
 
 
+def ended(program: subprocess.Popen[bytes]) -> bool:
+    """Wait for a second; tell whether a program has ended."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        program.wait(1)
+    return program.returncode is not None
+
+
 def memory(root: int) -> int:
-    """Return the bytes that a process and its descendants hold, what they share counted once."""
-    total = 0
-    for process in [psutil.Process(root), *psutil.Process(root).children(recursive=True)]:
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            total += process.memory_full_info().pss
-    return total
+    """Return the bytes that a process and its descendants hold; files that all of them read count once."""
+    held = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in [psutil.Process(root), *psutil.Process(root).children(recursive=True)]:
+            held.append(process.memory_info())
+    return sum(each.rss - each.shared for each in held) + max((each.shared for each in held), default=0)
 
 
 def growth(count: int) -> dict[str, float]:

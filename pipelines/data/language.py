@@ -9,7 +9,7 @@ import re
 import py3langid
 from resiliparse.parse.lang import detect_fast
 
-_FOREIGN = re.compile(r"\S*(?:://|@|www\.)\S*|\d+")  # addresses and numbers are of no language
+_FOREIGN = re.compile(r"[!-~]*(?:://|@|www\.)[!-~]*|\d+")  # addresses and numbers are of no language
 _CHINESE = frozenset({"wuu", "yue"})  # Shanghainese and Cantonese, taken for each other in short texts
 _HAN, _KANA = re.compile("[\u3400-\u9fff]"), re.compile("[\u3041-\u3096\u30a1-\u30fa]")
 _APART = frozenset({"en", "de", "fr"})

@@ -74,7 +74,7 @@ def _margin(lines: Sequence[str]) -> int:
 
 
 def _full(line: str, after: str, margin: int) -> bool:
-    first = after.split()[0]
+    first = after.split(maxsplit=1)[0]
     word = first[0] if _NO_SPACE.match(first) else first
     return _cells(line.rstrip()) + (0 if word != first else 1) + _cells(word) > margin
 

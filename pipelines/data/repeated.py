@@ -91,7 +91,9 @@ def _keyed(every: Sequence[str]) -> list[tuple[int, str]]:
     for before, line, after in zip(["", *every], every, [*every[1:], ""], strict=False):
         if line.startswith(_FENCES):
             fenced = not fenced
-        elif not fenced and not _row(before, line, after) and any(map(str.isalpha, line)):
+        elif (
+            line and not fenced and (line[0].isalpha() or any(map(str.isalpha, line))) and not _row(before, line, after)
+        ):
             found.append((xxhash.xxh3_64_intdigest(" ".join(line.casefold().split()).encode()), line))
     return found
 

@@ -27,7 +27,7 @@ def unspaced_share(text: str) -> float:
     """Return the share of the letters that belong to unspaced scripts."""
     if text.isascii() or not _ONE.search(text):
         return 0.0
-    letters = sum(character.isalpha() for character in text)
+    letters = sum(map(str.isalpha, text))
     return min(1.0, len(_ONE.findall(text)) / letters) if letters else 0.0
 
 
