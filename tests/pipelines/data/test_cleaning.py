@@ -6,6 +6,7 @@ import pytest
 
 from pipelines.data import language, quality
 from pipelines.data.c4 import without_lines
+from pipelines.data.counted import Text, repeated_share, top_share
 from pipelines.data.outliers import divergence, letters, reference
 from pipelines.data.personal import mask as mask_by
 from pipelines.data.repair import Edit, repair
@@ -148,10 +149,10 @@ def test_stop_words_are_asked_of_english_only() -> None:
 
 
 def test_the_share_of_repeated_runs_is_exact() -> None:
-    words = quality.Text("a b c d e f a b c d e g a b c d e")
-    assert quality.repeated_share(words, 5) == 10 / 17
-    assert quality.top_share(words, 5) == 15 / 17
-    assert quality.top_share(quality.Text("a b c d"), 2) == quality.repeated_share(quality.Text("a"), 5) == 0.0
+    words = Text("a b c d e f a b c d e g a b c d e")
+    assert repeated_share(words, 5) == 10 / 17
+    assert top_share(words, 5) == 15 / 17
+    assert top_share(Text("a b c d"), 2) == repeated_share(Text("a"), 5) == 0.0
 
 
 def test_lines_about_the_page_itself_are_removed_by_the_rules_that_are_on() -> None:
