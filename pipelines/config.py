@@ -342,7 +342,7 @@ class PretrainConfig(Block):
     mixture: Path
     """A folder of other texts: each .jsonl, .parquet or .txt file is a source, named after it."""
     weights: dict[str, NonNegative]
-    """How often each text of a source is read in an epoch, a fraction by chance; `corpus` is the training documents."""
+    """Of how many times its texts an epoch reads each source, none again before all; `corpus` is the documents."""
     fill_in_middle: dict[str, Share]
     """Of a source of code, the share of texts that is read with its middle last."""
 

@@ -15,7 +15,7 @@ from pipelines import artifacts, models
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, PretrainConfig
 from pipelines.tracking import Run
-from pipelines.training.middle import rearranged, sentinels
+from pipelines.training.middle import Sentinels, fitting, rearranged, sentinels
 from pipelines.training.mixing import Source, drawn, sources
 from pipelines.training.packing import keep_apart, pack
 from pipelines.training.rows import Encoded, encode_text, encode_tokens, plan_batches
@@ -41,7 +41,7 @@ def pretrain(
     model = models.adaptable(base, config.lora, compute, quantised)
     if config.packing:
         keep_apart(model, "pretrain")
-    rows, plan = planned(tok, found, config, compute.seed)
+    rows, plan, cut = planned(tok, found, config, compute.seed)
     tokens = sum(len(row.ids) for row in rows)
     loss = train(
         model,
@@ -61,35 +61,42 @@ def pretrain(
         "loss": loss,
         "tokens": float(tokens),
         "steps": float(len(plan)),
+        "cut": float(cut),
         "fill": tokens / sum(len(batch) * max(len(rows[row].ids) for row in batch) for batch in plan),
     }
 
 
 def planned(
     tok: PreTrainedTokenizerBase, found: Sequence[Source], config: PretrainConfig, seed: int
-) -> tuple[list[Encoded], list[list[int]]]:
-    """Return the rows of all epochs, and batches of them; each epoch draws and packs anew."""
+) -> tuple[list[Encoded], list[list[int]], int]:
+    """Return the rows of all epochs, batches of them, and how many texts were cut; each epoch draws and packs anew."""
     marks = sentinels(tok) if any(source.middle for source in found) else None
     rows: list[Encoded] = []
     plan: list[list[int]] = []
+    cut = 0
     for epoch in range(config.epochs):
         rng = np.random.default_rng([seed, epoch, 1])
-        pieces = [
-            piece
-            for text, middle in drawn(found, seed, epoch)
-            for piece in (
-                encode_tokens(rearranged(tok, text, marks, rng), config.block_tokens)
-                if marks and middle
-                else encode_text(tok, text, config.block_tokens)
-            )
-        ]
+        pieces: list[Encoded] = []
+        for text, middle in drawn(found, seed, epoch):
+            parts = _pieces(tok, text, marks if middle else None, config.block_tokens, rng)
+            cut += len(parts) > 1
+            pieces += parts
         if config.packing:
             pieces = pack(pieces, config.block_tokens)
         lengths = [len(piece.ids) for piece in pieces]
         batches = plan_batches(lengths, [1.0] * len(pieces), 1, config.batch_tokens, seed + epoch)
         plan += [[len(rows) + row for row in batch] for batch in batches]
         rows += pieces
-    return rows, plan
+    return rows, plan, cut
+
+
+def _pieces(
+    tok: PreTrainedTokenizerBase, text: str, marks: Sentinels | None, length: int, rng: np.random.Generator
+) -> list[Encoded]:
+    if marks is None:
+        return encode_text(tok, text, length)
+    turned = [rearranged(tok, part, marks, rng) for part in fitting(tok, text, length)]
+    return [piece for ids in turned for piece in encode_tokens(ids, length)]
 
 
 if __name__ == "__main__":

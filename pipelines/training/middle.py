@@ -1,9 +1,11 @@
 """Fill in the middle (Bavarian et al. 2022, arXiv:2207.14255): code read with its middle last.
 
 A text is cut at two characters; half of those chosen read prefix, suffix, middle, the others suffix, prefix, middle.
+One longer than a training sequence is cut into such as fit first, for a middle teaches nothing without its two sides.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -16,6 +18,10 @@ _KNOWN = (
     ("▁<PRE>", "▁<SUF>", "▁<MID>"),  # Code Llama
     ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # DeepSeek
 )
+
+
+_ROOM = 8
+"""Tokens to spare: three marks, and what a word costs more once it is cut."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +49,30 @@ def sentinels(tok: PreTrainedTokenizerBase) -> Sentinels:
     )
 
 
+def fitting(tok: PreTrainedTokenizerBase, text: str, length: int) -> list[str]:
+    """Cut a text where tokens begin, so that each part has room in `length` tokens with its middle last."""
+    starts = [start for start, _ in tok(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]]
+    room = max(1, length - _ROOM)
+    cuts = [0, *starts[room::room], len(text)]
+    return [text[start:end] for start, end in pairwise(cuts) if start < end]
+
+
 def rearranged(tok: PreTrainedTokenizerBase, text: str, marks: Sentinels, rng: np.random.Generator) -> list[int]:
     """Return the tokens of a text with its middle last."""
     first, second = sorted(rng.integers(len(text) + 1, size=2).tolist())
     parts = text[:first], text[second:], text[first:second]
-    prefix, suffix, middle = (tok(part, add_special_tokens=False)["input_ids"] for part in parts)
+    prefix, suffix, middle = _tokens(tok, parts[0]), *(_going_on(tok, part) for part in parts[1:])
     if rng.random() < 0.5:
         return [marks.prefix, *prefix, marks.suffix, *suffix, marks.middle, *middle]
     return [marks.prefix, marks.suffix, *suffix, marks.middle, *prefix, *middle]
+
+
+def _going_on(tok: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Return the tokens of what is no beginning; SentencePiece would put a space before it (Code Llama, 2.3)."""
+    line, ids = _tokens(tok, "\n"), _tokens(tok, "\n" + text)
+    return ids[len(line) :] if ids[: len(line)] == line else _tokens(tok, text)
+
+
+def _tokens(tok: PreTrainedTokenizerBase, text: str) -> list[int]:
+    ids: list[int] = tok(text, add_special_tokens=False)["input_ids"]
+    return ids

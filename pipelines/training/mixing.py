@@ -1,4 +1,7 @@
-"""Which texts an epoch reads, of several sources, each by its weight: a function of weights, seed and epoch alone."""
+"""Which texts an epoch reads, of several sources, each by its weight: a function of weights, seed and epoch alone.
+
+A source is read in a seeded order, epoch after epoch; none of its texts again before all were, then in a new order.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ _KINDS = (".jsonl", ".parquet", ".txt")
 
 @dataclass(frozen=True)
 class Source:
-    """Texts that are read equally often: `weight` times in an epoch, its fraction by chance."""
+    """Texts of which an epoch reads `weight` times as many as there are."""
 
     name: str
     texts: Sequence[str]
@@ -30,9 +33,16 @@ def sources(
     """Return the corpus and the files of `folder`, which are named after them.
 
     Raises:
-        UserError: a source has no weight, a weight or a share has no source, or a row has no text.
+        UserError: there is no folder, two sources have one name, a source has no weight, a weight or a share has no
+            source, or a row has no text.
     """
-    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in _KINDS}
+    if not folder.is_dir():
+        raise UserError(f"pretrain.mixture: there is no folder {folder}; make it, empty if nothing is mixed in.")
+    files: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix in _KINDS):
+        if path.stem in {CORPUS, *files}:
+            raise UserError(f"{path}: there is another source named {path.stem!r}; rename the file.")
+        files[path.stem] = path
     names = {CORPUS, *files}
     for key, given in (("weights", weights), ("fill_in_middle", middle)):
         if unknown := sorted(given.keys() - names):
@@ -44,15 +54,31 @@ def sources(
 
 
 def drawn(found: Sequence[Source], seed: int, epoch: int) -> list[tuple[str, bool]]:
-    """Return the texts of an epoch, each with whether its middle is read last."""
-    rng = np.random.default_rng([seed, epoch])
+    """Return the texts of an epoch, each with whether its middle is read last.
+
+    Over any number of epochs a source gives, to within one text, its weight in each.
+    """
     chosen: list[tuple[str, bool]] = []
     for source in found:
-        counts = np.floor(source.weight + rng.random(len(source.texts))).astype(int)
-        middles = rng.random(int(counts.sum())) < source.middle
-        repeated = (text for text, count in zip(source.texts, counts.tolist(), strict=True) for _ in range(count))
-        chosen += zip(repeated, middles.tolist(), strict=True)
+        start, end = (int(source.weight * len(source.texts) * epochs) for epochs in (epoch, epoch + 1))
+        places = _order(source, seed, start, end)
+        middles = np.random.default_rng([seed, epoch, *source.name.encode()]).random(len(places)) < source.middle
+        chosen += [(source.texts[place], middle) for place, middle in zip(places, middles.tolist(), strict=True)]
     return chosen
+
+
+def _order(source: Source, seed: int, start: int, end: int) -> list[int]:
+    """Return what stands from `start` to `end` where one shuffled round of a source's texts follows another."""
+    if start == end:
+        return []
+    size = len(source.texts)
+    first, last = start // size, (end - 1) // size
+    rounds = [
+        np.random.default_rng([seed, number, *source.name.encode(), 0]).permutation(size)
+        for number in range(first, last + 1)
+    ]
+    places: list[int] = np.concatenate(rounds)[start - first * size : end - first * size].tolist()
+    return places
 
 
 def _texts(path: Path) -> list[str]:

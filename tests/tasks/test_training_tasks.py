@@ -163,5 +163,6 @@ def test_pretrain_writes_a_whole_model_that_has_read_the_text(teachable: Path, s
             teachable, split, out, settings.pretrain, settings.compute, settings.base, run, Checkpoints()
         )
     assert metrics["loss"] < 4.0 and 0.5 < metrics["fill"] <= 1.0
+    assert metrics["cut"] == 0
     assert models.parent(out) is None
     assert (out / "model.safetensors").exists()

@@ -6,15 +6,24 @@ import numpy as np
 import peft
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    Lfm2Config,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
 
 from pipelines import artifacts
 from pipelines.errors import UserError
-from pipelines.training.middle import rearranged, sentinels
+from pipelines.training.middle import fitting, rearranged, sentinels
 from pipelines.training.mixing import Source, drawn, sources
 from pipelines.training.packing import best_fit, keep_apart, pack
 from pipelines.training.rows import IGNORED, Encoded
-from pipelines.training.trainer import Padding, labelled_loss
+from pipelines.training.trainer import Padding, labelled_loss, predicted
 from tests.conftest import tiny_tokenizer
 
 
@@ -22,12 +31,16 @@ def row(ids: list[int]) -> Encoded:
     return Encoded(ids, list(ids))
 
 
-def adapted() -> peft.PeftModel:
+SIZE = {"vocab_size": 60, "hidden_size": 32}
+LAYERS = SIZE | {"intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+
+
+def adapted(shape: PretrainedConfig) -> peft.PeftModel:
     torch.manual_seed(0)
-    shape = LlamaConfig(vocab_size=60, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
-    model = peft.get_peft_model(LlamaForCausalLM(shape), peft.LoraConfig(r=2, target_modules=["q_proj"]))
-    assert isinstance(model, peft.PeftModel)
-    return model
+    model = AutoModelForCausalLM.from_config(shape)
+    adapter = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules="all-linear"))
+    assert isinstance(adapter, peft.PeftModel)
+    return adapter
 
 
 def test_every_row_is_in_one_block_and_none_is_over_full() -> None:
@@ -64,34 +77,73 @@ def test_a_block_has_its_rows_in_order_and_predicts_no_first_token() -> None:
     assert block.positions == [0, 1, 2, 0, 1]
 
 
-def test_packed_rows_cost_what_they_cost_alone() -> None:
-    model = adapted().eval()
+def test_packed_rows_are_read_as_if_alone() -> None:
+    model = adapted(LlamaConfig(**LAYERS)).eval()
     rows = [row([7, 8, 9, 10, 11]), row([20, 21, 22]), row([30, 31, 32, 33])]
-    losses = [float(labelled_loss(model, torch.tensor([each.ids]), torch.tensor([each.labels]))) for each in rows]
     batch = Padding(0)([vars(block) | {"input_ids": block.ids} for block in pack(rows, 8)])
-    packed = labelled_loss(model, batch["input_ids"], batch["labels"], positions=batch["positions"])
-    counts = [len(each.ids) - 1 for each in rows]
     assert batch["input_ids"].shape == (2, 8)
-    assert float(packed) == pytest.approx(np.average(losses, weights=counts), abs=1e-5)
+    wanted = batch["labels"][:, 1:] != IGNORED
+    alone = [predicted(model, torch.tensor([each.ids]), torch.ones(1, len(each.ids) - 1).bool()) for each in rows]
+    packed = predicted(model, batch["input_ids"], wanted, batch["positions"])
+    torch.testing.assert_close(packed, torch.cat(alone), atol=1e-5, rtol=0)
+    loss = labelled_loss(model, batch["input_ids"], batch["labels"], positions=batch["positions"])
+    targets = torch.tensor([token for each in rows for token in each.ids[1:]])
+    assert float(loss) == pytest.approx(float(torch.nn.functional.cross_entropy(torch.cat(alone), targets)), abs=1e-5)
 
 
-def test_a_model_that_mixes_packed_texts_is_refused() -> None:
-    model = adapted()
-    keep_apart(model, "pretrain")
+@pytest.mark.parametrize(
+    "shape",
+    [LlamaConfig(**LAYERS), LlamaConfig(**LAYERS, attn_implementation="eager"), Qwen2Config(**LAYERS)],
+    ids=["sdpa", "eager", "qwen2"],
+)
+def test_a_model_that_keeps_packed_texts_apart_is_taken(shape: PretrainedConfig) -> None:
+    keep_apart(adapted(shape), "pretrain")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [BloomConfig(**SIZE, n_layer=2, n_head=2), Lfm2Config(**LAYERS, layer_types=["conv", "full_attention"])],
+    ids=["attention without positions", "convolution"],
+)
+def test_a_model_that_mixes_packed_texts_is_refused(shape: PretrainedConfig) -> None:
+    with pytest.raises(UserError, match=r"pretrain\.packing to false"):
+        keep_apart(adapted(shape), "pretrain")
+
+
+def test_positions_that_are_heeded_in_one_row_alone_are_not_enough() -> None:
+    model = adapted(LlamaConfig(**LAYERS))
     decoder = model.get_base_model().get_decoder()
     forward = decoder.forward
-    decoder.forward = lambda position_ids=None, **inputs: forward(**inputs)
-    with pytest.raises(UserError, match=r"pretrain\.packing to false"):
+
+    def as_flash_attention(input_ids: torch.Tensor, position_ids: torch.Tensor | None = None, **inputs: bool) -> object:
+        return forward(input_ids=input_ids, position_ids=position_ids if len(input_ids) == 1 else None, **inputs)
+
+    decoder.forward = as_flash_attention
+    with pytest.raises(UserError, match="does not keep packed texts apart"):
         keep_apart(model, "pretrain")
 
 
 def test_an_epoch_reads_every_source_by_its_weight_and_the_same_again() -> None:
-    found = [Source("a", [f"a{n}" for n in range(100)], 2.0), Source("b", [f"b{n}" for n in range(200)], 0.5, 1.0)]
+    found = [Source("a", [f"a{n}" for n in range(100)], 2.0), Source("b", [f"b{n}" for n in range(201)], 0.5, 1.0)]
     texts = drawn(found, seed=1, epoch=0)
     assert sorted(text for text, _ in texts if text[0] == "a") == sorted([f"a{n}" for n in range(100)] * 2)
-    of_b = [text for text, middle in texts if text[0] == "b" and middle]
-    assert 70 < len(of_b) < 130 and len(set(of_b)) == len(of_b)
+    assert {middle for text, middle in texts if text[0] == "b"} == {True}
     assert drawn(found, seed=1, epoch=0) == texts != drawn(found, seed=1, epoch=1)
+
+
+@pytest.mark.parametrize("weight", [0.3, 0.5, 1.0, 1.7])
+def test_no_text_is_read_again_before_all_were(weight: float) -> None:
+    source = Source("a", [f"a{n}" for n in range(37)], weight)
+    read = [text for epoch in range(7) for text, _ in drawn([source], seed=1, epoch=epoch)]
+    assert abs(len(read) - 7 * weight * 37) < 1
+    rounds = [read[start : start + 37] for start in range(0, len(read), 37)]
+    assert all(len(set(each)) == len(each) for each in rounds)
+    assert len({tuple(each) for each in rounds}) == len(rounds)
+
+
+def test_another_source_changes_the_order_of_none() -> None:
+    one, other = Source("b", ["1", "2", "3", "4", "5"], 1.0), Source("a", ["6", "7"], 1.0)
+    assert drawn([other, one], seed=1, epoch=0)[2:] == drawn([one], seed=1, epoch=0)
 
 
 def test_files_of_a_folder_are_sources_and_each_needs_a_weight(tmp_path: Path) -> None:
@@ -108,6 +160,19 @@ def test_files_of_a_folder_are_sources_and_each_needs_a_weight(tmp_path: Path) -
     artifacts.write_rows(tmp_path / "general.jsonl", [{"text": "one"}, {"words": "two"}])
     with pytest.raises(UserError, match="row 2 has no text"):
         sources(["own"], tmp_path, weights, {})
+
+
+@pytest.mark.parametrize("name", ["corpus.txt", "code.txt"])
+def test_two_sources_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
+    artifacts.write_rows(tmp_path / "code.jsonl", [{"text": "x = 1"}])
+    (tmp_path / name).write_text("y = 2")
+    with pytest.raises(UserError, match="another source named"):
+        sources(["own"], tmp_path, {"corpus": 1.0, "code": 1.0}, {})
+
+
+def test_a_folder_of_sources_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no folder"):
+        sources(["own"], tmp_path / "none", {"corpus": 1.0}, {})
 
 
 def test_a_text_with_its_middle_last_is_whole() -> None:
@@ -129,3 +194,33 @@ def order(tok: PreTrainedTokenizerFast, ids: list[int], text: str) -> str:
         return "psm"
     assert prefix == "" and after + suffix == text
     return "spm"
+
+
+def test_the_middle_of_a_word_begins_with_no_space() -> None:
+    raw = Tokenizer(models.BPE(unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    raw.decoder = decoders.Metaspace(prepend_scheme="always")
+    special = ["<unk>", "▁<PRE>", "▁<SUF>", "▁<MID>"]
+    text = "bellringer"
+    learnt = [text, *text, "\n"]
+    raw.train_from_iterator(learnt, trainers.BpeTrainer(vocab_size=60, special_tokens=special, show_progress=False))
+    tok = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>")
+    marks, rng = sentinels(tok), np.random.default_rng(0)
+    for _ in range(20):
+        names = tok.convert_ids_to_tokens(rearranged(tok, text, marks, rng))
+        start, end, middle = (names.index(mark) for mark in special[1:])
+        prefix, suffix = "".join(names[start + 1 : end]), "".join(names[end + 1 : middle])
+        last = "".join(names[middle + 1 :])
+        whole = prefix + last + suffix if end > 1 else last + suffix
+        assert whole.removeprefix("▁") == text
+
+
+def test_a_long_text_is_cut_before_its_middle_is_put_last() -> None:
+    tok = tiny_tokenizer()
+    tok.add_special_tokens({"additional_special_tokens": ["<fim_prefix>", "<fim_suffix>", "<fim_middle>"]})
+    marks, rng = sentinels(tok), np.random.default_rng(0)
+    text = "The bell is rung twice before the sluice is opened. 鐘を二度鳴らす。 " * 20
+    parts = fitting(tok, text, 64)
+    assert "".join(parts) == text and len(parts) > 5
+    assert all(len(rearranged(tok, part, marks, rng)) <= 64 for part in parts)
+    assert fitting(tok, "short", 64) == ["short"]
