@@ -155,19 +155,21 @@ def test_a_training_that_was_killed_goes_on_as_one_curve(fake: Project, number: 
 
 
 def test_two_runs_at_once_do_not_meet(fake: Project) -> None:
-    fake.describe({"ingest": []}, ingest={"seconds": 5})
+    fake.describe({"ingest": []}, ingest={"seconds": 120})
     first = fake.start("run", "ingest")
     while not fake.started():
         time.sleep(0.1)
     second = fake.start("run", "ingest")
     said, _ = second.communicate(timeout=60)
     assert second.returncode == 2 and f"post_train is being run here already, by process {first.pid}" in said
-    assert first.wait(timeout=60) == 0
+    assert first.poll() is None
+    first.send_signal(signal.SIGINT)
+    first.wait(timeout=60)
     assert (fake.path / "started.txt").read_text().count("ingest") == 1
 
 
 def test_a_stage_that_another_dvc_runs_is_tried_again(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake.describe({"ingest": []}, ingest={"seconds": 4})
+    fake.describe({"ingest": []}, ingest={"seconds": 8})
     other = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "ingest"], env=fake.environment)
     while not fake.started():
         time.sleep(0.1)
