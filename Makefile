@@ -12,7 +12,7 @@ demo: $(READY)
 	@$(BIN)/gradus run
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest
 
 check: $(READY)
 	$(BIN)/ruff check .

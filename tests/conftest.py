@@ -23,14 +23,6 @@ ROOT = Path(__file__).parent.parent
 SENTENCES = [line for path in sorted((ROOT / "data/raw").rglob("*.md")) for line in path.read_text().splitlines()]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of real servers and kills to one process, one after the other; the others go by file."""
-    for item in items:
-        path = item.path.relative_to(ROOT / "tests")
-        group = "flows" if path.parts[0] in ("flows", "benchmarks") else str(path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE of 600 tokens with ChatML's special tokens."""
     raw = Tokenizer(models.BPE(unk_token=None))
