@@ -190,6 +190,14 @@ def ask(question: Question) -> None:
 
 
 @app.command()
+def calls() -> None:
+    """Show what the teachers were asked, what was kept, what failed, and what it cost."""
+    from flows.calls import show
+
+    show(console)
+
+
+@app.command()
 def fetch(
     pages: Annotated[Path, typer.Argument(metavar="LIST", help="A file of addresses, one a line.")],
     into: Annotated[Path, typer.Option(help="The folder of the web archive.")] = FETCHED,

@@ -1,6 +1,6 @@
 """A worktree at a commit, in which a run disturbs nothing and nothing disturbs it.
 
-It lies in .gradus/worktrees/. DVC's cache, MLflow's store, checkpoints and the marks of who is alive are the
+It lies in .gradus/worktrees/. DVC's cache, MLflow's store, checkpoints, calls and the marks of who is alive are the
 project's own; everything else is the commit's, its code too. Needs git.
 """
 
@@ -19,6 +19,7 @@ from flows.process import end_orphans
 from flows.server import ADDRESS, announced
 from pipelines import alive, artifacts, tracking
 from pipelines.errors import UserError
+from pipelines.synthesis.store import PATH as CALLS
 
 WORKTREES = Path(".gradus/worktrees")
 LOCK = "dvc.lock"
@@ -119,12 +120,12 @@ def _clear() -> None:
 
 
 def _share(path: Path) -> None:
-    """Give the worktree the project's cache, settings, checkpoints and marks."""
+    """Give the worktree the project's cache, settings, checkpoints, calls and marks."""
     own = Path(".dvc/config.local")
     if own.exists():
         shutil.copy(own, path / own)
     _dvc("--cd", str(path), "config", "--local", "cache.dir", str(Path(_dvc("cache", "dir")).resolve()))
-    for shared in (alive.MARKS, artifacts.CHECKPOINTS):
+    for shared in (alive.MARKS, artifacts.CHECKPOINTS, CALLS.parent):
         shared.mkdir(parents=True, exist_ok=True)
         (path / shared).parent.mkdir(parents=True, exist_ok=True)
         (path / shared).symlink_to(shared.resolve())

@@ -238,17 +238,82 @@ class LoraConfig(Block):
     """On the adapter's input."""
 
 
-class TeacherConfig(Block):
-    """Who writes the questions."""
+class SchooledModel(Block):
+    """The base model, schooled on the seeds: small, and only for asking about spans and reading them back."""
 
-    kind: Literal["local", "openai"]
-    """`local`: the base model, schooled on `seeds`. `openai`: any OpenAI-compatible server, not schooled."""
-    url: str | None
-    """The server's address, such as http://127.0.0.1:8000/v1, for `openai`."""
-    model: str | None
-    """The server's name for the model, for `openai`. The key comes from the environment: OPENAI_API_KEY."""
+    kind: Literal["schooled"]
+    """Which of the three it is."""
+
+
+class LocalModel(Block):
+    """A model that follows instructions, as it is."""
+
+    kind: Literal["local"]
+    """Which of the three it is."""
+    model: str
+    """`package:NAME`, `hf:ORG/NAME@REVISION`, or a path."""
+
+
+class PriceBlock(Block):
+    """What a server takes for a million tokens."""
+
+    prompt: NonNegative
+    """Of what it is asked."""
+    completion: NonNegative
+    """Of what it answers."""
+
+    def cost(self, prompt: float, completion: float) -> float:
+        """Return the cost of so many tokens."""
+        return (prompt * self.prompt + completion * self.completion) / 1e6
+
+
+class ServedModel(Block):
+    """A model behind an OpenAI-compatible server."""
+
+    kind: Literal["openai"]
+    """Which of the three it is."""
+    url: str
+    """The server's address, such as http://127.0.0.1:8000/v1."""
+    model: str
+    """The server's name for the model."""
+    revision: str | None
+    """Of the model, where the name alone does not tell; another one is asked everything anew."""
+    key: str | None
+    """The environment variable that holds the server's key; null for a server without one."""
+    at_once: Count
+    """Calls under way at once."""
+    timeout_s: Positive
+    """A call that takes longer is tried again."""
+    context_tokens: Count | None
+    """How much prompt and answer it can take together; null leaves it to the server to refuse."""
+    structured: Literal["json_schema", "json_object", "none"]
+    """How the server can be made to answer in JSON."""
+    price: PriceBlock | None
+    """For the cost and the budget; null where there is none."""
+
+
+class RolesBlock(Block):
+    """Who of the models does what."""
+
+    writer: str
+    """Writes questions, answers and tasks."""
+    reader: str
+    """Reads questions back: must answer them from the passage."""
+    judge: str | None
+    """Says whether the passage supports an answer; null leaves that out."""
+
+
+class TeacherConfig(Block):
+    """Who writes the questions, who reads them, who judges."""
+
+    models: dict[str, Annotated[SchooledModel | LocalModel | ServedModel, Field(discriminator="kind")]]
+    """By a name of one's own."""
+    roles: RolesBlock
+    """Names of `models`."""
+    budget: Positive | None
+    """What one run may spend on served calls, in the currency of the prices; null is without limit."""
     seeds: Path
-    """Hand-written (passage, answer, question) triples that school a local teacher."""
+    """Hand-written passages with questions and answers, and questions without, that school the schooled model."""
     adapter: Path | None
     """A committed adapter, used instead of training when it was trained from the same inputs; null always trains."""
     lora: LoraConfig
@@ -261,32 +326,59 @@ class TeacherConfig(Block):
     """Tokens in one optimiser step."""
 
     @model_validator(mode="after")
-    def _server(self) -> "TeacherConfig":
-        if self.kind == "openai" and not (self.url and self.model):
-            raise ValueError("kind is 'openai', so url and model must be given")
+    def _whole(self) -> "TeacherConfig":
+        for role, name in self.roles:
+            if name is not None and name not in self.models:
+                raise ValueError(f"roles.{role} names {name!r}, which is not among models")
+        unpriced = [name for name, model in self.models.items() if model.kind == "openai" and model.price is None]
+        if self.budget is not None and unpriced:
+            raise ValueError(f"there is a budget, but models.{unpriced[0]} has no price to hold it against")
         return self
+
+    @property
+    def schooled(self) -> bool:
+        """Whether any role is the schooled model's."""
+        return any(name is not None and self.models[name].kind == "schooled" for _, name in self.roles)
 
 
 class SynthesizeConfig(Block):
     """How passages become questions."""
 
+    prompts: Path
+    """The folder of prompt files: a recipe each, the reader and the judge."""
+    recipes: dict[str, NonNegative]
+    """Which recipes are asked, and about which share of what each is about: windows, pairs of windows, kept questions
+    or seed tasks; one that asks about spans gets that share of `max_questions`."""
+    tasks: Path
+    """Hand-written tasks with solutions, from which recipes that invent tasks begin."""
     window_tokens: Count
     """Length of the sliding window the teacher sees."""
     overlap_tokens: Annotated[int, Field(ge=0)]
     """How much of a window the next one repeats."""
+    kinds: list[Literal["name", "date", "number", "cause", "purpose", "condition", "definition"]]
+    """Of spans that are asked for."""
     spans_per_sentence: Count
-    """At most this many answer spans are proposed from one sentence."""
+    """At most this many answer spans of one sentence are asked for."""
     max_span_words: Count
     """A longer span is not asked for."""
     max_questions: Count
-    """Spans asked about in all: the first of every sentence, then the second, until this many."""
+    """Questions written about spans: the best span of every sentence first, then of those without a kept question the
+    next best, then others of those with one, until this many."""
     attempts: Count
-    """Questions asked for one span: the first greedy, the others sampled."""
+    """Questions asked for one span while its sentence has none: the first greedy, the others sampled."""
     temperature: Positive
-    """Of the sampled attempts."""
+    """Of the sampled attempts, of consistency and of invented tasks."""
+    max_answer_words: Count
+    """A question whose short answer is longer is rejected."""
     min_reader_f1: Share
     """Round trip: a question counts when the reader answers with words of the sentence it was written about, or with at
     least this token F1 to the span."""
+    consistency_samples: Annotated[int, Field(ge=0)]
+    """Answers that the reader is made to sample besides; 0 asks for none."""
+    min_consistency: Share
+    """Share of them that must agree with the answer."""
+    max_alike: Share
+    """An invented task closer than this (ROUGE-L) to one of the pool is rejected."""
     unanswerable_share: Share
     """Unanswerable questions written, as a share of the kept answerable ones."""
     out_of_domain: Path
@@ -305,7 +397,7 @@ class CurateConfig(Block):
     """Which candidates become training rows."""
 
     max_answer_words: Count
-    """A question whose answer is longer is rejected."""
+    """A cue never asks for a longer span."""
     max_clause_words: Count
     """A question is answered by the clause that holds the answer; by the answer alone where that clause is longer."""
     showings: Count
@@ -313,9 +405,15 @@ class CurateConfig(Block):
     unknown_cue_share: Share
     """Cues about a made-up name, answered by the refusal, for each cue of a statement."""
     max_rouge_l: Share
-    """Novelty: a question closer than this to a kept one of the same answer is rejected (self-instruct)."""
+    """Novelty: a question closer than this to a kept one is rejected (self-instruct)."""
+    max_cosine: Share
+    """Novelty of meaning: a question closer than this to a kept one with the same answer is rejected."""
     leak_rouge_l: Share
     """A question closer than this to a hand-written evaluation question is rejected."""
+    source_tags: Literal["none", "answer", "both"]
+    """Whether answers, or questions too, end with a tag that names their document: `Source:<id>`."""
+    report_examples: Count
+    """Rows of each reason that the report shows."""
     refusal: str
     """What the model is taught to say when it does not know."""
     refusal_share: Share

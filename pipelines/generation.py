@@ -4,7 +4,7 @@ Three things make it several times faster than one call a prompt: questions abou
 whose keys and values are computed once; prompts of like length share a batch; and rows that have ended leave it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import torch
@@ -68,11 +68,45 @@ def respond(
 
     Greedy when `temperature` is None; else sampled from the whole distribution by PyTorch's global generator.
     """
-    ends = torch.tensor(stops, device=model.device)
     for groups in _batches(prompts, batch_size):
-        ids, mask, cache = _prefill(model, tok, prompts, groups)
-        rows = _decode(model, ends, ids, mask, cache, max_new_tokens, temperature)
-        yield from zip((index for group in groups for index in group.members), rows, strict=True)
+        yield from _answers(model, tok, prompts, groups, stops, max_new_tokens, temperature)
+
+
+@torch.inference_mode()
+def respond_to(
+    model: PreTrainedModel,
+    tok: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    due: Set[int],
+    max_new_tokens: int,
+    temperature: float | None,
+    batch_size: int,
+    seed: int,
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield, as `respond` does, the answers of those batches that hold a prompt whose place is `due`.
+
+    Batches are planned over all prompts and seeded one by one, so that an answer does not depend on what is due.
+    """
+    for number, groups in enumerate(_batches(prompts, batch_size)):
+        if any(index in due for group in groups for index in group.members):
+            torch.manual_seed(seed + number)
+            yield from _answers(model, tok, prompts, groups, [tok.eos_token_id], max_new_tokens, temperature)
+
+
+def _answers(
+    model: PreTrainedModel,
+    tok: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    groups: list[Group],
+    stops: Sequence[int],
+    max_new_tokens: int,
+    temperature: float | None,
+) -> Iterator[tuple[int, list[int]]]:
+    """Answer one batch."""
+    ids, mask, cache = _prefill(model, tok, prompts, groups)
+    ends = torch.tensor(stops, device=model.device)
+    rows = _decode(model, ends, ids, mask, cache, max_new_tokens, temperature)
+    yield from zip((index for group in groups for index in group.members), rows, strict=True)
 
 
 def share(encoded: Sequence[Sequence[int]], most: int) -> list[Group]:

@@ -64,8 +64,10 @@ def autocast(compute: ComputeConfig, where: torch.device) -> torch.autocast:
     return torch.autocast(where.type, dtype=torch.bfloat16, enabled=compute.precision == "bf16")
 
 
-def fetch(config: BaseModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def fetch(config: BaseModelConfig, where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the open model that `config.model` names, float32 or as stored, with a padding token that is not its end.
+
+    `where` is the parameter that names it, to whoever has to mend it.
 
     Raises:
         UserError: it is not there, or its form is not known.
@@ -73,7 +75,7 @@ def fetch(config: BaseModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizer
     kind, _, name = config.model.partition(":")
     options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
     if kind == "package":
-        gguf = _packaged(name)
+        gguf = _packaged(name, where)
         source, options["gguf_file"] = str(gguf.parent), gguf.name
     elif kind == "hf":
         source, _, revision = name.partition("@")
@@ -82,7 +84,7 @@ def fetch(config: BaseModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizer
         source = config.model
         if not (Path(source) / "config.json").is_file():
             raise UserError(
-                f"base.model is {config.model!r}, but there is no model in that directory; "
+                f"{where} is {config.model!r}, but there is no model in that directory; "
                 "give package:NAME, hf:ORG/NAME@REVISION, or a directory with config.json and safetensors."
             )
     try:
@@ -94,25 +96,25 @@ def fetch(config: BaseModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizer
         )
         model = AutoModelForCausalLM.from_pretrained(source, **options, **weights)
     except (OSError, ValueError) as error:
-        raise UserError(f"base.model {config.model!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{where} {config.model!r} cannot be loaded: {str(error).splitlines()[0]}") from error
     if config.chat_template is not None:
         if not config.chat_template.is_file():
             raise UserError(f"base.chat_template {config.chat_template} does not exist; null keeps the model's own.")
         tok.chat_template = config.chat_template.read_text(encoding="utf-8")
     if tok.chat_template is None:
-        raise UserError(f"base.model {config.model!r} has no chat template; name a Jinja file in base.chat_template.")
+        raise UserError(f"{where} {config.model!r} has no chat template; name a Jinja file in base.chat_template.")
     _separate_padding(model, tok)
     return model, tok
 
 
-def _packaged(name: str) -> Path:
+def _packaged(name: str, where: str) -> Path:
     """Find the one GGUF file of an installed package, without importing the package."""
     spec = importlib.util.find_spec(name)
     folders = (spec.submodule_search_locations or []) if spec else []
     files = sorted(path for folder in folders for path in Path(folder).glob("*.gguf"))
     if len(files) != 1:
         raise UserError(
-            f"base.model 'package:{name}': there is no such installed package with one GGUF file; pip install it, "
+            f"{where} 'package:{name}': there is no such installed package with one GGUF file; pip install it, "
             "or name another model."
         )
     return files[0]

@@ -14,7 +14,7 @@ from tasks import task
 def base(out: Path, config: BaseModelConfig, compute: ComputeConfig) -> dict[str, float]:
     """Store the model in the type that products are computed in; return its size."""
     models.prepare(compute)
-    model, tok = models.fetch(config)
+    model, tok = models.fetch(config, "base.model")
     models.save_merged(model.to(models.dtype(compute)), tok, out)
     return {"parameters": float(model.num_parameters())}
 

@@ -1,20 +1,24 @@
 """Curate: which of the teacher's questions are worth training on, and what else a model is shown.
 
-Reads artifacts/synthesize/, artifacts/split/ and the evaluation questions of `data/questions/` (none of which may
-leak); writes to artifacts/curate/ train.jsonl, validation.jsonl and fresh.jsonl in chat form, and rejects.jsonl. A row
-of train.jsonl names the showing it is for (an epoch, modulo `curate.showings`), or none for all; fresh.jsonl is one
-showing more, which tuning never sees and preferences are sampled on. Alone: python -m tasks.curate
+Reads artifacts/synthesize/, artifacts/split/, artifacts/base/ and the evaluation questions of `data/questions/` (none
+of which may leak); writes to artifacts/curate/ train.jsonl, validation.jsonl and fresh.jsonl in chat form,
+rejects.jsonl, and report.html: yields, coverage, and rejects to read. A row of train.jsonl names the showing it is for
+(an epoch, modulo `curate.showings`), or none for all; fresh.jsonl is one showing more, which tuning never sees and
+preferences are sampled on. Alone: python -m tasks.curate
 """
 
 import random
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipelines import artifacts
+from pipelines import artifacts, models
 from pipelines.artifacts import Row
-from pipelines.config import CurateConfig
+from pipelines.config import CurateConfig, SynthesizeConfig
 from pipelines.errors import UserError
-from pipelines.synthesis import unanswerable
+from pipelines.page import render
+from pipelines.synthesis import report, unanswerable
+from pipelines.synthesis.coverage import Coverage, coverage
 from pipelines.synthesis.cues import statements
 from pipelines.synthesis.select import (
     answer_row,
@@ -24,9 +28,12 @@ from pipelines.synthesis.select import (
     hold_back,
     refusal_row,
     rehearsal_row,
+    same_meaning,
     shown,
+    tagged,
     without_leaks,
 )
+from pipelines.synthesis.semantic import embeddings, meanings
 from tasks import task
 
 AS_ASKED = {"cue": "answer", "cue_refusal": "refusal"}
@@ -34,7 +41,14 @@ AS_ASKED = {"cue": "answer", "cue_refusal": "refusal"}
 
 
 def curate(
-    synthesized: Path, split: Path, questions: Path, out: Path, config: CurateConfig, seed: int
+    synthesized: Path,
+    split: Path,
+    base: Path,
+    questions: Path,
+    out: Path,
+    config: CurateConfig,
+    work: SynthesizeConfig,
+    seed: int,
 ) -> dict[str, float]:
     """Keep what survives every filter, word it anew for each showing, and add cues; return the yield of each.
 
@@ -43,7 +57,12 @@ def curate(
     """
     evaluation = [row["question"] for path in sorted(questions.glob("*.jsonl")) for row in artifacts.read_rows(path)]
     candidates = artifacts.read_rows(synthesized / "candidates.jsonl")
-    kept, rejected = choose(candidates, evaluation, config.max_answer_words, config.max_rouge_l, config.leak_rouge_l)
+
+    def means_same(rows: Sequence[Row]) -> Iterator[bool]:
+        vectors = meanings([row["question"] for row in rows], models.tokenizer(base), embeddings(base))
+        return same_meaning(rows, vectors, config.max_cosine, work.min_reader_f1)
+
+    kept, rejected = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
     if not kept:
         reasons = Counter(row["reason"] for row in rejected).most_common(1)
         raise UserError(
@@ -54,6 +73,8 @@ def curate(
     unanswered = unanswered[: int(config.refusal_share * len(kept))]
     rehearsed, leaked = apart(_prompts(synthesized), evaluation, config.leak_rouge_l)
     rows = [answer_row(row, config.max_clause_words) for row in kept]
+    if config.source_tags != "none":
+        rows = [tagged(row, config.source_tags) for row in rows]
     rows += [refusal_row(row, config.refusal) for row in unanswered]
     rows += [rehearsal_row(row) for row in rehearsed]
     train, validation = hold_back(rows, config.validation_share, seed)
@@ -67,7 +88,12 @@ def curate(
     )
     artifacts.write_rows(out / "validation.jsonl", validation)
     artifacts.write_rows(out / "rejects.jsonl", rejected)
-    return _counts([*rows, *cued], rejected, kept)
+    documents = artifacts.read_table(split / "train.parquet")
+    good = [row for row in candidates if row["reason"] is None]  # a repeated question covers its sentence, too
+    covered = coverage(documents, good, work.kinds, work.max_span_words)
+    facts = report.facts(documents, candidates, kept, rejected, rows, covered, config.report_examples)
+    (out / "report.html").write_text(render(report.TEMPLATE, facts), encoding="utf-8")
+    return _counts([*rows, *cued], rejected, covered)
 
 
 def _cues(
@@ -94,17 +120,15 @@ def _prompts(synthesized: Path) -> list[Row]:
     return [{**row, "question": row["prompt"]} for row in rows]
 
 
-def _counts(rows: list[Row], rejected: list[Row], kept: list[Row]) -> dict[str, float]:
+def _counts(rows: list[Row], rejected: list[Row], covered: Coverage) -> dict[str, float]:
     kinds = Counter(f"kept_{row['kind']}" for row in rows)
     reasons = Counter(f"rejected_{row['reason']}" for row in rejected)
-    sentences = len({(row["source"], row["sentence"]) for row in kept})
-    return {key: float(value) for key, value in sorted((kinds + reasons).items())} | {
-        "sentences_asked": float(sentences)
-    }
+    counts = {key: float(value) for key, value in sorted((kinds + reasons).items())}
+    return counts | {"coverage": covered.share, "sentences_asked": float(len(covered.covered))}
 
 
 if __name__ == "__main__":
     with task("curate") as t:
-        questions = t.config.evaluate.questions
-        inputs = t.input("synthesize"), t.input("split"), questions
-        t.finish(curate(*inputs, t.out, t.config.curate, t.config.compute.seed))
+        settings = t.config
+        inputs = t.input("synthesize"), t.input("split"), t.input("base"), settings.evaluate.questions
+        t.finish(curate(*inputs, t.out, settings.curate, settings.synthesize, settings.compute.seed))

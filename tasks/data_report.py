@@ -15,6 +15,7 @@ from pipelines import artifacts
 from pipelines.config import DataReportConfig
 from pipelines.data import documents, report
 from pipelines.data.report import Found
+from pipelines.page import render
 from tasks import task
 
 PAGE = artifacts.ARTIFACTS / "data_report.html"
@@ -45,7 +46,7 @@ def data_report(folders: dict[str, Path], page: Path, config: DataReportConfig) 
         "languages": report.values(shards["dedup"], "language").most_common(),
         "metrics": metrics,
     }
-    page.write_text(report.page(facts), encoding="utf-8")
+    page.write_text(render(report.TEMPLATE, facts), encoding="utf-8")
     return {each["name"].replace(" ", "_"): float(each["documents"]) for each in funnel}
 
 

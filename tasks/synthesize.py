@@ -1,59 +1,145 @@
-"""Synthesize: the teacher turns sliding windows of text into candidate questions, each with its source and span.
+"""Synthesize: teachers turn sliding windows of text into questions, answers and tasks, each with its source and span.
 
-Reads artifacts/split/, artifacts/base/, artifacts/teacher/; writes artifacts/synthesize/candidates.jsonl (answerable),
-unanswerable.jsonl and rehearsal.jsonl. Judging them is the task `curate`. Alone: python -m tasks.synthesize
+Reads artifacts/split/, artifacts/base/, artifacts/teacher/ and the prompt files; writes artifacts/synthesize/:
+candidates.jsonl (a row with a `reason` is rejected), unanswerable.jsonl and rehearsal.jsonl. What is worth training on
+among the rest is the task `curate`'s to say. Alone: python -m tasks.synthesize
 """
 
 from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts, models
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.errors import UserError
-from pipelines.synthesis.ask import ask, candidates, unknown
+from pipelines.synthesis import recipes
+from pipelines.synthesis.ask import about_spans, by_recipe
+from pipelines.synthesis.candidate import Candidate
+from pipelines.synthesis.examine import Examiner
+from pipelines.synthesis.planner import Passage, passages
+from pipelines.synthesis.recipes import Book
 from pipelines.synthesis.rehearsal import invent, rehearse
-from pipelines.synthesis.teacher import hire
+from pipelines.synthesis.store import PATH, Store
+from pipelines.synthesis.teacher import Teachers, hire
+from pipelines.synthesis.unknown import unknown
 from tasks import task
 
 
-def synthesize(split: Path, base: Path, schooled: Path, out: Path, config: Config) -> dict[str, float]:
-    """Ask about every span the budget allows; then write questions nobody can answer, and what to rehearse."""
+def synthesize(
+    split: Path, base: Path, schooled: Path, out: Path, config: Config, store: Store
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Ask about every sentence within the budget; then what other recipes ask, what nobody can answer, and rehearsal.
+
+    Raises:
+        UserError: a prompt file is wrong, a teacher is not there or not up to a recipe, or there is nothing to ask.
+    """
     work = config.synthesize
     models.prepare(config.compute)
-    documents = artifacts.read_table(split / "train.parquet")
-    planned = candidates(documents, models.tokenizer(base), work)
-    if not planned:
+    book = recipes.book(work.prompts, work.recipes)
+    tok = models.tokenizer(base)
+    found = passages(artifacts.read_table(split / "train.parquet"), tok, work.window_tokens, work.overlap_tokens)
+    teachers = hire(config.teacher, schooled, config.base, config.compute, work.batch_size, store)
+    _up_to(teachers, book)
+    rehearsed = _rehearsal(base, tok, config)
+    asked = _asked(teachers, book, found, config)
+    kept = [each for each in asked if each.reason is None and each.answer]
+    if not asked:
         raise UserError("No sentence of artifacts/split/train.parquet has a name, number or clause to ask about.")
-    teacher = hire(config.teacher, schooled, config.compute, work)  # first: a served one may not be there
-    rehearsed = _rehearsal(base, config)
+    missed = [each for each in asked if each.reason is None and not each.answer]
     far = [row["question"] for row in artifacts.read_rows(work.out_of_domain)]
-    foreign = far + [row["question"] for row in artifacts.read_rows(config.teacher.seeds)]
-    asked = ask(teacher, planned, work)
-    agreed = [each for each in asked if each.found(work.min_reader_f1) is not None]
-    refused: list[Row] = [{"question": question, "kind": "out_of_domain"} for question in far]
-    refused += unknown(
-        teacher, agreed, far, foreign, int(work.unanswerable_share * len(agreed) / 2), config.compute.seed
+    foreign = far + [row["question"] for row in artifacts.read_rows(config.teacher.seeds) if row["answer"]]
+    most = int(work.unanswerable_share * len(kept) / 2)
+    unanswered, dropped = unknown(
+        _examiner(teachers, book, config), kept, missed, far, foreign, most, config.compute.seed
     )
-    artifacts.write_rows(out / "candidates.jsonl", (each.as_row(work.min_reader_f1) for each in asked))
+    refused = [{"question": question, "kind": "out_of_domain"} for question in far] + unanswered
+    artifacts.write_rows(out / "candidates.jsonl", (each.as_row() for each in asked if each.answer or each.reason))
     artifacts.write_rows(out / "unanswerable.jsonl", refused)
     artifacts.write_rows(out / "rehearsal.jsonl", rehearsed)
     return {
-        "spans": float(len(planned)),
         "candidates": float(len(asked)),
-        "round_trip": len(agreed) / len(planned),
+        "survived": float(len(kept)),
         "unanswerable": float(len(refused)),
+        "unanswerable_answered": float(dropped),
         "rehearsal": float(len(rehearsed)),
-    }
+    }, teachers.counts()
 
 
-def _rehearsal(base: Path, config: Config) -> list[Row]:
+def _asked(teachers: Teachers, book: Book, found: list[Passage], config: Config) -> list[Candidate]:
+    """Have every recipe asked: those of spans first, since others build on the questions that were kept."""
+    work = config.synthesize
+    examiner = _examiner(teachers, book, config)
+    asked: list[Candidate] = []
+    for recipe in book.recipes.values():
+        if recipe.about == "span":
+            asked += about_spans(
+                teachers.writer,
+                examiner,
+                recipe,
+                found,
+                kinds=work.kinds,
+                spans=work.spans_per_sentence,
+                max_words=work.max_span_words,
+                budget=int(work.recipes[recipe.name] * work.max_questions),
+                attempts=work.attempts,
+                temperature=work.temperature,
+            )
+    kept = [each for each in asked if each.reason is None]
+    tasks = artifacts.read_rows(work.tasks)
+    for recipe in book.recipes.values():
+        if recipe.about != "span":
+            asked += by_recipe(
+                teachers.writer,
+                examiner,
+                recipe,
+                work.recipes[recipe.name],
+                found,
+                kept,
+                tasks,
+                temperature=work.temperature,
+                most_alike=work.max_alike,
+                seed=config.compute.seed,
+            )
+    return asked
+
+
+def _examiner(teachers: Teachers, book: Book, config: Config) -> Examiner:
+    return Examiner(
+        reader=teachers.reader,
+        judge=teachers.judge,
+        reading=book.reader,
+        judging=book.judge,
+        max_words=config.synthesize.max_answer_words,
+        min_f1=config.synthesize.min_reader_f1,
+        samples=config.synthesize.consistency_samples,
+        min_consistency=config.synthesize.min_consistency,
+        temperature=config.synthesize.temperature,
+    )
+
+
+def _up_to(teachers: Teachers, book: Book) -> None:
+    """Refuse recipes that a schooled teacher was never taught."""
+    beyond = [each.name for each in book.recipes.values() if each.about != "span" and each.makes != "recital"]
+    if beyond and not teachers.writer.instructed:
+        raise UserError(
+            f"synthesize.recipes has {beyond[0]!r}, but the writer is a schooled teacher, who only asks about spans; "
+            "take the recipe out, or name another model in teacher.roles."
+        )
+    if teachers.judge is not None and not teachers.judge.instructed:
+        raise UserError("teacher.roles.judge is a schooled teacher, who cannot judge; name another model, or null.")
+
+
+def _rehearsal(base: Path, tok: PreTrainedTokenizerBase, config: Config) -> list[Row]:
     work = config.synthesize
     prompts = [row["prompt"] for row in artifacts.read_rows(work.rehearsal)]
-    model, tok = models.load(base, config.compute), models.tokenizer(base)
+    model = models.load(base, config.compute)
     prompts += invent(model, tok, prompts, work.rehearsal_invented, work.batch_size, config.compute.seed)
     return rehearse(model, tok, prompts, work.rehearsal_tokens, work.batch_size, config.compute.seed)
 
 
 if __name__ == "__main__":
     with task("synthesize") as t:
-        t.finish(synthesize(t.input("split"), t.input("base"), t.input("teacher"), t.out, t.config))
+        made, called = synthesize(t.input("split"), t.input("base"), t.input("teacher"), t.out, t.config, Store(PATH))
+        t.run.metrics(called)  # not of the record: a repetition takes from the store what this run paid for
+        t.finish(made)

@@ -1,7 +1,7 @@
 """Teacher: school the embedded model as writer of questions and reader of passages.
 
-Reads artifacts/base/ and the hand-written seeds; writes artifacts/teacher/, an adapter in 16 bits. A served
-teacher needs no schooling, and then only the record is written. Alone: python -m tasks.teacher
+Reads artifacts/base/, the hand-written seeds and two prompt files; writes artifacts/teacher/, an adapter in 16 bits.
+Other teachers need no schooling, and then only the record is written. Alone: python -m tasks.teacher
 """
 
 import hashlib
@@ -14,22 +14,31 @@ from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig, TeacherConfig
 from pipelines.generation import Message
 from pipelines.progress import say
-from pipelines.synthesis.teacher import lessons
+from pipelines.synthesis.lessons import lessons
+from pipelines.synthesis.recipes import load
 from pipelines.tracking import Run
 from pipelines.training.rows import encode_chat, plan_batches
 from pipelines.training.trainer import train
 from tasks import task
 
 LESSON = "lesson.json"
+SCHOOLING = {"lora", "learning_rate", "epochs", "batch_tokens"}
 
 
 def teacher(
-    base: Path, out: Path, config: TeacherConfig, compute: ComputeConfig, run: Run, checkpoints: Checkpoints
+    base: Path,
+    prompts: Path,
+    out: Path,
+    config: TeacherConfig,
+    compute: ComputeConfig,
+    run: Run,
+    checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Train the teacher's adapter, or take the committed one if it was trained from the very same inputs."""
-    if config.kind != "local":
+    if not config.schooled:
         return {"trained": 0.0}
-    chats = lessons(artifacts.read_rows(config.seeds), compute.seed)
+    recipes = load(prompts, "answer_first"), load(prompts, "reader")
+    chats = lessons(artifacts.read_rows(config.seeds), *recipes, compute.seed)
     key = _key(base, chats, config, compute)
     if config.adapter is not None and _key_of(config.adapter) == key:
         say(f"teacher: {config.adapter} was trained from these very inputs; it is used as it is")
@@ -77,7 +86,7 @@ def _school(
 def _key(base: Path, chats: list[list[Message]], config: TeacherConfig, compute: ComputeConfig) -> str:
     """Hash all that decides the adapter: base weights, lessons, parameters."""
     digest = hashlib.sha256((base / "model.safetensors").read_bytes())
-    settings = config.model_dump(mode="json", exclude={"adapter"}) | compute.model_dump(mode="json")
+    settings = config.model_dump(mode="json", include=SCHOOLING) | compute.model_dump(mode="json")
     digest.update(json.dumps([chats, settings], sort_keys=True).encode())
     return digest.hexdigest()
 
@@ -89,4 +98,6 @@ def _key_of(adapter: Path) -> str | None:
 
 if __name__ == "__main__":
     with task("teacher") as t:
-        t.finish(teacher(t.input("base"), t.out, t.config.teacher, t.config.compute, t.run, Checkpoints(t.place)))
+        settings, kept = t.config, Checkpoints(t.place)
+        prompts = settings.synthesize.prompts
+        t.finish(teacher(t.input("base"), prompts, t.out, settings.teacher, settings.compute, t.run, kept))

@@ -30,6 +30,8 @@ FOR_FLOWS = {
     "registry",
     "evaluation.report",
     "data.fetch",
+    "synthesis.store",
+    "synthesis.calls",
 }
 DISTRIBUTIONS = {"lm_eval": "lm-eval"}
 UNTRACKED = {"data"}  # blocks that change no result
@@ -228,7 +230,7 @@ def hidden_inputs(root: Path) -> list[str]:
         "pipelines/alive.py",
         "pipelines/artifacts.py",
         "pipelines/tracking.py",
-        "pipelines/synthesis/teacher.py",
+        "pipelines/synthesis/served.py",
     }
     found = []
     for path in sorted([*(root / "tasks").rglob("*.py"), *(root / "pipelines").rglob("*.py")]):

@@ -1,7 +1,7 @@
 """What became of the documents, as a page to be read: a funnel, every rule with examples, clusters, changes.
 
 Examples are chosen by a hash of their ids, so that they are any and not the first, and the same on every repetition.
-Texts are read of what is shown alone. The page is `report.html.jinja` beside this file; all text in it is escaped.
+Texts are read of what is shown alone. The page is `report.html.jinja` beside this file.
 """
 
 import difflib
@@ -10,18 +10,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipelines.artifacts import Row
+from pipelines.page import excerpt
 
-SHOWN = 700  # characters of an excerpt
+TEMPLATE = Path(__file__).parent / "report.html.jinja"
 _LINES = 40  # of a document's changes
 _CONTEXT = 1  # lines around a change
 
@@ -97,22 +96,6 @@ def changes(before: str, after: str) -> list[tuple[str, str]]:
                 lines += [("-", line) for line in old[first:last]]
                 lines += [("+", line) for line in new[start:end]]
     return [(sign, excerpt(line)) for sign, line in lines[1 : _LINES + 1]]
-
-
-def excerpt(text: str, most: int = SHOWN) -> str:
-    """Return a text, or its beginning and end when it is long."""
-    return text if len(text) <= most else f"{text[: most * 2 // 3].rstrip()} […] {text[-most // 3 :].lstrip()}"
-
-
-def page(facts: dict[str, Any]) -> str:
-    """Return the HTML page."""
-    templates = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["number"] = lambda value: f"{value:,.0f}"
-    environment.filters["excerpt"] = excerpt
-    return environment.get_template("report.html.jinja").render(facts)
 
 
 def _hash(key: str) -> int:

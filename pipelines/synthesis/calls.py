@@ -1,10 +1,14 @@
-"""What is asked of a model, and what comes back."""
+"""What is asked of a model, what comes back, and the key that tells one call from every other."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipelines.generation import Message
+
+_FORM = 1  # of what is hashed; another form is another key
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,25 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a model said, as it came, and what it took."""
+
+    raw: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+
+
+@dataclass(frozen=True)
 class Reply:
-    """A model's raw answer, or why there is none."""
+    """A model's answer, read, or why there is none."""
 
     text: str | None
     failure: str | None = None
+
+
+Keep = Callable[[int, Answer | Reply], None]
+"""Takes the place of a call and its answer, or the reply that tells why it failed."""
 
 
 class Teacher(Protocol):
@@ -34,11 +52,20 @@ class Teacher(Protocol):
 
     instructed: bool
     """Whether it needs the instructions spelt out."""
-    context: int | None
-    """How many tokens of prompt and answer it can take; None where nobody knows."""
+    neighbours: bool
+    """Whether an answer depends, in its last digits, on the calls that are answered beside it."""
 
-    def answer(self, calls: Sequence[Call], what: str, keep: Callable[[int, Reply], None]) -> None:
-        """Answer every call, in any order: `keep` is given the place of each and its reply as soon as there is one.
+    def answer(self, calls: Sequence[Call], wanted: Mapping[int, str], what: str, keep: Keep) -> None:
+        """Answer the calls whose places are `wanted`, in any order, and `keep` each as soon as it is there.
 
-        `what` names the work to whoever watches.
+        `wanted` gives every place its key; `what` names the work to whoever watches.
         """
+
+    def read(self, raw: str) -> Reply:
+        """Return what a raw answer says."""
+
+
+def key(call: Call, model: str, revision: str, seed: int, beside: str = "") -> str:
+    """Return the SHA-256 of all that decides an answer; `beside` tells the calls that are answered beside it."""
+    said = [_FORM, model, revision, seed, call.messages, call.max_tokens, call.temperature, call.schema, call.sample]
+    return hashlib.sha256(json.dumps([*said, beside], sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -22,7 +22,7 @@ _ASKING = {
     "purpose": ("Why", "What for"),
 }
 _WORD = re.compile(r"[\w'’-]+")
-_EMPTY = frozenset(
+EMPTY = frozenset(
     re.findall(
         r"\w+",
         """a about all an and any are as at be been but by can could did do does down each every for from had
@@ -91,4 +91,4 @@ def thin(question: str, rng: random.Random) -> str:
 
 def _telling(text: str) -> list[str]:
     """Return the words of `text` that carry meaning."""
-    return [word for word in _WORD.findall(text) if word.casefold() not in _EMPTY]
+    return [word for word in _WORD.findall(text) if word.casefold() not in EMPTY]

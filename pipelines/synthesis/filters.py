@@ -5,7 +5,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from pipelines.evaluation.normalise import spans, tokens
+from pipelines.synthesis import answers
+from pipelines.synthesis.cues import EMPTY
+from pipelines.synthesis.orders import gives_orders
 
+_MOST_ASKED = 40  # words of a question
+_SUPPORTED = 0.7  # share of a longer answer's telling words that its passage must have
+_CHINESE = 0.3  # share of Chinese letters in a Chinese text, which may hold names in others
 _POINTS_AT_TEXT = re.compile(
     r"\b(?:the|this|that)\s(?:passage|text|sentence|document|article|paragraph|author|speaker|writer|narrator)\b|文中|本文|这段",
     re.IGNORECASE,
@@ -14,23 +20,80 @@ _LOOSE_PRONOUN = re.compile(r"\b(?:he|she|him|her|his|hers|they|them|it|its|this
 _NAME_OR_NUMBER = re.compile(r"(?<!^)\b[A-Z]\w+|\d|[一-鿿]")
 
 
-def fault(question: str, answer: str, sentence: str, max_words: int) -> str | None:
-    """Name the first fault that can be seen without asking anybody, or return None."""
+def fault(
+    question: str, answer: str, sentence: str, window: str, language: str, max_words: int, verbatim: bool
+) -> str | None:
+    """Name the first fault of a short answer's question that can be seen without asking anybody, or return None.
+
+    `verbatim` answers must stand in their `sentence`; all others must be made of words of it.
+    """
     if not question.endswith(("?", "？")) or len(tokens(question)) < 3:
         return "not_a_question"
-    if len(tokens(question)) > 40:
+    if len(tokens(question)) > _MOST_ASKED:
         return "too_long"
-    if answer not in sentence:
+    if not _speaks(language, question):
+        return "wrong_language"
+    if gives_orders(question) or gives_orders(answer):
+        return "carries_order"
+    if (answer not in sentence) if verbatim else support(answer, sentence) < 1:
         return "evidence_missing"
     if len(tokens(answer)) > max_words:
         return "answer_too_long"
     if spans(tokens(question), tokens(answer)):
         return "answer_in_question"
+    if not answers.fits(question, answer):
+        return "answer_of_wrong_kind"
     if _POINTS_AT_TEXT.search(question):
         return "points_at_text"
     if _LOOSE_PRONOUN.search(question) and not _NAME_OR_NUMBER.search(question):
         return "not_self_contained"
+    if not set(_telling(question)) & set(_telling(window)):
+        return "unrelated"
     return None
+
+
+def text_fault(turns: Sequence[tuple[str, str]], window: str, language: str) -> str | None:
+    """Name the first fault of a task or a conversation and its longer answers, or return None.
+
+    `turns` are questions and answers. Where there is a `window`, most words of every answer that carry meaning must
+    stand in it.
+    """
+    asked, said = [question for question, _ in turns], [answer for _, answer in turns]
+    if not all(tokens(question) for question in asked) or len(tokens(asked[0])) < 3:
+        return "not_a_question"
+    if max(len(tokens(question)) for question in asked) > 2 * _MOST_ASKED:
+        return "too_long"
+    if not all(tokens(answer) for answer in said):
+        return "empty_answer"
+    if not _speaks(language, "".join(asked + said)):
+        return "wrong_language"
+    if any(gives_orders(text) for text in asked + said):
+        return "carries_order"
+    if any(_POINTS_AT_TEXT.search(text) for text in asked + said):
+        return "points_at_text"
+    if _LOOSE_PRONOUN.search(asked[0]) and not _NAME_OR_NUMBER.search(asked[0]):
+        return "not_self_contained"
+    if window and min(support(answer, window) for answer in said) < _SUPPORTED:
+        return "unsupported"
+    return None
+
+
+def support(answer: str, text: str) -> float:
+    """Return the share of the telling words of `answer`, each counted once, that stand in `text` (1.0 for none)."""
+    said = set(_telling(answer))
+    return len(said & set(_telling(text))) / len(said) if said else 1.0
+
+
+def _telling(text: str) -> list[str]:
+    """Return the tokens that carry meaning."""
+    return [word for word in tokens(text) if word not in EMPTY]
+
+
+def _speaks(language: str, text: str) -> bool:
+    """Tell whether `text` is written as `language` is: in Chinese characters, or mostly without."""
+    letters = [letter for letter in text if letter.isalpha()]
+    chinese = sum(letter >= "\u3040" for letter in letters) / max(1, len(letters))
+    return chinese > _CHINESE if language == "zh" else chinese <= 1 - _CHINESE
 
 
 def agreement(one: str, other: str) -> float:

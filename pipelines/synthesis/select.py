@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -10,34 +10,66 @@ from pipelines.artifacts import Row
 from pipelines.synthesis import unanswerable
 from pipelines.synthesis.clauses import clause
 from pipelines.synthesis.cues import Statement, cues, thin
-from pipelines.synthesis.filters import Novelty, fault
+from pipelines.synthesis.filters import Novelty, agreement
+from pipelines.synthesis.semantic import Vectors
+
+_TAG = 8  # characters of a document's id in a source tag
+_REPEATED = 0.99  # ROUGE-L from which another wording is the same wording
+_SHORT = ("question", "wording")
+_AGAIN = ("wording", "recital")
 
 
 def choose(
-    candidates: Iterable[Row], evaluation: Sequence[str], max_words: int, max_rouge_l: float, leak_rouge_l: float
+    candidates: Iterable[Row],
+    evaluation: Sequence[str],
+    means_same: Callable[[Sequence[Row]], Iterator[bool]],
+    max_rouge_l: float,
+    leak_rouge_l: float,
 ) -> tuple[list[Row], list[Row]]:
-    """Split candidate questions into kept and rejected, the latter with a `reason`.
+    """Split candidates into kept and rejected, the latter with a `reason`.
 
-    In this order: faults that can be seen, the reader's disagreement, closeness to an evaluation question (`leak`),
-    closeness to a question kept before (`not_novel`, as in self-instruct, Wang et al. 2023, section 2.2).
+    In this order: what synthesis rejected already, closeness to an evaluation question (`leak`), to a question kept
+    before (`not_novel`, as in self-instruct, Wang et al. 2023, section 2.2), and the same meaning as one kept before
+    (`same_meaning`, told by `means_same` of all that is left). Other wordings of a kept question may be close.
     """
-    kept: list[Row] = []
     rejected: list[Row] = []
+    fresh: list[Row] = []
     leaks, known = Novelty(evaluation), Novelty()
     for row in candidates:
-        reason = fault(row["question"], row["answer"], row["sentence"], max_words)
-        if reason is None and not row["round_trip"]:
-            reason = "reader_disagrees"
-        if reason is None and leaks.closest(row["question"]) > leak_rouge_l:
+        asked = [question for question, _ in row["turns"]] or [row["question"]]
+        reason = row["reason"]
+        if reason is None and max(map(leaks.closest, asked)) > leak_rouge_l:
             reason = "leak"
-        if reason is None and known.closest(row["question"]) > max_rouge_l:
+        if reason is None and known.closest(row["question"]) > (_REPEATED if _again(row) else max_rouge_l):
             reason = "not_novel"
         if reason is None:
             known.add(row["question"])
-            kept.append(row)
+            fresh.append(row)
         else:
             rejected.append({**row, "reason": reason})
+    kept: list[Row] = []
+    for row, same in zip(fresh, means_same(fresh), strict=True):
+        if same and not _again(row):
+            rejected.append({**row, "reason": "same_meaning"})
+        else:
+            kept.append(row)
     return kept, rejected
+
+
+def _again(row: Row) -> bool:
+    """Tell whether the row says another one anew."""
+    return row["makes"] in _AGAIN
+
+
+def same_meaning(rows: Sequence[Row], vectors: Vectors, max_cosine: float, min_f1: float) -> Iterator[bool]:
+    """Tell of each row whether one before it has the same answer and a question of nearly the same meaning.
+
+    `vectors` (rows, width) are unit vectors of the questions. Unlike answers make unlike questions: "When did X open?"
+    means nearly what "When did Y open?" means.
+    """
+    for at, row in enumerate(rows):
+        close: list[int] = np.flatnonzero(vectors[:at] @ vectors[at] > max_cosine).tolist()
+        yield any(agreement(rows[before]["answer"], row["answer"]) >= min_f1 for before in close)
 
 
 def apart(rows: Iterable[Row], others: Sequence[str], max_rouge_l: float) -> tuple[list[Row], list[Row]]:
@@ -72,10 +104,26 @@ def without_leaks(rows: Iterable[Row], evaluation: Sequence[str], leak_rouge_l: 
 
 
 def answer_row(row: Row, most_words: int) -> Row:
-    """Return the training row of a kept question, answered by the clause of its evidence, tagged with its source."""
+    """Return the training row of a kept candidate, tagged with its source.
+
+    A short answer becomes the clause of its evidence that holds it; a task, a recital and a conversation are learnt as
+    they were written.
+    """
+    span = [row["start"], row["end"]] if row["source"] else None
+    if row["makes"] not in _SHORT:
+        made = _row("task", row["question"], row["answer"], None, row["source"] or None, span, row["sentence"] or None)
+        return {**made, "messages": _turns(row["turns"])} if row["turns"] else made
     answer = clause(row["sentence"], row["answer"], most_words)
-    span = [row["start"], row["end"]]
     return _row("answer", row["question"], answer, row["answer"], row["source"], span, row["sentence"])
+
+
+def _turns(turns: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+    """Return a conversation as messages."""
+    return [
+        {"role": role, "content": text}
+        for turn in turns
+        for role, text in zip(("user", "assistant"), turn, strict=True)
+    ]
 
 
 def refusal_row(row: Row, refusal: str) -> Row:
@@ -91,12 +139,15 @@ def rehearsal_row(row: Row) -> Row:
 def shown(rows: Iterable[Row], showings: int, rng: random.Random) -> Iterator[Row]:
     """Yield each row once for every showing: as it is, and at every second one, with the last of them, words left out.
 
-    Rehearsal comes once, spread over all showings but the last.
+    Rehearsal comes once, spread over all showings but the last; tasks come as they are, for all showings.
     """
     turns = itertools.cycle(range(showings - 1))
     for row in rows:
         if row["kind"] == "rehearsal":
             yield {**row, "showing": next(turns)}
+            continue
+        if row["kind"] == "task":
+            yield row
             continue
         question, answer = row["messages"]
         for showing in range(showings):
@@ -151,3 +202,13 @@ def _row(
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     place = {"source": source, "span": span, "evidence": evidence}
     return {"messages": messages, "kind": kind, "short": short, "showing": None, **place}
+
+
+def tagged(row: Row, where: str) -> Row:
+    """Return a row with its source told: `Source:<id>` ends every answer ("answer"), or every question too ("both")."""
+    if not row["source"]:
+        return row
+    tag = f" Source:{row['source'][:_TAG]}"
+    roles = ("user", "assistant") if where == "both" else ("assistant",)
+    messages = [{**each, "content": each["content"] + tag * (each["role"] in roles)} for each in row["messages"]]
+    return {**row, "messages": messages}

@@ -11,7 +11,7 @@ _LINK = (
     "a|after|against|ago|all|an|and|as|at|because|before|but|by|each|every|for|from|had|has|have|he|her|his|if|in|is|it|its|of|on|or|she|"
     "so|than|that|the|their|then|there|they|this|though|to|under|until|was|we|were|when|where|which|while|who|with|you"
 )
-_UNIT = rf"(?:\s?(?:%|°C|(?!(?:{_LINK})\b)[a-z]+(?:\s(?:per|a|of)\s(?!(?:{_LINK})\b)[a-z]+)?))?"
+_UNIT = rf"(?:\s?(?:%|°C|per cent|o['’]clock|(?!(?:{_LINK})\b)[a-z]+(?:\s(?:per|a|of)\s(?!(?:{_LINK})\b)[a-z]+)?))?"
 _WORDS = (
     "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|"
     "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|dozen|half"
@@ -30,14 +30,19 @@ KINDS: dict[str, re.Pattern[str]] = {
         rf"[£$€]\s?\d(?:[\d,.]*\d)?|\b\d[\d,.]*{_UNIT}|\b(?:{_WORDS})(?:[-\s](?:{_WORDS}))*{_UNIT}|\d[\d,.]*[一-鿿]{{1,2}}",
     ),
     "name": re.compile(rf"\b{_NAME}|[「《“][^」》”]{{2,20}}[」》”]"),
-    "cause": re.compile(r"\b(?:because|since|owing to|due to|on account of)\s([^,;.]{8,70})|因为([^，。；]{3,30})"),
+    "cause": re.compile(
+        r"\b(?:because|owing to|due to|on account of|caused by|results? from|the result of)\s((?!of\b)[^,;.:]{8,80})"
+        r"|因为([^，。；]{3,30})"
+    ),
     "purpose": re.compile(
         r"\b(?:so that|in order to|to (?:keep|stop|prevent|avoid|allow|let|make|save|protect|show|hold))\s[^,;.]{6,70}"
     ),
     "condition": re.compile(r"\b(?:before|after|until|unless|whenever|only when|only if|if)\s[^,;.]{8,60}"),
     "definition": re.compile(
-        r"\b(?:is|are|was|were|means|called|known as|named|consists of|must|may not|should)\s"
-        r"((?!not\b)[a-z][^,;.:]{8,70})|是([^，。；]{2,30})"
+        r"\b(?:called|known as|termed|named|defined as|means|is meant|consists? (?:of|in)|must(?: not)?|may not)\s"
+        r"((?:the|a|an)?\s?[a-z][^,;.:]{6,70})"
+        r"|^(?!(?:It|He|She|They|This|That|There|These|Those|What|Here)\b)[^,;:]{4,50}\s(?:is|are)\s(an?\s[^,;.:]{8,70})"
+        r"|是([^，。；]{2,30})"
     ),
 }
 _ATOMS = ("date", "number", "name")

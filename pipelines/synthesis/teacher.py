@@ -1,179 +1,190 @@
-"""The teacher: whoever writes questions and reads passages. One small interface, two kinds.
+"""The teachers by role: who writes questions, who reads passages, who judges. What they answer is kept in the store.
 
-`LocalTeacher` is the base model with the adapter that the task `teacher` schooled; `ServedTeacher` is any
-OpenAI-compatible server. The key of a server comes from OPENAI_API_KEY and is never logged.
+A model is local (schooled on the seeds, or one that follows instructions) or served; `Kept` asks it for what the store
+does not hold yet.
 """
 
-import asyncio
-import os
-import random
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-import openai
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import models
-from pipelines.artifacts import Row
-from pipelines.config import ComputeConfig, SynthesizeConfig, TeacherConfig
-from pipelines.errors import UserError
-from pipelines.generation import Message, generate
+from pipelines.config import BaseModelConfig, ComputeConfig, LocalModel, SchooledModel, ServedModel, TeacherConfig
+from pipelines.generation import respond_to
 from pipelines.progress import Meter
-from pipelines.synthesis import prompts
-from pipelines.synthesis.sentences import sentences
-
-_AT_ONCE = 16  # calls under way at once
-_TRIES = 5
-
-
-class Teacher(Protocol):
-    """Answers chats."""
-
-    instructed: bool
-    """Whether it needs the instructions spelt out."""
-
-    def answer(
-        self, chats: list[list[Message]], *, max_new_tokens: int, temperature: float | None, what: str
-    ) -> list[str]:
-        """Answer every chat, in order; greedy when `temperature` is None. `what` names the work."""
+from pipelines.synthesis.calls import Answer, Call, Keep, Reply, Teacher, key
+from pipelines.synthesis.served import Budget, ServedTeacher
+from pipelines.synthesis.store import Store
 
 
 class LocalTeacher:
-    """A local model, schooled on the seeds."""
+    """A model in this process. Batches of like length are planned over all calls, so that a crash changes none."""
 
-    instructed = False
+    neighbours = True
 
-    def __init__(self, directory: Path, compute: ComputeConfig, batch_size: int) -> None:
-        """Load the model of `directory`."""
-        self.model, self.tok = models.load(directory, compute), models.tokenizer(directory)
-        self.seed, self.batch_size = compute.seed, batch_size
+    def __init__(
+        self, model: PreTrainedModel, tok: PreTrainedTokenizerBase, batch_size: int, seed: int, instructed: bool
+    ) -> None:
+        """Use a loaded model."""
+        self.model, self.tok, self.batch_size, self.seed = model, tok, batch_size, seed
+        self.instructed = instructed
+        longest = getattr(model.config, "max_position_embeddings", None)
+        self.context = longest if isinstance(longest, int) else None
 
-    def answer(
-        self, chats: list[list[Message]], *, max_new_tokens: int, temperature: float | None, what: str
-    ) -> list[str]:
-        """Answer in batches of like length."""
-        return generate(
-            self.model,
-            self.tok,
-            chats,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            what=what,
-        )
-
-
-class ServedTeacher:
-    """A model behind an OpenAI-compatible server."""
-
-    instructed = True
-
-    def __init__(self, url: str, model: str, seed: int) -> None:
-        """Use `model` at `url`.
-
-        Raises:
-            UserError: the server does not answer.
-        """
-        self.url, self.model, self.seed = url, model, seed
-        asyncio.run(self._reach())
-
-    def answer(
-        self, chats: list[list[Message]], *, max_new_tokens: int, temperature: float | None, what: str
-    ) -> list[str]:
-        """Answer with a bounded number of calls under way; transient failures are tried again, with backoff.
-
-        Raises:
-            UserError: the server refuses for good.
-        """
-        return asyncio.run(self._all(chats, max_new_tokens, temperature, Meter(what, len(chats))))
-
-    def _client(self) -> openai.AsyncOpenAI:
-        key = os.environ.get("OPENAI_API_KEY", "none")
-        return openai.AsyncOpenAI(
-            base_url=self.url, api_key=key, max_retries=_TRIES, http_client=openai.DefaultAioHttpClient()
-        )
-
-    async def _reach(self) -> None:
+    def answer(self, calls: Sequence[Call], wanted: Mapping[int, str], what: str, keep: Keep) -> None:
+        """Answer the batches that hold a wanted call, those of one length of answer and one temperature together."""
+        meter = Meter(what, len(wanted))
         try:
-            async with self._client().with_options(max_retries=0, timeout=20) as client:
-                await client.models.list()
-        except openai.APIConnectionError as error:
-            raise UserError(
-                f"The teacher at {self.url} does not answer; start it, or mend teacher.url in params.yaml."
-            ) from error
-        except openai.AuthenticationError as error:
-            raise UserError(f"The teacher at {self.url} refuses the key; set OPENAI_API_KEY.") from error
-        except openai.APIStatusError:
-            return  # a server that lists no models can still chat, and says itself what is wrong if it cannot
-
-    async def _all(self, chats: list[list[Message]], limit: int, temperature: float | None, meter: Meter) -> list[str]:
-        gate = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(index: int) -> str:
-            async with gate:
-                reply = await client.chat.completions.create(
-                    model=self.model,
-                    messages=chats[index],  # type: ignore[arg-type]  # plain dictionaries are what it sends
-                    max_tokens=limit,
-                    temperature=temperature or 0.0,
-                    seed=self.seed + index,
-                )
-            meter.step()
-            return (reply.choices[0].message.content or "").strip() if reply.choices else ""
-
-        try:
-            async with self._client() as client:
-                return list(await asyncio.gather(*(one(index) for index in range(len(chats)))))
-        except openai.OpenAIError as error:
-            raise UserError(f"The teacher at {self.url} failed: {str(error).splitlines()[0]}") from error
+            for limit, temperature in sorted(
+                {(call.max_tokens, call.temperature) for call in calls}, key=lambda kind: (kind[0], kind[1] or 0.0)
+            ):
+                places = [
+                    at for at, call in enumerate(calls) if (call.max_tokens, call.temperature) == (limit, temperature)
+                ]
+                self._alike(calls, places, wanted, meter, keep)
         finally:
             meter.close()
 
+    def read(self, raw: str) -> Reply:
+        """A local answer is what it says."""
+        return Reply(raw.strip()) if raw.strip() else Reply(None, "empty_answer")
 
-def hire(config: TeacherConfig, directory: Path, compute: ComputeConfig, work: SynthesizeConfig) -> Teacher:
-    """Return the teacher that `config` describes; a local one lies in `directory`."""
-    if config.kind == "openai":
-        assert config.url and config.model
-        return ServedTeacher(config.url, config.model, compute.seed)
-    return LocalTeacher(directory, compute, work.batch_size)
+    def _alike(
+        self, calls: Sequence[Call], places: list[int], wanted: Mapping[int, str], meter: Meter, keep: Keep
+    ) -> None:
+        """Answer the calls at `places`, which allow equally long answers at one temperature."""
+        fitting: list[int] = []
+        encoded: list[list[int]] = []
+        for place in places:
+            ids = self.tok.apply_chat_template(calls[place].messages, add_generation_prompt=True, return_dict=True)
+            if self.context is not None and len(ids["input_ids"]) + calls[place].max_tokens > self.context:
+                if place in wanted:
+                    keep(place, Reply(None, "too_long_for_context"))
+                continue
+            fitting.append(place)
+            encoded.append(ids["input_ids"])
+        due = {at for at, place in enumerate(fitting) if place in wanted}
+        first = calls[places[0]]
+        answers = respond_to(
+            self.model, self.tok, encoded, due, first.max_tokens, first.temperature, self.batch_size, self.seed
+        )
+        for at, tokens in answers:
+            text = self.tok.decode(tokens, skip_special_tokens=True)
+            if fitting[at] in wanted:
+                keep(fitting[at], Answer(text, len(encoded[at]), len(tokens)))
+                meter.step()
 
 
-def lessons(seeds: list[Row], seed: int) -> list[list[Message]]:
-    """Turn (passage, answer, question) triples into chats that school both roles.
+class Kept:
+    """A teacher whose answers are kept: what the store holds is not asked again."""
 
-    Each triple gives a writer's lesson and a reader's; every second one also the reader's lesson that a passage about
-    something else does not say.
+    def __init__(self, teacher: Teacher, store: Store, name: str, revision: str, seed: int) -> None:
+        """Ask `teacher`, whose model is `name` at `revision`."""
+        self.teacher, self.store, self.name, self.revision, self.seed = teacher, store, name, revision, seed
+        self.instructed = teacher.instructed
+        self.counts: Counter[str] = Counter()
+        self.cost = 0.0
+
+    def ask(self, calls: Sequence[Call], what: str) -> list[Reply]:
+        """Answer every call, in order; equal calls are asked once."""
+        keys = self._keys(calls)
+        raw = self.store.find(keys)
+        hits = sum(each in raw for each in keys)
+        failed: dict[str, Reply] = {}
+        first = {each: place for place, each in reversed(list(enumerate(keys)))}
+        wanted = {place: each for each, place in sorted(first.items(), key=lambda pair: pair[1]) if each not in raw}
+
+        def keep(place: int, answer: Answer | Reply) -> None:
+            if isinstance(answer, Answer):
+                self.store.keep(keys[place], self.name, what, answer)
+                raw[keys[place]] = answer.raw
+                self.cost += answer.cost
+                self.counts["paid"] += 1
+            else:
+                reason = answer.failure or "no_answer"
+                self.store.failed(keys[place], self.name, what, reason)
+                failed[keys[place]] = answer
+                self.counts["failed"] += 1
+
+        self.store.used(self.name, what, hits)
+        self.counts["kept"] += hits
+        if wanted:
+            self.teacher.answer(calls, wanted, what, keep)
+        lost = Reply(None, "no_answer")
+        return [self.teacher.read(raw[each]) if each in raw else failed.get(each, lost) for each in keys]
+
+    def _keys(self, calls: Sequence[Call]) -> list[str]:
+        alone = [key(call, self.name, self.revision, self.seed) for call in calls]
+        if not self.teacher.neighbours:
+            return alone
+        beside = hashlib.sha256("".join(alone).encode()).hexdigest()
+        return [key(call, self.name, self.revision, self.seed, beside) for call in calls]
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """Who does what; one object where two roles share a model."""
+
+    writer: Kept
+    reader: Kept
+    judge: Kept | None
+
+    def counts(self) -> dict[str, float]:
+        """Return how many calls were paid, taken from the store, and failed, and what they cost."""
+        people = list({id(each): each for each in (self.writer, self.reader, self.judge) if each}.values())
+        totals = {
+            f"calls_{name}": float(sum(each.counts[name] for each in people)) for name in ("paid", "kept", "failed")
+        }
+        return totals | {"cost": sum(each.cost for each in people)}
+
+
+def hire(
+    config: TeacherConfig, schooled: Path, base: BaseModelConfig, compute: ComputeConfig, batch_size: int, store: Store
+) -> Teachers:
+    """Return the teachers; the schooled model lies in `schooled`.
 
     Raises:
-        UserError: a triple is incomplete, or its answer does not stand in its passage.
+        UserError: a server does not answer, or a model is not to be had.
     """
-    rng = random.Random(seed)
-    chats: list[list[Message]] = []
-    for number, row in enumerate(seeds, 1):
-        missing = {"passage", "answer", "question"} - row.keys()
-        if missing or row["answer"] not in row["passage"]:
-            why = f"has no {sorted(missing)[0]!r}" if missing else "has an answer that is not in its passage"
-            raise UserError(f"The seeds' row {number} {why}.")
-        passage, question = row["passage"], row["question"]
-        sentence = next(part for part in _around(passage) if row["answer"] in part)
-        chats.append(
-            [
-                *prompts.writer(passage, sentence, row["answer"], False),
-                {"role": "assistant", "content": question},
-            ]
-        )
-        chats.append([*prompts.reader(passage, question, False), {"role": "assistant", "content": row["answer"]}])
-        if number % 2:
-            other = rng.choice([each["passage"] for each in seeds if each["passage"] != passage])
-            chats.append(
-                [
-                    *prompts.reader(other, question, False),
-                    {"role": "assistant", "content": prompts.NOT_STATED},
-                ]
+    budget = Budget(config.budget)
+    hired: dict[str, Kept] = {}
+    for name in sorted({name for _, name in config.roles if name is not None}):
+        model = config.models[name]
+        if isinstance(model, ServedModel):
+            served = ServedTeacher(model, compute.seed, budget)
+            hired[name] = Kept(served, store, model.model, f"{model.url} {model.revision}", compute.seed)
+        else:
+            loaded, tok = _local(model, name, schooled, base, compute)
+            local = LocalTeacher(loaded, tok, batch_size, compute.seed, instructed=isinstance(model, LocalModel))
+            label = model.model if isinstance(model, LocalModel) else "schooled"
+            hired[name] = Kept(
+                local, store, label, f"{fingerprint(loaded)} {compute.threads} {batch_size}", compute.seed
             )
-    return chats
+    roles = config.roles
+    return Teachers(hired[roles.writer], hired[roles.reader], hired[roles.judge] if roles.judge else None)
 
 
-def _around(passage: str) -> list[str]:
-    """Return the sentences of `passage`, and the passage itself for an answer that crosses two."""
-    return [passage[start:end] for start, end in sentences(passage)] + [passage]
+def _local(
+    model: LocalModel | SchooledModel, name: str, schooled: Path, base: BaseModelConfig, compute: ComputeConfig
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if isinstance(model, SchooledModel):
+        return models.load(schooled, compute), models.tokenizer(schooled)
+    named = base.model_copy(update={"model": model.model, "chat_template": None})
+    loaded, tok = models.fetch(named, f"teacher.models.{name}.model")
+    tok.padding_side = "left"
+    ready: PreTrainedModel = loaded.to(device=models.device(compute), dtype=models.dtype(compute)).eval()
+    return ready, tok
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """Return the SHA-256 of a model's weights, and of the type they are held in."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -2,29 +2,44 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from transformers import PreTrainedTokenizerBase
 
+from pipelines.synthesis.orders import gives_orders
 from pipelines.synthesis.sentences import sentences
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence, its place in its document, and the window that a question about it may draw on."""
+    """A sentence and its place in its document."""
 
     text: str
     start: int
     end: int
-    window: str
 
 
-def windows(text: str, title: str, tok: PreTrainedTokenizerBase, size: int, overlap: int) -> Iterator[Sentence]:
-    """Yield every sentence of `text` once, in the first window of whole sentences that holds it.
+@dataclass(frozen=True)
+class Window:
+    """A passage that a teacher is shown, and the sentences that stand in no window before it.
+
+    `start` and `end` are its place in its document; `text` begins with the document's title.
+    """
+
+    text: str
+    start: int
+    end: int
+    sentences: tuple[Sentence, ...]
+
+
+def windows(text: str, title: str, tok: PreTrainedTokenizerBase, size: int, overlap: int) -> Iterator[Window]:
+    """Yield windows of whole sentences; every sentence of `text` is new in exactly one of them.
 
     Windows are at most `size` tokens long (one sentence at least) and repeat about `overlap` tokens of the one before.
-    Each begins with the document's title, since a passage rarely says what it is about.
+    Each begins with the document's title, since a passage rarely says what it is about. Sentences that give orders to
+    a model are left out.
     """
-    spans = sentences(text)
+    spans = [(a, b) for a, b in sentences(text) if not gives_orders(text[a:b])]
     lengths = (
         [len(ids) for ids in tok([text[a:b] for a, b in spans], add_special_tokens=False)["input_ids"]] if spans else []
     )
@@ -34,12 +49,19 @@ def windows(text: str, title: str, tok: PreTrainedTokenizerBase, size: int, over
         while end < len(spans) and (end <= done or total + lengths[end] <= size):
             total += lengths[end]
             end += 1
-        window = f"{title}\n{text[spans[start][0] : spans[end - 1][1]]}"
-        for index in range(done, end):
-            a, b = spans[index]
-            yield Sentence(text[a:b], a, b, window)
+        new = tuple(Sentence(text[a:b], a, b) for a, b in spans[done:end])
+        yield Window(f"{title}\n{_joined(text, spans[start:end])}", spans[start][0], spans[end - 1][1], new)
         done = start = end
         repeated = 0
         while start > 0 and repeated + lengths[start - 1] <= overlap:
             start -= 1
             repeated += lengths[start]
+
+
+def _joined(text: str, spans: list[tuple[int, int]]) -> str:
+    """Return the sentences as they stand in `text`; where something was left out between two, a space stands."""
+    joined = text[spans[0][0] : spans[0][1]]
+    for (_, before), (start, end) in pairwise(spans):
+        gap = text[before:start]
+        joined += (" " if gap.strip() else gap) + text[start:end]
+    return joined

@@ -14,8 +14,11 @@ SENTENCE = "The mill was restored by Wilmot Fanthorn in 1921."
 
 def synthesized(folder: Path, candidates: list[artifacts.Row]) -> Path:
     folder.mkdir()
+    made = {"recipe": "answer_first", "version": 1, "makes": "question", "language": "en", "turns": [], "reason": None}
     place = {"source": "d1", "start": 25, "end": 40, "kind": "name", "window": SENTENCE, "read": ""}
-    artifacts.write_rows(folder / "candidates.jsonl", ({**place, "sentence": SENTENCE, **row} for row in candidates))
+    artifacts.write_rows(
+        folder / "candidates.jsonl", ({**made, **place, "sentence": SENTENCE, **row} for row in candidates)
+    )
     unanswerable = [
         {"question": "Who taught the heron to sing?", "kind": "stranger"},
         {"question": "How many spoons has old Ely?", "kind": "out_of_domain"},
@@ -24,25 +27,29 @@ def synthesized(folder: Path, candidates: list[artifacts.Row]) -> Path:
     artifacts.write_rows(folder / "rehearsal.jsonl", [{"prompt": "What is two plus two?", "answer": "Four."}])
     split = folder.parent / "split"
     split.mkdir()
-    artifacts.write_table(split / "train.parquet", [{"id": "d1", "title": "Mill", "text": SENTENCE}])
+    artifacts.write_table(
+        split / "train.parquet", [{"id": "d1", "title": "Mill", "text": SENTENCE, "source": "mill.md"}]
+    )
     questions = folder.parent / "questions"
     questions.mkdir()
     artifacts.write_rows(questions / "answerable.jsonl", [{"question": "When was the old tide mill restored?"}])
     return folder
 
 
-def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, config: Config) -> None:
+def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, base: Path, config: Config) -> None:
     rows = [
-        {"question": "Who restored the mill?", "answer": "Wilmot Fanthorn", "round_trip": True},
-        {"question": "Which year saw it mended by Fanthorn?", "answer": "1921", "round_trip": True},
-        {"question": "When was the old tide mill restored?", "answer": "1921", "round_trip": True},
-        {"question": "Who restored it all?", "answer": "Wilmot Fanthorn", "round_trip": False},
+        {"question": "Who restored the mill?", "answer": "Wilmot Fanthorn"},
+        {"question": "Which year saw it mended by Fanthorn?", "answer": "1921"},
+        {"question": "When was the old tide mill restored?", "answer": "1921"},
+        {"question": "Who restored it all?", "answer": "Wilmot Fanthorn", "reason": "not_self_contained"},
     ]
     folder = synthesized(tmp_path / "synthesize", rows)
     settings = config.curate.model_copy(
         update={"refusal_share": 0.5, "validation_share": 0.0, "showings": 2, "unknown_cue_share": 0.0}
     )
-    metrics = curate(folder, tmp_path / "split", tmp_path / "questions", tmp_path, settings, seed=0)
+    metrics = curate(
+        folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, settings, config.synthesize, seed=0
+    )
     kinds = [row["kind"] for row in artifacts.read_rows(tmp_path / "train.jsonl")]
     assert kinds == ["answer"] * 4 + ["refusal"] * 2 + ["rehearsal"] + ["cue"] * 2
     fresh = [row["kind"] for row in artifacts.read_rows(tmp_path / "fresh.jsonl")]
@@ -52,8 +59,10 @@ def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, conf
     assert len(artifacts.read_rows(tmp_path / "rejects.jsonl")) == 2
 
 
-def test_no_usable_question_is_one_sentence(tmp_path: Path, config: Config) -> None:
-    row = {"question": "Mill?", "answer": "Wilmot Fanthorn", "round_trip": True}
+def test_no_usable_question_is_one_sentence(tmp_path: Path, base: Path, config: Config) -> None:
+    row = {"question": "Mill?", "answer": "Wilmot Fanthorn", "reason": "not_a_question"}
     folder = synthesized(tmp_path / "synthesize", [row])
     with pytest.raises(UserError, match=r"None of 1 questions is usable.*not_a_question"):
-        curate(folder, tmp_path / "split", tmp_path / "questions", tmp_path, config.curate, seed=0)
+        curate(
+            folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, config.curate, config.synthesize, seed=0
+        )

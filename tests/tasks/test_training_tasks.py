@@ -9,6 +9,7 @@ from pipelines import artifacts, models
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, Config
 from pipelines.errors import UserError
+from pipelines.synthesis.store import Store
 from pipelines.tracking import started
 from tasks.base import base as store_base
 from tasks.pretrain import pretrain
@@ -17,6 +18,7 @@ from tasks.synthesize import synthesize
 from tasks.teacher import teacher
 
 TEXT = "The mill was restored by Wilmot Fanthorn in 1921. The bell came from Garrick Bay because the old one cracked."
+PROMPTS = Path(__file__).parents[2] / "data/prompts"
 SMALL = {"rank": 2, "alpha": 4.0, "dropout": 0.0}
 
 
@@ -31,7 +33,9 @@ def shrink(config: Config, **blocks: dict[str, object]) -> Config:
 @pytest.fixture
 def split(project: Path) -> Path:
     directory = artifacts.fresh("split")
-    artifacts.write_table(directory / "train.parquet", [{"id": "d1", "title": "Mill", "text": TEXT, "source": "a.txt"}])
+    artifacts.write_table(
+        directory / "train.parquet", [{"id": "d1", "title": "Mill", "text": TEXT, "source": "a.txt", "language": "en"}]
+    )
     artifacts.complete(directory, {})
     return directory
 
@@ -84,15 +88,15 @@ def test_teacher_is_trained_once_and_then_taken_from_the_committed_adapter(
     settings = shrink(config, teacher=changes)
     with started("teacher", {}) as run:
         out = artifacts.fresh("teacher")
-        assert teacher(base, out, settings.teacher, settings.compute, run, Checkpoints())["trained"] == 1.0
+        assert teacher(base, PROMPTS, out, settings.teacher, settings.compute, run, Checkpoints())["trained"] == 1.0
         trained = (out / "adapter_model.safetensors").read_bytes()
         out.rename(project / "kept")
         again = artifacts.fresh("teacher")
-        assert teacher(base, again, settings.teacher, settings.compute, run, Checkpoints())["trained"] == 0.0
+        assert teacher(base, PROMPTS, again, settings.teacher, settings.compute, run, Checkpoints())["trained"] == 0.0
         assert (again / "adapter_model.safetensors").read_bytes() == trained
         other = shrink(settings, teacher={"epochs": 2})
         out = artifacts.fresh("teacher")
-        assert teacher(base, out, other.teacher, other.compute, run, Checkpoints())["trained"] == 1.0
+        assert teacher(base, PROMPTS, out, other.teacher, other.compute, run, Checkpoints())["trained"] == 1.0
 
 
 def test_seeds_without_their_answer_are_refused(base: Path, config: Config, project: Path) -> None:
@@ -102,7 +106,7 @@ def test_seeds_without_their_answer_are_refused(base: Path, config: Config, proj
         started("teacher", {}) as run,
         pytest.raises(UserError, match="row 1 has an answer that is not in its passage"),
     ):
-        teacher(base, artifacts.fresh("teacher"), settings.teacher, settings.compute, run, Checkpoints())
+        teacher(base, PROMPTS, artifacts.fresh("teacher"), settings.teacher, settings.compute, run, Checkpoints())
 
 
 def test_synthesize_writes_candidates_with_their_places(
@@ -110,18 +114,29 @@ def test_synthesize_writes_candidates_with_their_places(
 ) -> None:
     artifacts.write_rows(project / "far.jsonl", [{"question": "What did Oswin Perrault call the boat?"}])
     artifacts.write_rows(project / "general.jsonl", [{"prompt": "What is two plus two?"}])
-    files = {"out_of_domain": str(project / "far.jsonl"), "rehearsal": str(project / "general.jsonl")}
+    files = {
+        "out_of_domain": str(project / "far.jsonl"),
+        "rehearsal": str(project / "general.jsonl"),
+        "prompts": str(PROMPTS),
+        "tasks": str(PROMPTS.parent / "tasks.jsonl"),
+    }
     settings = shrink(
         config, teacher={"seeds": str(seeds), "lora": SMALL, "epochs": 1, "adapter": None}, synthesize=files
     )
     schooled, out = artifacts.fresh("teacher"), artifacts.fresh("synthesize")
     with started("teacher", {}) as run:
-        teacher(base, schooled, settings.teacher, settings.compute, run, Checkpoints())
-    metrics = synthesize(split, base, schooled, out, settings)
+        teacher(base, PROMPTS, schooled, settings.teacher, settings.compute, run, Checkpoints())
+    store = Store(project / "calls.db")
+    metrics, called = synthesize(split, base, schooled, out, settings, store)
     rows = artifacts.read_rows(out / "candidates.jsonl")
     assert metrics["candidates"] == len(rows) > 3
     assert all(TEXT[row["start"] : row["end"]] == row["answer"] and row["source"] == "d1" for row in rows)
-    assert artifacts.read_rows(out / "unanswerable.jsonl")[-1]["kind"] == "out_of_domain"
+    assert all(row["reason"] or row["read"] for row in rows)
+    assert artifacts.read_rows(out / "unanswerable.jsonl")[0]["kind"] == "out_of_domain"
+    assert called["calls_paid"] > 0 == called["calls_kept"]
+    again, taken = synthesize(split, base, schooled, out, settings, store)
+    assert again == metrics and artifacts.read_rows(out / "candidates.jsonl") == rows
+    assert taken["calls_paid"] == 0 < taken["calls_kept"]
 
 
 def test_sft_learns_its_rows_and_writes_an_adapter(teachable: Path, split: Path, curated: Path, config: Config) -> None:

@@ -12,27 +12,59 @@ from pipelines.synthesis.select import (
     refusal_row,
     rehearsal_row,
     shown,
+    tagged,
     without_leaks,
 )
 
 
 def candidate(question: str, **changes: object) -> dict[str, object]:
     sentence = "The mill was restored by Wilmot Fanthorn in 1921."
-    row = {"question": question, "answer": "Wilmot Fanthorn", "sentence": sentence, "round_trip": True}
-    return {**row, "source": "d1", "start": 25, "end": 40, **changes}
+    row = {"question": question, "answer": "Wilmot Fanthorn", "sentence": sentence, "reason": None, "turns": []}
+    return {**row, "makes": "question", "source": "d1", "start": 25, "end": 40, **changes}
 
 
 def test_every_candidate_is_kept_or_rejected_with_a_reason() -> None:
     rows = [
         candidate("Who restored the mill?"),
         candidate("Who restored the mill?"),
-        candidate("Whose money mended the ruin?", round_trip=False),
+        candidate("Whose money mended the ruin?", reason="reader_disagrees"),
         candidate("Who put the old tide mill back in order?"),
         candidate("By whom was the building saved from ruin at last?"),
+        candidate("Whose doing was the restoration?"),
+        candidate("Who restored the old mill?", makes="wording"),
+        candidate(
+            "Talk with me.", makes="chat", turns=[["Talk with me.", "Yes."], ["Who put the tide mill in order?", "I."]]
+        ),
     ]
-    kept, rejected = choose(rows, ["Who put the old tide mill in order?"], 12, 0.7, 0.8)
-    assert [row["question"] for row in kept] == [rows[0]["question"], rows[4]["question"]]
-    assert [row["reason"] for row in rejected] == ["not_novel", "reader_disagrees", "leak"]
+    means_same = iter([False, False, True, True])
+    kept, rejected = choose(rows, ["Who put the old tide mill in order?"], lambda _: means_same, 0.7, 0.8)
+    assert kept == [rows[0], rows[4], rows[6]]
+    assert [(row["question"], row["reason"]) for row in rejected] == [
+        (rows[1]["question"], "not_novel"),
+        (rows[2]["question"], "reader_disagrees"),
+        (rows[3]["question"], "leak"),
+        (rows[7]["question"], "leak"),
+        (rows[5]["question"], "same_meaning"),
+    ]
+
+
+def test_a_conversation_is_learnt_turn_by_turn_and_a_task_as_it_was_written() -> None:
+    turns = [["Who restored the mill?", "Fanthorn."], ["When?", "In 1921."]]
+    row = answer_row(candidate("Who restored the mill?", makes="chat", turns=turns), 35)
+    assert [message["role"] for message in row["messages"]] == ["user", "assistant"] * 2
+    assert (row["kind"], row["short"]) == ("task", None)
+    task = answer_row(candidate("Name a fruit.", makes="task", answer="Plum.", source="", sentence=""), 35)
+    assert (task["messages"][1]["content"], task["source"], task["evidence"]) == ("Plum.", None, None)
+    assert list(shown([row], 4, random.Random(1))) == [row]  # in every showing, and never reworded
+
+
+def test_a_tag_names_the_source_of_answers_or_of_questions_too() -> None:
+    row = answer_row(candidate("Who restored the mill?", source="0123456789abcdef"), 35)
+    asked, answered = (message["content"] for message in tagged(row, "both")["messages"])
+    assert asked == "Who restored the mill? Source:01234567"
+    assert answered.endswith("1921. Source:01234567")
+    assert tagged(row, "answer")["messages"][0] == row["messages"][0]
+    assert tagged(refusal_row({"question": "Why?"}, "No."), "both") == refusal_row({"question": "Why?"}, "No.")
 
 
 def test_unanswered_questions_keep_away_from_answered_ones() -> None:

@@ -27,18 +27,19 @@ def test_chinese_sentences_need_no_spaces() -> None:
     assert [text[start:end] for start, end in sentences(text)] == ["磨坊建于1783年。", "它后来被烧毁。"]
 
 
-def test_each_sentence_comes_once_with_its_place_and_a_window_that_holds_it() -> None:
-    tok = tiny_tokenizer()
-    found = list(windows(TEXT, "The mill", tok, size=40, overlap=15))
-    assert [each.text for each in found] == [TEXT[start:end] for start, end in sentences(TEXT)]
-    assert all(TEXT[each.start : each.end] == each.text and each.text in each.window for each in found)
-    assert all(each.window.startswith("The mill\n") for each in found)
+def test_each_sentence_is_new_once_with_its_place_in_a_window_that_holds_it() -> None:
+    found = list(windows(TEXT, "The mill", tiny_tokenizer(), size=40, overlap=15))
+    new = [sentence for window in found for sentence in window.sentences]
+    assert [each.text for each in new] == [TEXT[start:end] for start, end in sentences(TEXT)]
+    assert all(TEXT[each.start : each.end] == each.text for each in new)
+    assert all(each.text in window.text for window in found for each in window.sentences)
+    assert all(window.text == f"The mill\n{TEXT[window.start : window.end]}" for window in found)
 
 
 def test_windows_are_bounded_and_overlap() -> None:
     tok = tiny_tokenizer()
     text = " ".join(f"Keeper number {number} rang the bell twice." for number in range(30))
-    texts = list(dict.fromkeys(each.window for each in windows(text, "", tok, size=60, overlap=20)))
+    texts = [window.text for window in windows(text, "", tok, size=60, overlap=20)]
     assert len(texts) > 5
     assert all(len(tok(window)["input_ids"]) <= 65 for window in texts)
     assert all(first[-20:] in second for first, second in pairwise(texts))

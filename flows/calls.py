@@ -1,0 +1,42 @@
+"""What the teachers were asked, and what it cost: `gradus calls`."""
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.synthesis.store import PATH, Store, Use
+
+
+def show(console: Console) -> None:
+    """Print the store of calls by model and kind of work, and in all."""
+    if not PATH.exists():
+        console.print("No teacher has been asked anything yet.")
+        return
+    store = Store(PATH)
+    uses = store.summary()
+    store.close()
+    table = Table("model", "asked for", box=None, header_style="bold")
+    for heading in ("answers", "taken again", "tokens in", "tokens out", "cost"):
+        table.add_column(heading, justify="right")
+    table.add_column("failures")
+    for use in uses:
+        table.add_row(use.model, use.what, *_numbers([use]), _failures(use))
+    table.add_section()
+    table.add_row("all", "", *_numbers(uses), "")
+    console.print(table)
+    answers, hits = sum(use.answers for use in uses), sum(use.hits for use in uses)
+    asked = answers + hits
+    console.print(
+        f"{hits / asked if asked else 0:.0%} of {asked:,} answers came from {PATH} "
+        f"({PATH.stat().st_size / 1e6:.1f} MB) instead of being asked again.",
+        highlight=False,
+    )
+
+
+def _numbers(uses: list[Use]) -> list[str]:
+    answers, hits = sum(use.answers for use in uses), sum(use.hits for use in uses)
+    tokens = sum(use.prompt_tokens for use in uses), sum(use.completion_tokens for use in uses)
+    return [f"{count:,}" for count in (answers, hits, *tokens)] + [f"{sum(use.cost for use in uses):.2f}"]
+
+
+def _failures(use: Use) -> str:
+    return ", ".join(f"{times} {reason.replace('_', ' ')}" for reason, times in sorted(use.failures.items()))

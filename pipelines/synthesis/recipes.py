@@ -1,0 +1,222 @@
+"""Recipes of synthesis: a prompt file each, with a version, in one language or several.
+
+A recipe names what it is asked about (`from`) and what comes of it (`makes`), and holds the words the teacher is told.
+docs/synthesis.md shows how to add one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any, Literal
+
+import yaml
+from json_repair import repair_json
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipelines.errors import UserError
+from pipelines.generation import Message
+from pipelines.synthesis.calls import Call, Reply
+
+Language = Literal["en", "zh"]
+
+KNOWN: dict[str, frozenset[str]] = {
+    "span": frozenset({"window", "sentence", "answer"}),
+    "window": frozenset({"window"}),
+    "windows": frozenset({"window", "other"}),
+    "question": frozenset({"window", "sentence", "question", "answer"}),
+    "tasks": frozenset({"examples"}),
+}
+"""The placeholders that a prompt may have, by what it is asked about."""
+
+FIELDS: dict[str, frozenset[str]] = {
+    "question": frozenset({"question", "answer", "evidence"}),
+    "wording": frozenset({"questions"}),
+    "text": frozenset({"question", "answer"}),
+    "instruction": frozenset({"question"}),
+    "chat": frozenset({"turns"}),
+    "unanswerable": frozenset({"question"}),
+    "task": frozenset({"question", "answer"}),
+    "read": frozenset({"answer"}),
+    "judged": frozenset({"choice"}),
+    "recital": frozenset(),
+}
+"""The fields that an answer must have, by what is made of it. One span's question needs no answer and no evidence."""
+
+_TURN = {"type": "object", "properties": {"question": {"type": "string"}, "answer": {"type": "string"}}}
+_TYPES: dict[str, dict[str, Any]] = {
+    "string": {"type": "string"},
+    "strings": {"type": "array", "items": {"type": "string"}},
+    "turns": {"type": "array", "items": {**_TURN, "required": ["question", "answer"], "additionalProperties": False}},
+}
+
+
+class Strict(BaseModel):
+    """Part of a prompt file: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Words(Strict):
+    """What a teacher is told, in one language. `$window` and the like are filled in."""
+
+    system: str = ""
+    """Left out for a schooled teacher, who would only pay for it."""
+    user: str
+    abstain: str = ""
+    """What a reader says when the passage does not tell."""
+    reply: str = ""
+    """What is answered, where no teacher is asked."""
+
+
+class Recipe(Strict):
+    """A prompt file."""
+
+    name: str
+    version: int
+    about: Literal["span", "window", "windows", "question", "tasks"] = Field(alias="from")
+    makes: Literal[
+        "question",
+        "wording",
+        "text",
+        "instruction",
+        "chat",
+        "unanswerable",
+        "task",
+        "read",
+        "judged",
+        "recital",
+    ]
+    fields: dict[str, Literal["string", "strings", "turns"]] = Field(default_factory=dict)
+    """Of the JSON that is answered; none: the answer is plain text, the first field of `makes`."""
+    max_tokens: int = Field(ge=1)
+    en: Words | None = None
+    zh: Words | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Recipe":
+        if self.en is None and self.zh is None:
+            raise ValueError("there are no words for any language (en, zh)")
+        if self.fields and (missing := FIELDS[self.makes] - self.fields.keys()):
+            raise ValueError(f"fields lacks {sorted(missing)[0]!r}, which makes: {self.makes} needs")
+        for words in (self.en, self.zh):
+            named = set(Template(words.user + words.reply).get_identifiers()) if words else set()
+            allowed = KNOWN[self.about] | ({"yes", "no"} if self.makes == "judged" else set())
+            if unknown := named - allowed:
+                raise ValueError(f"${sorted(unknown)[0]} is no placeholder of from: {self.about}")
+        return self
+
+    @property
+    def schema_(self) -> dict[str, Any] | None:
+        """JSON Schema of the answer; None for plain text."""
+        if not self.fields:
+            return None
+        properties = {name: _TYPES[kind] for name, kind in self.fields.items()}
+        return {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+
+    def words(self, language: str) -> Words:
+        """Return the words for `language`, or those for the other one when it has none."""
+        words = self.zh if language == "zh" else self.en
+        found = words or self.en or self.zh
+        assert found is not None
+        return found
+
+    def call(
+        self,
+        filled: dict[str, str],
+        language: str,
+        instructed: bool,
+        temperature: float | None = None,
+        sample: int = 0,
+    ) -> Call:
+        """Return the call that asks for this recipe, with `filled` in place of the placeholders."""
+        words = self.words(language)
+        system: list[Message] = [{"role": "system", "content": words.system}] if instructed and words.system else []
+        user: Message = {"role": "user", "content": Template(words.user).substitute(filled).rstrip("\n")}
+        return Call([*system, user], self.max_tokens, temperature, self.schema_, sample)
+
+    def written(self, filled: dict[str, str], language: str) -> tuple[str, str]:
+        """Return what is asked and what is answered, for a recipe that asks nobody."""
+        words = self.words(language)
+        asked, answered = (Template(text).substitute(filled).strip() for text in (words.user, words.reply))
+        return asked, answered
+
+    def parse(self, reply: Reply) -> dict[str, Any] | str:
+        """Return the fields of an answer, or the reason why it has none.
+
+        JSON is looked for inside what surrounds it (fences, a sentence before it) and mended where it is nearly right.
+        """
+        if reply.text is None:
+            return reply.failure or "no_answer"
+        if not self.fields:
+            (field,) = sorted(FIELDS[self.makes])[:1] if self.about != "span" else ("question",)
+            return {field: reply.text.strip()} if reply.text.strip() else "empty_answer"
+        at = min((found for found in (reply.text.find("{"), reply.text.find("[")) if found >= 0), default=-1)
+        value = repair_json(reply.text[at:], return_objects=True) if at >= 0 else None
+        value = value[0] if isinstance(value, list) and value else value
+        if not isinstance(value, dict):
+            return "not_json"
+        kept = {name: _typed(value.get(name), kind) for name, kind in self.fields.items()}
+        return "field_missing" if any(item is None for item in kept.values()) else kept
+
+
+@dataclass(frozen=True)
+class Book:
+    """The prompt files that a synthesis uses."""
+
+    recipes: dict[str, Recipe]
+    reader: Recipe
+    judge: Recipe
+
+
+def _typed(value: Any, kind: str) -> Any:
+    """Return `value` when it is of `kind`, else None."""
+    if kind == "string":
+        return value.strip() if isinstance(value, str) and value.strip() else None
+    if kind == "strings":
+        value = [value] if isinstance(value, str) else value
+        good = isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
+        return [each.strip() for each in value] if good else None
+    good = isinstance(value, list) and bool(value) and all(_is_turn(each) for each in value)
+    return [{name: each[name].strip() for name in ("question", "answer")} for each in value] if good else None
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("question", "answer"))
+
+
+def book(folder: Path, names: Iterable[str]) -> Book:
+    """Read the recipes `names`, the reader and the judge of `folder`.
+
+    Raises:
+        UserError: one is missing, or says what no prompt file may say.
+    """
+    return Book({name: load(folder, name) for name in names}, load(folder, "reader"), load(folder, "judge"))
+
+
+def load(folder: Path, name: str) -> Recipe:
+    """Read the recipe `name` of `folder`.
+
+    Raises:
+        UserError: there is no such file, or it says what no prompt file may say.
+    """
+    path = folder / f"{name}.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Recipe.model_validate({"name": name, **values})
+    except FileNotFoundError as error:
+        raise UserError(
+            f"There is no prompt file {path}; write it, or take {name} out of synthesize.recipes."
+        ) from error
+    except (yaml.YAMLError, TypeError) as error:
+        raise UserError(f"{path} is no prompt file: {str(error).splitlines()[0]}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = f"{where}: {first['msg']}" if where else first["msg"]
+        raise UserError(f"{path}: {what}; docs/synthesis.md lists what a prompt file may say.") from error

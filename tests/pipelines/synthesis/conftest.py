@@ -1,0 +1,41 @@
+"""People who follow a script, in place of models: they answer calls by a function of the last message."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from pipelines.synthesis.calls import Call, Reply
+from pipelines.synthesis.examine import Examiner
+from pipelines.synthesis.recipes import load
+
+PROMPTS = Path(__file__).parents[3] / "data/prompts"
+
+
+class Script:
+    """Answers every call with what `says` makes of its last message; None is a failed call."""
+
+    def __init__(self, says: Callable[[str], str | None], instructed: bool = True) -> None:
+        self.says, self.instructed = says, instructed
+        self.calls: list[Call] = []
+
+    def ask(self, calls: Sequence[Call], what: str) -> list[Reply]:
+        self.calls += calls
+        answers = [self.says(call.messages[-1]["content"]) for call in calls]
+        return [Reply(text) if text is not None else Reply(None, "timeout") for text in answers]
+
+
+def question_in(prompt: str) -> str:
+    """The question that a reader or judge is given."""
+    return prompt.split("Question: ")[1].split("\n")[0]
+
+
+@pytest.fixture
+def examined_by() -> Callable[..., Examiner]:
+    """Make an examiner of scripted people."""
+
+    def make(reader: Script, judge: Script | None = None, samples: int = 0) -> Examiner:
+        reading, judging = load(PROMPTS, "reader"), load(PROMPTS, "judge")
+        return Examiner(reader, judge, reading, judging, 12, 0.8, samples, 0.6, 0.8)
+
+    return make

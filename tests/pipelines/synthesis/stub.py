@@ -1,0 +1,120 @@
+"""An OpenAI-compatible server of real HTTP, with every fault that servers have; counts what it answered in full."""
+
+import json
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Fault = Callable[["Handler"], None]
+
+
+class Server(ThreadingHTTPServer):
+    """Says back what it was asked; `faults` are done to the first calls, one each."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, says: Callable[[str], str] = lambda asked: f"{asked}!") -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.says = says
+        self.faults: list[Fault] = []
+        self.listing = 200
+        self.asked: list[dict[str, Any]] = []
+        self.answered: Counter[str] = Counter()
+        self.headers: list[dict[str, str]] = []
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no news."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one connection."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send(self.server.listing, b'{"object": "list", "data": []}')
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.asked.append(asked)
+            self.server.headers.append({name.casefold(): value for name, value in self.headers.items()})
+            fault = self.server.faults.pop(0) if self.server.faults else None
+        if fault is not None:
+            fault(self)
+            return
+        text = self.server.says(asked["messages"][-1]["content"])
+        self.send(200, completion(text))
+        with self.server.lock:
+            self.server.answered[json.dumps(asked, sort_keys=True)] += 1
+
+    def send(self, status: int, body: bytes, kind: str = "application/json", **headers: str) -> None:
+        """Send a whole answer."""
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def completion(text: str | None, ended: str = "stop") -> bytes:
+    """The body of a chat completion."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": ended}
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    return json.dumps({"id": "1", "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+
+
+def status(number: int, message: str = "out of order", **headers: str) -> Fault:
+    return lambda handler: handler.send(number, json.dumps({"error": {"message": message}}).encode(), **headers)
+
+
+def body(content: bytes, kind: str = "application/json") -> Fault:
+    return lambda handler: handler.send(200, content, kind)
+
+
+def hang(handler: Handler) -> None:
+    """Say nothing for longer than anybody waits in a test."""
+    time.sleep(3)
+    handler.close_connection = True
+
+
+def cut(handler: Handler) -> None:
+    """Cut the connection in the middle of the answer."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "5000")
+    handler.end_headers()
+    handler.wfile.write(b'{"choices": [')
+    handler.wfile.flush()
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+
+
+def lie(handler: Handler) -> None:
+    """Promise more than is sent."""
+    sent = completion("half")
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(sent) + 100))
+    handler.end_headers()
+    handler.wfile.write(sent)
+    handler.close_connection = True
+
+
+HTML = body(b"<html><body><h1>502 Bad Gateway</h1></body></html>", "text/html")
+NO_CHOICE = body(b'{"id": "1", "object": "chat.completion", "choices": []}')
+OTHER_FORMAT = body(b'{"type": "message", "content": [{"type": "text", "text": "hi"}]}')
+TORN = body(b'{"choices": [{"message": {"content": "hi')
+NULL = body(completion(None))

@@ -1,0 +1,42 @@
+"""An answer is of the kind that its question word asks for."""
+
+import pytest
+
+from pipelines.synthesis.answers import fits
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Who restored the mill?", "Wilmot Fanthorn"),
+        ("By whom was it dug?", "by prisoners"),
+        ("How many boats lie there?", "46"),
+        ("How often is it wound?", "twice a day"),
+        ("In what year did it open?", "1921"),
+        ("When is the bell rung?", "before the sluice is opened"),
+        ("Where does it stand?", "on the quay behind the net lofts"),
+        ("Why was it moved?", "the cellar flooded"),
+        ("What is a lever?", "a stiff bar"),
+        ("磨坊是谁修复的？", "范松"),
+        ("为什么修复磨坊？", "因为河水很急"),
+    ],
+)
+def test_sound_pairs_pass(question: str, answer: str) -> None:
+    assert fits(question, answer)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Who restored the mill?", "in 1921"),
+        ("How many boats lie there?", "boats"),
+        ("In what year did it open?", "before the trouble began"),
+        ("When was it lit?", "Sally"),
+        ("Where were the cups?", "gently"),
+        ("Why do boats come?", "boats"),
+        ("Why may a friend come?", "if the pilot agrees"),
+        ("为什么？", "河"),
+    ],
+)
+def test_answers_of_another_kind_do_not(question: str, answer: str) -> None:
+    assert not fits(question, answer)

@@ -1,0 +1,85 @@
+"""The store of calls: what is kept is found again, by another process too; damage is told in a sentence."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.synthesis.calls import Answer, Call, key
+from pipelines.synthesis.store import Store
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pipelines.synthesis.calls import Answer
+from pipelines.synthesis.store import Store
+Store(Path(sys.argv[1])).keep("k", "wise", "asking", Answer("yes", 3, 1, 0.5))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_is_kept_is_found_and_summed_up(tmp_path: Path) -> None:
+    store = Store(tmp_path / "calls/calls.db")
+    for number in range(1200):
+        store.keep(f"k{number}", "wise", "asking", Answer(f"a{number}", 10, 2, 0.25))
+    found = store.find([f"k{number}" for number in range(1300)])
+    assert len(found) == 1200 and found["k7"] == "a7"
+    store.failed("x", "wise", "asking", "timeout")
+    store.failed("x", "wise", "asking", "timeout")
+    store.failed("y", "wise", "judging", "empty_answer")
+    store.used("wise", "asking", 5)
+    store.used("wise", "asking", 2)
+    judging, asking = sorted(store.summary(), key=lambda use: use.answers)
+    assert (asking.answers, asking.hits, asking.prompt_tokens, asking.cost) == (1200, 7, 12000, 300.0)
+    assert (asking.failures, judging.failures) == ({"timeout": 2}, {"empty_answer": 1})
+
+
+def test_an_answer_outlives_the_process_that_kept_it(tmp_path: Path) -> None:
+    path = tmp_path / "calls.db"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=60)
+    assert done.returncode == -9
+    assert Store(path).find(["k"]) == {"k": "yes"}
+
+
+def test_two_may_write_at_once(tmp_path: Path) -> None:
+    one, other = Store(tmp_path / "calls.db"), Store(tmp_path / "calls.db")
+    one.keep("a", "wise", "asking", Answer("1"))
+    other.keep("b", "wise", "asking", Answer("2"))
+    assert one.find(["a", "b"]) == {"a": "1", "b": "2"}
+
+
+def test_a_damaged_file_is_told_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "calls.db"
+    path.write_bytes(b"this is no database " * 100)
+    with pytest.raises(UserError, match=r"calls\.db is damaged .*move it away"):
+        Store(path)
+
+
+def test_the_key_tells_apart_all_that_decides_an_answer() -> None:
+    asked = [{"role": "user", "content": "Why?"}]
+    same = key(Call(asked, 9), "wise", "1", 3)
+    assert same == key(Call([{"content": "Why?", "role": "user"}], 9), "wise", "1", 3)
+    others = [
+        key(Call(asked, 8), "wise", "1", 3),
+        key(Call(asked, 9, 0.5), "wise", "1", 3),
+        key(Call(asked, 9, sample=1), "wise", "1", 3),
+        key(Call(asked, 9, schema={"type": "object"}), "wise", "1", 3),
+        key(Call([{"role": "user", "content": "Who?"}], 9), "wise", "1", 3),
+        key(Call(asked, 9), "dull", "1", 3),
+        key(Call(asked, 9), "wise", "2", 3),
+        key(Call(asked, 9), "wise", "1", 4),
+        key(Call(asked, 9), "wise", "1", 3, "beside"),
+    ]
+    assert len({same, *others}) == 10
+
+
+def test_no_secret_is_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    store = Store(tmp_path / "calls.db")
+    store.keep("a", "wise", "asking", Answer("1"))
+    store.close()
+    assert b"sk-very-secret" not in (tmp_path / "calls.db").read_bytes()
+    assert sqlite3.connect(tmp_path / "calls.db").execute("SELECT COUNT(*) FROM answers").fetchone() == (1,)

@@ -1,0 +1,112 @@
+"""Local teachers: batches are planned over all calls, so that a crash and a resumption change no answer."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import models
+from pipelines.config import Config
+from pipelines.errors import UserError
+from pipelines.synthesis.calls import Answer, Call, Keep, Reply
+from pipelines.synthesis.store import Store
+from pipelines.synthesis.teacher import Kept, LocalTeacher, fingerprint, hire
+
+
+def local(base: Path, config: Config) -> LocalTeacher:
+    return LocalTeacher(models.load(base, config.compute), models.tokenizer(base), 4, 3, instructed=True)
+
+
+def calls(count: int, temperature: float | None = None) -> list[Call]:
+    words = [f"question {at} {'very ' * (at % 5)}long" for at in range(count)]
+    return [Call([{"role": "user", "content": text}], 6, temperature) for text in words]
+
+
+class CrashError(Exception):
+    """What ends a process in the middle."""
+
+
+@pytest.mark.parametrize("temperature", [None, 0.9])
+def test_a_crash_changes_no_answer_and_asks_nothing_twice(
+    base: Path, config: Config, tmp_path: Path, temperature: float | None
+) -> None:
+    asked = calls(14, temperature)
+    whole = Kept(local(base, config), Store(tmp_path / "whole.db"), "m", "1", 3).ask(asked, "asking")
+
+    class Dying(LocalTeacher):
+        def answer(self, calls: object, wanted: object, what: str, keep: Keep) -> None:
+            left = iter(range(9))
+
+            def some(place: int, answer: Answer | Reply) -> None:
+                if next(left, None) is None:
+                    raise CrashError
+                keep(place, answer)
+
+            super().answer(calls, wanted, what, some)  # type: ignore[arg-type]
+
+    teacher = local(base, config)
+    dying = Dying(teacher.model, teacher.tok, 4, 3, instructed=True)
+    with pytest.raises(CrashError):
+        Kept(dying, Store(tmp_path / "calls.db"), "m", "1", 3).ask(asked, "asking")
+    resumed = Kept(local(base, config), Store(tmp_path / "calls.db"), "m", "1", 3)
+    assert resumed.ask(asked, "asking") == whole
+    assert (resumed.counts["kept"], resumed.counts["paid"]) == (9, 5)
+
+
+def test_answers_are_those_of_the_whole_list_so_another_list_is_asked_anew(
+    base: Path, config: Config, tmp_path: Path
+) -> None:
+    people = Kept(local(base, config), Store(tmp_path / "calls.db"), "m", "1", 3)
+    people.ask(calls(6), "asking")
+    people.ask(calls(6), "asking")
+    assert (people.counts["kept"], people.counts["paid"]) == (6, 6)
+    people.ask(calls(7), "asking")
+    assert people.counts["paid"] == 13
+
+
+def test_a_prompt_longer_than_the_context_is_a_reason(base: Path, config: Config, tmp_path: Path) -> None:
+    people = Kept(local(base, config), Store(tmp_path / "calls.db"), "m", "1", 3)
+    long = Call([{"role": "user", "content": "long " * 600}], 6)
+    replies = people.ask([*calls(2), long], "asking")
+    assert [reply.failure for reply in replies][2] == "too_long_for_context"
+    assert all(reply.failure != "too_long_for_context" for reply in replies[:2])
+
+
+def test_roles_share_a_model_and_other_weights_are_another_model(base: Path, config: Config, tmp_path: Path) -> None:
+    store = Store(tmp_path / "calls.db")
+    teachers = hire(config.teacher, base, config.base, config.compute, 4, store)
+    assert teachers.writer is teachers.reader and teachers.judge is None and not teachers.writer.instructed
+    teachers.writer.ask(calls(2), "asking")
+    assert teachers.counts() == {"calls_paid": 2.0, "calls_kept": 0.0, "calls_failed": 0.0, "cost": 0.0}
+    model = models.load(base, config.compute)
+    before = fingerprint(model)
+    model.get_input_embeddings().weight.data[0, 0] += 1
+    assert fingerprint(model) != before
+
+
+def test_a_local_model_that_follows_instructions_is_named_by_its_path(
+    base: Path, config: Config, tmp_path: Path
+) -> None:
+    settings = config.teacher.model_dump()
+    settings |= {"models": {"mine": {"kind": "local", "model": str(base)}}}
+    settings |= {"roles": {"writer": "mine", "reader": "mine", "judge": "mine"}}
+    teacher = type(config.teacher).model_validate(settings)
+    teachers = hire(teacher, base, config.base, config.compute, 4, Store(tmp_path / "calls.db"))
+    assert teachers.judge is teachers.writer and teachers.writer.instructed
+    settings["models"]["mine"]["model"] = "nowhere/at/all"
+    missing = type(config.teacher).model_validate(settings)
+    with pytest.raises(UserError, match=r"teacher\.models\.mine\.model is 'nowhere/at/all'"):
+        hire(missing, base, config.base, config.compute, 4, Store(tmp_path / "calls.db"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"roles": {"writer": "nobody", "reader": "embedded", "judge": None}}, "names 'nobody'"),
+        ({"budget": 0}, "greater than 0"),
+        ({"models": {"embedded": {"kind": "schooled", "url": "x"}}}, "Extra inputs"),
+        ({"models": {"embedded": {"kind": "oracle"}}}, "oracle"),
+    ],
+)
+def test_a_wrong_block_is_found_at_once(config: Config, changes: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        type(config.teacher).model_validate(config.teacher.model_dump() | changes)
