@@ -26,7 +26,8 @@ BREAKAGES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda values: values["sft"].pop("epochs"), r"sft\.epochs is missing"),
     (lambda values: values["sft"]["lora"].update(rank=0), r"sft\.lora\.rank .*greater than or equal to 1 \(found 0\)"),
     (lambda values: values["compute"].update(device="tpu"), r"compute\.device .*'tpu'"),
-    (lambda values: values["teacher"].update(kind="openai"), "url and model must be given"),
+    (lambda values: values["teacher"]["roles"].update(judge="nobody"), "names 'nobody', which is not among models"),
+    (lambda values: values["teacher"].update(budget=0), r"teacher\.budget .*greater than 0"),
     (lambda values: values.update(strf={}), "strf is not a parameter"),
     (lambda values: values.pop("dedup"), "dedup is missing"),
 ]

@@ -11,7 +11,7 @@ import pytest
 from pipelines.config import PriceBlock, ServedModel
 from pipelines.errors import UserError
 from pipelines.synthesis.calls import Call, Reply
-from pipelines.synthesis.served import Budget, ServedTeacher
+from pipelines.synthesis.served import _TRIES, Budget, ServedTeacher
 from pipelines.synthesis.store import Store
 from pipelines.synthesis.teacher import Kept
 from tests.pipelines.synthesis import stub
@@ -95,7 +95,7 @@ def test_a_fault_that_passes_is_survived(server: Server, tmp_path: Path, name: s
 def test_a_fault_that_stays_is_one_calls_reason_and_not_the_others(server: Server, tmp_path: Path, name: str) -> None:
     people = kept(server, tmp_path, at_once=1)
     people.ask(calls(1), "asking")
-    server.faults = [FAULTS[name][0]] * 6
+    server.faults = [FAULTS[name][0]] * _TRIES
     replies = people.ask(calls(3), "asking")
     assert replies == [Reply("question 0!"), Reply(None, FAULTS[name][1]), Reply("question 2!")]
     assert people.store.summary()[0].failures == {FAULTS[name][1]: 1}
