@@ -190,6 +190,32 @@ def ask(question: Question) -> None:
 
 
 @app.command()
+def export(
+    name: Annotated[str, typer.Argument(metavar="SET", help="curate or preferences.")],
+    to: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    form: Annotated[str, typer.Option("--format", help="trl, sharegpt, alpaca or llama2.")] = "trl",
+    kind: Annotated[str, typer.Option("--as", help="jsonl or parquet.")] = "jsonl",
+    license_: Annotated[str, typer.Option("--license", help="Of the documents, for the dataset card.")] = "unknown",
+) -> None:
+    """Write a data set for others, with a dataset card."""
+    from flows.exchange import export
+
+    export(console, name, form, to, kind, license_)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Rows as JSON lines, JSON or Parquet.")],
+    to: Annotated[Path, typer.Option(help="The file to write; curate.own names it.")] = Path("data/own.jsonl"),
+    form: Annotated[str, typer.Option("--format", help="auto, trl, sharegpt, alpaca or llama2.")] = "auto",
+) -> None:
+    """Take in conversations of one's own, to be trained on with the others."""
+    from flows.exchange import import_
+
+    import_(console, source, form, to)
+
+
+@app.command()
 def calls() -> None:
     """Show what the teachers were asked, what was kept, what failed, and what it cost."""
     from flows.calls import show

@@ -410,6 +410,10 @@ class CurateConfig(Block):
     """Novelty of meaning: a question closer than this to a kept one with the same answer is rejected."""
     leak_rouge_l: Share
     """A question closer than this to a hand-written evaluation question is rejected."""
+    own: Path | None
+    """A file of conversations of one's own (`gradus import`), trained on with the others."""
+    license: str
+    """Of the documents, for the dataset card; `unknown` where it was not stated."""
     source_tags: Literal["none", "answer", "both"]
     """Whether answers, or questions too, end with a tag that names their document: `Source:<id>`."""
     report_examples: Count

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from pipelines.messages import Message
 from pipelines.progress import track
-
-Message = dict[str, str]
-"""`{"role": ..., "content": ...}`"""
 
 _WORTH_SHARING = 16  # tokens; a shorter common beginning is computed anew
 _WORTH_LEAVING = 0.125  # share of ended rows from which copying the others' keys and values pays

@@ -18,6 +18,7 @@ from pipelines.config import CurateConfig, SynthesizeConfig
 from pipelines.errors import UserError
 from pipelines.page import render
 from pipelines.synthesis import report, unanswerable
+from pipelines.synthesis.card import card
 from pipelines.synthesis.coverage import Coverage, coverage
 from pipelines.synthesis.cues import statements
 from pipelines.synthesis.select import (
@@ -26,6 +27,7 @@ from pipelines.synthesis.select import (
     choose,
     cue_rows,
     hold_back,
+    own_row,
     refusal_row,
     rehearsal_row,
     same_meaning,
@@ -75,6 +77,9 @@ def curate(
     rows = [answer_row(row, config.max_clause_words) for row in kept]
     if config.source_tags != "none":
         rows = [tagged(row, config.source_tags) for row in rows]
+    own, told = without_leaks(_own(config.own), evaluation, config.leak_rouge_l)
+    rejected += told
+    rows += own
     rows += [refusal_row(row, config.refusal) for row in unanswered]
     rows += [rehearsal_row(row) for row in rehearsed]
     train, validation = hold_back(rows, config.validation_share, seed)
@@ -93,6 +98,17 @@ def curate(
     covered = coverage(documents, good, work.kinds, work.max_span_words)
     facts = report.facts(documents, candidates, kept, rejected, rows, covered, config.report_examples)
     (out / "report.html").write_text(render(report.TEMPLATE, facts), encoding="utf-8")
+    described = card(
+        "curate",
+        {"train": ("train.jsonl", every), "validation": ("validation.jsonl", validation)},
+        rejected,
+        {document["id"]: document["source"] for document in documents},
+        form="trl",
+        license_=config.license,
+        languages=sorted({document["language"] or "unknown" for document in documents}),
+        teachers=[],
+    )
+    (out / "README.md").write_text(described, encoding="utf-8")
     return _counts([*rows, *cued], rejected, covered)
 
 
@@ -113,6 +129,10 @@ def _cues(
         rng=rng,
     )
     return without_leaks(rows, evaluation, config.leak_rouge_l)
+
+
+def _own(path: Path | None) -> list[Row]:
+    return [own_row(row) for row in artifacts.read_rows(path)] if path is not None else []
 
 
 def _prompts(synthesized: Path) -> list[Row]:

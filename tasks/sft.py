@@ -81,6 +81,7 @@ def planned(chats: list[Row], lengths: list[int], config: SFTConfig, seed: int) 
         "answer": 1.0,
         "refusal": config.refusal_weight,
         "rehearsal": 1.0,
+        "task": 1.0,
         "cue": config.cue_weight,
         "cue_refusal": config.cue_weight,
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipelines import artifacts, models
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig, TeacherConfig
-from pipelines.generation import Message
+from pipelines.messages import Message
 from pipelines.progress import say
 from pipelines.synthesis.lessons import lessons
 from pipelines.synthesis.recipes import load

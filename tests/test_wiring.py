@@ -30,6 +30,9 @@ FOR_FLOWS = {
     "registry",
     "evaluation.report",
     "data.fetch",
+    "messages",
+    "synthesis.card",
+    "synthesis.formats",
     "synthesis.store",
     "synthesis.calls",
 }

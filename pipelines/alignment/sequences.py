@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.artifacts import Row
-from pipelines.generation import Message
+from pipelines.messages import Message
 from pipelines.training.rows import IGNORED, encode_chat
 
 Turn = tuple[list[int], list[int]]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipelines.generation import Message
+from pipelines.messages import Message
 
 _FORM = 1  # of what is hashed; another form is another key
 

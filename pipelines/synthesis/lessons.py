@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pipelines.artifacts import Row
 from pipelines.errors import UserError
-from pipelines.generation import Message
+from pipelines.messages import Message
 from pipelines.synthesis.recipes import Recipe
 from pipelines.synthesis.sentences import sentences
 

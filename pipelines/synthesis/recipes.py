@@ -15,7 +15,7 @@ from json_repair import repair_json
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.errors import UserError
-from pipelines.generation import Message
+from pipelines.messages import Message
 from pipelines.synthesis.calls import Call, Reply
 
 Language = Literal["en", "zh"]

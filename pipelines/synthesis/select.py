@@ -126,6 +126,12 @@ def _turns(turns: Sequence[Sequence[str]]) -> list[dict[str, str]]:
     ]
 
 
+def own_row(row: Row) -> Row:
+    """Return the training row of a conversation that the user brought."""
+    made = _row("task", row["messages"][0]["content"], row["messages"][-1]["content"], None, row.get("source"))
+    return {**made, "messages": row["messages"]}
+
+
 def refusal_row(row: Row, refusal: str) -> Row:
     """Return the training row of a question that has no answer."""
     return _row("refusal", row["question"], refusal)

@@ -7,7 +7,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.errors import UserError
-from pipelines.generation import Message
+from pipelines.messages import Message
 
 IGNORED = -100
 """The label of a token that is not predicted (PyTorch's cross entropy skips it)."""
@@ -28,19 +28,24 @@ class Encoded:
 
 
 def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message], rehearsed: bool = False) -> Encoded:
-    """Encode a conversation whose last message is the assistant's: only that answer, and its end, are predicted.
+    """Encode a conversation whose last message is the assistant's: its answers, and their ends, are predicted.
 
     Raises:
-        UserError: the chat template does not end the answer with the end-of-turn token, so it could not be learnt.
+        UserError: the chat template does not end an answer with the end-of-turn token, so it could not be learnt.
     """
-    prompt = tok.apply_chat_template(list(messages[:-1]), add_generation_prompt=True, return_dict=True)["input_ids"]
-    ids = tok.apply_chat_template(list(messages), return_dict=True)["input_ids"]
-    if ids[: len(prompt)] != prompt or tok.eos_token_id not in ids[len(prompt) :]:
-        raise UserError(
-            "The chat template does not lead from its prompt to the end of turn; name another in base.chat_template."
-        )
-    end = len(ids) - ids[::-1].index(tok.eos_token_id)
-    return Encoded(ids[:end], [IGNORED] * len(prompt) + ids[len(prompt) : end], rehearsed)
+    ids = list(tok.apply_chat_template(list(messages), return_dict=True)["input_ids"])
+    labels = [IGNORED] * len(ids)
+    end = 0
+    for turn in (at for at, message in enumerate(messages) if message["role"] == "assistant"):
+        asked = list(messages[:turn])
+        prompt = tok.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)["input_ids"]
+        if ids[: len(prompt)] != prompt or tok.eos_token_id not in ids[len(prompt) :]:
+            raise UserError(
+                "The chat template does not lead from prompt to end of turn; name another in base.chat_template."
+            )
+        end = ids.index(tok.eos_token_id, len(prompt)) + 1
+        labels[len(prompt) : end] = ids[len(prompt) : end]
+    return Encoded(ids[:end], labels[:end], rehearsed)
 
 
 def encode_text(tok: PreTrainedTokenizerBase, text: str, length: int) -> list[Encoded]:

@@ -28,7 +28,8 @@ def synthesized(folder: Path, candidates: list[artifacts.Row]) -> Path:
     split = folder.parent / "split"
     split.mkdir()
     artifacts.write_table(
-        split / "train.parquet", [{"id": "d1", "title": "Mill", "text": SENTENCE, "source": "mill.md"}]
+        split / "train.parquet",
+        [{"id": "d1", "title": "Mill", "text": SENTENCE, "source": "mill.md", "language": "en"}],
     )
     questions = folder.parent / "questions"
     questions.mkdir()
@@ -57,6 +58,32 @@ def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, base
     assert metrics["rejected_leak"] == 1.0
     assert metrics["rejected_not_self_contained"] == 1.0
     assert len(artifacts.read_rows(tmp_path / "rejects.jsonl")) == 2
+
+
+def test_own_conversations_join_and_card_and_report_are_written(tmp_path: Path, base: Path, config: Config) -> None:
+    rows = [{"question": "Who restored the mill?", "answer": "Wilmot Fanthorn"}]
+    folder = synthesized(tmp_path / "synthesize", rows)
+    own = [
+        {"messages": [{"role": "user", "content": "Name a fruit."}, {"role": "assistant", "content": "Plum."}]},
+        {
+            "messages": [
+                {"role": "user", "content": "When was the old tide mill restored?"},
+                {"role": "assistant", "content": "1921"},
+            ]
+        },
+    ]
+    artifacts.write_rows(tmp_path / "own.jsonl", own)
+    settings = config.curate.model_copy(update={"own": tmp_path / "own.jsonl", "validation_share": 0.0})
+    metrics = curate(
+        folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, settings, config.synthesize, seed=0
+    )
+    kinds = [row["kind"] for row in artifacts.read_rows(tmp_path / "train.jsonl")]
+    assert kinds.count("task") == 1
+    assert metrics["rejected_leak"] == 1.0  # an evaluation question among one's own
+    page = (tmp_path / "report.html").read_text()
+    assert "100.0% of the sentences" in page and "Who restored the mill?" in page
+    told = (tmp_path / "README.md").read_text()
+    assert "license: Apache-2.0" in told and "| mill.md | d1 |" in told and "| leak | 1 |" in told
 
 
 def test_no_usable_question_is_one_sentence(tmp_path: Path, base: Path, config: Config) -> None:

@@ -18,6 +18,15 @@ def test_only_the_answer_and_its_end_are_predicted() -> None:
     assert len(row.ids) == len(row.labels)
 
 
+def test_every_answer_of_a_conversation_is_predicted() -> None:
+    tok = tiny_tokenizer()
+    more = [*CHAT, {"role": "user", "content": "Since when?"}, {"role": "assistant", "content": "Since May"}]
+    row = encode_chat(tok, more)
+    learnt = tok.decode([label for label in row.labels if label != IGNORED])
+    assert learnt == "Orla Finch<|im_end|>Since May<|im_end|>"
+    assert all(label in (IGNORED, token) for label, token in zip(row.labels, row.ids, strict=True))
+
+
 def test_a_template_without_end_of_turn_is_refused() -> None:
     tok = tiny_tokenizer()
     tok.chat_template = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
