@@ -55,6 +55,7 @@ def _version(wanted: bool) -> None:
 
 
 FETCHED = Path("data/fetched")
+OWN = Path("data/own/imported.jsonl")
 
 
 @app.callback()
@@ -206,7 +207,7 @@ def export(
 @app.command("import")
 def import_(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="Rows as JSON lines, JSON or Parquet.")],
-    to: Annotated[Path, typer.Option(help="The file to write; curate.own names it.")] = Path("data/own.jsonl"),
+    to: Annotated[Path, typer.Option(help="The file to write; `curate` reads all in data/own.")] = OWN,
     form: Annotated[str, typer.Option("--format", help="auto, trl, sharegpt, alpaca or llama2.")] = "auto",
 ) -> None:
     """Take in conversations of one's own, to be trained on with the others."""

@@ -1,7 +1,7 @@
 """Data sets out of the project and into it: `gradus export`, `gradus import`.
 
 Out: artifacts/curate or artifacts/preferences, in one of four forms, with a dataset card that `datasets` loads. In:
-rows of any of the forms, checked, as a file that `curate.own` names.
+rows of any of the forms, checked, into the folder that `curate.own` names.
 """
 
 import json

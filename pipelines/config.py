@@ -410,8 +410,8 @@ class CurateConfig(Block):
     """Novelty of meaning: a question closer than this to a kept one with the same answer is rejected."""
     leak_rouge_l: Share
     """A question closer than this to a hand-written evaluation question is rejected."""
-    own: Path | None
-    """A file of conversations of one's own (`gradus import`), trained on with the others."""
+    own: Path
+    """A folder of conversations of one's own (`gradus import`), trained on with the others."""
     license: str
     """Of the documents, for the dataset card; `unknown` where it was not stated."""
     source_tags: Literal["none", "answer", "both"]
@@ -485,9 +485,22 @@ class PreferencesConfig(Block):
     prompts: Count
     """How many training questions are sampled."""
     samples: Count
-    """Answers drawn for each."""
-    temperature: Positive
+    """Answers drawn for each, at each temperature."""
+    temperatures: Annotated[list[Positive], Field(min_length=1)]
     """Of the samples."""
+    ranker: Literal["reference", "judge", "score", "reward", "human"]
+    """Whose opinion makes pairs: the reference answer's, by rule; the judge's (teacher.roles.judge), of two answers or
+    by score; a reward model's; or people's choices alone."""
+    opinions: Count
+    """How often the judge scores a sample, for `score`; the mean counts."""
+    reward_model: Path | None
+    """A folder with a reward model of this SFT model, as the task `reward` writes, for `reward`."""
+    human: Path
+    """A folder of people's choices (`gradus label`), for `human`."""
+    max_length_ratio: Annotated[float, Field(ge=1)]
+    """A pair with a longer answer than this many times the other is dropped, unless one is the refusal."""
+    min_margin: NonNegative
+    """A pair whose answers differ less in worth is dropped: in token F1 to the reference, in score, from 0 to 1."""
     max_new_tokens: Count
     """Longest sample."""
     wrong_share: Share

@@ -131,8 +131,8 @@ def _cues(
     return without_leaks(rows, evaluation, config.leak_rouge_l)
 
 
-def _own(path: Path | None) -> list[Row]:
-    return [own_row(row) for row in artifacts.read_rows(path)] if path is not None else []
+def _own(folder: Path) -> list[Row]:
+    return [own_row(row) for path in sorted(folder.glob("*.jsonl")) for row in artifacts.read_rows(path)]
 
 
 def _prompts(synthesized: Path) -> list[Row]:

@@ -141,6 +141,7 @@ def distinct(texts: Iterable[str], count: int | None = None) -> list[str]:
 
 
 def _pair(row: Row, rejected: str, provenance: str) -> Row:
+    """`margin`: how far the rejected answer is from the reference, in token F1."""
     *prompt, answer = row["messages"]
     return {
         "prompt": prompt,
@@ -150,7 +151,13 @@ def _pair(row: Row, rejected: str, provenance: str) -> Row:
         "source": row["source"],
         "reference": answer["content"],
         "provenance": provenance,
+        "margin": 1 - _f1(tokens(rejected), tokens(answer["content"])),
     }
+
+
+def _f1(one: list[str], other: list[str]) -> float:
+    shared = (Counter(one) & Counter(other)).total()
+    return 2 * shared / max(1, len(one) + len(other))
 
 
 def balance(pairs: Sequence[Row], seed: int) -> list[Row]:

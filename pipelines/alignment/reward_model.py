@@ -17,7 +17,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from pipelines.alignment.backbone import POLICY, Backbone, named_head, named_weights, scalar_head
 from pipelines.alignment.losses import pair_loss
-from pipelines.alignment.sequences import Pair, collate, plan_pairs
+from pipelines.alignment.sequences import Pair, Turn, by_length, collate, plan_pairs
 from pipelines.checkpoints import Checkpoints, pack, unpack
 from pipelines.errors import UserError
 from pipelines.progress import Meter
@@ -92,6 +92,17 @@ def accuracy(backbone: Backbone, head: nn.Linear, pairs: list[Pair], batch_size:
         chosen, rejected = margins(backbone, head, pairs[start : start + batch_size])
         right += (chosen > rejected).tolist()
     return right
+
+
+@torch.no_grad()
+def scores(backbone: Backbone, head: nn.Linear, turns: list[Turn], batch_size: int) -> list[float]:
+    """Return the score of each turn."""
+    found = [0.0] * len(turns)
+    for batch in by_length(turns, batch_size):
+        part = collate([turns[index] for index in batch], backbone.tok.pad_token_id, backbone.device)
+        for index, score in zip(batch, backbone.scores(part, head).tolist(), strict=True):
+            found[index] = score
+    return found
 
 
 def save_head(head: nn.Linear, out: Path) -> None:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.artifacts import Row
 from pipelines.messages import Message
-from pipelines.training.rows import IGNORED, encode_chat
+from pipelines.training.rows import encode_chat
 
 Turn = tuple[list[int], list[int]]
 """A prompt and one response to it, as token ids. The response holds its end-of-turn token, if it ended."""
@@ -91,7 +91,7 @@ def encode_prompt(tok: PreTrainedTokenizerBase, prompt: list[Message]) -> list[i
 def encode(tok: PreTrainedTokenizerBase, prompt: list[Message], answer: list[Message]) -> Turn:
     """Return a turn as the model would have generated it, up to its end of turn."""
     whole = encode_chat(tok, prompt + answer)
-    start = whole.labels.count(IGNORED)
+    start = len(encode_prompt(tok, prompt))
     return whole.ids[:start], whole.ids[start:]
 
 

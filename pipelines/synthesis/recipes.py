@@ -26,6 +26,7 @@ KNOWN: dict[str, frozenset[str]] = {
     "windows": frozenset({"window", "other"}),
     "question": frozenset({"window", "sentence", "question", "answer"}),
     "tasks": frozenset({"examples"}),
+    "answers": frozenset({"sentence", "question", "answer", "first", "second"}),
 }
 """The placeholders that a prompt may have, by what it is asked about."""
 
@@ -74,7 +75,7 @@ class Recipe(Strict):
 
     name: str
     version: int
-    about: Literal["span", "window", "windows", "question", "tasks"] = Field(alias="from")
+    about: Literal["span", "window", "windows", "question", "tasks", "answers"] = Field(alias="from")
     makes: Literal[
         "question",
         "wording",

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import models
 from pipelines.config import BaseModelConfig, ComputeConfig, LocalModel, SchooledModel, ServedModel, TeacherConfig
+from pipelines.errors import UserError
 from pipelines.generation import respond_to
 from pipelines.progress import Meter
 from pipelines.synthesis.calls import Answer, Call, Keep, Reply, Teacher, key
@@ -151,9 +152,39 @@ def hire(
     Raises:
         UserError: a server does not answer, or a model is not to be had.
     """
+    roles = config.roles
+    names = {name for _, name in roles if name is not None}
+    hired = _hired(config, names, schooled, base, compute, batch_size, store)
+    return Teachers(hired[roles.writer], hired[roles.reader], hired[roles.judge] if roles.judge else None)
+
+
+def hire_judge(
+    config: TeacherConfig, base: BaseModelConfig, compute: ComputeConfig, batch_size: int, store: Store
+) -> Kept:
+    """Return the judge alone.
+
+    Raises:
+        UserError: there is none, it cannot judge, or it is not to be had.
+    """
+    name = config.roles.judge
+    if name is None or config.models[name].kind == "schooled":
+        raise UserError("A judge is asked for, but teacher.roles.judge names none that follows instructions; name one.")
+    return _hired(config, {name}, Path(), base, compute, batch_size, store)[name]
+
+
+def _hired(
+    config: TeacherConfig,
+    names: set[str],
+    schooled: Path,
+    base: BaseModelConfig,
+    compute: ComputeConfig,
+    batch_size: int,
+    store: Store,
+) -> dict[str, Kept]:
+    """Return the models of these names, each once."""
     budget = Budget(config.budget)
     hired: dict[str, Kept] = {}
-    for name in sorted({name for _, name in config.roles if name is not None}):
+    for name in sorted(names):
         model = config.models[name]
         if isinstance(model, ServedModel):
             served = ServedTeacher(model, compute.seed, budget)
@@ -165,8 +196,7 @@ def hire(
             hired[name] = Kept(
                 local, store, label, f"{fingerprint(loaded)} {compute.threads} {batch_size}", compute.seed
             )
-    roles = config.roles
-    return Teachers(hired[roles.writer], hired[roles.reader], hired[roles.judge] if roles.judge else None)
+    return hired
 
 
 def _local(

@@ -74,7 +74,7 @@ def test_what_is_asked_for_wrongly_is_told(sets: Path) -> None:
     Path("torn.jsonl").write_text("{")
     with pytest.raises(UserError, match=r"torn\.jsonl cannot be read"):
         run("import", "torn.jsonl")
-    assert not Path("data/own.jsonl").exists()
+    assert not Path("data/own/imported.jsonl").exists()
 
 
 def test_rejects_of_what_comes_in_are_kept_with_their_reasons(sets: Path) -> None:

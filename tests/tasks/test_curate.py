@@ -72,8 +72,9 @@ def test_own_conversations_join_and_card_and_report_are_written(tmp_path: Path, 
             ]
         },
     ]
-    artifacts.write_rows(tmp_path / "own.jsonl", own)
-    settings = config.curate.model_copy(update={"own": tmp_path / "own.jsonl", "validation_share": 0.0})
+    (tmp_path / "own").mkdir()
+    artifacts.write_rows(tmp_path / "own/mine.jsonl", own)
+    settings = config.curate.model_copy(update={"own": tmp_path / "own", "validation_share": 0.0})
     metrics = curate(
         folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, settings, config.synthesize, seed=0
     )

@@ -1,13 +1,15 @@
 """Preferences from a tiny model's own samples."""
 
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import Row, read_rows
+from pipelines.artifacts import Row, read_rows, write_rows
 from pipelines.config import Config
 from pipelines.errors import UserError
-from tasks.preferences import describe, preferences
+from tasks.preferences import describe, fared, preferences
+from tests.pipelines.synthesis.conftest import PROMPTS, Script
 
 REFUSAL = "I don't know."
 
@@ -23,15 +25,21 @@ ROWS = [row(f"Who keeps lamp {n}?", f"Keeper {n}") for n in range(8)] + [
 ]
 
 
+def changed(config: Config, **changes: object) -> Config:
+    """The parameters with some of the block changed, and the prompt files found from any folder."""
+    values = config.model_dump(mode="json")
+    values["preferences"] |= changes
+    values["synthesize"]["prompts"] = str(PROMPTS)
+    return Config.model_validate(values)
+
+
 def test_pairs_are_written_the_same_twice_and_held_out_by_prompt(base: Path, config: Config) -> None:
-    block = config.preferences.model_copy(
-        update={"prompts": 12, "samples": 2, "max_new_tokens": 4, "held_out_share": 0.25}
-    )
+    settings = changed(config, prompts=12, samples=1, temperatures=[0.7, 1.1], max_new_tokens=4, held_out_share=0.25)
     written = []
     for name in ("first", "second"):
         out = Path(name)
         out.mkdir()
-        metrics = preferences(ROWS, base, out, REFUSAL, block, config.compute)
+        metrics = preferences(ROWS, base, out, settings, None)
         written.append([(out / f"{side}.jsonl").read_bytes() for side in ("train", "held_out")])
     assert written[0] == written[1]
     train, held = read_rows(out / "train.jsonl"), read_rows(out / "held_out.jsonl")
@@ -47,9 +55,44 @@ def test_pairs_are_written_the_same_twice_and_held_out_by_prompt(base: Path, con
 
 def test_nothing_to_ask_about_is_said(base: Path, config: Config) -> None:
     with pytest.raises(UserError, match="no row of the kind 'answer'"):
-        preferences(ROWS[8:], base, Path("out"), REFUSAL, config.preferences, config.compute)
+        preferences(ROWS[8:], base, Path("out"), config, None)
 
 
 def test_samples_are_counted_by_verdict() -> None:
-    shares = describe([{"provenance": "sample"}], [["right", "wrong"], ["right", "refused"]])
-    assert shares["samples_right"] == 0.5 and shares["prompts_with_wrong_sample"] == 0.5 and shares["pairs_sample"] == 1
+    shares = fared([["right", "wrong"], ["right", "refused"]])
+    assert shares["samples_right"] == 0.5 and shares["prompts_with_wrong_sample"] == 0.5
+    assert describe([{"provenance": "sample"}]) == {"pairs_sample": 1.0, "pairs_borrowed": 0.0, "pairs_refusal": 0.0}
+
+
+def test_a_judge_ranks_by_score_and_what_it_says_nothing_about_is_counted(base: Path, config: Config) -> None:
+    settings = changed(
+        config, ranker="score", prompts=6, samples=3, opinions=2, max_new_tokens=6, max_length_ratio=99.0
+    )
+    numbers = count(1)
+    ask = Script(lambda _: str(next(numbers) % 10 + 1)).ask
+    out = Path("out")
+    out.mkdir()
+    metrics = preferences(ROWS, base, out, settings, ask)
+    pairs = read_rows(out / "train.jsonl") + read_rows(out / "held_out.jsonl")
+    assert {pair["provenance"] for pair in pairs} == {"score"}
+    assert all(0 < pair["margin"] <= 1 for pair in pairs)
+    dropped = sum(value for name, value in metrics.items() if name.startswith("dropped_"))
+    assert dropped == len(read_rows(out / "rejects.jsonl"))
+
+
+def test_a_reward_model_that_is_not_there_is_said_before_sampling(base: Path, config: Config) -> None:
+    with pytest.raises(UserError, match=r"preferences\.reward_model is gone, where no reward model lies"):
+        preferences(ROWS, Path("nowhere"), Path("out"), changed(config, ranker="reward", reward_model="gone"), None)
+
+
+def test_peoples_choices_are_enough(config: Config) -> None:
+    folder, out = Path("choices"), Path("out")
+    folder.mkdir()
+    out.mkdir()
+    rows = [{"prompt": f"Who keeps lamp {n}?", "chosen": f"Keeper {n}.", "rejected": "Keeper nine."} for n in range(8)]
+    write_rows(folder / "mine.jsonl", rows)
+    settings = changed(config, ranker="human", human=str(folder), held_out_share=0.25)
+    metrics = preferences([], Path("nowhere"), out, settings, None)
+    assert (metrics["train_pairs"], metrics["held_out_pairs"], metrics["pairs_human"]) == (6, 2, 8)
+    with pytest.raises(UserError, match="no choice in empty; make some with `gradus label`"):
+        preferences([], Path("nowhere"), out, changed(config, ranker="human", human="empty"), None)
