@@ -55,6 +55,7 @@ def _version(wanted: bool) -> None:
 
 
 FETCHED = Path("data/fetched")
+PAIRS = Path("artifacts/preferences/train.jsonl")
 OWN = Path("data/own/imported.jsonl")
 
 
@@ -214,6 +215,18 @@ def import_(
     from flows.exchange import import_
 
     import_(console, source, form, to)
+
+
+@app.command()
+def label(
+    source: Annotated[Path, typer.Option("--from", help="Pairs in TRL's form.")] = PAIRS,
+    port: Port = 5050,
+) -> None:
+    """Choose the better of two answers on a local page; `preferences` can learn from the choices."""
+    from flows.label import serve
+    from pipelines import config
+
+    serve(console, source, config.load().preferences.human, port)
 
 
 @app.command()
