@@ -137,7 +137,7 @@ def server(folder: Path) -> dict[str, float]:
     """Measure throughput without faults, then losses with them."""
     port = 20_000 + os.getpid() % 20_000
     me = [sys.executable, __file__]
-    stub = subprocess.Popen([*me, "--serve", str(port)])
+    stub = subprocess.Popen([*me, "--serve", str(port)], stderr=subprocess.DEVNULL)  # clients that die are no news
     try:
         bill(port, 0.0)
         quick = [*me, "--ask", str(port), str(folder / "quick.db"), "0", str(CALLS)]

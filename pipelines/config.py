@@ -405,7 +405,7 @@ class CurateConfig(Block):
     unknown_cue_share: Share
     """Cues about a made-up name, answered by the refusal, for each cue of a statement."""
     max_rouge_l: Share
-    """Novelty: a question closer than this to a kept one is rejected (self-instruct)."""
+    """Novelty: a question closer than this to a kept one with the same answer is rejected (self-instruct)."""
     max_cosine: Share
     """Novelty of meaning: a question closer than this to a kept one with the same answer is rejected."""
     leak_rouge_l: Share

@@ -62,7 +62,7 @@ def curate(
 
     def means_same(rows: Sequence[Row]) -> Iterator[bool]:
         vectors = meanings([row["question"] for row in rows], models.tokenizer(base), embeddings(base))
-        return same_meaning(rows, vectors, config.max_cosine, work.min_reader_f1)
+        return same_meaning(rows, vectors, config.max_cosine)
 
     kept, rejected = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
     if not kept:

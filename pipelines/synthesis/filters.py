@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pipelines.evaluation.normalise import spans, tokens
 from pipelines.synthesis import answers
@@ -134,9 +134,13 @@ class Novelty:
             self.holding[word].append(len(self.known))
         self.known.append(words)
 
-    def closest(self, question: str) -> float:
-        """Return the largest ROUGE-L to a remembered question (0 when none shares a word)."""
+    def near(self, question: str) -> Iterator[tuple[int, float]]:
+        """Yield the places of the remembered questions that share a rare word with it, and their ROUGE-L."""
         words = tokens(question)
         rare = sorted(set(words), key=lambda word: (len(self.holding.get(word, ())), word))[:6]
-        near = {index for word in rare for index in self.holding.get(word, ())}
-        return max((rouge_l(words, self.known[index]) for index in near), default=0.0)
+        for index in sorted({index for word in rare for index in self.holding.get(word, ())}):
+            yield index, rouge_l(words, self.known[index])
+
+    def closest(self, question: str) -> float:
+        """Return the largest ROUGE-L to a remembered question (0 when none shares a word)."""
+        return max((score for _, score in self.near(question)), default=0.0)

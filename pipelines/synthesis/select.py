@@ -13,6 +13,7 @@ from pipelines.synthesis.cues import Statement, cues, thin
 from pipelines.synthesis.filters import Novelty, agreement
 from pipelines.synthesis.semantic import Vectors
 
+_ALIKE = 0.8  # token F1 of two answers that say the same
 _TAG = 8  # characters of a document's id in a source tag
 _REPEATED = 0.99  # ROUGE-L from which another wording is the same wording
 _SHORT = ("question", "wording")
@@ -29,8 +30,9 @@ def choose(
     """Split candidates into kept and rejected, the latter with a `reason`.
 
     In this order: what synthesis rejected already, closeness to an evaluation question (`leak`), to a question kept
-    before (`not_novel`, as in self-instruct, Wang et al. 2023, section 2.2), and the same meaning as one kept before
-    (`same_meaning`, told by `means_same` of all that is left). Other wordings of a kept question may be close.
+    before that has the same answer (`not_novel`, as in self-instruct, Wang et al. 2023, section 2.2), and the same
+    meaning as one kept before (`same_meaning`, told by `means_same` of all that is left). Other wordings of a kept
+    question may be close. Unlike answers make unlike questions: "When was X built?" is close to "When was Y built?".
     """
     rejected: list[Row] = []
     fresh: list[Row] = []
@@ -40,7 +42,10 @@ def choose(
         reason = row["reason"]
         if reason is None and max(map(leaks.closest, asked)) > leak_rouge_l:
             reason = "leak"
-        if reason is None and known.closest(row["question"]) > (_REPEATED if _again(row) else max_rouge_l):
+        limit = _REPEATED if _again(row) else max_rouge_l
+        if reason is None and any(
+            score > limit and _same_answer(fresh[index], row) for index, score in known.near(row["question"])
+        ):
             reason = "not_novel"
         if reason is None:
             known.add(row["question"])
@@ -56,20 +61,25 @@ def choose(
     return kept, rejected
 
 
+def _same_answer(one: Row, other: Row) -> bool:
+    """Tell whether two rows are answered alike; long answers are never compared."""
+    long = one["makes"] not in _SHORT or other["makes"] not in _SHORT
+    return long or agreement(one["answer"], other["answer"]) >= _ALIKE
+
+
 def _again(row: Row) -> bool:
     """Tell whether the row says another one anew."""
     return row["makes"] in _AGAIN
 
 
-def same_meaning(rows: Sequence[Row], vectors: Vectors, max_cosine: float, min_f1: float) -> Iterator[bool]:
+def same_meaning(rows: Sequence[Row], vectors: Vectors, max_cosine: float) -> Iterator[bool]:
     """Tell of each row whether one before it has the same answer and a question of nearly the same meaning.
 
-    `vectors` (rows, width) are unit vectors of the questions. Unlike answers make unlike questions: "When did X open?"
-    means nearly what "When did Y open?" means.
+    `vectors` (rows, width) are unit vectors of the questions.
     """
     for at, row in enumerate(rows):
         close: list[int] = np.flatnonzero(vectors[:at] @ vectors[at] > max_cosine).tolist()
-        yield any(agreement(rows[before]["answer"], row["answer"]) >= min_f1 for before in close)
+        yield any(_same_answer(rows[before], row) for before in close)
 
 
 def apart(rows: Iterable[Row], others: Sequence[str], max_rouge_l: float) -> tuple[list[Row], list[Row]]:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from pipelines.messages import Message
+
 Fault = Callable[["Handler"], None]
 
 
@@ -18,7 +20,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, says: Callable[[str], str] = lambda asked: f"{asked}!") -> None:
+    def __init__(self, says: Callable[[list[Message]], str] = lambda asked: f"{asked[-1]['content']}!") -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.says = says
         self.faults: list[Fault] = []
@@ -54,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault is not None:
             fault(self)
             return
-        text = self.server.says(asked["messages"][-1]["content"])
+        text = self.server.says(asked["messages"])
         self.send(200, completion(text))
         with self.server.lock:
             self.server.answered[json.dumps(asked, sort_keys=True)] += 1

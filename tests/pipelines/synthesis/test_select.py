@@ -27,6 +27,7 @@ def test_every_candidate_is_kept_or_rejected_with_a_reason() -> None:
     rows = [
         candidate("Who restored the mill?"),
         candidate("Who restored the mill?"),
+        candidate("Who restored the wall?", answer="Emeric Vosper"),
         candidate("Whose money mended the ruin?", reason="reader_disagrees"),
         candidate("Who put the old tide mill back in order?"),
         candidate("By whom was the building saved from ruin at last?"),
@@ -36,15 +37,15 @@ def test_every_candidate_is_kept_or_rejected_with_a_reason() -> None:
             "Talk with me.", makes="chat", turns=[["Talk with me.", "Yes."], ["Who put the tide mill in order?", "I."]]
         ),
     ]
-    means_same = iter([False, False, True, True])
+    means_same = iter([False, False, False, True, True])
     kept, rejected = choose(rows, ["Who put the old tide mill in order?"], lambda _: means_same, 0.7, 0.8)
-    assert kept == [rows[0], rows[4], rows[6]]
+    assert kept == [rows[0], rows[2], rows[5], rows[7]]
     assert [(row["question"], row["reason"]) for row in rejected] == [
         (rows[1]["question"], "not_novel"),
-        (rows[2]["question"], "reader_disagrees"),
-        (rows[3]["question"], "leak"),
-        (rows[7]["question"], "leak"),
-        (rows[5]["question"], "same_meaning"),
+        (rows[3]["question"], "reader_disagrees"),
+        (rows[4]["question"], "leak"),
+        (rows[8]["question"], "leak"),
+        (rows[6]["question"], "same_meaning"),
     ]
 
 

@@ -27,5 +27,5 @@ def test_nothing_has_no_meaning(base: Path) -> None:
 
 def test_only_an_earlier_question_with_the_same_answer_counts() -> None:
     vectors = np.asarray([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32)
-    rows = [{"answer": "1921"}, {"answer": "Orr"}, {"answer": "in 1921"}, {"answer": "1921"}]
-    assert list(same_meaning(rows, vectors, 0.9, 0.8)) == [False, False, True, False]
+    rows = [{"answer": answer, "makes": "question"} for answer in ("1921", "Orr", "in 1921", "1921")]
+    assert list(same_meaning(rows, vectors, 0.9)) == [False, False, True, False]

@@ -11,12 +11,13 @@ import pytest
 from pipelines.config import PriceBlock, ServedModel
 from pipelines.errors import UserError
 from pipelines.synthesis.calls import Call, Reply
-from pipelines.synthesis.served import _TRIES, Budget, ServedTeacher
+from pipelines.synthesis.served import Budget, ServedTeacher
 from pipelines.synthesis.store import Store
 from pipelines.synthesis.teacher import Kept
 from tests.pipelines.synthesis import stub
 from tests.pipelines.synthesis.stub import Fault, Server
 
+TRIES = 3
 PRICE = PriceBlock(prompt=100_000.0, completion=200_000.0)  # a call of the stub costs 1 + 1
 
 
@@ -30,8 +31,9 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses of no length: how long they are is no behaviour to test."""
+    """Short pauses, few tries: how long and how many is no behaviour to test."""
     monkeypatch.setattr("pipelines.synthesis.served._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("pipelines.synthesis.served._TRIES", TRIES)
 
 
 def model(server: Server, **changes: object) -> ServedModel:
@@ -95,7 +97,7 @@ def test_a_fault_that_passes_is_survived(server: Server, tmp_path: Path, name: s
 def test_a_fault_that_stays_is_one_calls_reason_and_not_the_others(server: Server, tmp_path: Path, name: str) -> None:
     people = kept(server, tmp_path, at_once=1)
     people.ask(calls(1), "asking")
-    server.faults = [FAULTS[name][0]] * _TRIES
+    server.faults = [FAULTS[name][0]] * TRIES
     replies = people.ask(calls(3), "asking")
     assert replies == [Reply("question 0!"), Reply(None, FAULTS[name][1]), Reply("question 2!")]
     assert people.store.summary()[0].failures == {FAULTS[name][1]: 1}
