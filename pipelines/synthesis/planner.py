@@ -6,7 +6,7 @@ to second questions about sentences that have one.
 
 import re
 import string
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +16,10 @@ from pipelines.artifacts import Row
 from pipelines.synthesis import spans, unanswerable
 from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.recipes import Recipe
-from pipelines.synthesis.windows import Window, windows
+from pipelines.synthesis.windows import Sentence, Window, windows
+
+Span = tuple[str, str]
+"""Words of a sentence, and of which kind they are."""
 
 _SMALL = re.compile(r"\b[a-z]+\b")
 _VAGUE = ("definition", "condition")
@@ -54,22 +57,10 @@ def plan(
     """Return for every sentence that states something its spans of these `kinds`, the best first, at most `most`.
 
     Names, numbers, dates, causes and purposes come before looser clauses, rare names before others; what the corpus,
-    the document or the sentence is about comes last, since knowing it tells little. A word that the corpus also writes
+    the document or the sentence is about is asked for only where nothing else is. A word that the corpus also writes
     small is no name, whatever it begins. Sentences whose best span is good come first.
     """
-    texts = [sentence.text for passage in found for sentence in passage.window.sentences]
-    known = unanswerable.names(texts)
-    common = {word for text in texts for word in _SMALL.findall(text)}
-
-    def named(span: str, sentence: str) -> bool:
-        first = sentence.startswith(span) and " " not in span  # any word is written large there
-        return span.casefold() not in common and (not first or known[span] > 0)
-
-    def late(pair: tuple[str, str], sentence: str, title: str) -> int:
-        span, kind = pair
-        topic = kind == "name" and (known[span] > _TOPIC or span in title)
-        return (kind in _VAGUE) + topic + (kind == "name" and sentence.find(span) < _BEGINNING)
-
+    corpus = _Corpus.of([sentence.text for passage in found for sentence in passage.window.sentences])
     planned: list[tuple[int, list[Candidate]]] = []
     for passage in found:
         title = passage.window.text.split("\n", 1)[0]
@@ -77,33 +68,59 @@ def plan(
             if sentence.text[-1].isalnum():
                 continue  # a heading states nothing
             proposed = [pair for pair in spans.propose(sentence.text, _PROPOSED, max_words) if pair[1] in kinds]
-            worth = [(span, kind) for span, kind in proposed if kind != "name" or named(span, sentence.text)]
-            good = [pair for pair in worth if not late(pair, sentence.text, title)]
-            worth = good or [pair for pair in worth if late(pair, sentence.text, title) < _HOPELESS]
-            worth = sorted(worth, key=lambda pair: (late(pair, sentence.text, title), known[pair[0]]))[:most]
-            if not worth:
-                continue
-            candidates = []
-            for span, kind in worth:
-                start = sentence.start + sentence.text.index(span)
-                candidates.append(
-                    Candidate(
-                        recipe=recipe.name,
-                        version=recipe.version,
-                        makes=recipe.makes,
-                        language=passage.language,
-                        source=passage.source,
-                        start=start,
-                        end=start + len(span),
-                        kind=kind,
-                        window=passage.window.text,
-                        sentence=sentence.text,
-                        answer=span,
-                    )
-                )
-            planned.append((late(worth[0], sentence.text, title), candidates))
+            ranked = corpus.ranked(proposed, sentence.text, title)
+            if ranked:
+                candidates = [_candidate(recipe, passage, sentence, *pair) for _, pair in ranked[:most]]
+                planned.append((ranked[0][0], candidates))
     planned.sort(key=lambda pair: pair[0])
     return [candidates for _, candidates in planned]
+
+
+@dataclass(frozen=True)
+class _Corpus:
+    """What tells a name worth asking for: how often each is mentioned, and which words are also written small."""
+
+    mentions: Counter[str]
+    common: frozenset[str]
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> "_Corpus":
+        small = frozenset(word for text in texts for word in _SMALL.findall(text))
+        return cls(unanswerable.names(texts), small)
+
+    def ranked(self, proposed: Sequence[Span], sentence: str, title: str) -> list[tuple[int, Span]]:
+        """Return the spans worth asking for, the best first, each with what speaks against it (0 is nothing)."""
+        judged = [(self._late(pair, sentence, title), pair) for pair in proposed if self._is_one(pair, sentence)]
+        good = [each for each in judged if each[0] == 0] or [each for each in judged if each[0] < _HOPELESS]
+        return sorted(good, key=lambda each: (each[0], self.mentions[each[1][0]]))
+
+    def _is_one(self, pair: Span, sentence: str) -> bool:
+        """Tell a name from a word that is written large because it begins a sentence."""
+        span, kind = pair
+        first = sentence.startswith(span) and " " not in span
+        return kind != "name" or (span.casefold() not in self.common and (not first or self.mentions[span] > 0))
+
+    def _late(self, pair: Span, sentence: str, title: str) -> int:
+        span, kind = pair
+        topic = kind == "name" and (self.mentions[span] > _TOPIC or span in title)
+        return (kind in _VAGUE) + topic + (kind == "name" and sentence.find(span) < _BEGINNING)
+
+
+def _candidate(recipe: Recipe, passage: Passage, sentence: Sentence, span: str, kind: str) -> Candidate:
+    start = sentence.start + sentence.text.index(span)
+    return Candidate(
+        recipe=recipe.name,
+        version=recipe.version,
+        makes=recipe.makes,
+        language=passage.language,
+        source=passage.source,
+        start=start,
+        end=start + len(span),
+        kind=kind,
+        window=passage.window.text,
+        sentence=sentence.text,
+        answer=span,
+    )
 
 
 def rounds(
