@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.artifacts import Row
-from pipelines.synthesis import spans
 from pipelines.synthesis.orders import gives_orders
+from pipelines.synthesis.planner import Corpus, heading
 from pipelines.synthesis.sentences import sentences
 
 Place = tuple[str, str]
@@ -39,18 +39,18 @@ class Coverage:
 
 
 def coverage(documents: Sequence[Row], kept: Iterable[Row], kinds: Sequence[str], max_words: int) -> Coverage:
-    """Hold the evidence of kept candidates against every sentence with a span worth asking for."""
-    stated = {
-        document["id"]: list(dict.fromkeys(_statements(document["text"], kinds, max_words))) for document in documents
-    }
+    """Hold the evidence of kept candidates against every sentence that the planner would ask about."""
+    found = {document["id"]: _sentences(document["text"]) for document in documents}
+    corpus = Corpus.of([sentence for texts in found.values() for sentence in texts])
+    stated: dict[str, list[str]] = {}
+    for document in documents:
+        title = heading(document["title"])
+        worth = (each for each in found[document["id"]] if corpus.ranked(each, title, kinds, max_words))
+        stated[document["id"]] = list(dict.fromkeys(worth))
     rows = list(kept)
     places = {(row["source"], row["sentence"]) for row in rows}
-    return Coverage(stated, frozenset(places), Counter(row["kind"] for row in rows))
+    return Coverage(stated, frozenset(places), Counter(row["kind"] for row in rows if row["kind"]))
 
 
-def _statements(text: str, kinds: Sequence[str], max_words: int) -> Iterable[str]:
-    for start, end in sentences(text):
-        sentence = text[start:end]
-        found = spans.propose(sentence, len(spans.KINDS), max_words)
-        if not sentence[-1].isalnum() and not gives_orders(sentence) and any(kind in kinds for _, kind in found):
-            yield sentence
+def _sentences(text: str) -> list[str]:
+    return [text[start:end] for start, end in sentences(text) if not gives_orders(text[start:end])]

@@ -42,13 +42,17 @@ def passages(documents: Sequence[Row], tok: PreTrainedTokenizerBase, size: int, 
     """Return the windows of all documents, each at most `size` tokens."""
     found: list[Passage] = []
     for document in documents:
-        title = document["title"] or ""
-        title = string.capwords(title) if title.isupper() else title
+        title = heading(document["title"])
         language = "zh" if document["language"] == "zh" else "en"
         found += [
             Passage(document["id"], language, window) for window in windows(document["text"], title, tok, size, overlap)
         ]
     return found
+
+
+def heading(title: str | None) -> str:
+    """Return a document's title as it heads its windows: a shouted one in small letters, none as nothing."""
+    return string.capwords(title) if title and title.isupper() else title or ""
 
 
 def plan(
@@ -60,15 +64,12 @@ def plan(
     the document or the sentence is about is asked for only where nothing else is. A word that the corpus also writes
     small is no name, whatever it begins. Sentences whose best span is good come first.
     """
-    corpus = _Corpus.of([sentence.text for passage in found for sentence in passage.window.sentences])
+    corpus = Corpus.of([sentence.text for passage in found for sentence in passage.window.sentences])
     planned: list[tuple[int, list[Candidate]]] = []
     for passage in found:
         title = passage.window.text.split("\n", 1)[0]
         for sentence in passage.window.sentences:
-            if sentence.text[-1].isalnum():
-                continue  # a heading states nothing
-            proposed = [pair for pair in spans.propose(sentence.text, _PROPOSED, max_words) if pair[1] in kinds]
-            ranked = corpus.ranked(proposed, sentence.text, title)
+            ranked = corpus.ranked(sentence.text, title, kinds, max_words)
             if ranked:
                 candidates = [_candidate(recipe, passage, sentence, *pair) for _, pair in ranked[:most]]
                 planned.append((ranked[0][0], candidates))
@@ -77,19 +78,23 @@ def plan(
 
 
 @dataclass(frozen=True)
-class _Corpus:
+class Corpus:
     """What tells a name worth asking for: how often each is mentioned, and which words are also written small."""
 
     mentions: Counter[str]
     common: frozenset[str]
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> "_Corpus":
+    def of(cls, texts: Sequence[str]) -> "Corpus":
+        """Count the names in sentences."""
         small = frozenset(word for text in texts for word in _SMALL.findall(text))
         return cls(unanswerable.names(texts), small)
 
-    def ranked(self, proposed: Sequence[Span], sentence: str, title: str) -> list[tuple[int, Span]]:
-        """Return the spans worth asking for, the best first, each with what speaks against it (0 is nothing)."""
+    def ranked(self, sentence: str, title: str, kinds: Sequence[str], max_words: int) -> list[tuple[int, Span]]:
+        """Return the spans of a sentence worth asking for, the best first, each with what speaks against it."""
+        if sentence[-1].isalnum():
+            return []  # a heading states nothing
+        proposed = [pair for pair in spans.propose(sentence, _PROPOSED, max_words) if pair[1] in kinds]
         judged = [(self._late(pair, sentence, title), pair) for pair in proposed if self._is_one(pair, sentence)]
         good = [each for each in judged if each[0] == 0] or [each for each in judged if each[0] < _HOPELESS]
         return sorted(good, key=lambda each: (each[0], self.mentions[each[1][0]]))
