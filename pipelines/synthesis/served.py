@@ -30,7 +30,7 @@ _HOPELESS = 8  # calls that fail before any succeeds, from which the server is t
 _CHARACTERS = 2  # of a token at the least, to guess by whether a prompt is too long
 _TOO_LONG = ("context length", "context window", "maximum context", "too many tokens", "prompt is too long")
 _LOOK = 0.01  # seconds
-_REFUSED = (401, 403, 404)
+_REFUSED = (403, 404)
 
 
 class Budget:
@@ -182,7 +182,7 @@ class _Asking:
                 except (aiohttp.ClientError, ValueError):
                     failure = Reply(None, "connection")
                 else:
-                    if status == 200:
+                    if status == 200:  # whether it is an answer at all is seen before it is kept, what it says after
                         answer, reply = self._taken(raw), self.teacher.read(raw)
                         if reply.text is not None or reply.failure in ("cut_off", "filtered"):
                             cost = answer.cost
@@ -224,9 +224,11 @@ class _Asking:
         Raises:
             UserError: the key or the model is refused, which no other call would change.
         """
-        said = _said(raw)
+        config, said = self.teacher.config, _said(raw)
+        if status == 401:  # what a server says of a key may hold part of it
+            raise UserError(f"The teacher at {config.url} refuses the key; set {config.key or 'one'}.")
         if status in _REFUSED:
-            raise UserError(f"The teacher at {self.teacher.config.url} refuses: {said or f'status {status}'}.")
+            raise UserError(f"The teacher at {config.url} refuses: {said or f'status {status}'}.")
         if status == 400:
             long = any(words in said.casefold() for words in _TOO_LONG)
             return Reply(None, "too_long_for_context" if long else f"refused: {said}"), True

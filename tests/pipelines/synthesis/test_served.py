@@ -112,9 +112,10 @@ def test_a_server_that_fails_every_call_is_told_in_one_sentence(server: Server, 
 
 def test_what_was_paid_before_the_end_is_kept(server: Server, tmp_path: Path) -> None:
     kept(server, tmp_path).ask(calls(3), "asking")
-    server.faults = [stub.status(401)] * 20
-    with pytest.raises(UserError, match="refuses: out of order"):
+    server.faults = [stub.status(401, "Incorrect API key: sk-sec**")] * 20
+    with pytest.raises(UserError, match="refuses the key; set one") as caught:
         kept(server, tmp_path).ask(calls(20), "asking")
+    assert "sk-" not in str(caught.value)
     assert kept(server, tmp_path).ask(calls(3), "asking") == [Reply(f"question {at}!") for at in range(3)]
 
 
