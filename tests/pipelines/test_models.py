@@ -38,7 +38,7 @@ def test_a_directory_is_fetched_with_padding_apart_from_the_end(tmp_path: Path) 
     tok.pad_token = tok.eos_token
     tiny_model(tok).save_pretrained(tmp_path / "model")
     tok.save_pretrained(tmp_path / "model")
-    model, fetched = models.fetch(settings(str(tmp_path / "model")))
+    model, fetched = models.fetch(settings(str(tmp_path / "model"), "base.model"))
     assert fetched.pad_token_id != fetched.eos_token_id
     assert model.generation_config.pad_token_id == fetched.pad_token_id
 
@@ -53,7 +53,7 @@ def test_a_directory_is_fetched_with_padding_apart_from_the_end(tmp_path: Path) 
 )
 def test_an_unknown_model_is_one_sentence(name: str, message: str, project: Path) -> None:
     with pytest.raises(UserError, match=message):
-        models.fetch(settings(name))
+        models.fetch(settings(name), "base.model")
 
 
 def test_a_package_needs_exactly_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_a_package_needs_exactly_one_model(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     importlib.invalidate_caches()
     with pytest.raises(UserError, match="one GGUF file"):
-        models.fetch(settings("package:two_models"))
+        models.fetch(settings("package:two_models"), "base.model")
 
 
 def test_an_adapter_comes_back_merged_with_the_same_logits(base: Path, config: Config) -> None:
