@@ -38,7 +38,7 @@ def test_a_directory_is_fetched_with_padding_apart_from_the_end(tmp_path: Path) 
     tok.pad_token = tok.eos_token
     tiny_model(tok).save_pretrained(tmp_path / "model")
     tok.save_pretrained(tmp_path / "model")
-    model, fetched = models.fetch(settings(str(tmp_path / "model"), "base.model"))
+    model, fetched = models.fetch(settings(str(tmp_path / "model")), "base.model")
     assert fetched.pad_token_id != fetched.eos_token_id
     assert model.generation_config.pad_token_id == fetched.pad_token_id
 
