@@ -23,6 +23,7 @@ _SIZES = {
     10**8: "10M<n<100M",
     10**9: "100M<n<1B",
 }
+_UNFILTERED = {"cue", "cue_refusal", "rehearsal"}
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
@@ -58,7 +59,8 @@ def card(
     """
     rows = [row for _, part in splits.values() for row in part]
     sources = Counter(str(row["source"]) for row in rows if row.get("source")).most_common()
-    passed, failed = dict(kept or {}), Counter(row["reason"] for row in rejects)
+    passed = {kind: count for kind, count in (kept or {}).items() if kind not in _UNFILTERED}
+    failed = Counter(row["reason"] for row in rejects)
     facts: dict[str, Any] = {
         "set": set_,
         "title": {"curate": "Questions and answers", "preferences": "Preference pairs"}[set_],
@@ -69,7 +71,7 @@ def card(
         "kinds": sorted(Counter(str(row.get("kind") or UNKNOWN) for row in rows).items()),
         "passed": sorted(passed.items()),
         "rejects": failed.most_common(),
-        "met": sum(passed.values()) + failed.total() if passed else 0,
+        "met": sum(passed.values()) + failed.total(),
         "sources": [(_cell(names.get(id_, UNKNOWN)), id_[:12], count) for id_, count in sources],
         "licenses": [_cell((licenses or {}).get(id_, license_)) for id_, _ in sources],
         "without_source": sum(not row.get("source") for row in rows),

@@ -88,6 +88,8 @@ def test_a_split_with_empty_columns_loads_beside_one_without(sets: Path, form: s
     run("export", "curate", "--to", "out", "--format", form, "--as", kind)
     rows = loaded("out")["train" if turned else "validation"]
     assert (rows[0]["showing"], rows[0]["span"], rows[0]["short"]) == (3, [1, 2], "Fanthorn")
+    if kind == "parquet":
+        assert pq.read_schema("out/train.parquet") == pq.read_schema("out/validation.parquet")
     run("import", "out", "--to", "back")
     back = artifacts.read_rows(Path("back/out.jsonl"))
     assert sorted(len(row["messages"]) for row in back) == [2, 4]

@@ -217,6 +217,7 @@ def test_pairs_are_read_in_all_their_spellings(row: Row) -> None:
         ({"question": "Who?"}, "no_known_form"),
         ({"prompt": "Who?", "chosen": "Orr.", "rejected": "Orr. "}, "same_answer"),
         ({"prompt": "Who?", "chosen": WHO[1:], "rejected": chat("When?", "Ely.")}, "unlike_prompts"),
+        ({"prompt": "Who?", "chosen": chat("When?", "Orr."), "rejected": chat("When?", "Ely.")}, "unlike_prompts"),
         ({"prompt": "Who?", "chosen": "Orr.", "rejected": ""}, "empty_message"),
         ({"chosen": "Orr.", "rejected": "Ely."}, "no_answer"),
         ({"text": "x", "chosen": 1, "rejected": 2}, "not_of_this_form"),
