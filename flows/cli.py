@@ -56,7 +56,6 @@ def _version(wanted: bool) -> None:
 
 FETCHED = Path("data/fetched")
 PAIRS = Path("artifacts/preferences/train.jsonl")
-OWN = Path("data/own/imported.jsonl")
 
 
 @app.callback()
@@ -198,21 +197,24 @@ def export(
     form: Annotated[str, typer.Option("--format", help="trl, sharegpt, alpaca or llama2.")] = "trl",
     kind: Annotated[str, typer.Option("--as", help="jsonl or parquet.")] = "jsonl",
     license_: Annotated[str, typer.Option("--license", help="Of the documents, for the dataset card.")] = "unknown",
+    licenses: Annotated[Path | None, typer.Option(help="JSON: licences by patterns of document names.")] = None,
 ) -> None:
     """Write a data set for others, with a dataset card."""
     from flows.exchange import export
 
-    export(console, name, form, to, kind, license_)
+    export(console, name, form, to, kind, license_, licenses)
 
 
 @app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="Rows as JSON lines, JSON or Parquet.")],
-    to: Annotated[Path, typer.Option(help="The file to write; `curate` reads all in data/own.")] = OWN,
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines, JSON, Parquet, or a folder of them.")],
+    to: Annotated[
+        Path | None, typer.Option(help="A folder; else that of curate.own, or for pairs of preferences.human.")
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="auto, trl, sharegpt, alpaca or llama2.")] = "auto",
 ) -> None:
-    """Take in conversations of one's own, to be trained on with the others."""
-    from flows.exchange import import_
+    """Take in conversations, or pairs of answers, of one's own, to be trained on with the others."""
+    from flows.intake import import_
 
     import_(console, source, form, to)
 

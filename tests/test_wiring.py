@@ -33,6 +33,7 @@ FOR_FLOWS = {
     "messages",
     "synthesis.card",
     "synthesis.formats",
+    "synthesis.paired",
     "synthesis.store",
     "synthesis.calls",
 }

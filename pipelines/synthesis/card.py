@@ -1,17 +1,30 @@
-"""A dataset card: counts, yields, sources and licence of a set, in the form that the Hugging Face hub reads."""
+"""A dataset card: counts, yields, sources and licences of a set, in the form that the Hugging Face hub reads."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipelines.artifacts import Row
 
 TEMPLATE = Path(__file__).parent / "card.md.jinja"
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+UNKNOWN = "unknown"
+_SIZES = {
+    10**3: "n<1K",
+    10**4: "1K<n<10K",
+    10**5: "10K<n<100K",
+    10**6: "100K<n<1M",
+    10**7: "1M<n<10M",
+    10**8: "10M<n<100M",
+    10**9: "100M<n<1B",
+}
+_UNFILTERED = {"cue", "cue_refusal", "rehearsal"}
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
 @dataclass(frozen=True)
@@ -33,25 +46,37 @@ def card(
     license_: str,
     languages: Sequence[str],
     teachers: Sequence[str],
+    licenses: Mapping[str, str] | None = None,
+    kept: Mapping[str, int] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    commit: str | None = None,
 ) -> str:
     """Return the card of the set made by the task `set_`; equal inputs give the same card.
 
-    `splits` are files and rows by name; `names` are the documents by id.
+    `splits` are files and rows by name; `names` and `licenses` those of the documents by id, `license_` that of a
+    document without one. `kept` are the rows that passed the filters, by kind, before they were worded anew; with them
+    the card tells what share each filter took. `parameters` are those the set was made with.
     """
     rows = [row for _, part in splits.values() for row in part]
-    sources = Counter(str(row["source"]) for row in rows if row.get("source"))
+    sources = Counter(str(row["source"]) for row in rows if row.get("source")).most_common()
+    passed = {kind: count for kind, count in (kept or {}).items() if kind not in _UNFILTERED}
+    failed = Counter(row["reason"] for row in rejects)
     facts: dict[str, Any] = {
         "set": set_,
         "title": {"curate": "Questions and answers", "preferences": "Preference pairs"}[set_],
         "form": form,
-        "license": license_,
-        "languages": list(languages),
+        "license": " ".join(license_.split()),
         "teachers": list(teachers),
         "splits": [Split(name, path, len(part)) for name, (path, part) in splits.items()],
-        "size": next((words for most, words in _SIZES if len(rows) < most), "n>1M"),
-        "kinds": sorted(Counter(str(row.get("kind") or "unknown") for row in rows).items()),
-        "rejects": Counter(row["reason"] for row in rejects).most_common(),
-        "sources": [(names.get(each, "unknown"), each[:12], count) for each, count in sources.most_common()],
+        "kinds": sorted(Counter(str(row.get("kind") or UNKNOWN) for row in rows).items()),
+        "passed": sorted(passed.items()),
+        "rejects": failed.most_common(),
+        "met": sum(passed.values()) + failed.total(),
+        "sources": [(_cell(names.get(id_, UNKNOWN)), id_[:12], count) for id_, count in sources],
+        "licenses": [_cell((licenses or {}).get(id_, license_)) for id_, _ in sources],
+        "without_source": sum(not row.get("source") for row in rows),
+        "parameters": yaml.safe_dump(dict(parameters), allow_unicode=True).strip() if parameters else "",
+        "commit": commit,
     }
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),
@@ -61,4 +86,30 @@ def card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(TEMPLATE.name).render(facts)
+    front = yaml.safe_dump(_front(facts, languages), allow_unicode=True, sort_keys=False)
+    return f"---\n{front}---\n\n" + environment.get_template(TEMPLATE.name).render(facts)
+
+
+def _front(facts: Mapping[str, Any], languages: Sequence[str]) -> dict[str, Any]:
+    """Return what the hub reads: `datasets` finds the files by it."""
+    known = [language for language in languages if language != UNKNOWN]
+    rows = sum(split.rows for split in facts["splits"])
+    files = [{"split": split.name, "path": split.path} for split in facts["splits"]]
+    return {
+        **({"language": known} if known else {}),
+        **_license(facts["license"]),
+        "task_categories": ["text-generation" if facts["set"] == "curate" else "reinforcement-learning"],
+        "size_categories": [next((words for most, words in _SIZES.items() if rows < most), "1B<n<10B")],
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
+
+
+def _license(stated: str) -> dict[str, str]:
+    """Return the licence as the hub wants it: one of its short names, or "other" with a name of its own."""
+    short = stated.lower()
+    return {"license": short} if _LICENSE.fullmatch(short) else {"license": "other", "license_name": stated}
+
+
+def _cell(text: str) -> str:
+    """Return a text that cannot end a cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,62 +1,37 @@
-"""Rows of conversations in the four forms of the field: TRL's messages, ShareGPT, Alpaca, and Llama-2's text.
+"""Rows in the forms of the field: TRL's messages, ShareGPT, Alpaca, and Llama-2's text; pairs in the first three.
 
-A row is a dictionary with `messages` (roles system, user, assistant) and whatever else it carries. A form that cannot
-hold a row, or would change it, refuses it with a reason: a system message in the middle, two turns of one side, marks
-of the form in the text.
+A row is a dictionary with `messages` (roles system, user, assistant), or `prompt`, `chosen` and `rejected`, each a list
+of messages, and whatever else it carries. A form that cannot hold a row, or would change it, refuses it with a reason.
 """
 
-import re
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.artifacts import Row
 from pipelines.messages import Message
-
-Row = dict[str, Any]
+from pipelines.synthesis import llama2, paired
+from pipelines.synthesis.conversations import UnfitError, checked, parted
 
 _TO_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
-_FROM_SHAREGPT = {**{said: role for role, said in _TO_SHAREGPT.items()}, "user": "user", "assistant": "assistant"}
-_MARKS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>")
-_EXCHANGE = re.compile(r"<s>\s*\[INST\](.*?)\[/INST\](.*?)</s>", re.DOTALL)
-_SYSTEM = re.compile(r"\s*<<SYS>>\n(.*?)\n<</SYS>>\n\n(.*)", re.DOTALL)
-
-
-class UnfitError(ValueError):
-    """A row that a form cannot hold; the message is a reason that can be counted."""
+_ROLES = {name: name for name in _TO_SHAREGPT} | {"human": "user", "gpt": "assistant", "model": "assistant"}
 
 
 @dataclass(frozen=True)
 class Form:
-    """How rows are written in a form and read from it. Both raise UnfitError."""
+    """How conversations are written in a form and read from it. Both may raise UnfitError."""
 
     write: Callable[[list[Message]], Row]
     read: Callable[[Row], list[Message]]
     columns: frozenset[str]
-    """Of a row of this form."""
+    """Of every row of this form."""
+    optional: frozenset[str] = frozenset()
+    """Columns that only some rows have."""
 
 
-def checked(messages: list[Message]) -> list[Message]:
-    """Return a conversation that a model can be tuned on: at most one system message, first, then both sides in turn.
-
-    Raises:
-        UnfitError: it is not one.
-    """
-    turns = messages[1:] if messages and messages[0]["role"] == "system" else messages
-    roles = [message["role"] for message in turns]
-    if not turns or len(turns) % 2:
-        raise UnfitError("no_answer")
-    if roles != ["user", "assistant"] * (len(turns) // 2):
-        raise UnfitError("roles_out_of_turn")
-    if not all(isinstance(message["content"], str) and message["content"].strip() for message in messages):
-        raise UnfitError("empty_message")
-    return messages
-
-
-def _read_trl(row: Row) -> list[Message]:
-    try:
-        return [{"role": each["role"], "content": each["content"]} for each in row["messages"]]
-    except (KeyError, TypeError) as error:
-        raise UnfitError("not_of_this_form") from error
+def _from_trl(row: Row) -> list[Message]:
+    return [_message(said) for said in row["messages"]]
 
 
 def _to_sharegpt(messages: list[Message]) -> Row:
@@ -64,93 +39,127 @@ def _to_sharegpt(messages: list[Message]) -> Row:
 
 
 def _from_sharegpt(row: Row) -> list[Message]:
-    try:
-        said = [{"role": _FROM_SHAREGPT[each["from"]], "content": each["value"]} for each in row["conversations"]]
-    except (KeyError, TypeError) as error:
-        raise UnfitError("not_of_this_form") from error
-    own = row.get("system")
-    return [{"role": "system", "content": own}, *said] if own and said and said[0]["role"] != "system" else said
+    return _with_system(row.get("system"), [_message(said) for said in row["conversations"]])
 
 
 def _to_alpaca(messages: list[Message]) -> Row:
-    system, turns = _parted(messages)
+    system, turns = parted(messages)
     pairs = [[turns[at]["content"], turns[at + 1]["content"]] for at in range(0, len(turns), 2)]
     *history, (instruction, output) = pairs
     return {"instruction": instruction, "input": "", "output": output, "system": system, "history": history}
 
 
 def _from_alpaca(row: Row) -> list[Message]:
-    try:
-        asked = row["instruction"] + (f"\n\n{row['input']}" if row.get("input") else "")
-        pairs = [*(row.get("history") or []), [asked, row["output"]]]
-        said = [
-            {"role": role, "content": text}
-            for pair in pairs
-            for role, text in zip(("user", "assistant"), pair, strict=True)
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnfitError("not_of_this_form") from error
-    return [{"role": "system", "content": row["system"]}, *said] if row.get("system") else said
+    asked = "\n\n".join(text for text in (row["instruction"], row.get("input")) if text and text.strip())
+    pairs = [*(row.get("history") or []), [asked, row["output"]]]
+    said = [
+        {"role": role, "content": text}
+        for pair in pairs
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+    return _with_system(row.get("system"), said)
 
 
-def _to_llama2(messages: list[Message]) -> Row:
-    if any(mark in message["content"] for message in messages for mark in _MARKS):
-        raise UnfitError("marks_in_text")
-    if any(message["content"] != message["content"].strip() for message in messages):
-        raise UnfitError("space_at_an_end")
-    system, turns = _parted(messages)
-    text = ""
-    for at in range(0, len(turns), 2):
-        head = f"<<SYS>>\n{system}\n<</SYS>>\n\n" if system and not at else ""
-        text += f"<s>[INST] {head}{turns[at]['content']} [/INST] {turns[at + 1]['content']} </s>"
-    return {"text": text}
+def _message(said: Row) -> Message:
+    """Return a message in either spelling: `from` and `value`, or `role` and `content`."""
+    if said.get("tool_calls") or said.get("function_call"):
+        raise UnfitError("calls_a_tool")
+    role, text = (said[new] if new in said else said[old] for new, old in (("from", "role"), ("value", "content")))
+    if role not in _ROLES:
+        raise UnfitError("unknown_role")
+    return {"role": _ROLES[role], "content": text}
 
 
-def _from_llama2(row: Row) -> list[Message]:
-    text = row.get("text")
-    if not isinstance(text, str) or _EXCHANGE.sub("", text).strip():
-        raise UnfitError("not_of_this_form")
-    messages: list[Message] = []
-    for asked, answered in _EXCHANGE.findall(text):
-        system = _SYSTEM.fullmatch(asked) if not messages else None
-        if system:
-            messages.append({"role": "system", "content": system[1].strip()})
-        messages.append({"role": "user", "content": (system[2] if system else asked).strip()})
-        messages.append({"role": "assistant", "content": answered.strip()})
-    return messages
-
-
-def _parted(messages: list[Message]) -> tuple[str, list[Message]]:
-    """Return the system message, if any, and the turns."""
-    return (messages[0]["content"], messages[1:]) if messages[0]["role"] == "system" else ("", messages)
+def _with_system(system: Any, said: list[Message]) -> list[Message]:
+    """Put a row's own system message first."""
+    first = said[0] if said else None
+    if not system or first == {"role": "system", "content": system}:
+        return said
+    if first is not None and first["role"] == "system":
+        raise UnfitError("two_system_messages")
+    return [{"role": "system", "content": system}, *said]
 
 
 FORMS: dict[str, Form] = {
-    "trl": Form(lambda messages: {"messages": messages}, _read_trl, frozenset({"messages"})),
-    "sharegpt": Form(_to_sharegpt, _from_sharegpt, frozenset({"conversations"})),
-    "alpaca": Form(_to_alpaca, _from_alpaca, frozenset({"instruction", "output"})),
-    "llama2": Form(_to_llama2, _from_llama2, frozenset({"text"})),
+    "trl": Form(lambda messages: {"messages": messages}, _from_trl, frozenset({"messages"})),
+    "sharegpt": Form(_to_sharegpt, _from_sharegpt, frozenset({"conversations"}), frozenset({"system"})),
+    "alpaca": Form(
+        _to_alpaca,
+        _from_alpaca,
+        frozenset({"instruction", "output"}),
+        frozenset({"input", "system", "history"}),
+    ),
+    "llama2": Form(
+        lambda messages: {"text": llama2.text_of(messages)},
+        lambda row: llama2.messages_of(row["text"]),
+        frozenset({"text"}),
+    ),
 }
+_ANY = frozenset[str]().union(*(form.columns | form.optional for form in FORMS.values()))
 
 
 def written(rows: list[Row], form: str) -> tuple[list[Row], list[Row]]:
     """Return the rows in a form, with all else that they carry, and those that it cannot hold with a `reason`."""
-    return _each(rows, lambda row: FORMS[form].write(checked(row["messages"])) | _rest(row, frozenset({"messages"})))
+    return _each(rows, lambda row: _write(row, form))
 
 
-def read(rows: list[Row], form: str) -> tuple[list[Row], list[Row]]:
-    """Return rows of a form as conversations, and those that are none, each with its `reason`."""
-    columns = FORMS[form].columns | {"input", "system", "history"}
-    return _each(rows, lambda row: {"messages": checked(FORMS[form].read(row))} | _rest(row, columns))
+def read(rows: list[Row], form: str | None = None) -> tuple[list[Row], list[Row]]:
+    """Return rows as conversations or pairs, and those that are none, each with its `reason`.
+
+    Without a `form` the columns of each row tell it.
+    """
+    return _each(rows, lambda row: _read(row, form or form_of(row)))
 
 
 def form_of(row: Row) -> str | None:
-    """Return the form that a row's columns tell, or None."""
-    return next((name for name, form in FORMS.items() if form.columns <= row.keys()), None)
+    """Return the form that a row's columns tell, or None. A column without a value tells nothing."""
+    told = {name for name, value in row.items() if value is not None}
+    if paired.is_pair(row):
+        return next(name for name, columns in paired.COLUMNS.items() if columns <= told)
+    return next((name for name, form in FORMS.items() if form.columns <= told), None)
 
 
-def _rest(row: Row, columns: frozenset[str]) -> Row:
-    return {name: value for name, value in row.items() if name not in columns}
+def _write(row: Row, name: str) -> Row:
+    form, pair = FORMS[name], paired.is_pair(row)
+    made = paired.write(row, name, form.write) if pair else form.write(checked(row["messages"]))
+    rest = {column: value for column, value in row.items() if column not in (paired.OWN if pair else {"messages"})}
+    if rest.keys() & (made.keys() | form.columns | form.optional):
+        raise UnfitError("column_in_the_way")
+    return made | rest
+
+
+def _read(row: Row, name: str | None) -> Row:
+    if name is None:
+        raise UnfitError("no_known_form")
+    if not _can_be_stored(row):
+        raise UnfitError("broken_characters")
+    form, pair = FORMS[name], paired.is_pair(row)
+    try:
+        made = paired.read(row, name, lambda side: _settled(form.read(side))) if pair else None
+        made = made or {"messages": checked(_settled(form.read(row)))}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise error if isinstance(error, UnfitError) else UnfitError("not_of_this_form") from error
+    taken = form.columns | form.optional | (paired.OWN if pair else frozenset())
+    return made | {
+        column: value
+        for column, value in row.items()
+        if column not in taken and not (value is None and column in _ANY)  # a table has every column in every row
+    }
+
+
+def _can_be_stored(row: Row) -> bool:
+    """Tell whether a row has an encoding: half of a character, which JSON can write (`\\ud83d`), has none."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _settled(messages: list[Message]) -> list[Message]:
+    """Leave out a system message that says nothing: many sets carry one in every row."""
+    empty = bool(messages) and messages[0]["role"] == "system" and not (messages[0]["content"] or "").strip()
+    return messages[1:] if empty else messages
 
 
 def _each(rows: list[Row], change: Callable[[Row], Row]) -> tuple[list[Row], list[Row]]:

@@ -1,34 +1,55 @@
 """Sets go out with a card that `datasets` loads, and come in as conversations to be trained on."""
 
+import json
+from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from datasets import load_dataset
 from typer.testing import CliRunner
 
 from flows.cli import app
 from pipelines import artifacts
+from pipelines.alignment.rank import chosen_by_people
+from pipelines.artifacts import Row
 from pipelines.errors import UserError
 from pipelines.synthesis.calls import Answer
 from pipelines.synthesis.store import PATH, Store
 
 ASKED = [{"role": "user", "content": "Who restored the mill?"}, {"role": "assistant", "content": "Fanthorn."}]
+MORE = [*ASKED, {"role": "user", "content": "谁？"}, {"role": "assistant", "content": '"Orr",\n他说。'}]
+ROW = {"messages": ASKED, "kind": "answer", "short": "Fanthorn", "showing": None, "source": "0123456789abcdef"}
+PAIR = {
+    "prompt": ASKED[:1],
+    "chosen": ASKED[1:],
+    "rejected": [{"role": "assistant", "content": "Orr."}],
+    "kind": "answer",
+    "source": ROW["source"],
+    "provenance": "sample",
+}
+
+
+def curated(train: list[Row], validation: list[Row]) -> None:
+    folder = artifacts.fresh("curate")
+    artifacts.write_rows(folder / "train.jsonl", train)
+    artifacts.write_rows(folder / "validation.jsonl", validation)
+    artifacts.write_rows(folder / "rejects.jsonl", [{"question": "x", "reason": "leak"}])
+    artifacts.complete(folder, {"metrics": {"kept_answer": 3.0, "rejected_leak": 1.0}})
 
 
 @pytest.fixture
 def sets(project: Path) -> Path:
-    split, curated, paired = (artifacts.fresh(name) for name in ("split", "curate", "preferences"))
-    document = {"id": "0123456789abcdef", "source": "mill.md", "language": "en"}
-    artifacts.write_table(split / "train.parquet", [document])
-    row = {"messages": ASKED, "kind": "answer", "source": document["id"], "short": "Fanthorn", "showing": None}
-    artifacts.write_rows(curated / "train.jsonl", [row, {**row, "messages": ASKED[:1]}])
-    artifacts.write_rows(curated / "validation.jsonl", [row])
-    artifacts.write_rows(curated / "rejects.jsonl", [{"question": "x", "reason": "leak"}])
-    pair = {"prompt": ASKED[:1], "chosen": ASKED[1:], "rejected": [{"role": "assistant", "content": "Orr."}]}
-    artifacts.write_rows(paired / "train.jsonl", [pair])
-    artifacts.write_rows(paired / "held_out.jsonl", [pair])
-    for folder in (split, curated, paired):
-        artifacts.complete(folder, {})
+    split, paired = artifacts.fresh("split"), artifacts.fresh("preferences")
+    artifacts.write_table(split / "train.parquet", [{"id": ROW["source"], "source": "mill.md", "language": "en"}])
+    curated([ROW, {**ROW, "messages": ASKED[:1]}], [ROW])
+    artifacts.write_rows(paired / "train.jsonl", [PAIR])
+    artifacts.write_rows(paired / "held_out.jsonl", [{**PAIR, "source": None}])
+    artifacts.write_rows(paired / "rejects.jsonl", [{"question": "x", "reason": "tie"}])
+    for folder in (split, paired):
+        artifacts.complete(folder, {"metrics": {}})
     return project
 
 
@@ -39,48 +60,160 @@ def run(*arguments: str) -> str:
     return done.output
 
 
+def loaded(folder: str) -> dict[str, list[Row]]:
+    return {name: list(part) for name, part in load_dataset(folder, cache_dir=f"cache-{folder}").items()}
+
+
 @pytest.mark.parametrize("form", ["trl", "sharegpt", "alpaca", "llama2"])
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_a_set_goes_out_and_comes_back(sets: Path, form: str, kind: str) -> None:
     said = run("export", "curate", "--to", "out", "--format", form, "--as", kind, "--license", "cc-by-4.0")
     assert "1 train, 1 validation" in said and "1 no answer" in said
-    loaded = load_dataset("out", cache_dir="cache")
-    assert {name: len(part) for name, part in loaded.items()} == {"train": 1, "validation": 1}
+    assert {name: len(rows) for name, rows in loaded("out").items()} == {"train": 1, "validation": 1}
     card = Path("out/README.md").read_text()
-    assert "license: cc-by-4.0" in card and "| mill.md | 0123456789ab | 2 |" in card
-    assert "| leak | 1 |" in card and "| no_answer | 1 |" in card
-    run("import", f"out/train.{kind}", "--to", "own.jsonl")
-    (row,) = artifacts.read_rows(Path("own.jsonl"))
-    assert [(each["role"], each["content"]) for each in row["messages"]] == [tuple(each.values()) for each in ASKED]
+    assert "license: cc-by-4.0" in card and "| mill.md | 0123456789ab | 2 | cc-by-4.0 |" in card
+    assert "| leak | 1 |" in card and "| no_answer | 1 |" in card and "Of 5 rows" in card
+    run("import", f"out/train.{kind}")
+    (row,) = artifacts.read_rows(Path("data/own/train.jsonl"))
+    assert row == ROW
 
 
-def test_preferences_go_out_in_trls_form_alone(sets: Path) -> None:
-    run("export", "preferences", "--to", "out")
-    assert {name: len(part) for name, part in load_dataset("out", cache_dir="cache").items()} == {"train": 1, "test": 1}
-    with pytest.raises(UserError, match="preferences cannot be written as 'alpaca'; it can be as trl"):
-        run("export", "preferences", "--to", "other", "--format", "alpaca")
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("form", ["trl", "alpaca"])
+def test_a_split_with_empty_columns_loads_beside_one_without(sets: Path, form: str, kind: str, turned: bool) -> None:
+    empty = {"messages": ASKED, "kind": "task", "short": None, "source": None, "showing": None}
+    full = {**ROW, "messages": MORE, "showing": 3, "span": [1, 2]}
+    curated(*(([full], [empty]) if turned else ([empty], [full])))
+    run("export", "curate", "--to", "out", "--format", form, "--as", kind)
+    rows = loaded("out")["train" if turned else "validation"]
+    assert (rows[0]["showing"], rows[0]["span"], rows[0]["short"]) == (3, [1, 2], "Fanthorn")
+    if kind == "parquet":
+        assert pq.read_schema("out/train.parquet") == pq.read_schema("out/validation.parquet")
+    run("import", "out", "--to", "back")
+    back = artifacts.read_rows(Path("back/out.jsonl"))
+    assert sorted(len(row["messages"]) for row in back) == [2, 4]
+    assert all(row["messages"] in (ASKED, MORE) for row in back)
+
+
+@pytest.mark.parametrize("form", ["trl", "sharegpt", "alpaca"])
+def test_pairs_go_out_and_come_back_as_preferences(sets: Path, form: str) -> None:
+    said = run("export", "preferences", "--to", "out", "--format", form)
+    assert "1 train, 1 test rows" in said
+    assert {name: len(rows) for name, rows in loaded("out").items()} == {"train": 1, "test": 1}
+    card = Path("out/README.md").read_text()
+    assert "Of 3 rows" in card and "| sample | 2 |" in card and "| tie | 1 |" in card
+    run("import", "out/train.jsonl")
+    (row,) = artifacts.read_rows(Path("data/preferences/train.jsonl"))
+    assert row == PAIR and chosen_by_people(Path("data/preferences"))[0][0]["chosen"] == PAIR["chosen"]
+
+
+def test_the_card_tells_what_dvc_saw(sets: Path) -> None:
+    teacher = {"teacher.models": {"big": {"kind": "openai", "model": "Qwen/Qwen3-32B", "url": "http://10.0.0.7"}}}
+    locked = {
+        "curate": {"params": {"params.yaml": {"curate": {"max_cosine": 0.25}, "compute.seed": 1}}},
+        "synthesize": {"params": {"params.yaml": {**teacher, "teacher.roles": {"writer": "big"}}}},
+    }
+    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": locked}))
+    Path("licences.json").write_text('{"mi*": "MIT", "*": "CC0-1.0"}')
+    run("export", "curate", "--to", "out", "--licenses", "licences.json")
+    card = Path("out/README.md").read_text()
+    assert (
+        "written by Qwen/Qwen3-32B" in card
+        and "max_cosine: 0.25" in card
+        and "| mill.md | 0123456789ab | 2 | MIT |" in card
+    )
+    assert "10.0.0.7" not in card
+    assert loaded("out")["train"][0]["short"] == "Fanthorn"
 
 
 def test_what_is_asked_for_wrongly_is_told(sets: Path) -> None:
     with pytest.raises(UserError, match="no set 'sft'"):
         run("export", "sft", "--to", "out")
+    with pytest.raises(
+        UserError, match="preferences cannot be written as 'llama2'; it can be as sharegpt, alpaca, trl"
+    ):
+        run("export", "preferences", "--to", "other", "--format", "llama2")
     Path("full").mkdir()
     Path("full/x").touch()
-    with pytest.raises(UserError, match="full is not empty"):
+    with pytest.raises(UserError, match="full is not an empty folder"):
         run("export", "curate", "--to", "full")
-    Path("bad.jsonl").write_text('{"a": 1}\n')
-    with pytest.raises(UserError, match=r"No row of bad\.jsonl is a conversation: left out: 1 no known form"):
-        run("import", "bad.jsonl")
-    Path("torn.jsonl").write_text("{")
-    with pytest.raises(UserError, match=r"torn\.jsonl cannot be read"):
-        run("import", "torn.jsonl")
-    assert not Path("data/own/imported.jsonl").exists()
+    Path("bad.json").write_text('{"mi*": 1}')
+    with pytest.raises(UserError, match=r"bad\.json: a JSON object of licences"):
+        run("export", "curate", "--to", "out", "--licenses", "bad.json")
+    curated([{**ROW, "messages": ASKED[:1]}], [])
+    with pytest.raises(UserError, match=r"No row of artifacts/curate can be written as trl; left out: 1 no answer"):
+        run("export", "curate", "--to", "out")
+    assert not Path("out").exists()
 
 
-def test_rejects_of_what_comes_in_are_kept_with_their_reasons(sets: Path) -> None:
-    artifacts.write_rows(Path("mixed.jsonl"), [{"messages": ASKED}, {"messages": ASKED[:1]}])
-    assert "1 rows; left out: 1 no answer" in run("import", "mixed.jsonl", "--to", "own.jsonl")
-    assert artifacts.read_rows(Path("own.rejects.json"))[0]["reason"] == "no_answer"
+def test_files_of_several_forms_and_kinds_come_in_row_by_row(sets: Path) -> None:
+    """`datasets` would give every row all columns, and take the answers for dates."""
+    rows = [
+        {"instruction": "When?", "input": "", "output": "1207-01-01", "date": "2020-01-01T00:00:00Z"},
+        {"instruction": "When then?", "input": "", "output": "1208-01-01"},
+        {"conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Orr."}]},
+        {"instruction": "How many?", "output": 7},
+        PAIR,
+    ]
+    Path("set").mkdir()
+    artifacts.write_rows(Path("set/a.jsonl"), rows)
+    Path("set/b.json").write_text(json.dumps([{"messages": ASKED}]))
+    pq.write_table(pa.Table.from_pylist([{"messages": MORE, "at": date(2020, 1, 1)}]), "set/c.parquet")
+    Path("set/README.md").write_text("Not rows.")
+    said = run("import", "set")
+    assert "data/own/set.jsonl: 5 conversations" in said and "data/preferences/set.jsonl: 1 pairs" in said
+    assert "left out: 1 not text" in said
+    own = artifacts.read_rows(Path("data/own/set.jsonl"))
+    assert [row["messages"][-1]["content"] for row in own] == [
+        "1207-01-01",
+        "1208-01-01",
+        "Orr.",
+        "Fanthorn.",
+        MORE[-1]["content"],
+    ]
+    assert own[0]["date"] == "2020-01-01T00:00:00Z" and own[4]["at"] == "2020-01-01"
+    assert all("instruction" not in row and "conversations" not in row for row in own)
+    assert artifacts.read_rows(Path("data/own/set.rejects.json")) == [{**rows[3], "reason": "not_text"}]
+    with pytest.raises(UserError, match="holds conversations and pairs"):
+        run("import", "set", "--to", "elsewhere")
+
+
+def test_nothing_that_is_there_is_written_over(sets: Path) -> None:
+    artifacts.write_rows(Path("mine.jsonl"), [{"messages": ASKED}])
+    run("import", "mine.jsonl")
+    before = Path("data/own/mine.jsonl").read_text()
+    artifacts.write_rows(Path("mine.jsonl"), [{"messages": MORE}])
+    with pytest.raises(UserError, match=r"data/own/mine\.jsonl is there already"):
+        run("import", "mine.jsonl")
+    assert Path("data/own/mine.jsonl").read_text() == before
+    assert [path.name for path in Path("data/own").iterdir()] == ["mine.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("bad.jsonl", b'{"a": 1}\n', r"No row of bad\.jsonl is a conversation or a pair; left out: 1 no known form"),
+        ("torn.jsonl", b"{", r"torn\.jsonl, line 1: not JSON"),
+        ("latin.jsonl", b'{"text": "\xe9"}\n', r"latin\.jsonl cannot be read: 'utf-8' codec"),
+        ("torn.parquet", b"PAR1", r"torn\.parquet cannot be read"),
+        ("list.json", b"[1, 2]", r"list\.json: a list of JSON objects"),
+        ("empty.jsonl", b"", r"No row of empty\.jsonl"),
+        ("rows.csv", b"a,b\n", r"rows\.csv is no file of \.jsonl, \.json, \.parquet"),
+    ],
+)
+def test_what_cannot_be_read_is_told_and_nothing_is_written(sets: Path, name: str, content: bytes, said: str) -> None:
+    Path(name).write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        run("import", name)
+    assert not Path("data").exists()
+
+
+def test_half_a_character_is_left_out_and_kept(sets: Path) -> None:
+    broken = '{"messages": [{"role": "user", "content": "a\\ud83d"}, {"role": "assistant", "content": "b"}]}\n'
+    Path("odd.jsonl").write_text(broken + json.dumps({"messages": ASKED}) + "\n")
+    assert "left out: 1 broken characters" in run("import", "odd.jsonl")
+    assert artifacts.read_rows(Path("data/own/odd.rejects.json"))[0]["messages"][0]["content"] == "a\ud83d"
 
 
 def test_calls_are_summed_up(project: Path) -> None:

@@ -84,7 +84,7 @@ def test_own_conversations_join_and_card_and_report_are_written(tmp_path: Path, 
     page = (tmp_path / "report.html").read_text()
     assert "100.0% of the sentences" in page and "Who restored the mill?" in page
     told = (tmp_path / "README.md").read_text()
-    assert "license: Apache-2.0" in told and "| mill.md | d1 |" in told and "| leak | 1 |" in told
+    assert "license: apache-2.0" in told and "| mill.md | d1 |" in told and "| leak | 1 |" in told
 
 
 def test_no_usable_question_is_one_sentence(tmp_path: Path, base: Path, config: Config) -> None:
