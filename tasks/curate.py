@@ -21,13 +21,13 @@ from pipelines.synthesis import report, unanswerable
 from pipelines.synthesis.card import card
 from pipelines.synthesis.coverage import Coverage, coverage
 from pipelines.synthesis.cues import statements
+from pipelines.synthesis.own import own_rows
 from pipelines.synthesis.select import (
     answer_row,
     apart,
     choose,
     cue_rows,
     hold_back,
-    own_row,
     refusal_row,
     rehearsal_row,
     same_meaning,
@@ -77,8 +77,9 @@ def curate(
     rows = [answer_row(row, config.max_clause_words) for row in kept]
     if config.source_tags != "none":
         rows = [tagged(row, config.source_tags) for row in rows]
-    own, told = without_leaks(_own(config.own), evaluation, config.leak_rouge_l)
-    rejected += told
+    brought, unfit = own_rows(config.own)
+    own, told = without_leaks(brought, evaluation, config.leak_rouge_l)
+    rejected += [*unfit, *told]
     rows += own
     rows += [refusal_row(row, config.refusal) for row in unanswered]
     rows += [rehearsal_row(row) for row in rehearsed]
@@ -86,7 +87,8 @@ def curate(
     cued, told = _cues(split, refused, evaluation, config, seed)
     rejected += [*close, *leaked, *told]
     every = [*shown(train, config.showings + 1, random.Random(seed)), *cued]
-    artifacts.write_rows(out / "train.jsonl", [row for row in every if row["showing"] != config.showings])
+    trained = [row for row in every if row["showing"] != config.showings]
+    artifacts.write_rows(out / "train.jsonl", trained)
     fresh = [row for row in every if row["showing"] == config.showings]
     artifacts.write_rows(
         out / "fresh.jsonl", ({**row, "kind": AS_ASKED.get(row["kind"], row["kind"])} for row in fresh)
@@ -100,13 +102,15 @@ def curate(
     (out / "report.html").write_text(render(report.TEMPLATE, facts), encoding="utf-8")
     described = card(
         "curate",
-        {"train": ("train.jsonl", every), "validation": ("validation.jsonl", validation)},
+        {"train": ("train.jsonl", trained), "validation": ("validation.jsonl", validation)},
         rejected,
         {document["id"]: document["source"] for document in documents},
         form="trl",
         license_=config.license,
         languages=sorted({document["language"] or "unknown" for document in documents}),
         teachers=[],
+        kept=Counter(row["kind"] for row in rows),
+        parameters={"curate": config.model_dump(mode="json")},
     )
     (out / "README.md").write_text(described, encoding="utf-8")
     return _counts([*rows, *cued], rejected, covered)
@@ -129,10 +133,6 @@ def _cues(
         rng=rng,
     )
     return without_leaks(rows, evaluation, config.leak_rouge_l)
-
-
-def _own(folder: Path) -> list[Row]:
-    return [own_row(row) for path in sorted(folder.glob("*.jsonl")) for row in artifacts.read_rows(path)]
 
 
 def _prompts(synthesized: Path) -> list[Row]:

@@ -105,9 +105,10 @@ def without_leaks(rows: Iterable[Row], evaluation: Sequence[str], leak_rouge_l: 
     kept: list[Row] = []
     rejected: list[Row] = []
     for row in rows:
-        asked = row["messages"][0]["content"]
-        if leaks.closest(asked) > leak_rouge_l:
-            rejected.append({**row, "question": asked, "reason": "leak"})
+        asked = [message["content"] for message in row["messages"] if message["role"] == "user"]
+        closest = max(asked, key=leaks.closest)
+        if leaks.closest(closest) > leak_rouge_l:
+            rejected.append({**row, "question": closest, "reason": "leak"})
         else:
             kept.append(row)
     return kept, rejected
