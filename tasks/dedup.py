@@ -1,4 +1,4 @@
-"""Dedup: one document of each cluster of duplicates (URL, exact, near), and the first sighting of each passage.
+"""Dedup: one document of each cluster of duplicates (URL, exact, near, meaning), the first sighting of each passage.
 
 Reads artifacts/clean; writes artifacts/dedup/{documents/, clusters.jsonl, passages.jsonl}. Alone: python -m tasks.dedup
 """
@@ -9,15 +9,16 @@ import pyarrow as pa
 
 from pipelines import artifacts
 from pipelines.config import DedupConfig
-from pipelines.data import deduplicate, documents, keys
+from pipelines.data import deduplicate, documents, keys, meaning
 from pipelines.data.deduplicate import Preference
-from pipelines.data.duplicates import Cluster
+from pipelines.data.duplicates import NO_PAIRS, Cluster
 from pipelines.data.keys import Banding
 from pipelines.data.passages import Passages
 from pipelines.data.runner import Runner
 from pipelines.progress import say
 from tasks import task
 
+REASONS = ("url", "exact", "near", "meaning")
 _CURVE = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -27,7 +28,9 @@ def dedup(source: Path, out: Path, config: DedupConfig, runner: Runner) -> dict[
     banding = keys.banding(config.shingle, config.hashes, config.similarity, config.recall)
     say(f"dedup: {_curve(banding)}")
     preference = Preference(config.prefer, config.keep == "newest")
-    found = deduplicate.find(shards, banding, config.similarity, preference, runner)
+    semantic = config.semantic
+    same = NO_PAIRS if semantic is None else meaning.pairs(shards, semantic.model, semantic.similarity, runner)
+    found = deduplicate.find(shards, banding, config.similarity, preference, runner, same)
     facts = documents.columns(shards, ["id", "source"])
     artifacts.write_rows(out / "clusters.jsonl", (_row(cluster, facts) for cluster in found))
     stays = deduplicate.remaining(shards, found)
@@ -46,7 +49,7 @@ def dedup(source: Path, out: Path, config: DedupConfig, runner: Runner) -> dict[
         "documents": left,
         "dropped": len(facts) - left,
         "clusters": len(found),
-        **{f"dropped_{reason}": reasons.count(reason) for reason in ("url", "exact", "near")},
+        **{f"dropped_{reason}": reasons.count(reason) for reason in REASONS},
         "dropped_passages": sum(row["dropped"] for row in removed),
         "removed_passages": sum(row["count"] for row in removed),
     }

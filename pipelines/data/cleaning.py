@@ -24,7 +24,7 @@ from pipelines.data.repair import Edit, repair
 from pipelines.data.repeated import Lines, lines, without
 from pipelines.errors import UserError
 
-SAMPLE = 10_000  # documents that tell which letters are usual
+SAMPLE = 4_000  # documents that tell which letters are usual
 
 
 @dataclass(frozen=True)

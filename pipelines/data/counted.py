@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.data.words import unspaced_share, word_count, words
+from pipelines.data.words import unspaced, words
 
 _FACTORS = np.random.default_rng(0).integers(2**62, size=20) * 2 + 1
 
@@ -37,9 +37,13 @@ class Text:
         self._runs = [np.fromiter(map(hash, self.words), dtype=np.int64)]
 
     @cached_property
+    def _singles(self) -> int:
+        return unspaced(self.text)
+
+    @cached_property
     def unspaced(self) -> bool:
-        """Whether most of it is of a script that does not separate words."""
-        return unspaced_share(self.text) >= 0.5
+        """Whether most of its letters are of a script that does not separate words."""
+        return self._singles > 0 and 2 * self._singles >= sum(map(str.isalpha, self.text)) > 0
 
     @cached_property
     def paragraphs(self) -> list[str]:
@@ -82,7 +86,7 @@ class Text:
     @cached_property
     def word_count(self) -> float:
         """The number of words, a character of an unspaced script as half of one."""
-        return word_count(self.text)
+        return len(self.words) - self._singles / 2
 
     def most(self, size: int) -> int:
         """Return the characters that a run of `size` words can have at most."""

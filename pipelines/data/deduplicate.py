@@ -13,13 +13,14 @@ import pyarrow as pa
 from pipelines.artifacts import Row
 from pipelines.data import documents, keys, passages
 from pipelines.data.documents import Mask
-from pipelines.data.duplicates import Cluster, clusters
+from pipelines.data.duplicates import NO_PAIRS, Cluster, clusters
 from pipelines.data.keys import Banding, Keys
 from pipelines.data.near import Pairs, similarities
 from pipelines.data.passages import Passages
-from pipelines.data.runner import Runner
+from pipelines.data.runner import Runner, workers
 
 PAIRS = 20_000  # compared at a time by one process, which holds their texts
+FEWEST = 2_000  # for which a process is worth starting
 FEW = 8  # shards of which each takes a quarter of a second
 
 
@@ -45,20 +46,29 @@ class Preference:
 
 
 def find(
-    shards: Sequence[Path], banding: Banding, similarity: float, preference: Preference, runner: Runner
+    shards: Sequence[Path],
+    banding: Banding,
+    similarity: float,
+    preference: Preference,
+    runner: Runner,
+    same_meaning: Pairs = NO_PAIRS,
 ) -> list[Cluster]:
-    """Return the clusters of documents that are the same by address, by text, or in at least `similarity` of it."""
+    """Return the clusters of documents that are the same by address, by text, or in at least `similarity` of it.
+
+    The pairs of `same_meaning` are the same, too.
+    """
     found: list[Keys] = list(runner.over(partial(keys.of_shard, banding=banding), shards, "hashing", FEW))
     together = keys.joined(found)
     starts = documents.starts(shards)
 
     def similar(pairs: Pairs) -> npt.NDArray[np.float64]:
         compare = partial(similarities, shards=shards, starts=starts, shingle=banding.shingle)
-        chunks = np.split(pairs, range(PAIRS, len(pairs), PAIRS))
+        parts = max(-(-len(pairs) // PAIRS), min(workers(), len(pairs) // FEWEST), 1)
+        chunks = np.array_split(pairs, parts)
         return np.concatenate(list(runner.over(compare, chunks, "comparing")))
 
     facts = documents.columns(shards, ["source", "date"])
-    return clusters(together, similar, similarity, preference.rank(facts, together.size))
+    return clusters(together, similar, similarity, preference.rank(facts, together.size), same_meaning)
 
 
 def remaining(shards: Sequence[Path], found: Sequence[Cluster]) -> list[Mask]:

@@ -1,7 +1,7 @@
 """Documents that are the same: by address, by text, or nearly by text. A document is a number here."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from pipelines.data.keys import NONE, Hashes, Keys
 from pipelines.data.near import Pairs
 
 NEIGHBOURS = 8
+NO_PAIRS: Pairs = np.empty((0, 2), dtype=np.int64)
 Pair = tuple[int, int]
 Similar = Callable[[Pairs], npt.NDArray[np.float64]]
 """Tells the Jaccard similarity of each pair (m, 2)."""
@@ -36,12 +37,15 @@ class Cluster:
     members: list[Member]
 
 
-def clusters(keys: Keys, similar: Similar, similarity: float, rank: Rank) -> list[Cluster]:
+def clusters(
+    keys: Keys, similar: Similar, similarity: float, rank: Rank, same_meaning: Pairs = NO_PAIRS
+) -> list[Cluster]:
     """Return the clusters of several documents, in the order of those that are kept.
 
     Sameness carries over: if A is B and B is C, all are one cluster. Of a cluster the document of the lowest `rank`
     is kept, and of equals the first. A pair is nearly the same when its true `similarity` is at least that much;
-    pairs that share no band of their signatures are not looked at.
+    pairs that share no band of their signatures are not looked at. Those of `same_meaning` are of one cluster whatever
+    their words.
     """
     groups = Groups()
     for column in (keys.address, keys.text):
@@ -49,11 +53,14 @@ def clusters(keys: Keys, similar: Similar, similarity: float, rank: Rank) -> lis
     near = candidates(keys)
     alike = _by_pair(near, similar)
     groups.join(pair for pair, value in alike.items() if value >= similarity)
+    groups.join(same_meaning.tolist())
     found = [sorted(group, key=lambda each: (rank(each), each)) for group in groups.all()]
-    others = [pair for group in found for pair in _pairs(group) if pair not in alike]
+    others = [pair for group in found for _, pair in _pairs(group) if pair not in alike]
     alike |= _by_pair(np.array(others, dtype=np.int64).reshape(-1, 2), similar)
+    meant = frozenset(same_meaning.flatten().tolist())
+    unlike = meant - {other for group in found for other, pair in _pairs(group) if alike[pair] >= similarity}
     return [
-        Cluster(group[0], sorted(_members(group, keys, alike), key=lambda member: member.document))
+        Cluster(group[0], sorted(_members(group, keys, alike, unlike), key=lambda member: member.document))
         for group in sorted(found)
     ]
 
@@ -116,22 +123,23 @@ class Groups:
         return list(groups.values())
 
 
-def _pairs(group: Sequence[int]) -> list[Pair]:
-    """Pair the first of a group with each of the others, the lower number first."""
-    return [(min(group[0], other), max(group[0], other)) for other in group[1:]]
+def _pairs(group: Sequence[int]) -> list[tuple[int, Pair]]:
+    """Return each of a group but the first, with its pair with the first, the lower number first."""
+    return [(other, (min(group[0], other), max(group[0], other))) for other in group[1:]]
 
 
 def _by_pair(pairs: Pairs, similar: Similar) -> dict[Pair, float]:
     return dict(zip(map(tuple, pairs.tolist()), similar(pairs).tolist(), strict=True)) if len(pairs) else {}
 
 
-def _members(group: Sequence[int], keys: Keys, alike: dict[Pair, float]) -> list[Member]:
-    kept, *others = group
-    pairs = zip(others, _pairs(group), strict=True)
-    return [Member(other, _reason(keys, kept, other), alike[pair]) for other, pair in pairs]
+def _members(group: Sequence[int], keys: Keys, alike: dict[Pair, float], unlike: Collection[int]) -> list[Member]:
+    """Return the duplicates of the first of a group; those `unlike` in words are here for their meaning."""
+    return [Member(other, _reason(keys, group[0], other, unlike), alike[pair]) for other, pair in _pairs(group)]
 
 
-def _reason(keys: Keys, kept: int, other: int) -> str:
+def _reason(keys: Keys, kept: int, other: int, unlike: Collection[int]) -> str:
     if keys.address[kept] == keys.address[other] != NONE:
         return "url"
-    return "exact" if keys.text[kept] == keys.text[other] else "near"
+    if keys.text[kept] == keys.text[other]:
+        return "exact"
+    return "meaning" if other in unlike else "near"

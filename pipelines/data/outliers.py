@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import log
+from string import ascii_lowercase
 
 import numpy as np
 
@@ -62,6 +63,8 @@ def _median(counts: Sequence[Letters]) -> dict[str, float]:
 
 
 def _main_script(letters: Letters) -> str:
+    if 2 * sum(map(letters.__getitem__, ascii_lowercase)) > letters.total():
+        return "LATIN"  # which nearly every text is
     scripts: Counter[str] = Counter()
     for letter, count in letters.items():
         scripts[_script(letter)] += count

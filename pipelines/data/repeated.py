@@ -88,17 +88,24 @@ def _keyed(every: Sequence[str]) -> list[tuple[int, str]]:
     """
     found = []
     fenced = False
-    for before, line, after in zip(["", *every], every, [*every[1:], ""], strict=False):
+    rows = _rows(every)
+    for number, line in enumerate(every):
         if line.startswith(_FENCES):
             fenced = not fenced
-        elif (
-            line and not fenced and (line[0].isalpha() or any(map(str.isalpha, line))) and not _row(before, line, after)
-        ):
-            found.append((xxhash.xxh3_64_intdigest(" ".join(line.casefold().split()).encode()), line))
+        elif line and not fenced and (line[0].isalpha() or any(map(str.isalpha, line))) and number not in rows:
+            found.append((xxhash.xxh3_64_intdigest(_normal(line).encode()), line))
     return found
 
 
-def _row(before: str, line: str, after: str) -> bool:
-    """Tell a table's row by the neighbour with as many cells; a menu is one line by itself."""
-    bars = line.count("|")
-    return bars > 0 and bars in (before.count("|"), after.count("|"))
+def _normal(line: str) -> str:
+    """Return a line without what makes no difference; most have single spaces already."""
+    return " ".join(line.casefold().split()) if "  " in line or "\t" in line else line.casefold().strip()
+
+
+def _rows(every: Sequence[str]) -> set[int]:
+    """Return the numbers of the rows of tables: a neighbour has as many cells; a menu is one line by itself."""
+    bars = [line.count("|") for line in every]
+    if not any(bars):
+        return set()
+    around = zip([0, *bars], bars, [*bars[1:], 0], strict=False)
+    return {number for number, (before, count, after) in enumerate(around) if count and count in (before, after)}

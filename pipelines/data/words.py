@@ -17,18 +17,21 @@ def words(text: str) -> list[str]:
     return text.split() if text.isascii() or not _EITHER.search(text) else _WORD.findall(text)
 
 
+def unspaced(text: str) -> int:
+    """Count the characters of unspaced scripts."""
+    return 0 if text.isascii() or not _ONE.search(text) else len(_ONE.findall(text))
+
+
 def word_count(text: str) -> float:
     """Count words, a character of an unspaced script as half of one."""
-    found = words(text)
-    return len(found) if text.isascii() else len(found) - len(_ONE.findall(text)) / 2
+    return len(words(text)) - unspaced(text) / 2
 
 
 def unspaced_share(text: str) -> float:
     """Return the share of the letters that belong to unspaced scripts."""
-    if text.isascii() or not _ONE.search(text):
-        return 0.0
-    letters = sum(map(str.isalpha, text))
-    return min(1.0, len(_ONE.findall(text)) / letters) if letters else 0.0
+    found = unspaced(text)
+    letters = sum(map(str.isalpha, text)) if found else 0
+    return min(1.0, found / letters) if letters else 0.0
 
 
 def normalise(text: str) -> str:

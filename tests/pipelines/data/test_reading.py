@@ -65,7 +65,7 @@ def test_a_file_that_takes_too_long_or_too_much_costs_only_itself(
         (tmp_path / name).write_text(TEXT)
     (tmp_path / "large.txt").write_text("x" * 250_000_000)
     (tmp_path / "deep.html").write_text("<div>" * 100_000 + TEXT)
-    found = read(tmp_path, megabytes=300)
+    found = read(tmp_path, seconds=12, megabytes=300)
     assert found["a.txt"] == found["z.txt"] == ""
     assert found["large.txt"] == "took more than 300 MiB to read"
     assert found.keys() == {"a.txt", "z.txt", "large.txt", "deep.html"}
