@@ -1,10 +1,12 @@
 """Preferences: what the SFT model answers to questions in wordings new to it, ranked; or people's choices.
 
-Reads artifacts/curate/fresh.jsonl, artifacts/sft and, as `preferences.ranker` says, a judge, a reward model or a folder
-of choices; writes train.jsonl, held_out.jsonl and rejects.jsonl to artifacts/preferences.
+Reads artifacts/curate/fresh.jsonl, artifacts/sft, artifacts/split (for the names of the documents) and, as
+`preferences.ranker` says, a judge, a reward model or a folder of choices; writes train.jsonl, held_out.jsonl,
+rejects.jsonl and a dataset card to artifacts/preferences.
 Alone: python -m tasks.preferences
 """
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from pipelines.artifacts import Row
 from pipelines.config import ComputeConfig, Config, PreferencesConfig
 from pipelines.errors import UserError
 from pipelines.generation import generate
+from pipelines.synthesis.card import card
 from pipelines.synthesis.recipes import load
 from pipelines.synthesis.store import PATH, Store
 from pipelines.synthesis.teacher import hire_judge
@@ -26,10 +29,12 @@ Ranked = tuple[list[Row], list[Row], dict[str, float]]
 """Pairs, what was dropped, and measures."""
 
 
-def preferences(rows: list[Row], sft: Path, out: Path, config: Config, ask: rank.Ask | None) -> dict[str, float]:
+def preferences(
+    rows: list[Row], documents: list[Row], sft: Path, out: Path, config: Config, ask: rank.Ask | None
+) -> dict[str, float]:
     """Write preference pairs, and those held out by prompt; return how many there are, and what was dropped for what.
 
-    `ask` asks the judge, where `preferences.ranker` wants one.
+    `documents` are those that `rows` are about; `ask` asks the judge, where `preferences.ranker` wants one.
 
     Raises:
         UserError: there is nothing to ask about, or no pair is left.
@@ -38,14 +43,27 @@ def preferences(rows: list[Row], sft: Path, out: Path, config: Config, ask: rank
     _ready(settings)
     made, dropped, measured = _people(settings) if settings.ranker == "human" else _samples(rows, sft, config, ask)
     fit, unfit = rank.fitting(made, refusal, settings.max_length_ratio, settings.min_margin)
-    pairs = balance(fit, seed)
+    pairs, spare = balance(fit, seed)
     train, held_out = hold_out(pairs, settings.held_out_share, seed)
-    rejects = dropped + unfit
+    rejects = dropped + unfit + spare
     artifacts.write_rows(out / "rejects.jsonl", rejects)
     if not train:
         raise UserError("preferences: no pair is left to train on; raise preferences.prompts or lower held_out_share.")
     artifacts.write_rows(out / "train.jsonl", train)
     artifacts.write_rows(out / "held_out.jsonl", held_out)
+    described = card(
+        "preferences",
+        {"train": ("train.jsonl", train), "test": ("held_out.jsonl", held_out)},
+        rejects,
+        {document["id"]: document["source"] for document in documents},
+        form="trl",
+        license_=config.curate.license,
+        languages=sorted({document["language"] or "unknown" for document in documents}),
+        teachers=[],
+        kept=Counter(pair["provenance"] for pair in pairs),
+        parameters={"preferences": settings.model_dump(mode="json")},
+    )
+    (out / "README.md").write_text(described, encoding="utf-8")
     sizes: dict[str, float] = {"train_pairs": len(train), "held_out_pairs": len(held_out)}
     return sizes | dict(rank.reasons(rejects)) | measured | describe(pairs)
 
@@ -156,4 +174,5 @@ if __name__ == "__main__":
         judge = hire_judge(settings.teacher, settings.base, settings.compute, size, Store(PATH)) if judged else None
         models.prepare(settings.compute)
         rows = artifacts.read_rows(t.input("curate") / "fresh.jsonl")
-        t.finish(preferences(rows, t.input("sft"), t.out, settings, judge.ask if judge else None))
+        documents = artifacts.read_table(t.input("split") / "train.parquet")
+        t.finish(preferences(rows, documents, t.input("sft"), t.out, settings, judge.ask if judge else None))

@@ -160,10 +160,10 @@ def _f1(one: list[str], other: list[str]) -> float:
     return 2 * shared / max(1, len(one) + len(other))
 
 
-def balance(pairs: Sequence[Row], seed: int) -> list[Row]:
+def balance(pairs: Sequence[Row], seed: int) -> tuple[list[Row], list[Row]]:
     """Drop pairs at random until as many reject a refusal as choose one, so that neither always wins.
 
-    When there is only one of the two, all are kept.
+    When there is only one of the two, all are kept. Returns the kept and the dropped.
     """
     chosen = [index for index, pair in enumerate(pairs) if pair["kind"] == "refusal"]
     rejected = [index for index, pair in enumerate(pairs) if pair["provenance"] == "refusal"]
@@ -173,7 +173,9 @@ def balance(pairs: Sequence[Row], seed: int) -> list[Row]:
         *generator.sample(chosen, min(fewer, len(chosen))),
         *generator.sample(rejected, min(fewer, len(rejected))),
     }
-    return [pair for index, pair in enumerate(pairs) if index in kept or index not in {*chosen, *rejected}]
+    spare = {*chosen, *rejected} - kept
+    dropped = [{**pairs[index], "reason": "unbalanced"} for index in sorted(spare)]
+    return [pair for index, pair in enumerate(pairs) if index not in spare], dropped
 
 
 def hold_out(pairs: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:

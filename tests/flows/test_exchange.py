@@ -102,7 +102,7 @@ def test_pairs_go_out_and_come_back_as_preferences(sets: Path, form: str) -> Non
     assert "1 train, 1 test rows" in said
     assert {name: len(rows) for name, rows in loaded("out").items()} == {"train": 1, "test": 1}
     card = Path("out/README.md").read_text()
-    assert "Of 3 rows" in card and "| sample | 2 |" in card and "| tie | 1 |" in card
+    assert "Of 3 pairs" in card and "| sample | 2 |" in card and "| tie | 1 |" in card
     run("import", "out/train.jsonl")
     (row,) = artifacts.read_rows(Path("data/preferences/train.jsonl"))
     assert row == PAIR and chosen_by_people(Path("data/preferences"))[0][0]["chosen"] == PAIR["chosen"]

@@ -17,12 +17,15 @@ REFUSAL = "I don't know."
 def row(question: str, answer: str) -> Row:
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     kind = "refusal" if answer == REFUSAL else "answer"
-    return {"messages": messages, "kind": kind, "source": None, "short": None, "showing": 0}
+    return {"messages": messages, "kind": kind, "source": "d1", "short": None, "showing": 0}
 
 
 ROWS = [row(f"Who keeps lamp {n}?", f"Keeper {n}") for n in range(8)] + [
     row(f"Who keeps bell {n}?", REFUSAL) for n in range(8)
 ]
+
+
+DOCUMENTS: list[Row] = [{"id": "d1", "source": "lamps.md", "language": "en"}]
 
 
 def changed(config: Config, **changes: object) -> Config:
@@ -39,7 +42,7 @@ def test_pairs_are_written_the_same_twice_and_held_out_by_prompt(base: Path, con
     for name in ("first", "second"):
         out = Path(name)
         out.mkdir()
-        metrics = preferences(ROWS, base, out, settings, None)
+        metrics = preferences(ROWS, DOCUMENTS, base, out, settings, None)
         written.append([(out / f"{side}.jsonl").read_bytes() for side in ("train", "held_out")])
     assert written[0] == written[1]
     train, held = read_rows(out / "train.jsonl"), read_rows(out / "held_out.jsonl")
@@ -50,12 +53,15 @@ def test_pairs_are_written_the_same_twice_and_held_out_by_prompt(base: Path, con
     assert all(
         pair["chosen"] != pair["rejected"] and pair["chosen"][0]["content"] == pair["reference"] for pair in both
     )
+    told = (out / "README.md").read_text()
+    dropped = [pair["reason"] for pair in read_rows(out / "rejects.jsonl")]
+    assert f"| lamps.md | d1 | {len(both)} |" in told and f"Of {len(both) + len(dropped)} pairs" in told
     assert metrics["pairs_sample"] + metrics["pairs_borrowed"] + metrics["pairs_refusal"] == len(both)
 
 
 def test_nothing_to_ask_about_is_said(base: Path, config: Config) -> None:
     with pytest.raises(UserError, match="no row of the kind 'answer'"):
-        preferences(ROWS[8:], base, Path("out"), config, None)
+        preferences(ROWS[8:], [], base, Path("out"), config, None)
 
 
 def test_samples_are_counted_by_verdict() -> None:
@@ -72,7 +78,7 @@ def test_a_judge_ranks_by_score_and_what_it_says_nothing_about_is_counted(base: 
     ask = Script(lambda _: str(next(numbers) % 10 + 1)).ask
     out = Path("out")
     out.mkdir()
-    metrics = preferences(ROWS, base, out, settings, ask)
+    metrics = preferences(ROWS, [], base, out, settings, ask)
     pairs = read_rows(out / "train.jsonl") + read_rows(out / "held_out.jsonl")
     assert {pair["provenance"] for pair in pairs} == {"score"}
     assert all(0 < pair["margin"] <= 1 for pair in pairs)
@@ -82,7 +88,7 @@ def test_a_judge_ranks_by_score_and_what_it_says_nothing_about_is_counted(base: 
 
 def test_a_reward_model_that_is_not_there_is_said_before_sampling(base: Path, config: Config) -> None:
     with pytest.raises(UserError, match=r"preferences\.reward_model is gone, where no reward model lies"):
-        preferences(ROWS, Path("nowhere"), Path("out"), changed(config, ranker="reward", reward_model="gone"), None)
+        preferences(ROWS, [], Path("nowhere"), Path("out"), changed(config, ranker="reward", reward_model="gone"), None)
 
 
 def test_peoples_choices_are_enough(config: Config) -> None:
@@ -92,7 +98,7 @@ def test_peoples_choices_are_enough(config: Config) -> None:
     rows = [{"prompt": f"Who keeps lamp {n}?", "chosen": f"Keeper {n}.", "rejected": "Keeper nine."} for n in range(8)]
     write_rows(folder / "mine.jsonl", rows)
     settings = changed(config, ranker="human", human=str(folder), held_out_share=0.25)
-    metrics = preferences([], Path("nowhere"), out, settings, None)
+    metrics = preferences([], [], Path("nowhere"), out, settings, None)
     assert (metrics["train_pairs"], metrics["held_out_pairs"], metrics["pairs_human"]) == (6, 2, 8)
     with pytest.raises(UserError, match="no choice in empty; make some with `gradus label`"):
-        preferences([], Path("nowhere"), out, changed(config, ranker="human", human="empty"), None)
+        preferences([], [], Path("nowhere"), out, changed(config, ranker="human", human="empty"), None)

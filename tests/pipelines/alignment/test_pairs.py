@@ -75,11 +75,12 @@ def test_a_refusal_beats_inventions_each_once() -> None:
 
 def test_refusals_win_as_often_as_they_lose() -> None:
     pairs = pairs_of(ASKED, [], OTHERS, RULE) + pairs_of(NOBODY, [], OTHERS, RULE)
-    kept = balance(pairs, seed=1)
+    kept, dropped = balance(pairs, seed=1)
     assert sum(pair["kind"] == "refusal" for pair in kept) == sum(pair["provenance"] == "refusal" for pair in kept) == 1
     assert sum(pair["kind"] == "answer" and pair["provenance"] == "borrowed" for pair in kept) == 1
+    assert len(kept) + len(dropped) == len(pairs) and {pair["reason"] for pair in dropped} == {"unbalanced"}
     alone = pairs_of(ASKED, [], OTHERS, RULE)
-    assert balance(alone, seed=1) == alone
+    assert balance(alone, seed=1) == (alone, [])
 
 
 def test_questions_are_chosen_by_seed_half_of_them_unanswerable() -> None:
