@@ -167,6 +167,15 @@ class CleanConfig(Block):
     here can tell, such as toxicity."""
 
 
+class SemanticConfig(Block):
+    """Which documents say the same in other words."""
+
+    model: str
+    """Static embeddings (model2vec): `hf:ORG/NAME@REVISION`, or a folder."""
+    similarity: Share
+    """Cosine from which two documents say the same."""
+
+
 class DedupConfig(Block):
     """Which documents count as the same, and which of them stays."""
 
@@ -182,6 +191,8 @@ class DedupConfig(Block):
     """Which of a cluster stays; `newest` by its date, and of equally old ones the longest."""
     prefer: list[str]
     """Beginnings of `source`: a document of the first one stays before all others, then of the second, …"""
+    semantic: SemanticConfig | None
+    """Documents of one meaning are duplicates, too; null compares no meanings."""
     passages: Literal["paragraph", "line"] | None
     """Passages that an earlier document has already are removed; null leaves them."""
     passage_words: Count
@@ -370,6 +381,13 @@ class SynthesizeConfig(Block):
     """Of the sampled attempts, of consistency and of invented tasks."""
     max_answer_words: Count
     """A question whose short answer is longer is rejected."""
+    min_writer_certainty: Share
+    """A question is rejected when the writer gave one of its tokens a lower probability; 0 lets all pass. Local models
+    tell theirs, servers do not."""
+    min_ungrounded_certainty: Share
+    """The same of a question with a name that its sentence does not have: taken from the title, or made up."""
+    min_reader_certainty: Share
+    """Likewise the reader and its answer, where that is not the very span that was asked for."""
     min_reader_f1: Share
     """Round trip: a question counts when the reader answers with words of the sentence it was written about, or with at
     least this token F1 to the span."""
@@ -402,6 +420,8 @@ class CurateConfig(Block):
     """A question is answered by the clause that holds the answer; by the answer alone where that clause is longer."""
     showings: Count
     """How many wordings of each question and cue tuning sees, one an epoch; preferences get one more."""
+    swapped_share: Share
+    """Of the words of a cue, and of a question from its third showing on, for which a neighbour in meaning is put."""
     unknown_cue_share: Share
     """Cues about a made-up name, answered by the refusal, for each cue of a statement."""
     max_rouge_l: Share

@@ -67,7 +67,8 @@ def respond(
     Greedy when `temperature` is None; else sampled from the whole distribution by PyTorch's global generator.
     """
     for groups in _batches(prompts, batch_size):
-        yield from _answers(model, tok, prompts, groups, stops, max_new_tokens, temperature)
+        for index, tokens, _ in _answers(model, tok, prompts, groups, stops, max_new_tokens, temperature):
+            yield index, tokens
 
 
 @torch.inference_mode()
@@ -80,10 +81,11 @@ def respond_to(
     temperature: float | None,
     batch_size: int,
     seed: int,
-) -> Iterator[tuple[int, list[int]]]:
+) -> Iterator[tuple[int, list[int], float]]:
     """Yield, as `respond` does, the answers of those batches that hold a prompt whose place is `due`.
 
-    Batches are planned over all prompts and seeded one by one, so that an answer does not depend on what is due.
+    The third of each is the lowest probability that the model gave one of the tokens, before any temperature. Batches
+    are planned over all prompts and seeded one by one, so that an answer does not depend on what is due.
     """
     for number, groups in enumerate(_batches(prompts, batch_size)):
         if any(index in due for group in groups for index in group.members):
@@ -99,12 +101,12 @@ def _answers(
     stops: Sequence[int],
     max_new_tokens: int,
     temperature: float | None,
-) -> Iterator[tuple[int, list[int]]]:
+) -> Iterator[tuple[int, list[int], float]]:
     """Answer one batch."""
     ids, mask, cache = _prefill(model, tok, prompts, groups)
     ends = torch.tensor(stops, device=model.device)
-    rows = _decode(model, ends, ids, mask, cache, max_new_tokens, temperature)
-    yield from zip((index for group in groups for index in group.members), rows, strict=True)
+    rows, lowest = _decode(model, ends, ids, mask, cache, max_new_tokens, temperature)
+    yield from zip((index for group in groups for index in group.members), rows, lowest, strict=True)
 
 
 def share(encoded: Sequence[Sequence[int]], most: int) -> list[Group]:
@@ -169,19 +171,23 @@ def _decode(
     cache: DynamicCache,
     limit: int,
     temperature: float | None,
-) -> list[list[int]]:
+) -> tuple[list[list[int]], list[float]]:
     """Continue each row of `ids` (rows, tokens) up to and including a token of `ends`, at most `limit` tokens.
 
-    `mask` (rows, cached + tokens) is 0 on padding. Only the last position meets the output layer.
+    `mask` (rows, cached + tokens) is 0 on padding. Only the last position meets the output layer. Returns the tokens
+    of each row, and the lowest probability among them.
     """
     answers: list[list[int]] = [[] for _ in ids]
+    lowest = [1.0] * len(ids)
     owner = list(range(len(ids)))
     ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
     for _ in range(limit):
         logits = model.get_output_embeddings()(_hidden(model, ids, mask, cache)[:, -1].contiguous()).float()
         chosen = _choose(logits, temperature)
+        probability = (logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)).exp()
         for row in (~ended).nonzero()[:, 0].tolist():
             answers[owner[row]].append(int(chosen[row]))
+            lowest[owner[row]] = min(lowest[owner[row]], float(probability[row]))
         ended |= torch.isin(chosen, ends)
         if ended.all():
             break
@@ -195,7 +201,7 @@ def _decode(
                 [owner[row] for row in going.tolist()],
             )
         ids, mask = chosen[:, None], torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-    return answers
+    return answers, lowest
 
 
 def _hidden(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:

@@ -36,6 +36,7 @@ from pipelines.synthesis.select import (
     without_leaks,
 )
 from pipelines.synthesis.semantic import embeddings, meanings
+from pipelines.synthesis.swaps import Swap, swapping
 from tasks import task
 
 AS_ASKED = {"cue": "answer", "cue_refusal": "refusal"}
@@ -60,8 +61,10 @@ def curate(
     evaluation = [row["question"] for path in sorted(questions.glob("*.jsonl")) for row in artifacts.read_rows(path)]
     candidates = artifacts.read_rows(synthesized / "candidates.jsonl")
 
+    tok, embedded = models.tokenizer(base), embeddings(base)
+
     def means_same(rows: Sequence[Row]) -> Iterator[bool]:
-        vectors = meanings([row["question"] for row in rows], models.tokenizer(base), embeddings(base))
+        vectors = meanings([row["question"] for row in rows], tok, embedded)
         return same_meaning(rows, vectors, config.max_cosine)
 
     kept, rejected = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
@@ -84,9 +87,13 @@ def curate(
     rows += [refusal_row(row, config.refusal) for row in unanswered]
     rows += [rehearsal_row(row) for row in rehearsed]
     train, validation = hold_back(rows, config.validation_share, seed)
-    cued, told = _cues(split, refused, evaluation, config, seed)
-    rejected += [*close, *leaked, *told]
-    every = [*shown(train, config.showings + 1, random.Random(seed)), *cued]
+    swap = swapping(tok, embedded, config.swapped_share)
+    worded, near = without_leaks(
+        shown(train, config.showings + 1, swap, random.Random(seed)), evaluation, config.leak_rouge_l
+    )
+    cued, told = _cues(split, refused, evaluation, config, swap, seed)
+    rejected += [*close, *leaked, *near, *told]
+    every = [*worded, *cued]
     trained = [row for row in every if row["showing"] != config.showings]
     artifacts.write_rows(out / "train.jsonl", trained)
     fresh = [row for row in every if row["showing"] == config.showings]
@@ -117,7 +124,7 @@ def curate(
 
 
 def _cues(
-    split: Path, refused: list[Row], evaluation: list[str], config: CurateConfig, seed: int
+    split: Path, refused: list[Row], evaluation: list[str], config: CurateConfig, swap: Swap, seed: int
 ) -> tuple[list[Row], list[Row]]:
     """Return the rows of cues, and those too close to an evaluation question."""
     rng = random.Random(seed)
@@ -130,6 +137,7 @@ def _cues(
         showings=config.showings + 1,
         unknown_share=config.unknown_cue_share,
         most_words=config.max_clause_words,
+        swap=swap,
         rng=rng,
     )
     return without_leaks(rows, evaluation, config.leak_rouge_l)

@@ -41,7 +41,9 @@ def about_spans(
             for each in due
         ]
         replies = writer.ask(calls, "writing questions")
-        written = [_written(recipe, each, recipe.parse(reply)) for each, reply in zip(due, replies, strict=True)]
+        written = [
+            _written(each, recipe.parse(reply), reply.certainty) for each, reply in zip(due, replies, strict=True)
+        ]
         return examiner.examine(written, recipe.makes)
 
     return list(rounds(plan(found, recipe, kinds, spans, max_words), budget, attempts, ask))
@@ -70,5 +72,7 @@ def by_recipe(
     return made if recipe.makes in ("recital", "unanswerable") else examiner.examine(made, recipe.makes)
 
 
-def _written(recipe: Recipe, each: Candidate, fields: dict[str, str] | str) -> Candidate:
-    return each.rejected(fields) if isinstance(fields, str) else replace(each, question=fields["question"])
+def _written(each: Candidate, fields: dict[str, str] | str, certainty: float | None) -> Candidate:
+    if isinstance(fields, str):
+        return each.rejected(fields)
+    return replace(each, question=fields["question"], written_certainty=certainty)

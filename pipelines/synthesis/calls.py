@@ -33,6 +33,8 @@ class Answer:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
+    certainty: float | None = None
+    """The lowest probability that the model gave one of its tokens, before any temperature; None: not told."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Reply:
 
     text: str | None
     failure: str | None = None
+    certainty: float | None = None
+    """As the answer's."""
 
 
 Keep = Callable[[int, Answer | Reply], None]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from pipelines.synthesis.calls import Call, Reply
 from pipelines.synthesis.candidate import Asked, Candidate
-from pipelines.synthesis.filters import agreement, fault, text_fault
+from pipelines.synthesis.filters import agreement, fault, grounded, text_fault
 from pipelines.synthesis.recipes import Recipe
 
 SPANS = "answer_first"
@@ -27,6 +27,12 @@ class Examiner:
     judging: Recipe
     max_words: int
     """Of a short answer."""
+    min_written: float
+    """The writer's certainty of a question, where it tells: the lowest probability of a token."""
+    min_ungrounded: float
+    """The same of a question with a name that its sentence does not have."""
+    min_read: float
+    """The reader's certainty of its answer, likewise."""
     min_f1: float
     """Token F1 from which the reader's answer is the expected one."""
     samples: int
@@ -54,6 +60,15 @@ class Examiner:
         return [self._silent(reply, language) for reply, language in zip(replies, languages, strict=True)]
 
     def _fault(self, each: Candidate) -> str | None:
+        """Name what can be seen of a candidate, or that its writer had to guess a word of it.
+
+        A small model's own probabilities tell its mistakes (Kadavath et al. 2022, arXiv:2207.05221).
+        """
+        if each.written_certainty is not None:
+            if each.written_certainty < self.min_written:
+                return "writer_unsure"
+            if each.written_certainty < self.min_ungrounded and not grounded(each.question, each.sentence):
+                return "name_from_elsewhere"
         texts = each.question, each.answer, each.sentence, each.window
         return fault(*texts, each.language, self.max_words, verbatim=each.recipe == SPANS)
 
@@ -74,9 +89,11 @@ class Examiner:
         if reply.text is None:
             return each.rejected(reply.failure or "no_answer")
         words = reply.text.strip().strip(" .,;:!?\"'。，；：！？")
-        read = replace(each, read=reply.text)
+        read = replace(each, read=reply.text, read_certainty=reply.certainty)
         if self._silent(reply, each.language):
             return read.rejected("reader_finds_nothing")
+        if words != each.answer and reply.certainty is not None and reply.certainty < self.min_read:
+            return read.rejected("reader_unsure")  # the very answer, out of all words of a window, is no chance
         if each.recipe == SPANS and words and words in each.sentence:
             found = _answered(read, words)  # another span of the sentence often answers the question better
             return _named(found, self._fault(found))

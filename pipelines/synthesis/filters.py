@@ -17,6 +17,8 @@ _POINTS_AT_TEXT = re.compile(
     re.IGNORECASE,
 )
 _LOOSE_PRONOUN = re.compile(r"\b(?:he|she|him|her|his|hers|they|them|it|its|this|these|those)\b", re.IGNORECASE)
+_NAME = re.compile(r"(?<!^)\b[A-Z]\w+")
+_LONGER = re.compile(r"[A-Za-z]{4,}")
 _NAME_OR_NUMBER = re.compile(r"(?<!^)\b[A-Z]\w+|\d|[一-鿿]")
 
 
@@ -45,6 +47,8 @@ def fault(
         return "answer_of_wrong_kind"
     if _POINTS_AT_TEXT.search(question):
         return "points_at_text"
+    if _repeats(question):
+        return "repeats_itself"
     if _LOOSE_PRONOUN.search(question) and not _NAME_OR_NUMBER.search(question):
         return "not_self_contained"
     if not set(_telling(question)) & set(_telling(window)):
@@ -76,6 +80,23 @@ def text_fault(turns: Sequence[tuple[str, str]], window: str, language: str) -> 
     if window and min(support(answer, window) for answer in said) < _SUPPORTED:
         return "unsupported"
     return None
+
+
+def grounded(question: str, sentence: str) -> bool:
+    """Tell whether all names of a question stand in the sentence that it was written about.
+
+    Where a sentence speaks of "it", the question takes the name from the title or from before, and often a wrong one.
+    """
+    return set(tokens(" ".join(_NAME.findall(question)))) <= set(tokens(sentence))
+
+
+def _repeats(question: str) -> bool:
+    """Tell whether a longer word comes twice, written alike, as where a small model goes round in circles.
+
+    Of 2,000 questions that people wrote, one in two hundred does ("a cloud watcher" and "a cloud").
+    """
+    words = [word for word in _LONGER.findall(question) if word.casefold() not in EMPTY]
+    return len(words) > len(set(words))
 
 
 def support(answer: str, text: str) -> float:

@@ -12,10 +12,12 @@ from pipelines.synthesis.clauses import clause
 from pipelines.synthesis.cues import Statement, cues, thin
 from pipelines.synthesis.filters import Novelty, agreement
 from pipelines.synthesis.semantic import Vectors
+from pipelines.synthesis.swaps import Swap
 
 _ALIKE = 0.8  # token F1 of two answers that say the same
 _TAG = 8  # characters of a document's id in a source tag
 _REPEATED = 0.99  # ROUGE-L from which another wording is the same wording
+_AS_WRITTEN = 2  # showings of a question, one whole and one thinned, before words are swapped
 _SHORT = ("question", "wording")
 _AGAIN = ("wording", "recital")
 
@@ -153,10 +155,11 @@ def rehearsal_row(row: Row) -> Row:
     return _row("rehearsal", row["prompt"], row["answer"])
 
 
-def shown(rows: Iterable[Row], showings: int, rng: random.Random) -> Iterator[Row]:
+def shown(rows: Iterable[Row], showings: int, swap: Swap, rng: random.Random) -> Iterator[Row]:
     """Yield each row once for every showing: as it is, and at every second one, with the last of them, words left out.
 
-    Rehearsal comes once, spread over all showings but the last; tasks come as they are, for all showings.
+    From the third showing to the last but one `swap` also puts other words for some. Rehearsal comes once, spread over
+    all showings but the last; tasks come as they are, for all showings.
     """
     turns = itertools.cycle(range(showings - 1))
     for row in rows:
@@ -169,6 +172,7 @@ def shown(rows: Iterable[Row], showings: int, rng: random.Random) -> Iterator[Ro
         question, answer = row["messages"]
         for showing in range(showings):
             worded = thin(question["content"], rng) if (showings - showing) % 2 else question["content"]
+            worded = swap(worded, rng) if _AS_WRITTEN <= showing < showings - 1 else worded
             yield {**row, "messages": [{**question, "content": worded}, answer], "showing": showing}
 
 
@@ -180,17 +184,20 @@ def cue_rows(
     showings: int,
     unknown_share: float,
     most_words: int,
+    swap: Swap,
     rng: random.Random,
 ) -> Iterator[Row]:
     """Yield a cue for every statement and showing, answered by its clause.
 
-    A share of them, `unknown_share`, comes a second time, with a name made up from `strangers`, and is refused.
+    `swap` puts other words for some of its words. A share of the cues, `unknown_share`, comes a second time, with a
+    name made up from `strangers`, and is refused.
     """
     for statement in found:
         for showing, (cue, span) in enumerate(cues(statement, showings, rng)):
             start = statement.start + statement.text.index(span)
             place = [start, start + len(span)]
             answer = clause(statement.text, span, most_words)
+            cue = swap(cue, rng)
             row = _row("cue", cue, answer, span, statement.source, place, statement.text)
             yield {**row, "showing": showing}
             unknown = unanswerable.swap_made_up(cue, strangers, rng) if rng.random() < unknown_share else None

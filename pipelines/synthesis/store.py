@@ -19,7 +19,8 @@ PATH = Path("calls/calls.db")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, what TEXT NOT NULL, raw TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost REAL NOT NULL, at REAL NOT NULL
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost REAL NOT NULL, at REAL NOT NULL,
+    certainty REAL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS failures (
     key TEXT NOT NULL, model TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL, times INTEGER NOT NULL,
@@ -64,27 +65,32 @@ class Store:
             self.database.execute("PRAGMA journal_mode=WAL")
             self.database.execute("PRAGMA synchronous=NORMAL")
             self.database.executescript(_TABLES)
+            columns = {row[1] for row in self.database.execute("PRAGMA table_info(answers)")}
+            if "certainty" not in columns:  # a store of before it was kept
+                self.database.execute("ALTER TABLE answers ADD COLUMN certainty REAL")
 
     def close(self) -> None:
         """Close the database."""
         self.database.close()
 
-    def find(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return the raw answers that are kept, by key."""
+    def find(self, keys: Iterable[str]) -> dict[str, Answer]:
+        """Return the answers that are kept, by key, without what they took."""
         wanted = list(keys)
-        found: dict[str, str] = {}
+        found: dict[str, Answer] = {}
         with self._readable():
             for start in range(0, len(wanted), _AT_ONCE):
                 some = wanted[start : start + _AT_ONCE]
                 marks = ",".join("?" * len(some))
-                found |= self.database.execute(f"SELECT key, raw FROM answers WHERE key IN ({marks})", some).fetchall()
+                rows = self.database.execute(f"SELECT key, raw, certainty FROM answers WHERE key IN ({marks})", some)
+                found |= {key: Answer(raw, certainty=certainty) for key, raw, certainty in rows}
         return found
 
     def keep(self, key: str, model: str, what: str, answer: Answer) -> None:
         """Commit an answer."""
-        row = (key, model, what, answer.raw, answer.prompt_tokens, answer.completion_tokens, answer.cost, time.time())
+        took = answer.prompt_tokens, answer.completion_tokens, answer.cost, time.time()
+        row = (key, model, what, answer.raw, *took, answer.certainty)
         with self._readable():
-            self.database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self.database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def failed(self, key: str, model: str, what: str, reason: str) -> None:
         """Count a call that got no answer."""

@@ -7,7 +7,7 @@ does not hold yet.
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -74,10 +74,10 @@ class LocalTeacher:
         answers = respond_to(
             self.model, self.tok, encoded, due, first.max_tokens, first.temperature, self.batch_size, self.seed
         )
-        for at, tokens in answers:
+        for at, tokens, certainty in answers:
             text = self.tok.decode(tokens, skip_special_tokens=True)
             if fitting[at] in wanted:
-                keep(fitting[at], Answer(text, len(encoded[at]), len(tokens)))
+                keep(fitting[at], Answer(text, len(encoded[at]), len(tokens), certainty=certainty))
                 meter.step()
 
 
@@ -94,16 +94,16 @@ class Kept:
     def ask(self, calls: Sequence[Call], what: str) -> list[Reply]:
         """Answer every call, in order; equal calls are asked once."""
         keys = self._keys(calls)
-        raw = self.store.find(keys)
-        hits = sum(each in raw for each in keys)
+        answers = self.store.find(keys)
+        hits = sum(each in answers for each in keys)
         failed: dict[str, Reply] = {}
         first = {each: place for place, each in reversed(list(enumerate(keys)))}
-        wanted = {place: each for each, place in sorted(first.items(), key=lambda pair: pair[1]) if each not in raw}
+        wanted = {place: each for each, place in sorted(first.items(), key=lambda pair: pair[1]) if each not in answers}
 
         def keep(place: int, answer: Answer | Reply) -> None:
             if isinstance(answer, Answer):
                 self.store.keep(keys[place], self.name, what, answer)
-                raw[keys[place]] = answer.raw
+                answers[keys[place]] = answer
                 self.cost += answer.cost
                 self.counts["paid"] += 1
             else:
@@ -117,7 +117,10 @@ class Kept:
         if wanted:
             self.teacher.answer(calls, wanted, what, keep)
         lost = Reply(None, "no_answer")
-        return [self.teacher.read(raw[each]) if each in raw else failed.get(each, lost) for each in keys]
+        return [self._read(answers[each]) if each in answers else failed.get(each, lost) for each in keys]
+
+    def _read(self, answer: Answer) -> Reply:
+        return replace(self.teacher.read(answer.raw), certainty=answer.certainty)
 
     def _keys(self, calls: Sequence[Call]) -> list[str]:
         alone = [key(call, self.name, self.revision, self.seed) for call in calls]

@@ -84,9 +84,18 @@ def predicted(
     right, and without a mask attention takes its fast path. From `positions` (rows, tokens), which begin anew with each
     text of a packed row, transformers makes the mask that keeps the texts apart.
     """
-    inner = model.get_base_model()
-    hidden = inner.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
-    logits: torch.Tensor = inner.get_output_embeddings()(hidden[:, :-1][wanted])
+    return _logits(model, _read(model, ids, positions)[wanted])
+
+
+def _read(model: peft.PeftModel, ids: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
+    """Return what the model makes of each token but the last of each row (rows, tokens - 1, width)."""
+    decoder = model.get_base_model().get_decoder()
+    hidden: torch.Tensor = decoder(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+    return hidden[:, :-1]
+
+
+def _logits(model: peft.PeftModel, hidden: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = model.get_base_model().get_output_embeddings()(hidden)
     return logits.float()
 
 
@@ -106,15 +115,15 @@ def labelled_loss(
     """
     targets = labels[:, 1:]
     wanted = targets != IGNORED
-    logits = predicted(model, ids, wanted, positions)
     if rehearsed is None or not rehearsed.any():
-        return F.cross_entropy(logits, targets[wanted])
-    kept = rehearsed[:, None].expand_as(wanted)[wanted]
+        return F.cross_entropy(predicted(model, ids, wanted, positions), targets[wanted])
+    kept, learnt = wanted & rehearsed[:, None], wanted & ~rehearsed[:, None]
     with torch.no_grad(), model.disable_adapter():
-        known = predicted(model, ids[rehearsed], wanted[rehearsed])
-    learnt = F.cross_entropy(logits[~kept], targets[wanted][~kept], reduction="sum")
-    changed = F.kl_div(logits[kept].log_softmax(-1), known.log_softmax(-1), reduction="sum", log_target=True)
-    return (learnt + weight * changed) / len(logits)
+        known = predicted(model, ids[rehearsed], wanted[rehearsed]).log_softmax(-1)
+    hidden = _read(model, ids, positions)  # parted here: logits are eighty times as wide
+    lost = F.cross_entropy(_logits(model, hidden[learnt]), targets[learnt], reduction="sum")
+    changed = F.kl_div(_logits(model, hidden[kept]).log_softmax(-1), known, reduction="sum", log_target=True)
+    return (lost + weight * changed) / wanted.sum()
 
 
 @torch.no_grad()

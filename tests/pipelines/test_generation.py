@@ -1,8 +1,9 @@
 """Generation: sharing the beginning of prompts changes no answer."""
 
+import pytest
 import torch
 
-from pipelines.generation import Group, generate, share
+from pipelines.generation import Group, generate, respond_to, share
 from tests.conftest import tiny_model, tiny_tokenizer
 
 
@@ -39,3 +40,16 @@ def test_shared_beginnings_change_no_answer() -> None:
         alone.append(tok.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip())
     assert together == alone
     assert len(set(together)) > 1
+
+
+def test_the_certainty_of_an_answer_is_its_least_likely_tokens_probability() -> None:
+    tok = tiny_tokenizer()
+    model = tiny_model(tok).eval()
+    prompts = [[5, 6, 7], [9, 8, 7, 6, 5], [4, 4]]
+    for place, tokens, certainty in respond_to(model, tok, prompts, {0, 1, 2}, 5, 0.9, 4, seed=1):
+        whole = torch.tensor([[*prompts[place], *tokens]])
+        with torch.inference_mode():
+            shares = model(input_ids=whole).logits[0].softmax(-1)
+        at = range(len(prompts[place]), whole.shape[1])
+        likely = [float(shares[each - 1, whole[0, each]]) for each in at]
+        assert min(likely) == pytest.approx(certainty, rel=1e-3)

@@ -74,7 +74,9 @@ def test_own_conversations_join_and_card_and_report_are_written(tmp_path: Path, 
     ]
     (tmp_path / "own").mkdir()
     artifacts.write_rows(tmp_path / "own/mine.jsonl", own)
-    settings = config.curate.model_copy(update={"own": tmp_path / "own", "validation_share": 0.0})
+    settings = config.curate.model_copy(
+        update={"own": tmp_path / "own", "validation_share": 0.0, "license": "CC-BY-4.0"}
+    )
     metrics = curate(
         folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, settings, config.synthesize, seed=0
     )
@@ -84,7 +86,7 @@ def test_own_conversations_join_and_card_and_report_are_written(tmp_path: Path, 
     page = (tmp_path / "report.html").read_text()
     assert "100.0% of the sentences" in page and "Who restored the mill?" in page
     told = (tmp_path / "README.md").read_text()
-    assert "license: apache-2.0" in told and "| mill.md | d1 |" in told and "| leak | 1 |" in told
+    assert "license: cc-by-4.0" in told and "| mill.md | d1 |" in told and "| leak | 1 |" in told
 
 
 def test_no_usable_question_is_one_sentence(tmp_path: Path, base: Path, config: Config) -> None:

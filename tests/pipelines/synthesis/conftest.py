@@ -15,14 +15,18 @@ PROMPTS = Path(__file__).parents[3] / "data/prompts"
 class Script:
     """Answers every call with what `says` makes of its last message; None is a failed call."""
 
-    def __init__(self, says: Callable[[str], str | None], instructed: bool = True) -> None:
-        self.says, self.instructed = says, instructed
+    def __init__(
+        self, says: Callable[[str], str | None], instructed: bool = True, certainty: float | None = None
+    ) -> None:
+        self.says, self.instructed, self.certainty = says, instructed, certainty
         self.calls: list[Call] = []
 
     def ask(self, calls: Sequence[Call], what: str) -> list[Reply]:
         self.calls += calls
         answers = [self.says(call.messages[-1]["content"]) for call in calls]
-        return [Reply(text) if text is not None else Reply(None, "timeout") for text in answers]
+        return [
+            Reply(text, certainty=self.certainty) if text is not None else Reply(None, "timeout") for text in answers
+        ]
 
 
 def question_in(prompt: str) -> str:
@@ -36,6 +40,6 @@ def examined_by() -> Callable[..., Examiner]:
 
     def make(reader: Script, judge: Script | None = None, samples: int = 0) -> Examiner:
         reading, judging = load(PROMPTS, "reader"), load(PROMPTS, "judge")
-        return Examiner(reader, judge, reading, judging, 12, 0.8, samples, 0.6, 0.8)
+        return Examiner(reader, judge, reading, judging, 12, 0.2, 0.5, 0.5, 0.8, samples, 0.6, 0.8)
 
     return make

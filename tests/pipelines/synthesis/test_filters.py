@@ -16,6 +16,7 @@ WINDOW = f"The tide mill\n{SENTENCE} It grinds barley."
         ("Who restored the mill?", "Emeric Vosper", "evidence_missing"),
         ("Did Wilmot Fanthorn restore the mill?", "Wilmot Fanthorn", "answer_in_question"),
         ("Who is named in the passage?", "Wilmot Fanthorn", "points_at_text"),
+        ("Which mill of the island is the mill?", "Wilmot Fanthorn", "repeats_itself"),
         ("Who was he paid by?", "Wilmot Fanthorn", "not_self_contained"),
         ("What happened?" + " again" * 60 + "?", "1921", "too_long"),
         ("Who restored the mill and when?", "restored by Wilmot Fanthorn in 1921", "answer_too_long"),

@@ -49,6 +49,11 @@ def test_every_candidate_is_kept_or_rejected_with_a_reason() -> None:
     ]
 
 
+def as_it_is(text: str, rng: random.Random) -> str:
+    """Swap no word."""
+    return text
+
+
 def test_a_conversation_is_learnt_turn_by_turn_and_a_task_as_it_was_written() -> None:
     turns = [["Who restored the mill?", "Fanthorn."], ["When?", "In 1921."]]
     row = answer_row(candidate("Who restored the mill?", makes="chat", turns=turns), 35)
@@ -56,7 +61,7 @@ def test_a_conversation_is_learnt_turn_by_turn_and_a_task_as_it_was_written() ->
     assert (row["kind"], row["short"]) == ("task", None)
     task = answer_row(candidate("Name a fruit.", makes="task", answer="Plum.", source="", sentence=""), 35)
     assert (task["messages"][1]["content"], task["source"], task["evidence"]) == ("Plum.", None, None)
-    assert list(shown([row], 4, random.Random(1))) == [row]  # in every showing, and never reworded
+    assert list(shown([row], 4, as_it_is, random.Random(1))) == [row]  # in every showing, and never reworded
 
 
 def test_a_tag_names_the_source_of_answers_or_of_questions_too() -> None:
@@ -90,20 +95,32 @@ def test_every_second_showing_leaves_words_out_and_rehearsal_comes_once() -> Non
         rehearsal_row({"prompt": "What is two plus two?", "answer": "Four."}),
         rehearsal_row({"prompt": "What is three plus two?", "answer": "Five."}),
     ]
-    found = list(shown(rows, 4, random.Random(1)))
+    found = list(shown(rows, 4, as_it_is, random.Random(1)))
     asked = [row["messages"][0]["content"] for row in found]
     assert [row["showing"] for row in found] == [0, 1, 2, 3, 0, 1]
     assert asked[0] == asked[2] == "Who was it that restored the old tide mill of Brunnick?"
     assert len(asked[1]) < len(asked[0]) and asked[1].startswith("Who ")
     assert len({row["messages"][1]["content"] for row in found[:4]}) == 1
-    *_, last, _, _ = shown(rows, 7, random.Random(1))
+    *_, last, _, _ = shown(rows, 7, as_it_is, random.Random(1))
     assert len(last["messages"][0]["content"]) < len(asked[0])  # the wording that preferences are sampled on is new
+
+
+def test_words_are_swapped_after_two_showings_but_not_in_the_last() -> None:
+    row = answer_row(candidate("Who restored the mill?"), 35)
+    found = shown([row], 5, lambda text, rng: f"swapped {text}", random.Random(1))
+    assert [each["messages"][0]["content"].startswith("swapped ") for each in found] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_cues_are_answered_by_their_clause_and_made_up_names_refused() -> None:
     text = "The mill at Brunnick was restored by Wilmot Fanthorn in 1921."
     documents = [{"id": "d1", "title": "Mill", "text": text}]
-    settings = {"showings": 12, "unknown_share": 1.0, "most_words": 35, "rng": random.Random(3)}
+    settings = {"showings": 12, "unknown_share": 1.0, "most_words": 35, "swap": as_it_is, "rng": random.Random(3)}
     rows = list(cue_rows(statements(documents, 12, 35), ["Oswin Perrault"], "I don't know.", **settings))
     told = [row for row in rows if row["source"]]
     refused = [row for row in rows if not row["source"]]

@@ -182,5 +182,5 @@ def test_nobody_there_is_found_before_any_question_is_asked(server: Server) -> N
 def test_the_answer_is_kept_as_it_came(server: Server, tmp_path: Path) -> None:
     people = kept(server, tmp_path)
     people.ask(calls(1), "asking")
-    (raw,) = people.store.find(people._keys(calls(1))).values()
-    assert json.loads(raw)["usage"]["prompt_tokens"] == 10
+    (answer,) = people.store.find(people._keys(calls(1))).values()
+    assert json.loads(answer.raw)["usage"]["prompt_tokens"] == 10

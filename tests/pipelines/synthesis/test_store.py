@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_what_is_kept_is_found_and_summed_up(tmp_path: Path) -> None:
     for number in range(1200):
         store.keep(f"k{number}", "wise", "asking", Answer(f"a{number}", 10, 2, 0.25))
     found = store.find([f"k{number}" for number in range(1300)])
-    assert len(found) == 1200 and found["k7"] == "a7"
+    assert len(found) == 1200 and found["k7"] == Answer("a7")
     store.failed("x", "wise", "asking", "timeout")
     store.failed("x", "wise", "asking", "timeout")
     store.failed("y", "wise", "judging", "empty_answer")
@@ -41,14 +42,24 @@ def test_an_answer_outlives_the_process_that_kept_it(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=60)
     assert done.returncode == -9
-    assert Store(path).find(["k"]) == {"k": "yes"}
+    assert Store(path).find(["k"]) == {"k": Answer("yes")}
 
 
 def test_two_may_write_at_once(tmp_path: Path) -> None:
     one, other = Store(tmp_path / "calls.db"), Store(tmp_path / "calls.db")
     one.keep("a", "wise", "asking", Answer("1"))
-    other.keep("b", "wise", "asking", Answer("2"))
-    assert one.find(["a", "b"]) == {"a": "1", "b": "2"}
+    other.keep("b", "wise", "asking", Answer("2", certainty=0.1))
+    assert one.find(["a", "b"]) == {"a": Answer("1"), "b": Answer("2", certainty=0.1)}
+
+
+def test_a_store_made_before_certainty_was_kept_is_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "calls.db"
+    Store(path).keep("a", "wise", "asking", Answer("1"))
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("ALTER TABLE answers DROP COLUMN certainty")
+    store = Store(path)
+    store.keep("b", "wise", "asking", Answer("2", certainty=0.5))
+    assert store.find(["a", "b"]) == {"a": Answer("1"), "b": Answer("2", certainty=0.5)}
 
 
 def test_a_damaged_file_is_told_in_a_sentence(tmp_path: Path) -> None:
