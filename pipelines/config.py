@@ -33,8 +33,9 @@ class ComputeConfig(Block):
     """CPU threads of one task. Another number changes floating-point results."""
     device: Literal["auto", "cpu", "cuda"]
     """`auto` takes the GPU where there is one."""
-    precision: Literal["bf16", "fp32"]
-    """Of matrix products (autocast). Adapters and optimiser states are always float32."""
+    precision: Literal["auto", "bf16", "fp32"]
+    """Of matrix products (autocast); `auto` is bf16 where the processor has instructions for it. Adapters and optimiser
+    states are always float32."""
 
 
 class DataConfig(Block):

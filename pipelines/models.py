@@ -7,6 +7,7 @@ A model lies in a directory: either whole (`config.json`, safetensors, tokenizer
 import importlib.util
 import json
 import random
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from pipelines import alive
 from pipelines.config import BaseModelConfig, ComputeConfig, LoraConfig
 from pipelines.errors import UserError
+from pipelines.progress import say
 
 ADAPTER = "adapter_config.json"
 
@@ -39,6 +41,8 @@ def prepare(compute: ComputeConfig) -> torch.device:
     where = device(compute)
     if where.type == "cuda":
         alive.accelerator()
+    if dtype(compute) == torch.bfloat16 and not _computes_bf16(where):
+        say("compute.precision: this processor only imitates bf16, at a tenth of its speed; auto would be fp32 here")
     return where
 
 
@@ -55,13 +59,22 @@ def device(compute: ComputeConfig) -> torch.device:
 
 
 def dtype(compute: ComputeConfig) -> torch.dtype:
-    """Return the type of frozen weights and of matrix products."""
-    return torch.bfloat16 if compute.precision == "bf16" else torch.float32
+    """Return the type of frozen weights and of matrix products that `compute.precision` means here."""
+    precise = compute.precision == "auto" and not _computes_bf16(device(compute))
+    return torch.float32 if precise or compute.precision == "fp32" else torch.bfloat16
+
+
+@cache
+def _computes_bf16(where: torch.device) -> bool:
+    """Tell whether there are instructions for bf16; to imitate them takes ten times as long as float32."""
+    if where.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return any(there is True for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
 
 
 def autocast(compute: ComputeConfig, where: torch.device) -> torch.autocast:
     """Return the context in which training and its scoring run: bf16 products, float32 sums and adapters."""
-    return torch.autocast(where.type, dtype=torch.bfloat16, enabled=compute.precision == "bf16")
+    return torch.autocast(where.type, dtype=torch.bfloat16, enabled=dtype(compute) == torch.bfloat16)
 
 
 def fetch(config: BaseModelConfig, where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -6,16 +6,21 @@ safetensors, tokenizer and chat template. Alone: python -m tasks.base
 
 from pathlib import Path
 
+import torch
+
 from pipelines import models
 from pipelines.config import BaseModelConfig, ComputeConfig
 from tasks import task
 
 
 def base(out: Path, config: BaseModelConfig, compute: ComputeConfig) -> dict[str, float]:
-    """Store the model in the type that products are computed in; return its size."""
+    """Store the model in 16 bits, or in 32 if `compute.precision` asks for them; return its size.
+
+    `auto` stores the same bytes on every machine, whatever it computes in there.
+    """
     models.prepare(compute)
     model, tok = models.fetch(config, "base.model")
-    models.save_merged(model.to(models.dtype(compute)), tok, out)
+    models.save_merged(model.to(torch.float32 if compute.precision == "fp32" else torch.bfloat16), tok, out)
     return {"parameters": float(model.num_parameters())}
 
 

@@ -84,9 +84,9 @@ def _school(
 
 
 def _key(base: Path, chats: list[list[Message]], config: TeacherConfig, compute: ComputeConfig) -> str:
-    """Hash all that decides the adapter: base weights, lessons, parameters."""
+    """Hash all that decides the adapter: base weights, lessons, parameters; not the machine."""
     digest = hashlib.sha256((base / "model.safetensors").read_bytes())
-    settings = config.model_dump(mode="json", include=SCHOOLING) | compute.model_dump(mode="json")
+    settings = config.model_dump(mode="json", include=SCHOOLING) | {"seed": compute.seed}
     digest.update(json.dumps([chats, settings], sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import datasets
+import torch
 import trl.trainer.utils
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
@@ -24,6 +25,7 @@ from trl import DPOConfig, DPOTrainer
 from pipelines.alignment.sequences import Pair, plan_pairs
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig, DPOBlock
+from pipelines.models import dtype
 from pipelines.tracking import Run
 from pipelines.training.callback import ReportCallback
 
@@ -133,7 +135,7 @@ def arguments(config: DPOBlock, compute: ComputeConfig, steps: int, device: str,
         warmup_steps=0.1,
         lr_scheduler_type="linear",
         max_length=None,
-        bf16=compute.precision == "bf16",
+        bf16=dtype(compute) == torch.bfloat16,
         use_cpu=device == "cpu",
         gradient_checkpointing=False,
         seed=compute.seed,

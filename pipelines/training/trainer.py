@@ -24,7 +24,7 @@ from trl import SFTTrainer
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig
 from pipelines.errors import UserError
-from pipelines.models import autocast, device
+from pipelines.models import autocast, device, dtype
 from pipelines.tracking import Run
 from pipelines.training.callback import ReportCallback
 from pipelines.training.rows import IGNORED, Encoded
@@ -202,7 +202,7 @@ def _arguments(learning_rate: float, steps: int, compute: ComputeConfig, scratch
         warmup_steps=max(1, steps // 20),
         weight_decay=0.0,
         max_grad_norm=1.0,
-        bf16=compute.precision == "bf16",
+        bf16=dtype(compute) == torch.bfloat16,
         use_cpu=on_cpu,
         gradient_checkpointing=False,
         max_length=None,
