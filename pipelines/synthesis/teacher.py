@@ -6,7 +6,7 @@ does not hold yet.
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import models
 from pipelines.config import BaseModelConfig, ComputeConfig, LocalModel, SchooledModel, ServedModel, TeacherConfig
+from pipelines.continuous import respond_continuously
 from pipelines.errors import UserError
 from pipelines.generation import respond_to
 from pipelines.progress import Meter
@@ -24,16 +25,25 @@ from pipelines.synthesis.store import Store
 
 
 class LocalTeacher:
-    """A model in this process. Batches of like length are planned over all calls, so that a crash changes none."""
+    """A model in this process. Batches of like length are planned over all calls, so that a crash changes none.
 
-    neighbours = True
+    A `continuous` one makes no batches (`pipelines/continuous.py`): faster on a GPU, and never the same bytes twice.
+    """
 
     def __init__(
-        self, model: PreTrainedModel, tok: PreTrainedTokenizerBase, batch_size: int, seed: int, instructed: bool
+        self,
+        model: PreTrainedModel,
+        tok: PreTrainedTokenizerBase,
+        batch_size: int,
+        seed: int,
+        *,
+        instructed: bool,
+        continuous: bool,
     ) -> None:
         """Use a loaded model."""
         self.model, self.tok, self.batch_size, self.seed = model, tok, batch_size, seed
-        self.instructed = instructed
+        self.instructed, self.continuous = instructed, continuous
+        self.neighbours = not continuous
         longest = getattr(model.config, "max_position_embeddings", None)
         self.context = longest if isinstance(longest, int) else None
 
@@ -69,16 +79,26 @@ class LocalTeacher:
                 continue
             fitting.append(place)
             encoded.append(ids["input_ids"])
-        due = {at for at, place in enumerate(fitting) if place in wanted}
-        first = calls[places[0]]
-        answers = respond_to(
-            self.model, self.tok, encoded, due, first.max_tokens, first.temperature, self.batch_size, self.seed
-        )
-        for at, tokens, certainty in answers:
+        due = [at for at, place in enumerate(fitting) if place in wanted]
+        for at, tokens, certainty in self._respond(encoded, due, calls[places[0]]) if due else ():
             text = self.tok.decode(tokens, skip_special_tokens=True)
             if fitting[at] in wanted:
                 keep(fitting[at], Answer(text, len(encoded[at]), len(tokens), certainty=certainty))
                 meter.step()
+
+    def _respond(
+        self, encoded: list[list[int]], due: list[int], call: Call
+    ) -> Iterator[tuple[int, list[int], float | None]]:
+        """Yield place, tokens and certainty of the answers to at least the prompts whose place is `due`."""
+        limit, temperature = call.max_tokens, call.temperature
+        if not self.continuous:
+            yield from respond_to(
+                self.model, self.tok, encoded, set(due), limit, temperature, self.batch_size, self.seed
+            )
+            return
+        prompts, stop = [encoded[at] for at in due], self.tok.eos_token_id
+        for at, *answer in respond_continuously(self.model, prompts, stop, limit, temperature, self.seed):
+            yield due[at], *answer
 
 
 class Kept:
@@ -194,7 +214,9 @@ def _hired(
             hired[name] = Kept(served, store, model.model, f"{model.url} {model.revision}", compute.seed)
         else:
             loaded, tok = _local(model, name, schooled, base, compute)
-            local = LocalTeacher(loaded, tok, batch_size, compute.seed, instructed=isinstance(model, LocalModel))
+            big = isinstance(model, LocalModel)
+            continuous = big and loaded.device.type == "cuda"
+            local = LocalTeacher(loaded, tok, batch_size, compute.seed, instructed=big, continuous=continuous)
             label = model.model if isinstance(model, LocalModel) else "schooled"
             hired[name] = Kept(
                 local, store, label, f"{fingerprint(loaded)} {compute.threads} {batch_size}", compute.seed

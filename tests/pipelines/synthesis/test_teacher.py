@@ -1,10 +1,11 @@
 """Local teachers: batches are planned over all calls, so that a crash and a resumption change no answer."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pipelines import models
+from pipelines import continuous, models
 from pipelines.config import Config
 from pipelines.errors import UserError
 from pipelines.synthesis.calls import Answer, Call, Keep, Reply
@@ -12,8 +13,9 @@ from pipelines.synthesis.store import Store
 from pipelines.synthesis.teacher import Kept, LocalTeacher, fingerprint, hire
 
 
-def local(base: Path, config: Config) -> LocalTeacher:
-    return LocalTeacher(models.load(base, config.compute), models.tokenizer(base), 4, 3, instructed=True)
+def local(base: Path, config: Config, continuous: bool = False) -> LocalTeacher:
+    loaded, tok = models.load(base, config.compute), models.tokenizer(base)
+    return LocalTeacher(loaded, tok, 4, 3, instructed=True, continuous=continuous)
 
 
 def calls(count: int, temperature: float | None = None) -> list[Call]:
@@ -44,7 +46,7 @@ def test_a_crash_changes_no_answer_and_asks_nothing_twice(
             super().answer(calls, wanted, what, some)  # type: ignore[arg-type]
 
     teacher = local(base, config)
-    dying = Dying(teacher.model, teacher.tok, 4, 3, instructed=True)
+    dying = Dying(teacher.model, teacher.tok, 4, 3, instructed=True, continuous=False)
     with pytest.raises(CrashError):
         Kept(dying, Store(tmp_path / "calls.db"), "m", "1", 3).ask(asked, "asking")
     resumed = Kept(local(base, config), Store(tmp_path / "calls.db"), "m", "1", 3)
@@ -61,6 +63,18 @@ def test_answers_are_those_of_the_whole_list_so_another_list_is_asked_anew(
     assert (people.counts["kept"], people.counts["paid"]) == (6, 6)
     people.ask(calls(7), "asking")
     assert people.counts["paid"] == 13
+
+
+def test_a_continuous_teacher_answers_alike_and_a_longer_list_is_asked_for_what_is_new(
+    base: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = partial(continuous.respond_continuously, blocks=8)  # else the cache takes all memory that is free
+    monkeypatch.setattr("pipelines.synthesis.teacher.respond_continuously", small)
+    in_batches = Kept(local(base, config), Store(tmp_path / "batches.db"), "m", "1", 3).ask(calls(9), "asking")
+    people = Kept(local(base, config, continuous=True), Store(tmp_path / "calls.db"), "m", "1", 3)
+    assert [reply.text for reply in people.ask(calls(6), "asking")] == [reply.text for reply in in_batches[:6]]
+    assert [reply.text for reply in people.ask(calls(9), "asking")] == [reply.text for reply in in_batches]
+    assert (people.counts["kept"], people.counts["paid"]) == (6, 9)
 
 
 def test_a_prompt_longer_than_the_context_is_a_reason(base: Path, config: Config, tmp_path: Path) -> None:
