@@ -403,7 +403,8 @@ class SynthesizeConfig(Block):
     out_of_domain: Path
     """Questions nobody could answer, hand-written: refusals for what the corpus has nothing to do with."""
     rehearsal: Path
-    """General prompts; what the base model says to them is rehearsed, so that it does not forget."""
+    """A folder with prompts.jsonl, general prompts: what the base model says to them is rehearsed, so that it does not
+    forget. What it said in an earlier run may lie beside them, and is taken while its key says that it still would."""
     rehearsal_invented: Annotated[int, Field(ge=0)]
     """Prompts that the base model is made to write besides, begun like those of the file."""
     rehearsal_tokens: Count

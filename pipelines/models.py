@@ -4,6 +4,7 @@ A model lies in a directory: either whole (`config.json`, safetensors, tokenizer
 `adapter_config.json` names the directory of the model it adapts. Weights are read from safetensors alone.
 """
 
+import hashlib
 import importlib.util
 import json
 import random
@@ -23,6 +24,7 @@ from pipelines.errors import UserError
 from pipelines.progress import say
 
 ADAPTER = "adapter_config.json"
+_AT_ONCE = 2**24  # bytes
 
 
 def prepare(compute: ComputeConfig) -> torch.device:
@@ -152,6 +154,16 @@ def _separate_padding(model: PreTrainedModel, tok: PreTrainedTokenizerBase) -> N
 def tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer beside a model, padding on the left as generation needs."""
     return AutoTokenizer.from_pretrained(directory, padding_side="left")
+
+
+def stored_hash(directory: Path, *facts: object) -> str:
+    """Return the SHA-256 of the stored weights of a model, and of `facts` that JSON can hold."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode())
+    for path in sorted(directory.glob("*.safetensors")):
+        with path.open("rb") as stored:
+            while some := stored.read(_AT_ONCE):
+                digest.update(some)
+    return digest.hexdigest()
 
 
 def parent(directory: Path) -> Path | None:

@@ -1,8 +1,8 @@
 """Synthesize: teachers turn sliding windows of text into questions, answers and tasks, each with its source and span.
 
 Reads artifacts/split/, artifacts/base/, artifacts/teacher/ and the prompt files; writes artifacts/synthesize/:
-candidates.jsonl (a row with a `reason` is rejected), unanswerable.jsonl and rehearsal.jsonl. What is worth training on
-among the rest is the task `curate`'s to say. Alone: python -m tasks.synthesize
+candidates.jsonl (a row with a `reason` is rejected), unanswerable.jsonl, and rehearsal.jsonl with its key. What is
+worth training on among the rest is the task `curate`'s to say. Alone: python -m tasks.synthesize
 """
 
 from pathlib import Path
@@ -13,13 +13,12 @@ from pipelines import artifacts, models
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.errors import UserError
-from pipelines.synthesis import recipes
+from pipelines.synthesis import recipes, rehearsal
 from pipelines.synthesis.ask import about_spans, by_recipe
 from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.examine import Examiner
 from pipelines.synthesis.planner import Passage, passages
 from pipelines.synthesis.recipes import Book
-from pipelines.synthesis.rehearsal import invent, rehearse
 from pipelines.synthesis.store import PATH, Store
 from pipelines.synthesis.teacher import Teachers, hire
 from pipelines.synthesis.unknown import unknown
@@ -41,7 +40,7 @@ def synthesize(
     found = passages(artifacts.read_table(split / "train.parquet"), tok, work.window_tokens, work.overlap_tokens)
     teachers = hire(config.teacher, schooled, config.base, config.compute, work.batch_size, store)
     _up_to(teachers, book)
-    rehearsed = _rehearsal(base, tok, config)
+    rehearsed = rehearsal_rows(base, tok, out, config)
     asked = _asked(teachers, book, found, config)
     kept = [each for each in asked if each.reason is None and each.answer]
     if not asked:
@@ -56,7 +55,6 @@ def synthesize(
     refused = [{"question": question, "kind": "out_of_domain"} for question in far] + unanswered
     artifacts.write_rows(out / "candidates.jsonl", (each.as_row() for each in asked if each.answer or each.reason))
     artifacts.write_rows(out / "unanswerable.jsonl", refused)
-    artifacts.write_rows(out / "rehearsal.jsonl", rehearsed)
     return {
         "candidates": float(len(asked)),
         "survived": float(len(kept)),
@@ -133,12 +131,20 @@ def _up_to(teachers: Teachers, book: Book) -> None:
         raise UserError("teacher.roles.judge is a schooled teacher, who cannot judge; name another model, or null.")
 
 
-def _rehearsal(base: Path, tok: PreTrainedTokenizerBase, config: Config) -> list[Row]:
-    work = config.synthesize
-    prompts = [row["prompt"] for row in artifacts.read_rows(work.rehearsal)]
-    model = models.load(base, config.compute)
-    prompts += invent(model, tok, prompts, work.rehearsal_invented, work.batch_size, config.compute.seed)
-    return rehearse(model, tok, prompts, work.rehearsal_tokens, work.batch_size, config.compute.seed)
+def rehearsal_rows(base: Path, tok: PreTrainedTokenizerBase, out: Path, config: Config) -> list[Row]:
+    """Return prompts and answers for rehearsal: those that lie with the prompts, or else the model is asked."""
+    work, seed = config.synthesize, config.compute.seed
+    prompts = [row["prompt"] for row in artifacts.read_rows(work.rehearsal / rehearsal.PROMPTS)]
+    settings = {"prompts": prompts, "invented": work.rehearsal_invented, "tokens": work.rehearsal_tokens, "seed": seed}
+    key = models.stored_hash(base, tok.chat_template, settings)
+    rows = rehearsal.kept(work.rehearsal, key)
+    if rows is None:
+        model = models.load(base, config.compute)
+        prompts += rehearsal.invent(model, tok, prompts, work.rehearsal_invented, work.batch_size, seed)
+        rows = rehearsal.rehearse(model, tok, prompts, work.rehearsal_tokens, work.batch_size, seed)
+    artifacts.write_rows(out / rehearsal.ANSWERS, rows)
+    artifacts.write_json(out / rehearsal.KEY, {"key": key})
+    return rows
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ Reads artifacts/base/, the hand-written seeds and two prompt files; writes artif
 Other teachers need no schooling, and then only the record is written. Alone: python -m tasks.teacher
 """
 
-import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -85,10 +83,8 @@ def _school(
 
 def _key(base: Path, chats: list[list[Message]], config: TeacherConfig, compute: ComputeConfig) -> str:
     """Hash all that decides the adapter: base weights, lessons, parameters; not the machine."""
-    digest = hashlib.sha256((base / "model.safetensors").read_bytes())
     settings = config.model_dump(mode="json", include=SCHOOLING) | {"seed": compute.seed}
-    digest.update(json.dumps([chats, settings], sort_keys=True).encode())
-    return digest.hexdigest()
+    return models.stored_hash(base, chats, settings)
 
 
 def _key_of(adapter: Path) -> str | None:

@@ -5,15 +5,20 @@ arXiv:2403.01244), and many prompts seen once keep more than few seen often, whi
 """
 
 import random
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.generation import generate, respond
 from pipelines.progress import track
 from pipelines.synthesis.sentences import sentences
 
+PROMPTS = "prompts.jsonl"
+ANSWERS = "rehearsal.jsonl"
+KEY = "rehearsal_key.json"
 _ENDS = (".", "?", "!", "。", "？", "！")
 _PROMPT_TOKENS = 24
 _TEMPERATURE = 0.8
@@ -67,6 +72,14 @@ def rehearse(
         what="rehearsal",
     )
     return [{"prompt": prompt, "answer": answer} for prompt, answer in zip(prompts, answers, strict=True) if answer]
+
+
+def kept(folder: Path, key: str) -> list[Row] | None:
+    """Return the answers that lie in `folder`, or None when they were made of something else than `key` tells."""
+    made = folder / KEY
+    if not made.is_file() or artifacts.read_json(made)["key"] != key:
+        return None
+    return artifacts.read_rows(folder / ANSWERS)
 
 
 def first_sentence(text: str) -> str:

@@ -97,8 +97,8 @@ class LocalTeacher:
             )
             return
         prompts, stop = [encoded[at] for at in due], self.tok.eos_token_id
-        for at, *answer in respond_continuously(self.model, prompts, stop, limit, temperature, self.seed):
-            yield due[at], *answer
+        answers = respond_continuously(self.model, prompts, stop, limit, temperature, self.seed)
+        yield from ((due[at], tokens, certainty) for at, tokens, certainty in answers)
 
 
 class Kept:

@@ -100,9 +100,10 @@ def served(server: Server, base: Path, project: Path) -> Config:
     artifacts.write_table(split / "train.parquet", [{"id": "d1", "title": "Mill", "text": TEXT, "language": "en"}])
     artifacts.complete(split, {})
     artifacts.complete(artifacts.fresh("teacher"), {})
+    (project / "general").mkdir()
     for name, row in {
         "far": {"question": "What did Oswin call the boat?"},
-        "general": {"prompt": "What is two plus two?"},
+        "general/prompts": {"prompt": "What is two plus two?"},
     }.items():
         artifacts.write_rows(project / f"{name}.jsonl", [row])
     values = yaml.safe_load((project / "params.yaml").read_text())
@@ -118,7 +119,7 @@ def served(server: Server, base: Path, project: Path) -> Config:
         "tasks": str(ROOT / "data/tasks.jsonl"),
         "recipes": {name: 0.1 if name == "self_instruct" else 1.0 for name in recipes},
         "out_of_domain": str(project / "far.jsonl"),
-        "rehearsal": str(project / "general.jsonl"),
+        "rehearsal": str(project / "general"),
         "window_tokens": 400,
     }
     (project / "params.yaml").write_text(yaml.safe_dump(values))

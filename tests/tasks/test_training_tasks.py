@@ -1,5 +1,6 @@
 """The tasks that tune: base, teacher, synthesize, sft and pretrain, run as functions on the tiny model."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ from pipelines import artifacts, models
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, Config
 from pipelines.errors import UserError
+from pipelines.synthesis.rehearsal import ANSWERS, KEY
 from pipelines.synthesis.store import Store
 from pipelines.tracking import started
 from tasks.base import base as store_base
 from tasks.pretrain import pretrain
 from tasks.sft import planned, sft
-from tasks.synthesize import synthesize
+from tasks.synthesize import rehearsal_rows, synthesize
 from tasks.teacher import teacher
 
 TEXT = "The mill was restored by Wilmot Fanthorn in 1921. The bell came from Garrick Bay because the old one cracked."
@@ -113,10 +115,11 @@ def test_synthesize_writes_candidates_with_their_places(
     base: Path, split: Path, config: Config, seeds: Path, project: Path
 ) -> None:
     artifacts.write_rows(project / "far.jsonl", [{"question": "What did Oswin Perrault call the boat?"}])
-    artifacts.write_rows(project / "general.jsonl", [{"prompt": "What is two plus two?"}])
+    (project / "general").mkdir()
+    artifacts.write_rows(project / "general/prompts.jsonl", [{"prompt": "What is two plus two?"}])
     files = {
         "out_of_domain": str(project / "far.jsonl"),
-        "rehearsal": str(project / "general.jsonl"),
+        "rehearsal": str(project / "general"),
         "prompts": str(PROMPTS),
         "tasks": str(PROMPTS.parent / "tasks.jsonl"),
     }
@@ -137,6 +140,23 @@ def test_synthesize_writes_candidates_with_their_places(
     again, taken = synthesize(split, base, schooled, out, settings, store)
     assert again == metrics and artifacts.read_rows(out / "candidates.jsonl") == rows
     assert taken["calls_paid"] == 0 < taken["calls_kept"]
+
+
+def test_rehearsal_is_taken_from_an_earlier_run_while_nothing_changed(
+    base: Path, split: Path, config: Config, project: Path
+) -> None:
+    folder = project / "general"
+    folder.mkdir()
+    artifacts.write_rows(folder / "prompts.jsonl", [{"prompt": "What is two plus two?"}])
+    settings = shrink(config, synthesize={"rehearsal": str(folder)})
+    out, tok = artifacts.fresh("synthesize"), models.tokenizer(base)
+    rehearsal_rows(base, tok, out, settings)
+    shutil.copy(out / KEY, folder)
+    marked = [{"prompt": "What is two plus two?", "answer": "Four, as was said before."}]
+    artifacts.write_rows(folder / ANSWERS, marked)
+    assert rehearsal_rows(base, tok, out, settings) == marked == artifacts.read_rows(out / ANSWERS)
+    longer = shrink(settings, synthesize={"rehearsal_tokens": 3})
+    assert rehearsal_rows(base, tok, out, longer) != marked
 
 
 def test_sft_learns_its_rows_and_writes_an_adapter(teachable: Path, split: Path, curated: Path, config: Config) -> None:
