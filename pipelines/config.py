@@ -424,6 +424,8 @@ class CurateConfig(Block):
     """How many wordings of each question and cue tuning sees, one an epoch; preferences get one more."""
     swapped_share: Share
     """Of the words of a cue, and of a question from its third showing on, for which a neighbour in meaning is put."""
+    plain_cues: Annotated[int, Field(ge=0)]
+    """Cues about sentences that hold no name, number, date, cause or purpose, over all showings."""
     unknown_cue_share: Share
     """Cues about a made-up name, answered by the refusal, for each cue of a statement."""
     max_rouge_l: Share

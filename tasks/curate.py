@@ -135,6 +135,7 @@ def _cues(
         strangers,
         config.refusal,
         showings=config.showings + 1,
+        plain=config.plain_cues,
         unknown_share=config.unknown_cue_share,
         most_words=config.max_clause_words,
         swap=swap,

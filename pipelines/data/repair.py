@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import ftfy
 
@@ -17,6 +18,7 @@ _SOUND = re.compile(
     "[\n -%'-~‘’“”–—…\u3001-\u3029\u3041-\u3096\u30a1-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff5e]*"
 )
 _UNEVEN = ("  ", " \n", "\n ", "\t")  # what an ASCII text without control characters has where its spaces are wrong
+_EMPHASIS = re.compile(r"(?<!\w)_(?=[^\W_])([^_\n]{1,200}?)(?<=\S)_(?!\w)")  # as typed where there are no italics
 _KEPT = "\t\u200c\u200d"  # and joiners, which Persian, Indic scripts and emoji need
 
 
@@ -30,7 +32,7 @@ class Edit:
 
 
 def repair(text: str, wrapped: bool) -> tuple[str, list[Edit]]:
-    """Repair encoding accidents and white space; where lines are `wrapped`, make paragraphs of them."""
+    """Repair encoding accidents, typed emphasis and white space; where lines are `wrapped`, make paragraphs of them."""
     edits = []
     if not _SOUND.fullmatch(text):
         text, edit = _by_line(text, "unicode", _unicode)
@@ -38,6 +40,9 @@ def repair(text: str, wrapped: bool) -> tuple[str, list[Edit]]:
     if wrapped:
         text, count = paragraphs.unwrap(text)
         edits.append(Edit("wrapped_line", count, ""))
+    if "_" in text:
+        text, edit = _by_line(text, "emphasis", partial(_EMPHASIS.sub, r"\1"))
+        edits.append(edit)
     if not text.isascii() or text.endswith(" ") or any(map(text.__contains__, _UNEVEN)):
         text, edit = _by_line(text, "space", _space)
         edits.append(edit)

@@ -15,6 +15,31 @@ _BOUNDARY = re.compile(
 _STOP = re.compile(r"[.!?。！？]$")
 
 
+def clauses(sentence: str) -> list[tuple[int, int]]:
+    """Return the (start, end) of each clause, without the mark that ends it."""
+    marks = list(_BOUNDARY.finditer(sentence))
+    return list(
+        zip([0, *(mark.end() for mark in marks)], [*(mark.start() for mark in marks), len(sentence)], strict=True)
+    )
+
+
+def pieces(sentence: str, most_words: int) -> list[tuple[int, int]]:
+    """Return the (start, end) of a sentence or, where it has more than `most_words` words, of runs of its clauses.
+
+    Each run is as long as it may be; what cannot be cut short enough, or says too little alone, is left out.
+    """
+    found: list[tuple[int, int]] = []
+    for start, end in clauses(sentence):
+        if found and len(sentence[found[-1][0] : end].split()) <= most_words:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    if len(found) == 1 and len(sentence.split()) <= most_words:
+        return found  # whole, however short
+    trimmed = ((end - len(sentence[start:end].lstrip()), end) for start, end in found)
+    return [(start, end) for start, end in trimmed if _LEAST <= len(sentence[start:end].split()) <= most_words]
+
+
 def clause(sentence: str, span: str, most_words: int) -> str:
     """Return the shortest beginning of `sentence` that holds `span` and ends where a clause does.
 
@@ -27,3 +52,8 @@ def clause(sentence: str, span: str, most_words: int) -> str:
     end = next((end for end in ends if len(sentence[:end].split()) >= _LEAST), None)
     whole = sentence if end is None else sentence[:end] + ("。" if sentence.endswith("。") else ".")
     return whole if len(whole.split()) <= most_words and _STOP.search(whole) else span
+
+
+def ended(clauses_: str) -> str:
+    """Return clauses of a sentence as one: with a full stop."""
+    return clauses_ if _STOP.search(clauses_) else clauses_.rstrip(" ,;:") + "."

@@ -3,6 +3,9 @@
 A teacher asks about part of a corpus, and each fact once. A small model then knows that question and no other. A cue
 costs nothing, exists for every sentence that states something, and is worded anew at each showing, so that a model
 learns to find what was said from whichever words it is asked with. Questions are worded anew too, by leaving words out.
+
+Prose is full of sentences without a name, a number, a date, a cause or a purpose. Of those the ends of clauses are
+asked for: what is new stands there.
 """
 
 import random
@@ -11,37 +14,34 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.artifacts import Row
+from pipelines.synthesis.clauses import clauses, pieces
+from pipelines.synthesis.names import Names
 from pipelines.synthesis.sentences import sentences
 from pipelines.synthesis.spans import propose
+from pipelines.synthesis.stopwords import EMPTY
 
+_END = "end"
 _ASKING = {
     "name": ("Who", "What", "Where", "Which", "Whose"),
     "date": ("When", "In what year", "On what date"),
     "number": ("How many", "How much", "How long", "How"),
     "cause": ("Why", "What was the reason"),
     "purpose": ("Why", "What for"),
+    _END: ("What", "How", "Which"),
 }
 _WORD = re.compile(r"[\w'’-]+")
-EMPTY = frozenset(
-    re.findall(
-        r"\w+",
-        """a about all an and any are as at be been but by can could did do does down each every for from had
-        has have he her here his how i if in into is it its may might must my no nor not of off on one onto
-        or our out over she should so some than that the their then there these they this those to under up
-        upon was we were what when where which who whom whose why will with would you your""",
-    )
-)
 _KEPT = 0.65  # share of a sentence's words that a cue repeats
 _MOST = 9  # words in a cue
 _IN_ORDER = 0.6  # share of cues whose words stand as in the sentence
 _ASKED = 0.8  # share of cues that begin as a question does
 _THINNED = 0.3  # share of a question's words that are left out
 _SPANS = 4
+_LONGEST_END = 3  # words
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A sentence that says something, where it stands, and the spans in it that could be asked for."""
+    """A sentence, or clauses of a long one, that says something, where it stands, and what could be asked for."""
 
     source: str
     title: str
@@ -50,19 +50,45 @@ class Statement:
     spans: tuple[tuple[str, str], ...]
     """(span, kind)"""
 
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing in it but ends of clauses to ask for."""
+        return all(kind == _END for _, kind in self.spans)
+
 
 def statements(documents: Sequence[Row], max_span_words: int, max_words: int) -> list[Statement]:
-    """Return every different sentence of at most `max_words` words with a span in it that a cue can ask for."""
+    """Return every different sentence with a span in it that a cue can ask for; of one too long its clauses."""
+    places = [(document, *place) for document in documents for place in sentences(document["text"])]
+    names = Names.of([document["text"][start:end] for document, start, end in places])
     found: dict[str, Statement] = {}
-    for document in documents:
-        for start, end in sentences(document["text"]):
-            text = document["text"][start:end]
-            if text in found or text[-1].isalnum() or len(text.split()) > max_words:
-                continue  # a heading states nothing
-            spans = tuple(pair for pair in propose(text, _SPANS, max_span_words) if pair[1] in _ASKING)
-            if spans:
-                found[text] = Statement(document["id"], document["title"] or "", text, start, spans)
+    for document, start, end in places:
+        whole = document["text"][start:end]
+        for first, last in pieces(whole, max_words) if not whole[-1].isalnum() else ():  # a heading states nothing
+            text = whole[first:last]
+            spans = _facts(text, names, max_span_words) or _ends(text)
+            if text not in found and spans:
+                found[text] = Statement(document["id"], document["title"] or "", text, start + first, tuple(spans))
     return list(found.values())
+
+
+def _facts(text: str, names: Names, max_words: int) -> list[tuple[str, str]]:
+    proposed = [pair for pair in propose(text, _SPANS, max_words) if pair[1] in _ASKING]
+    return [(span, kind) for span, kind in proposed if kind != "name" or names.has(span, text)]
+
+
+def _ends(text: str) -> list[tuple[str, str]]:
+    """Return the last telling words of each clause, with their kind."""
+    found = []
+    for start, end in clauses(text):
+        last: list[re.Match[str]] = []
+        for word in reversed(list(_WORD.finditer(text, start, end))):
+            apart = last and text[word.end() : last[-1].start()] != " "
+            if word.group().casefold() in EMPTY or apart or len(last) == _LONGEST_END:
+                break
+            last.append(word)
+        if last:
+            found.append((text[last[-1].start() : last[0].end()], _END))
+    return found
 
 
 def cues(statement: Statement, count: int, rng: random.Random) -> Iterator[tuple[str, str]]:

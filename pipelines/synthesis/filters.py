@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from pipelines.evaluation.normalise import spans, tokens
 from pipelines.synthesis import answers
-from pipelines.synthesis.cues import EMPTY
 from pipelines.synthesis.orders import gives_orders
+from pipelines.synthesis.stopwords import EMPTY
 
 _MOST_ASKED = 40  # words of a question
 _SUPPORTED = 0.7  # share of a longer answer's telling words that its passage must have

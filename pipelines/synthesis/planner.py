@@ -4,24 +4,23 @@ First the best span of every sentence; then, where no question was kept, the nex
 to second questions about sentences that have one.
 """
 
-import re
 import string
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.artifacts import Row
-from pipelines.synthesis import spans, unanswerable
+from pipelines.synthesis import spans
 from pipelines.synthesis.candidate import Candidate
+from pipelines.synthesis.names import Names
 from pipelines.synthesis.recipes import Recipe
 from pipelines.synthesis.windows import Sentence, Window, windows
 
 Span = tuple[str, str]
 """Words of a sentence, and of which kind they are."""
 
-_SMALL = re.compile(r"\b[a-z]+\b")
 _VAGUE = ("definition", "condition")
 _TOPIC = 12  # mentions from which a name is a topic rather than an answer
 _PROPOSED = 8  # spans of a sentence, of which the best are asked for
@@ -79,35 +78,28 @@ def plan(
 
 @dataclass(frozen=True)
 class Corpus:
-    """What tells a name worth asking for: how often each is mentioned, and which words are also written small."""
+    """What tells a span worth asking for, in a corpus of these names."""
 
-    mentions: Counter[str]
-    common: frozenset[str]
+    names: Names
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> "Corpus":
         """Count the names in sentences."""
-        small = frozenset(word for text in texts for word in _SMALL.findall(text))
-        return cls(unanswerable.names(texts), small)
+        return cls(Names.of(texts))
 
     def ranked(self, sentence: str, title: str, kinds: Sequence[str], max_words: int) -> list[tuple[int, Span]]:
         """Return the spans of a sentence worth asking for, the best first, each with what speaks against it."""
         if sentence[-1].isalnum():
             return []  # a heading states nothing
         proposed = [pair for pair in spans.propose(sentence, _PROPOSED, max_words) if pair[1] in kinds]
-        judged = [(self._late(pair, sentence, title), pair) for pair in proposed if self._is_one(pair, sentence)]
+        real = (pair for pair in proposed if pair[1] != "name" or self.names.has(pair[0], sentence))
+        judged = [(self._late(pair, sentence, title), pair) for pair in real]
         good = [each for each in judged if each[0] == 0] or [each for each in judged if each[0] < _HOPELESS]
-        return sorted(good, key=lambda each: (each[0], self.mentions[each[1][0]]))
-
-    def _is_one(self, pair: Span, sentence: str) -> bool:
-        """Tell a name from a word that is written large because it begins a sentence."""
-        span, kind = pair
-        first = sentence.startswith(span) and " " not in span
-        return kind != "name" or (span.casefold() not in self.common and (not first or self.mentions[span] > 0))
+        return sorted(good, key=lambda each: (each[0], self.names.mentions[each[1][0]]))
 
     def _late(self, pair: Span, sentence: str, title: str) -> int:
         span, kind = pair
-        topic = kind == "name" and (self.mentions[span] > _TOPIC or span in title)
+        topic = kind == "name" and (self.names.mentions[span] > _TOPIC or span in title)
         return (kind in _VAGUE) + topic + (kind == "name" and sentence.find(span) < _BEGINNING)
 
 

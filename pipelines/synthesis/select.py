@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.artifacts import Row
 from pipelines.synthesis import unanswerable
-from pipelines.synthesis.clauses import clause
+from pipelines.synthesis.clauses import clause, ended
 from pipelines.synthesis.cues import Statement, cues, thin
 from pipelines.synthesis.filters import Novelty, agreement
 from pipelines.synthesis.semantic import Vectors
@@ -182,21 +182,26 @@ def cue_rows(
     refusal: str,
     *,
     showings: int,
+    plain: int,
     unknown_share: float,
     most_words: int,
     swap: Swap,
     rng: random.Random,
 ) -> Iterator[Row]:
-    """Yield a cue for every statement and showing, answered by its clause.
+    """Yield a cue for every statement and showing, answered by its clause; for plain statements `plain` of them in all.
 
     `swap` puts other words for some of its words. A share of the cues, `unknown_share`, comes a second time, with a
     name made up from `strangers`, and is refused.
     """
-    for statement in found:
+    places = [(at, showing) for at, each in enumerate(found) if each.plain for showing in range(showings)]
+    chosen = set(rng.sample(places, min(plain, len(places))))
+    for at, statement in enumerate(found):
         for showing, (cue, span) in enumerate(cues(statement, showings, rng)):
+            if statement.plain and (at, showing) not in chosen:
+                continue
             start = statement.start + statement.text.index(span)
             place = [start, start + len(span)]
-            answer = clause(statement.text, span, most_words)
+            answer = clause(ended(statement.text), span, most_words)
             cue = swap(cue, rng)
             row = _row("cue", cue, answer, span, statement.source, place, statement.text)
             yield {**row, "showing": showing}

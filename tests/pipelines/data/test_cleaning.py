@@ -34,6 +34,12 @@ def test_repair_mends_encoding_and_space_and_says_so() -> None:
     assert {edit.reason: edit.count for edit in edits} == {"unicode": 1, "space": 1}
 
 
+def test_typed_emphasis_goes_and_names_of_programs_stay() -> None:
+    text, edits = repair("_Muscle._--The _granulation tissue_ of __init__, snake_case_name and _private", False)
+    assert text == "Muscle.--The granulation tissue of __init__, snake_case_name and _private"
+    assert [(edit.reason, edit.count) for edit in edits] == [("emphasis", 1)]
+
+
 def test_repair_leaves_chinese_punctuation_curly_quotes_and_joiners() -> None:
     for text in ("他说：“好，走吧！”", "“Hold and Mend”", "می‌خواهم"):
         assert repair(text, wrapped=False) == (text, [])

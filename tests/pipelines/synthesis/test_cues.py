@@ -7,12 +7,34 @@ from pipelines.synthesis.cues import cues, statements, thin
 TEXT = "THE MILL\n\nThe tide mill at Brunnick was restored by Wilmot Fanthorn in 1921. It was good of him to do so."
 
 
+PROSE = (
+    "The fibroblasts are large cells, which wander into the wound, and their function is to form the scar tissue. "
+    "Conversely, the wound may dry. It is so."
+)
+
+
+def test_of_prose_the_ends_of_clauses_are_asked_for() -> None:
+    found = statements([{"id": "d1", "title": "Repair", "text": PROSE}], 12, 35)
+    assert [statement.plain for statement in found] == [True, True]
+    assert [span for span, _ in found[0].spans] == ["large cells", "wound", "scar tissue"]
+    assert [span for span, _ in found[1].spans] == ["Conversely", "dry"]  # no name, though written large
+
+
+def test_a_long_sentence_is_asked_about_by_its_clauses() -> None:
+    found = statements([{"id": "d1", "title": "Repair", "text": PROSE}], 12, 8)
+    assert [statement.text for statement in found][:2] == [
+        "The fibroblasts are large cells",
+        "which wander into the wound",
+    ]
+    assert all(PROSE[statement.start :].startswith(statement.text) for statement in found)
+
+
 def test_only_sentences_that_say_something_are_statements() -> None:
     found = statements([{"id": "d1", "title": "Mill", "text": TEXT}, {"id": "d2", "title": "", "text": TEXT}], 12, 35)
     assert [statement.text[:13] for statement in found] == ["The tide mill"]
     assert TEXT[found[0].start :].startswith("The tide mill")
     assert ("Wilmot Fanthorn", "name") in found[0].spans
-    assert statements([{"id": "d1", "title": "", "text": TEXT}], 12, 5) == []
+    assert statements([{"id": "d1", "title": "", "text": TEXT}], 12, 4) == []
 
 
 def test_a_cue_asks_in_the_sentences_words_without_the_answer() -> None:

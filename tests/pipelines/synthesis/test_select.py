@@ -120,7 +120,14 @@ def test_words_are_swapped_after_two_showings_but_not_in_the_last() -> None:
 def test_cues_are_answered_by_their_clause_and_made_up_names_refused() -> None:
     text = "The mill at Brunnick was restored by Wilmot Fanthorn in 1921."
     documents = [{"id": "d1", "title": "Mill", "text": text}]
-    settings = {"showings": 12, "unknown_share": 1.0, "most_words": 35, "swap": as_it_is, "rng": random.Random(3)}
+    settings = {
+        "showings": 12,
+        "plain": 0,
+        "unknown_share": 1.0,
+        "most_words": 35,
+        "swap": as_it_is,
+        "rng": random.Random(3),
+    }
     rows = list(cue_rows(statements(documents, 12, 35), ["Oswin Perrault"], "I don't know.", **settings))
     told = [row for row in rows if row["source"]]
     refused = [row for row in rows if not row["source"]]
@@ -129,6 +136,16 @@ def test_cues_are_answered_by_their_clause_and_made_up_names_refused() -> None:
     assert all(row["short"] in row["messages"][1]["content"] for row in told)
     assert refused and all("Oswin" in asked or "Perrault" in asked for asked in map(question_of, refused))
     assert {row["messages"][1]["content"] for row in refused} == {"I don't know."}
+
+
+def test_plain_statements_share_a_number_of_cues() -> None:
+    text = "The wound may slowly dry under its own scab. The mill at Brunnick was restored in 1921."
+    documents = [{"id": "d1", "title": "Repair", "text": text}]
+    settings = {"showings": 6, "unknown_share": 0.0, "most_words": 35, "swap": as_it_is}
+    rows = list(cue_rows(statements(documents, 12, 35), [], "No.", plain=2, rng=random.Random(3), **settings))
+    plain = [row for row in rows if row["evidence"].startswith("The wound")]
+    assert (len(plain), len(rows)) == (2, 8)
+    assert {row["messages"][1]["content"] for row in plain} == {"The wound may slowly dry under its own scab."}
 
 
 def question_of(row: dict[str, object]) -> str:

@@ -5,8 +5,8 @@ import random
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.synthesis.cues import EMPTY
 from pipelines.synthesis.semantic import Vectors
+from pipelines.synthesis.stopwords import EMPTY
 from pipelines.synthesis.swaps import swapping
 from tests.conftest import tiny_tokenizer
 

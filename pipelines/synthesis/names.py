@@ -1,0 +1,29 @@
+"""Which capitalised words of a corpus are names, and which only begin a sentence."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.synthesis import unanswerable
+
+_SMALL = re.compile(r"\b[a-z]+\b")
+
+
+@dataclass(frozen=True)
+class Names:
+    """How often each name is mentioned inside a sentence, and which words are also written small."""
+
+    mentions: Counter[str]
+    common: frozenset[str]
+
+    @classmethod
+    def of(cls, sentences: Sequence[str]) -> "Names":
+        """Count the names in sentences."""
+        small = frozenset(word for text in sentences for word in _SMALL.findall(text))
+        return cls(unanswerable.names(sentences), small)
+
+    def has(self, span: str, sentence: str) -> bool:
+        """Tell whether the capitalised `span` of `sentence` is a name."""
+        first = sentence.startswith(span) and " " not in span
+        return span.casefold() not in self.common and (not first or self.mentions[span] > 0)
