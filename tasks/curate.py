@@ -78,8 +78,6 @@ def curate(
     unanswered = unanswered[: int(config.refusal_share * len(kept))]
     rehearsed, leaked = apart(_prompts(synthesized), evaluation, config.leak_rouge_l)
     rows = [answer_row(row, config.max_clause_words) for row in kept]
-    if config.source_tags != "none":
-        rows = [tagged(row, config.source_tags) for row in rows]
     brought, unfit = own_rows(config.own)
     own, told = without_leaks(brought, evaluation, config.leak_rouge_l)
     rejected += [*unfit, *told]
@@ -93,7 +91,8 @@ def curate(
     )
     cued, told = _cues(split, refused, evaluation, config, swap, seed)
     rejected += [*close, *leaked, *near, *told]
-    every = [*worded, *cued]
+    every = [tagged(row, config.source_tags) for row in (*worded, *cued)]
+    validation = [tagged(row, config.source_tags) for row in validation]
     trained = [row for row in every if row["showing"] != config.showings]
     artifacts.write_rows(out / "train.jsonl", trained)
     fresh = [row for row in every if row["showing"] == config.showings]

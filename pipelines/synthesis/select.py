@@ -234,8 +234,11 @@ def _row(
 
 
 def tagged(row: Row, where: str) -> Row:
-    """Return a row with its source told: `Source:<id>` ends every answer ("answer"), or every question too ("both")."""
-    if not row["source"]:
+    """Return a row with its source told: `Source:<id>` ends every answer ("answer"), or every question too ("both").
+
+    Without a source, or where it is told nowhere ("none"), the row stays as it is.
+    """
+    if not row["source"] or where == "none":
         return row
     tag = f" Source:{row['source'][:_TAG]}"
     roles = ("user", "assistant") if where == "both" else ("assistant",)

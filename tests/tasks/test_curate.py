@@ -60,6 +60,20 @@ def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, base
     assert len(artifacts.read_rows(tmp_path / "rejects.jsonl")) == 2
 
 
+@pytest.mark.parametrize(("tags", "roles"), [("answer", ["assistant"]), ("both", ["user", "assistant"])])
+def test_every_wording_of_what_has_a_source_is_tagged(
+    tmp_path: Path, base: Path, config: Config, tags: str, roles: list[str]
+) -> None:
+    folder = synthesized(tmp_path / "synthesize", [{"question": "Who restored the mill?", "answer": "Wilmot Fanthorn"}])
+    settings = config.curate.model_copy(update={"source_tags": tags, "validation_share": 0.0})
+    curate(folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, settings, config.synthesize, seed=0)
+    rows = [row for name in ("train", "fresh") for row in artifacts.read_rows(tmp_path / f"{name}.jsonl")]
+    assert {row["kind"] for row in rows if row["source"]} == {"answer", "cue"}
+    for row in rows:
+        ended = [each["role"] for each in row["messages"] if each["content"].endswith(" Source:d1")]
+        assert ended == (roles if row["source"] else [])
+
+
 def test_own_conversations_join_and_card_and_report_are_written(tmp_path: Path, base: Path, config: Config) -> None:
     rows = [{"question": "Who restored the mill?", "answer": "Wilmot Fanthorn"}]
     folder = synthesized(tmp_path / "synthesize", rows)
