@@ -483,7 +483,9 @@ class SFTConfig(Block):
     learning_rate: LearningRate
     """Peak, after a linear warm-up."""
     epochs: Count
-    """Passes over the rows."""
+    """Passes over the rows, at least."""
+    min_steps: Annotated[int, Field(ge=0)]
+    """A corpus too small for so many optimiser steps in `epochs` passes gets more passes."""
     batch_tokens: Count
     """Tokens in one optimiser step (rows are batched by length, without packing)."""
     max_tokens: Count

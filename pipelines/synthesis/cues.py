@@ -49,11 +49,8 @@ class Statement:
     start: int
     spans: tuple[tuple[str, str], ...]
     """(span, kind)"""
-
-    @property
-    def plain(self) -> bool:
-        """Whether there is nothing in it but ends of clauses to ask for."""
-        return all(kind == _END for _, kind in self.spans)
+    plain: bool
+    """Whether nothing in it looks like a fact."""
 
 
 def statements(documents: Sequence[Row], max_span_words: int, max_words: int) -> list[Statement]:
@@ -65,15 +62,13 @@ def statements(documents: Sequence[Row], max_span_words: int, max_words: int) ->
         whole = document["text"][start:end]
         for first, last in pieces(whole, max_words) if not whole[-1].isalnum() else ():  # a heading states nothing
             text = whole[first:last]
-            spans = _facts(text, names, max_span_words) or _ends(text)
+            facts = [pair for pair in propose(text, _SPANS, max_span_words) if pair[1] in _ASKING]
+            real = [(span, kind) for span, kind in facts if kind != "name" or names.has(span, text)]
+            spans = tuple(real or _ends(text))
             if text not in found and spans:
-                found[text] = Statement(document["id"], document["title"] or "", text, start + first, tuple(spans))
+                place = document["id"], document["title"] or "", text, start + first
+                found[text] = Statement(*place, spans, plain=not facts)
     return list(found.values())
-
-
-def _facts(text: str, names: Names, max_words: int) -> list[tuple[str, str]]:
-    proposed = [pair for pair in propose(text, _SPANS, max_words) if pair[1] in _ASKING]
-    return [(span, kind) for span, kind in proposed if kind != "name" or names.has(span, text)]
 
 
 def _ends(text: str) -> list[tuple[str, str]]:
