@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.synthesis.clauses import clause
+from pipelines.synthesis.clauses import clause, ended, pieces
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,34 @@ from pipelines.synthesis.clauses import clause
 )
 def test_an_answer_is_the_clause_that_holds_the_span(sentence: str, span: str, answer: str) -> None:
     assert clause(sentence, span, most_words=12) == answer
+
+
+LONG = "The mill stood idle for years, the wheel rotted, and when it was restored in 1921 the bell was hung again."
+
+
+@pytest.mark.parametrize(
+    ("most_words", "expected"),
+    [
+        (30, [LONG]),
+        (
+            12,
+            [
+                "The mill stood idle for years, the wheel rotted",
+                "and when it was restored in 1921 the bell was hung again.",
+            ],
+        ),
+        (9, ["The mill stood idle for years, the wheel rotted"]),
+        (3, []),
+    ],
+)
+def test_a_long_sentence_is_cut_between_clauses(most_words: int, expected: list[str]) -> None:
+    assert [LONG[start:end] for start, end in pieces(LONG, most_words)] == expected
+    assert pieces("It rang.", 9) == [(0, 8)]
+
+
+def test_clauses_are_ended_once() -> None:
+    assert [ended(text) for text in ("the wheel rotted,", "It rang.", "它建于1783年。")] == [
+        "the wheel rotted.",
+        "It rang.",
+        "它建于1783年。",
+    ]
