@@ -445,7 +445,7 @@ class CurateConfig(Block):
     refusal: str
     """What the model is taught to say when it does not know."""
     refusal_share: Share
-    """Refusals kept, as a share of the answerable rows."""
+    """Refusals kept, at most, for each kept question and each sentence that has cues."""
     validation_share: Share
     """Share of the rows held back to watch the loss."""
 
@@ -483,9 +483,7 @@ class SFTConfig(Block):
     learning_rate: LearningRate
     """Peak, after a linear warm-up."""
     epochs: Count
-    """Passes over the rows, at least."""
-    min_steps: Annotated[int, Field(ge=0)]
-    """A corpus too small for so many optimiser steps in `epochs` passes gets more passes."""
+    """Passes over the rows."""
     batch_tokens: Count
     """Tokens in one optimiser step (rows are batched by length, without packing)."""
     max_tokens: Count

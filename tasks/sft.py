@@ -4,7 +4,6 @@ Reads artifacts/curate/, artifacts/split/ and the model of `sft.start`; writes a
 Alone: python -m tasks.sft
 """
 
-import math
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -76,7 +75,7 @@ def planned(chats: list[Row], lengths: list[int], config: SFTConfig, seed: int) 
     """Plan the batches of all epochs. `chats` come first in `lengths`, then passages of text.
 
     Each epoch is one showing: of the rows that name a showing, it takes those of its own, and begins again after the
-    last. A small corpus gets more epochs than `config.epochs`, about `config.min_steps` batches in all.
+    last.
     """
     weights = {
         "answer": 1.0,
@@ -89,16 +88,14 @@ def planned(chats: list[Row], lengths: list[int], config: SFTConfig, seed: int) 
     weight = [weights[row["kind"]] for row in chats] + [config.text_weight] * (len(lengths) - len(chats))
     showing = [row["showing"] for row in chats] + [None] * (len(lengths) - len(chats))
     showings = 1 + max((number for number in showing if number is not None), default=0)
-
-    def batches(epoch: int) -> list[list[int]]:
+    plan: list[list[int]] = []
+    for epoch in range(config.epochs):
         due = [row for row, number in enumerate(showing) if number is None or number == epoch % showings]
-        sizes, shares = [lengths[row] for row in due], [weight[row] for row in due]
-        planned_ = plan_batches(sizes, shares, 1, config.batch_tokens, seed + epoch)
-        return [[due[index] for index in batch] for batch in planned_]
-
-    plan = [batch for epoch in range(config.epochs) for batch in batches(epoch)]
-    epochs = math.ceil(config.epochs * config.min_steps / len(plan)) if plan else 0
-    return plan + [batch for epoch in range(config.epochs, epochs) for batch in batches(epoch)]
+        batches = plan_batches(
+            [lengths[row] for row in due], [weight[row] for row in due], 1, config.batch_tokens, seed + epoch
+        )
+        plan += [[due[index] for index in batch] for batch in batches]
+    return plan
 
 
 def _passages(split: Path, tok: PreTrainedTokenizerBase, length: int) -> list[Encoded]:

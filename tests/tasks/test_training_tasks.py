@@ -165,7 +165,6 @@ def test_sft_learns_its_rows_and_writes_an_adapter(teachable: Path, split: Path,
         "epochs": 40,
         "learning_rate": 0.01,
         "text_weight": 0.5,
-        "min_steps": 0,
     }
     settings = shrink(config, sft=changes)
     out = artifacts.fresh("sft")
@@ -178,17 +177,9 @@ def test_sft_learns_its_rows_and_writes_an_adapter(teachable: Path, split: Path,
 
 def test_each_epoch_shows_the_rows_of_its_showing_and_those_of_all(config: Config) -> None:
     chats = [{"kind": "answer", "showing": showing} for showing in (0, 1, None)]
-    settings = config.sft.model_copy(update={"epochs": 3, "min_steps": 0, "batch_tokens": 8, "text_weight": 0.0})
+    settings = config.sft.model_copy(update={"epochs": 3, "batch_tokens": 8, "text_weight": 0.0})
     batches = planned(chats, [8, 8, 8, 8], settings, seed=1)
     assert [sorted(row for (row,) in batches[start : start + 2]) for start in (0, 2, 4)] == [[0, 2], [1, 2], [0, 2]]
-
-
-@pytest.mark.parametrize(("min_steps", "steps"), [(4, 6), (7, 8), (20, 20)])
-def test_a_small_corpus_gets_more_epochs(config: Config, min_steps: int, steps: int) -> None:
-    settings = config.sft.model_copy(update={"epochs": 3, "min_steps": min_steps, "batch_tokens": 8})
-    batches = planned([{"kind": "answer", "showing": None}] * 2, [8, 8], settings, seed=1)
-    assert len(batches) == steps
-    assert {row for (row,) in batches[-2:]} == {0, 1}
 
 
 def test_sft_without_rows_is_refused(base: Path, split: Path, curated: Path, config: Config) -> None:
