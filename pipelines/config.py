@@ -445,7 +445,7 @@ class CurateConfig(Block):
     refusal: str
     """What the model is taught to say when it does not know."""
     refusal_share: Share
-    """Refusals kept, at most, for each kept question and each sentence that has cues."""
+    """Refusals kept, as a share of the answerable rows."""
     validation_share: Share
     """Share of the rows held back to watch the loss."""
 

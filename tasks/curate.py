@@ -20,7 +20,7 @@ from pipelines.page import render
 from pipelines.synthesis import report, unanswerable
 from pipelines.synthesis.card import card
 from pipelines.synthesis.coverage import Coverage, coverage
-from pipelines.synthesis.cues import Statement, statements
+from pipelines.synthesis.cues import statements
 from pipelines.synthesis.own import own_rows
 from pipelines.synthesis.select import (
     answer_row,
@@ -75,9 +75,7 @@ def curate(
         )
     refused = artifacts.read_rows(synthesized / "unanswerable.jsonl")
     unanswered, close = apart(refused, [*evaluation, *(row["question"] for row in kept)], config.leak_rouge_l)
-    documents = artifacts.read_table(split / "train.parquet")
-    stated = statements(documents, config.max_answer_words, config.max_clause_words)
-    unanswered = unanswered[: int(config.refusal_share * (len(kept) + len(stated)))]
+    unanswered = unanswered[: int(config.refusal_share * len(kept))]
     rehearsed, leaked = apart(_prompts(synthesized), evaluation, config.leak_rouge_l)
     rows = [answer_row(row, config.max_clause_words) for row in kept]
     brought, unfit = own_rows(config.own)
@@ -91,7 +89,7 @@ def curate(
     worded, near = without_leaks(
         shown(train, config.showings + 1, swap, random.Random(seed)), evaluation, config.leak_rouge_l
     )
-    cued, told = _cues(stated, refused, evaluation, config, swap, seed)
+    cued, told = _cues(split, refused, evaluation, config, swap, seed)
     rejected += [*close, *leaked, *near, *told]
     every = [tagged(row, config.source_tags) for row in (*worded, *cued)]
     validation = [tagged(row, config.source_tags) for row in validation]
@@ -103,6 +101,7 @@ def curate(
     )
     artifacts.write_rows(out / "validation.jsonl", validation)
     artifacts.write_rows(out / "rejects.jsonl", rejected)
+    documents = artifacts.read_table(split / "train.parquet")
     good = [row for row in candidates if row["reason"] is None]  # a repeated question covers its sentence, too
     covered = coverage(documents, good, work.kinds, work.max_span_words)
     facts = report.facts(documents, candidates, kept, rejected, rows, covered, config.report_examples)
@@ -124,13 +123,14 @@ def curate(
 
 
 def _cues(
-    stated: Sequence[Statement], refused: list[Row], evaluation: list[str], config: CurateConfig, swap: Swap, seed: int
+    split: Path, refused: list[Row], evaluation: list[str], config: CurateConfig, swap: Swap, seed: int
 ) -> tuple[list[Row], list[Row]]:
     """Return the rows of cues, and those too close to an evaluation question."""
     rng = random.Random(seed)
+    found = statements(artifacts.read_table(split / "train.parquet"), config.max_answer_words, config.max_clause_words)
     strangers = sorted(unanswerable.names([row["question"] for row in refused if row["kind"] == "out_of_domain"]))
     rows = cue_rows(
-        stated,
+        found,
         strangers,
         config.refusal,
         showings=config.showings + 1,

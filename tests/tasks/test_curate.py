@@ -60,16 +60,6 @@ def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, base
     assert len(artifacts.read_rows(tmp_path / "rejects.jsonl")) == 2
 
 
-def test_sentences_with_cues_count_for_refusals_where_questions_are_few(
-    tmp_path: Path, base: Path, config: Config
-) -> None:
-    folder = synthesized(tmp_path / "synthesize", [{"question": "Who restored the mill?", "answer": "Wilmot Fanthorn"}])
-    settings = config.curate.model_copy(update={"refusal_share": 1.0, "validation_share": 0.0})
-    curate(folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, settings, config.synthesize, seed=0)
-    rows = artifacts.read_rows(tmp_path / "train.jsonl")
-    assert len({row["messages"][0]["content"] for row in rows if row["kind"] == "refusal" and row["showing"] == 0}) == 2
-
-
 @pytest.mark.parametrize(("tags", "roles"), [("answer", ["assistant"]), ("both", ["user", "assistant"])])
 def test_every_wording_of_what_has_a_source_is_tagged(
     tmp_path: Path, base: Path, config: Config, tags: str, roles: list[str]
