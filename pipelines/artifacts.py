@@ -72,6 +72,11 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def made_from(record: Path, key: str) -> bool:
+    """Tell whether `record` is there and names `key`, the hash of what something committed was made from."""
+    return record.is_file() and bool(read_json(record)["key"] == key)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON that is equal for equal values, replacing `path` at once."""
     path.parent.mkdir(parents=True, exist_ok=True)

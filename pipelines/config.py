@@ -383,8 +383,8 @@ class SynthesizeConfig(Block):
     max_answer_words: Count
     """A question whose short answer is longer is rejected."""
     min_writer_certainty: Share
-    """A question is rejected when the writer gave one of its tokens a lower probability; 0 lets all pass. Local models
-    tell theirs, servers do not."""
+    """A question is rejected when the writer gave one of its tokens a lower probability; 0 lets all pass. Servers
+    do not tell theirs, nor do local models on a GPU that of sampled answers."""
     min_ungrounded_certainty: Share
     """The same of a question with a name that its sentence does not have: taken from the title, or made up."""
     min_reader_certainty: Share

@@ -8,7 +8,6 @@ import hashlib
 import importlib.util
 import json
 import random
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def prepare(compute: ComputeConfig) -> torch.device:
     if where.type == "cuda":
         alive.accelerator()
     if dtype(compute) == torch.bfloat16 and not _computes_bf16(where):
-        say("compute.precision: this processor only imitates bf16, at a tenth of its speed; auto would be fp32 here")
+        say("compute.precision: this processor only imitates bf16, at an eighth of the speed; auto would be fp32 here")
     return where
 
 
@@ -66,9 +65,8 @@ def dtype(compute: ComputeConfig) -> torch.dtype:
     return torch.float32 if precise or compute.precision == "fp32" else torch.bfloat16
 
 
-@cache
 def _computes_bf16(where: torch.device) -> bool:
-    """Tell whether there are instructions for bf16; to imitate them takes ten times as long as float32."""
+    """Tell whether there are instructions for bf16; to imitate them takes eight times as long as float32."""
     if where.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return any(there is True for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))

@@ -38,7 +38,7 @@ def teacher(
     recipes = load(prompts, "answer_first"), load(prompts, "reader")
     chats = lessons(artifacts.read_rows(config.seeds), *recipes, compute.seed)
     key = _key(base, chats, config, compute)
-    if config.adapter is not None and _key_of(config.adapter) == key:
+    if config.adapter is not None and artifacts.made_from(config.adapter / LESSON, key):
         say(f"teacher: {config.adapter} was trained from these very inputs; it is used as it is")
         shutil.copytree(config.adapter, out, dirs_exist_ok=True)
         models.tokenizer(base).save_pretrained(out)
@@ -85,11 +85,6 @@ def _key(base: Path, chats: list[list[Message]], config: TeacherConfig, compute:
     """Hash all that decides the adapter: base weights, lessons, parameters; not the machine."""
     settings = config.model_dump(mode="json", include=SCHOOLING) | {"seed": compute.seed}
     return models.stored_hash(base, chats, settings)
-
-
-def _key_of(adapter: Path) -> str | None:
-    lesson = adapter / LESSON
-    return str(artifacts.read_json(lesson)["key"]) if lesson.is_file() else None
 
 
 if __name__ == "__main__":

@@ -27,13 +27,6 @@ def word_count(text: str) -> float:
     return len(words(text)) - unspaced(text) / 2
 
 
-def unspaced_share(text: str) -> float:
-    """Return the share of the letters that belong to unspaced scripts."""
-    found = unspaced(text)
-    letters = sum(map(str.isalpha, text)) if found else 0
-    return min(1.0, found / letters) if letters else 0.0
-
-
 def normalise(text: str) -> str:
     """Return the words that count when texts are compared: NFKC, case and punctuation gone, single spaces."""
     if text.isascii():

@@ -54,6 +54,6 @@ def clause(sentence: str, span: str, most_words: int) -> str:
     return whole if len(whole.split()) <= most_words and _STOP.search(whole) else span
 
 
-def ended(clauses_: str) -> str:
+def ended(text: str) -> str:
     """Return clauses of a sentence as one: with a full stop."""
-    return clauses_ if _STOP.search(clauses_) else clauses_.rstrip(" ,;:") + "."
+    return text if _STOP.search(text) else text.rstrip(" ,;:") + "."

@@ -76,10 +76,7 @@ def rehearse(
 
 def kept(folder: Path, key: str) -> list[Row] | None:
     """Return the answers that lie in `folder`, or None when they were made of something else than `key` tells."""
-    made = folder / KEY
-    if not made.is_file() or artifacts.read_json(made)["key"] != key:
-        return None
-    return artifacts.read_rows(folder / ANSWERS)
+    return artifacts.read_rows(folder / ANSWERS) if artifacts.made_from(folder / KEY, key) else None
 
 
 def first_sentence(text: str) -> str:

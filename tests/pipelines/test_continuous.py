@@ -27,6 +27,7 @@ def test_the_answers_are_those_of_the_other_loop(speaker: tuple[PreTrainedModel,
     found = {place: rest for place, *rest in respond_continuously(model, PROMPTS, stop, 9, None, 0, BLOCKS)}
     plain = {place: rest for place, *rest in respond_to(model, tok, PROMPTS, set(range(12)), 9, None, 4, seed=0)}
     assert found.keys() == plain.keys() == set(range(12))
+    assert len({tuple(tokens) for tokens, _ in plain.values()}) > 1
     assert all(found[place][0] == plain[place][0] for place in plain)
     assert all(found[place][1] == pytest.approx(plain[place][1], rel=1e-3) for place in plain)
 

@@ -140,23 +140,15 @@ def test_auto_is_bf16_where_the_processor_computes_it(
     name: str, there: bool, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: there})
-    models._computes_bf16.cache_clear()
-    try:
-        resolved = models.dtype(config.compute.model_copy(update={"precision": "auto"}))
-        assert resolved == (torch.bfloat16 if there else torch.float32)
-    finally:
-        models._computes_bf16.cache_clear()
+    resolved = models.dtype(config.compute.model_copy(update={"precision": "auto"}))
+    assert resolved == (torch.bfloat16 if there else torch.float32)
 
 
 def test_an_imitated_precision_is_said(
     config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    models._computes_bf16.cache_clear()
-    try:
-        models.prepare(config.compute.model_copy(update={"precision": "bf16"}))
-        assert "auto would be fp32" in capsys.readouterr().err
-        models.prepare(config.compute.model_copy(update={"precision": "auto"}))
-        assert not capsys.readouterr().err
-    finally:
-        models._computes_bf16.cache_clear()
+    models.prepare(config.compute.model_copy(update={"precision": "bf16"}))
+    assert "auto would be fp32" in capsys.readouterr().err
+    models.prepare(config.compute.model_copy(update={"precision": "auto"}))
+    assert not capsys.readouterr().err

@@ -11,7 +11,7 @@ from pipelines.data.outliers import divergence, letters, reference
 from pipelines.data.personal import mask as mask_by
 from pipelines.data.repair import Edit, repair
 from pipelines.data.repeated import lines, repeated_lines, without
-from pipelines.data.words import normalise, unspaced_share, word_count
+from pipelines.data.words import normalise, unspaced, word_count
 
 LIMITS = {"min_words": 20, "min_mean_word": 3, "max_mean_word": 10, "min_alphabetic": 0.7, "max_top_2gram": 0.2}
 KINDS = ("email", "phone", "ip", "card", "iban", "national_id")
@@ -291,4 +291,5 @@ def test_masking_takes_linear_time() -> None:
 def test_words_of_unspaced_scripts_are_characters() -> None:
     assert normalise("The  Tide-Mill, ＡＢＣ！海港。") == "the tide mill abc 海 港"
     assert word_count("海港 two words") == 3
-    assert unspaced_share("海港ab") == 0.5
+    assert (unspaced("海港ab"), unspaced("harbour")) == (2, 0)
+    assert Text("海港ab").unspaced and not Text("海港abc").unspaced
