@@ -7,74 +7,20 @@ A model lies in a directory: either whole (`config.json`, safetensors, tokenizer
 import hashlib
 import importlib.util
 import json
-import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import peft
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines import alive
 from pipelines.config import BaseModelConfig, ComputeConfig, LoraConfig
 from pipelines.errors import UserError
-from pipelines.progress import say
+from pipelines.hardware import device, dtype
 
 ADAPTER = "adapter_config.json"
 _AT_ONCE = 2**24  # bytes
-
-
-def prepare(compute: ComputeConfig) -> torch.device:
-    """Seed every generator, fix the threads, and return the device to run on. Call before anything is created.
-
-    A GPU is held until the process ends: two trainings on one would share its memory, and fail.
-    """
-    random.seed(compute.seed)
-    np.random.seed(compute.seed)
-    torch.manual_seed(compute.seed)
-    torch.set_num_threads(compute.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it costs a fifth
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    where = device(compute)
-    if where.type == "cuda":
-        alive.accelerator()
-    if dtype(compute) == torch.bfloat16 and not _computes_bf16(where):
-        say("compute.precision: this processor only imitates bf16, at an eighth of the speed; auto would be fp32 here")
-    return where
-
-
-def device(compute: ComputeConfig) -> torch.device:
-    """Return the device that `compute.device` means here.
-
-    Raises:
-        UserError: a GPU is asked for and there is none.
-    """
-    present = torch.cuda.is_available()
-    if compute.device == "cuda" and not present:
-        raise UserError("compute.device is 'cuda', but torch sees no GPU here; set it to 'auto' or 'cpu'.")
-    return torch.device("cuda" if present and compute.device != "cpu" else "cpu")
-
-
-def dtype(compute: ComputeConfig) -> torch.dtype:
-    """Return the type of frozen weights and of matrix products that `compute.precision` means here."""
-    precise = compute.precision == "auto" and not _computes_bf16(device(compute))
-    return torch.float32 if precise or compute.precision == "fp32" else torch.bfloat16
-
-
-def _computes_bf16(where: torch.device) -> bool:
-    """Tell whether there are instructions for bf16; to imitate them takes eight times as long as float32."""
-    if where.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return any(there is True for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
-
-
-def autocast(compute: ComputeConfig, where: torch.device) -> torch.autocast:
-    """Return the context in which training and its scoring run: bf16 products, float32 sums and adapters."""
-    return torch.autocast(where.type, dtype=torch.bfloat16, enabled=dtype(compute) == torch.bfloat16)
 
 
 def fetch(config: BaseModelConfig, where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

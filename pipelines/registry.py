@@ -126,9 +126,9 @@ def ask(question: str, which: str = f"@{CHAMPION}") -> str:
 
 
 def _parts(directory: Path, compute: ComputeConfig, max_new_tokens: int) -> dict[str, Any]:
-    from pipelines import models  # torch takes seconds to import, and a run with nothing new needs none of it
+    from pipelines import hardware, models  # torch takes seconds to import, and a run with nothing new needs none of it
 
-    models.prepare(compute)
+    hardware.prepare(compute)
     model = models.load(directory, compute).cpu()
     for key, value in _settings(max_new_tokens).items():
         setattr(model.generation_config, key, value)

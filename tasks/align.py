@@ -7,7 +7,7 @@ artifacts/align/<method>. Alone: python -m tasks.align dpo
 import sys
 from pathlib import Path
 
-from pipelines import artifacts, models
+from pipelines import artifacts, hardware, models
 from pipelines.alignment import dpo as direct
 from pipelines.alignment.backbone import Backbone
 from pipelines.alignment.experience import assemble
@@ -72,7 +72,7 @@ def main(method: str) -> None:
     """
     with task("align", method) as t:
         settings, kept = t.config, Checkpoints(t.place)
-        models.prepare(settings.compute)
+        hardware.prepare(settings.compute)
         preferences, sft = t.input("preferences"), t.input("sft")
         if method == "dpo":
             metrics = dpo(

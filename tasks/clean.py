@@ -22,7 +22,7 @@ from tasks import task
 
 DROPS = (*dict.fromkeys(rule.reason for rule in RULES), "language", "token_distribution", "judged", "personal_data")
 EDITS = (
-    *("unicode", "wrapped_line", "space", "repeated_line"),
+    *("unicode", "wrapped_line", "emphasis", "space", "repeated_line"),
     *("javascript_line", "policy_line", "unpunctuated_line", "few_words_line"),
     *("email", "phone", "ip", "card", "iban", "national_id"),
 )

@@ -91,17 +91,15 @@ def curate(
     )
     cued, told = _cues(split, refused, evaluation, config, swap, seed)
     rejected += [*close, *leaked, *near, *told]
-    every = [tagged(row, config.source_tags) for row in (*worded, *cued)]
-    validation = [tagged(row, config.source_tags) for row in validation]
-    trained = [row for row in every if row["showing"] != config.showings]
+    documents = artifacts.read_table(split / "train.parquet")
+    ids, rng = [document["id"] for document in documents], random.Random(seed)
+    every = [tagged(row, config.source_tags, ids, rng) for row in (*worded, *cued)]
+    validation = [tagged(row, config.source_tags, ids, rng) for row in validation]
+    trained, fresh = _by_showing(every, config.showings)
     artifacts.write_rows(out / "train.jsonl", trained)
-    fresh = [row for row in every if row["showing"] == config.showings]
-    artifacts.write_rows(
-        out / "fresh.jsonl", ({**row, "kind": AS_ASKED.get(row["kind"], row["kind"])} for row in fresh)
-    )
+    artifacts.write_rows(out / "fresh.jsonl", fresh)
     artifacts.write_rows(out / "validation.jsonl", validation)
     artifacts.write_rows(out / "rejects.jsonl", rejected)
-    documents = artifacts.read_table(split / "train.parquet")
     good = [row for row in candidates if row["reason"] is None]  # a repeated question covers its sentence, too
     covered = coverage(documents, good, work.kinds, work.max_span_words)
     facts = report.facts(documents, candidates, kept, rejected, rows, covered, config.report_examples)
@@ -110,11 +108,9 @@ def curate(
         "curate",
         {"train": ("train.jsonl", trained), "validation": ("validation.jsonl", validation)},
         rejected,
-        {document["id"]: document["source"] for document in documents},
+        documents,
         form="trl",
         license_=config.license,
-        languages=sorted({document["language"] or "unknown" for document in documents}),
-        teachers=[],
         kept=Counter(row["kind"] for row in rows),
         parameters={"curate": config.model_dump(mode="json")},
     )
@@ -141,6 +137,15 @@ def _cues(
         rng=rng,
     )
     return without_leaks(rows, evaluation, config.leak_rouge_l)
+
+
+def _by_showing(rows: Sequence[Row], showings: int) -> tuple[list[Row], list[Row]]:
+    """Return the rows that tuning sees, and those of the showing after, as a model is asked them."""
+    fresh = [row for row in rows if row["showing"] == showings]
+    return (
+        [row for row in rows if row["showing"] != showings],
+        [{**row, "kind": AS_ASKED.get(row["kind"], row["kind"])} for row in fresh],
+    )
 
 
 def _prompts(synthesized: Path) -> list[Row]:

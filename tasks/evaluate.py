@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from pipelines import artifacts, models
+from pipelines import artifacts, hardware, models
 from pipelines.config import ComputeConfig, EvaluateConfig
 from pipelines.errors import UserError
 from pipelines.evaluation import harness, questions, scoring
@@ -26,7 +26,7 @@ def evaluate(
 
     `refusal` is the sentence that models are taught to decline with.
     """
-    models.prepare(compute)
+    hardware.prepare(compute)
     asked = questions.load(config.questions)
     ready, tok = models.load(model, compute), models.tokenizer(model)
     rows = ask(ready, tok, asked, config, refusal)

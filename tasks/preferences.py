@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines import artifacts, models
+from pipelines import artifacts, hardware, models
 from pipelines.alignment import rank, reward_model
 from pipelines.alignment.backbone import Backbone, train_only
 from pipelines.alignment.pairs import Rule, Verdict, balance, choose, hold_out, pairs_of
@@ -55,11 +55,9 @@ def preferences(
         "preferences",
         {"train": ("train.jsonl", train), "test": ("held_out.jsonl", held_out)},
         rejects,
-        {document["id"]: document["source"] for document in documents},
+        documents,
         form="trl",
         license_=config.curate.license,
-        languages=sorted({document["language"] or "unknown" for document in documents}),
-        teachers=[],
         kept=Counter(pair["provenance"] for pair in pairs),
         parameters={"preferences": settings.model_dump(mode="json")},
     )
@@ -172,7 +170,7 @@ if __name__ == "__main__":
         judged = settings.preferences.ranker in ("judge", "score")
         size = settings.synthesize.batch_size
         judge = hire_judge(settings.teacher, settings.base, settings.compute, size, Store(PATH)) if judged else None
-        models.prepare(settings.compute)
+        hardware.prepare(settings.compute)
         rows = artifacts.read_rows(t.input("curate") / "fresh.jsonl")
         documents = artifacts.read_table(t.input("split") / "train.parquet")
         t.finish(preferences(rows, documents, t.input("sft"), t.out, settings, judge.ask if judge else None))

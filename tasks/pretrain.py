@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from pipelines import artifacts, models
+from pipelines import artifacts, hardware, models
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, PretrainConfig
 from pipelines.tracking import Run
@@ -34,7 +34,7 @@ def pretrain(
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Train an adapter on every token of the training documents and merge it into the weights."""
-    models.prepare(compute)
+    hardware.prepare(compute)
     tok = models.tokenizer(base)
     corpus = [row["text"] for row in artifacts.read_table(split / "train.parquet")]
     found = sources(corpus, config.mixture, config.weights, config.fill_in_middle)

@@ -6,7 +6,7 @@ tokenizer and head.safetensors. Alone: python -m tasks.reward
 
 from pathlib import Path
 
-from pipelines import artifacts, models
+from pipelines import artifacts, hardware, models
 from pipelines.alignment import reward_model
 from pipelines.alignment.backbone import POLICY, Backbone, scalar_head, train_only
 from pipelines.alignment.sequences import encode_pairs
@@ -52,7 +52,7 @@ def accuracies(rows: list[Row], right: list[bool]) -> dict[str, float]:
 if __name__ == "__main__":
     with task("reward") as t:
         settings = t.config
-        models.prepare(settings.compute)
+        hardware.prepare(settings.compute)
         t.finish(
             reward(
                 t.input("preferences"),

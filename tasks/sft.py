@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from pipelines import artifacts, models
+from pipelines import artifacts, hardware, models
 from pipelines.artifacts import Row
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, SFTConfig
@@ -35,7 +35,7 @@ def sft(
     Raises:
         UserError: there is no usable row.
     """
-    models.prepare(compute)
+    hardware.prepare(compute)
     tok = models.tokenizer(start)
     curated_rows = artifacts.read_rows(curated / "train.jsonl")
     encoded = [(row, encode_chat(tok, row["messages"], rehearsed=row["kind"] == "rehearsal")) for row in curated_rows]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from pipelines import artifacts, models
+from pipelines import artifacts, hardware, models
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.errors import UserError
@@ -34,7 +34,7 @@ def synthesize(
         UserError: a prompt file is wrong, a teacher is not there or not up to a recipe, or there is nothing to ask.
     """
     work = config.synthesize
-    models.prepare(config.compute)
+    hardware.prepare(config.compute)
     book = recipes.book(work.prompts, work.recipes)
     tok = models.tokenizer(base)
     found = passages(artifacts.read_table(split / "train.parquet"), tok, work.window_tokens, work.overlap_tokens)

@@ -7,7 +7,7 @@ Other teachers need no schooling, and then only the record is written. Alone: py
 import shutil
 from pathlib import Path
 
-from pipelines import artifacts, models
+from pipelines import artifacts, hardware, models
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig, TeacherConfig
 from pipelines.messages import Message
@@ -57,7 +57,7 @@ def _school(
     run: Run,
     checkpoints: Checkpoints,
 ) -> float:
-    models.prepare(compute)
+    hardware.prepare(compute)
     tok = models.tokenizer(base)
     rows = [encode_chat(tok, chat) for chat in chats]
     plan = plan_batches(

@@ -25,7 +25,7 @@ from trl import DPOConfig, DPOTrainer
 from pipelines.alignment.sequences import Pair, plan_pairs
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig, DPOBlock
-from pipelines.models import dtype
+from pipelines.hardware import dtype
 from pipelines.tracking import Run
 from pipelines.training.callback import ReportCallback
 

@@ -8,7 +8,7 @@ from peft.helpers import disable_input_dtype_casting
 from pipelines.alignment.backbone import POLICY, Backbone, using
 from pipelines.alignment.sequences import Turn
 from pipelines.generation import respond
-from pipelines.models import autocast
+from pipelines.hardware import autocast
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipelines import alive, config, models, registry, tracking
+from pipelines import alive, config, hardware, models, registry, tracking
 from pipelines.evaluation import questions
 from pipelines.evaluation.asking import ask
 from pipelines.evaluation.comparison import values
@@ -23,7 +23,7 @@ def rescore(number: int, digest: str, settings: config.Config) -> dict[str, floa
         UserError: there is no such version, or the questions are incomplete.
     """
     version, asked = registry.get(number), questions.load(settings.evaluate.questions)
-    models.prepare(settings.compute)
+    hardware.prepare(settings.compute)
     say(f"version {number} has not been asked these questions; asking them")
     with tracking.started("rescore", {"version": str(number), "questions": digest}) as run:
         with TemporaryDirectory() as folder:

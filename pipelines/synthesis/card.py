@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,11 @@ def card(
     set_: str,
     splits: Mapping[str, tuple[str, Sequence[Row]]],
     rejects: Sequence[Row],
-    names: Mapping[str, str],
+    documents: Sequence[Row],
     *,
     form: str,
     license_: str,
-    languages: Sequence[str],
-    teachers: Sequence[str],
+    teachers: Sequence[str] = (),
     licenses: Mapping[str, str] | None = None,
     kept: Mapping[str, int] | None = None,
     parameters: Mapping[str, Any] | None = None,
@@ -53,11 +52,12 @@ def card(
 ) -> str:
     """Return the card of the set made by the task `set_`; equal inputs give the same card.
 
-    `splits` are files and rows by name; `names` and `licenses` those of the documents by id, `license_` that of a
-    document without one. `kept` are the rows that passed the filters, by kind, before they were worded anew; with them
-    the card tells what share each filter took. `parameters` are those the set was made with.
+    `splits` are files and rows by name; `documents` those that rows may be about, `licenses` theirs by id, `license_`
+    that of one without. `kept` are the rows that passed the filters, by kind, before they were worded anew; with
+    them the card tells what share each filter took. `parameters` are those the set was made with.
     """
     rows = [row for _, part in splits.values() for row in part]
+    names = {document["id"]: document["source"] for document in documents}
     sources = Counter(str(row["source"]) for row in rows if row.get("source")).most_common()
     passed = {kind: count for kind, count in (kept or {}).items() if kind not in _UNFILTERED}
     failed = Counter(row["reason"] for row in rejects)
@@ -86,13 +86,14 @@ def card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    languages = {document["language"] for document in documents}
     front = yaml.safe_dump(_front(facts, languages), allow_unicode=True, sort_keys=False)
     return f"---\n{front}---\n\n" + environment.get_template(TEMPLATE.name).render(facts)
 
 
-def _front(facts: Mapping[str, Any], languages: Sequence[str]) -> dict[str, Any]:
+def _front(facts: Mapping[str, Any], languages: Set[str | None]) -> dict[str, Any]:
     """Return what the hub reads: `datasets` finds the files by it."""
-    known = [language for language in languages if language != UNKNOWN]
+    known = sorted(language for language in languages if language and language != UNKNOWN)
     rows = sum(split.rows for split in facts["splits"])
     files = [{"split": split.name, "path": split.path} for split in facts["splits"]]
     return {

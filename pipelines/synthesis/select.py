@@ -20,6 +20,7 @@ _REPEATED = 0.99  # ROUGE-L from which another wording is the same wording
 _AS_WRITTEN = 2  # showings of a question, one whole and one thinned, before words are swapped
 _SHORT = ("question", "wording")
 _AGAIN = ("wording", "recital")
+_REFUSALS = ("refusal", "cue_refusal")
 
 
 def choose(
@@ -233,14 +234,16 @@ def _row(
     return {"messages": messages, "kind": kind, "short": short, "showing": None, **place}
 
 
-def tagged(row: Row, where: str) -> Row:
+def tagged(row: Row, where: str, documents: Sequence[str], rng: random.Random) -> Row:
     """Return a row with its source told: `Source:<id>` ends every answer ("answer"), or every question too ("both").
 
-    Without a source, or where it is told nowhere ("none"), the row stays as it is.
+    A refusal names no source. Its question, where questions do, names one of `documents` at random, so that no tag
+    tells which question can be answered. Other rows without a source stay as they are.
     """
-    if not row["source"] or where == "none":
+    source = row["source"] or (rng.choice(documents) if row["kind"] in _REFUSALS and documents else None)
+    if not source or where == "none":
         return row
-    tag = f" Source:{row['source'][:_TAG]}"
-    roles = ("user", "assistant") if where == "both" else ("assistant",)
-    messages = [{**each, "content": each["content"] + tag * (each["role"] in roles)} for each in row["messages"]]
+    tag = f" Source:{source[:_TAG]}"
+    roles = {"user": where == "both", "assistant": bool(row["source"])}
+    messages = [{**each, "content": each["content"] + tag * roles.get(each["role"], False)} for each in row["messages"]]
     return {**row, "messages": messages}

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines import models
+from pipelines import hardware, models
 from pipelines.config import BaseModelConfig, ComputeConfig, LocalModel, SchooledModel, ServedModel, TeacherConfig
 from pipelines.continuous import respond_continuously
 from pipelines.errors import UserError
@@ -232,7 +232,7 @@ def _local(
     named = base.model_copy(update={"model": model.model, "chat_template": None})
     loaded, tok = models.fetch(named, f"teacher.models.{name}.model")
     tok.padding_side = "left"
-    ready: PreTrainedModel = loaded.to(device=models.device(compute), dtype=models.dtype(compute)).eval()
+    ready: PreTrainedModel = loaded.to(device=hardware.device(compute), dtype=hardware.dtype(compute)).eval()
     return ready, tok
 
 

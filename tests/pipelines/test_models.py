@@ -117,12 +117,6 @@ def test_a_broken_adapter_is_not_saved(base: Path, config: Config) -> None:
         models.save_adapter(model, models.tokenizer(base), artifacts.fresh("sft"))
 
 
-def test_a_gpu_that_is_not_there_is_one_sentence(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="no GPU"):
-        models.device(config.compute.model_copy(update={"device": "cuda"}))
-
-
 def test_a_kept_share_of_an_adapter_comes_back_as_it_was_scaled(base: Path, config: Config, tmp_path: Path) -> None:
     whole = perturbed(base, config, tmp_path / "whole")
     model = models.adaptable(tmp_path / "whole", None, config.compute).eval()
@@ -133,22 +127,3 @@ def test_a_kept_share_of_an_adapter_comes_back_as_it_was_scaled(base: Path, conf
         again = models.adaptable(tmp_path / "half", None, config.compute).eval()(IDS).logits
     assert torch.equal(half, again)
     assert 0 < (half - start).abs().max() < (whole - start).abs().max()
-
-
-@pytest.mark.parametrize(("name", "there"), [("avx512_bf16", True), ("amx_bf16", True), ("avx512_bf16", False)])
-def test_auto_is_bf16_where_the_processor_computes_it(
-    name: str, there: bool, config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: there})
-    resolved = models.dtype(config.compute.model_copy(update={"precision": "auto"}))
-    assert resolved == (torch.bfloat16 if there else torch.float32)
-
-
-def test_an_imitated_precision_is_said(
-    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    models.prepare(config.compute.model_copy(update={"precision": "bf16"}))
-    assert "auto would be fp32" in capsys.readouterr().err
-    models.prepare(config.compute.model_copy(update={"precision": "auto"}))
-    assert not capsys.readouterr().err

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import models, tracking
+from pipelines import hardware, models, tracking
 from pipelines.alignment import dpo as direct
 from pipelines.artifacts import Row, write_rows
 from pipelines.checkpoints import Checkpoints
@@ -105,7 +105,7 @@ def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
     )
 
     def fit(out: Path, checkpoints: Checkpoints) -> list[bytes]:
-        models.prepare(quick.compute)
+        hardware.prepare(quick.compute)
         out.mkdir(parents=True, exist_ok=True)
         common = (quick.compute, quick.base)
         with tracking.started(stage, {}) as run:
@@ -162,7 +162,7 @@ def test_reward_then_ppo(sft: Path, preferences: Path, quick: Config) -> None:
     assert scores["held_out_accuracy"] == 1.0
     adapters = []
     for out in (Path("first"), Path("second")):
-        models.prepare(quick.compute)
+        hardware.prepare(quick.compute)
         with tracking.started("align@ppo", {}) as run:
             metrics = ppo(
                 preferences,

@@ -47,6 +47,9 @@ YEAR = asked("1783", "seventeen eighty-three", competing=("1738",))
         ("I don't know. It was the year of the flood.", "wrong"),
         ("我不知道，大概是春天。", "wrong"),
         ("It was 1783, though no record says who.", "correct"),
+        ("It was built in 1783. Source:0123abcd", "correct"),
+        ("I don't know. Source:0123abcd", "refused"),
+        ("In spring. Source:1783", "wrong"),
     ],
 )
 def test_verdicts_in_their_order(answer: str, expected: str) -> None:
@@ -94,6 +97,7 @@ def test_f1_takes_the_variant_that_fits_best() -> None:
     assert f1("Oswin Drace", question) == 1.0
     assert f1("Master Drace", question) == pytest.approx(2 / 3)  # one of two tokens, all of one
     assert f1("nobody", question) == 0.0
+    assert f1("Oswin Drace Source:0123abcd", question) == 1.0
 
 
 def test_every_accepted_answer_of_the_sample_is_right_and_every_competing_one_wrong() -> None:

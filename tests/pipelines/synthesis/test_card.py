@@ -15,12 +15,16 @@ ROWS: list[Row] = [
     *({"kind": "answer", "source": "d2"} for _ in range(3)),
 ]
 REJECTS: list[Row] = [{"reason": "leak"}, {"reason": "leak"}, {"reason": "no_answer"}]
-FACTS: dict[str, Any] = {"form": "trl", "license_": "unknown", "languages": ["en", "zh"], "teachers": []}
+FACTS: dict[str, Any] = {"form": "trl", "license_": "unknown"}
 
 
-def made(rows: list[Row] = ROWS, **facts: Any) -> str:
+def made(rows: list[Row] = ROWS, languages: tuple[str | None, str | None] = ("en", "zh"), **facts: Any) -> str:
     splits = {"train": ("train.jsonl", rows[:7]), "validation": ("validation.jsonl", rows[7:])}
-    return card("curate", splits, REJECTS, {"d1": "mill.md", "d2": "a|b\n| x.md"}, **(FACTS | facts))
+    documents: list[Row] = [
+        {"id": "d1", "source": "mill.md", "language": languages[0]},
+        {"id": "d2", "source": "a|b\n| x.md", "language": languages[1]},
+    ]
+    return card("curate", splits, REJECTS, documents, **(FACTS | facts))
 
 
 def front(told: str) -> dict[str, Any]:
@@ -78,7 +82,7 @@ def test_documents_may_have_licences_of_their_own() -> None:
 
 @pytest.mark.parametrize(("rows", "size"), [(10, "n<1K"), (1_000, "1K<n<10K"), (99_999, "10K<n<100K")])
 def test_the_hub_is_told_size_files_and_languages(rows: int, size: str) -> None:
-    told = front(made(ROWS[:1] * rows, languages=["unknown", "zh"]))
+    told = front(made(ROWS[:1] * rows, languages=("unknown", "zh")))
     assert told["size_categories"] == [size] and told["language"] == ["zh"]
     assert [each["path"] for each in told["configs"][0]["data_files"]] == ["train.jsonl", "validation.jsonl"]
-    assert "language" not in front(made(languages=["unknown"]))
+    assert "language" not in front(made(languages=("unknown", None)))

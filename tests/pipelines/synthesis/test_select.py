@@ -66,11 +66,20 @@ def test_a_conversation_is_learnt_turn_by_turn_and_a_task_as_it_was_written() ->
 
 def test_a_tag_names_the_source_of_answers_or_of_questions_too() -> None:
     row = answer_row(candidate("Who restored the mill?", source="0123456789abcdef"), 35)
-    asked, answered = (message["content"] for message in tagged(row, "both")["messages"])
+    asked, answered = (message["content"] for message in tagged(row, "both", [], random.Random(1))["messages"])
     assert asked == "Who restored the mill? Source:01234567"
     assert answered.endswith("1921. Source:01234567")
-    assert tagged(row, "answer")["messages"][0] == row["messages"][0]
-    assert tagged(refusal_row({"question": "Why?"}, "No."), "both") == refusal_row({"question": "Why?"}, "No.")
+    assert tagged(row, "answer", [], random.Random(1))["messages"][0] == row["messages"][0]
+    assert tagged(row, "none", [], random.Random(1)) == row
+
+
+def test_no_tag_tells_which_question_is_refused() -> None:
+    row, rng = refusal_row({"question": "Why?"}, "No."), random.Random(1)
+    found = {tuple(each["content"] for each in tagged(row, "both", ["d1", "d2"], rng)["messages"]) for _ in range(20)}
+    assert found == {("Why? Source:d1", "No."), ("Why? Source:d2", "No.")}
+    assert tagged(row, "answer", ["d1"], rng) == row
+    general = rehearsal_row({"prompt": "Name a fruit.", "answer": "Plum."})
+    assert tagged(general, "both", ["d1"], rng) == general
 
 
 def test_unanswered_questions_keep_away_from_answered_ones() -> None:

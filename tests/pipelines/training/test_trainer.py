@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import models
+from pipelines import hardware, models
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import Config, LoraConfig
 from pipelines.errors import UserError
@@ -25,7 +25,7 @@ def rows(base: Path) -> list[Encoded]:
 
 
 def fit(base: Path, config: Config, steps: int, learning_rate: float = 2e-2) -> dict[str, torch.Tensor]:
-    models.prepare(config.compute)
+    hardware.prepare(config.compute)
     encoded, model = rows(base), models.adaptable(base, LORA, config.compute)
     plan = plan_batches([len(row.ids) for row in encoded], [1.0] * 3, steps, 512, seed=0)
     options = {"learning_rate": learning_rate, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
@@ -73,7 +73,7 @@ def test_what_is_rehearsed_stays_while_something_else_is_learnt(teachable: Path,
     known = encode_chat(tok, chat)
 
     def change(*others: Encoded) -> float:
-        models.prepare(config.compute)
+        hardware.prepare(config.compute)
         model, learnt = models.adaptable(teachable, LORA, config.compute), [*rows(teachable), *others]
         plan = plan_batches([len(row.ids) for row in learnt], [1.0] * len(learnt), 30, 512, seed=0)
         options = {"learning_rate": 2e-2, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
@@ -96,7 +96,7 @@ def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
     teachable: Path, config: Config, tmp_path: Path, dropout: float
 ) -> None:
     def fit(checkpoints: Checkpoints, run: Run) -> dict[str, torch.Tensor]:
-        models.prepare(config.compute)
+        hardware.prepare(config.compute)
         encoded = rows(teachable)
         model = models.adaptable(teachable, LORA.model_copy(update={"dropout": dropout}), config.compute)
         plan = plan_batches([len(row.ids) for row in encoded], [1.0] * 3, 12, 24, seed=0)
