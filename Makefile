@@ -12,7 +12,7 @@ demo: $(READY)
 	@$(BIN)/gradus run
 
 test: check
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n logical --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -69,6 +69,7 @@ def curate(
 
     kept, rejected = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
     if not kept:
+        artifacts.write_rows(out / "rejects.jsonl", rejected)
         reasons = Counter(row["reason"] for row in rejected).most_common(1)
         raise UserError(
             f"None of {len(candidates)} questions is usable, mostly because: {reasons}; see {out}/rejects.jsonl."
@@ -89,8 +90,8 @@ def curate(
     worded, near = without_leaks(
         shown(train, config.showings + 1, swap, random.Random(seed)), evaluation, config.leak_rouge_l
     )
-    cued, told = _cues(split, refused, evaluation, config, swap, seed)
-    rejected += [*close, *leaked, *near, *told]
+    cued, alike = _cues(split, refused, evaluation, config, swap, seed)
+    rejected += [*close, *leaked, *near, *alike]
     documents = artifacts.read_table(split / "train.parquet")
     ids, rng = [document["id"] for document in documents], random.Random(seed)
     every = [tagged(row, config.source_tags, ids, rng) for row in (*worded, *cued)]
@@ -104,16 +105,7 @@ def curate(
     covered = coverage(documents, good, work.kinds, work.max_span_words)
     facts = report.facts(documents, candidates, kept, rejected, rows, covered, config.report_examples)
     (out / "report.html").write_text(render(report.TEMPLATE, facts), encoding="utf-8")
-    described = card(
-        "curate",
-        {"train": ("train.jsonl", trained), "validation": ("validation.jsonl", validation)},
-        rejected,
-        documents,
-        form="trl",
-        license_=config.license,
-        kept=Counter(row["kind"] for row in rows),
-        parameters={"curate": config.model_dump(mode="json")},
-    )
+    described = _card(trained, validation, rejected, documents, Counter(row["kind"] for row in rows), config)
     (out / "README.md").write_text(described, encoding="utf-8")
     return _counts([*rows, *cued], rejected, covered)
 
@@ -145,6 +137,27 @@ def _by_showing(rows: Sequence[Row], showings: int) -> tuple[list[Row], list[Row
     return (
         [row for row in rows if row["showing"] != showings],
         [{**row, "kind": AS_ASKED.get(row["kind"], row["kind"])} for row in fresh],
+    )
+
+
+def _card(
+    trained: list[Row],
+    validation: list[Row],
+    rejected: list[Row],
+    documents: list[Row],
+    kept: Counter[str],
+    config: CurateConfig,
+) -> str:
+    """Return the dataset card of what was written."""
+    return card(
+        "curate",
+        {"train": ("train.jsonl", trained), "validation": ("validation.jsonl", validation)},
+        rejected,
+        documents,
+        form="trl",
+        license_=config.license,
+        kept=kept,
+        parameters={"curate": config.model_dump(mode="json")},
     )
 
 

@@ -23,11 +23,6 @@ ROOT = Path(__file__).parent.parent
 SENTENCES = [line for path in sorted((ROOT / "data/raw").rglob("*.md")) for line in path.read_text().splitlines()]
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Tests wait for servers and processes to start: one more at a time than there are cores."""
-    return (os.cpu_count() or 1) + 1
-
-
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE of 600 tokens with ChatML's special tokens."""
     raw = Tokenizer(models.BPE(unk_token=None))

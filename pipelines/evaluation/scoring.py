@@ -11,6 +11,7 @@ from collections import Counter
 
 from pipelines.evaluation.normalise import spans, tokens
 from pipelines.evaluation.questions import Question
+from pipelines.messages import without_source
 
 VERDICTS = ("correct", "refused", "wrong")
 
@@ -47,7 +48,6 @@ _CLAUSE = re.compile(
     re.VERBOSE,
 )
 _NUMBER = re.compile(r"\d+")
-_TAG = re.compile(r"\s*\bSource:\w+\s*$")
 
 
 def verdict(answer: str, question: Question, refusal: str, max_words: int) -> str:
@@ -64,14 +64,14 @@ def verdict(answer: str, question: Question, refusal: str, max_words: int) -> st
 
 def is_correct(answer: str, question: Question, max_words: int) -> bool:
     """Tell whether an accepted variant stands in a short answer, on token edges, with no competing one beside it."""
-    words = tokens(_untagged(answer))
+    words = tokens(without_source(answer))
     right, rivals = _found(words, question)
     return len(words) <= max_words and bool(right) and not rivals
 
 
 def f1(answer: str, question: Question) -> float:
     """Return the F1 of shared tokens with the accepted variant that fits best (Rajpurkar et al. 2016)."""
-    words = tokens(_untagged(answer))
+    words = tokens(without_source(answer))
     return max((_overlap(words, tokens(variant)) for variant in question.accepted), default=0.0)
 
 
@@ -81,15 +81,11 @@ def refuses(answer: str, question: Question, refusal: str) -> bool:
     A candidate is a clause that is neither a refusal nor a courtesy nor a question in return; or, anywhere, an accepted
     or a competing variant or a number that is not in the question: "I don't know, but perhaps 1783" is an attempt.
     """
-    answer = _untagged(answer)
+    answer = without_source(answer)
     clauses = [clause for clause in _CLAUSE.split(_plain(answer)) if tokens(clause)]
     declined = [clause for clause in clauses if _declines(clause, refusal)]
     rest = [clause for clause in clauses if clause not in declined]
     return bool(declined) and all(_idle(clause) for clause in rest) and not _candidates(answer, question)
-
-
-def _untagged(answer: str) -> str:
-    return _TAG.sub("", answer)
 
 
 def _plain(text: str) -> str:

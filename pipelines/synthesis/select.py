@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from pipelines.artifacts import Row
+from pipelines.messages import with_source
 from pipelines.synthesis import unanswerable
 from pipelines.synthesis.clauses import clause, ended
 from pipelines.synthesis.cues import Statement, cues, thin
@@ -15,7 +16,6 @@ from pipelines.synthesis.semantic import Vectors
 from pipelines.synthesis.swaps import Swap
 
 _ALIKE = 0.8  # token F1 of two answers that say the same
-_TAG = 8  # characters of a document's id in a source tag
 _REPEATED = 0.99  # ROUGE-L from which another wording is the same wording
 _AS_WRITTEN = 2  # showings of a question, one whole and one thinned, before words are swapped
 _SHORT = ("question", "wording")
@@ -243,7 +243,10 @@ def tagged(row: Row, where: str, documents: Sequence[str], rng: random.Random) -
     source = row["source"] or (rng.choice(documents) if row["kind"] in _REFUSALS and documents else None)
     if not source or where == "none":
         return row
-    tag = f" Source:{source[:_TAG]}"
-    roles = {"user": where == "both", "assistant": bool(row["source"])}
-    messages = [{**each, "content": each["content"] + tag * roles.get(each["role"], False)} for each in row["messages"]]
+    roles = {"assistant"} if row["source"] else set()
+    roles |= {"user"} if where == "both" else set()
+    messages = [
+        {**each, "content": with_source(each["content"], source)} if each["role"] in roles else each
+        for each in row["messages"]
+    ]
     return {**row, "messages": messages}

@@ -111,3 +111,5 @@ def test_no_usable_question_is_one_sentence(tmp_path: Path, base: Path, config: 
         curate(
             folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, config.curate, config.synthesize, seed=0
         )
+    (rejected,) = artifacts.read_rows(tmp_path / "rejects.jsonl")  # which the sentence names
+    assert rejected["reason"] == "not_a_question"
