@@ -71,27 +71,17 @@ def curate(
     if not kept:
         artifacts.write_rows(out / "rejects.jsonl", rejected)
         reasons = Counter(row["reason"] for row in rejected).most_common(1)
-        raise UserError(
-            f"None of {len(candidates)} questions is usable, mostly because: {reasons}; see {out}/rejects.jsonl."
-        )
+        most = "".join(f", {count} of them for {reason!r}" for reason, count in reasons)
+        raise UserError(f"None of {len(candidates)} questions is usable{most}; see {out}/rejects.jsonl.")
     refused = artifacts.read_rows(synthesized / "unanswerable.jsonl")
-    unanswered, close = apart(refused, [*evaluation, *(row["question"] for row in kept)], config.leak_rouge_l)
-    unanswered = unanswered[: int(config.refusal_share * len(kept))]
-    rehearsed, leaked = apart(_prompts(synthesized), evaluation, config.leak_rouge_l)
-    rows = [answer_row(row, config.max_clause_words) for row in kept]
-    brought, unfit = own_rows(config.own)
-    own, told = without_leaks(brought, evaluation, config.leak_rouge_l)
-    rejected += [*unfit, *told]
-    rows += own
-    rows += [refusal_row(row, config.refusal) for row in unanswered]
-    rows += [rehearsal_row(row) for row in rehearsed]
+    rows, unfit = _rows(kept, refused, _prompts(synthesized), evaluation, config)
     train, validation = hold_back(rows, config.validation_share, seed)
     swap = swapping(tok, embedded, config.swapped_share)
     worded, near = without_leaks(
         shown(train, config.showings + 1, swap, random.Random(seed)), evaluation, config.leak_rouge_l
     )
     cued, alike = _cues(split, refused, evaluation, config, swap, seed)
-    rejected += [*close, *leaked, *near, *alike]
+    rejected += [*unfit, *near, *alike]
     documents = artifacts.read_table(split / "train.parquet")
     ids, rng = [document["id"] for document in documents], random.Random(seed)
     every = [tagged(row, config.source_tags, ids, rng) for row in (*worded, *cued)]
@@ -108,6 +98,22 @@ def curate(
     described = _card(trained, validation, rejected, documents, Counter(row["kind"] for row in rows), config)
     (out / "README.md").write_text(described, encoding="utf-8")
     return _counts([*rows, *cued], rejected, covered)
+
+
+def _rows(
+    kept: list[Row], refused: list[Row], prompts: list[Row], evaluation: list[str], config: CurateConfig
+) -> tuple[list[Row], list[Row]]:
+    """Return the rows of kept questions, of conversations of one's own, of refusals and rehearsal; and what is left."""
+    answered = [*evaluation, *(row["question"] for row in kept)]
+    unanswered, close = apart(refused, answered, config.leak_rouge_l)
+    brought, unfit = own_rows(config.own)
+    own, told = without_leaks(brought, evaluation, config.leak_rouge_l)
+    rehearsed, leaked = apart(prompts, evaluation, config.leak_rouge_l)
+    rows = [answer_row(row, config.max_clause_words) for row in kept]
+    rows += own
+    rows += [refusal_row(row, config.refusal) for row in unanswered[: int(config.refusal_share * len(kept))]]
+    rows += [rehearsal_row(row) for row in rehearsed]
+    return rows, [*unfit, *told, *close, *leaked]
 
 
 def _cues(

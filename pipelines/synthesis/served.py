@@ -31,6 +31,10 @@ _CHARACTERS = 2  # of a token at the least, to guess by whether a prompt is too 
 _TOO_LONG = ("context length", "context window", "maximum context", "too many tokens", "prompt is too long")
 _LOOK = 0.01  # seconds
 _REFUSED = (403, 404)
+_FOR_GOOD = ("too_long_for_context", "refused")
+"""Begin the failures that no repetition mends."""
+_PAID = ("cut_off", "filtered")
+"""Failures of an answer that came whole: it is kept, so that nobody pays for it again."""
 
 
 class Budget:
@@ -174,29 +178,31 @@ class _Asking:
         try:
             for attempt in range(_TRIES):
                 await asyncio.sleep(max(0.0, self.paused_until - time.monotonic()))
-                final = False
-                try:
-                    status, headers, raw = await self._post(session, call, key)
-                except TimeoutError:
-                    failure = Reply(None, "timeout")
-                except (aiohttp.ClientError, ValueError):
-                    failure = Reply(None, "connection")
-                else:
-                    if status == 200:  # whether it is an answer at all is seen before it is kept, what it says after
-                        answer, reply = self._taken(raw), self.teacher.read(raw)
-                        if reply.text is not None or reply.failure in ("cut_off", "filtered"):
-                            cost = answer.cost
-                            self.keep(place, answer)
-                            return None
-                        failure = reply
-                    else:
-                        failure, final = self._refused(status, headers, raw)
-                if final:
+                came = await self._try(session, call, key)
+                if isinstance(came, Answer):
+                    cost = came.cost
+                    self.keep(place, came)
+                    return None
+                failure = came
+                if str(failure.failure).startswith(_FOR_GOOD):
                     break
                 await asyncio.sleep(self.jitter.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)))
         finally:
             self.teacher.budget.settle(most, cost)
         return failure
+
+    async def _try(self, session: aiohttp.ClientSession, call: Call, key: str) -> Answer | Reply:
+        """Send a call once; return an answer that is one, whatever it says, or why there is none."""
+        try:
+            status, headers, raw = await self._post(session, call, key)
+        except TimeoutError:
+            return Reply(None, "timeout")
+        except (aiohttp.ClientError, ValueError):
+            return Reply(None, "connection")
+        if status != 200:
+            return self._refused(status, headers, raw)
+        reply = self.teacher.read(raw)
+        return self._taken(raw) if reply.text is not None or reply.failure in _PAID else reply
 
     async def _post(self, session: aiohttp.ClientSession, call: Call, key: str) -> tuple[int, Mapping[str, str], str]:
         """Send one call, and return status, headers and body of the answer as it came."""
@@ -218,8 +224,8 @@ class _Asking:
         async with session.post(f"{config.url.rstrip('/')}/chat/completions", data=sent, headers=headers) as response:
             return response.status, response.headers, await response.text(errors="replace")
 
-    def _refused(self, status: int, headers: Mapping[str, str], raw: str) -> tuple[Reply, bool]:
-        """Return what a refusal means, and whether it is for good; a 429 makes all calls pause.
+    def _refused(self, status: int, headers: Mapping[str, str], raw: str) -> Reply:
+        """Return what a refusal means; a 429 makes all calls pause.
 
         Raises:
             UserError: the key or the model is refused, which no other call would change.
@@ -231,10 +237,10 @@ class _Asking:
             raise UserError(f"The teacher at {config.url} refuses: {said or f'status {status}'}.")
         if status == 400:
             long = any(words in said.casefold() for words in _TOO_LONG)
-            return Reply(None, "too_long_for_context" if long else f"refused: {said}"), True
+            return Reply(None, "too_long_for_context" if long else f"refused: {said}")
         if status == 429:
             self.paused_until = max(self.paused_until, time.monotonic() + _wait(headers))
-        return Reply(None, f"status_{status}"), False
+        return Reply(None, f"status_{status}")
 
     def _taken(self, raw: str) -> Answer:
         """Return an answer with what it took, as far as the server tells."""
