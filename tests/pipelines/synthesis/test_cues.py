@@ -20,6 +20,13 @@ def test_of_prose_the_ends_of_clauses_are_asked_for() -> None:
     assert [span for span, _ in found[1].spans] == ["Conversely", "dry"]  # no name, though written large
 
 
+def test_what_the_first_clause_tells_at_its_end_is_asked_for() -> None:
+    text = "The emblem of Byfold School is a heron, which stands still. Byfold School was founded by Ada Lorne."
+    emblem, founded = statements([{"id": "d1", "title": "School", "text": text}], 12, 35)
+    assert emblem.spans == (("Byfold School", "name"), ("heron", "end")) and not emblem.plain
+    assert founded.spans == (("Byfold School", "name"), ("Ada Lorne", "name"))
+
+
 def test_a_long_sentence_is_asked_about_by_its_clauses() -> None:
     found = statements([{"id": "d1", "title": "Repair", "text": PROSE}], 12, 8)
     assert [statement.text for statement in found][:2] == [
