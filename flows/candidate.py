@@ -64,8 +64,7 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
         "dvc_lock": ledger.lock_hash(),
         "parent_run": parent.id,
     }
-    tokens = settings.evaluate.max_new_tokens
-    return registry.register(parent, directory, settings.compute, tokens, {**measured, **made})
+    return registry.register(parent, directory, settings.compute, settings.evaluate.decoding, {**measured, **made})
 
 
 def _figures(comparison: dict[str, Any]) -> dict[str, float]:

@@ -630,12 +630,23 @@ class EvaluateConfig(Block):
     those of the split `validation`, the report is about those of the split `test`."""
     max_new_tokens: Count
     """Longest answer."""
+    beams: Count
+    """Beginnings of an answer that are followed at once (beam search); 1 takes the likeliest token each time."""
+    length_penalty: float
+    """Of several beams' answers that one is given whose log-likelihood, divided by its length to the power of this, is
+    highest; more makes for longer answers, and fewer refusals."""
     max_answer_words: Count
     """A longer answer does not count as right: it must be short enough to say one thing."""
     batch_size: Count
     """Questions generated at once."""
     bits_per_byte_tokens: Count
     """Length of the windows in which held-out text is scored."""
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """How models are asked, in transformers' words; registered ones answer the same."""
+        searched = {"num_beams": self.beams, "length_penalty": self.length_penalty, "early_stopping": True}
+        return {"do_sample": False, "max_new_tokens": self.max_new_tokens} | (searched if self.beams > 1 else {})
 
 
 class CompareConfig(Block):

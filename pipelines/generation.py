@@ -2,6 +2,7 @@
 
 Three things make it several times faster than one call a prompt: questions about one passage share its tokens,
 whose keys and values are computed once; prompts of like length share a batch; and rows that have ended leave it.
+Tokens are the likeliest one by one, or sampled, or of the likeliest answer that a beam search finds.
 """
 
 from collections.abc import Iterator, Sequence, Set
@@ -69,6 +70,30 @@ def respond(
     for groups in _batches(prompts, batch_size):
         for index, tokens, _ in _answers(model, tok, prompts, groups, stops, max_new_tokens, temperature):
             yield index, tokens
+
+
+@torch.inference_mode()
+def search(
+    model: PreTrainedModel,
+    tok: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    stops: Sequence[int],
+    max_new_tokens: int,
+    beams: int,
+    length_penalty: float,
+    batch_size: int,
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield each prompt's place and the best answer that a beam search finds, up to and including one of `stops`.
+
+    The `beams` likeliest beginnings are followed until as many answers have ended, or have `max_new_tokens`. The best
+    has the highest log-likelihood divided by its length (tokens) to the power of `length_penalty`. It is what
+    transformers finds with `early_stopping`.
+    """
+    for groups in _batches(prompts, batch_size):
+        ids, mask, cache = _prefill(model, tok, prompts, groups)
+        ends = torch.tensor(stops, device=model.device)
+        rows = _search(model, ends, ids, mask, cache, max_new_tokens, beams, length_penalty)
+        yield from zip((index for group in groups for index in group.members), rows, strict=True)
 
 
 @torch.inference_mode()
@@ -202,6 +227,44 @@ def _decode(
             )
         ids, mask = chosen[:, None], torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
     return answers, lowest
+
+
+def _search(
+    model: PreTrainedModel,
+    ends: torch.Tensor,
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    cache: DynamicCache,
+    limit: int,
+    beams: int,
+    penalty: float,
+) -> list[list[int]]:
+    """Continue each row of `ids` (rows, tokens) by the best answer of a beam search; see `_decode` and `search`."""
+    ended: list[list[tuple[float, list[int]]]] = [[] for _ in ids]  # (score, tokens)
+    going = list(range(len(ids)))
+    said = ids.new_zeros(len(ids), 1, 0)  # (prompts, beams, tokens): a single beam at first
+    total = mask.new_zeros(len(ids), 1, dtype=torch.float32)  # (prompts, beams): log-likelihood
+    for length in range(1, limit + 1):
+        logits = model.get_output_embeddings()(_hidden(model, ids, mask, cache)[:, -1].contiguous()).float()
+        likely = total[:, :, None] + logits.log_softmax(-1).view(*total.shape, -1)
+        best, places = likely.flatten(1).topk((1 + len(ends)) * beams)  # enough to go on, whichever of them end
+        parents, chosen = places // logits.shape[-1], places % logits.shape[-1]
+        grown = torch.cat([said.gather(1, parents[:, :, None].expand(-1, -1, length - 1)), chosen[:, :, None]], dim=2)
+        over = torch.isin(chosen, ends) | (length == limit)
+        for row, rank in over[:, :beams].nonzero().tolist():
+            ended[going[row]].append((float(best[row, rank]) / length**penalty, grown[row, rank].tolist()))
+        left = [row for row, prompt in enumerate(going) if len(ended[prompt]) < beams]
+        if not left:
+            break
+        going = [going[row] for row in left]
+        kept = over[left].int().argsort(dim=1, stable=True)[:, :beams]  # the likeliest that go on
+        said = grown[left].gather(1, kept[:, :, None].expand(-1, -1, length))
+        rows = torch.tensor(left, device=ids.device)[:, None] * total.shape[1] + parents[left].gather(1, kept)
+        total = best[left].gather(1, kept)
+        cache.batch_select_indices(rows.flatten())
+        ids, mask = said[:, :, -1].reshape(-1, 1), mask[rows.flatten()]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+    return [max(answers)[1] for answers in ended]
 
 
 def _hidden(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:

@@ -60,15 +60,13 @@ def get(number: int) -> Version:
 
 
 def register(
-    run: tracking.Run, directory: Path, compute: ComputeConfig, max_new_tokens: int, tags: Mapping[str, str]
+    run: tracking.Run, directory: Path, compute: ComputeConfig, decoding: Mapping[str, Any], tags: Mapping[str, str]
 ) -> Version:
     """Merge the model in `directory`, keep it with `run`, and make it a version tagged with `tags`.
 
-    It answers as it was evaluated: greedily, with at most `max_new_tokens` tokens.
+    It answers as it was evaluated: `decoding` is `EvaluateConfig.decoding`.
     """
-    address, model_id = run.model(
-        _parts(directory, compute, max_new_tokens), _settings(max_new_tokens), _requirements()
-    )
+    address, model_id = run.model(_parts(directory, compute, decoding), decoding, _requirements())
     store = tracking.client()
     if not store.search_registered_models(f"name = '{NAME}'"):
         store.create_registered_model(NAME, description="Language models made by Gradus from a folder of documents.")
@@ -125,19 +123,15 @@ def ask(question: str, which: str = f"@{CHAMPION}") -> str:
     return answer.strip()
 
 
-def _parts(directory: Path, compute: ComputeConfig, max_new_tokens: int) -> dict[str, Any]:
+def _parts(directory: Path, compute: ComputeConfig, decoding: Mapping[str, Any]) -> dict[str, Any]:
     from pipelines import hardware, models  # torch takes seconds to import, and a run with nothing new needs none of it
 
     hardware.prepare(compute)
     model = models.load(directory, compute).cpu()
-    for key, value in _settings(max_new_tokens).items():
+    for key, value in decoding.items():
         setattr(model.generation_config, key, value)
     model.name_or_path = f"{NAME}: {directory}"  # no name a hub could have, or MLflow would look there for a card
     return {"model": model, "tokenizer": models.tokenizer(directory)}
-
-
-def _settings(max_new_tokens: int) -> dict[str, Any]:
-    return {"do_sample": False, "max_new_tokens": max_new_tokens}
 
 
 def _requirements() -> list[str]:

@@ -14,7 +14,7 @@ def ask(
 
     `refusal` is the sentence that models are taught to decline with.
     """
-    said = harness.answers(model, tokenizer, config.questions, asked, config.max_new_tokens, config.batch_size)
+    said = harness.answers(model, tokenizer, config.questions, asked, config.decoding, config.batch_size)
     return [_judged(question, said[question.id], refusal, config.max_answer_words) for question in asked]
 
 

@@ -1,12 +1,13 @@
 """Ask a model through lm-eval: answers to the questions, and bits on held-out text, from the task files in `tasks/`.
 
-lm-eval applies the chat template, batches, decodes greedily and windows the text. Its cache stays off: it is keyed by
+lm-eval applies the chat template, batches and windows the text. Its cache stays off: it is keyed by
 request and not by model, and would give one model's answers to the next. Its `evaluate` is called rather than
 `simple_evaluate`, which asks the Hugging Face hub about the model.
 """
 
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import artifacts
 from pipelines.evaluation.questions import SETS, Question
-from pipelines.generation import respond
+from pipelines.generation import respond, search
 from pipelines.progress import Meter
 
 TASKS = Path(__file__).parent / "tasks"
@@ -50,11 +51,14 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], attention_mask: torch.Tensor, **options: Any
     ) -> torch.Tensor:
-        """Continue `context` greedily to the end of turn, by our own decoding: rows that ended leave the batch."""
+        """Continue `context` to the end of turn, by our own decoding: rows that ended leave the batch."""
         prompts = [ids[shown].tolist() for ids, shown in zip(context, attention_mask.bool(), strict=True)]
         room, pad = max_length - context.shape[1], self.tokenizer.pad_token_id
         output = context.new_full((len(context), room), pad)
-        for row, tokens in respond(self.model, self.tokenizer, prompts, [self.eot_token_id], room, None, len(prompts)):
+        asked = self.model, self.tokenizer, prompts, [self.eot_token_id], room
+        beams, penalty = options.get("num_beams", 1), options.get("length_penalty", 1.0)
+        many = len(prompts)
+        for row, tokens in search(*asked, beams, penalty, many) if beams > 1 else respond(*asked, None, many):
             output[row, : len(tokens)] = context.new_tensor(tokens)
             self.meter.step()
         return torch.cat([context, output], dim=1)
@@ -70,17 +74,19 @@ def answers(
     tok: PreTrainedTokenizerBase,
     folder: Path,
     questions: list[Question],
-    max_new_tokens: int,
+    decoding: Mapping[str, Any],
     batch_size: int,
 ) -> dict[str, str]:
-    """Answer the `questions` of `folder`, greedily and without examples; return the answer by question id.
+    """Answer the `questions` of `folder`, without examples; return the answer by question id.
+
+    `decoding` is `EvaluateConfig.decoding`: likeliest tokens or a beam search, `max_new_tokens` at most.
 
     The tokenizer's end of turn ends an answer, whatever the model's own settings say: lm-eval drops special tokens
     when it decodes, so what came after an end that was not obeyed would become part of the answer.
     """
     meter = Meter("questions", len(questions))
     lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=batch_size)
-    stop = {"until": [tok.eos_token], "eos_token_id": tok.eos_token_id, "max_gen_toks": max_new_tokens}
+    stop = {"until": [tok.eos_token], "eos_token_id": tok.eos_token_id, **decoding}
     samples = _run(lm, list(SETS), chat=True, generation=stop, where={"folder": str(folder)})
     meter.close()
     return {sample["doc"]["id"]: sample["filtered_resps"][0].strip() for sample in samples}

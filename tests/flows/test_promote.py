@@ -105,12 +105,11 @@ def test_what_is_registered_is_what_was_evaluated(
         plain = models.load(artifacts.ARTIFACTS / "base", config.compute)
         assert not torch.allclose(pipe.model(ids).logits, plain(ids).logits)
     chat = [{"role": "user", "content": "Who keeps the lighthouse?"}]
-    greedy = pipe(chat, do_sample=False, max_new_tokens=config.evaluate.max_new_tokens)[0]["generated_text"][-1][
-        "content"
-    ]
-    assert registry.ask(chat[0]["content"]) == greedy.strip()
+    best = pipe(chat, **config.evaluate.decoding)[0]["generated_text"][-1]["content"]
+    assert pipe.model.generation_config.num_beams == config.evaluate.beams > 1
+    assert registry.ask(chat[0]["content"]) == best.strip()
     served = mlflow.pyfunc.load_model("models:/gradus@champion").predict({"messages": chat})
-    assert served[0]["choices"][0]["message"]["content"].strip() == greedy.strip()
+    assert served[0]["choices"][0]["message"]["content"].strip() == best.strip()
 
     champion = registry.holder(registry.CHAMPION)
     assert champion is not None

@@ -8,6 +8,7 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pipelines import artifacts
+from pipelines.config import Config
 from pipelines.evaluation import harness
 from pipelines.evaluation.questions import SETS, SPLITS, Question, load
 from tests.conftest import tiny_model, tiny_tokenizer
@@ -61,17 +62,23 @@ def taught(folder: Path) -> Taught:
     return model.eval(), tok, questions
 
 
-def test_every_question_gets_its_own_answer_which_ends_at_the_end_of_turn(folder: Path, taught: Taught) -> None:
+def test_every_question_gets_its_own_answer_which_ends_at_the_end_of_turn(
+    folder: Path, taught: Taught, config: Config
+) -> None:
     model, tok, questions = taught
     model.generation_config.eos_token_id = None  # as in a model whose settings forget the chat's end of turn
-    said = harness.answers(model, tok, folder, questions, max_new_tokens=24, batch_size=4)
-    assert said == {each.id: reply(each) for each in questions}
+    for beams in (1, 3):
+        decoding = config.evaluate.model_copy(update={"max_new_tokens": 24, "beams": beams}).decoding
+        said = harness.answers(model, tok, folder, questions, decoding, batch_size=4)
+        assert said == {each.id: reply(each) for each in questions}
 
 
-def test_an_answer_is_no_longer_than_allowed(folder: Path, taught: Taught) -> None:
+def test_an_answer_is_no_longer_than_allowed(folder: Path, taught: Taught, config: Config) -> None:
     model, tok, questions = taught
-    said = harness.answers(model, tok, folder, questions, max_new_tokens=2, batch_size=4)
-    assert {len(tok(answer)["input_ids"]) for answer in said.values()} == {2}
+    for beams in (1, 3):
+        decoding = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": beams}).decoding
+        said = harness.answers(model, tok, folder, questions, decoding, batch_size=4)
+        assert {len(tok(answer)["input_ids"]) for answer in said.values()} == {2}
 
 
 def test_bits_are_those_of_a_direct_computation(tmp_path: Path) -> None:
