@@ -27,7 +27,7 @@ KINDS: dict[str, re.Pattern[str]] = {
         rf"\b(?:(?:\d{{1,2}}\s)?(?:{_MONTH})(?:\s\d{{1,2}})?(?:,?\s\d{{4}})?|(?:1[0-9]|20)\d\d)\b|\d{{4}}年(?:\d+月(?:\d+日)?)?"
     ),
     "number": re.compile(
-        rf"[£$€]\s?\d(?:[\d,.]*\d)?|\b\d[\d,.]*{_UNIT}|\b(?:{_WORDS})(?:[-\s](?:{_WORDS}))*{_UNIT}|\d[\d,.]*[一-鿿]{{1,2}}",
+        rf"[£$€]\s?\d(?:[\d,.]*\d)?|\b\d(?:[\d,.]*\d)?{_UNIT}|\b(?:{_WORDS})(?:[-\s](?:{_WORDS}))*\b{_UNIT}|\d[\d,.]*[一-鿿]{{1,2}}",
     ),
     "name": re.compile(rf"\b{_NAME}|[「《“][^」》”]{{2,20}}[」》”]"),
     "cause": re.compile(

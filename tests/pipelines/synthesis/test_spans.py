@@ -32,3 +32,10 @@ def test_spans_stand_verbatim_do_not_overlap_and_are_bounded() -> None:
 
 def test_a_sentence_without_facts_gives_nothing() -> None:
     assert propose("so it goes.", most=3, max_words=12) == []
+
+
+def test_a_number_ends_where_its_word_or_its_digits_do() -> None:
+    text = "The tenant found it in 1927, walked home and told nineteen scholars of 2,870 moths."
+    spans = propose(text, 8, 12)
+    assert {("1927", "date"), ("nineteen scholars", "number"), ("2,870 moths", "number")} <= set(spans)
+    assert not any("walked" in span or "tenant" in span for span, _ in spans)
