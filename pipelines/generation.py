@@ -92,8 +92,9 @@ def search(
     for groups in _batches(prompts, batch_size):
         ids, mask, cache = _prefill(model, tok, prompts, groups)
         ends = torch.tensor(stops, device=model.device)
-        rows = _search(model, ends, ids, mask, cache, max_new_tokens, beams, length_penalty)
-        yield from zip((index for group in groups for index in group.members), rows, strict=True)
+        members = [index for group in groups for index in group.members]
+        for row, tokens in _search(model, ends, ids, mask, cache, max_new_tokens, beams, length_penalty):
+            yield members[row], tokens
 
 
 @torch.inference_mode()
@@ -238,8 +239,8 @@ def _search(
     limit: int,
     beams: int,
     penalty: float,
-) -> list[list[int]]:
-    """Continue each row of `ids` (rows, tokens) by the best answer of a beam search; see `_decode` and `search`."""
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield each row of `ids` (rows, tokens), once it is known, with the best answer; see `_decode` and `search`."""
     ended: list[list[tuple[float, list[int]]]] = [[] for _ in ids]  # (score, tokens)
     going = list(range(len(ids)))
     said = ids.new_zeros(len(ids), 1, 0)  # (prompts, beams, tokens): a single beam at first
@@ -254,6 +255,7 @@ def _search(
         for row, rank in over[:, :beams].nonzero().tolist():
             ended[going[row]].append((float(best[row, rank]) / length**penalty, grown[row, rank].tolist()))
         left = [row for row, prompt in enumerate(going) if len(ended[prompt]) < beams]
+        yield from ((prompt, max(ended[prompt])[1]) for prompt in going if len(ended[prompt]) >= beams)
         if not left:
             break
         going = [going[row] for row in left]
@@ -264,7 +266,6 @@ def _search(
         cache.batch_select_indices(rows.flatten())
         ids, mask = said[:, :, -1].reshape(-1, 1), mask[rows.flatten()]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-    return [max(answers)[1] for answers in ended]
 
 
 def _hidden(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import artifacts
 from pipelines.evaluation.questions import SETS, Question
-from pipelines.generation import respond, search
+from pipelines.generation import search
 from pipelines.progress import Meter
 
 TASKS = Path(__file__).parent / "tasks"
@@ -55,10 +55,8 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
         prompts = [ids[shown].tolist() for ids, shown in zip(context, attention_mask.bool(), strict=True)]
         room, pad = max_length - context.shape[1], self.tokenizer.pad_token_id
         output = context.new_full((len(context), room), pad)
-        asked = self.model, self.tokenizer, prompts, [self.eot_token_id], room
-        beams, penalty = options.get("num_beams", 1), options.get("length_penalty", 1.0)
-        many = len(prompts)
-        for row, tokens in search(*asked, beams, penalty, many) if beams > 1 else respond(*asked, None, many):
+        how = room, options.get("num_beams", 1), options.get("length_penalty", 1.0), len(prompts)
+        for row, tokens in search(self.model, self.tokenizer, prompts, [self.eot_token_id], *how):
             output[row, : len(tokens)] = context.new_tensor(tokens)
             self.meter.step()
         return torch.cat([context, output], dim=1)
