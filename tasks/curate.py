@@ -103,7 +103,7 @@ def curate(
 def _rows(
     kept: list[Row], refused: list[Row], prompts: list[Row], evaluation: list[str], config: CurateConfig
 ) -> tuple[list[Row], list[Row]]:
-    """Return the rows of kept questions, of conversations of one's own, of refusals and rehearsal; and what is left."""
+    """Return the rows of kept questions, conversations of one's own, refusals and rehearsal; and what is left out."""
     answered = [*evaluation, *(row["question"] for row in kept)]
     unanswered, close = apart(refused, answered, config.leak_rouge_l)
     brought, unfit = own_rows(config.own)

@@ -1,8 +1,8 @@
 """Ask a model through lm-eval: answers to the questions, and bits on held-out text, from the task files in `tasks/`.
 
-lm-eval applies the chat template, batches and windows the text. Its cache stays off: it is keyed by
-request and not by model, and would give one model's answers to the next. Its `evaluate` is called rather than
-`simple_evaluate`, which asks the Hugging Face hub about the model.
+lm-eval applies the chat template, batches and windows the text; `pipelines.generation.search` decodes the answers.
+Its cache stays off: it is keyed by request and not by model, and would give one model's answers to the next. Its
+`evaluate` is called rather than `simple_evaluate`, which asks the Hugging Face hub about the model.
 """
 
 import logging

@@ -106,7 +106,8 @@ def test_what_is_registered_is_what_was_evaluated(
         assert not torch.allclose(pipe.model(ids).logits, plain(ids).logits)
     chat = [{"role": "user", "content": "Who keeps the lighthouse?"}]
     best = pipe(chat, **config.evaluate.decoding)[0]["generated_text"][-1]["content"]
-    assert pipe.model.generation_config.num_beams == config.evaluate.beams > 1
+    kept = pipe.model.generation_config.to_dict()
+    assert config.evaluate.decoding.items() <= kept.items() and kept["num_beams"] > 1
     assert registry.ask(chat[0]["content"]) == best.strip()
     served = mlflow.pyfunc.load_model("models:/gradus@champion").predict({"messages": chat})
     assert served[0]["choices"][0]["message"]["content"].strip() == best.strip()
