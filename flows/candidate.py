@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from flows import ledger
+from flows import exam, ledger
 from pipelines import artifacts, registry, tracking
 from pipelines.config import Config
 from pipelines.registry import Version
@@ -44,11 +44,11 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
     place = settings.evaluate.models[name]
     directory, stage = artifacts.ARTIFACTS / place, place.replace("/", "@")
     figures = {metric: comparison["models"][name][metric] for metric in registry.GATED}
-    digest = ledger.input_hash(f"evaluate@{name}", settings.evaluate.questions)
+    taken = exam.of(ledger.input_hash(f"evaluate@{name}", settings.evaluate.questions), settings)
     measured = {
         **{metric: repr(number) for metric, number in figures.items()},
-        f"{registry.SCORES}{digest}": json.dumps(figures),
-        "questions": digest,
+        f"{registry.SCORES}{taken}": json.dumps(figures),
+        registry.EXAM: taken,
         VERDICT: " ".join(comparison["verdict"]["reasons"]),
         **parent.lineage(),
     }

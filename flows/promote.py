@@ -1,7 +1,7 @@
 """Which version is champion. Alone: gradus promote, gradus rollback
 
 The gate opens for a version that is better than the baseline (the verdict of `compare`) and than the present champion
-on the same questions, comes from a clean commit, lies in the remote when there is one, and can answer. Every decision
+in the same exam, comes from a clean commit, lies in the remote when there is one, and can answer. Every decision
 is kept on the version it is about, with its numbers.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows import candidate, ledger, notify, store
+from flows import candidate, exam, notify, store
 from flows.rescore import rescored
 from pipelines import registry, tracking
 from pipelines.config import Config
@@ -112,16 +112,16 @@ def _mute(version: Version) -> str:
 
 
 def _beaten(version: Version, champion: Version | None, settings: Config, *, measure: bool) -> str:
-    """Return why `version` is no better than `champion`, asking both today's questions where one knows others."""
+    """Return why `version` is no better than `champion`, putting both to today's exam where one sat another."""
     if champion is None:
         return ""
-    digest = version.tags["questions"]
-    if measure and registry.scores(champion, digest) is None:
-        digest = ledger.current_hash(settings.evaluate.questions)
-        version, champion = (rescored(each, digest) for each in (version, champion))
-    now, before = registry.scores(version, digest), registry.scores(champion, digest)
+    sat = version.tags.get(registry.EXAM, "")
+    if measure and registry.scores(champion, sat) is None:
+        sat = exam.today(settings)
+        version, champion = (rescored(each, sat) for each in (version, champion))
+    now, before = registry.scores(version, sat), registry.scores(champion, sat)
     if now is None or before is None:
-        return f"the champion, version {champion.number}, was not asked the same questions."
+        return f"the champion, version {champion.number}, was not asked the same questions in the same way."
     return worse(now, before, f"the champion, version {champion.number}", settings.compare.max_hallucination_rise)
 
 
@@ -158,4 +158,5 @@ def _keep(version: Version, decision: str, reason: str) -> None:
 
 
 def _numbers(version: Version) -> dict[str, Any]:
-    return {"questions": version.tags["questions"], **(registry.scores(version, version.tags["questions"]) or {})}
+    sat = version.tags.get(registry.EXAM, "")
+    return {registry.EXAM: sat, **(registry.scores(version, sat) or {})}

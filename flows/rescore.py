@@ -1,4 +1,4 @@
-"""A registered version asked today's questions, in a program of its own (pipelines/evaluation/rescore.py)."""
+"""A registered version put to today's exam, in a program of its own (pipelines/evaluation/rescore.py)."""
 
 import sys
 
@@ -14,16 +14,16 @@ from pipelines.registry import Version
 
 
 @task(name="rescore", cache_policy=NO_CACHE)
-def rescored(version: Version, digest: str) -> Version:
-    """Return `version` with its scores on today's questions, whose hash is `digest`; it is asked only once.
+def rescored(version: Version, exam: str) -> Version:
+    """Return `version` with its scores in today's exam, whose hash is `exam`; it sits it only once.
 
     Raises:
         UserError: it could not be asked.
     """
-    if registry.scores(version, digest) is not None:
+    if registry.scores(version, exam) is not None:
         return version
     log = LOGS / "rescore.log"
-    command = [sys.executable, "-m", "pipelines.evaluation.rescore", str(version.number), digest]
+    command = [sys.executable, "-m", "pipelines.evaluation.rescore", str(version.number), exam]
     with accelerator.held(lambda: False):
         program = Program(command, log, {}, followed=True)
         try:

@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from rich.console import Console
 
-from flows import accelerator, graph, ledger, notify
+from flows import accelerator, exam, graph, ledger, notify
 from flows.mend import mend
 from flows.post_train import post_train
 from flows.preflight import check
@@ -43,15 +43,15 @@ def retrain() -> State[None]:
 
 @flow(name="examine", on_failure=[failed], on_crashed=[failed])
 def examine() -> State[None]:
-    """Ask the champion the questions, when they are others than those it has been asked, and tell how it did."""
+    """Put the champion to today's exam, unless it has sat it, and tell how it did."""
     settings = check()
-    champion, digest = registry.holder(registry.CHAMPION), ledger.current_hash(settings.evaluate.questions)
+    champion, today = registry.holder(registry.CHAMPION), exam.today(settings)
     if champion is None:
         return Completed(message="There is no champion yet.")
-    if registry.scores(champion, digest) is not None:
+    if registry.scores(champion, today) is not None:
         return Completed(message=f"Version {champion.number}, the champion, has been asked these questions.")
     accelerator.offer()
-    figures = registry.scores(rescored(champion, digest), digest)
+    figures = registry.scores(rescored(champion, today), today)
     assert figures is not None
     reached = ", ".join(f"{name.replace('_', ' ')} {100 * value:.1f}%" for name, value in figures.items())
     said = f"Version {champion.number}, the champion, on fresh questions: {reached}."

@@ -20,7 +20,9 @@ GATED = ("answer_accuracy", "hallucination_rate", "general_accuracy")
 """The figures that versions are told apart by."""
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 SCORES = "scores."
-"""Begins the tags with what a version reached on a set of questions, whose hash follows."""
+"""Begins the tags with what a version reached in an exam (flows/exam.py), whose hash follows."""
+EXAM = "exam"
+"""The tag with the hash of the exam that `compare` measured a version by."""
 REQUIREMENTS = ("torch", "transformers", "accelerate")
 
 
@@ -81,14 +83,14 @@ def describe(found: Version, tags: Mapping[str, str]) -> Version:
     return Version(found.number, {**found.tags, **tags})
 
 
-def keep_scores(found: Version, digest: str, figures: Mapping[str, float]) -> None:
-    """Keep, on a version, what it reached on the questions with this hash."""
-    describe(found, {f"{SCORES}{digest}": json.dumps({metric: figures[metric] for metric in GATED})})
+def keep_scores(found: Version, exam: str, figures: Mapping[str, float]) -> None:
+    """Keep, on a version, what it reached in the exam with this hash."""
+    describe(found, {f"{SCORES}{exam}": json.dumps({metric: figures[metric] for metric in GATED})})
 
 
-def scores(found: Version, digest: str) -> dict[str, float] | None:
-    """Return what a version reached on the questions with this hash; None when it has not been asked them."""
-    told = found.tags.get(f"{SCORES}{digest}")
+def scores(found: Version, exam: str) -> dict[str, float] | None:
+    """Return what a version reached in the exam with this hash; None when it has not sat it."""
+    told = found.tags.get(f"{SCORES}{exam}")
     return None if told is None else json.loads(told)
 
 

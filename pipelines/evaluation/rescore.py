@@ -1,7 +1,7 @@
-"""Ask a registered version the questions of today, when it was measured on others.
+"""Put a registered version to today's exam, when it sat another.
 
 No task: the graph knows nothing of the registry. Reads the version's weights and evaluate.questions; writes the figures
-to a tag of the version, and every answer to an MLflow run. Alone: python -m pipelines.evaluation.rescore VERSION HASH
+to a tag of the version, and every answer to an MLflow run. Alone: python -m pipelines.evaluation.rescore VERSION EXAM
 """
 
 import sys
@@ -16,16 +16,16 @@ from pipelines.evaluation.metrics import units
 from pipelines.progress import say
 
 
-def rescore(number: int, digest: str, settings: config.Config) -> dict[str, float]:
-    """Put the questions, whose hash is `digest`, to a version; keep and return the figures of the split `test`.
+def rescore(number: int, exam: str, settings: config.Config) -> dict[str, float]:
+    """Ask a version the questions; keep, by the exam's hash `exam`, and return the figures of the split `test`.
 
     Raises:
         UserError: there is no such version, or the questions are incomplete.
     """
     version, asked = registry.get(number), questions.load(settings.evaluate.questions)
     hardware.prepare(settings.compute)
-    say(f"version {number} has not been asked these questions; asking them")
-    with tracking.started("rescore", {"version": str(number), "questions": digest}) as run:
+    say(f"version {number} has not been asked these questions in this way; asking them")
+    with tracking.started("rescore", {"version": str(number), "exam": exam}) as run:
         with TemporaryDirectory() as folder:
             registry.fetch(version, Path(folder))
             model, tokenizer = models.load(Path(folder), settings.compute), models.tokenizer(Path(folder))
@@ -33,7 +33,7 @@ def rescore(number: int, digest: str, settings: config.Config) -> dict[str, floa
         figures = values(units([row for row in rows if row["split"] == questions.SPLITS[-1]]))
         run.metrics(figures)
         run.record("answers.json", rows)
-        registry.keep_scores(version, digest, figures)
+        registry.keep_scores(version, exam, figures)
     return figures
 
 

@@ -13,7 +13,7 @@ import torch
 import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import accelerator, candidate, ledger, store
+from flows import accelerator, candidate, exam, ledger, store
 from flows.promote import DECISION, promote, promote_candidate, rollback, worse
 from pipelines import artifacts, models, registry, tracking
 from pipelines.config import Config
@@ -162,24 +162,26 @@ def test_a_version_with_a_flaw_is_no_champion(run_dir: Path, config: Config, tag
     assert why in promote(2, config)[1]
 
 
-def test_a_champion_that_was_asked_other_questions_is_asked_these(
-    run_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("questions", "asking"), [("fresh questions", {}), ("questions", {"length_penalty": 0.0})])
+def test_a_champion_that_sat_another_exam_is_put_to_this_one(
+    run_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch, questions: str, asking: dict[str, float]
 ) -> None:
     for name in SETS:
         asked = {"question": f"Who is {name}?", "answer": "Drace"}
         rows = [{"id": f"{name}-{split}", "split": split, **asked} for split in SPLITS]
         config.evaluate.questions.mkdir(parents=True, exist_ok=True)
         artifacts.write_rows(config.evaluate.questions / f"{name}.jsonl", rows)
-    monkeypatch.setattr(ledger, "current_hash", lambda _: "fresh questions")
+    monkeypatch.setattr(ledger, "current_hash", lambda _: questions)
     accelerator.offer()
     compared(0.5, 0.2)
     with tracking.started("post_train", {}) as parent:
         assert promote_candidate(parent, config).promoted
-    lock("other weights", "fresh questions")
+    lock("other weights", questions)
     compared(0.1, 0.2)
+    today = config.model_copy(update={"evaluate": config.evaluate.model_copy(update=asking)})
     with tracking.started("post_train", {}) as parent:
-        better = promote_candidate(parent, config)
-    assert registry.scores(registry.get(1), "fresh questions") == figures(0.0, 1.0) | {"general_accuracy": 0.0}
+        better = promote_candidate(parent, today)
+    assert registry.scores(registry.get(1), exam.today(today)) == figures(0.0, 1.0) | {"general_accuracy": 0.0}
     assert better.promoted and _number(registry.CHAMPION) == 2  # a tiny model knows nothing
 
 
