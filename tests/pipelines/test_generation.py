@@ -3,21 +3,8 @@
 import pytest
 import torch
 
-from pipelines.generation import Group, generate, respond_to, search, share
+from pipelines.generation import generate, respond_to
 from tests.conftest import tiny_model, tiny_tokenizer
-
-
-def test_prompts_that_begin_alike_are_grouped() -> None:
-    passage = list(range(100, 130))
-    prompts = [[*passage, 1, 2], [7, 8, 9], [*passage, 3]]
-    groups = share(prompts, most=8)
-    assert Group((0, 2), 30) in groups
-    assert Group((1,), 2) in groups
-
-
-def test_a_group_never_exceeds_a_batch() -> None:
-    prompts = [[*range(100, 130), last] for last in range(5)]
-    assert max(len(group.members) for group in share(prompts, most=2)) == 2
 
 
 def test_shared_beginnings_change_no_answer() -> None:
@@ -40,26 +27,6 @@ def test_shared_beginnings_change_no_answer() -> None:
         alone.append(tok.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip())
     assert together == alone
     assert len(set(together)) > 1
-
-
-@pytest.mark.parametrize("penalty", [0.0, 1.0, 2.0])
-def test_a_beam_search_finds_what_transformers_finds(penalty: float) -> None:
-    tok = tiny_tokenizer()
-    model = tiny_model(tok).eval()
-    for parameter in model.model.layers.parameters():
-        parameter.data *= 12
-    prompts = [[5, 6, 7], [9, 8, 7, 6, 5], [4, 4], *([*range(30, 50), last] for last in range(4))]
-    stops = [*range(0, len(tok), 9)]  # so that some answers end early
-    found = dict(search(model, tok, prompts, stops, 8, beams=3, length_penalty=penalty, batch_size=4))
-    settings = {"do_sample": False, "num_beams": 3, "length_penalty": penalty, "early_stopping": True}
-    for place, prompt in enumerate(prompts):
-        with torch.inference_mode():
-            output = model.generate(
-                torch.tensor([prompt]), max_new_tokens=8, eos_token_id=stops, pad_token_id=0, **settings
-            )
-        said = output[0, len(prompt) :].tolist()
-        assert found[place] == said[: next((at + 1 for at, each in enumerate(said) if each in stops), len(said))]
-    assert len({len(answer) for answer in found.values()}) > 1
 
 
 def test_the_certainty_of_an_answer_is_its_least_likely_tokens_probability() -> None:

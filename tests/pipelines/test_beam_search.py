@@ -1,0 +1,27 @@
+"""Beam search, held against the one of transformers."""
+
+import pytest
+import torch
+
+from pipelines.beam_search import search
+from tests.conftest import tiny_model, tiny_tokenizer
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0, 2.0])
+def test_a_beam_search_finds_what_transformers_finds(penalty: float) -> None:
+    tok = tiny_tokenizer()
+    model = tiny_model(tok).eval()
+    for parameter in model.model.layers.parameters():
+        parameter.data *= 12
+    prompts = [[5, 6, 7], [9, 8, 7, 6, 5], [4, 4], *([*range(30, 50), last] for last in range(4))]
+    stops = [*range(0, len(tok), 9)]  # so that some answers end early
+    found = dict(search(model, tok, prompts, stops, 8, beams=3, length_penalty=penalty, batch_size=4))
+    settings = {"do_sample": False, "num_beams": 3, "length_penalty": penalty, "early_stopping": True}
+    for place, prompt in enumerate(prompts):
+        with torch.inference_mode():
+            output = model.generate(
+                torch.tensor([prompt]), max_new_tokens=8, eos_token_id=stops, pad_token_id=0, **settings
+            )
+        said = output[0, len(prompt) :].tolist()
+        assert found[place] == said[: next((at + 1 for at, each in enumerate(said) if each in stops), len(said))]
+    assert len({len(answer) for answer in found.values()}) > 1
