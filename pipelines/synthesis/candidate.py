@@ -8,6 +8,9 @@ from typing import Protocol
 from pipelines.artifacts import Row
 from pipelines.synthesis.calls import Call, Reply
 
+SHORT = ("question", "wording")
+"""What candidates are (`makes`) whose answer is short enough to be read back."""
+
 
 class Asked(Protocol):
     """Somebody who answers calls, in order."""

@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.synthesis.calls import Call, Reply
-from pipelines.synthesis.candidate import Asked, Candidate
+from pipelines.synthesis.candidate import SHORT, Asked, Candidate
 from pipelines.synthesis.filters import agreement, fault, grounded, text_fault
 from pipelines.synthesis.recipes import Recipe
 
 SPANS = "answer_first"
 """The recipe whose answer is a span of its sentence, word for word."""
-SHORT = ("question", "wording")
-"""What is made of a recipe whose answer is short enough to be read back."""
 
 
 @dataclass(frozen=True)
