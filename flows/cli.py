@@ -27,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console()
+FETCHED = Path("data/fetched")
+PAIRS = Path("artifacts/preferences/train.jsonl")
 
 Stages = Annotated[
     list[str] | None, typer.Argument(help="Only these stages and what they need; all when none is named.")
@@ -52,10 +54,6 @@ def _version(wanted: bool) -> None:
     if wanted:
         console.print(version("gradus"))
         raise typer.Exit
-
-
-FETCHED = Path("data/fetched")
-PAIRS = Path("artifacts/preferences/train.jsonl")
 
 
 @app.callback()
