@@ -65,8 +65,9 @@ def test_a_stage_is_run_by_one_process_at_a_time(holder: subprocess.Popen[str]) 
 
 
 FOLLOWER = """
-import time
+import signal, time
 from pipelines import alive
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 alive.follow_the_flow()
 print("follows", flush=True)
 try:
