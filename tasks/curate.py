@@ -22,10 +22,10 @@ from pipelines.synthesis.card import card
 from pipelines.synthesis.coverage import Coverage, coverage
 from pipelines.synthesis.cues import statements
 from pipelines.synthesis.own import own_rows
-from pipelines.synthesis.rows import answer_row, cue_rows, refusal_row, rehearsal_row, shown, tagged
 from pipelines.synthesis.select import apart, choose, hold_back, same_meaning, without_leaks
 from pipelines.synthesis.semantic import embeddings, meanings
 from pipelines.synthesis.swaps import Swap, swapping
+from pipelines.synthesis.worded_rows import answer_row, cue_rows, refusal_row, rehearsal_row, shown, tagged
 from tasks import task
 
 AS_ASKED = {"cue": "answer", "cue_refusal": "refusal"}

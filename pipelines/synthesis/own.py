@@ -5,7 +5,7 @@ from pathlib import Path
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.synthesis import formats
-from pipelines.synthesis.rows import own_row
+from pipelines.synthesis.worded_rows import own_row
 
 
 def own_rows(folder: Path) -> tuple[list[Row], list[Row]]:

@@ -3,7 +3,7 @@
 import random
 
 from pipelines.synthesis.cues import statements
-from pipelines.synthesis.rows import answer_row, cue_rows, refusal_row, rehearsal_row, shown, tagged
+from pipelines.synthesis.worded_rows import answer_row, cue_rows, refusal_row, rehearsal_row, shown, tagged
 
 
 def candidate(question: str, **changes: object) -> dict[str, object]:
