@@ -64,7 +64,7 @@ def _files(source: Path) -> list[Path]:
 def _rows(path: Path) -> list[Row]:
     try:
         return _READERS[path.suffix](path)
-    except (UnicodeDecodeError, pa.ArrowInvalid) as error:
+    except pa.ArrowException as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from error
 
 
@@ -72,7 +72,7 @@ def _json(path: Path) -> list[Row]:
     """Read a list of rows, or one row; a file of several lines of JSON has the wrong name, and is read all the same."""
     try:
         found = artifacts.read_json(path)
-    except json.JSONDecodeError:
+    except UserError:
         return artifacts.read_rows(path)
     rows = found if isinstance(found, list) else [found]
     if not all(isinstance(row, dict) for row in rows):

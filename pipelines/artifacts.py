@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
+from pipelines.user_files import each_row as each_row
+from pipelines.user_files import read_json as read_json
 
 ARTIFACTS = Path("artifacts")
 CHECKPOINTS = Path("checkpoints")
@@ -67,11 +69,6 @@ def record(directory: Path) -> dict[str, Any]:
     return found
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def made_from(record: Path, key: str) -> bool:
     """Tell whether `record` is there and names `key`, the hash of what something committed was made from."""
     return record.is_file() and bool(read_json(record)["key"] == key)
@@ -89,30 +86,9 @@ def read_rows(path: Path) -> list[Row]:
     """Read a JSONL file.
 
     Raises:
-        UserError: the file is missing or a line is not a JSON object.
+        UserError: the file is missing, not in its encoding, or a line is not a JSON object.
     """
     return list(each_row(path))
-
-
-def each_row(path: Path) -> Iterator[Row]:
-    """Yield the rows of a JSONL file that may be too long to be held.
-
-    Raises:
-        UserError: the file is missing or a line is not a JSON object.
-    """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist.")
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error.msg}).") from error
-            if not isinstance(row, dict):
-                raise UserError(f"{path}, line {number}: a JSON object is expected.")
-            yield row
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -6,10 +6,10 @@ Every key is required and an unknown one is refused, so that no result depends o
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.errors import UserError
+from pipelines.user_files import read_yaml
 
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -691,12 +691,10 @@ def load(path: Path = Path("params.yaml")) -> Config:
     Raises:
         UserError: the file is missing, is not YAML, has an unknown or missing key, or a value out of range.
     """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist in {Path.cwd()}; run from the project's folder.")
     try:
-        return Config.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist in {Path.cwd()}; run from the project's folder.") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
+        return Config.model_validate(read_yaml(path))
     except ValidationError as error:
         raise UserError(f"{path}: {_first(error)}") from error
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal
 
-import yaml
 from json_repair import repair_json
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.errors import UserError
 from pipelines.messages import Message
 from pipelines.synthesis.calls import Call, Reply
+from pipelines.user_files import read_yaml
 
 Language = Literal["en", "zh"]
 
@@ -207,15 +207,13 @@ def load(folder: Path, name: str) -> Recipe:
         UserError: there is no such file, or it says what no prompt file may say.
     """
     path = folder / f"{name}.yaml"
+    if not path.is_file():
+        raise UserError(f"There is no prompt file {path}; write it, or take {name} out of synthesize.recipes.")
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is no prompt file: keys and values are expected.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Recipe.model_validate({"name": name, **values})
-    except FileNotFoundError as error:
-        raise UserError(
-            f"There is no prompt file {path}; write it, or take {name} out of synthesize.recipes."
-        ) from error
-    except (yaml.YAMLError, TypeError) as error:
-        raise UserError(f"{path} is no prompt file: {str(error).splitlines()[0]}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines import artifacts
 from pipelines.errors import UserError
+from pipelines.user_files import read_text
 
 CORPUS = "corpus"
 _KINDS = (".jsonl", ".parquet", ".txt")
@@ -83,7 +84,7 @@ def _order(source: Source, seed: int, start: int, end: int) -> list[int]:
 
 def _texts(path: Path) -> list[str]:
     if path.suffix == ".txt":
-        return [path.read_text(encoding="utf-8")]
+        return [read_text(path)]
     rows = artifacts.read_rows(path) if path.suffix == ".jsonl" else artifacts.read_table(path)
     texts = [row.get("text") for row in rows]
     found = [text for text in texts if isinstance(text, str)]

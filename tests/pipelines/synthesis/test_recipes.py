@@ -55,7 +55,7 @@ def test_a_recipe_of_ones_own_is_a_file(tmp_path: Path) -> None:
         (("from: window", "from: pages"), "mine.yaml: from"),
         (("max_tokens: 60", "max_tokens: 0"), "mine.yaml: max_tokens"),
         (("en:", "fr:"), "mine.yaml"),
-        (("version: 3", "version: [3"), "is no prompt file"),
+        (("version: 3", "version: [3"), "line 3: not YAML"),
         ((GOOD, ""), "is no prompt file"),
     ],
 )

@@ -1,0 +1,50 @@
+"""Text that comes from outside: made encodable, and parsed from JSON, before anything is stored.
+
+A lone surrogate (half of a UTF-16 pair, which JSON, YAML, PDF titles and file names can hold) raises
+UnicodeEncodeError wherever it is written. Every string from outside passes `encodable` once, where it enters.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def encodable(text: str) -> str:
+    """Return `text` with surrogate pairs joined and lone surrogates replaced by U+FFFD; any other text unchanged."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def encodable_value(value: Any) -> Any:
+    """Apply `encodable` to every string, keys included, of what JSON or YAML gave."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, list):
+        return [encodable_value(each) for each in value]
+    if isinstance(value, dict):
+        return {encodable_value(key): encodable_value(each) for key, each in value.items()}
+    return value
+
+
+def parse_json(raw: str | bytes, parse_int: Callable[[str], Any] | None = None) -> Any:
+    """Parse JSON whose strings may then be encoded.
+
+    Bytes are UTF-8, UTF-16 or UTF-32, with or without a byte order mark (RFC 4627, section 3). `parse_int` is
+    `json.loads`'s, which converts no number of more than 4,300 digits.
+
+    Raises:
+        ValueError: it is not JSON, not in one of these encodings, nested too deeply, or holds too long a number.
+    """
+    if isinstance(raw, bytes):
+        raw = raw.decode(json.detect_encoding(raw))
+    try:
+        value = json.loads(raw.removeprefix("\ufeff"), parse_int=parse_int)
+        return encodable_value(value) if _SURROGATE_ESCAPE.search(raw) or encodable(raw) is not raw else value
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
