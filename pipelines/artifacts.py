@@ -8,7 +8,7 @@ which is the working directory of every task.
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +82,13 @@ def write_json(path: Path, value: Any) -> None:
     aside.replace(path)
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Read a JSONL file.
+def read_rows(path: Path, texts: Sequence[str] = ()) -> list[Row]:
+    """Read a JSONL file whose columns `texts` hold text in every row.
 
     Raises:
-        UserError: the file is missing, not in its encoding, or a line is not a JSON object.
+        UserError: the file is missing, not in its encoding, a line is not a JSON object, or lacks one of `texts`.
     """
-    return list(each_row(path))
+    return list(each_row(path, texts))
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

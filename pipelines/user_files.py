@@ -1,7 +1,7 @@
 """Text, JSON, JSONL and YAML files that a user may have written: parsed, or one sentence: file, line, what to do."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,11 @@ def read_json(path: Path) -> Any:
         return parse_json(read_text(path))
 
 
-def each_row(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a JSONL file that may be too long to be held.
+def each_row(path: Path, texts: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a JSONL file that may be too long to be held; the columns `texts` hold text in every row.
 
     Raises:
-        UserError: the file is missing, not in its encoding, or a line is not a JSON object.
+        UserError: the file is missing, not in its encoding, a line is not a JSON object, or lacks one of `texts`.
     """
     for number, line in enumerate(each_line(path), 1):
         if not line.strip():
@@ -61,6 +61,9 @@ def each_row(path: Path) -> Iterator[dict[str, Any]]:
             row = parse_json(line)
         if not isinstance(row, dict):
             raise UserError(f"{path}, line {number}: a JSON object is expected.")
+        for name in texts:
+            if not isinstance(row.get(name), str) or not row[name].strip():
+                raise UserError(f"{path}, line {number}: {name!r} must be text; add it, or remove the line.")
         yield row
 
 

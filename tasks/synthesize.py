@@ -46,7 +46,7 @@ def synthesize(
     if not asked:
         raise UserError("No sentence of artifacts/split/train.parquet has a name, number or clause to ask about.")
     missed = [each for each in asked if each.reason is None and not each.answer]
-    far = [row["question"] for row in artifacts.read_rows(work.out_of_domain)]
+    far = [row["question"] for row in artifacts.read_rows(work.out_of_domain, ["question"])]
     foreign = far + [row["question"] for row in artifacts.read_rows(config.teacher.seeds) if row["answer"]]
     most = int(work.unanswerable_share * len(kept) / 2)
     unanswered, dropped = unknown(
@@ -84,7 +84,7 @@ def _asked(teachers: Teachers, book: Book, found: list[Passage], config: Config)
                 temperature=work.temperature,
             )
     kept = [each for each in asked if each.reason is None]
-    tasks = artifacts.read_rows(work.tasks)
+    tasks = artifacts.read_rows(work.tasks, ["question", "answer"])
     for recipe in book.recipes.values():
         if recipe.about != "span":
             asked += by_recipe(

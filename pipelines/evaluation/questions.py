@@ -15,6 +15,7 @@ from pipelines.errors import UserError
 
 SETS = ("answerable", "unanswerable", "general")
 SPLITS = ("validation", "test")
+_LISTS = ("aliases", "competing", "sources")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,13 @@ def _question(row: artifacts.Row, name: str, folder: Path) -> Question:
     missing = [key for key in needed if not row.get(key)]
     if missing:
         raise UserError(f"{where}: {missing[0]!r} is missing.")
+    for key in needed:
+        if not isinstance(row[key], str):
+            raise UserError(f"{where}: {key!r} is {row[key]!r}; it must be text, in quotation marks.")
+    for key in _LISTS:
+        texts = row.get(key, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise UserError(f"{where}: {key!r} must be a list of texts.")
     if row["split"] not in SPLITS:
         raise UserError(f"{where}: split is {row['split']!r}; it must be 'validation' or 'test'.")
     accepted = (row["answer"], *row.get("aliases", [])) if name != "unanswerable" else ()
