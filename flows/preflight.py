@@ -1,17 +1,46 @@
-"""What can be known to be wrong before anything starts, or anything slow is imported."""
+"""What can be found wrong before anything starts: parameters, documents, and every file that the user wrote."""
+
+from pathlib import Path
 
 from pipelines import artifacts, config
+from pipelines.config import Config
 from pipelines.errors import UserError
+from pipelines.evaluation import questions
+from pipelines.synthesis import recipes
+from pipelines.user_files import each_row, read_text
 
 
-def check() -> config.Config:
-    """Read params.yaml and look for documents, before anything starts.
+def check() -> Config:
+    """Read params.yaml and the files it names, and look for documents, before anything starts.
 
     Raises:
-        UserError: a parameter is wrong, or there is nothing to learn from.
+        UserError: a parameter is wrong, a file cannot be read as what it should be, or there is nothing to learn from.
     """
     settings = config.load()
     source = settings.ingest.source
     if not source.is_dir() or not any(artifacts.files(source)):
         raise UserError(f"{source} holds no documents; put some there, or set ingest.source in params.yaml.")
+    _check_files(settings)
     return settings
+
+
+def _check_files(settings: Config) -> None:
+    """Parse every file of the user's that is there: a broken one would end a stage after those before it have run."""
+    if settings.evaluate.questions.is_dir():
+        questions.load(settings.evaluate.questions)
+    if settings.synthesize.prompts.is_dir():
+        recipes.book(settings.synthesize.prompts, settings.synthesize.recipes)
+    if settings.base.chat_template is not None and settings.base.chat_template.exists():
+        read_text(settings.base.chat_template)
+    _check_rows(settings.teacher.seeds, "passage", "question")
+    _check_rows(settings.synthesize.tasks, "question", "answer")
+    _check_rows(settings.synthesize.out_of_domain, "question")
+    for folder in filter(None, (settings.curate.own, settings.preferences.human)):
+        for path in sorted(folder.glob("*.jsonl")):
+            _check_rows(path)
+
+
+def _check_rows(path: Path, *texts: str) -> None:
+    """Parse a JSONL file; a missing one is reported by the stage that needs it, in its first second."""
+    for _ in each_row(path, texts) if path.exists() else ():
+        pass

@@ -693,6 +693,8 @@ def load(path: Path = Path("params.yaml")) -> Config:
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist in {Path.cwd()}; run from the project's folder.")
+    if path.read_bytes().startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{path} is not UTF-8, which DVC needs; save it as UTF-8.")
     try:
         return Config.model_validate(read_yaml(path))
     except ValidationError as error:

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from pipelines.config import BaseModelConfig, ComputeConfig, LoraConfig
 from pipelines.errors import UserError
 from pipelines.hardware import device, dtype
+from pipelines.user_files import read_text
 
 ADAPTER = "adapter_config.json"
 _AT_ONCE = 2**24  # bytes
@@ -59,7 +60,7 @@ def fetch(config: BaseModelConfig, where: str) -> tuple[PreTrainedModel, PreTrai
     if config.chat_template is not None:
         if not config.chat_template.is_file():
             raise UserError(f"base.chat_template {config.chat_template} does not exist; null keeps the model's own.")
-        tok.chat_template = config.chat_template.read_text(encoding="utf-8")
+        tok.chat_template = read_text(config.chat_template)
     if tok.chat_template is None:
         raise UserError(f"{where} {config.model!r} has no chat template; name a Jinja file in base.chat_template.")
     _separate_padding(model, tok)
