@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.failures import StageError
+from pipelines.encoding import encodable
 from pipelines.errors import UserError
 
 app = typer.Typer(
@@ -258,7 +259,7 @@ def main() -> None:
         # All leave time to end what was started. In a shell's background SIGINT is ignored, by all programs below too.
         signal.signal(number, signal.default_int_handler)
     try:
-        app()
+        app([encodable(argument) for argument in sys.argv[1:]])
     except UserError as error:
         _end(str(error), 2)
     except Exception as error:

@@ -22,6 +22,7 @@ FOR_FLOWS = {
     "alive",
     "artifacts",
     "config",
+    "encoding",
     "environment",
     "outages",
     "tracking",
