@@ -1,0 +1,179 @@
+"""What servers were seen to say, said by a real one on this machine: robots.txt files, and answers of teachers."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from email.utils import formatdate
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.config import PriceBlock
+from pipelines.data.archive import Archive
+from pipelines.data.fetch import Manners, fetch
+from pipelines.errors import UserError
+from pipelines.synthesis.calls import Reply
+from pipelines.user_files import read_json
+from tests.pipelines.synthesis import stub
+from tests.pipelines.synthesis.stub import Handler, Server
+from tests.pipelines.synthesis.test_served import calls, kept
+
+CASES = Path(__file__).parent / "cases"
+MANNERS = Manners(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01, allow_private=True)
+ROBOTS: dict[str, str] = read_json(CASES / "robots_txt_six_kinds.json")
+REFUSED = {
+    "bom": ["/private/page"],
+    "wildcard": ["/book/draft", "/search.cgi"],
+    "longest_match": ["/private/page"],
+    "allow_is_longer": ["/page", "/shop/page"],
+    "redirected": ["/private/page"],
+    "two_groups": ["/x/page", "/private/page"],
+}
+ALLOWED = {"wildcard": ["/book/page", "/search.cgi?page=2"], "allow_is_longer": ["/open/page"]}
+QUESTION = "In what year was the glass house of Orrin Vale opened?"
+
+
+class Site(BaseHTTPRequestHandler):
+    """Pages, and one robots.txt, which is a text or leads on to another address."""
+
+    def __init__(self, robots: str, *args: Any) -> None:
+        self.robots = robots
+        super().__init__(*args)
+
+    def do_GET(self) -> None:
+        """Answer."""
+        leads_on = "answers 301" in self.robots
+        if self.path == "/robots.txt" and leads_on:
+            self.reply(301, b"", "text/plain", Location="/rules.txt")
+        elif self.path in ("/robots.txt", "/rules.txt"):
+            rules = "User-agent: *\nDisallow: /private/\n" if leads_on else self.robots
+            self.reply(200, rules.encode(), "text/plain")
+        else:
+            self.reply(200, b"<p>The bell is rung twice.</p>", "text/html")
+
+    def reply(self, status: int, body: bytes, kind: str, **headers: str) -> None:
+        """Send an answer."""
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("kind", ROBOTS)
+def test_a_robots_txt_is_obeyed(kind: str, tmp_path: Path) -> None:
+    refused, allowed = REFUSED[kind], ALLOWED.get(kind, ["/page"])
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Site, ROBOTS[kind])) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_port}"
+        archive = Archive(tmp_path / "a.warc.gz")
+        rejects = asyncio.run(fetch([root + path for path in refused + allowed], archive, MANNERS))
+        server.shutdown()
+    assert {url.removeprefix(root) for url in rejects} == set(refused)
+    assert [url.removeprefix(root) for url in archive.kept] == allowed
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A running server; teachers are not patient with it."""
+    monkeypatch.setattr("pipelines.synthesis.served._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("pipelines.synthesis.served._TRIES", 3)
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def said(name: str) -> stub.Fault:
+    """Return the answer of a case, as a server gives it."""
+    answer = read_json(CASES / f"server_{name}.json")["answer"]
+    raw = answer.get("body_as_sent") or json.dumps(answer["body"])
+    return lambda handler: handler.send(answer["status"], raw.encode())
+
+
+def to(question: str, fault: stub.Fault) -> stub.Fault:
+    """Return the same answer to one question, and a good one to the others; for calls one at a time."""
+
+    def answered(handler: Handler) -> None:
+        asked = handler.server.asked[-1]["messages"][-1]["content"]
+        return fault(handler) if asked == question else handler.send(200, stub.completion(f"{asked}!"))
+
+    return answered
+
+
+def test_thoughts_before_the_answer_are_set_aside(server: Server, tmp_path: Path) -> None:
+    server.faults = [said("think_block_before_the_answer")]
+    assert kept(server, tmp_path).ask(calls(1), "asking") == [Reply(QUESTION)]
+
+
+def test_thoughts_that_take_all_tokens_end_the_run_in_one_sentence_and_answer_nothing_later(
+    server: Server, tmp_path: Path
+) -> None:
+    server.faults = [said("thinking_cut_off_at_max_tokens")] * 60
+    with pytest.raises(UserError, match=r"(?i)think|reason"):
+        kept(server, tmp_path).ask(calls(20), "asking")
+    server.faults = []
+    replies = kept(server, tmp_path).ask(calls(20), "asking")
+    assert replies == [Reply(f"question {at}!") for at in range(20)]
+
+
+def test_thoughts_alone_are_one_failure_and_paid_for(server: Server, tmp_path: Path) -> None:
+    price = PriceBlock(prompt=1000.0, completion=1000.0)
+    people = kept(server, tmp_path, at_once=1, price=price)
+    server.faults = [to("question 1", said("content_null_and_reasoning_content"))] * 9
+    first, second, third = people.ask(calls(3), "asking")
+    assert (first, third) == (Reply("question 0!"), Reply("question 2!"))
+    assert second.text is None and second.failure
+    assert people.cost >= price.cost(90, 9) + 2 * price.cost(10, 5)
+
+
+def test_half_a_character_in_an_answer_costs_no_other_answer(server: Server, tmp_path: Path) -> None:
+    people = kept(server, tmp_path, at_once=1)
+    server.faults = [to("question 1", said("half_a_surrogate_pair_in_the_answer"))] * 9
+    first, second, third = people.ask(calls(3), "asking")
+    assert (first, third) == (Reply("question 0!"), Reply("question 2!"))
+    assert second == Reply("In what year was the glass house opened �?") or (second.text is None and second.failure)
+
+
+def test_what_is_not_accounted_for_counts_at_its_most(server: Server, tmp_path: Path) -> None:
+    settings = read_json(CASES / "server_no_usage_with_a_price.json")["config"]
+    server.faults = [said("no_usage_with_a_price")] * 60
+    people = kept(server, tmp_path, budget=settings["budget"], price=PriceBlock(**settings["price"]))
+    replies = people.ask([replace(each, max_tokens=150) for each in calls(60)], "asking")
+    assert [reply.text for reply in replies if reply.text] == ["Yes?"] * 3 == ["Yes?"] * len(server.asked)
+    assert {reply.failure for reply in replies if not reply.text} == {"budget"}
+
+
+def test_a_pause_is_kept_that_is_asked_for_by_a_date(server: Server, tmp_path: Path) -> None:
+    times: list[float] = []
+
+    def busy(handler: Handler) -> None:
+        times.append(time.time())
+        handler.send(429, b"{}", retry_after=formatdate(int(times[0]) + 2, usegmt=True))
+
+    server.faults = [busy]
+    assert kept(server, tmp_path).ask(calls(1), "asking") == [Reply("question 0!")]
+    assert time.time() >= int(times[0]) + 2
+
+
+def test_a_server_with_another_name_for_max_tokens_is_asked_by_that_name(server: Server, tmp_path: Path) -> None:
+    refused = said("400_max_tokens_unsupported")
+
+    def strict(handler: Handler) -> None:
+        asked = handler.server.asked[-1]
+        if "max_tokens" in asked:
+            refused(handler)
+        else:
+            handler.send(200, stub.completion(f"{asked['max_completion_tokens']} at most"))
+
+    server.faults = [strict] * 60
+    assert kept(server, tmp_path, at_once=1).ask(calls(2), "asking") == [Reply("9 at most")] * 2
