@@ -40,6 +40,7 @@ def ingest(config: IngestConfig, out: Path) -> dict[str, float]:
     return {
         "documents": counts.documents,
         "rejected": counts.rejected,
+        "rejected_parts": counts.rejected_parts,
         "characters": counts.characters,
         "documents_with_date": counts.dated,
         "documents_with_headings": counts.headed,
@@ -52,6 +53,8 @@ class Counts:
     """What was found."""
 
     rejected: int = 0
+    rejected_parts: int = 0
+    """Of documents that were read without them."""
     first: Reject | None = None
     characters: int = 0
     dated: int = 0
@@ -75,8 +78,11 @@ def _documents(files: Iterable[Iterable[Found]], counts: Counts, rejects: Path) 
             counts.headed += bool(each.headings)
             yield each
         else:
-            counts.rejected += 1
-            counts.first = counts.first or each
+            if each.part:
+                counts.rejected_parts += 1
+            else:
+                counts.rejected += 1
+                counts.first = counts.first or each
             artifacts.add_rows(rejects, [asdict(each)])
 
 

@@ -40,6 +40,14 @@ class UnreadableError(Exception):
 
 
 @dataclass(frozen=True)
+class UnreadablePart:
+    """A chapter, a page or another part of a file that could not be read, while the rest was."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Content:
     """What a reader found in a file: text (paragraphs apart by an empty line), title, address, date and headings."""
 
@@ -48,6 +56,7 @@ class Content:
     url: str | None = None
     date: str | None = None
     headings: tuple[str, ...] = ()
+    unreadable: tuple[UnreadablePart, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,94 +1,92 @@
-"""Word files: paragraphs, lists and tables in the order of the text."""
+"""Word files: paragraphs, lists, tables, text boxes, notes and equations in the order of the text.
+
+Headers, footers and comments are left out.
+"""
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
-from lxml import etree
-
-from pipelines.data import dates
-from pipelines.data.containers import DAMAGED, member
+from pipelines.data import dates, docx_styles
+from pipelines.data.containers import DAMAGED
 from pipelines.data.documents import Content, UnreadableError
+from pipelines.data.docx_styles import Styles, attribute
+from pipelines.data.docx_text import Block, Reader
+from pipelines.data.package import Package, beside
 
-_WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_TERMS = "{http://purl.org/dc/terms/}"
+_OLE = b"\xd0\xcf\x11\xe0"  # what an encrypted file is wrapped in, and what Word wrote before 2007
+_MAIN = "word/document.xml"
 _TITLE = "{http://purl.org/dc/elements/1.1/}title"
-_PARSER = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
+_TERMS = "{http://purl.org/dc/terms/}"
 
 
 def read(data: bytes, limit: int) -> Content:
-    """Read a DOCX file whose text is no larger than `limit` bytes; its title is the one among its properties.
+    """Read a DOCX file of which no part is larger than `limit` bytes; its title is the one among its properties.
+
+    Notes, styles and properties that cannot be read are left out.
 
     Raises:
-        UnreadableError: it is damaged, encrypted or too large.
+        UnreadableError: it is damaged, encrypted or too large, or its main part is.
     """
+    if data.startswith(_OLE):
+        raise UnreadableError("unreadable DOCX: encrypted, or in the format of Word 97")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            body = parse(member(archive, "word/document.xml", limit)).find(f"{_WORD}body")
-            title, when = _properties(archive, limit)
-            styles = _heading_styles(archive, limit)
-    except (*DAMAGED, KeyError, etree.XMLSyntaxError) as error:
+            return _content(Package(archive, limit))
+    except RecursionError as error:
+        raise UnreadableError("unreadable DOCX: nested too deeply") from error
+    except (UnreadableError, *DAMAGED) as error:
         raise UnreadableError(f"unreadable DOCX: {error}") from error
-    if body is None:
-        return Content("", title, None, when)
-    marked = (each for each in body.iter(f"{_WORD}p") if _style(each) in styles)
-    return Content("\n\n".join(_blocks(body)), title, None, when, tuple(map(_paragraph, marked)))
 
 
-def parse(data: bytes) -> Any:
-    """Parse XML without looking at anything outside of it."""
-    return etree.fromstring(data, etree.XMLParser(**_PARSER))
+def _content(parts: Package) -> Content:
+    top = _relationships(parts, "")
+    named = top.get("officeDocument", _MAIN)
+    main = named if named in parts else _MAIN
+    body = parts.xml(main).find("{*}body")
+    own = _relationships(parts, main)
+    title, when = _properties(parts, top.get("core-properties", "docProps/core.xml"))
+    style_part = _optional(parts, own.get("styles", beside(main, "styles.xml")))
+    styles = Styles() if style_part is None else docx_styles.styles(style_part)
+    notes = {kind: own.get(kind, beside(main, f"{kind}.xml")) for kind in ("footnotes", "endnotes")}
+    reader = Reader(styles, {key: note for kind, name in notes.items() for key, note in _notes(parts, kind, name)})
+    blocks = [] if body is None else reader.blocks(body)
+    return Content("\n\n".join(_laid_out(blocks)), title, None, when, tuple(reader.headings), tuple(parts.unreadable))
 
 
-def _properties(archive: zipfile.ZipFile, limit: int) -> tuple[str | None, str | None]:
+def _relationships(parts: Package, name: str) -> dict[str, str]:
+    """Return the parts that a part (the package itself: "") relates to, by the last word of the relationship's type."""
+    folder, _, file = name.rpartition("/")
+    root = _optional(parts, f"{folder}/_rels/{file}.rels".lstrip("/"))
+    every = [] if root is None else [[attribute(each, key) or "" for key in ("Type", "Target")] for each in root]
+    return {kind.rpartition("/")[2]: beside(name, target) for kind, target in reversed(every) if target}
+
+
+def _optional(parts: Package, name: str) -> Any:
+    """Return the root of a part that may be missing; None, too, for one that cannot be read, which is noted."""
+    return parts.attempt(name, parts.xml) if name in parts else None
+
+
+def _properties(parts: Package, name: str) -> tuple[str | None, str | None]:
     """Return the title and the date of the last change."""
-    if "docProps/core.xml" not in archive.namelist():
+    found = _optional(parts, name)
+    if found is None:
         return None, None
-    found = parse(member(archive, "docProps/core.xml", limit))
     when = found.findtext(f"{_TERMS}modified") or found.findtext(f"{_TERMS}created")
     return (found.findtext(_TITLE) or "").strip() or None, dates.parsed(when)
 
 
-def _heading_styles(archive: zipfile.ZipFile, limit: int) -> frozenset[str]:
-    """Return the styles of headings; their names are English in every language, their ids are not."""
-    if "word/styles.xml" not in archive.namelist():
-        return frozenset()
-    found = parse(member(archive, "word/styles.xml", limit)).iter(f"{_WORD}style")
-    names = ((style.get(f"{_WORD}styleId"), style.find(f"{_WORD}name")) for style in found)
-    return frozenset(
-        each for each, name in names if name is not None and name.get(f"{_WORD}val", "").lower().startswith("heading")
-    )
+def _notes(parts: Package, kind: str, name: str) -> Iterator[tuple[tuple[str, str | None], Any]]:
+    """Yield each note with what refers to it: the name of the referring element, and an id."""
+    root = _optional(parts, name)
+    for note in [] if root is None else root.iterfind(f"{{*}}{kind[:-1]}"):
+        yield (f"{kind[:-1]}Reference", attribute(note, "id")), note
 
 
-def _style(paragraph: Any) -> str | None:
-    found = paragraph.find(f"{_WORD}pPr/{_WORD}pStyle")
-    return None if found is None else found.get(f"{_WORD}val")
-
-
-def _blocks(body: Any) -> Iterator[str]:
-    items: list[str] = []
-    for element in body:
-        text = _table(element) if element.tag == f"{_WORD}tbl" else _paragraph(element)
-        if text and element.find(f".//{_WORD}numPr") is not None and element.tag == f"{_WORD}p":
-            items.append(f"- {text}")
-            continue
-        if items:
-            yield "\n".join(items)
-            items = []
-        if text:
-            yield text
-    if items:
-        yield "\n".join(items)
-
-
-def _table(element: Any) -> str:
-    rows = element.iter(f"{_WORD}tr")
-    cells = ([" ".join(map(_paragraph, cell.iter(f"{_WORD}p"))) for cell in row.iter(f"{_WORD}tc")] for row in rows)
-    return "\n".join(" | ".join(row) for row in cells)
-
-
-def _paragraph(element: Any) -> str:
-    marks = {f"{_WORD}tab": " ", f"{_WORD}br": "\n", f"{_WORD}cr": "\n"}
-    pieces = (each.text or "" if each.tag == f"{_WORD}t" else marks.get(each.tag, "") for each in element.iter())
-    return "".join(pieces).strip()
+def _laid_out(blocks: Iterable[Block]) -> Iterator[str]:
+    """Yield paragraphs; neighbouring items of a list make one."""
+    for is_item, group in groupby(blocks, lambda block: block.is_item):
+        texts = [block.text for block in group]
+        yield from ["\n".join(f"- {text}" for text in texts)] if is_item else texts

@@ -33,6 +33,8 @@ class Reject:
 
     source: str
     reason: str
+    part: bool = False
+    """Of a file whose other parts were read; `source` is then `file#part`."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _read(source: str, file: str, stream: Any, limits: Limits, most: int, depth:
         elif suffix in ROWS:
             yield from _rows(source, ROWS[suffix], stream, limits)
         else:
-            yield _document(source, file, suffix, stream, limits)
+            yield from _document(source, file, suffix, stream, limits)
     except UnreadableError as reason:
         yield Reject(source, str(reason))
     except containers.DAMAGED as error:
@@ -130,31 +132,32 @@ def _seekable(stream: Any, limits: Limits) -> Any:
 def _rows(source: str, kind: str, stream: Any, limits: Limits) -> Iterator[Found]:
     if kind == "warc":
         for number, page in enumerate(containers.pages(_seekable(stream, limits), limits.max_bytes), 1):
-            yield _page(f"{source}#{number}", page, limits)
+            yield from _page(f"{source}#{number}", page, limits)
         return
     lines = kind == "jsonl"
     rows = containers.lines(stream, limits.max_bytes) if lines else containers.table(_seekable(stream, limits))
     for number, found in enumerate(rows, 1):
-        yield _made(f"{source}#{number}", kind, found, limits)
+        yield from _made(f"{source}#{number}", kind, found, limits)
 
 
-def _page(source: str, found: containers.Page | UnreadableError, limits: Limits) -> Found:
-    if isinstance(found, UnreadableError):
-        return Reject(source, str(found))
-    url, kind, data = found
+def _page(source: str, found: containers.Page | UnreadableError, limits: Limits) -> Iterator[Found]:
     try:
+        if isinstance(found, UnreadableError):
+            raise found
+        url, kind, data = found
         content = _content(kind, data, limits)
     except UnreadableError as reason:
-        return Reject(source, str(reason))
-    return _made(source, "warc", replace(content, url=content.url or url or None), limits)
+        yield Reject(source, str(reason))
+        return
+    yield from _made(source, "warc", replace(content, url=content.url or url or None), limits)
 
 
-def _document(source: str, file: str, suffix: str, stream: Any, limits: Limits) -> Found:
+def _document(source: str, file: str, suffix: str, stream: Any, limits: Limits) -> Iterator[Found]:
     kind = FORMATS.get(suffix)
     if kind is None:
         raise UnreadableError(f"unknown suffix {suffix!r}")
     data = containers.whole(stream, limits.max_bytes)
-    return _made(source, kind, _content(kind, data, limits), limits)
+    yield from _made(source, kind, _content(kind, data, limits), limits)
 
 
 def _content(kind: str, data: bytes, limits: Limits) -> Content:
@@ -169,9 +172,15 @@ def _content(kind: str, data: bytes, limits: Limits) -> Content:
     return pdf.read(data) if kind == "pdf" else plain.read(data)
 
 
-def _made(source: str, kind: str, content: Content | UnreadableError, limits: Limits) -> Found:
+def _made(source: str, kind: str, content: Content | UnreadableError, limits: Limits) -> Iterator[Found]:
     if isinstance(content, UnreadableError):
-        return Reject(source, str(content))
+        yield Reject(source, str(content))
+        return
+    yield _whole(source, kind, content, limits)
+    yield from (Reject(f"{source}#{each.name}", each.reason, part=True) for each in content.unreadable)
+
+
+def _whole(source: str, kind: str, content: Content, limits: Limits) -> Found:
     text = content.text.strip()
     if len(text) < limits.min_characters:
         return Reject(source, f"less than {limits.min_characters} characters of text")
