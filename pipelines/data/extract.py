@@ -129,8 +129,8 @@ def _unpacked(
 ) -> Iterator[tuple[str, str, Any]]:
     """Yield name, place and content of what is packed in a file."""
     if suffix in containers.COMPRESSED or suffix == ".tgz":
-        inner, content = containers.uncompressed(file, stream, most)
-        yield inner, source, content
+        only, unpacked = containers.uncompressed(file, stream, most)
+        yield only, source, unpacked
         return
     members: Iterator[tuple[str, Any]]
     if suffix == ".zip":
