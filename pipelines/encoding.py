@@ -22,11 +22,11 @@ def encodable(text: str) -> str:
 
 
 def encodable_value(value: Any) -> Any:
-    """Apply `encodable` to every string, keys included, of what JSON or YAML gave."""
+    """Apply `encodable` to every string, keys included, of what JSON, YAML or a reader of documents gave."""
     if isinstance(value, str):
         return encodable(value)
-    if isinstance(value, list):
-        return [encodable_value(each) for each in value]
+    if isinstance(value, list | tuple):
+        return type(value)(map(encodable_value, value))
     if isinstance(value, dict):
         return {encodable_value(key): encodable_value(each) for key, each in value.items()}
     return value

@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from pipelines.data import dates
+from pipelines.data import dates, plain
 from pipelines.data.documents import Content, UnreadableError
+from pipelines.encoding import parse_json
 
 Page = tuple[str, str, bytes]
 """Address, kind (as `extract` names it) and content."""
@@ -49,8 +50,11 @@ DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
     pa.ArrowException,
+    NotImplementedError,
 )
-"""What the libraries below raise on a damaged file."""
+"""What the libraries below raise on a file that is damaged, or compressed by a method they do not know."""
+_UNFIT = (ArithmeticError, LookupError, ValueError)
+"""What pyarrow raises on a value of its own that Python has none for, such as a year of five digits."""
 
 
 class Bounded(io.RawIOBase):
@@ -98,21 +102,27 @@ def uncompressed(source: str, stream: Any, limit: int) -> tuple[str, Bounded]:
     return path.stem, Bounded(COMPRESSED[suffix](stream), limit)
 
 
-def zipped(stream: Any, limit: int) -> Iterator[tuple[str, Bounded]]:
-    """Yield name and content of each file in a ZIP archive.
+def zipped(stream: Any, limit: int) -> Iterator[tuple[str, Bounded | UnreadableError]]:
+    """Yield name and content, or what is wrong, of each file in a ZIP archive.
 
     Raises:
-        UnreadableError: it is damaged, encrypted, or holds more than `limit` bytes.
+        UnreadableError: the archive holds more than `limit` bytes.
     """
     with zipfile.ZipFile(stream) as archive:
         members = [each for each in archive.infolist() if not each.is_dir()]
         if sum(each.file_size for each in members) > limit:
             raise UnreadableError(f"larger than {limit} bytes when unpacked")
         for member in members:
-            if member.flag_bits & 1:
-                raise UnreadableError("encrypted")
-            with archive.open(member) as file:
-                yield member.filename, Bounded(file, limit)
+            yield member.filename, _opened(archive, member, limit)
+
+
+def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> Bounded | UnreadableError:
+    if member.flag_bits & 1:
+        return UnreadableError("encrypted")
+    try:
+        return Bounded(archive.open(member), limit)
+    except DAMAGED as error:
+        return UnreadableError(f"damaged: {error}")
 
 
 def member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
@@ -142,7 +152,7 @@ def whole(stream: Any, limit: int) -> bytes:
 
 def tarred(stream: Any, limit: int) -> Iterator[tuple[str, Bounded]]:
     """Yield name and content of each plain file in a TAR archive; links and devices are left out."""
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
+    with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8") as archive:
         for member in archive:
             if member.isfile() and (file := archive.extractfile(member)) is not None:
                 yield member.name, Bounded(file, limit)
@@ -162,20 +172,30 @@ def lines(stream: Any, longest: int) -> Iterator[Content | UnreadableError]:
 
 def _row(line: bytes) -> Content | UnreadableError:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = parse_json(line, parse_int=float)  # only dates are numbers here, and an int has at most 4,300 digits
+    except (json.JSONDecodeError, UnicodeDecodeError):
         return UnreadableError("not JSON")
+    except ValueError as error:
+        return UnreadableError(str(error))
     return content(row) if isinstance(row, dict) else UnreadableError("no JSON object")
 
 
 def content(row: dict[str, Any]) -> Content | UnreadableError:
     """Return the document that a row describes, by the usual names of columns."""
-    text = next((row[name] for name in TEXT_COLUMNS if isinstance(row.get(name), str)), None)
+    text = next((found for name in TEXT_COLUMNS if (found := _string(row.get(name))) is not None), None)
     if text is None:
         return UnreadableError(f"no column of text ({', '.join(TEXT_COLUMNS)})")
-    title, url = row.get("title"), row.get("url")
-    when = next((found for name in DATE_COLUMNS if (found := dates.parsed(row.get(name)))), None)
-    return Content(text, title if isinstance(title, str) else None, url if isinstance(url, str) else None, when)
+    dated = (row.get(name) for name in DATE_COLUMNS)
+    when = next((found for value in dated if (found := dates.parsed(_string(value) or value))), None)
+    return Content(text, _string(row.get("title")), _string(row.get("url")), when)
+
+
+def _string(value: Any) -> str | None:
+    """Return a value that is text; bytes (a Parquet column of no declared type) are decoded as a text file's."""
+    try:
+        return plain.decode(value) if isinstance(value, bytes) else value if isinstance(value, str) else None
+    except UnreadableError:
+        return None
 
 
 def table(stream: Any) -> Iterator[Content | UnreadableError]:
@@ -184,8 +204,32 @@ def table(stream: Any) -> Iterator[Content | UnreadableError]:
     names = [name for name in (*TEXT_COLUMNS, *DATE_COLUMNS, "title", "url") if name in file.schema_arrow.names]
     if not set(names) & set(TEXT_COLUMNS):
         raise UnreadableError(f"no column of text ({', '.join(TEXT_COLUMNS)})")
-    for batch in file.iter_batches(batch_size=256, columns=names):
-        yield from map(content, batch.to_pylist())
+    for group in range(file.num_row_groups):
+        try:
+            for batch in file.iter_batches(batch_size=256, row_groups=[group], columns=names):
+                columns = {name: _values(batch.column(name)) for name in batch.schema.names}
+                yield from map(
+                    content, (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+                )
+        except DAMAGED as error:
+            yield UnreadableError(f"row group {group + 1} is damaged: {error}")
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Return the cells of a column: None for a time that Python cannot hold, bytes for text that is not UTF-8."""
+    try:
+        return list(column.to_pylist())
+    except _UNFIT:
+        return [_value(cell) for cell in column]
+
+
+def _value(cell: pa.Scalar) -> Any:
+    try:
+        return cell.as_py()
+    except UnicodeDecodeError:
+        return cell.cast(pa.binary()).as_py()
+    except _UNFIT:
+        return None
 
 
 def pages(stream: Any, longest: int) -> Iterator[Page | UnreadableError]:

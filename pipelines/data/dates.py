@@ -1,34 +1,65 @@
-"""When a document was written, as far as it says so: 2021-03-04, 2021-03 or 2021."""
+"""When a document was written, as far as it says so: 2021-03-04, 2021-03 or 2021. An ambiguous date is none."""
 
 import re
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-_COMPACT = re.compile(r"(?:D:)?(\d{4})(\d\d)(\d\d)(?!\d{1,3}\b)")
-_PARTED = re.compile(r"(\d{4})\s*[-/.年](?:\s*(\d{1,2})(?:\s*[-/.月]\s*(\d{1,2}))?)?")
+_COMPACT = re.compile(r"(?:D:)?(\d{4})(\d\d)(\d\d)(?=(?:\d\d){0,3}(?!\d))")
+_PARTED = re.compile(r"(\d{4})\s*[-/.年](?:\s*(\d{1,2})(?!\d)(?:\s*[-/.月]\s*(\d{1,2})(?!\d))?)?")
 _YEAR = re.compile(r"(?:D:)?(\d{4})")
+_NUMBER = re.compile(r"[1-9][0-9]*(?:\.[0-9]*)?")
 _NAMED = ("%d %B %Y", "%B %d, %Y", "%d %b %Y", "%b %d, %Y", "%B %Y", "%d. %B %Y")
 _FIRST, _LAST = 1000, 2100
-_MILLISECONDS = 1e11  # a larger number of seconds would be after the year 5000
+_DIGITS = {8: "%Y%m%d", 14: "%Y%m%d%H%M%S"}
+_AMBIGUOUS = {10: "%Y%m%d%H", 12: "%Y%m%d%H%M"}
+"""The digits of a time that may as well count the seconds, or milliseconds, since 1970."""
+_TICKS = (1.0, 1e3, 1e6, 1e9)
+_EPOCH = (1e8, 4.1e9)
+"""Seconds, from March 1973, before which they look like a day (yyyymmdd), to 2099; no two units share a number."""
 
 
 def parsed(value: Any) -> str | None:
-    """Return a date as text, a date, or a number of seconds since 1970 in ISO 8601; None for what is none."""
+    """Return a date, a date as text, or a number in ISO 8601; None for what is none.
+
+    A number, or a text of digits alone, is a year, a day (yyyymmdd), a time (yyyymmddhhmmss), or the seconds since
+    1970, or milli-, micro- or nanoseconds, between 1973 and 2099.
+    """
     if isinstance(value, date):
         return value.strftime("%Y-%m-%d") if _FIRST <= value.year <= _LAST else None
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
     if isinstance(value, str):
         return _of_text(value.strip())
-    seconds = value / 1000 if value > _MILLISECONDS else value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _of_number(value)
+    return None
+
+
+def _of_number(value: float) -> str | None:
+    if not _FIRST <= value < _EPOCH[1] * _TICKS[-1]:
+        return None
+    digits = str(int(value))
+    if value == int(value) and len(digits) == 4:
+        return _iso(int(digits), None, None)
+    if value == int(value) and len(digits) in _DIGITS:
+        return parsed(_stamp(digits, _DIGITS[len(digits)]))
+    stamp = _stamp(digits, _AMBIGUOUS.get(len(digits), ""))
+    if stamp is not None and 1900 <= stamp.year <= _LAST:
+        return None
+    seconds = next((value / ticks for ticks in _TICKS if _EPOCH[0] <= value / ticks < _EPOCH[1]), None)
+    return None if seconds is None else parsed(datetime.fromtimestamp(seconds, UTC))
+
+
+def _stamp(digits: str, form: str) -> datetime | None:
+    """Return the time that is written in digits alone."""
     try:
-        return parsed(datetime.fromtimestamp(seconds, UTC)) if seconds > 0 else None
-    except (OverflowError, OSError, ValueError):
+        return datetime.strptime(digits, form)
+    except ValueError:
         return None
 
 
 def _of_text(text: str) -> str | None:
+    if _NUMBER.fullmatch(text) and not _PARTED.match(text):
+        return _of_number(float(text))
     for pattern in (_COMPACT, _PARTED):
         if found := pattern.match(text):
             return _iso(*(int(part) if part else None for part in found.groups()))
@@ -42,7 +73,7 @@ def _of_text(text: str) -> str | None:
         return _iso(read.year, read.month, read.day if "%d" in form else None)
     try:
         return parsed(parsedate_to_datetime(text))
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
 

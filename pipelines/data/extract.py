@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.data import containers, docx, epub, html, markdown, pdf, plain
 from pipelines.data.documents import Content, Document, UnreadableError
+from pipelines.encoding import encodable_value
 
 FORMATS = {
     ".html": "html",
@@ -63,7 +64,15 @@ def name(path: Path, folder: Path) -> str:
 
 
 def extract(path: Path, folder: Path, limits: Limits) -> Iterator[Found]:
-    """Read one file below `folder`: its documents, still without ids, and what in it gives none."""
+    """Read one file below `folder`: its documents, still without ids, and what in it gives none.
+
+    All their strings can be encoded.
+    """
+    for found in _extract(path, folder, limits):
+        yield type(found)(**{field: encodable_value(value) for field, value in vars(found).items()})
+
+
+def _extract(path: Path, folder: Path, limits: Limits) -> Iterator[Found]:
     source = name(path, folder)
     try:
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
@@ -90,9 +99,14 @@ def _suffix(file: str) -> str:
 
 
 def _read(source: str, file: str, stream: Any, limits: Limits, most: int, depth: int) -> Iterator[Found]:
-    """Read what is called `file` at the place `source`; unpacked it may be `most` bytes."""
+    """Read what is called `file` at the place `source`; unpacked it may be `most` bytes.
+
+    `stream` is an UnreadableError where its archive cannot give it.
+    """
     suffix = _suffix(file)
     try:
+        if isinstance(stream, UnreadableError):
+            raise stream
         if depth > containers.DEPTH:
             raise UnreadableError(f"more than {containers.DEPTH} archives deep")
         if suffix in PACKED:
@@ -106,6 +120,10 @@ def _read(source: str, file: str, stream: Any, limits: Limits, most: int, depth:
         yield Reject(source, str(reason))
     except containers.DAMAGED as error:
         yield Reject(source, f"damaged: {error}")
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a reader raises, the other parts of the file are fine
+        yield Reject(source, f"its reader failed: {type(error).__name__}: {error}")
 
 
 def _unpacked(
@@ -113,9 +131,10 @@ def _unpacked(
 ) -> Iterator[tuple[str, str, Any]]:
     """Yield name, place and content of what is packed in a file."""
     if suffix in containers.COMPRESSED or suffix == ".tgz":
-        inner, content = containers.uncompressed(file, stream, most)
-        yield inner, source, content
+        only, unpacked = containers.uncompressed(file, stream, most)
+        yield only, source, unpacked
         return
+    members: Iterator[tuple[str, Any]]
     if suffix == ".zip":
         members = containers.zipped(_seekable(stream, limits), most)
     else:

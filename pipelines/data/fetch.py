@@ -5,28 +5,33 @@ What was fetched before is not asked for again. Several hosts are asked at once.
 
 import asyncio
 import random
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
-from urllib.robotparser import RobotFileParser
 
 import aiohttp
 
 from pipelines.data.addresses import PublicResolver, RefusedError, check_url
 from pipelines.data.archive import Archive
 from pipelines.data.containers import MEDIA
+from pipelines.data.robots import AGENT, MOST_BYTES, Rules
+from pipelines.encoding import encodable, encodable_value
 from pipelines.errors import UserError
 from pipelines.progress import Meter
+from pipelines.user_files import read_text
 
-AGENT = "Gradus"
 _HOSTS = 16  # asked at once
 _TRIES = 4
 _REDIRECTS = 5
 _LONGEST_WAIT = 60.0
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
+_MOVED = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,12 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+    """Cut behind the first byte that is too many."""
+
+    @property
+    def target(self) -> str | None:
+        """Where a redirect leads."""
+        return self.headers.get("Location") if self.status in _MOVED else None
 
 
 def read_list(path: Path) -> list[str]:
@@ -62,7 +73,7 @@ def read_list(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; write addresses into it, one a line.")
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in read_text(path).splitlines())
     urls = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not urls:
         raise UserError(f"{path} holds no address; write some into it, one a line.")
@@ -86,7 +97,7 @@ async def fetch(urls: Sequence[str], archive: Archive, manners: Manners, refresh
                     try:
                         await _one(host, url, archive)
                     except RefusedError as reason:
-                        rejects[url] = str(reason)
+                        rejects[url] = encodable(str(reason))
                     meter.step()
 
         try:
@@ -102,7 +113,7 @@ class Host:
     def __init__(self, session: aiohttp.ClientSession, manners: Manners) -> None:
         """Nothing is known yet."""
         self.session, self.manners = session, manners
-        self.rules: dict[str, RobotFileParser] = {}
+        self.rules: dict[str, Rules | RefusedError] = {}
         self.delay, self.free = manners.delay, 0.0
 
     async def check(self, url: str) -> None:
@@ -113,20 +124,37 @@ class Host:
         """
         root = urljoin(url, "/robots.txt")
         if root not in self.rules:
-            answer = await self.ask(root, {})
-            if answer.status >= 500 or answer.status == 429:
-                raise RefusedError(f"robots.txt cannot be read (status {answer.status})")
-            self.rules[root] = RobotFileParser()
-            self.rules[root].parse(answer.body.decode("utf-8", "replace").splitlines() if answer.status == 200 else [])
-        if not self.rules[root].can_fetch(AGENT, url):
+            try:
+                self.rules[root] = await self._read_rules(root)
+            except RefusedError as error:
+                self.rules[root] = error
+        rules = self.rules[root]
+        if isinstance(rules, RefusedError):
+            raise rules
+        if not rules.allow(url):
             raise RefusedError("robots.txt does not allow it")
-        self.delay = max(self.manners.delay, float(self.rules[root].crawl_delay(AGENT) or 0))
+        self.delay = max(self.manners.delay, rules.delay())
 
-    async def ask(self, url: str, headers: dict[str, str]) -> Answer:
-        """Return the answer, after as many tries as it takes.
+    async def _read_rules(self, place: str) -> Rules:
+        """Fetch robots.txt (RFC 9309, section 2.3.1): one that is not there, or led on too often, allows everything.
 
         Raises:
-            RefusedError: there is none, or it is too large.
+            RefusedError: it cannot be reached, or the server fails or is too busy (429): then nothing is allowed.
+        """
+        for _ in range(_REDIRECTS + 1):
+            answer = await self.ask(place, {}, MOST_BYTES)
+            if answer.status >= 500 or answer.status == 429:
+                raise RefusedError(f"robots.txt cannot be read (status {answer.status})")
+            if answer.target is None:
+                return Rules(answer.body if 200 <= answer.status < 300 else b"")
+            place = _led_on(place, answer.target)
+        return Rules(b"")
+
+    async def ask(self, url: str, headers: dict[str, str], most: int) -> Answer:
+        """Return the answer, after as many tries as it takes; of its body `most` bytes, and one if there are more.
+
+        Raises:
+            RefusedError: there is none.
         """
         check_url(url, self.manners.allow_private)
         reason = ""
@@ -136,7 +164,8 @@ class Host:
             try:
                 async with self.session.get(url, headers=headers, allow_redirects=False) as response:
                     if response.status not in _TRANSIENT or attempt == _TRIES - 1:
-                        return Answer(response.status, dict(response.headers), await self._body(response))
+                        fields: dict[str, str] = encodable_value(dict(response.headers))
+                        return Answer(response.status, fields, await _body(response, most + 1))
                     reason, wait = f"status {response.status}", _asked_to_wait(response.headers, wait)
             except TimeoutError:
                 reason = f"took longer than {self.manners.seconds:.0f} s"
@@ -151,14 +180,14 @@ class Host:
             await asyncio.sleep(wait)
         raise RefusedError(reason)
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        parts, size = [], 0
-        async for part in response.content.iter_chunked(2**16):
-            size += len(part)
-            if size > self.manners.max_bytes:
-                raise RefusedError(f"larger than {self.manners.max_bytes} bytes")
-            parts.append(part)
-        return b"".join(parts)
+
+async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
+    body = bytearray()
+    async for part in response.content.iter_chunked(2**16):
+        body += part
+        if len(body) >= most:
+            break
+    return bytes(body[:most])
 
 
 async def _one(host: Host, url: str, archive: Archive) -> None:
@@ -169,9 +198,10 @@ async def _one(host: Host, url: str, archive: Archive) -> None:
     for _ in range(_REDIRECTS + 1):
         check_url(place, host.manners.allow_private)
         await host.check(place)
-        answer = await host.ask(place, {name: value for name, value in conditions.items() if value})
-        if answer.status in (301, 302, 303, 307, 308) and "Location" in answer.headers:
-            place = urljoin(place, answer.headers["Location"])
+        asked = {name: value for name, value in conditions.items() if value}
+        answer = await host.ask(place, asked, host.manners.max_bytes)
+        if answer.target is not None:
+            place = _led_on(place, answer.target)
             continue
         if answer.status == 304:
             return
@@ -180,6 +210,8 @@ async def _one(host: Host, url: str, archive: Archive) -> None:
             raise RefusedError(f"status {answer.status}")
         if kind not in MEDIA:
             raise RefusedError(f"{kind or 'no kind'} is nothing that can be read")
+        if len(answer.body) > host.manners.max_bytes:
+            raise RefusedError(f"larger than {host.manners.max_bytes} bytes")
         archive.add(url, answer.status, answer.headers, answer.body)
         return
     raise RefusedError(f"leads on more than {_REDIRECTS} times")
@@ -209,6 +241,18 @@ async def _session(manners: Manners) -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+def _led_on(url: str, target: str) -> str:
+    """Return the address to which `url` is redirected.
+
+    Raises:
+        RefusedError: it is none.
+    """
+    try:
+        return urljoin(url, target)
+    except ValueError as error:
+        raise RefusedError(f"no address: {error}") from error
+
+
 def _host(url: str) -> str:
     try:
         return urlsplit(url).netloc
@@ -217,6 +261,13 @@ def _host(url: str) -> str:
 
 
 def _asked_to_wait(headers: Mapping[str, str], otherwise: float) -> float:
-    """Return the seconds that the server asks to wait, within reason."""
-    said = headers.get("Retry-After", "")
-    return min(float(said), _LONGEST_WAIT) if said.replace(".", "", 1).isdigit() else otherwise
+    """Return the seconds that Retry-After asks to wait, by their number or by a date (RFC 9110), within reason."""
+    said = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", said):
+        return min(float(said), _LONGEST_WAIT)
+    try:
+        until = parsedate_to_datetime(said)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return otherwise
+    seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return min(max(seconds, 0.0), _LONGEST_WAIT)

@@ -74,7 +74,7 @@ def of_shard(shard: Path, banding: Banding) -> Keys:
     found = table.column("text").to_pylist()
     texts = [normalise(text) for text in found]
     return Keys(
-        np.array([_hash(address(url)) for url in table.column("url").to_pylist()], dtype=np.uint64),
+        np.array([_hash(_page(url)) for url in table.column("url").to_pylist()], dtype=np.uint64),
         np.array([_hash(text) for text in texts], dtype=np.uint64),
         bands(texts, banding),
         np.array([len(text) for text in found], dtype=np.int64),
@@ -105,6 +105,17 @@ def address(url: str | None) -> str | None:
     )
     path = parts.path.rstrip("/")
     return f"{host}{port}{path}?{query}" if host and (path or query) else None
+
+
+def _page(url: str | None) -> str | None:
+    """Return the address with its fragment, which names another page where a script draws it (`#/about`).
+
+    Two anchors of one page have texts that are alike, and are found by these. A directive to the browser
+    (`:~:text=`) is no part of the address.
+    """
+    found = address(url)
+    fragment = urlsplit(url).fragment.partition(":~:")[0] if found and url else ""
+    return f"{found}#{fragment}" if fragment else found
 
 
 def bands(texts: Sequence[str], banding: Banding) -> Hashes:

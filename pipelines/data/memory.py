@@ -16,6 +16,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from pipelines import encoding
 from pipelines.data.documents import Document
 from pipelines.data.extract import Found, Limits, Reject, name
 
@@ -89,5 +90,6 @@ def parsed(line: str) -> Found:
 @cache
 def readers() -> str:
     """Return a hash of the code and the versions of the libraries that read files."""
-    code = (path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    modules = [*sorted(Path(__file__).parent.glob("*.py")), Path(encoding.__file__)]
+    code = (path.read_bytes() for path in modules)
     return hashlib.sha256(b"".join(code) + "".join(map(version, LIBRARIES)).encode()).hexdigest()
