@@ -9,9 +9,9 @@ from pebble import ProcessPool
 
 from benchmarks.broken import WAYS, break_files, counts
 from benchmarks.broken import read as read_broken
-from pipelines.data import memory, reading
+from pipelines.data import extract, memory, reading
 from pipelines.data.documents import Document
-from pipelines.data.extract import Limits, Reject, name, sources
+from pipelines.data.extract import Limits, Reject, sources
 
 TEXT = "The sluice keeper rings the bell twice before the gate is opened. " * 5
 
@@ -90,7 +90,7 @@ def test_every_broken_file_ends_somewhere(tmp_path: Path) -> None:
     counted = counts(found)
     assert (lost, counted["failed"], counted["unencodable"]) == (0, 0, 0)
     for path in tmp_path.iterdir():
-        begins = name(path, tmp_path)
+        begins = extract.name(path, tmp_path)
         assert any(each.source == begins or each.source.startswith((f"{begins}/", f"{begins}#")) for each in found)
     assert not list(tmp_path.parent.parent.rglob("escaped.txt"))  # where two archives would have it
 
