@@ -1,114 +1,76 @@
-"""Broken files of every kind, of which each must end among the documents or among the rejects.
+"""Broken and odd files of every kind, of which each must end among the documents or among the rejects.
 
-    python benchmarks/broken.py --files 10000    # files, documents, rejected, lost, seconds
+    python benchmarks/broken.py --files 10000    # files, documents, rejected, failed, lost, unencodable, seconds
 
-The last line is one JSON object; `lost` counts files that ended nowhere.
+The last line is one JSON object. `failed` counts rejects for which a reader raised an error that it does not know,
+`lost` files that ended nowhere, `unencodable` documents and rejects with a string that cannot be stored.
 """
 
 import argparse
 import gzip
-import io
 import json
 import os
-import random
 import sys
-import tarfile
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.broken_documents import docx, epub, markdown, page, pdf
+from benchmarks.broken_files import GOOD, ROOT, Breaker, tar_of_odd_names, tarred, zip_of_odd_names, zipped
+from benchmarks.broken_rows import rows, table, web_archive, web_archive_gz
 from pipelines.data import reading
-from pipelines.data.documents import Document
-from pipelines.data.extract import Found, Limits, sources
+from pipelines.data.extract import Found, Limits, Reject, sources
 
-ROOT = Path(__file__).parents[1]
-GOOD = ("The sluice keeper rings the bell twice before the gate is opened. " * 8).encode()
 LIMITS = Limits(max_bytes=50_000_000, min_characters=200)
-
-
-def zipped(name: str, data: bytes) -> bytes:
-    """Return a ZIP archive of one file."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, data)
-    return file.getvalue()
-
-
-def tarred(name: str, data: bytes) -> bytes:
-    """Return a TAR archive of one file."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        member = tarfile.TarInfo(name)
-        member.size = len(data)
-        archive.addfile(member, io.BytesIO(data))
-    return file.getvalue()
-
-
-class Breaker:
-    """Breaks files at random places."""
-
-    def __init__(self, seed: int) -> None:
-        """Take real pages and PDFs from the sample corpus."""
-        self.random = random.Random(seed)
-        self.real = {kind: [path.read_bytes() for path in (ROOT / "data/raw").rglob(f"*.{kind}")] for kind in KINDS}
-
-    def cut(self, data: bytes) -> bytes:
-        """Return the beginning of a file."""
-        return data[: self.random.randrange(1, len(data))]
-
-    def spoilt(self, data: bytes) -> bytes:
-        """Return a file with every fiftieth byte another."""
-        changed = bytearray(data)
-        for _ in range(max(1, len(data) // 50)):
-            changed[self.random.randrange(len(data))] = self.random.randrange(256)
-        return bytes(changed)
-
-    def noise(self) -> bytes:
-        """Return random bytes."""
-        return self.random.randbytes(self.random.randrange(1, 5000))
-
-    def a(self, kind: str) -> bytes:
-        """Return a real file."""
-        return self.random.choice(self.real[kind])
-
-
-KINDS = ("html", "pdf")
 WAYS: list[tuple[str, Callable[[Breaker], bytes]]] = [
     ("pdf", lambda b: b.cut(b.a("pdf"))),
     ("pdf", lambda b: b.spoilt(b.a("pdf"))),
-    ("zip", lambda b: b.cut(zipped("a.txt", GOOD))),
-    ("zip", lambda b: b.spoilt(zipped("a.txt", GOOD))),
-    ("zip", lambda b: zipped("../../escaped.txt", GOOD)),
+    ("pdf", pdf),
+    ("zip", lambda b: b.cut(zipped({"a.txt": GOOD}))),
+    ("zip", lambda b: b.spoilt(zipped({"a.txt": GOOD}))),
+    ("zip", lambda b: zipped({"../../escaped.txt": GOOD})),
+    ("zip", zip_of_odd_names),
     ("tar", lambda b: b.cut(tarred("a.txt", GOOD))),
     ("tar", lambda b: tarred("../../escaped.txt", GOOD)),
+    ("tar", tar_of_odd_names),
     ("txt.gz", lambda b: b.cut(gzip.compress(GOOD))),
     ("txt", lambda b: bytes(b.random.randrange(1, 5000))),
     ("txt", lambda b: b.noise()),
+    ("txt", lambda b: b.encoded(b.text())),
     ("html", lambda b: b.spoilt(b.a("html"))),
     ("html", lambda b: b"<div>" * b.random.randrange(1, 3000)),
-    ("docx", lambda b: b.spoilt(zipped("word/document.xml", GOOD))),
-    ("epub", lambda b: b.spoilt(zipped("META-INF/container.xml", GOOD))),
+    ("html", page),
+    ("docx", lambda b: b.spoilt(zipped({"word/document.xml": GOOD}))),
+    ("docx", lambda b: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b.noise()),
+    ("docx", docx),
+    ("epub", lambda b: b.spoilt(zipped({"META-INF/container.xml": GOOD}))),
+    ("epub", epub),
     ("parquet", lambda b: b"PAR1" + b.noise() + b"PAR1"),
+    ("parquet", table),
     ("jsonl", lambda b: b'{"text": ' + b.noise()),
+    ("jsonl", rows),
     ("warc", lambda b: b"WARC/1.0\r\n" + b.noise()),
+    ("warc", web_archive),
     ("warc.gz", lambda b: b.spoilt(gzip.compress(b"WARC/1.0\r\nWARC-Type: response\r\n\r\n" * 30))),
+    ("warc.gz", web_archive_gz),
     ("md", lambda b: b.spoilt(GOOD)),
+    ("md", markdown),
     ("bz2", lambda b: b.noise()),
     ("txt.zst", lambda b: b"\x28\xb5\x2f\xfd" + b.noise()),
     ("xyz", lambda b: GOOD),
 ]
+NAMES = (b" file", b"\nfile", b"m\xe4rz", b"\xff\xfe", "\u2028 \u0645\u0631\u062d".encode(), b"#1?%00", b"x" * 200)
 
 
 def break_files(folder: Path, count: int, seed: int = 0) -> None:
-    """Write `count` broken files, some with a line break in their names."""
+    """Write `count` odd files, some under odd names: with line breaks, not in UTF-8, of other scripts, long."""
     breaker = Breaker(seed)
     for number in range(count):
         suffix, make = WAYS[number % len(WAYS)]
-        between = "\n" if number % 97 == 0 else " "
-        (folder / f"{number:05}{between}file.{suffix}").write_bytes(make(breaker))
+        odd = NAMES[number // 13 % len(NAMES)] if number % 13 == 0 else NAMES[0]
+        (folder / os.fsdecode(b"%05d%s.%s" % (number, odd, suffix.encode()))).write_bytes(make(breaker))
 
 
 def add_giants(folder: Path) -> None:
@@ -125,6 +87,26 @@ def read(folder: Path) -> tuple[int, list[Found]]:
     return sum(not found for found in each), [one for found in each for one in found]
 
 
+def encodable(found: Found) -> bool:
+    """Say whether all that is stored of a document or reject can be."""
+    try:
+        json.dumps(vars(found), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def counts(found: list[Found]) -> dict[str, int]:
+    """Return what became of the files."""
+    rejects = [each for each in found if isinstance(each, Reject)]
+    return {
+        "documents": len(found) - len(rejects),
+        "rejected": len(rejects),
+        "failed": sum("its reader " in each.reason for each in rejects),
+        "unencodable": sum(not encodable(each) for each in found),
+    }
+
+
 def main() -> None:
     """Run what the command line says; print one line of JSON last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -136,8 +118,7 @@ def main() -> None:
         os.chdir(elsewhere)  # no memory of an earlier run
         began = time.monotonic()
         lost, found = read(Path(folder))
-        documents = sum(isinstance(each, Document) for each in found)
-        result = {"files": wanted.files + 4, "documents": documents, "rejected": len(found) - documents, "lost": lost}
+        result = {"files": wanted.files + 4, **counts(found), "lost": lost}
         print(json.dumps({**result, "seconds": round(time.monotonic() - began, 1)}))
         os.chdir(ROOT)
 
