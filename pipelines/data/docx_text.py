@@ -141,7 +141,7 @@ class Reader:
                 self._inline(child, line)
 
     def _hidden(self, run: Any, line: _Line) -> bool:
-        """Return whether a run is hidden: by itself, else by one of its styles (two cancel out: ISO 29500-1, 17.7.3)."""
+        """Return whether a run is hidden: itself, else by one of its styles (two cancel out: ISO 29500-1, 17.7.3)."""
         own = is_hidden(run)
         styles = (line.style, value(run, "rPr/rStyle"))
         return sum(self.styles.hidden.get(each or "", False) for each in styles) == 1 if own is None else own

@@ -1,39 +1,28 @@
 """PDF files: paragraphs out of placed lines, without running heads and page numbers, words undivided."""
 
+import ctypes
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from statistics import median
+from typing import Any
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from pipelines.data import dates, paragraphs
-from pipelines.data.documents import Content, UnreadableError
+from pipelines.data import columns, dates, paragraphs
+from pipelines.data.documents import Content, UnreadableError, UnreadablePart
+from pipelines.data.pdf_lines import Line, lines
 
+_FACTS = (b"Title", b"ModDate", b"CreationDate")
 _EDGE_LINES = 3  # how many lines at the top and at the bottom of a page may be running heads
-_BREAK = re.compile(r"[^\r\n\ufffe]*(?:\r\n|\ufffe|\r|\n|\Z)")  # PDFium writes U+FFFE for a hyphen at a line's end
 _COLUMN = 3.0  # font sizes; lines whose left edges are closer than this share a column
 _INDENT = 0.8  # font sizes
 _SPACE = 0.5  # font sizes between two words, with room for what measuring misses
 _PITCH = 1.3  # of the usual distance of two lines; more begins a paragraph
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line and where it stands, in points from the page's lower left corner."""
-
-    text: str
-    left: float
-    right: float
-    first_word: float
-    """Width of its first word."""
-    baseline: float
-    size: float
-    """Of the font."""
 
 
 def read(data: bytes) -> Content:
@@ -44,34 +33,40 @@ def read(data: bytes) -> Content:
     """
     try:
         with closing(pypdfium2.PdfDocument(data)) as document:
-            pages = [_lines(document, number) for number in range(len(document))]
-            title = document.get_metadata_value("Title").strip()
-            when = document.get_metadata_value("ModDate") or document.get_metadata_value("CreationDate")
-            headings = tuple(mark.get_title().strip() for mark in document.get_toc())
+            pages, unreadable = _pages(document)
+            facts = (partial(pdfium.FPDF_GetMetaText, document, key) for key in _FACTS)
+            title, changed, created = map(_utf16, facts)
+            marks = [_utf16(partial(pdfium.FPDFBookmark_GetTitle, mark)) for mark in document.get_toc()]
     except pypdfium2.PdfiumError as error:
         raise UnreadableError(f"unreadable PDF: {error}") from error
-    text = _text(_without_furniture(pages))
-    return Content(text, title or None, None, dates.parsed(when), headings)
+    text = _text([region for page in _without_furniture(pages) for region in columns.regions(page)])
+    headings = tuple(mark.strip() for mark in marks)
+    return Content(text, title.strip() or None, None, dates.parsed(changed or created), headings, tuple(unreadable))
 
 
-def _lines(document: pypdfium2.PdfDocument, number: int) -> list[Line]:
-    with closing(document[number]) as page, closing(page.get_textpage()) as layer:
-        text = layer.get_text_range()
-        if len(text) != layer.count_chars():  # astral characters: two code units, one character
-            text = "".join(chr(pdfium.FPDFText_GetUnicode(layer, at)) for at in range(layer.count_chars()))
-            text = text.replace("\x02", "\ufffe")
-        return [_line(layer, found.group(), found.start()) for found in _BREAK.finditer(text) if found.group().strip()]
+def _pages(document: pypdfium2.PdfDocument) -> tuple[list[list[Line]], list[UnreadablePart]]:
+    """Return the lines of each page that can be read, and the other pages.
+
+    Raises:
+        PdfiumError: none can be read.
+    """
+    pages: list[list[Line]] = []
+    unreadable: list[UnreadablePart] = []
+    for number in range(len(document)):
+        try:
+            pages.append(lines(document, number))
+        except pypdfium2.PdfiumError as error:
+            unreadable.append(UnreadablePart(f"page {number + 1}", str(error)))
+            if len(unreadable) == len(document):
+                raise
+    return pages, unreadable
 
 
-def _line(layer: pypdfium2.PdfTextPage, text: str, start: int) -> Line:
-    visible = text.rstrip("\r\n ").replace("\ufffe", "-")
-    first = start + len(visible) - len(visible.lstrip())
-    word = first + len(visible.split()[0]) - 1
-    left, bottom, _, _ = layer.get_charbox(first, loose=True)
-    right = layer.get_charbox(start + len(visible) - 1, loose=True)[2]
-    width = layer.get_charbox(word, loose=True)[2] - left
-    whole = visible.strip().encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return Line(whole, left, right, width, bottom, pdfium.FPDFText_GetFontSize(layer, first))
+def _utf16(read: Callable[[Any, int], int]) -> str:
+    """Return a text that PDFium writes into a buffer; half of a surrogate pair becomes U+FFFD."""
+    buffer = ctypes.create_string_buffer(read(None, 0))
+    read(buffer, len(buffer))
+    return buffer.raw[:-2].decode("utf-16-le", "replace")
 
 
 def _without_furniture(pages: list[list[Line]]) -> list[list[Line]]:
