@@ -2,7 +2,8 @@
 
 Importing it, which every task and flow does first, switches off the telemetry of every library used,
 and their progress bars (`pipelines/progress.py` tells what there is to tell).
-DVC's is switched off in .dvc/config.
+DVC's is switched off in .dvc/config. Servers of this machine (Prefect, MLflow) are asked directly whatever proxy the
+environment names.
 """
 
 import logging
@@ -19,6 +20,10 @@ for _name, _value in {
     "TOKENIZERS_PARALLELISM": "false",
 }.items():
     os.environ.setdefault(_name, _value)
+
+_direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+_direct = ",".join(dict.fromkeys([*filter(None, _direct.split(",")), "localhost", "127.0.0.1", "::1"]))
+os.environ.update(no_proxy=_direct, NO_PROXY=_direct)  # programs read the one or the other
 
 logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)  # at import it warns of an optional kernel
 warnings.filterwarnings("ignore", category=FutureWarning)  # libraries speaking to libraries

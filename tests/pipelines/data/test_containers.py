@@ -6,15 +6,20 @@ import io
 import json
 import lzma
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pipelines import artifacts
+from pipelines.data import documents, extract, memory
 from pipelines.data.documents import Document
-from pipelines.data.extract import Found, Limits, Reject, extract
+from pipelines.data.extract import Found, Limits, Reject
 
 TEXT = "The sluice keeper rings the bell twice before the gate is opened. " * 3
 LIMITS = Limits(max_bytes=100_000, min_characters=100)
@@ -23,7 +28,7 @@ LIMITS = Limits(max_bytes=100_000, min_characters=100)
 def read(folder: Path, name: str, data: bytes) -> list[Found]:
     path = folder / name
     path.write_bytes(data)
-    return list(extract(path, folder, LIMITS))
+    return list(extract.extract(path, folder, LIMITS))
 
 
 def texts(found: list[Found]) -> dict[str, str]:
@@ -200,3 +205,119 @@ def test_archives_in_archives_end(tmp_path: Path) -> None:
     for _ in range(4):
         data = zipped(a_dot_zip=data)
     assert list(reasons(read(tmp_path, "a.zip", data)).values()) == ["more than 3 archives deep"]
+
+
+def stored(found: list[Found], folder: Path) -> None:
+    """Write what was found wherever it is kept, and see that it comes back."""
+    read_ = [each for each in found if isinstance(each, Document)]
+    documents.write_shard(folder / "table.parquet", read_)
+    assert list(documents.read(folder / "table.parquet")) == read_
+    assert len(list(documents.identified(read_))) == len(read_)
+    artifacts.write_rows(folder / "rejects.jsonl", [vars(each) for each in found if isinstance(each, Reject)])
+    assert artifacts.read_rows(folder / "rejects.jsonl") == [vars(each) for each in found if isinstance(each, Reject)]
+    assert [memory.parsed(memory.written(each)) for each in found] == found
+
+
+def test_half_a_pair_of_surrogates_is_replaced_and_a_pair_joined(tmp_path: Path) -> None:
+    odd = {"text": f"{TEXT} \ud83d\ude00 \udcb2", "title": "A \udcb2", "url": "https://a.example/\ud800"}
+    whole = json.dumps({"text": TEXT, "other": 0})
+    deep = "[" * 10**4 + "]" * 10**4
+    lines = [json.dumps(odd), *(whole.replace("0}", f"{value}}}") for value in ("9" * 5000, deep, "NaN"))]
+    found = read(tmp_path, "a.jsonl", "\n".join(lines).encode())
+    assert isinstance(found[0], Document) and found[0].text.endswith("😀 \ufffd") and found[0].title == "A \ufffd"
+    assert list(texts(found)) == ["a.jsonl#1", "a.jsonl#2", "a.jsonl#4"]
+    assert reasons(found) == {"a.jsonl#3": "nested too deeply"}
+    stored(found, tmp_path)
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT | st.sampled_from([TEXT, TEXT + "\ud83d"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+LITERALS = (
+    VALUES.map(json.dumps)
+    | st.sampled_from(
+        ["9" * 5000, "-" + "9" * 5000, "1e999", "1" * 400 + ".5", "[" * 3000 + "]" * 3000, '{"a":' * 3000]
+    )
+    | st.sampled_from([json.dumps(TEXT), r'"\ud83d\ude00 \udead' + TEXT + '"'])
+)
+COLUMNS = st.sampled_from(["text", "content", "title", "url", "date", "timestamp", "published", "other"])
+ROWS = st.lists(st.tuples(COLUMNS, LITERALS), max_size=6).map(
+    lambda pairs: "{" + ", ".join(f'"{name}": {literal}' for name, literal in pairs) + "}"
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(ROWS | LITERALS | st.binary(max_size=9).map(lambda raw: raw.decode("latin-1")), max_size=6))
+def test_random_rows_are_read_or_rejected_and_can_be_stored(lines: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        data = "\n".join(lines).encode()
+        found = read(Path(folder), "a.jsonl", data)
+        assert len(found) == max(1, sum(bool(line.strip()) for line in data.split(b"\n")))
+        stored(found, Path(folder))
+
+
+def parquet(table: pa.Table, **how: int) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(table, file, **how)
+    return file.getvalue()
+
+
+def test_one_bad_cell_loses_only_itself(tmp_path: Path) -> None:
+    times = pa.array([0, 2**62, -(2**62)], pa.timestamp("us", "UTC"))
+    names = pa.array([b"One", b"\xff\xfe\x00", b"Three"])
+    found = read(tmp_path, "a.parquet", parquet(pa.table({"text": [TEXT] * 3, "date": times, "title": names})))
+    assert [each.date for each in found if isinstance(each, Document)] == ["1970-01-01", None, None]
+    assert [each.title for each in found if isinstance(each, Document)] == ["One", "a", "Three"]
+    price = "The café on “Candle Street” charges £5. " * 4
+    raw = [TEXT.encode(), price.encode("cp1252"), bytes(range(256)), None]
+    for column in (pa.array(raw), pa.array(raw).view(pa.string()), pa.array(raw).view(pa.string()).dictionary_encode()):
+        found = read(tmp_path, "b.parquet", parquet(pa.table({"text": column})))
+        assert texts(found)["b.parquet#2"] == price.strip() and list(reasons(found)) == ["b.parquet#3", "b.parquet#4"]
+
+
+def test_a_damaged_row_group_loses_only_itself(tmp_path: Path) -> None:
+    table = pa.table({"text": [f"{number} {TEXT}" for number in range(3)]})
+    data = bytearray(parquet(table, row_group_size=1))
+    where = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(1).column(0)
+    start = where.dictionary_page_offset or where.data_page_offset
+    data[start : start + where.total_compressed_size] = bytes(where.total_compressed_size)
+    found = read(tmp_path, "a.parquet", bytes(data))
+    assert [text[0] for text in texts(found).values()] == ["0", "2"]
+    assert [reason.startswith("row group 2 is damaged") for reason in reasons(found).values()] == [True]
+
+
+def test_one_bad_file_of_an_archive_loses_only_itself(tmp_path: Path) -> None:
+    data = zipped(a_dot_txt=TEXT.encode(), b_dot_txt=TEXT.encode(), c_dot_txt=TEXT.encode(), d_dot_txt=TEXT.encode())
+    torn = data.replace(b"a.txt", b"x.txt", 1)  # the file's own name is not the directory's
+    entry = torn.rindex(b"PK\x01\x02", 0, torn.rindex(b"b.txt"))
+    torn = torn[: entry + 8] + b"\x01" + torn[entry + 9 :]  # encrypted
+    entry = torn.rindex(b"PK\x01\x02", 0, torn.rindex(b"c.txt"))
+    torn = torn[: entry + 10] + b"\x63" + torn[entry + 11 :]  # compressed by an unknown method
+    found = read(tmp_path, "a.zip", torn)
+    assert list(texts(found)) == ["a.zip/d.txt"]
+    assert reasons(found)["a.zip/b.txt"] == "encrypted" and len(reasons(found)) == 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=4), st.booleans())
+def test_files_of_any_name_in_an_archive_are_read(names: list[bytes], tar: bool) -> None:
+    file = io.BytesIO()
+    if tar:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8") as archive:
+            for name in names:
+                member = tarfile.TarInfo(name.decode("utf-8", "surrogateescape") + ".txt")
+                member.size = len(TEXT)
+                archive.addfile(member, io.BytesIO(TEXT.encode()))
+        data = file.getvalue()
+    else:
+        places = {f"{number}".rjust(len(name), "Q").encode(): name for number, name in enumerate(names)}
+        data = zipped(**{place.decode() + "_dot_txt": TEXT.encode() for place in places})
+        for place, name in places.items():
+            data = data.replace(place + b".txt", name + b".txt")
+    with tempfile.TemporaryDirectory() as folder:
+        found = read(Path(folder), f"a.{'tar' if tar else 'zip'}", data)
+        assert found
+        stored(found, Path(folder))

@@ -1,5 +1,6 @@
 """Dates and headings, as far as documents say so."""
 
+import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.data import containers, html, markdown
 from pipelines.data.dates import parsed
@@ -32,6 +35,18 @@ from pipelines.data.documents import Content
         ("Thu, 04 Mar 2021 10:20:30 GMT", "2021-03-04"),
         (1614853230, "2021-03-04"),
         (1614853230000.0, "2021-03-04"),
+        ("1614853230", "2021-03-04"),
+        ("1614853230.5", "2021-03-04"),
+        ("1614853230000", "2021-03-04"),
+        (1614853230000000, "2021-03-04"),
+        (1614853230000000000, "2021-03-04"),
+        (1998, "1998"),
+        (1998.0, "1998"),
+        (20210304, "2021-03-04"),
+        (20210304102030, "2021-03-04"),
+        ("20210304102030", "2021-03-04"),
+        ("2021.03", "2021-03"),
+        ("2021-063", "2021"),
         (date(1871, 5, 1), "1871-05-01"),
         (datetime(2021, 3, 4, 10, tzinfo=UTC), "2021-03-04"),
     ],
@@ -42,7 +57,11 @@ def test_dates_are_read_in_every_usual_form(value: Any, found: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, "", "soon", "2021-13-04", "2021-02-30", "9999-01-01", "D:", 0, -5, 1e300, True, [2021], "0001-01-01"],
+    [
+        *[None, "", "soon", "2021-13-04", "2021-02-30", "9999-01-01", "D:", 0, -5, 1e300, True, [2021], "0001-01-01"],
+        *["01/02/2021", "1/2/21", "202103", 202103, 12, "12", 1998.5, 20211399, 99999999, 10**400, float("nan")],
+        *[2021030412, "2021030412", 202103041200, 5e9, -1614853230, "00001998", "\ud800", "1" * 5000],
+    ],
 )
 def test_what_is_no_date_is_none(value: Any) -> None:
     assert parsed(value) is None
@@ -80,3 +99,37 @@ def test_rows_of_tables_have_dates(tmp_path: Path) -> None:
     pq.write_table(pa.table(rows), tmp_path / "t.parquet")
     with (tmp_path / "t.parquet").open("rb") as stream:
         assert [each.date for each in containers.table(stream) if isinstance(each, Content)] == ["2021-03-04", "2020"]
+
+
+ISO = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
+DIGITS = st.text("0123456789", min_size=1, max_size=20)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers()
+    | st.integers(0, 10**19)
+    | st.floats()
+    | DIGITS
+    | st.from_regex(r"[0-9]{1,8}[-/.年 ][0-9]{1,4}([-/.月 ][0-9]{1,4}.*)?", fullmatch=True)
+    | st.text(st.characters(exclude_categories=[]))
+    | st.dates()
+    | st.datetimes()
+    | st.none()
+    | st.lists(st.integers())
+)
+def test_whatever_is_given_is_a_date_in_iso_8601_or_none(value: Any) -> None:
+    found = parsed(value)
+    assert found is None or (ISO.fullmatch(found) and date.fromisoformat((found + "-01-01")[:10]))
+    if isinstance(value, int) and abs(value) < 10**8:
+        digits = str(value)
+        assert found in (None, digits, f"{digits[:4]}-{digits[4:6]}-{digits[6:]}")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.datetimes(datetime(1973, 4, 1), datetime(2029, 12, 31)), st.sampled_from([1, 10**3, 10**6, 10**9]))
+def test_an_epoch_of_any_unit_gives_its_day_or_none(when: datetime, ticks: int) -> None:
+    when = when.replace(tzinfo=UTC, microsecond=0)
+    number = int(when.timestamp()) * ticks
+    assert parsed(number) == parsed(str(number))
+    assert parsed(number) in (f"{when:%Y-%m-%d}", None if str(number)[:2] in ("19", "20") else "")

@@ -66,6 +66,17 @@ def test_duplicates_are_found_for_each_reason_and_across_shards_and_the_best_is_
     assert found == {"c.txt": [("a.txt", "near"), ("b.txt", "near")], "e.html": [("d.html", "url")]}
 
 
+def test_addresses_that_differ_in_their_fragment_need_like_texts(tmp_path: Path) -> None:
+    found = grouped(
+        tmp_path,
+        document("ferns", ENGLISH, "https://docs.example/guide#/ferns"),
+        document("trust", CHINESE, "https://docs.example/guide#/trust"),
+        document("anchor", ENGLISH + " The end.", "https://docs.example/guide#day-20"),
+        document("marked", "Of no likeness.", "http://www.docs.example/guide/#/trust:~:text=book"),
+    )
+    assert found == {"anchor": [("ferns", "near")], "trust": [("marked", "url")]}
+
+
 def test_of_equally_good_copies_the_first_is_kept(tmp_path: Path) -> None:
     assert grouped(tmp_path, document("a", ENGLISH), document("b", ENGLISH)) == {"a": [("b", "exact")]}
 
