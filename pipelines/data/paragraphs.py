@@ -17,8 +17,20 @@ ITEM = re.compile(r"\s*(?:[-*+•‣◦·–—]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s"
 _TABLE = re.compile(r"\S(?: {3,}|\t)\S|\|")
 _HYPHENS = ("-", "\u2010", "\u00ad")
 _HYPHENATED = re.compile(rf"(\w+)[{''.join(_HYPHENS)}]$")
+_BREAK = re.compile("\r\n|[\r\v\f\x1c-\x1e\u2028]")
+_C1 = re.compile("[\x80-\x84\x86-\x9f]")
+_NEXT_LINE = re.compile("(?<![ÃÄÅ])\x85")  # behind these it is half of Å, ą or Ņ in UTF-8 decoded as Latin-1
 _FIRST_WORD = re.compile(r"\w+")
 _NO_SPACE = re.compile(f"{UNSPACED}|[\u3000-\u303f\uff00-\uff65]")
+
+
+def line_feeds(text: str) -> str:
+    """Write what Unicode and `str.splitlines` take for the end of a line as a line feed, U+2029 as an empty line.
+
+    Beside other C1 controls U+0085 is the ellipsis of Windows-1252 decoded as Latin-1, and no line break.
+    """
+    text = _BREAK.sub("\n", text).replace("\u2029", "\n\n")
+    return _NEXT_LINE.sub("\n", text) if "\x85" in text and not _C1.search(text) else text
 
 
 def joined(lines: Sequence[str], vocabulary: set[str]) -> str:

@@ -12,6 +12,7 @@ from pipelines.data import paragraphs
 
 # Curly quotes and full-width punctuation are right as they are, the latter above all in Chinese.
 _FTFY = ftfy.TextFixerConfig(uncurl_quotes=False, fix_character_width=False, normalization="NFC", explain=False)
+_FTFY_MARKUP = _FTFY._replace(unescape_html=False)
 # What ftfy has never anything to do with: ASCII without entities and control characters; the punctuation of books;
 # the common characters of Chinese, Japanese and Korean. Accents may be half of a mistaken encoding.
 _SOUND = re.compile(
@@ -19,7 +20,11 @@ _SOUND = re.compile(
 )
 _UNEVEN = ("  ", " \n", "\n ", "\t")  # what an ASCII text without control characters has where its spaces are wrong
 _EMPHASIS = re.compile(r"(?<!\w)_(?=[^\W_])([^_\n]{1,200}?)(?<=\S)_(?!\w)")  # as typed where there are no italics
-_KEPT = "\t\u200c\u200d"  # and joiners, which Persian, Indic scripts and emoji need
+_ABOUT_MARKUP = re.compile(r"&lt;[/!?a-z]|&amp;#?\w+;", re.IGNORECASE)  # escaped tags or entities: meant to be read so
+# White space, joiners, which Persian, Indic scripts and emoji need, and format characters with a shape of their own:
+# the marks before Arabic, Syriac and Kaithi numbers.
+_SHOWN = re.compile("[\n\t\u200c\u200d\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd]")
+_FLAG = re.compile("(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]+\U000e007f)")  # England, Scotland, Wales
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ def repair(text: str, wrapped: bool) -> tuple[str, list[Edit]]:
     """Repair encoding accidents, typed emphasis and white space; where lines are `wrapped`, make paragraphs of them."""
     edits = []
     if not _SOUND.fullmatch(text):
-        text, edit = _by_line(text, "unicode", _unicode)
+        config = _FTFY_MARKUP if _ABOUT_MARKUP.search(text) else _FTFY
+        text, edit = _by_line(paragraphs.line_feeds(text), "unicode", partial(_unicode, config=config))
         edits.append(edit)
     if wrapped:
         text, count = paragraphs.unwrap(text)
@@ -56,12 +62,13 @@ def _by_line(text: str, reason: str, change: Callable[[str], str]) -> tuple[str,
     return "\n".join(after), Edit(reason, len(changed), changed[0] if changed else "")
 
 
-def _unicode(line: str) -> str:
+def _unicode(line: str, config: ftfy.TextFixerConfig) -> str:
     """Undo mojibake, ligatures and HTML entities (ftfy), compose (NFC), drop what cannot be seen."""
     if _SOUND.fullmatch(line):
         return line
-    fixed: str = ftfy.fix_text(line, _FTFY)
-    return fixed.translate(_VISIBLE)
+    parts = _FLAG.split(ftfy.fix_text(line, config))
+    parts[::2] = (part.translate(_VISIBLE) for part in parts[::2])
+    return "".join(parts)
 
 
 class _Visible(dict[int, int | None]):
@@ -69,7 +76,7 @@ class _Visible(dict[int, int | None]):
 
     def __missing__(self, code: int) -> int | None:
         invisible = unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Co", "Cn")
-        self[code] = None if invisible and chr(code) not in _KEPT else code
+        self[code] = None if invisible and not _SHOWN.match(chr(code)) else code
         return self[code]
 
 
