@@ -109,6 +109,7 @@ def ask(port: int, store: Path, first: int, count: int) -> None:
         context_tokens=None,
         structured="none",
         price=None,
+        extra_body={},
     )
     people = Kept(ServedTeacher(served, 0, Budget(None)), Store(store), "stub", "1", 0)
     calls = [Call([{"role": "user", "content": f"Question {first + at}?"}], 16) for at in range(count)]

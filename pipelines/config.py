@@ -6,7 +6,7 @@ Every key is required and an unknown one is refused, so that no result depends o
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipelines.errors import UserError
 from pipelines.user_files import read_yaml
@@ -302,6 +302,19 @@ class ServedModel(Block):
     """How the server can be made to answer in JSON."""
     price: PriceBlock | None
     """For the cost and the budget; null where there is none."""
+    extra_body: dict[str, Any]
+    """Merged into the body of every request: {chat_template_kwargs: {enable_thinking: false}}, {max_tokens: 4096}. Null
+    leaves a field out; {} merges nothing."""
+
+    @field_validator("extra_body")
+    @classmethod
+    def _mergeable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(value.keys() & {"model", "messages", "stream", "n"}):
+            raise ValueError(f"{taken[0]} is not for extra_body to change")
+        for name in ("max_tokens", "max_completion_tokens"):
+            if name in value and (type(value[name]) is not int or value[name] < 1):
+                raise ValueError(f"{name} is a count of tokens, at least 1")
+        return value
 
 
 class RolesBlock(Block):

@@ -238,7 +238,7 @@ def hidden_inputs(root: Path) -> list[str]:
         "pipelines/alive.py",
         "pipelines/artifacts.py",
         "pipelines/tracking.py",
-        "pipelines/synthesis/served.py",
+        "pipelines/synthesis/connection.py",
     }
     found = []
     for path in sorted([*(root / "tasks").rglob("*.py"), *(root / "pipelines").rglob("*.py")]):

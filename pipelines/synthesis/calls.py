@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 from pipelines.messages import Message
 
@@ -47,8 +47,22 @@ class Reply:
     """As the answer's."""
 
 
-Keep = Callable[[int, Answer | Reply], None]
-"""Takes the place of a call and its answer, or the reply that tells why it failed."""
+@dataclass(frozen=True)
+class Failure:
+    """Why a call has no answer that can be used, and what it took all the same."""
+
+    reason: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    words: str = ""
+    """What the server said of it, where the reason does not hold that."""
+    pause: float = 0.0
+    """Seconds that the server asks every caller to wait."""
+
+
+Keep = Callable[[int, Answer | Failure], None]
+"""Takes the place of a call and its answer, or why it failed."""
 
 
 class Teacher(Protocol):
@@ -58,6 +72,11 @@ class Teacher(Protocol):
     """Whether it needs the instructions spelt out."""
     neighbours: bool
     """Whether an answer depends, in its last digits, on the calls that are answered beside it."""
+    deterministic: bool
+    """Whether a call that had no usable answer would have none again, so that asking once more is in vain."""
+
+    def found(self, what: str, count: int) -> None:
+        """Learn how many calls of this kind of work the store answers."""
 
     def answer(self, calls: Sequence[Call], wanted: Mapping[int, str], what: str, keep: Keep) -> None:
         """Answer the calls whose places are `wanted`, in any order, and `keep` each as soon as it is there.
@@ -67,6 +86,19 @@ class Teacher(Protocol):
 
     def read(self, raw: str) -> Reply:
         """Return what a raw answer says."""
+
+
+Outcome = TypeVar("Outcome", Answer, Failure)
+
+
+def after(before: Failure, outcome: Outcome) -> Outcome:
+    """Return the outcome of a call with what an attempt before it took, too."""
+    return replace(
+        outcome,
+        prompt_tokens=before.prompt_tokens + outcome.prompt_tokens,
+        completion_tokens=before.completion_tokens + outcome.completion_tokens,
+        cost=before.cost + outcome.cost,
+    )
 
 
 def key(call: Call, model: str, revision: str, seed: int, beside: str = "") -> str:

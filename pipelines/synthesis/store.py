@@ -1,7 +1,7 @@
-"""The store of calls: every answer that a model gave, kept for ever in SQLite, so that none is asked or paid for twice.
+"""The store of calls: every usable answer that a model gave, kept for ever in SQLite, so that none is paid for twice.
 
 A row is committed before its answer is read. A killed process loses nothing that was committed (WAL); a power cut may
-lose the last few rows, never the file. Failures are counted apart, and answer no later call.
+lose the last few rows, never the file. Failures are counted apart, with what they cost, and answer no later call.
 """
 
 import sqlite3
@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pipelines.encoding import encodable
 from pipelines.errors import UserError
 from pipelines.synthesis.calls import Answer
 
@@ -24,13 +26,23 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS failures (
     key TEXT NOT NULL, model TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL, times INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL DEFAULT 0, completion_tokens INTEGER NOT NULL DEFAULT 0,
+    cost REAL NOT NULL DEFAULT 0,
     PRIMARY KEY (key, reason)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uses (
     model TEXT NOT NULL, what TEXT NOT NULL, hits INTEGER NOT NULL, PRIMARY KEY (model, what)
 ) WITHOUT ROWID;
 """
+_LATER = (  # columns that older stores lack
+    ("answers", "certainty", "REAL"),
+    ("failures", "prompt_tokens", "INTEGER NOT NULL DEFAULT 0"),
+    ("failures", "completion_tokens", "INTEGER NOT NULL DEFAULT 0"),
+    ("failures", "cost", "REAL NOT NULL DEFAULT 0"),
+)
 _PATIENCE = 60.0  # seconds for another process to let go of the file
+_TOOK = ("prompt_tokens", "completion_tokens", "cost")
+_NOTHING = (0, 0, 0, 0.0)
 _AT_ONCE = 500  # keys in one question to the database
 
 
@@ -62,12 +74,13 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._readable():
             self.database = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+            self.database.text_factory = lambda stored: stored.decode(errors="replace")
             self.database.execute("PRAGMA journal_mode=WAL")
             self.database.execute("PRAGMA synchronous=NORMAL")
             self.database.executescript(_TABLES)
-            columns = {row[1] for row in self.database.execute("PRAGMA table_info(answers)")}
-            if "certainty" not in columns:  # a store of before it was kept
-                self.database.execute("ALTER TABLE answers ADD COLUMN certainty REAL")
+            for table, column, kind in _LATER:
+                if column not in {row[1] for row in self.database.execute(f"PRAGMA table_info({table})")}:
+                    self.database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
     def close(self) -> None:
         """Close the database."""
@@ -88,16 +101,28 @@ class Store:
     def keep(self, key: str, model: str, what: str, answer: Answer) -> None:
         """Commit an answer."""
         took = answer.prompt_tokens, answer.completion_tokens, answer.cost, time.time()
-        row = (key, model, what, answer.raw, *took, answer.certainty)
+        row = (key, model, what, encodable(answer.raw), *took, answer.certainty)
         with self._readable():
             self.database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
-    def failed(self, key: str, model: str, what: str, reason: str) -> None:
-        """Count a call that got no answer."""
+    def failed(
+        self,
+        key: str,
+        model: str,
+        what: str,
+        reason: str,
+        prompt_tokens: int = 0,
+        completion_tokens: int = 0,
+        cost: float = 0.0,
+    ) -> None:
+        """Count a call that got no usable answer, and what it took."""
+        row = (key, model, what, encodable(reason), prompt_tokens, completion_tokens, cost)
+        sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in ("times", *_TOOK))
         with self._readable():
             self.database.execute(
-                "INSERT INTO failures VALUES (?, ?, ?, ?, 1) ON CONFLICT (key, reason) DO UPDATE SET times = times + 1",
-                (key, model, what, reason),
+                f"INSERT INTO failures (key, model, what, reason, times, {', '.join(_TOOK)}) "
+                f"VALUES (?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT (key, reason) DO UPDATE SET {sums}",
+                row,
             )
 
     def used(self, model: str, what: str, hits: int) -> None:
@@ -109,26 +134,27 @@ class Store:
             )
 
     def summary(self) -> list[Use]:
-        """Return what every model was asked, by kind of work."""
+        """Return what every model was asked, by kind of work; failures cost, too."""
+        sums = ", ".join(f"SUM({name})" for name in _TOOK)
         with self._readable():
-            sums = "COUNT(*), SUM(prompt_tokens), SUM(completion_tokens), SUM(cost)"
-            rows = self.database.execute(f"SELECT model, what, {sums} FROM answers GROUP BY model, what").fetchall()
-            hits = self.database.execute("SELECT model, what, hits FROM uses").fetchall()
-            failed = self.database.execute(
+            answered = self._by_work(f"SELECT model, what, COUNT(*), {sums} FROM answers GROUP BY model, what")
+            failed = self._by_work(f"SELECT model, what, 0, {sums} FROM failures GROUP BY model, what")
+            hits = self._by_work("SELECT model, what, hits FROM uses")
+            reasons: dict[tuple[str, str], dict[str, int]] = {}
+            for model, what, reason, times in self.database.execute(
                 "SELECT model, what, reason, SUM(times) FROM failures GROUP BY model, what, reason"
-            ).fetchall()
-        answered = {(model, what): numbers for model, what, *numbers in rows}
-        taken = {(model, what): count for model, what, count in hits}
-        reasons: dict[tuple[str, str], dict[str, int]] = {}
-        for model, what, reason, times in failed:
-            reasons.setdefault((model, what), {})[reason] = times
+            ):
+                reasons.setdefault((model, what), {})[reason] = times
         found = []
-        for model, what in sorted(answered.keys() | taken.keys() | reasons.keys()):
-            place = model, what
-            count, prompts, completions, cost = answered.get(place, (0, 0, 0, 0.0))
-            told = count, taken.get(place, 0), prompts, completions, cost, reasons.get(place, {})
-            found.append(Use(model, what, *told))
+        for work in sorted(answered.keys() | hits.keys() | reasons.keys()):
+            pairs = zip(answered.get(work, _NOTHING), failed.get(work, _NOTHING), strict=True)
+            count, prompts, completions, cost = (one + other for one, other in pairs)
+            (taken,) = hits.get(work, (0,))
+            found.append(Use(*work, count, taken, prompts, completions, cost, reasons.get(work, {})))
         return found
+
+    def _by_work(self, query: str) -> dict[tuple[str, str], list[Any]]:
+        return {(model, what): numbers for model, what, *numbers in self.database.execute(query)}
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

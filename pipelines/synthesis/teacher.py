@@ -5,6 +5,7 @@ does not hold yet.
 """
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +20,11 @@ from pipelines.continuous import respond_continuously
 from pipelines.errors import UserError
 from pipelines.generation import respond_to
 from pipelines.progress import Meter
-from pipelines.synthesis.calls import Answer, Call, Keep, Reply, Teacher, key
-from pipelines.synthesis.served import Budget, ServedTeacher
+from pipelines.synthesis.budget import Budget
+from pipelines.synthesis.calls import Answer, Call, Failure, Keep, Reply, Teacher, key
+from pipelines.synthesis.served import ServedTeacher
 from pipelines.synthesis.store import Store
+from pipelines.synthesis.thinking import answer_of
 
 
 class LocalTeacher:
@@ -29,6 +32,8 @@ class LocalTeacher:
 
     A `continuous` one makes no batches (`pipelines/continuous.py`): faster on a GPU, and never the same bytes twice.
     """
+
+    deterministic = True
 
     def __init__(
         self,
@@ -61,9 +66,13 @@ class LocalTeacher:
         finally:
             meter.close()
 
+    def found(self, what: str, count: int) -> None:
+        """A local model does not stop at failures."""
+
     def read(self, raw: str) -> Reply:
-        """A local answer is what it says."""
-        return Reply(raw.strip()) if raw.strip() else Reply(None, "empty_answer")
+        """A local answer is what it says, but for its chain of thought."""
+        text = answer_of(raw)
+        return Reply(text) if text else Reply(None, "empty_answer")
 
     def _alike(
         self, calls: Sequence[Call], places: list[int], wanted: Mapping[int, str], meter: Meter, keep: Keep
@@ -75,7 +84,7 @@ class LocalTeacher:
             ids = self.tok.apply_chat_template(calls[place].messages, add_generation_prompt=True, return_dict=True)
             if self.context is not None and len(ids["input_ids"]) + calls[place].max_tokens > self.context:
                 if place in wanted:
-                    keep(place, Reply(None, "too_long_for_context"))
+                    keep(place, Failure("too_long_for_context"))
                 continue
             fitting.append(place)
             encoded.append(ids["input_ids"])
@@ -114,30 +123,35 @@ class Kept:
     def ask(self, calls: Sequence[Call], what: str) -> list[Reply]:
         """Answer every call, in order; equal calls are asked once."""
         keys = self._keys(calls)
-        answers = self.store.find(keys)
+        answers = {each: answer for each, answer in self.store.find(keys).items() if self._usable(answer)}
         hits = sum(each in answers for each in keys)
         failed: dict[str, Reply] = {}
         first = {each: place for place, each in reversed(list(enumerate(keys)))}
         wanted = {place: each for each, place in sorted(first.items(), key=lambda pair: pair[1]) if each not in answers}
 
-        def keep(place: int, answer: Answer | Reply) -> None:
+        def keep(place: int, answer: Answer | Failure) -> None:
+            self.cost += answer.cost
             if isinstance(answer, Answer):
                 self.store.keep(keys[place], self.name, what, answer)
                 answers[keys[place]] = answer
-                self.cost += answer.cost
                 self.counts["paid"] += 1
             else:
-                reason = answer.failure or "no_answer"
-                self.store.failed(keys[place], self.name, what, reason)
-                failed[keys[place]] = answer
+                took = answer.prompt_tokens, answer.completion_tokens, answer.cost
+                self.store.failed(keys[place], self.name, what, answer.reason, *took)
+                failed[keys[place]] = Reply(None, answer.reason)
                 self.counts["failed"] += 1
 
         self.store.used(self.name, what, hits)
         self.counts["kept"] += hits
+        self.teacher.found(what, hits)
         if wanted:
             self.teacher.answer(calls, wanted, what, keep)
         lost = Reply(None, "no_answer")
         return [self._read(answers[each]) if each in answers else failed.get(each, lost) for each in keys]
+
+    def _usable(self, answer: Answer) -> bool:
+        """Tell whether a stored answer may be served: older stores hold such as were cut off or empty."""
+        return self.teacher.deterministic or self._read(answer).text is not None
 
     def _read(self, answer: Answer) -> Reply:
         return replace(self.teacher.read(answer.raw), certainty=answer.certainty)
@@ -211,7 +225,8 @@ def _hired(
         model = config.models[name]
         if isinstance(model, ServedModel):
             served = ServedTeacher(model, compute.seed, budget)
-            hired[name] = Kept(served, store, model.model, f"{model.url} {model.revision}", compute.seed)
+            more = f" {json.dumps(model.extra_body, sort_keys=True)}" if model.extra_body else ""
+            hired[name] = Kept(served, store, model.model, f"{model.url} {model.revision}{more}", compute.seed)
         else:
             loaded, tok = _local(model, name, schooled, base, compute)
             big = isinstance(model, LocalModel)

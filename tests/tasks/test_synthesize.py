@@ -109,7 +109,7 @@ def served(server: Server, base: Path, project: Path) -> Config:
     values = yaml.safe_load((project / "params.yaml").read_text())
     values["compute"] |= {"precision": "fp32", "device": "cpu"}
     model = {"kind": "openai", "url": server.url, "model": "wise", "revision": None, "key": None, "at_once": 4}
-    model |= {"timeout_s": 20.0, "context_tokens": None, "structured": "none", "price": None}
+    model |= {"timeout_s": 20.0, "context_tokens": None, "structured": "none", "price": None, "extra_body": {}}
     values["teacher"] |= {"models": {"wise": model}, "roles": {"writer": "wise", "reader": "wise", "judge": "wise"}}
     values["teacher"]["seeds"] = str(ROOT / "data/seeds.jsonl")
     recipes = ["answer_first", "paraphrase", "evolve", "multi_turn", "summary", "explanation", "back_translation"]

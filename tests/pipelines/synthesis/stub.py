@@ -25,6 +25,8 @@ class Server(ThreadingHTTPServer):
         self.says = says
         self.faults: list[Fault] = []
         self.listing = 200
+        self.takes: Callable[[dict[str, Any]], str | None] = lambda asked: None
+        self.refuses = 400
         self.asked: list[dict[str, Any]] = []
         self.answered: Counter[str] = Counter()
         self.headers: list[dict[str, str]] = []
@@ -56,6 +58,9 @@ class Handler(BaseHTTPRequestHandler):
         if fault is not None:
             fault(self)
             return
+        if refusal := self.server.takes(asked):
+            status(self.server.refuses, refusal)(self)
+            return
         text = self.server.says(asked["messages"])
         self.send(200, completion(text))
         with self.server.lock:
@@ -73,11 +78,22 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
+
 def completion(text: str | None, ended: str = "stop") -> bytes:
     """The body of a chat completion."""
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": ended}
-    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    return said(content=text, finish_reason=ended)
+
+
+def said(finish_reason: Any = "stop", usage: Any = USAGE, **message: Any) -> bytes:
+    """The body of a chat completion with any message."""
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish_reason}
     return json.dumps({"id": "1", "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+
+
+def page(number: int, content: bytes) -> Fault:
+    return lambda handler: handler.send(number, content)
 
 
 def status(number: int, message: str = "out of order", **headers: str) -> Fault:

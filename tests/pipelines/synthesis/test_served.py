@@ -3,15 +3,19 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines.config import PriceBlock, ServedModel
 from pipelines.errors import UserError
-from pipelines.synthesis.calls import Call, Reply
-from pipelines.synthesis.served import Budget, ServedTeacher
+from pipelines.synthesis.budget import Budget
+from pipelines.synthesis.calls import Answer, Call, Reply
+from pipelines.synthesis.served import ServedTeacher
 from pipelines.synthesis.store import Store
 from pipelines.synthesis.teacher import Kept
 from tests.pipelines.synthesis import stub
@@ -38,7 +42,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def model(server: Server, **changes: object) -> ServedModel:
     values = {"kind": "openai", "url": server.url, "model": "wise", "revision": None, "key": None, "at_once": 16}
-    more = {"timeout_s": 1.0, "context_tokens": None, "structured": "json_schema", "price": None}
+    more = {"timeout_s": 1.0, "context_tokens": None, "structured": "json_schema", "price": None, "extra_body": {}}
     return ServedModel.model_validate({**values, **more, **changes})
 
 
@@ -119,12 +123,169 @@ def test_what_was_paid_before_the_end_is_kept(server: Server, tmp_path: Path) ->
     assert kept(server, tmp_path).ask(calls(3), "asking") == [Reply(f"question {at}!") for at in range(3)]
 
 
-def test_a_cut_answer_and_a_filtered_one_are_kept_with_their_reason(server: Server, tmp_path: Path) -> None:
+UNUSABLE: dict[str, tuple[dict[str, Any], str, int]] = {  # message and finish_reason; reason; times asked in one run
+    "cut off": ({"content": "ha", "finish_reason": "length"}, "cut_off", 1),
+    "cut off while thinking": ({"content": "<think>\nOkay, the", "finish_reason": "length"}, "cut_off", 1),
+    "filtered": ({"content": "", "finish_reason": "content_filter"}, "filtered", 1),
+    "refused": ({"content": None, "refusal": "I'm sorry."}, "filtered", 1),
+    "only thinking": ({"content": None, "reasoning_content": "I think it is 1931."}, "empty_answer", 2),
+    "thinking never closed": ({"content": "<think>\nI think it is 1931."}, "empty_answer", 2),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_an_unusable_answer_costs_has_one_reason_and_is_never_served_again(
+    server: Server, tmp_path: Path, name: str
+) -> None:
+    message, reason, times = UNUSABLE[name]
+    people = kept(server, tmp_path, at_once=1, price=PRICE)
+    people.ask(calls(1), "asking")
+    server.faults = [stub.body(stub.said(**message))] * times
+    assert people.ask(calls(2), "asking") == [Reply("question 0!"), Reply(None, reason)]
+    assert (people.cost, people.store.summary()[0].cost) == (2.0 + 2.0 * times, 2.0 + 2.0 * times)
+    assert people.store.summary()[0].failures == {reason: 1}
+    assert kept(server, tmp_path).ask(calls(2), "asking")[1] == Reply("question 1!")
+    assert len(server.asked) == 2 + times
+
+
+@pytest.mark.parametrize("name", ["cut off while thinking", "only thinking"])
+def test_a_model_that_only_thinks_ends_the_run_with_the_way_out(server: Server, tmp_path: Path, name: str) -> None:
+    message, reason, times = UNUSABLE[name]
+    server.faults = [stub.body(stub.said(**message))] * 500
+    with pytest.raises(UserError, match=f"first 8 calls.*{reason}.*thinking model.*chat_template_kwargs.*max_tokens"):
+        kept(server, tmp_path, at_once=1).ask(calls(60), "asking")
+    assert len(server.asked) == 8 * times
+
+
+def test_calls_that_fail_again_in_a_later_run_do_not_end_it(server: Server, tmp_path: Path) -> None:
+    cut = stub.body(stub.completion("ha", "length"))
+    server.faults = [lambda handler: handler.send(200, stub.completion("yes"))] + [cut] * 20
+    assert [reply.failure for reply in kept(server, tmp_path, at_once=1).ask(calls(10), "asking")][1:] == [
+        "cut_off"
+    ] * 9
+    server.faults = [cut] * 20
+    again = kept(server, tmp_path, at_once=1)
+    assert [reply.failure for reply in again.ask(calls(10), "asking")][1:] == ["cut_off"] * 9
+
+
+def test_an_unusable_answer_of_an_older_store_is_asked_again(server: Server, tmp_path: Path) -> None:
+    people = kept(server, tmp_path)
+    (key,) = people._keys(calls(1))
+    people.store.keep(key, "wise", "asking", Answer(stub.completion("ha", "length").decode()))
+    assert people.ask(calls(1), "asking") == [Reply("question 0!")]
+    assert (people.counts["kept"], people.counts["paid"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<think>\n\n</think>\n\nWhy?",
+        "<thinking>Hm.</thinking>Why?",
+        "The user wants a question.\n</think>\n\nWhy?",
+        "<think>a</think>\n<think>b <think> </think>Why?",
+        "[THINK]Hm.[/THINK]Why?",
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Why?<|return|>",
+        [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, {"type": "text", "text": "Why?"}],
+    ],
+)
+def test_thinking_is_set_aside(server: Server, tmp_path: Path, content: object) -> None:
+    server.faults = [stub.body(stub.said(content=content, reasoning_content="Hm."))]
+    assert kept(server, tmp_path).ask(calls(1), "asking") == [Reply("Why?")]
+
+
+def test_half_a_surrogate_pair_harms_no_other_answer_even_out_of_the_store(server: Server, tmp_path: Path) -> None:
+    server.faults = [stub.body(rb'{"choices": [{"message": {"content": "Opened \ud83d?"}, "finish_reason": "stop"}]}')]
+    for _ in range(2):
+        replies = kept(server, tmp_path, at_once=1).ask(calls(3), "asking")
+        assert [reply.text for reply in replies] == ["Opened \ufffd?", "question 1!", "question 2!"]
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"prompt_tokens": "3"}, {"prompt_tokens": -3, "completion_tokens": 0}, [3]]
+)
+def test_without_usage_the_most_that_a_call_can_cost_is_spent(server: Server, tmp_path: Path, usage: object) -> None:
+    server.faults = [stub.body(stub.said(content="Yes?", usage=usage))] * 60
+    price = PriceBlock(prompt=1000.0, completion=1000.0)  # 10 or 11 bytes and 9 tokens: at most 0.02
+    people = kept(server, tmp_path, budget=0.07, price=price)
+    replies = people.ask(calls(60), "asking")
+    assert len(server.asked) == sum(reply.text == "Yes?" for reply in replies) == 3
+    assert sum(reply.failure == "budget" for reply in replies) == 57
+    assert people.cost == pytest.approx(
+        0.057 + sum(0.001 for asked in server.asked if len(asked["messages"][0]["content"]) > 10)
+    )
+
+
+def test_a_timeout_counts_as_spent_and_a_refusal_does_not(server: Server, tmp_path: Path) -> None:
+    server.faults = [stub.hang, stub.status(500)]
+    people = kept(server, tmp_path, price=PRICE, timeout_s=0.5)
+    assert people.ask(calls(1), "asking") == [Reply("question 0!")]
+    assert people.cost == pytest.approx(2.8 + 2.0)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "field", "instead"),
+    [
+        (
+            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+            "max_tokens",
+            ("max_completion_tokens", 9),
+        ),
+        ("Unsupported value: 'temperature' does not support 0.0 with this model.", "temperature", None),
+        ("seed: Extra inputs are not permitted", "seed", None),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_field_that_the_model_does_not_take_is_left_out_from_then_on(
+    server: Server, tmp_path: Path, status: int, refusal: str, field: str, instead: tuple[str, int] | None
+) -> None:
+    server.takes = lambda asked: refusal if field in asked else None
+    server.refuses = status
     people = kept(server, tmp_path, at_once=1)
-    server.faults = [stub.body(stub.completion("ha", "length")), stub.body(stub.completion("", "content_filter"))]
-    assert people.ask(calls(2), "asking") == [Reply(None, "cut_off"), Reply(None, "filtered")]
-    assert people.ask(calls(2), "asking") == [Reply(None, "cut_off"), Reply(None, "filtered")]
-    assert len(server.asked) == 2
+    assert people.ask(calls(5), "asking") == [Reply(f"question {at}!") for at in range(5)]
+    assert [field in asked for asked in server.asked] == [True, *[False] * 5]
+    assert instead is None or instead in server.asked[-1].items()
+
+
+def test_a_refusal_for_good_has_the_servers_words(server: Server, tmp_path: Path) -> None:
+    people = kept(server, tmp_path, at_once=1)
+    people.ask(calls(1), "asking")
+    pages = [
+        (413, b"<html><head><title>413 Request Entity Too Large</title></head></html>"),
+        (422, b'{"detail": [{"loc": ["body", "messages"], "msg": "Field required"}]}'),
+        (400, b'{"error": "model is busy\\nforever"}'),
+        (413, b'{"message": "This is more than the maximum context length of 99 tokens."}'),
+        (418, b""),
+    ]
+    server.faults = [stub.page(*each) for each in pages]
+    assert [reply.failure for reply in people.ask(calls(6), "asking")] == [
+        None,
+        "refused: 413 Request Entity Too Large",
+        "refused: body.messages: Field required",
+        "refused: model is busy forever",
+        "too_long_for_context",
+        "refused: status 418",
+    ]
+
+
+def test_a_pause_may_be_asked_for_by_a_date_on_429_and_503(server: Server, tmp_path: Path) -> None:
+    for status in (429, 503):
+        date = formatdate(time.time() + 2, usegmt=True)
+        server.faults = [stub.status(status, retry_after=date)]
+        started = time.monotonic()
+        kept(server, tmp_path / str(status)).ask(calls(1), "asking")
+        assert time.monotonic() - started >= 0.9
+
+
+def test_extra_body_is_merged_into_every_request(server: Server, tmp_path: Path) -> None:
+    more = {"chat_template_kwargs": {"enable_thinking": False}, "max_tokens": 500, "seed": None}
+    kept(server, tmp_path, extra_body=more).ask(calls(1), "asking")
+    (asked,) = server.asked
+    assert (asked["chat_template_kwargs"], asked["max_tokens"]) == ({"enable_thinking": False}, 500)
+    assert "seed" not in asked
+    for wrong in ({"stream": True}, {"max_tokens": None}, {"max_completion_tokens": 0}):
+        with pytest.raises(ValueError, match="extra_body"):
+            model(server, extra_body=wrong)
 
 
 def test_a_prompt_too_long_is_told_before_or_by_the_server(server: Server, tmp_path: Path) -> None:

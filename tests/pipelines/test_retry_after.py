@@ -1,0 +1,46 @@
+"""Retry-After: seconds, milliseconds or a date, never a wait out of reason, never an error."""
+
+import time
+from email.utils import formatdate
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from pipelines.retry_after import seconds
+
+THEN = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"Retry-After": "4"}, 4.0),
+        ({"retry-after": " 1.5 "}, 1.5),
+        ({"Retry-After": "3600"}, 60.0),
+        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
+        ({"Retry-After": "Sun, 06 Nov 1994 08:49:41 GMT", "Date": THEN}, 4.0),
+        ({"Retry-After": "Sunday, 06-Nov-94 08:49:41 GMT", "Date": THEN}, 4.0),
+        ({"Retry-After": "Sun Nov  6 08:49:41 1994", "Date": THEN}, 4.0),
+        ({"Retry-After": THEN}, 0.0),
+        ({"Retry-After": "soon"}, 0.5),
+        ({"Retry-After": "-3"}, 0.5),
+        ({"Retry-After": "²"}, 0.5),
+        ({"Retry-After": "nan"}, 0.5),
+        ({}, 0.5),
+    ],
+)
+def test_the_wait_that_a_server_asks_for(headers: dict[str, str], wait: float) -> None:
+    assert seconds(CIMultiDict(headers), 0.5, 60.0) == wait
+
+
+def test_without_its_own_date_an_answer_is_of_now() -> None:
+    until = formatdate(time.time() + 40, usegmt=True)
+    assert 30 < seconds(CIMultiDict({"Retry-After": until}), 0.5, 60.0) <= 40
+
+
+@given(st.text() | st.integers().map(str) | st.floats().map(str) | st.datetimes().map(lambda each: each.ctime()))
+@settings(max_examples=300, deadline=None)
+def test_no_header_makes_it_fail_or_wait_for_ever(said: str) -> None:
+    assert 0.0 <= seconds(CIMultiDict({"Retry-After": said, "Date": said[::-1]}), 0.5, 60.0) <= 60.0
