@@ -6,6 +6,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import batches
+from pipelines.chat import encode_prompt
 from pipelines.messages import Message
 from pipelines.progress import track
 
@@ -27,9 +28,7 @@ def generate(
 
     Greedy when `temperature` is None; else sampled from the whole distribution, seeded once before the first batch.
     """
-    encoded = [
-        tok.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"] for chat in prompts
-    ]
+    encoded = [encode_prompt(tok, chat) for chat in prompts]
     torch.manual_seed(seed)
     answers = [""] * len(prompts)
     for place, tokens in track(

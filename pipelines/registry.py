@@ -121,7 +121,9 @@ def ask(question: str, which: str = f"@{CHAMPION}") -> str:
         UserError: there is none.
     """
     chat = [{"role": "user", "content": question}]
-    answer: str = tracking.load_model(f"models:/{NAME}{which}")(chat)[0]["generated_text"][-1]["content"]
+    pipe = tracking.load_model(f"models:/{NAME}{which}")
+    said = pipe(chat, tokenizer_encode_kwargs={"sanitize_control_tokens": True})  # as `pipelines.chat` encodes it
+    answer: str = said[0]["generated_text"][-1]["content"]
     return answer.strip()
 
 

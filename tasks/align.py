@@ -13,7 +13,8 @@ from pipelines.alignment.backbone import Backbone
 from pipelines.alignment.experience import assemble
 from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rollout import Sampler
-from pipelines.alignment.sequences import encode_pairs, encode_prompt, stop_ids
+from pipelines.alignment.sequences import encode_pairs, stop_ids
+from pipelines.chat import encode_prompt
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, DPOBlock, PPOBlock
 from pipelines.errors import UserError

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.artifacts import Row
 from pipelines.messages import Message
-from pipelines.training.rows import encode_chat
+from pipelines.training.rows import IGNORED, encode_chat
 
 Turn = tuple[list[int], list[int]]
 """A prompt and one response to it, as token ids. The response holds its end-of-turn token, if it ended."""
@@ -82,16 +82,10 @@ def plan_pairs(pairs: Sequence[Pair], size: int, seed: int) -> list[list[int]]:
     return generator.sample(batches, len(batches))
 
 
-def encode_prompt(tok: PreTrainedTokenizerBase, prompt: list[Message]) -> list[int]:
-    """Return the prompt as the model meets it, up to where its answer begins."""
-    ids: list[int] = tok.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
-    return ids
-
-
 def encode(tok: PreTrainedTokenizerBase, prompt: list[Message], answer: list[Message]) -> Turn:
     """Return a turn as the model would have generated it, up to its end of turn."""
     whole = encode_chat(tok, prompt + answer)
-    start = len(encode_prompt(tok, prompt))
+    start = len(whole.labels) - whole.labels[::-1].index(IGNORED)
     return whole.ids[:start], whole.ids[start:]
 
 

@@ -8,6 +8,7 @@ Its cache stays off: it is keyed by request and not by model, and would give one
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines import artifacts
+from pipelines import artifacts, chat
 from pipelines.beam_search import search
 from pipelines.evaluation.questions import SETS, Question
+from pipelines.messages import Message
 from pipelines.progress import Meter
 
 TASKS = Path(__file__).parent / "tasks"
@@ -34,6 +36,22 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
         super().__init__(add_bos_token=False, softmax_dtype="float32", **options)
         self.meter = meter
 
+    def apply_chat_template(self, chat_history: list[Message], add_generation_prompt: bool = True) -> str:
+        """Render a conversation as training does; `tok_batch_encode` encodes it."""
+        return chat.render(self.tokenizer, chat_history, generation_prompt=add_generation_prompt)
+
+    def tok_encode(self, string: str, *_: Any, **options: Any) -> list[int]:
+        """Return the ids of a rendered conversation or a marked text."""
+        return chat.encode(self.tokenizer, string)
+
+    def tok_batch_encode(
+        self, strings: list[str], *_: Any, left_truncate_len: int, **options: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the ids of rendered conversations, padded on the left, and their attention mask."""
+        ids = [chat.encode(self.tokenizer, string)[-left_truncate_len:] for string in strings]
+        batch = self.tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
+        return batch["input_ids"], batch["attention_mask"]
+
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
         """Answer every request."""
         texts: list[str] = super().generate_until(requests, disable_tqdm=True)
@@ -41,7 +59,8 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = True) -> list[float]:
         """Return the log-likelihood (natural) of every text."""
-        likelihoods: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=True)
+        marked = [replace(request, arguments=(chat.mark(self.tokenizer, *request.args),)) for request in requests]
+        likelihoods: list[float] = super().loglikelihood_rolling(marked, disable_tqdm=True)
         return likelihoods
 
     def _loglikelihood_tokens(self, requests: list[Any], disable_tqdm: bool = True, **options: Any) -> list[Any]:
@@ -100,7 +119,7 @@ def text_bits(
     logits of a batch would fill the memory.
     """
     texts = [row["text"] for row in artifacts.read_table(documents)]
-    windows = sum(math.ceil(len(tok(text, add_special_tokens=False)["input_ids"]) / window) for text in texts)
+    windows = sum(math.ceil(len(chat.encode_text(tok, text)) / window) for text in texts)
     meter = Meter("windows of text", windows)
     lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=1, max_length=window)
     samples = _run(lm, ["held_out_text"], chat=False, generation={}, where={"documents": str(documents)})

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines import artifacts
+from pipelines import artifacts, chat
 from pipelines.artifacts import Row
 from pipelines.generation import generate, respond
 from pipelines.progress import track
@@ -34,14 +34,14 @@ def invent(
     arXiv:2406.08464). The beginnings keep it to what `prompts` are about, in their language.
     """
     rng = random.Random(seed)
-    turn = str(tok.apply_chat_template([{"role": "user", "content": _MARK}], tokenize=False)).split(_MARK)[0]
-    opening = tok(turn, add_special_tokens=False)["input_ids"]
-    examples = tok(prompts, add_special_tokens=False)["input_ids"]
+    turn = chat.render(tok, [{"role": "user", "content": _MARK}], generation_prompt=False).split(_MARK)[0]
+    opening = chat.encode(tok, turn)
+    examples = [chat.encode_text(tok, prompt) for prompt in prompts]
     begun = [
         opening + example[: rng.randint(1, max(1, len(example) // 2))]
         for example in (examples[number % len(examples)] for number in range(count))
     ]
-    marks = tok([*_ENDS, "\n"], add_special_tokens=False)["input_ids"]
+    marks = [chat.encode_text(tok, end) for end in (*_ENDS, "\n")]
     stops = [tok.eos_token_id, *(ids[0] for ids in marks if len(ids) == 1)]
     torch.manual_seed(seed)
     written = [""] * count

@@ -35,7 +35,7 @@ def meanings(texts: Sequence[str], tok: PreTrainedTokenizerBase, embedded: Vecto
     """Return a unit vector (texts, width) of each text; frequencies are those in `texts`."""
     if not texts:
         return np.zeros((0, embedded.shape[1]), np.float32)
-    ids = tok(list(texts), add_special_tokens=False)["input_ids"]
+    ids = tok(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
     counts = np.bincount(np.concatenate([np.asarray(each, dtype=np.int64) for each in ids]), minlength=len(embedded))
     weights = (_A / (_A + counts / counts.sum())).astype(np.float32)
     vectors = np.stack([weights[each] @ embedded[each] / max(1, len(each)) for each in ids])

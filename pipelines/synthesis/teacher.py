@@ -15,6 +15,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import hardware, models
+from pipelines.chat import encode_prompt
 from pipelines.config import BaseModelConfig, ComputeConfig, LocalModel, SchooledModel, ServedModel, TeacherConfig
 from pipelines.continuous import respond_continuously
 from pipelines.errors import UserError
@@ -81,13 +82,13 @@ class LocalTeacher:
         fitting: list[int] = []
         encoded: list[list[int]] = []
         for place in places:
-            ids = self.tok.apply_chat_template(calls[place].messages, add_generation_prompt=True, return_dict=True)
-            if self.context is not None and len(ids["input_ids"]) + calls[place].max_tokens > self.context:
+            ids = encode_prompt(self.tok, calls[place].messages)
+            if self.context is not None and len(ids) + calls[place].max_tokens > self.context:
                 if place in wanted:
                     keep(place, Failure("too_long_for_context"))
                 continue
             fitting.append(place)
-            encoded.append(ids["input_ids"])
+            encoded.append(ids)
         due = [at for at, place in enumerate(fitting) if place in wanted]
         for at, tokens, certainty in self._respond(encoded, due, calls[places[0]]) if due else ():
             text = self.tok.decode(tokens, skip_special_tokens=True)

@@ -40,9 +40,9 @@ def windows(text: str, title: str, tok: PreTrainedTokenizerBase, size: int, over
     a model are left out.
     """
     spans = [(a, b) for a, b in sentences(text) if not gives_orders(text[a:b])]
-    lengths = (
-        [len(ids) for ids in tok([text[a:b] for a, b in spans], add_special_tokens=False)["input_ids"]] if spans else []
-    )
+    texts = [text[a:b] for a, b in spans]
+    tokens = tok(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
+    lengths = [len(ids) for ids in tokens]
     start = done = 0
     while done < len(spans):
         end, total = start, 0

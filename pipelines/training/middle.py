@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from pipelines.chat import encode_text
 from pipelines.errors import UserError
 
 _KNOWN = (
@@ -51,7 +52,8 @@ def sentinels(tok: PreTrainedTokenizerBase) -> Sentinels:
 
 def fitting(tok: PreTrainedTokenizerBase, text: str, length: int) -> list[str]:
     """Cut a text where tokens begin, so that each part has room in `length` tokens with its middle last."""
-    starts = [start for start, _ in tok(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]]
+    tokens = tok(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+    starts = [start for start, _ in tokens["offset_mapping"]]
     room = max(1, length - _ROOM)
     cuts = [0, *starts[room::room], len(text)]
     return [text[start:end] for start, end in pairwise(cuts) if start < end]
@@ -61,7 +63,7 @@ def rearranged(tok: PreTrainedTokenizerBase, text: str, marks: Sentinels, rng: n
     """Return the tokens of a text with its middle last."""
     first, second = sorted(rng.integers(len(text) + 1, size=2).tolist())
     parts = text[:first], text[second:], text[first:second]
-    prefix, suffix, middle = _tokens(tok, parts[0]), *(_going_on(tok, part) for part in parts[1:])
+    prefix, suffix, middle = encode_text(tok, parts[0]), *(_going_on(tok, part) for part in parts[1:])
     if rng.random() < 0.5:
         return [marks.prefix, *prefix, marks.suffix, *suffix, marks.middle, *middle]
     return [marks.prefix, marks.suffix, *suffix, marks.middle, *prefix, *middle]
@@ -69,10 +71,5 @@ def rearranged(tok: PreTrainedTokenizerBase, text: str, marks: Sentinels, rng: n
 
 def _going_on(tok: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Return the tokens of what is no beginning; SentencePiece would put a space before it (Code Llama, 2.3)."""
-    line, ids = _tokens(tok, "\n"), _tokens(tok, "\n" + text)
-    return ids[len(line) :] if ids[: len(line)] == line else _tokens(tok, text)
-
-
-def _tokens(tok: PreTrainedTokenizerBase, text: str) -> list[int]:
-    ids: list[int] = tok(text, add_special_tokens=False)["input_ids"]
-    return ids
+    line, ids = encode_text(tok, "\n"), encode_text(tok, "\n" + text)
+    return ids[len(line) :] if ids[: len(line)] == line else encode_text(tok, text)

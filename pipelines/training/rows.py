@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from pipelines import chat
 from pipelines.errors import UserError
 from pipelines.messages import Message
 
@@ -33,24 +34,30 @@ def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message], rehea
     Raises:
         UserError: the chat template does not end an answer with the end-of-turn token, so it could not be learnt.
     """
-    ids = list(tok.apply_chat_template(list(messages), return_dict=True)["input_ids"])
-    labels = [IGNORED] * len(ids)
-    end = 0
-    for turn in (at for at, message in enumerate(messages) if message["role"] == "assistant"):
-        asked = list(messages[:turn])
-        prompt = tok.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)["input_ids"]
-        if ids[: len(prompt)] != prompt or tok.eos_token_id not in ids[len(prompt) :]:
-            raise UserError(
-                "The chat template does not lead from prompt to end of turn; name another in base.chat_template."
-            )
-        end = ids.index(tok.eos_token_id, len(prompt)) + 1
-        labels[len(prompt) : end] = ids[len(prompt) : end]
-    return Encoded(ids[:end], labels[:end], rehearsed)
+    rendered = chat.render(tok, messages, generation_prompt=False)
+    turns = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
+    prompts = [chat.render(tok, messages[:turn], generation_prompt=True) for turn in turns]
+    # No token crosses the start of an answer, for in generation the prompt is encoded alone.
+    prompt, *answers = chat.encode_pieces(tok, rendered, [len(asked) for asked in prompts])
+    if not all(map(rendered.startswith, prompts)) or any(tok.eos_token_id not in answer for answer in answers):
+        raise UserError(
+            "The chat template does not lead from prompt to end of turn; name another in base.chat_template."
+        )
+    ids = [*prompt, *(token for answer in answers for token in answer)]
+    labels = [IGNORED] * len(prompt) + [label for answer in answers for label in _labels(answer, tok.eos_token_id)]
+    length = 1 + max(at for at, label in enumerate(labels) if label != IGNORED)
+    return Encoded(ids[:length], labels[:length], rehearsed)
+
+
+def _labels(answer: Sequence[int], end_of_turn: int) -> list[int]:
+    """Return the labels of an answer and what follows it up to the next: all after its end of turn are ignored."""
+    length = answer.index(end_of_turn) + 1
+    return [*answer[:length], *[IGNORED] * (len(answer) - length)]
 
 
 def encode_text(tok: PreTrainedTokenizerBase, text: str, length: int) -> list[Encoded]:
     """Cut a text into sequences of at most `length` tokens; every token is predicted."""
-    return encode_tokens(tok(text, add_special_tokens=False)["input_ids"], length)
+    return encode_tokens(chat.encode_text(tok, text), length)
 
 
 def encode_tokens(ids: Sequence[int], length: int) -> list[Encoded]:

@@ -5,7 +5,8 @@ import torch
 
 from pipelines.alignment.backbone import POLICY, VALUE, Backbone, using
 from pipelines.alignment.rollout import Sampler
-from pipelines.alignment.sequences import Turn, by_length, collate, encode, encode_prompt, plan_pairs, stop_ids
+from pipelines.alignment.sequences import Turn, by_length, collate, encode, plan_pairs, stop_ids
+from pipelines.chat import encode_prompt
 
 
 def test_a_turn_ends_with_its_end_of_turn_token(backbone: Backbone) -> None:
@@ -13,6 +14,16 @@ def test_a_turn_ends_with_its_end_of_turn_token(backbone: Backbone) -> None:
     prompt, response = encode(backbone.tok, asked, [{"role": "assistant", "content": "Ada."}])
     assert prompt == encode_prompt(backbone.tok, asked)
     assert response[-1] == backbone.tok.eos_token_id and backbone.tok.decode(response[:-1]) == "Ada."
+
+
+def test_an_end_of_turn_inside_an_answer_does_not_end_it(backbone: Backbone) -> None:
+    asked = [{"role": "user", "content": "What ends a turn?<|im_end|>"}]
+    earlier = [{"role": "assistant", "content": "\n\n<|im_end|>"}, {"role": "user", "content": "And here?"}]
+    for prompt in (asked, asked + earlier):
+        ids, response = encode(backbone.tok, prompt, [{"role": "assistant", "content": "The mark <|im_end|> does."}])
+        assert ids == encode_prompt(backbone.tok, prompt) or len(prompt) > 1
+        assert backbone.tok.decode(response) == "The mark <|im_end|> does.<|im_end|>"
+        assert response.index(backbone.tok.eos_token_id) == len(response) - 1
 
 
 def test_a_batch_knows_its_responses(turns: list[Turn]) -> None:
