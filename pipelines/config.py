@@ -216,16 +216,25 @@ class DecontaminateConfig(Block):
 
 
 class SplitConfig(Block):
-    """Which documents are held out to measure bits per byte."""
+    """Which text is held out to measure bits per byte."""
 
     validation_share: Share
-    """Share of documents held out for tuning decisions."""
+    """Share of documents held out for tuning decisions; of the text, where no whole documents are free."""
     test_share: Share
-    """Share of documents held out for the report."""
+    """The same for the report."""
+    section_characters: Count
+    """Where questions ask about too many documents, or a document is too long, sections of at most so many characters
+    that no question needs are held out; longer ones have more context, shorter ones are spread more evenly."""
     questions: Path
-    """Hand-written questions; documents they ask about stay in training."""
+    """Hand-written questions; what they ask about stays in training."""
     decontaminate: DecontaminateConfig
     """What must not be trained on."""
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> "SplitConfig":
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share leave nothing to train on; they must sum to less than 1")
+        return self
 
 
 class DataReportConfig(Block):

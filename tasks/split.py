@@ -1,18 +1,23 @@
 """Split: what the hand-written questions ask about stays in training; some of the rest is held out.
 
+Whole documents are held out where there are enough that no question needs, else sections of those in training.
 Reads artifacts/dedup, the folder `split.questions` and the evaluation sets of `split.decontaminate`; writes to
 artifacts/split/ train.parquet, validation.parquet, test.parquet and, of what they share with each other and with the
 evaluation sets, contamination.jsonl. Alone: python -m tasks.split
 """
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipelines import artifacts
 from pipelines.config import DecontaminateConfig, SplitConfig
-from pipelines.data import contamination, documents, hold_out
+from pipelines.data import contamination, documents, evidence, hold_out, sections
 from pipelines.data.contamination import Index
 from pipelines.data.documents import Document
+from pipelines.data.evidence import Asked, Place
 from pipelines.data.runner import Runner
 from pipelines.errors import UserError
 from pipelines.progress import say
@@ -20,40 +25,121 @@ from tasks import task
 
 SIDES = ("train", "validation", "test")
 FEWEST = 6  # words of a question that can be told from a turn of phrase
+_ENOUGH = 0.5  # of a side's share: less than that in whole documents is made up by sections
+
+Sides = dict[str, str]
+"""The side of each document or section, by id."""
 
 
 def split(source: Path, out: Path, config: SplitConfig, seed: int, runner: Runner) -> dict[str, float]:
     """Divide the documents; returns the size of each part, and what was cut from which.
 
     Raises:
-        UserError: the questions are missing or name a source that is no document; there is no evaluation set.
+        UserError: the questions are missing or name a source that is no document; there is no evaluation set, or
+            nothing is left to train on.
     """
     shards = documents.shards(source / "documents")
-    facts = documents.columns(shards, ["id", "source"]).to_pydict()
-    asked = hold_out.asked(config.questions)
-    cluster = _cluster_of(facts, artifacts.read_rows(source / "clusters.jsonl"))
-    if missing := asked.keys() - cluster.keys():
-        raise UserError(
-            f"{asked[min(missing)]} asks about {hold_out.names(missing)}: no such document; it is not there, "
-            "or was rejected or dropped (artifacts/ingest/rejects.jsonl, artifacts/clean/drops.jsonl)."
-        )
-    asked_about = {cluster[each] for each in asked}
-    sides = hold_out.sides(facts["id"], asked_about, config.validation_share, config.test_share, seed)
-    ids = {side: {each for each, its in sides.items() if its == side} for side in SIDES}
-    rows, changed = _decontaminate(shards, ids, config.decontaminate, runner)
+    asked = evidence.questions(config.questions)
+    named = _named(asked, _cluster_of(shards, source / "clusters.jsonl"))
+    needed = _needed(shards, asked, named, config, runner)
+    asked_about = named.keys() | {document for document, _ in needed}
+    sizes = documents.sizes(shards)
+    sides = hold_out.sides(sizes, asked_about, config.validation_share, config.test_share, seed)
+    with TemporaryDirectory(dir=out) as scratch:
+        shards, apart = _sections(shards, sides, sizes, needed, config, seed, Path(scratch))
+        ids = {side: {each for each, its in (sides | apart).items() if its == side} for side in SIDES}
+        rows, changed = _decontaminate(shards, ids, config.decontaminate, runner)
+        for side in SIDES:
+            documents.gather(shards, out / f"{side}.parquet", ids[side], changed)
     artifacts.write_rows(out / "contamination.jsonl", rows)
-    counts = {}
-    for side in SIDES:
-        counts[f"documents_{side}"] = documents.gather(shards, out / f"{side}.parquet", ids[side], changed)
-    if not counts["documents_test"]:
-        say("split: questions ask about every document, so none is held out to measure bits per byte.")
-    leaks = [row for row in rows if row["action"] != "none"]
     return {
-        **counts,
+        **_measured(out, apart, sum(sizes.values()), config),
         "documents_asked_about": len(asked_about),
         "overlaps": len(rows),
-        "leaks": len(leaks),
+        "leaks": sum(row["action"] != "none" for row in rows),
         "documents_cut": len(changed),
+    }
+
+
+def _named(asked: Sequence[Asked], cluster: Mapping[str, str]) -> dict[str, list[int]]:
+    """Return, by the id of a document, the questions that name it or a duplicate of it."""
+    files = {source: each.file for each in reversed(asked) for source in each.sources}
+    if missing := files.keys() - cluster.keys():
+        raise UserError(
+            f"{files[min(missing)]} asks about {hold_out.names(missing)}: no such document; it is not there, "
+            "or was rejected or dropped (artifacts/ingest/rejects.jsonl, artifacts/clean/drops.jsonl)."
+        )
+    named: dict[str, list[int]] = defaultdict(list)
+    for number, each in enumerate(asked):
+        for document in dict.fromkeys(cluster[source] for source in each.sources):
+            named[document].append(number)
+    return dict(named)
+
+
+def _needed(
+    shards: list[Path], asked: Sequence[Asked], named: Mapping[str, list[int]], config: SplitConfig, runner: Runner
+) -> set[Place]:
+    """Return what the questions need: their evidence, or, where none is found, the documents that they name."""
+    search = partial(evidence.search, asked=asked, named=named, longest=config.section_characters)
+    found = [row for each in runner.over(search, shards, "looking for evidence", few=4) for row in each]
+    places, lost = evidence.needed(found, asked)
+    whole = {document for document, numbers in named.items() if lost.intersection(numbers)}
+    return places | {(document, sections.EVERY) for document in whole}
+
+
+def _sections(
+    shards: list[Path],
+    sides: Sides,
+    sizes: Mapping[str, int],
+    needed: set[Place],
+    config: SplitConfig,
+    seed: int,
+    scratch: Path,
+) -> tuple[list[Path], Sides]:
+    """Cut sections out of training documents for sides that lack text; return the shards and the sections' sides."""
+    total = sum(sizes.values())
+    wanted = {}
+    for side, share in (("test", config.test_share), ("validation", config.validation_share)):
+        held_out = sum(sizes[each] for each, its in sides.items() if its == side)
+        if held_out < _ENOUGH * share * total:
+            wanted[side] = share * total - held_out
+    if not wanted:
+        return shards, {}
+    longest = config.section_characters
+    most = int(min(longest, *wanted.values()))
+    training = (each for shard in shards for each in documents.read(shard) if sides[each.id] == "train")
+    found = [section for each in training for section in sections.candidates(each, needed, longest, most)]
+    chosen = sections.choose(found, wanted, seed)
+    by_document: dict[str, list[sections.Section]] = defaultdict(list)
+    for section in sorted(chosen, key=lambda each: each.first):
+        by_document[section.document].append(section)
+    written = [sections.write(shard, scratch, by_document, longest) for shard in shards]
+    return written, {sections.identity(section): side for section, side in chosen.items()}
+
+
+def _measured(out: Path, apart: Sides, total: int, config: SplitConfig) -> dict[str, float]:
+    """Return what each side holds, and say where it is little; a section counts as no document.
+
+    Raises:
+        UserError: nothing is left to train on.
+    """
+    held = {side: documents.sizes([out / f"{side}.parquet"]) for side in SIDES}
+    if not held["train"]:
+        raise UserError("No text is left to train on; lower split.validation_share and split.test_share.")
+    shares = {"validation": config.validation_share, "test": config.test_share}
+    for side, share in shares.items():
+        characters, wanted = sum(held[side].values()), share * total
+        if characters < _ENOUGH * wanted:
+            say(
+                f"split: {characters} characters are held out for {side}, where split.{side}_share asks for "
+                f"{wanted:.0f}; no other passage is free of what questions need."
+            )
+    if not held["test"]:
+        say("split: no text is held out for the report, so evaluate leaves bits per byte out.")
+    return {
+        **{f"documents_{side}": len(held[side].keys() - apart.keys()) for side in SIDES},
+        **{f"sections_{side}": len(held[side].keys() & apart.keys()) for side in shares},
+        **{f"characters_{side}": sum(held[side].values()) for side in SIDES},
     }
 
 
@@ -102,9 +188,10 @@ def _without(held_out: list[Document], repeated: set[str]) -> dict[str, str]:
     return changed
 
 
-def _cluster_of(facts: dict[str, list[str]], rows: list[artifacts.Row]) -> dict[str, str]:
+def _cluster_of(shards: list[Path], clusters: Path) -> dict[str, str]:
     """Return for each source, of kept documents and of their duplicates, the id of the kept one."""
-    duplicates = {member["source"]: row["kept"] for row in rows for member in row["members"]}
+    facts = documents.columns(shards, ["id", "source"]).to_pydict()
+    duplicates = {member["source"]: row["kept"] for row in artifacts.each_row(clusters) for member in row["members"]}
     return dict(zip(facts["source"], facts["id"], strict=True)) | duplicates
 
 

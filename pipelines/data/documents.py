@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 SCHEMA = pa.schema(
@@ -145,6 +146,15 @@ def gather(shards: Sequence[Path], file: Path, ids: Set[str], changed: Mapping[s
 def columns(shards: Sequence[Path], names: Sequence[str]) -> pa.Table:
     """Return some columns of all shards, in order."""
     return pa.concat_tables([pq.read_table(shard, columns=list(names)) for shard in shards])
+
+
+def sizes(shards: Sequence[Path]) -> dict[str, int]:
+    """Return the characters of each document by id; one shard's texts are in memory at a time."""
+    found: dict[str, int] = {}
+    for shard in shards:
+        table = pq.read_table(shard, columns=["id", "text"])
+        found |= zip(table.column("id").to_pylist(), pc.utf8_length(table.column("text")).to_pylist(), strict=True)
+    return found
 
 
 def starts(shards: Sequence[Path]) -> list[int]:

@@ -1,13 +1,17 @@
-"""Split on the sample corpus and on small ones."""
+"""Split on the sample corpus, on small ones, and on corpora of one document."""
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
 
 from pipelines import artifacts
-from pipelines.config import Config, SplitConfig
+from pipelines.config import Config, SplitConfig, load
 from pipelines.data import documents
 from pipelines.data.documents import Document
 from pipelines.data.runner import Runner
@@ -17,7 +21,8 @@ from tasks.dedup import dedup
 from tasks.ingest import ingest
 from tasks.split import split
 
-DATA = Path(__file__).parent.parent.parent / "data"
+ROOT = Path(__file__).parent.parent.parent
+DATA = ROOT / "data"
 
 QUESTION = "Who was the very first to hold the harbour master's post at Brunnick?"
 PASSAGE = " ".join(f"On day {n} the keeper of tower {n * 7 % 31} wrote line {n * n} in his book." for n in range(6))
@@ -56,6 +61,8 @@ def test_a_document_asked_about_by_its_duplicate_stays_in_training(config: Confi
         "documents_train": 1,
         "documents_validation": 1,
         "documents_test": 1,
+        **{"sections_validation": 0, "sections_test": 0},
+        **{"characters_train": 7, "characters_validation": 7, "characters_test": 7},
         "documents_asked_about": 1,
         **{"overlaps": 0, "leaks": 0, "documents_cut": 0},
     }
@@ -133,3 +140,111 @@ def test_what_leaks_can_be_reported_alone(config: Config, tmp_path: Path) -> Non
     metrics = split(tmp_path, tmp_path, asked.model_copy(update={"decontaminate": reported}), 1, Runner())
     assert (metrics["leaks"], metrics["documents_cut"]) == (3, 0)
     assert all(QUESTION in row["text"] for row in artifacts.read_table(tmp_path / "train.parquet"))
+
+
+WORDS = [
+    a + b + c for a in ("bar", "cel", "dur", "fen", "gol") for b in ("mi", "no", "ta", "ru") for c in ("n", "sk", "x")
+]
+
+
+def paragraph(rng: random.Random, fact: str) -> str:
+    """Three sentences of random words around a fact."""
+    said = [" ".join(rng.choices(WORDS, k=rng.randint(6, 14))).capitalize() + "." for _ in range(2)]
+    return " ".join([said[0], fact, said[1]])
+
+
+def book(chapters: list[int], seed: int) -> tuple[list[Document], list[tuple[str, str, str, str]]]:
+    """Documents of so many paragraphs, a fact in each: (source, question, answer, fact)."""
+    rng = random.Random(seed)
+    rows, facts = [], []
+    for number, count in enumerate(chapters):
+        parts = []
+        for at in range(count):
+            name, year = f"Keeper{number}x{at}", str(rng.randint(1000, 1999))
+            fact = f"The tower of {name} was finished in {year}."
+            parts.append(paragraph(rng, fact))
+            facts.append((f"{number}.md", f"When was the tower of {name} finished?", year, fact))
+        rows.append(Document(f"id{number}", f"{number}.md", None, "", "markdown", "\n\n".join(parts)))
+    return rows, facts
+
+
+def divided(
+    directory: Path, rows: list[Document], questions: list[artifacts.Row], config: SplitConfig
+) -> dict[str, float]:
+    documents.write(directory / "documents", rows, documents.CLUSTERED)
+    artifacts.write_rows(directory / "clusters.jsonl", [])
+    (directory / "questions").mkdir()
+    artifacts.write_rows(directory / "questions/answerable.jsonl", questions)
+    return split(directory, directory, settings(config, directory / "questions"), 1, Runner())
+
+
+def text(directory: Path, side: str) -> str:
+    return "\n\n".join(row["text"] for row in artifacts.read_table(directory / f"{side}.parquet"))
+
+
+@limits(max_examples=15, deadline=None)
+@given(
+    chapters=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    asked=st.floats(0, 1),
+    named=st.floats(0, 1),
+    seed=st.integers(0, 999),
+)
+def test_nothing_that_a_question_needs_is_held_out(
+    tmp_path_factory: pytest.TempPathFactory, chapters: list[int], asked: float, named: float, seed: int
+) -> None:
+    """Of any corpus; and what is held out is not trained on, is about as much as wanted, or else the run says so."""
+    rows, facts = book(chapters, seed)
+    rng = random.Random(seed)
+    chosen = [fact for fact in facts if rng.random() < asked]
+    questions = [
+        {
+            "id": question,
+            "question": question,
+            "answer": answer,
+            **({"sources": [source]} if rng.random() < named else {}),
+        }
+        for source, question, answer, _ in chosen
+    ]
+    directory = tmp_path_factory.mktemp("divided")
+    metrics = divided(
+        directory, rows, questions or [{"id": "q", "question": QUESTION}], load(ROOT / "params.yaml").split
+    )
+    train, held_out = text(directory, "train"), text(directory, "validation") + text(directory, "test")
+    assert all(fact in train for *_, fact in chosen)
+    assert all((fact in train) != (fact in held_out) for *_, fact in facts)
+    total = sum(len(row.text) for row in rows)
+    for side, share in (("validation", 0.05), ("test", 0.1)):
+        assert metrics[f"characters_{side}"] <= 1.5 * share * total
+    if asked < 0.5 and total > 10_000:
+        assert metrics["characters_test"] >= 0.5 * 0.1 * total
+
+
+def test_sections_of_a_single_book_are_held_out_in_one_piece_each(config: Config, tmp_path: Path) -> None:
+    rows, facts = book([60], seed=3)
+    source, question, answer, _ = facts[7]
+    asked = [{"id": "a", "question": question, "answer": answer, "sources": [source]}]
+    metrics = divided(tmp_path, rows, asked, config)
+    sections = artifacts.read_table(tmp_path / "test.parquet")
+    assert metrics["sections_test"] == len(sections) >= 1 and metrics["documents_test"] == 0
+    assert all(section["text"] in rows[0].text and "\n\n" in section["text"] for section in sections)
+    assert [section["source"].split("#")[0] for section in sections] == ["0.md"] * len(sections)
+    assert ids(tmp_path, "train") == {"id0"} and not ids(tmp_path, "train") & ids(tmp_path, "test")
+
+
+def test_what_a_held_out_section_shares_with_training_is_cut_from_it(config: Config, tmp_path: Path) -> None:
+    rows, facts = book([30], seed=3)
+    repeated = "\n\n".join([rows[0].text, rows[0].text])
+    source, question, answer, _ = facts[7]
+    asked = [{"id": "a", "question": question, "answer": answer, "sources": [source]}]
+    divided(tmp_path, [replace(rows[0], text=repeated)], asked, config)
+    train, held_out = text(tmp_path, "train"), text(tmp_path, "test")
+    assert all(len(part.split()) < 50 or part not in train for part in held_out.split("\n\n") if part)
+
+
+def test_a_text_too_short_to_divide_is_trained_on_whole_and_that_is_said(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, facts = book([2], seed=3)
+    metrics = divided(tmp_path, rows, [{"id": "a", "question": facts[0][1], "answer": facts[0][2]}], config)
+    assert metrics["characters_train"] == len(rows[0].text) and metrics["characters_test"] == 0
+    assert "evaluate leaves bits per byte out" in capsys.readouterr().err

@@ -1,14 +1,17 @@
-"""Which documents are held out."""
+"""Which documents are held out whole."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from pipelines.data.hold_out import asked, sides
-from pipelines.errors import UserError
+from pipelines.data import hold_out
 
 IDS = [f"d{n}" for n in range(40)]
+
+
+def sides(ids: list[str], needed: set[str], validation: float, test: float, seed: int) -> dict[str, str]:
+    """The sides of equally long documents."""
+    return hold_out.sides(dict.fromkeys(ids, 100), needed, validation, test, seed)
 
 
 def test_shares_are_of_all_and_only_the_free_are_held_out() -> None:
@@ -24,8 +27,14 @@ def test_few_free_documents_are_shared_out(free: int, held_out: dict[str, int]) 
     assert found == Counter(held_out) + Counter({"train": 40 - free})
 
 
-def test_a_small_share_of_few_documents_is_one_and_no_share_is_none() -> None:
-    assert Counter(sides(IDS[:4], set(), 0.05, 0.1, seed=1).values()) == {"train": 2, "test": 1, "validation": 1}
+def test_a_document_longer_than_its_share_of_the_text_is_not_held_out_whole() -> None:
+    assert Counter(sides(IDS[:4], set(), 0.05, 0.1, seed=1).values()) == {"train": 4}
+    assert Counter(sides(IDS[:1], set(), 0.2, 0.5, seed=1).values()) == {"train": 1}
+    sizes = {"book": 10_000, "note": 50, "letter": 60}
+    assert hold_out.sides(sizes, set(), 0.05, 0.1, seed=1)["book"] == "train"
+
+
+def test_no_share_is_no_document() -> None:
     assert Counter(sides(IDS, set(), 0.0, 0.0, seed=1).values()) == {"train": 40}
 
 
@@ -37,11 +46,3 @@ def test_the_order_of_ids_does_not_matter_and_the_seed_does() -> None:
 def test_one_document_more_moves_no_other_between_test_and_training_but_at_the_edge() -> None:
     before, after = sides(IDS, set(), 0.0, 0.2, 1), sides([*IDS, "new"], set(), 0.0, 0.2, 1)
     assert sum(before[each] != after[each] for each in IDS) <= 1
-
-
-def test_questions_without_a_folder_or_with_broken_sources_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="questions"):
-        asked(tmp_path / "missing")
-    (tmp_path / "a.jsonl").write_text('{"id": "a1", "sources": "x.txt"}\n')
-    with pytest.raises(UserError, match="a1"):
-        asked(tmp_path)

@@ -1,0 +1,19 @@
+"""A text taken apart and put together again."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.data.pieces import pieces
+
+
+def test_paragraphs_and_of_long_ones_lines_and_sentences() -> None:
+    text = "One.\n\nTwo is long. It ends here.\nAnd a line.\n\nThree."
+    assert pieces(text, 100) == ["One.\n\n", "Two is long. It ends here.\nAnd a line.\n\n", "Three."]
+    assert pieces(text, 30) == ["One.\n\n", "Two is long. It ends here.\n", "And a line.\n\n", "Three."]
+    assert pieces(text, 20) == ["One.\n\n", "Two is long. ", "It ends here.\n", "And a line.\n\n", "Three."]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="ab.。 \n!?AZ", max_size=80), st.integers(1, 30))
+def test_pieces_put_together_are_the_text(text: str, longest: int) -> None:
+    assert "".join(pieces(text, longest)) == text
