@@ -5,7 +5,7 @@ column by column, each of them cut again; all else (a title, a table, a caption 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from math import inf
 from statistics import median
@@ -18,7 +18,7 @@ _FILLED = 0.7  # of the column's width: the usual line of running text
 _CELL = 0.6  # of the column's width: rows whose pieces are all shorter are a table
 _MIDSENTENCE = 0.2  # of the lines begin with a small letter, where the script has them
 _APART = 1.8  # of the usual distance of two rows: what follows belongs to what stands below the columns
-_SAME_ROW = 0.6  # font sizes between the baselines of two lines side by side
+_SAME_ROW = 1.0  # font sizes; less between the baselines of two lines side by side
 
 Span = tuple[float, float]
 
@@ -37,10 +37,14 @@ class _Piece:
 
 @dataclass
 class _Band:
-    """Rows from top to bottom, and the gaps that all of them leave free."""
+    """Rows from top to bottom, and the intervals that all of them leave free, the margins among them."""
 
     rows: list[list[_Piece]]
-    gutters: list[Span] = field(default_factory=list)
+    free: list[Span]
+
+    @property
+    def gutters(self) -> list[Span]:
+        return self.free[1:-1]
 
     @property
     def pieces(self) -> list[_Piece]:
@@ -56,10 +60,13 @@ def regions(lines: Sequence[Line]) -> list[list[Line]]:
 def _cut(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
     rows = _rows(pieces)
     size = median(piece.line.size for piece in pieces)
-    bands = [part for band in _bands(rows, GUTTER * size) for part in _without_tables(band)]
-    sure = [band for band in bands if _is_prose(band, size) and sum(map(_is_divided, band.rows)) >= _ROWS]
+    width = GUTTER * size
+    bands = [part for band in _bands(rows, width) for part in _without_tables(band)]
+    sure = [
+        band for band in bands if _is_prose(band, size) and sum(_is_divided(row, width) for row in band.rows) >= _ROWS
+    ]
     found: list[list[_Piece]] = []
-    for is_columns, group in groupby(bands, lambda band: _is_columns(band, sure, size)):
+    for is_columns, group in groupby(bands, lambda band: _is_columns(band, sure, width)):
         if is_columns:
             found += [part for band in group for column in _columns(band) for part in _cut(column)]
         else:
@@ -83,12 +90,13 @@ def _bands(rows: Iterable[list[_Piece]], width: float) -> list[_Band]:
     """Divide rows where no gap of that `width` goes on through the next row."""
     bands: list[_Band] = []
     for row in rows:
-        shared = _shared(bands[-1].gutters, row, width) if bands else []
-        gaps = [(low, high) for low, high in _free(row)[1:-1] if high - low >= width]
-        if shared:
-            bands[-1].gutters = shared
-        elif not bands or gaps or bands[-1].gutters:
-            bands.append(_Band([], gaps))
+        free = _shared(bands[-1].free, row, width) if bands else []
+        if bands and not bands[-1].gutters and not _is_divided(row, width):
+            bands[-1].free = [free[0], free[-1]]
+        elif bands and bands[-1].gutters and len(free) > 2:
+            bands[-1].free = free
+        else:
+            bands.append(_Band([], _shared([(-inf, inf)], row, width)))
         bands[-1].rows.append(row)
     for before, band in pairwise(bands):
         _move_neighbours(before, band, width)
@@ -101,7 +109,7 @@ def _move_neighbours(before: _Band, band: _Band, width: float) -> None:
         while before.rows and len(_shared(band.gutters, before.rows[-1], width)) == len(band.gutters):
             band.rows.insert(0, before.rows.pop())
     if before.gutters and not band.gutters:
-        last = max(at for at, row in enumerate(before.rows) if _is_divided(row))
+        last = max(at for at, row in enumerate(before.rows) if _is_divided(row, width))
         drops = [a[0].line.baseline - b[0].line.baseline for a, b in pairwise(before.rows)]
         apart = [at for at in range(last, len(drops)) if drops[at] > _APART * median(drops)]
         if apart:
@@ -124,30 +132,26 @@ def _shared(gutters: Sequence[Span], row: Sequence[_Piece], width: float) -> lis
     return [(low, high) for low, high in both if high - low >= width]
 
 
-def _is_divided(row: Sequence[_Piece]) -> bool:
-    return len(_free(row)) > 2
+def _is_divided(row: Sequence[_Piece], width: float) -> bool:
+    return any(high - low >= width for low, high in _free(row)[1:-1])
 
 
 def _columns(band: _Band) -> list[list[_Piece]]:
     """Return the columns in reading order: from the right where the script runs from the right."""
     columns: list[list[_Piece]] = [[] for _ in range(len(band.gutters) + 1)]
     for piece in band.pieces:
-        columns[_column(piece, band)].append(piece)
-    return columns[::-1] if _from_right(band) else columns
+        columns[sum(sum(gutter) < sum(piece.span) for gutter in band.gutters)].append(piece)
+    from_right = sum(piece.line.left > piece.line.right for piece in band.pieces)
+    return columns[::-1] if 2 * from_right > len(band.pieces) else columns
 
 
-def _from_right(band: _Band) -> bool:
-    return 2 * sum(piece.line.left > piece.line.right for piece in band.pieces) > len(band.pieces)
+def _extent(pieces: Sequence[_Piece]) -> float:
+    return max((piece.span[1] for piece in pieces), default=0) - min((piece.span[0] for piece in pieces), default=0)
 
 
-def _column(piece: _Piece, band: _Band) -> int:
-    return sum(sum(gutter) < sum(piece.span) for gutter in band.gutters)
-
-
-def _widths(pieces: Iterable[_Piece]) -> tuple[float, list[float]]:
-    """Return the width of a column, and of each of its rows."""
-    spans = [(min(p.span[0] for p in row), max(p.span[1] for p in row)) for row in _rows(list(pieces))]
-    return max(high for _, high in spans) - min(low for low, _ in spans), [high - low for low, high in spans]
+def _covered(row: Sequence[_Piece]) -> float:
+    """Return the width of a row without what it leaves free."""
+    return _extent(row) - sum(high - low for low, high in _free(row)[1:-1])
 
 
 def _is_prose(band: _Band, size: float) -> bool:
@@ -155,19 +159,19 @@ def _is_prose(band: _Band, size: float) -> bool:
     columns = _columns(band)
     if len(columns) < 2 or not all(columns):
         return False
-    for width, rows in map(_widths, columns):
-        if median(rows) < max(_NARROWEST * size, _FILLED * width):
+    for column in columns:
+        if median(map(_covered, _rows(column))) < max(_NARROWEST * size, _FILLED * _extent(column)):
             return False
     starts = [piece.line.text[0] for piece in band.pieces if piece.line.text[0].upper() != piece.line.text[0].lower()]
     return sum(map(str.islower, starts)) >= _MIDSENTENCE * len(starts)
 
 
-def _is_columns(band: _Band, sure: Sequence[_Band], size: float) -> bool:
+def _is_columns(band: _Band, sure: Sequence[_Band], width: float) -> bool:
     """Return whether a band is columns: by itself, or because a sure one has its gutters and it is no table."""
     if any(band is other for other in sure):
         return True
-    aligned = any(_aligned(band.gutters, other.gutters, GUTTER * size) for other in sure)
-    return aligned and all(_columns(band)) and not all(_tabular(band))
+    aligned = [other for other in sure if _aligned(band.gutters, other.gutters, width)]
+    return bool(aligned) and all(_columns(band)) and not all(_tabular(band, aligned[0]))
 
 
 def _aligned(gutters: Sequence[Span], others: Sequence[Span], width: float) -> bool:
@@ -179,24 +183,20 @@ def _without_tables(band: _Band) -> list[_Band]:
     """Cut a band above and below rows of a table across its columns."""
     if not band.gutters or not all(_columns(band)):
         return [band]
-    tabular = _tabular(band)
+    tabular = _tabular(band, band)
     around = zip([False, *tabular], tabular, [*tabular[1:], False], strict=False)
-    table = [here and (above or below) for above, here, below in around]
+    many = [len(row) > len(band.gutters) + 1 for row in band.rows]
+    table = [here and (above or below or more) for (above, here, below), more in zip(around, many, strict=True)]
     parts = groupby(zip(band.rows, table, strict=True), lambda pair: pair[1])
-    return [_Band([row for row, _ in part], band.gutters) for _, part in parts]
+    return [_Band([row for row, _ in part], band.free) for _, part in parts]
 
 
-def _tabular(band: _Band) -> list[bool]:
-    """Return which rows have something in each column, and nowhere a line of text."""
-    limits = [_CELL * _widths(column)[0] for column in _columns(band)]
-    if _from_right(band):
-        limits.reverse()
-    longest = [[0.0] * len(limits) for _ in band.rows]
-    for row, lengths in zip(band.rows, longest, strict=True):
-        for piece in row:
-            low, high = piece.span
-            lengths[_column(piece, band)] = max(lengths[_column(piece, band)], high - low)
-    return [all(0 < length < most for length, most in zip(row, limits, strict=True)) for row in longest]
+def _tabular(band: _Band, text: _Band) -> list[bool]:
+    """Return which rows have something in several columns, and nowhere as much as a line of `text`."""
+    limits = [_CELL * _extent(column) for column in _columns(text)]
+    parts = (_columns(_Band([row], band.free)) for row in band.rows)
+    short = [all(_covered(part) < most for part, most in zip(row, limits, strict=True)) for row in parts]
+    return [each and len(row) > 1 for each, row in zip(short, band.rows, strict=True)]
 
 
 def _rejoined(group: Sequence[_Piece], lines: Sequence[Line]) -> list[Line]:

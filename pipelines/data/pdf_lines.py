@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from re import compile as pattern
@@ -10,6 +10,7 @@ from re import compile as pattern
 import pypdfium2
 import pypdfium2.raw as pdfium
 
+_SHIFT = 0.2  # font sizes between the baselines of two lines
 GUTTER = 0.8  # font sizes; narrower gaps are spaces between words, also in justified text
 _BREAK = pattern(r"[^\r\n\ufffe]*(?:\r\n|\ufffe|\r|\n|\Z)")  # PDFium writes U+FFFE for a hyphen at a line's end
 
@@ -53,7 +54,8 @@ def lines(document: pypdfium2.PdfDocument, number: int) -> list[Line]:
         found = [(match.group(), match.start()) for match in _BREAK.finditer(text) if match.group().strip()]
         turns = Counter(_quarter_turns(layer, start + len(line) - len(line.lstrip())) for line, start in found)
         reader = _Reader(layer, turns.most_common(1)[0][0] if turns else 0)
-        return [reader.line(line.rstrip("\r\n ").replace("\ufffe", "-"), start) for line, start in found]
+        visible = ((line.rstrip("\r\n ").replace("\ufffe", "-"), start) for line, start in found)
+        return [reader.line(*part) for line in visible for part in reader.divided(*line)]
 
 
 def _quarter_turns(layer: pypdfium2.PdfTextPage, index: int) -> int:
@@ -68,11 +70,22 @@ class _Reader:
     def __init__(self, layer: pypdfium2.PdfTextPage, turns: int) -> None:
         self.layer, self.turns = layer, turns
 
+    def divided(self, text: str, start: int) -> Iterator[tuple[str, int]]:
+        """Yield what PDFium takes for a line, divided where its text goes on elsewhere and higher or lower."""
+        size = pdfium.FPDFText_GetFontSize(self.layer, start + len(text) - len(text.lstrip()))
+        first = 0
+        for at in self._gaps(text, start, size):
+            before, after = self._box(start + at - 1), self._box(start + at + 1)
+            if abs(before[1] - after[1]) > _SHIFT * size and text[first:at].strip():
+                yield text[first:at], start + first
+                first = at
+        yield text[first:], start + first
+
     def line(self, text: str, start: int) -> Line:
         """Return the line of `text`, whose first character is the page's number `start`."""
         places = [start + at for at, character in enumerate(text) if not character.isspace()]
         whole = self._placed(text, start, places)
-        if not self._has_gap(text, start, whole.size):
+        if not any(self._gaps(text, start, whole.size)):
             return whole
         spans = _spans([self._box(place) for place in places], GUTTER * whole.size)
         if len(spans) < 2:
@@ -92,10 +105,11 @@ class _Reader:
         size = pdfium.FPDFText_GetFontSize(self.layer, first)
         return Line(whole, left, self._box(last)[2], width, bottom, size)
 
-    def _has_gap(self, text: str, start: int, size: float) -> bool:
-        """Return whether two neighbouring words may be divided by a gutter; cheaper than measuring every character."""
-        spaces = (start + at for at in range(1, len(text) - 1) if text[at] == " ")
-        return any(_distance(self._box(at - 1), self._box(at + 1)) > GUTTER * size for at in spaces)
+    def _gaps(self, text: str, start: int, size: float) -> Iterator[int]:
+        """Yield the spaces that may be gutters; measuring their neighbours is cheaper than every character."""
+        for at in range(1, len(text) - 1):
+            if text[at] == " " and _distance(self._box(start + at - 1), self._box(start + at + 1)) > GUTTER * size:
+                yield at
 
     def _middle(self, place: int) -> float:
         left, _, right, _ = self._box(place)

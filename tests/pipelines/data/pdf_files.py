@@ -2,20 +2,27 @@
 
 from collections.abc import Sequence
 
-_FONT = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
+_FONT = b"<< /Type /Font /Subtype /Type1 /BaseFont /%s /Encoding /WinAnsiEncoding >>"
+_INFO = b"<< >>"
 _TAIL = b"xref\n0 %d\n0000000000 65535 f \n%strailer << /Size %d /Root 1 0 R %s>>\nstartxref\n%d\n%%%%EOF"
 
 
-def pdf_file(pages: Sequence[Sequence[tuple[float, float, str]] | None], turn: str = "1 0 0 1", info: bytes = b"") -> bytes:
-    """A real PDF: on each page lines of 12-point Helvetica at (x, y), turned by a matrix; None is a null page."""
-    objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"", _FONT, info or b"<< >>"]
+Placed = tuple[float, float, str]
+"""A line's left end, its baseline, and its text."""
+
+
+def pdf_file(
+    pages: Sequence[Sequence[Placed] | None], font: bytes = b"Helvetica", size: int = 12, info: bytes = _INFO
+) -> bytes:
+    """A real PDF with those lines on each page; None is a page whose object is null."""
+    objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"", _FONT % font, info]
     kids = []
     for lines in pages:
         if lines is None:
             objects.append(b"null")
             kids.append(b"%d 0 R" % len(objects))
             continue
-        body = "\n".join(f"/F1 12 Tf {turn} {x} {y} Tm ({text}) Tj" for x, y, text in lines)
+        body = "\n".join(f"/F1 {size} Tf 1 0 0 1 {x} {y} Tm ({text}) Tj" for x, y, text in lines)
         content = f"BT {body} ET".encode("cp1252")
         objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
         resources = b"/Resources << /Font << /F1 3 0 R >> >> /MediaBox [0 0 595 842]"

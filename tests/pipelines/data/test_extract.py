@@ -8,6 +8,7 @@ import pytest
 from pipelines.data import html, markdown, pdf, plain
 from pipelines.data.documents import Content, Document, UnreadableError, identified
 from pipelines.data.extract import Limits, Reject, extract, sources
+from tests.pipelines.data.pdf_files import pdf_file
 
 LIMITS = Limits(max_bytes=10**6, min_characters=100)
 PAGE = """<html><head><title>Tide Mill | The Site</title>
@@ -19,29 +20,6 @@ PAGE = """<html><head><title>Tide Mill | The Site</title>
 <h2>Steps</h2><ul><li>Ring the bell.</li><li>Open the sluice.</li></ul>
 <table><tr><td>Wheel</td><td>5.4 metres</td></tr></table></main>
 <footer><p>All rights reserved.</p></footer><script>let x = 1;</script></body></html>"""
-
-
-def pdf_file(pages: list[list[tuple[int, int, str]]]) -> bytes:
-    """A real PDF: on each page lines of 12-point Helvetica at (x, y)."""
-    font = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
-    objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"", font]
-    kids = []
-    for lines in pages:
-        body = "\n".join(f"/F1 12 Tf 1 0 0 1 {x} {y} Tm ({text}) Tj" for x, y, text in lines)
-        content = f"BT {body} ET".encode("cp1252")
-        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
-        resources = b"/Resources << /Font << /F1 3 0 R >> >> /MediaBox [0 0 595 842]"
-        objects.append(b"<< /Type /Page /Parent 2 0 R %s /Contents %d 0 R >>" % (resources, len(objects)))
-        kids.append(b"%d 0 R" % len(objects))
-    objects[1] = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (b" ".join(kids), len(kids))
-    out, offsets = b"%PDF-1.4\n", []
-    for number, value in enumerate(objects, 1):
-        offsets.append(len(out))
-        out += b"%d 0 obj\n%s\nendobj\n" % (number, value)
-    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    size = len(objects) + 1
-    tail = b"xref\n0 %d\n0000000000 65535 f \n%strailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF"
-    return out + tail % (size, table, size, len(out))
 
 
 def test_a_page_gives_its_main_text_title_and_canonical_address() -> None:
