@@ -62,6 +62,9 @@ def gradus(
     shown: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """From a folder of documents to a language model that knows them."""
+    from flows.folder import check_place
+
+    check_place()
 
 
 @app.command()
@@ -94,6 +97,11 @@ def run(stages: Stages = None, force: Force = False, rev: Revision = None, no_pr
 @app.command()
 def status() -> None:
     """Show which stages are up to date, which changed, and why."""
+    from flows.folder import check_names, check_repository
+    from pipelines import config
+
+    check_repository()
+    check_names(config.load().ingest.source)
     from flows import graph, ledger
 
     stages = graph.read()

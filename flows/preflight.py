@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flows.folder import check_names, check_repository
 from pipelines import artifacts, config
 from pipelines.config import Config
 from pipelines.errors import UserError
@@ -14,12 +15,15 @@ def check() -> Config:
     """Read params.yaml and the files it names, and look for documents, before anything starts.
 
     Raises:
-        UserError: a parameter is wrong, a file cannot be read as what it should be, or there is nothing to learn from.
+        UserError: a parameter is wrong, a file cannot be read as what it should be, there is nothing to learn from, or
+            DVC cannot work in this folder.
     """
+    check_repository()
     settings = config.load()
     source = settings.ingest.source
     if not source.is_dir() or not any(artifacts.files(source)):
         raise UserError(f"{source} holds no documents; put some there, or set ingest.source in params.yaml.")
+    check_names(source)
     _check_files(settings)
     return settings
 

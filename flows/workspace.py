@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.preflight import check_repository
 from flows.process import end_orphans
 from flows.server import ADDRESS, announced
 from pipelines import alive, artifacts, tracking
@@ -97,6 +98,7 @@ def workspace(revision: str) -> Iterator[Workspace]:
     Raises:
         UserError: there is no such commit, or its data is neither in the cache nor in a remote.
     """
+    check_repository()
     end_orphans()
     commit = resolve(revision)
     _clear()

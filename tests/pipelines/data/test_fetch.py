@@ -5,6 +5,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +17,7 @@ from pipelines.data.addresses import RefusedError, check_address, check_url
 from pipelines.data.archive import Archive
 from pipelines.data.documents import Document
 from pipelines.data.extract import Limits, extract
-from pipelines.data.fetch import Manners, fetch, read_list
+from pipelines.data.fetch import Manners, _asked_to_wait, fetch, read_list
 from pipelines.errors import UserError
 
 PAGE = f"<html><title>Bells</title><body><main><p>{'The bell is rung twice. ' * 20}</p></main></body></html>".encode()
@@ -27,15 +29,28 @@ class Site(BaseHTTPRequestHandler):
 
     asked: ClassVar[Counter[str]] = Counter()
     times: ClassVar[list[float]] = []
-    robots = "User-agent: *\nDisallow: /secret"
+    robots: ClassVar[str | int] = "User-agent: *\nDisallow: /secret"
+    rules = "User-agent: *\nDisallow: /secret\n" + "# x\n" * 150_000
 
     def do_GET(self) -> None:
         """Answer."""
         Site.asked[self.path] += 1
         Site.times.append(time.monotonic())
         first = Site.asked[self.path] == 1
-        if self.path == "/robots.txt":
-            self.reply(200, Site.robots.encode(), "text/plain")
+        if self.path == "/robots.txt" and isinstance(Site.robots, int):
+            self.reply(Site.robots, b"", "text/plain")
+        elif self.path == "/robots.txt" and Site.robots.startswith(("/", "http")):
+            self.reply(301, b"", "text/plain", ("Location", Site.robots))
+        elif self.path in ("/robots.txt", "/rules.txt"):
+            self.reply(200, Site.rules.encode() if self.path == "/rules.txt" else Site.robots.encode(), "text/plain")
+        elif self.path == "/later" and first:
+            self.reply(503, b"", "text/html", ("Retry-After", format_datetime(datetime.now(UTC), usegmt=True)))
+        elif self.path == "/odd":
+            self.reply(302, b"", "text/html", ("Location", "http://[broken"))
+        elif self.path == "/latin":
+            self.reply(200, PAGE, "text/html", ("Server", "caf\u00e9"))
+        elif self.path == "/kind":
+            self.reply(200, PAGE, "caf\u00e9")
         elif self.path == "/busy" and first:
             self.reply(429, b"", "text/html", ("Retry-After", "0.01"))
         elif self.path == "/broken":
@@ -134,6 +149,48 @@ def test_a_refresh_pays_for_what_changed(site: str, tmp_path: Path) -> None:
     assert len(Archive(file).kept) == 2 and file.read_bytes() != before
 
 
+@pytest.mark.parametrize(
+    ("robots", "page", "why"),
+    [
+        ("/rules.txt", "secret", "robots.txt does not allow it"),
+        ("/rules.txt", "page", None),
+        ("http://localhost:{port}/rules.txt", "secret", "robots.txt does not allow it"),
+        ("/robots.txt", "secret", None),
+        (404, "secret", None),
+        (403, "secret", None),
+        (500, "page", "robots.txt cannot be read (status 500)"),
+        (429, "page", "robots.txt cannot be read (status 429)"),
+        ("http://127.0.0.1:9/robots.txt", "page", "cannot be reached"),
+        ("http://[broken", "page", "no address"),
+    ],
+)
+def test_robots_txt_is_followed_and_what_cannot_be_had_allows_or_refuses_everything(
+    site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, robots: str | int, page: str, why: str | None
+) -> None:
+    port = site.rpartition(":")[2]
+    monkeypatch.setattr(Site, "robots", robots.format(port=port) if isinstance(robots, str) else robots)
+    rejects = get(Archive(tmp_path / "a.warc.gz"), f"{site}/{page}", f"{site}/{page}?again")
+    assert len(rejects) == (2 if why else 0) and all(reason.startswith(why or "") for reason in rejects.values())
+    assert Site.asked["/robots.txt"] <= 6 and (not why or not Site.asked[f"/{page}"])
+
+
+def test_headers_of_any_bytes_and_bad_redirects_end_no_fetch(site: str, tmp_path: Path) -> None:
+    rejects = get(Archive(tmp_path / "a.warc.gz"), *(f"{site}/{name}" for name in ("odd", "latin", "kind", "later")))
+    assert {url.rpartition("/")[2]: "" for url in rejects} == {"odd": "", "kind": ""}
+    "".join(rejects.values()).encode()
+    assert list(Archive(tmp_path / "a.warc.gz").kept) == [f"{site}/latin", f"{site}/later"]
+
+
+def test_a_wait_is_asked_for_in_seconds_or_until_a_date() -> None:
+    in_a_while = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert 25 < _asked_to_wait({"Retry-After": in_a_while}, 1.0) <= 30
+    past = "Fri, 31 Dec 1999 23:59:59 GMT"
+    waits = [
+        _asked_to_wait({"Retry-After": said}, 7.0) for said in ("5", "1e9", "99999", past, "soon", "", "-5", "nan")
+    ]
+    assert waits == [5.0, 7.0, 60.0, 0.0, 7.0, 7.0, 7.0, 7.0]
+
+
 def test_a_host_is_left_alone_as_long_as_it_says(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Site, "robots", "User-agent: *\nCrawl-delay: 1")
     manners = Manners(delay=0.2, seconds=2.0, max_bytes=20_000, allow_private=True)
@@ -170,3 +227,9 @@ def test_lists_are_read_and_empty_ones_refused(tmp_path: Path) -> None:
     for name in ("l.txt", "m.txt"):
         with pytest.raises(UserError, match="one a line"):
             read_list(tmp_path / name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_list_of_addresses_is_read_by_its_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "pages.txt").write_bytes("https://a.example/é\r\n# no page\r\n".encode(encoding))
+    assert read_list(tmp_path / "pages.txt") == ["https://a.example/é"]

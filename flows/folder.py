@@ -1,0 +1,59 @@
+"""What git, DVC, MLflow and Prefect need of the folder in which they work. Imports nothing slow."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import unquote
+
+from pipelines.encoding import encodable
+from pipelines.errors import UserError
+
+_NO_GIT = re.compile(r"^\s*no_scm\s*=\s*true\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+def check_place() -> None:
+    """Check that SQLite's addresses, by which MLflow and Prefect find their databases, can hold the project's path.
+
+    Raises:
+        UserError: they cannot.
+    """
+    here = os.fspath(Path.cwd())
+    if "?" in here or unquote(here) != here or encodable(here) is not here:
+        raise UserError(
+            f"The path of this project, {encodable(here)}, has a `?`, a `%` before two hex digits, or a name that is "
+            "not UTF-8, which MLflow and Prefect cannot write into the address of a database; rename that folder."
+        )
+
+
+def check_repository() -> None:
+    """Check that git is there, and that this folder lies in a repository, which DVC asks for.
+
+    Raises:
+        UserError: it is not, or does not.
+    """
+    if shutil.which("git") is None:
+        raise UserError("git is not installed, and every run records its commit; install it.")
+    here = Path.cwd()
+    settings = (Path(".dvc") / name for name in ("config", "config.local"))
+    without = any(_NO_GIT.search(file.read_text(encoding="utf-8")) for file in settings if file.is_file())
+    if not without and not any((folder / ".git").exists() for folder in (here, *here.parents)):
+        raise UserError(
+            f"{here} is in no Git repository, which DVC needs; run `git init` here, "
+            "or `dvc config core.no_scm true` to work without Git."
+        )
+
+
+def check_names(folder: Path) -> None:
+    """Check that DVC can write down the path of every file of `folder`.
+
+    Raises:
+        UserError: the name of a file or a folder is not UTF-8.
+    """
+    for place, _, names in os.walk(folder.absolute()):
+        for path in (place, *(f"{place}/{name}" for name in names)):
+            if encodable(path) is not path:
+                raise UserError(
+                    f"The name of {encodable(path)} is not UTF-8, and DVC takes no other; rename it "
+                    "(convmv -f latin1 -t utf8 renames whole folders)."
+                )
