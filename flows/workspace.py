@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.preflight import check_repository
+from flows.folder import check_repository
 from flows.process import end_orphans
 from flows.server import ADDRESS, announced
 from pipelines import alive, artifacts, tracking

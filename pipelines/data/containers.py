@@ -1,4 +1,4 @@
-"""Files that hold files or rows: archives, compressed files, JSON lines, Parquet, web archives.
+"""Files that hold files or rows: archives, compressed files, JSON lines, Parquet.
 
 Everything is read as a stream and nothing is written, so that no archive reaches beyond itself; what is unpacked is
 bounded, so that a small file cannot become a huge one.
@@ -18,14 +18,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from pipelines.data import dates, plain
 from pipelines.data.documents import Content, UnreadableError
 from pipelines.encoding import parse_json
 
-Page = tuple[str, str, bytes]
-"""Address, kind (as `extract` names it) and content."""
 MEDIA = {
     "text/html": "html",
     "application/xhtml+xml": "html",
@@ -35,7 +32,7 @@ MEDIA = {
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
     "application/epub+zip": "epub",
 }
-"""Address and HTML."""
+"""How `extract` names the kinds of content that can be read."""
 
 RATIO = 200  # text packs by 3 to 20; what unpacks to more than this is a bomb
 DEPTH = 3  # archives in archives
@@ -230,16 +227,3 @@ def _value(cell: pa.Scalar) -> Any:
         return cell.cast(pa.binary()).as_py()
     except _UNFIT:
         return None
-
-
-def pages(stream: Any, longest: int) -> Iterator[Page | UnreadableError]:
-    """Yield what a web archive (WARC) keeps as answers of a kind that can be read."""
-    for record in ArchiveIterator(stream, record_types=WarcRecordType.response):
-        kind = MEDIA.get((record.http_content_type or "").partition(";")[0].strip().lower())
-        if record.http_headers is None or record.http_headers.status_code != 200 or kind is None:
-            continue
-        data = record.reader.read(longest + 1)
-        if len(data) > longest:
-            yield UnreadableError(f"larger than {longest} bytes")
-        else:
-            yield record.headers.get("WARC-Target-URI") or "", kind, data

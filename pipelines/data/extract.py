@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipelines.data import containers, docx, epub, html, markdown, pdf, plain
+from pipelines.data import containers, docx, epub, html, markdown, pdf, plain, warc
 from pipelines.data.documents import Content, Document, UnreadableError
 from pipelines.encoding import encodable_value
 
@@ -150,7 +150,7 @@ def _seekable(stream: Any, limits: Limits) -> Any:
 
 def _rows(source: str, kind: str, stream: Any, limits: Limits) -> Iterator[Found]:
     if kind == "warc":
-        for number, page in enumerate(containers.pages(_seekable(stream, limits), limits.max_bytes), 1):
+        for number, page in enumerate(warc.pages(_seekable(stream, limits), limits.max_bytes), 1):
             yield from _page(f"{source}#{number}", page, limits)
         return
     lines = kind == "jsonl"
@@ -159,16 +159,15 @@ def _rows(source: str, kind: str, stream: Any, limits: Limits) -> Iterator[Found
         yield from _made(f"{source}#{number}", kind, found, limits)
 
 
-def _page(source: str, found: containers.Page | UnreadableError, limits: Limits) -> Iterator[Found]:
+def _page(source: str, found: warc.Page | UnreadableError, limits: Limits) -> Iterator[Found]:
     try:
         if isinstance(found, UnreadableError):
             raise found
-        url, kind, data = found
-        content = _content(kind, data, limits)
+        content = _content(found.kind, found.data, limits, found.charset)
     except UnreadableError as reason:
         yield Reject(source, str(reason))
         return
-    yield from _made(source, "warc", replace(content, url=content.url or url or None), limits)
+    yield from _made(source, "warc", replace(content, url=content.url or found.url or None), limits)
 
 
 def _document(source: str, file: str, suffix: str, stream: Any, limits: Limits) -> Iterator[Found]:
@@ -179,16 +178,17 @@ def _document(source: str, file: str, suffix: str, stream: Any, limits: Limits) 
     yield from _made(source, kind, _content(kind, data, limits), limits)
 
 
-def _content(kind: str, data: bytes, limits: Limits) -> Content:
+def _content(kind: str, data: bytes, limits: Limits, charset: str | None = None) -> Content:
+    """Read one document; `charset` is that of an HTTP header."""
     if kind == "html":
-        return html.read(data, limits.min_characters)
+        return html.read(data, limits.min_characters, charset)
     if kind == "markdown":
-        return markdown.read(data)
+        return markdown.read(data, charset)
     if kind == "docx":
         return docx.read(data, limits.max_bytes)
     if kind == "epub":
         return epub.read(data, limits.max_bytes)
-    return pdf.read(data) if kind == "pdf" else plain.read(data)
+    return pdf.read(data) if kind == "pdf" else plain.read(data, charset)
 
 
 def _made(source: str, kind: str, content: Content | UnreadableError, limits: Limits) -> Iterator[Found]:

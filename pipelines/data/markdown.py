@@ -15,13 +15,15 @@ _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)",
 _PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
-def read(data: bytes) -> Content:
+def read(data: bytes, charset: str | None = None) -> Content:
     """Read a Markdown file; without front matter its title is its first heading of level one.
+
+    `charset` is that of an HTTP header.
 
     Raises:
         UnreadableError: no encoding fits.
     """
-    facts, body = _front_matter(plain.decode(data))
+    facts, body = _front_matter(plain.decode(data, charset))
     tokens = _PARSER.parse(body)
     headings = _headings(tokens)
     title = facts.get("title") or next((text for level, text in headings if level == "h1"), None)

@@ -12,6 +12,9 @@ from itertools import pairwise
 from pipelines.data.words import UNSPACED
 
 LONGEST_WRAPPED = 120  # cells; a file with longer lines than a terminal's has a paragraph on each
+NARROWEST_WRAPPED = 40  # cells; shorter lines are verse, or a list
+_VERSE_SHARE = 0.9  # of lines that begin with a capital; in German prose one in three does
+_FEWEST_VERSES = 3
 _WRAPPED_SHARE = 0.5  # of neighbouring lines that the margin must explain before any are joined
 ITEM = re.compile(r"\s*(?:[-*+•‣◦·–—]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
 _TABLE = re.compile(r"\S(?: {3,}|\t)\S|\|")
@@ -48,13 +51,17 @@ def vocabulary(text: str) -> set[str]:
 
 
 def unwrap(text: str) -> tuple[str, int]:
-    """Join the wrapped lines of a plain text. Returns the text and the number of line breaks removed."""
+    """Join the wrapped lines of a plain text. Returns the text and the number of line breaks removed.
+
+    Verse stays: lines shorter than any margin, or nearly all with a capital in front.
+    """
     lines = text.split("\n")
     margin = _margin(lines)
     pairs = [(a, b) for a, b in pairwise(lines) if a.strip() and b.strip()]
     if (
         not pairs
-        or margin > LONGEST_WRAPPED
+        or not NARROWEST_WRAPPED <= margin <= LONGEST_WRAPPED
+        or sum(map(_begins_verse, lines)) > max(_FEWEST_VERSES, _VERSE_SHARE * sum(map(bool, map(str.strip, lines))))
         or sum(_full(a, b, margin) for a, b in pairs) < _WRAPPED_SHARE * len(pairs)
     ):
         return text, 0
@@ -66,6 +73,10 @@ def unwrap(text: str) -> tuple[str, int]:
         else:
             paragraphs.append([line])
     return "\n".join(joined(paragraph, known) for paragraph in paragraphs), len(lines) - len(paragraphs)
+
+
+def _begins_verse(line: str) -> bool:
+    return line.lstrip()[:1].isupper() and not line.isupper()
 
 
 def _seam(before: str, line: str, vocabulary: set[str]) -> tuple[str, str]:
