@@ -3,7 +3,6 @@
 Every function returns pairs and what it dropped, each with a `reason`.
 """
 
-import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
@@ -14,12 +13,12 @@ from pipelines.artifacts import Row, read_rows
 from pipelines.messages import Message
 from pipelines.synthesis.calls import Call, Reply
 from pipelines.synthesis.recipes import Recipe
+from pipelines.synthesis.verdicts import letter, number
 
 Ask = Callable[[Sequence[Call], str], list[Reply]]
 
 _COMPARED = 3  # different samples of one prompt that a judge compares with each other
 _BELOW = 2.0  # standard deviations below the mean, where the rejected sample is looked for
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _WORST, _BEST = 1.0, 10.0
 
 
@@ -41,7 +40,7 @@ def compared(
     pairs: list[Row] = []
     dropped: list[Row] = []
     for at, (row, first, second) in enumerate(asked):
-        forth, back = (_letter(reply) for reply in replies[2 * at : 2 * at + 2])
+        forth, back = (letter(recipe, reply) for reply in replies[2 * at : 2 * at + 2])
         if (forth, back) == ("A", "B"):
             pairs.append(pair(row, first, second, "judge", 1.0))
         elif (forth, back) == ("B", "A"):
@@ -61,7 +60,7 @@ def rated(
         for text in texts
         for number in range(times)
     ]
-    scores = iter([_score(reply) for reply in ask(calls, "rating")])
+    scores = iter([_score(number(recipe, reply, _WORST, _BEST)) for reply in ask(calls, "rating")])
     return [[_mean([next(scores) for _ in range(times)]) for _ in texts] for texts in samples]
 
 
@@ -151,15 +150,8 @@ def _call(recipe: Recipe, row: Row, first: str, second: str, sample: int = 0, te
     return recipe.call({**filled, "first": first, "second": second}, language, True, temperature, sample)
 
 
-def _letter(reply: Reply) -> str | None:
-    said = (reply.text or "").strip(" .:()*\"'\n")[:1].upper()
-    return said if said in ("A", "B", "C") else None
-
-
-def _score(reply: Reply) -> float | None:
-    found = _NUMBER.search(reply.text or "")
-    value = float(found.group()) if found else 0.0
-    return (value - _WORST) / (_BEST - _WORST) if _WORST <= value <= _BEST else None
+def _score(said: float | None) -> float | None:
+    return None if said is None else (said - _WORST) / (_BEST - _WORST)
 
 
 def _mean(scores: list[float | None]) -> float | None:

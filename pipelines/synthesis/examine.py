@@ -10,6 +10,7 @@ from pipelines.synthesis.calls import Call, Reply
 from pipelines.synthesis.candidate import SHORT, Asked, Candidate
 from pipelines.synthesis.filters import agreement, fault, grounded, text_fault
 from pipelines.synthesis.recipes import Recipe
+from pipelines.synthesis.verdicts import letter
 
 SPANS = "answer_first"
 """The recipe whose answer is a span of its sentence, word for word."""
@@ -127,7 +128,9 @@ class Examiner:
             return candidates
         calls = [self._judging(each, *order) for each in candidates for order in (("A", "B"), ("B", "A"))]
         replies = self.judge.ask(calls, "judging")
-        return [_verdict(each, replies[2 * at], replies[2 * at + 1]) for at, each in enumerate(candidates)]
+        return [
+            _verdict(self.judging, each, replies[2 * at], replies[2 * at + 1]) for at, each in enumerate(candidates)
+        ]
 
     def _reading(self, window: str, question: str, language: str) -> Call:
         filled = {"window": window, "sentence": "", "question": question, "answer": ""}
@@ -160,9 +163,11 @@ def _answered(each: Candidate, words: str) -> Candidate:
     return replace(each, answer=words, start=start, end=start + len(words))
 
 
-def _verdict(each: Candidate, first: Reply, second: Reply) -> Candidate:
+def _verdict(recipe: Recipe, each: Candidate, first: Reply, second: Reply) -> Candidate:
     """The judge's choice, "A" for support in the first order and "B" in the second."""
-    choices = [(reply.text or "").strip(" .:()*\"'\n")[:1].upper() for reply in (first, second)]
+    if failure := first.failure or second.failure:
+        return each.rejected(failure)
+    choices = [letter(recipe, reply) for reply in (first, second)]
     if any(choice not in {"A", "B"} for choice in choices):
         return each.rejected("judge_says_neither")
     if choices[0] == choices[1]:

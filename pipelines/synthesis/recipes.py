@@ -4,18 +4,18 @@ A recipe names what it is asked about (`from`) and what comes of it (`makes`), a
 docs/synthesis.md shows how to add one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any, Literal
 
-from json_repair import repair_json
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.errors import UserError
 from pipelines.messages import Message
 from pipelines.synthesis.calls import Call, Reply
+from pipelines.synthesis.json_objects import json_objects
 from pipelines.user_files import read_yaml
 
 Language = Literal["en", "zh"]
@@ -44,12 +44,18 @@ FIELDS: dict[str, frozenset[str]] = {
 }
 """The fields that an answer must have, by what is made of it. One span's question needs no answer and no evidence."""
 
+_BROKEN = "\ufffd"
+"""What stands for half a surrogate pair, or bytes that are no text."""
+
 _TURN = {"type": "object", "properties": {"question": {"type": "string"}, "answer": {"type": "string"}}}
 _TYPES: dict[str, dict[str, Any]] = {
     "string": {"type": "string"},
     "strings": {"type": "array", "items": {"type": "string"}},
     "turns": {"type": "array", "items": {**_TURN, "required": ["question", "answer"], "additionalProperties": False}},
 }
+
+
+Kind = Literal["string", "strings", "turns"] | list[str] | list[int]
 
 
 class Strict(BaseModel):
@@ -88,8 +94,9 @@ class Recipe(Strict):
         "judged",
         "recital",
     ]
-    fields: dict[str, Literal["string", "strings", "turns"]] = Field(default_factory=dict)
-    """Of the JSON that is answered; none: the answer is plain text, the first field of `makes`."""
+    fields: dict[str, Kind] = Field(default_factory=dict)
+    """Of the JSON that is answered, a list being the values to choose from; none: the answer is plain text, the first
+    field of `makes`."""
     max_tokens: int = Field(ge=1)
     en: Words | None = None
     zh: Words | None = None
@@ -112,7 +119,7 @@ class Recipe(Strict):
         """JSON Schema of the answer; None for plain text."""
         if not self.fields:
             return None
-        properties = {name: _TYPES[kind] for name, kind in self.fields.items()}
+        properties = {name: _schema(kind) for name, kind in self.fields.items()}
         return {
             "type": "object",
             "properties": properties,
@@ -150,20 +157,27 @@ class Recipe(Strict):
     def parse(self, reply: Reply) -> dict[str, Any] | str:
         """Return the fields of an answer, or the reason why it has none.
 
-        JSON is looked for inside what surrounds it (fences, a sentence before it) and mended where it is nearly right.
+        The first JSON object with all fields is taken, whatever surrounds it, and repaired where it is nearly right.
         """
         if reply.text is None:
             return reply.failure or "no_answer"
+        if _BROKEN in reply.text:
+            return "broken_character"
         if not self.fields:
             (field,) = sorted(FIELDS[self.makes])[:1] if self.about != "span" else ("question",)
             return {field: reply.text.strip()} if reply.text.strip() else "empty_answer"
-        at = min((found for found in (reply.text.find("{"), reply.text.find("[")) if found >= 0), default=-1)
-        value = repair_json(reply.text[at:], return_objects=True) if at >= 0 else None
-        value = value[0] if isinstance(value, list) and value else value
-        if not isinstance(value, dict):
-            return "not_json"
-        kept = {name: _typed(value.get(name), kind) for name, kind in self.fields.items()}
-        return "field_missing" if any(item is None for item in kept.values()) else kept
+        found = False
+        for kept in self.answers(reply.text):
+            found = True
+            if kept is not None:
+                return "broken_character" if _BROKEN in str(kept) else kept
+        return "field_missing" if found else "not_json"
+
+    def answers(self, text: str) -> Iterator[dict[str, Any] | None]:
+        """Yield the fields of every JSON object in a text, in order of preference; None for one that lacks some."""
+        for value in json_objects(text):
+            kept = {name: _typed(value.get(name), kind) for name, kind in self.fields.items()}
+            yield None if any(item is None for item in kept.values()) else kept
 
 
 @dataclass(frozen=True)
@@ -175,10 +189,18 @@ class Book:
     judge: Recipe
 
 
-def _typed(value: Any, kind: str) -> Any:
-    """Return `value` when it is of `kind`, else None."""
+def _schema(kind: Kind) -> dict[str, Any]:
+    if not isinstance(kind, list):
+        return _TYPES[kind]
+    return {"type": "integer" if all(isinstance(each, int) for each in kind) else "string", "enum": kind}
+
+
+def _typed(value: Any, kind: Kind) -> Any:
+    """Return `value` when it is of `kind`, else None. An ellipsis repeats the example of the prompt."""
+    if isinstance(kind, list):
+        return next((each for each in kind if str(each).casefold() == str(value).strip().casefold()), None)
     if kind == "string":
-        return value.strip() if isinstance(value, str) and value.strip() else None
+        return value.strip() if isinstance(value, str) and value.strip(" \n.…") else None
     if kind == "strings":
         value = [value] if isinstance(value, str) else value
         good = isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)

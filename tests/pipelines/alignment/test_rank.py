@@ -33,7 +33,7 @@ def test_the_judge_sees_source_and_reference_and_is_asked_both_ways() -> None:
 
 
 @pytest.mark.parametrize(
-    ("says", "reason"), [("A", "tie"), ("C", "tie"), ("Both are fine", "tie"), ("?", "no_opinion")]
+    ("says", "reason"), [("A", "tie"), ('{"choice": "C"}', "tie"), ("Both are fine", "no_opinion"), ("?", "no_opinion")]
 )
 def test_ties_and_no_opinion_are_dropped_with_their_reason(says: str, reason: str) -> None:
     pairs, dropped = rank.compared([row()], [["one", "two"]], Script(lambda _: says).ask, COMPARE)

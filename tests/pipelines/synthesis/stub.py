@@ -24,7 +24,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.says = says
         self.faults: list[Fault] = []
-        self.listing = 200
+        self.listing, self.listed = 200, b'{"object": "list", "data": []}'
         self.takes: Callable[[dict[str, Any]], str | None] = lambda asked: None
         self.refuses = 400
         self.asked: list[dict[str, Any]] = []
@@ -47,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self.send(self.server.listing, b'{"object": "list", "data": []}')
+        self.send(self.server.listing, self.server.listed)
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

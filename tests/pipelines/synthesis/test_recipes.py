@@ -1,8 +1,11 @@
 """Recipes: every prompt file is whole, a wrong one is told in a sentence, and answers are read through their noise."""
 
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.errors import UserError
 from pipelines.synthesis.calls import Reply
@@ -83,6 +86,17 @@ def test_a_missing_prompt_file_is_told_with_the_way_out(tmp_path: Path) -> None:
         ('{"question": "Why?"}', "field_missing"),
         ('{"question": "Why?", "answer": ["So."]}', "field_missing"),
         ('{"question": "Why?", "answer": ""}', "field_missing"),
+        ('[1] Here is: {"question": "Why?", "answer": "So."}', {"question": "Why?", "answer": "So."}),
+        (
+            'Sure {as asked}: ```json\n{"question": "Why?", "answer": "So."}\n```',
+            {"question": "Why?", "answer": "So."},
+        ),
+        (
+            'As {"question": "…", "answer": "…"}: {"question": "Why?", "answer": "So."}',
+            {"question": "Why?", "answer": "So."},
+        ),
+        ('{"result": {"question": "Why?", "answer": "So."}}', {"question": "Why?", "answer": "So."}),
+        ('{"question": "Why\\ud83d?", "answer": "So."}', "broken_character"),
         ("I will not.", "not_json"),
         ("<html><body>Bad gateway</body></html>", "not_json"),
         ("[1, 2", "not_json"),
@@ -90,6 +104,38 @@ def test_a_missing_prompt_file_is_told_with_the_way_out(tmp_path: Path) -> None:
 )
 def test_answers_are_read_tolerantly_and_never_guessed(tmp_path: Path, text: str, fields: object) -> None:
     assert load(written(tmp_path, GOOD), "mine").parse(Reply(text)) == fields
+
+
+PROSE = st.lists(
+    st.sampled_from(["Sure", "[1]", "{as asked}", "{}", "[", "{", '{"note": 1}', "```json", ":", "\n", "(a)", '"'])
+).map(" ".join)
+VALUE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufffd"), min_size=1).map(
+    lambda text: f"x{text}x"
+)
+
+
+@given(PROSE, VALUE, VALUE, st.sampled_from(["", "\n```", " Is that well?", " [2] {b}"]), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_json_is_found_in_any_prose(before: str, question: str, answer: str, behind: str, plain: bool) -> None:
+    fields = {"question": question, "answer": answer}
+    text = f"{before} {json.dumps(fields, ensure_ascii=plain)}{behind}"
+    assert load(PROMPTS, "summary").parse(Reply(text)) == fields
+
+
+@given(st.text(st.sampled_from('{}[]":,\\a1\n ')) | st.text())
+@settings(max_examples=200, deadline=None)
+def test_no_text_makes_reading_fail(text: str) -> None:
+    found = load(PROMPTS, "summary").parse(Reply(text))
+    assert isinstance(found, str) or found.keys() == {"question", "answer"}
+    str(found).encode()
+
+
+def test_values_to_choose_from_are_an_enumeration() -> None:
+    judge, rate = load(PROMPTS, "judge"), load(PROMPTS, "rate")
+    assert (judge.schema_ or {})["properties"] == {"choice": {"type": "string", "enum": ["A", "B"]}}
+    assert (rate.schema_ or {})["properties"]["choice"]["type"] == "integer"
+    assert judge.parse(Reply('{"choice": "b"}')) == {"choice": "B"}
+    assert judge.parse(Reply('{"choice": "D"}')) == "field_missing"
 
 
 def test_an_answer_that_never_came_keeps_its_reason() -> None:

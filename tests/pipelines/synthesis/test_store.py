@@ -62,6 +62,30 @@ def test_a_store_made_before_certainty_was_kept_is_still_read(tmp_path: Path) ->
     assert store.find(["a", "b"]) == {"a": Answer("1"), "b": Answer("2", certainty=0.5)}
 
 
+def test_a_store_made_before_failures_cost_anything_is_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "calls.db"
+    Store(path).failed("a", "wise", "asking", "timeout")
+    with closing(sqlite3.connect(path)) as database:
+        for column in ("prompt_tokens", "completion_tokens", "cost"):
+            database.execute(f"ALTER TABLE failures DROP COLUMN {column}")
+    store = Store(path)
+    store.failed("a", "wise", "asking", "timeout", 3, 2, 0.5)
+    (use,) = store.summary()
+    assert (use.failures, use.prompt_tokens, use.completion_tokens, use.cost) == ({"timeout": 2}, 3, 2, 0.5)
+
+
+def test_text_that_cannot_be_encoded_is_healed_on_writing_and_reading(tmp_path: Path) -> None:
+    path = tmp_path / "calls.db"
+    store = Store(path)
+    store.keep("a", "wise", "asking", Answer("half a pair \ud83d"))
+    store.failed("b", "wise", "asking", "refused: \udc00")
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("UPDATE answers SET key = 'c', raw = CAST(x'6162ff' AS TEXT)")
+    store.keep("a", "wise", "asking", Answer("half a pair \ud83d"))
+    assert store.find(["a", "c"]) == {"a": Answer("half a pair \ufffd"), "c": Answer("ab\ufffd")}
+    assert store.summary()[0].failures == {"refused: \ufffd": 1}
+
+
 def test_a_damaged_file_is_told_in_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     path.write_bytes(b"this is no database " * 100)
