@@ -5,22 +5,27 @@ negation reaches forward to a turn ("but", "it was") and, as part of a predicate
 A comma ends no scope: "It was not, as many think, Drace" denies Drace. "X, not Y" denies Y alone.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from pipelines.evaluation.normalise import MARKS
 
-NEGATORS = frozenset("not no never nor neither none nobody nothing nowhere hardly scarcely".split())
-_DENIALS = frozenset(
-    """wrong wrongly incorrect incorrectly false falsely untrue mistaken mistakenly myth unlikely doubtful doubt denied
-    denies ruled excluded disproved""".split()
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+NEGATORS = _set("not no never nor neither none nobody nothing nowhere hardly scarcely")
+_DENIALS = _set(
+    "wrong wrongly incorrect incorrectly false falsely untrue mistaken mistakenly myth unlikely doubtful doubt denied "
+    "denies ruled excluded disproved"
 )
 _HARMLESS = {
-    "not": frozenset("only just merely simply surprisingly sure certain know until till unlike".split()),
-    "no": frozenset("doubt less fewer later earlier sooner other".split()),
+    "not": _set("only just merely simply surprisingly sure certain know until till unlike"),
+    "no": _set("doubt less fewer later earlier sooner other"),
     "nothing": frozenset(["but"]),
     "none": frozenset(["other"]),
 }
-_EXCEPT = frozenset("unlike except excluding".split())
+_EXCEPT = _set("unlike except excluding")
 _EXCEPT_PAIRS = frozenset(
     f"{first} {second}"
     for second, firsts in {
@@ -33,25 +38,35 @@ _EXCEPT_PAIRS = frozenset(
     for first in firsts.split()
 )
 _EXCEPT_REACH = 6  # words, the preposition's own included, that "unlike" rules out
-_TURNS = frozenset("but however whereas yet maybe perhaps possibly probably until till 但 而".split())
-_SUBORDINATE = frozenset("who which where when while because since although though after before as".split())
-_SUBJECTS = frozenset("i it he she they we this that there".split())
-_VERBS = frozenset("is was are were be been being has had have did does do will would can could may might must".split())
+_TURNS = _set("but however whereas yet maybe perhaps possibly probably until till 但 而")
+_SUBORDINATE = _set("who which where when while because since although though after before as")
+_SUBJECTS = _set("i it he she they we this that there")
+_VERBS = _set("is was are were be been being has had have did does do will would can could may might must")
 _NEAR = 3  # words between a verb and the negation that belongs to it
-_YES = frozenset("yes correct right indeed exactly 是 对 對".split())
-_REJECTED = frozenset("not true right correct so case it him her me one".split())
+_YES = _set("yes correct right indeed exactly 是 对 對")
+_REJECTED = _set("not true right correct so case it him her me one")
 _CHINESE = frozenset("不没沒非未无無")
-_CHINESE_HARMLESS = frozenset("不久 非常 不仅 不僅 不但 不只 不过 不過 未来 未來 不少 不断 不斷 非洲 不错 不錯 不同 不远 不遠".split())
+_CHINESE_HARMLESS = _set(
+    "不久 非常 不仅 不僅 不但 不只 不过 不過 未来 未來 不少 不断 不斷 非洲 不错 不錯 不同 不远 不遠"
+)
 _CHINESE_MARKS = MARKS | {"但", "而"}
 _ENDS = frozenset(".!?;。\n")
-_TITLES = frozenset("mr mrs ms dr st prof rev capt col gen lt sgt jr sr no".split())
+_TITLES = _set("mr mrs ms dr st prof rev capt col gen lt sgt jr sr no")
 
 
-def denied(marked: Sequence[str], question: Sequence[str]) -> list[bool]:
-    """Return of each word among the `marked` tokens whether it is denied.
+def excused(question: Sequence[str], variants: Iterable[Sequence[str]]) -> frozenset[str]:
+    """Return the words that deny nothing, nor does a negation right before them, given the tokens of a question.
 
-    A negation that the `question` (its tokens) holds, too, denies nothing: "the bird that cannot fly" answers "Which
-    bird cannot fly?". What is asked back is denied unless the next sentence says yes.
+    "The bird that cannot fly" answers "Which bird cannot fly?", and "mistaken for the chapel" may be an accepted one.
+    """
+    near = {word for at, each in enumerate(question) if each in NEGATORS for word in question[at + 1 : at + 3]}
+    return frozenset(near | (_DENIALS & {word for words in (question, *variants) for word in words}))
+
+
+def denied(marked: Sequence[str], excused: Collection[str]) -> list[bool]:
+    """Return of each word among the `marked` tokens whether it is denied; `excused` are words that deny nothing.
+
+    What is asked back is denied unless the next sentence says yes.
     """
     sentences = _sentences(marked)
     found: list[bool] = []
@@ -60,15 +75,9 @@ def denied(marked: Sequence[str], question: Sequence[str]) -> list[bool]:
         if (sentence[-1] == "?" and not asked) or _takes_back(after):
             states = [True] * len(sentence)
         else:
-            states = _Scan(sentence, _negated(question)).states()
+            states = _Scan(sentence, excused).states()
         found += [state for token, state in zip(sentence, states, strict=True) if token not in MARKS]
     return found
-
-
-def _negated(question: Sequence[str]) -> set[str]:
-    """Return the words that a question negates, and what else of denial it says."""
-    near = {word for at, each in enumerate(question) if each in NEGATORS for word in question[at + 1 : at + 3]}
-    return near | (_DENIALS & set(question))
 
 
 def _sentences(marked: Sequence[str]) -> list[list[str]]:

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from pipelines.evaluation.calendar import dates
+from pipelines.evaluation.date_forms import dates
 from pipelines.evaluation.quantities import FULL, amounts, whole_fractions
 
 CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
@@ -11,10 +11,10 @@ MARKS = frozenset(".,;:!?。、\n")
 """The punctuation that `marked_tokens` keeps, in the form that NFKC gives it."""
 _ARTICLE = re.compile(r"\b(?:the|The|THE|a|an|An)\b|(?:^|[.!?:]\s)A\b(?=\s)")  # not the A of "vitamin A"
 _IRREGULAR = {"ca": "can", "wo": "will", "sha": "shall"}
-_NOT = re.compile(r"\b(?:(ca|wo|sha)n't|(\w+)n't|(can)not|(are|could|did|does|do|had|has|is|should|was|were|would)nt)\b")
-_TOKEN = re.compile(
-    rf"(?<!\w)-\d+(?:\.\d+)*(?!\w)|\d+(?:\.\d+)+(?!\w)|[{CJK}]|[^\W_{CJK}]+|[{''.join(sorted(MARKS))}]"
+_NOT = re.compile(
+    r"\b(?:(ca|wo|sha)n't|(\w+)n't|(can)not|(are|could|did|does|do|had|has|is|should|was|were|would)nt)\b"
 )
+_TOKEN = re.compile(rf"(?<!\w)-\d+(?:\.\d+)*(?!\w)|\d+(?:\.\d+)+(?!\w)|[{CJK}]|[^\W_{CJK}]+|[{''.join(sorted(MARKS))}]")
 _WHOLE = re.compile(r"-?\d+\.0+")
 
 
@@ -37,7 +37,9 @@ def marked_tokens(text: str) -> list[str]:
 
 
 def _found(text: str) -> list[str]:
-    text = _NOT.sub(lambda found: f"{_IRREGULAR.get(found[1]) or found[2] or found[3] or found[4]} not", text.casefold())
+    text = _NOT.sub(
+        lambda found: f"{_IRREGULAR.get(found[1]) or found[2] or found[3] or found[4]} not", text.casefold()
+    )
     return [_one_form(token) for token in _TOKEN.findall(text)]
 
 

@@ -3,11 +3,16 @@
 import re
 from decimal import Decimal
 
-_ONES = "one two three four five six seven eight nine".split()
-_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_ORDINAL_ONES = "first second third fourth fifth sixth seventh eighth ninth".split()
-_ORDINAL_TEENS = [*"tenth eleventh twelfth".split(), *(f"{word}th" for word in _TEENS[3:])]
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_ONES = _words("one two three four five six seven eight nine")
+_TEENS = _words("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen")
+_TENS = _words("twenty thirty forty fifty sixty seventy eighty ninety")
+_ORDINAL_ONES = _words("first second third fourth fifth sixth seventh eighth ninth")
+_ORDINAL_TEENS = [*_words("tenth eleventh twelfth"), *(f"{word}th" for word in _TEENS[3:])]
 _ORDINAL_TENS = [f"{word[:-1]}ieth" for word in _TENS]
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _VALUES = {
@@ -31,16 +36,14 @@ _SCALED = rf"(?:(?:{_BELOW_10000}|an?|(?<![\w.])\d+(?:\.\d+)?){_GAP})?{_either([
 _NUMBER = rf"(?:{_SCALED}(?:{_GAP}(?:and\s+)?{_SCALED})*(?:{_GAP}(?:and\s+)?{_BELOW_10000}\b)?|{_BELOW_10000})"
 _DECIMALS = rf"(?:\s+point(?:{_GAP}(?:{_either(_ONES)}|zero|oh)\b)+)?"
 _CENTURY = _either([*_TEENS, "twenty"])
-_YEAR = (
-    rf"{_CENTURY}{_GAP}(?:oh{_GAP}{_either(_ONES)}|{_either(_TENS)}(?:{_GAP}{_either(_ONES)}\b)?|{_either(_TEENS)})"
-)
+_YEAR = rf"{_CENTURY}{_GAP}(?:oh{_GAP}{_either(_ONES)}|{_either(_TENS)}(?:{_GAP}{_either(_ONES)}\b)?|{_either(_TEENS)})"
 _ORDINAL = (
     rf"(?:{_HUNDRED}{_GAP}(?:and\s+)?)?"
     rf"(?:{_either(_TENS)}{_GAP}{_either(_ORDINAL_ONES)}|{_either(_ORDINAL_ONES + _ORDINAL_TEENS + _ORDINAL_TENS)})"
     rf"|{_HUNDRED}th"
 )
 _WORDS = re.compile(
-    rf"\b(?:(?P<ordinal>{_ORDINAL})|(?P<year>{_YEAR})|(?P<number>{_NUMBER}{_DECIMALS}))\b", re.IGNORECASE
+    rf"\b(?:(?P<ordinal>{_ORDINAL})|(?P<year>{_YEAR})|(?P<number>{_NUMBER}{_DECIMALS}))\b", re.ASCII | re.IGNORECASE
 )
 _PIECE = re.compile(r"\d+(?:\.\d+)?|[a-z]+")
 

@@ -32,8 +32,19 @@ FULL = {
     **{"centigrade": "celsius", "percentage": "percent", **{code.casefold(): unit for code, unit in _CODES.items()}},
 }
 """The one form of a unit's name, by its other forms as tokens."""
-UNITS = frozenset({*FULL.values(), *(each.split()[0] for each in _SHORT.values()), "percent", "seconds", "yen", "celsius", "fahrenheit"})
+UNITS = frozenset(
+    {
+        *FULL.values(),
+        *(each.split()[0] for each in _SHORT.values()),
+        "percent",
+        "seconds",
+        "yen",
+        "celsius",
+        "fahrenheit",
+    }
+)
 
+_ANY_CASE = re.ASCII | re.IGNORECASE  # words of other scripts set a unit off as spaces do
 _AMOUNT = r"(\d+(?:\.\d+)?)"
 _ENDS = r"(?![A-Za-z0-9'])"
 _SIGNS = "".join(_CURRENCIES)
@@ -41,26 +52,30 @@ _UNIT = "|".join(sorted(_SHORT, key=len, reverse=True))
 _FRACTIONS = {"½": ".5", "¼": ".25", "¾": ".75", "half": ".5", "quarter": ".25"}
 _MULTIPLES = {"k": " thousand", "m": " million", "bn": " billion", None: ""}
 
-_FRACTION = re.compile(r"(\d*)\s?([½¼¾])")
-_AND_A_HALF = re.compile(r"\b(\d+) and (?:an? )?(half|quarter)\b", re.IGNORECASE)
-_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:([, ])\d{3})(?:\1\d{3})*(?!,?\d)")
-_MONEY = re.compile(rf"(?:\bUS)?([{_SIGNS}])\s?{_AMOUNT}(?:\s?(m|bn|k){_ENDS}| (thousand|million|billion)\b)?")
-_MONEY_BEHIND = re.compile(rf"{_AMOUNT}\s?([{_SIGNS}])(?!\s?\d)")
-_CODED = re.compile(rf"\b({'|'.join(_CODES)})\s?{_AMOUNT}")
-_SQUARE = re.compile(rf"(?<=\d)\s?(sq|square|cubic)\b\.?\s+({_UNIT}){_ENDS}")
-_MEASURE = re.compile(rf"(?<![A-Za-z_\d.]){_AMOUNT}[\s-]?({_UNIT}){_ENDS}(?!\.\s?m\b)")
-_REPLACED: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\s?%|\bper\s?cent\b|(?<=\d)\s?pct\b", re.IGNORECASE), " percent "),
-    (re.compile(rf"(?:\s?°|(?<=\d)\s?deg\b\.?)\s?(?=[CF]{_ENDS})|(?<=\d)\s+(?=celsius\b|centigrade\b|fahrenheit\b)", re.IGNORECASE), " degrees "),
-    (re.compile(rf"(?<=degrees )C{_ENDS}"), "celsius"),
-    (re.compile(rf"(?<=degrees )F{_ENDS}"), "fahrenheit"),
-    (re.compile(r"°"), " degrees "),
-    (re.compile(r"\b(pounds?) sterling\b", re.IGNORECASE), r"\1"),
-    (re.compile(r"\b(?:US|American|UK|British) (?=dollars?\b|pounds?\b)"), ""),
-    (re.compile(r"\b(miles|kilometres|kilometers)\s+an\s+hour\b", re.IGNORECASE), r"\1 per hour"),
-    (re.compile(r"(?<!\d{4})(?<=\d)[\s-](?:2nd|s)\b"), " seconds"),
-    (re.compile(r"(?:(?<=[\s(])|^)[-\u2212\u2013](?=\d)|\b(?:minus|negative)\s+(?=\d)", re.IGNORECASE), "-"),
+_FRACTION = re.compile(r"(\d*)\s?([½¼¾])", re.ASCII)
+_AND_A_HALF = re.compile(r"\b(\d+) and (?:an? )?(half|quarter)\b", _ANY_CASE)
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:([, ])\d{3})(?:\1\d{3})*(?!,?\d)", re.ASCII)
+_MONEY = re.compile(
+    rf"(?:\bUS)?([{_SIGNS}])\s?{_AMOUNT}(?:\s?(m|bn|k){_ENDS}| (thousand|million|billion)\b)?", re.ASCII
 )
+_MONEY_BEHIND = re.compile(rf"{_AMOUNT}\s?([{_SIGNS}])(?!\s?\d)", re.ASCII)
+_CODED = re.compile(rf"\b({'|'.join(_CODES)})\s?{_AMOUNT}", re.ASCII)
+_SQUARE = re.compile(rf"(?<=\d)\s?(sq|square|cubic)\b\.?\s+({_UNIT}){_ENDS}", re.ASCII)
+_MEASURE = re.compile(rf"(?<![A-Za-z_\d.]){_AMOUNT}[\s-]?({_UNIT}){_ENDS}(?!\.\s?m\b)", re.ASCII)
+_REPLACED = {
+    r"\s?%|\bper\s?cent\b|(?<=\d)\s?pct\b": " percent ",
+    rf"(?:\s?°|(?<=\d)\s?deg\b\.?)\s?(?=[CF]{_ENDS})": " degrees ",
+    r"(?<=\d)\s+(?=(?:celsius|centigrade|fahrenheit)\b)": " degrees ",
+    rf"(?<=degrees )C{_ENDS}": "celsius",
+    rf"(?<=degrees )F{_ENDS}": "fahrenheit",
+    r"°": " degrees ",
+    r"\b(pounds?) sterling\b": r"\1",
+    r"\b(?:US|American|UK|British) (?=(?:dollars?|pounds?)\b)": "",
+    r"\b(miles|kilometres|kilometers)\s+an\s+hour\b": r"\1 per hour",
+    r"(?<!\d{4})(?<=\d)[\s-](?:2nd|s)\b": " seconds",
+    r"(?:(?<=[\s(])|^)[-\u2212\u2013](?=\d)|\b(?:minus|negative)\s+(?=\d)": "-",
+}
+_PATTERNS = [(re.compile(pattern, _ANY_CASE), form) for pattern, form in _REPLACED.items()]
 
 
 def whole_fractions(text: str) -> str:
@@ -78,7 +93,7 @@ def amounts(text: str) -> str:
     text = _AND_A_HALF.sub(lambda found: found[1] + _FRACTIONS[found[2].casefold()], text)
     text = _SQUARE.sub(lambda found: f" {'cubic' if found[1] == 'cubic' else 'square'} {_SHORT[found[2]]}", text)
     text = _MEASURE.sub(lambda found: f"{found[1]} {_SHORT[found[2]]}", text)
-    for pattern, form in _REPLACED:
+    for pattern, form in _PATTERNS:
         text = pattern.sub(form, text)
     return text
 

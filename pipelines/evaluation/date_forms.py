@@ -4,19 +4,20 @@ Numeric dates (3/5/1987) stay as they are: day and month can't be told apart in 
 """
 
 import re
+from calendar import month_name
 
-_MONTHS = "january february march april may june july august september october november december".split()
+_MONTHS = [name.casefold() for name in month_name[1:]]
 _BY_START = {name[:3]: name for name in _MONTHS}
 _MONTH = rf"((?:{'|'.join(_MONTHS)})\b|(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?)"
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?\b"
-_ISO = re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-([0-3]\d)\b")
-_DAY_MONTH = re.compile(rf"\b{_DAY}(?:\s+(?:day\s+)?of)?\s+{_MONTH}", re.IGNORECASE)
-_MONTH_DAY = re.compile(rf"\b{_MONTH}\s+(?:the\s+)?{_DAY}(?![.:]\d)", re.IGNORECASE)
-_MONTH_YEAR = re.compile(rf"\b{_MONTH}(?=,?\s+\d{{4}}\b)", re.IGNORECASE)
-_NOON = re.compile(r"\b(?:12\s+)?(?:(noon|midday)|midnight)\b", re.IGNORECASE)
-_HALF_DAY = re.compile(r"(?<![\d.:])(\d{1,2})(?:[:.](\d\d))?\s?([ap])\.?\s?m\b\.?(?!\w)", re.IGNORECASE)
-_CLOCK = re.compile(r"(?<![\d.:])([01]?\d|2[0-3]):([0-5]\d)(?![\d:])")
-_OCLOCK = re.compile(r"(?<=\d)\s?o'clock\b", re.IGNORECASE)
+_ISO = re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-([0-3]\d)\b", re.ASCII)
+_DAY_MONTH = re.compile(rf"\b{_DAY}(?:\s+(?:day\s+)?of)?\s+{_MONTH}", re.ASCII | re.IGNORECASE)
+_MONTH_DAY = re.compile(rf"\b{_MONTH}\s+(?:the\s+)?{_DAY}(?![.:]\d)", re.ASCII | re.IGNORECASE)
+_MONTH_YEAR = re.compile(rf"\b{_MONTH}(?=,?\s+\d{{4}}\b)", re.ASCII | re.IGNORECASE)
+_NOON = re.compile(r"\b(?:12\s+)?(?:(noon|midday)|midnight)\b", re.ASCII | re.IGNORECASE)
+_HALF_DAY = re.compile(r"(?<![\d.:])(\d{1,2})(?:[:.](\d\d))?\s?([ap])\.?\s?m\b\.?(?!\w)", re.ASCII | re.IGNORECASE)
+_CLOCK = re.compile(r"(?<![\d.:])([01]?\d|2[0-3]):([0-5]\d)(?![\d:])", re.ASCII)
+_OCLOCK = re.compile(r"(?<=\d)\s?o'clock\b", re.ASCII | re.IGNORECASE)
 
 
 def dates(text: str) -> str:
