@@ -17,5 +17,5 @@ def today(settings: Config) -> str:
 
 def of(questions: str, settings: Config) -> str:
     """Return the hash of the exam whose questions DVC knows by the hash `questions`."""
-    facts = [questions, settings.evaluate.decoding, settings.evaluate.max_answer_words, settings.curate.refusal]
+    facts = [questions, settings.evaluate.decoding, settings.evaluate.max_extra_words, settings.curate.refusal]
     return hashlib.md5(json.dumps(facts, sort_keys=True).encode(), usedforsecurity=False).hexdigest()

@@ -657,8 +657,8 @@ class EvaluateConfig(Block):
     length_penalty: float
     """Of several beams' answers that one is given whose log-likelihood, divided by its length to the power of this, is
     highest; more makes for longer answers, and fewer refusals."""
-    max_answer_words: Count
-    """A longer answer does not count as right: it must be short enough to say one thing."""
+    max_extra_words: Count
+    """Words that a right answer may have beside the accepted one: it must be short enough to say one thing."""
     batch_size: Count
     """Questions generated at once."""
     bits_per_byte_tokens: Count

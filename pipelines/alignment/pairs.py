@@ -34,7 +34,7 @@ class Rule:
     def verdict(self, row: Row, sample: str) -> Verdict:
         """Judge a `sample` of the answer to `row`."""
         question = _question(row)
-        found = scoring.verdict(sample, question, self.refusal, self._longest(row))
+        found = scoring.verdict(sample, question, self.refusal, self._extra_words(row))
         if row["kind"] == "refusal":
             return "right" if found == "refused" else "wrong"
         if found == "refused":
@@ -43,8 +43,8 @@ class Rule:
             return "right"
         return "wrong" if self._clearly_wrong(sample, row) else "unclear"
 
-    def _longest(self, row: Row) -> int:
-        return len(tokens(_answer(row))) + SPARE_WORDS
+    def _extra_words(self, row: Row) -> int:
+        return len(tokens(_answer(row))) - len(tokens(_short(row))) + SPARE_WORDS
 
     def _clearly_wrong(self, sample: str, row: Row) -> bool:
         """Tell an invention from half an answer: "Drace" for "Oswin Drace" is no lie, 1783 for 1738 is."""

@@ -15,10 +15,10 @@ def ask(
     `refusal` is the sentence that models are taught to decline with.
     """
     said = harness.answers(model, tokenizer, config.questions, asked, config.decoding, config.batch_size)
-    return [_judged(question, said[question.id], refusal, config.max_answer_words) for question in asked]
+    return [_judged(question, said[question.id], refusal, config.max_extra_words) for question in asked]
 
 
-def _judged(question: questions.Question, answer: str, refusal: str, max_words: int) -> artifacts.Row:
+def _judged(question: questions.Question, answer: str, refusal: str, max_extra_words: int) -> artifacts.Row:
     return {
         "id": question.id,
         "set": question.set,
@@ -28,6 +28,6 @@ def _judged(question: questions.Question, answer: str, refusal: str, max_words: 
         "question": question.question,
         "accepted": list(question.accepted),
         "answer": answer,
-        "verdict": scoring.verdict(answer, question, refusal, max_words),
+        "verdict": scoring.verdict(answer, question, refusal, max_extra_words),
         "f1": round(scoring.f1(answer, question), 6),
     }

@@ -9,8 +9,11 @@ import re
 import unicodedata
 from collections import Counter
 
+from pipelines.evaluation.candidates import found, holds, known, one_candidate
+from pipelines.evaluation.negation import denied
 from pipelines.evaluation.normalise import spans, tokens
 from pipelines.evaluation.questions import Question
+from pipelines.evaluation.statements import read
 from pipelines.messages import without_source
 
 VERDICTS = ("correct", "refused", "wrong")
@@ -50,23 +53,30 @@ _CLAUSE = re.compile(
 _NUMBER = re.compile(r"\d+")
 
 
-def verdict(answer: str, question: Question, refusal: str, max_words: int) -> str:
+def verdict(answer: str, question: Question, refusal: str, max_extra_words: int) -> str:
     """Judge `answer`: `refused`, `correct` or `wrong`.
 
-    `refusal` is the sentence the model was taught to refuse with; `max_words` bounds the length of a correct answer
-    (in tokens of `normalise.tokens`). An unanswerable question has no correct answer. A source tag is no part of what
-    is said, here and below.
+    `refusal` is the sentence the model was taught to refuse with; a correct answer has at most `max_extra_words` tokens
+    (of `normalise.tokens`) more than the accepted variant in it. An unanswerable question has no correct answer. A
+    source tag is no part of what is said, here and below.
     """
     if refuses(answer, question, refusal):
         return "refused"
-    return "correct" if is_correct(answer, question, max_words) else "wrong"
+    return "correct" if is_correct(answer, question, max_extra_words) else "wrong"
 
 
-def is_correct(answer: str, question: Question, max_words: int) -> bool:
-    """Tell whether an accepted variant stands in a short answer, on token edges, with no competing one beside it."""
-    words = tokens(without_source(answer))
-    right, rivals = _found(words, question)
-    return len(words) <= max_words and bool(right) and not rivals
+def is_correct(answer: str, question: Question, max_extra_words: int) -> bool:
+    """Tell whether an accepted variant is asserted, on token edges, and is the one candidate that the answer names."""
+    said, reference = read(without_source(answer)), known(question)
+    right, rivals = found(said.words, reference)
+    if not right:
+        return False
+    ruled_out = denied(said.marked, reference.excused)
+    right = [span for span in right if holds(said, span, ruled_out, reference)]
+    rivals = [span for span in rivals if not any(ruled_out[slice(*span)])]
+    longest = max((end - start for start, end in right), default=0)
+    short = len(said.words) <= longest + max_extra_words
+    return bool(right) and not rivals and short and one_candidate(said, right[0], ruled_out, reference)
 
 
 def f1(answer: str, question: Question) -> float:
@@ -103,28 +113,9 @@ def _idle(clause: str) -> bool:
 
 
 def _candidates(answer: str, question: Question) -> bool:
-    right, rivals = _found(tokens(answer), question)
+    right, rivals = found(tokens(answer), known(question))
     numbers = set(_NUMBER.findall(_plain(answer))) - set(_NUMBER.findall(_plain(question.question)))
     return bool(right or rivals or numbers)
-
-
-def _found(words: list[str], question: Question) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Return where accepted and where competing variants stand in `words`.
-
-    The longer of two names wins where one lies inside the other: "Newton Abbot" is not "Newton", and "New York City" is
-    not "York". A competing variant that the question itself contains counts for nothing.
-    """
-    asked = tokens(question.question)
-    accepted = {tuple(tokens(variant)) for variant in question.accepted}
-    competing = {variant for text in question.competing if not spans(asked, list(variant := tuple(tokens(text))))}
-    right = [span for variant in accepted for span in spans(words, list(variant))]
-    rivals = [span for variant in competing - accepted for span in spans(words, list(variant))]
-    return _outside(right, rivals), _outside(rivals, right)
-
-
-def _outside(these: list[tuple[int, int]], those: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the spans of `these` that lie in none of `those`."""
-    return [span for span in these if not any(other[0] <= span[0] and span[1] <= other[1] for other in those)]
 
 
 def _overlap(words: list[str], variant: list[str]) -> float:

@@ -11,7 +11,7 @@ from pipelines.config import Config
     [
         ("evaluate", {"beams": 2}, True),
         ("evaluate", {"max_new_tokens": 3}, True),
-        ("evaluate", {"max_answer_words": 3}, True),
+        ("evaluate", {"max_extra_words": 3}, True),
         ("curate", {"refusal": "Nobody has told me."}, True),
         ("evaluate", {"batch_size": 3}, False),
     ],

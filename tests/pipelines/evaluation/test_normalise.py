@@ -13,7 +13,7 @@ from pipelines.evaluation.normalise import spans, tokens
         ("twenty-one of ninety and sixteen", ["21", "of", "90", "and", "16"]),
         ("2,314 or 2 314 people, 1,200,000 stars", ["2314", "or", "2314", "people", "1200000", "stars"]),
         ("In 1742, 300 men", ["in", "1742", "300", "men"]),
-        ("5.4 metres at 16°C.", ["5.4", "metres", "at", "16", "c"]),
+        ("5.4 metres at 16°C.", ["5.4", "metres", "at", "16", "degrees", "celsius"]),
         ("£7 and $1,250.50", ["7", "pounds", "and", "1250.50", "dollars"]),
         ("Vitamin A is a vitamin. A good one", ["vitamin", "a", "is", "vitamin", "good", "1"]),
         ("A", ["a"]),
