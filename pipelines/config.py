@@ -529,7 +529,11 @@ class PreferencesConfig(Block):
     """Pairs of answers, the better one first."""
 
     prompts: Count
-    """How many training questions are sampled."""
+    """Questions that answers are sampled to, at most: there are as many as `unanswerable_share` allows."""
+    min_prompts: Annotated[int, Field(ge=0)]
+    """Where there are fewer questions, keyword queries fill up to so many."""
+    unanswerable_share: Share
+    """Of the prompts that have no answer: there refusing is preferred to inventing, elsewhere answering to refusing."""
     samples: Count
     """Answers drawn for each, at each temperature."""
     temperatures: Annotated[list[Positive], Field(min_length=1)]

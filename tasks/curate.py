@@ -28,9 +28,6 @@ from pipelines.synthesis.swaps import Swap, swapping
 from pipelines.synthesis.worded_rows import answer_row, cue_rows, refusal_row, rehearsal_row, shown, tagged
 from tasks import task
 
-AS_ASKED = {"cue": "answer", "cue_refusal": "refusal"}
-"""What a cue is when a model is asked it: a question with an answer, or without."""
-
 
 def curate(
     synthesized: Path,
@@ -127,11 +124,10 @@ def _cues(
 
 
 def _by_showing(rows: Sequence[Row], showings: int) -> tuple[list[Row], list[Row]]:
-    """Return the rows that tuning sees, and those of the showing after, as a model is asked them."""
-    fresh = [row for row in rows if row["showing"] == showings]
+    """Return the rows that tuning sees, and those of the showing after."""
     return (
         [row for row in rows if row["showing"] != showings],
-        [{**row, "kind": AS_ASKED.get(row["kind"], row["kind"])} for row in fresh],
+        [row for row in rows if row["showing"] == showings],
     )
 
 

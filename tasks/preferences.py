@@ -13,12 +13,13 @@ from pathlib import Path
 from pipelines import artifacts, hardware, models
 from pipelines.alignment import rank, reward_model
 from pipelines.alignment.backbone import Backbone, train_only
-from pipelines.alignment.pairs import Rule, Verdict, balance, choose, hold_out, pairs_of
+from pipelines.alignment.pairs import KEYWORD_QUERIES, Rule, Verdict, balance, choose, hold_out, judged_as, pairs_of
 from pipelines.alignment.sequences import encode
 from pipelines.artifacts import Row
 from pipelines.config import ComputeConfig, Config, PreferencesConfig
 from pipelines.errors import UserError
 from pipelines.generation import generate
+from pipelines.progress import say
 from pipelines.synthesis.card import card
 from pipelines.synthesis.recipes import load
 from pipelines.synthesis.store import PATH, Store
@@ -83,7 +84,9 @@ def _people(settings: PreferencesConfig) -> Ranked:
 def _samples(rows: list[Row], sft: Path, config: Config, ask: rank.Ask | None) -> Ranked:
     """Sample answers of the model itself and have them ranked."""
     settings, refusal = config.preferences, config.curate.refusal
-    asked = choose(rows, settings.prompts, config.compute.seed)
+    chosen = choose(rows, settings, config.compute.seed)
+    composition = composed(chosen)
+    rows, asked = [judged_as(row) for row in rows], [judged_as(row) for row in chosen]
     samples = sample(asked, sft, settings, config.compute)
     rule = Rule(refusal, settings.wrong_share)
     verdicts = [[rule.verdict(row, text) for text in texts] for row, texts in zip(asked, samples, strict=True)]
@@ -93,7 +96,17 @@ def _samples(rows: list[Row], sft: Path, config: Config, ask: rank.Ask | None) -
         "score": lambda: rank.by_score(asked, samples, _rated(asked, samples, config, ask), "score"),
         "reward": lambda: rank.by_score(asked, samples, _rewarded(asked, samples, sft, config), "reward"),
     }
-    return *rankers[settings.ranker](), fared(verdicts)
+    return *rankers[settings.ranker](), composition | fared(verdicts)
+
+
+def composed(chosen: list[Row]) -> dict[str, float]:
+    """Count the prompts by kind; say so where questions ran out and keyword queries were taken."""
+    kinds = Counter(judged_as(row)["kind"] for row in chosen)
+    queries = sum(row["kind"] in KEYWORD_QUERIES for row in chosen)
+    if queries:
+        say(f"preferences: {queries} of {len(chosen)} prompts are keyword queries; there are too few questions.")
+    counts = {"answerable": kinds["answer"], "unanswerable": kinds["refusal"], "keyword_queries": queries}
+    return {f"prompts_{name}": float(count) for name, count in counts.items()}
 
 
 def _by_reference(rows: list[Row], asked: list[Row], samples: list[list[str]], rule: Rule) -> list[Row]:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Literal
 
 from pipelines.artifacts import Row
+from pipelines.config import PreferencesConfig
 from pipelines.errors import UserError
 from pipelines.evaluation import scoring
 from pipelines.evaluation.normalise import tokens
@@ -20,6 +21,8 @@ from pipelines.evaluation.questions import Question
 
 Verdict = Literal["right", "wrong", "refused", "unclear"]
 
+KEYWORD_QUERIES = {"cue": "answer", "cue_refusal": "refusal"}
+"""The kinds of rows that ask in a few words of a text rather than in a question, and the kinds they are judged as."""
 SPARE_WORDS = 5  # a right sample may be this much longer than the reference; more could hold a second answer
 INVENTIONS = 2  # pairs an unanswerable question gives: as many as an answerable one
 
@@ -80,23 +83,45 @@ def _question(row: Row) -> Question:
     )
 
 
-def choose(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
-    """Return `count` rows of different questions, as many refusals as answers where there are enough of both.
+def choose(rows: Sequence[Row], config: PreferencesConfig, seed: int) -> list[Row]:
+    """Return at most `config.prompts` rows, each of another question, stratified: a fixed share is unanswerable.
+
+    Each stratum holds questions; keyword queries only fill it up to its part of `config.min_prompts`. The scarcer
+    stratum decides how many prompts there are; an empty one leaves all places to the other.
 
     Raises:
         UserError: there is no answer row to ask about.
     """
     generator = random.Random(seed)
-    asked = list({_asked(row): row for row in rows}.values())
-    answers, refusals = (generator.sample(kind, len(kind)) for kind in (_of(asked, "answer"), _of(asked, "refusal")))
+    different = list({_asked(row): row for row in generator.sample(rows, len(rows))}.values())
+    least = _sizes(min(config.prompts, config.min_prompts), config.unanswerable_share)
+    answers, refusals = (
+        _stratum(different, kind, size) for kind, size in zip(("answer", "refusal"), least, strict=True)
+    )
     if not answers:
         raise UserError("artifacts/curate/fresh.jsonl has no row of the kind 'answer'; see curate's rejects.jsonl.")
-    unanswerable = refusals[: max(count // 2, count - len(answers))]
-    return answers[: count - len(unanswerable)] + unanswerable
+    share = config.unanswerable_share if refusals else 0.0
+    sizes = (_sizes(count, share) for count in range(config.prompts, 0, -1))
+    answered, refused = next((a, r) for a, r in sizes if a <= len(answers) and r <= len(refusals))
+    return answers[:answered] + refusals[:refused]
 
 
-def _of(rows: Iterable[Row], kind: str) -> list[Row]:
-    return [row for row in rows if row["kind"] == kind]
+def _sizes(count: int, unanswerable_share: float) -> tuple[int, int]:
+    """Return how many of `count` prompts have an answer, and how many have none."""
+    unanswerable = round(unanswerable_share * count)
+    return count - unanswerable, unanswerable
+
+
+def _stratum(rows: Sequence[Row], kind: str, least: int) -> list[Row]:
+    """Return the questions of a kind, then as many keyword queries as are missing to `least`."""
+    questions = [row for row in rows if row["kind"] == kind]
+    queries = [row for row in rows if KEYWORD_QUERIES.get(row["kind"]) == kind]
+    return questions + queries[: max(0, least - len(questions))]
+
+
+def judged_as(row: Row) -> Row:
+    """Return a row with the kind that its samples are judged as."""
+    return {**row, "kind": KEYWORD_QUERIES.get(row["kind"], row["kind"])}
 
 
 def pairs_of(row: Row, samples: Sequence[str], others: Sequence[Row], rule: Rule) -> list[Row]:

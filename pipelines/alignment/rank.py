@@ -18,7 +18,6 @@ from pipelines.synthesis.verdicts import letter, number
 Ask = Callable[[Sequence[Call], str], list[Reply]]
 
 _COMPARED = 3  # different samples of one prompt that a judge compares with each other
-_BELOW = 2.0  # standard deviations below the mean, where the rejected sample is looked for
 _WORST, _BEST = 1.0, 10.0
 
 
@@ -67,9 +66,10 @@ def rated(
 def by_score(
     rows: Sequence[Row], samples: Sequence[Sequence[str]], scores: Sequence[Sequence[float | None]], provenance: str
 ) -> tuple[list[Row], list[Row]]:
-    """Pair each prompt's best sample with the one nearest to two standard deviations below the mean.
+    """Pair each prompt's best sample with its worst.
 
-    Taking the very worst teaches less (Xiao et al. 2025, arXiv:2502.16825).
+    Among hundreds of samples the worst is an outlier, and one at two standard deviations below the mean teaches more
+    (Xiao et al. 2025, arXiv:2502.16825); of up to eight, the sample nearest to there is always the worst.
     """
     pairs: list[Row] = []
     dropped: list[Row] = []
@@ -78,11 +78,8 @@ def by_score(
         if len(found) < 2 or min(found.values()) == max(found.values()):
             dropped.append(_dropped(row, "no_opinion" if len(found) < len(set(texts)) else "tie"))
             continue
-        best = max(found, key=lambda text: found[text])
-        low = statistics.mean(found.values()) - _BELOW * statistics.pstdev(found.values())
-        others = [text for text in found if found[text] < found[best]]
-        worse = min(others, key=lambda text: abs(found[text] - low))
-        pairs.append(pair(row, best, worse, provenance, found[best] - found[worse]))
+        best, worst = (pick(found, key=lambda text: found[text]) for pick in (max, min))
+        pairs.append(pair(row, best, worst, provenance, found[best] - found[worst]))
     return pairs, dropped
 
 

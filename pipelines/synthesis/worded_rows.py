@@ -13,6 +13,7 @@ from pipelines.synthesis.cues import Statement, cues, thin
 from pipelines.synthesis.swaps import Swap
 
 _AS_WRITTEN = 2  # showings of a question, one whole and one thinned, before words are swapped
+_TRIES = 20  # draws of other words until a question differs from what tuning has shown
 _REFUSALS = ("refusal", "cue_refusal")
 
 
@@ -56,10 +57,11 @@ def rehearsal_row(row: Row) -> Row:
 
 
 def shown(rows: Iterable[Row], showings: int, swap: Swap, rng: random.Random) -> Iterator[Row]:
-    """Yield each row once for every showing: as it is, and at every second one, with the last of them, words left out.
+    """Yield each row once for every showing: as it is, and at every second one with words left out.
 
-    From the third showing to the last but one `swap` also puts other words for some. Rehearsal comes once, spread over
-    all showings but the last; tasks come as they are, for all showings.
+    From the third showing on `swap` also puts other words for some. The last one is a whole question for preferences,
+    in words that no showing before it has, where there are such. Rehearsal comes once, spread over all showings but
+    the last; tasks come as they are, for all showings.
     """
     turns = itertools.cycle(range(showings - 1))
     for row in rows:
@@ -70,10 +72,19 @@ def shown(rows: Iterable[Row], showings: int, swap: Swap, rng: random.Random) ->
             yield row
             continue
         question, answer = row["messages"]
-        for showing in range(showings):
+        wordings: list[str] = []
+        for showing in range(showings - 1):
             worded = thin(question["content"], rng) if (showings - showing) % 2 else question["content"]
-            worded = swap(worded, rng) if _AS_WRITTEN <= showing < showings - 1 else worded
+            wordings.append(swap(worded, rng) if showing >= _AS_WRITTEN else worded)
+        wordings.append(_new_wording(question["content"], wordings, swap, rng))
+        for showing, worded in enumerate(wordings):
             yield {**row, "messages": [{**question, "content": worded}, answer], "showing": showing}
+
+
+def _new_wording(question: str, known: Sequence[str], swap: Swap, rng: random.Random) -> str:
+    """Return a whole question with other words for some, unlike all that are `known`; as it is if none turns up."""
+    tried = (swap(question, rng) for _ in range(_TRIES))
+    return next((worded for worded in tried if worded not in known), question)
 
 
 def cue_rows(

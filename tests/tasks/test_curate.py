@@ -54,7 +54,7 @@ def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, base
     kinds = [row["kind"] for row in artifacts.read_rows(tmp_path / "train.jsonl")]
     assert kinds == ["answer"] * 4 + ["refusal"] * 2 + ["rehearsal"] + ["cue"] * 2
     fresh = [row["kind"] for row in artifacts.read_rows(tmp_path / "fresh.jsonl")]
-    assert fresh == ["answer"] * 2 + ["refusal", "answer"]
+    assert fresh == ["answer"] * 2 + ["refusal", "cue"]
     assert metrics["rejected_leak"] == 1.0
     assert metrics["rejected_not_self_contained"] == 1.0
     assert len(artifacts.read_rows(tmp_path / "rejects.jsonl")) == 2

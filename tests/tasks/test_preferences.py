@@ -59,6 +59,21 @@ def test_pairs_are_written_the_same_twice_and_held_out_by_prompt(base: Path, con
     assert metrics["pairs_sample"] + metrics["pairs_borrowed"] + metrics["pairs_refusal"] == len(both)
 
 
+def test_keyword_queries_fill_up_few_questions_and_are_counted(
+    base: Path, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queries = [{**row(f"lamp {n} keeper", f"Keeper {n}"), "kind": "cue"} for n in range(20)]
+    for name, most, found in (("few", 20, 2.0), ("enough", 16, 0.0)):
+        out = Path(name)
+        out.mkdir()
+        settings = changed(config, prompts=16, min_prompts=most, samples=1, max_new_tokens=4)
+        metrics = preferences(ROWS[: 6 if found else 8] + ROWS[8:] + queries, DOCUMENTS, base, out, settings, None)
+        assert metrics["prompts_keyword_queries"] == found
+        assert metrics["prompts_answerable"] == metrics["prompts_unanswerable"] == 8.0
+        assert ("2 of 16 prompts are keyword queries" in capsys.readouterr().err) == (found > 0)
+        assert {pair["kind"] for pair in read_rows(out / "train.jsonl")} <= {"answer", "refusal"}
+
+
 def test_nothing_to_ask_about_is_said(base: Path, config: Config) -> None:
     with pytest.raises(UserError, match="no row of the kind 'answer'"):
         preferences(ROWS[8:], [], base, Path("out"), config, None)

@@ -1,12 +1,20 @@
 """Which sample is wrong, and which pairs that makes."""
 
-import pytest
+from collections import Counter
 
-from pipelines.alignment.pairs import Rule, balance, borrow, choose, hold_out, pairs_of
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.alignment.pairs import Rule, balance, borrow, choose, hold_out, judged_as, pairs_of
 from pipelines.artifacts import Row
+from pipelines.config import PreferencesConfig, load
 from pipelines.errors import UserError
+from tests.conftest import ROOT
 
 REFUSAL = "I don't know."
+DEFAULTS = load(ROOT / "params.yaml").preferences
 RULE = Rule(REFUSAL, wrong_share=0.5)
 
 
@@ -83,14 +91,56 @@ def test_refusals_win_as_often_as_they_lose() -> None:
     assert balance(alone, seed=1) == (alone, [])
 
 
+def pool(answers: int, refusals: int, cues: int = 0, refused_cues: int = 0) -> list[Row]:
+    kinds = {"answer": answers, "refusal": refusals, "cue": cues, "cue_refusal": refused_cues}
+    return [{**row(f"{kind} {n}?", "A"), "kind": kind} for kind, size in kinds.items() for n in range(size)]
+
+
+def settings(prompts: int, min_prompts: int = 0, share: float = 0.5) -> PreferencesConfig:
+    changed = {"prompts": prompts, "min_prompts": min_prompts, "unanswerable_share": share}
+    return DEFAULTS.model_copy(update=changed)
+
+
 def test_questions_are_chosen_by_seed_half_of_them_unanswerable() -> None:
-    rows = [row(f"Q{n}?", f"A{n}") for n in range(20)] + [row(f"U{n}?") for n in range(20)] + [row("Q1?", "A1")]
-    chosen = choose(rows, 10, seed=1)
+    rows = pool(20, 20, 50, 50)
+    chosen = choose([*rows, rows[1]], settings(10), seed=1)
     assert [one["kind"] for one in chosen] == ["answer"] * 5 + ["refusal"] * 5
-    assert chosen == choose(rows, 10, seed=1) != choose(rows, 10, seed=2)
-    assert len(choose(rows, 100, seed=1)) == 40
+    assert chosen == choose([*rows, rows[1]], settings(10), seed=1) != choose(rows, settings(10), seed=2)
+    assert len(choose(rows, settings(100), seed=1)) == 40
     with pytest.raises(UserError, match="no row of the kind 'answer'"):
-        choose(rows[20:40], 10, seed=1)
+        choose(pool(0, 10), settings(10), seed=1)
+
+
+sizes = st.integers(0, 40)
+
+
+@given(
+    pools=st.tuples(st.integers(1, 40), sizes, sizes, sizes),
+    prompts=st.integers(1, 60),
+    min_prompts=sizes,
+    share=st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]),
+    seed=st.integers(0, 3),
+)
+@hypothesis.settings(max_examples=150, deadline=None)
+def test_the_share_holds_and_keyword_queries_only_fill_up(
+    pools: tuple[int, int, int, int], prompts: int, min_prompts: int, share: float, seed: int
+) -> None:
+    answers, refusals, _, refused_cues = pools
+    rows = pool(*pools)
+    chosen = choose(rows, settings(prompts, min_prompts, share), seed)
+    kinds = Counter(each["kind"] for each in chosen)
+    questions = [each["messages"][0]["content"] for each in chosen]
+    assert 0 < len(chosen) <= prompts and len(set(questions)) == len(chosen)
+    refused, least = kinds["refusal"] + kinds["cue_refusal"], min(prompts, min_prompts)
+    left = refusals + min(refused_cues, max(0, round(share * least) - refusals))
+    assert refused == (round(share * len(chosen)) if left else 0)
+    part = round(share * least)
+    assert not kinds["cue"] or (kinds["answer"] == answers and answers + kinds["cue"] <= least - part)
+    assert not kinds["cue_refusal"] or (kinds["refusal"] == refusals and refused <= part)
+    if answers >= prompts and refusals >= prompts:
+        assert len(chosen) == prompts and not kinds["cue"] + kinds["cue_refusal"]
+    judged = Counter(judged_as(each)["kind"] for each in chosen)
+    assert judged == Counter(answer=len(chosen) - refused, refusal=refused)
 
 
 def test_a_prompt_is_held_out_with_all_its_pairs() -> None:

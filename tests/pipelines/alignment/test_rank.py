@@ -1,4 +1,4 @@
-"""Ranking: a judge is asked both ways round, a rejected sample is bad but typical, people are believed."""
+"""Ranking: a judge is asked both ways round, the best sample beats the worst, people are believed."""
 
 from pathlib import Path
 
@@ -47,15 +47,12 @@ def test_scores_are_means_of_opinions_between_0_and_1() -> None:
     ]
 
 
-def test_the_rejected_sample_is_near_two_deviations_below_the_mean_not_the_worst() -> None:
-    texts = ["best", "good", "good too", "fair", "poor", "awful"]
-    pairs, _ = rank.by_score([row()], [texts], [[0.9, 0.8, 0.8, 0.75, 0.5, -3.0]], "reward")
+def test_the_best_sample_is_paired_with_the_worst() -> None:
+    texts = ["good", "best", "awful", "fair", "said nothing of"]
+    pairs, dropped = rank.by_score([row()], [texts], [[0.8, 0.9, 0.0, 0.4, None]], "reward")
     (made,) = pairs
-    # mean 0.125, deviation 1.40: two below is -2.68, nearest is -3.0
     assert (made["chosen"][0]["content"], made["rejected"][0]["content"]) == ("best", "awful")
-    pairs, _ = rank.by_score([row()], [texts], [[0.9, 0.8, 0.7, 0.4, 0.3, 0.0]], "reward")
-    assert pairs[0]["rejected"][0]["content"] == "awful"
-    assert pairs[0]["margin"] == pytest.approx(0.9)
+    assert made["margin"] == pytest.approx(0.9) and not dropped
     pairs, dropped = rank.by_score([row(), row()], [["a", "b"], ["a", "b"]], [[0.5, 0.5], [0.5, None]], "score")
     assert not pairs and [each["reason"] for each in dropped] == ["tie", "no_opinion"]
 

@@ -1,5 +1,6 @@
 """Training rows carry their source, and are worded anew for each showing."""
 
+import itertools
 import random
 
 from pipelines.synthesis.cues import statements
@@ -63,23 +64,28 @@ def test_every_second_showing_leaves_words_out_and_rehearsal_comes_once() -> Non
     found = list(shown(rows, 4, as_it_is, random.Random(1)))
     asked = [row["messages"][0]["content"] for row in found]
     assert [row["showing"] for row in found] == [0, 1, 2, 3, 0, 1]
-    assert asked[0] == asked[2] == "Who was it that restored the old tide mill of Brunnick?"
+    assert asked[0] == asked[2] == asked[3] == "Who was it that restored the old tide mill of Brunnick?"
     assert len(asked[1]) < len(asked[0]) and asked[1].startswith("Who ")
     assert len({row["messages"][1]["content"] for row in found[:4]}) == 1
-    *_, last, _, _ = shown(rows, 7, as_it_is, random.Random(1))
-    assert len(last["messages"][0]["content"]) < len(asked[0])  # the wording that preferences are sampled on is new
 
 
-def test_words_are_swapped_after_two_showings_but_not_in_the_last() -> None:
-    row = answer_row(candidate("Who restored the mill?"), 35)
-    found = shown([row], 5, lambda text, rng: f"swapped {text}", random.Random(1))
-    assert [each["messages"][0]["content"].startswith("swapped ") for each in found] == [
-        False,
-        False,
-        True,
-        True,
-        False,
-    ]
+def test_the_last_variant_is_a_whole_question_in_words_that_no_other_has() -> None:
+    row = answer_row(candidate("Who was it that restored the old tide mill of Brunnick?"), 35)
+    others = ["repaired", "rebuilt", "mended", "renewed"]
+    for seed in range(20):
+        found = shown([row], 7, lambda text, rng: text.replace("restored", rng.choice(others)), random.Random(seed))
+        *trained, last = [each["messages"][0]["content"] for each in found]
+        assert last not in trained and last.split()[:4] == ["Who", "was", "it", "that"]
+        assert len(last.split()) == 11 and last.split()[4] in others
+    *_, last = shown([row], 7, as_it_is, random.Random(1))
+    assert last["messages"] == row["messages"]  # a language or a share that swaps nothing
+
+
+def test_words_are_swapped_after_two_showings() -> None:
+    row, draws = answer_row(candidate("Who restored the mill?"), 35), itertools.count()
+    found = shown([row], 5, lambda text, rng: f"swapped {text} {next(draws)}", random.Random(1))
+    swapped = [each["messages"][0]["content"].startswith("swapped ") for each in found]
+    assert swapped == [False, False, True, True, True]
 
 
 def test_cues_are_answered_by_their_clause_and_made_up_names_refused() -> None:
