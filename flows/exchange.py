@@ -121,10 +121,11 @@ def _made_with(stage: str) -> dict[str, Any]:
 
 
 def _writers(made: Mapping[str, Any]) -> list[str]:
-    """Return the model that wrote the questions; none where DVC did not see it."""
-    if "teacher.roles" not in made:
+    """Return the model that wrote the questions; none where DVC did not see it, or there was none."""
+    writer = made.get("teacher.roles", {}).get("writer")
+    if writer is None:
         return []
-    model = made["teacher.models"][made["teacher.roles"]["writer"]]
+    model = made["teacher.models"][writer]
     revision = f" at {model['revision']}" if model.get("revision") else ""
     return [model["model"] + revision if "model" in model else _SCHOOLED]
 

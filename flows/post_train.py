@@ -15,6 +15,7 @@ from rich.console import Console
 from flows import accelerator, graph, ledger, lineage
 from flows.bench import Bench, cores
 from flows.mend import mend
+from flows.preflight import check_stages
 from flows.process import end_orphans
 from flows.promote import Promotion, promote_candidate
 from flows.screen import Screen
@@ -41,6 +42,7 @@ def post_train(
     """
     mend()
     stages = graph.read().towards(targets)
+    check_stages((stage.name for stage in stages), settings)
     bench = Bench(cores(settings.compute.threads))
     names = [stage.name for stage in stages]
     end_orphans()

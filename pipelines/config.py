@@ -329,10 +329,11 @@ class ServedModel(Block):
 class RolesBlock(Block):
     """Who of the models does what."""
 
-    writer: str
-    """Writes questions, answers and tasks."""
-    reader: str
-    """Reads questions back: must answer them from the passage."""
+    writer: str | None
+    """Writes questions, answers and tasks; null has none written, as for training on one's own conversations alone."""
+    reader: str | None
+    """Reads questions back: must answer them from the passage. Without one, no name of the documents is put into an
+    unanswerable question, since nobody could say that they do not answer it."""
     judge: str | None
     """Says whether the passage supports an answer; null leaves that out."""
 
@@ -364,6 +365,8 @@ class TeacherConfig(Block):
         for role, name in self.roles:
             if name is not None and name not in self.models:
                 raise ValueError(f"roles.{role} names {name!r}, which is not among models")
+        if self.roles.writer is not None and self.roles.reader is None:
+            raise ValueError("roles.writer writes questions, and roles.reader is null, so that nobody checks them")
         unpriced = [name for name, model in self.models.items() if model.kind == "openai" and model.price is None]
         if self.budget is not None and unpriced:
             raise ValueError(f"there is a budget, but models.{unpriced[0]} has no price to hold it against")
@@ -382,7 +385,7 @@ class SynthesizeConfig(Block):
     """The folder of prompt files: a recipe each, the reader and the judge."""
     recipes: dict[str, NonNegative]
     """Which recipes are asked, and about which share of what each is about: windows, pairs of windows, kept questions
-    or seed tasks; one that asks about spans gets that share of `max_questions`."""
+    or seed tasks; one that asks about spans gets that share of `max_questions`. None: no question is written."""
     tasks: Path
     """Hand-written tasks with solutions, from which recipes that invent tasks begin."""
     window_tokens: Count
@@ -421,7 +424,7 @@ class SynthesizeConfig(Block):
     max_alike: Share
     """An invented task closer than this (ROUGE-L) to one of the pool is rejected."""
     unanswerable_share: Share
-    """Unanswerable questions written, as a share of the kept answerable ones."""
+    """Unanswerable questions written, as a share of the answerable ones: kept ones and one's own conversations."""
     out_of_domain: Path
     """Questions nobody could answer, hand-written: refusals for what the corpus has nothing to do with."""
     rehearsal: Path
@@ -467,7 +470,8 @@ class CurateConfig(Block):
     refusal: str
     """What the model is taught to say when it does not know."""
     refusal_share: Share
-    """Refusals kept, as a share of the answerable rows."""
+    """Refusals, as a share of all answered questions, one's own conversations included (each counts once, however many
+    turns it has)."""
     validation_share: Share
     """Share of the rows held back to watch the loss."""
 
@@ -682,6 +686,8 @@ class CompareConfig(Block):
     """The model the candidate must beat."""
     resamples: Count
     """Of the bootstrap."""
+    min_clusters: Count
+    """Where questions are about effectively fewer documents, questions are drawn, not documents."""
     max_general_drop: Share
     """General accuracy may fall this much below the baseline."""
     max_hallucination_rise: Share
@@ -709,6 +715,11 @@ class Config(Block):
     align: AlignConfig
     evaluate: EvaluateConfig
     compare: CompareConfig
+
+    @property
+    def writes_questions(self) -> bool:
+        """Whether anybody is made to write questions about the documents."""
+        return bool(self.synthesize.recipes) and self.teacher.roles.writer is not None
 
 
 def load(path: Path = Path("params.yaml")) -> Config:

@@ -20,14 +20,19 @@ def compare(evaluated: dict[str, Path], out: Path, config: CompareConfig, seed: 
     """
     answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in evaluated.items()}
     texts = {name: artifacts.read_json(folder / "scores.json")["text"] for name, folder in evaluated.items()}
-    models = comparison.compare(answers, texts, config.baseline, config.resamples, seed)
+    models = comparison.compare(answers, texts, config.baseline, config.resamples, config.min_clusters, seed)
     limits = (config.max_general_drop, config.max_hallucination_rise)
     best = candidate(models, config.baseline, *limits)
     result = {"models": models, "candidate": best, "verdict": verdict(models, best, config.baseline, *limits)}
     artifacts.write_json(out / "metrics.json", result)
     plots.write(out, models, answers)
     (out / "report.html").write_text(report.page(result, answers, config.baseline), encoding="utf-8")
-    return {f"{name}.{metric}": models[name][metric] for name in models for metric in metrics.METRICS}
+    return {
+        f"{name}.{metric}": models[name][metric]
+        for name in models
+        for metric in metrics.METRICS
+        if metric in models[name]
+    }
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ from pipelines.artifacts import Row
 from pipelines.config import CurateConfig, SynthesizeConfig
 from pipelines.errors import UserError
 from pipelines.page import render
+from pipelines.progress import say
 from pipelines.synthesis import report, unanswerable
 from pipelines.synthesis.card import card
 from pipelines.synthesis.coverage import Coverage, coverage
 from pipelines.synthesis.cues import statements
-from pipelines.synthesis.own import own_rows
+from pipelines.synthesis.own import declines, own_questions, own_rows
 from pipelines.synthesis.select import apart, choose, hold_back, same_meaning, without_leaks
 from pipelines.synthesis.semantic import embeddings, meanings
 from pipelines.synthesis.swaps import Swap, swapping
@@ -42,7 +43,7 @@ def curate(
     """Keep what survives every filter, word it anew for each showing, and add cues; return the yield of each.
 
     Raises:
-        UserError: no question survives.
+        UserError: no question survives, and there is no conversation of one's own.
     """
     evaluation = [row["question"] for path in sorted(questions.glob("*.jsonl")) for row in artifacts.read_rows(path)]
     candidates = artifacts.read_rows(synthesized / "candidates.jsonl")
@@ -54,52 +55,80 @@ def curate(
         return same_meaning(rows, vectors, config.max_cosine)
 
     kept, rejected = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
-    if not kept:
-        artifacts.write_rows(out / "rejects.jsonl", rejected)
-        reasons = Counter(row["reason"] for row in rejected).most_common(1)
-        most = "".join(f", {count} of them for {reason!r}" for reason, count in reasons)
-        raise UserError(f"None of {len(candidates)} questions is usable{most}; see {out}/rejects.jsonl.")
+    own, left_out = _own(config, evaluation)
+    if not kept and not own:
+        artifacts.write_rows(out / "rejects.jsonl", [*rejected, *left_out])
+        raise UserError(_nothing([*rejected, *left_out], config.own, out))
     refused = artifacts.read_rows(synthesized / "unanswerable.jsonl")
-    rows, unfit = _rows(kept, refused, _prompts(synthesized), evaluation, config)
+    rows, unfit, missing = _rows(kept, own, refused, _prompts(synthesized), evaluation, config)
     train, validation = hold_back(rows, config.validation_share, seed)
+    own_train, own_validation = hold_back(own, config.validation_share, seed)
     swap = swapping(tok, embedded, config.swapped_share)
     worded, near = without_leaks(
-        shown(train, config.showings + 1, swap, random.Random(seed)), evaluation, config.leak_rouge_l
+        shown([*train, *own_train], config.showings + 1, swap, random.Random(seed)), evaluation, config.leak_rouge_l
     )
     cued, alike = _cues(split, refused, evaluation, config, swap, seed)
-    rejected += [*unfit, *near, *alike]
+    rejected += [*left_out, *unfit, *near, *alike]
     documents = artifacts.read_table(split / "train.parquet")
     ids, rng = [document["id"] for document in documents], random.Random(seed)
     every = [tagged(row, config.source_tags, ids, rng) for row in (*worded, *cued)]
-    validation = [tagged(row, config.source_tags, ids, rng) for row in validation]
+    validation = [tagged(row, config.source_tags, ids, rng) for row in (*validation, *own_validation)]
     trained, fresh = _by_showing(every, config.showings)
+    fresh += [{**row, "kind": "refusal" if declines(row, config.refusal) else "answer"} for row in own_train]
     artifacts.write_rows(out / "train.jsonl", trained)
     artifacts.write_rows(out / "fresh.jsonl", fresh)
     artifacts.write_rows(out / "validation.jsonl", validation)
     artifacts.write_rows(out / "rejects.jsonl", rejected)
     good = [row for row in candidates if row["reason"] is None]  # a repeated question covers its sentence, too
     covered = coverage(documents, good, work.kinds, work.max_span_words)
-    facts = report.facts(documents, candidates, kept, rejected, rows, covered, config.report_examples)
+    facts = report.facts(documents, candidates, kept, rejected, [*rows, *own], covered, config.report_examples)
     (out / "report.html").write_text(render(report.TEMPLATE, facts), encoding="utf-8")
-    described = _card(trained, validation, rejected, documents, Counter(row["kind"] for row in rows), config)
+    described = _card(trained, validation, rejected, documents, Counter(row["kind"] for row in (*rows, *own)), config)
     (out / "README.md").write_text(described, encoding="utf-8")
-    return _counts([*rows, *cued], rejected, covered)
+    return {**_counts([*rows, *own, *cued], rejected, covered), "refusals_missing": float(missing)}
+
+
+def _own(config: CurateConfig, evaluation: list[str]) -> tuple[list[Row], list[Row]]:
+    """Return the conversations of one's own, and what is left out of them."""
+    brought, unfit = own_rows(config.own)
+    own, leaked = without_leaks(brought, evaluation, config.leak_rouge_l)
+    return own, [*unfit, *leaked]
+
+
+def _nothing(rejected: list[Row], own: Path, out: Path) -> str:
+    """Return why there is nothing to train on."""
+    if not rejected:
+        return f"There is nothing to train on: synthesize wrote no question, and {own} holds no conversation."
+    ((reason, count),) = Counter(row["reason"] for row in rejected).most_common(1)
+    return (
+        f"None of {len(rejected)} questions is usable, {count} of them for {reason!r}, and {own} holds no usable "
+        f"conversation; see {out}/rejects.jsonl."
+    )
 
 
 def _rows(
-    kept: list[Row], refused: list[Row], prompts: list[Row], evaluation: list[str], config: CurateConfig
-) -> tuple[list[Row], list[Row]]:
-    """Return the rows of kept questions, conversations of one's own, refusals and rehearsal; and what is left out."""
-    answered = [*evaluation, *(row["question"] for row in kept)]
+    kept: list[Row], own: list[Row], refused: list[Row], prompts: list[Row], evaluation: list[str], config: CurateConfig
+) -> tuple[list[Row], list[Row], int]:
+    """Return the rows of kept questions, refusals and rehearsal, what is left out, and how many refusals are missing.
+
+    Refusals are balanced against all answered questions. One's own that end with the refusal are refusals already.
+    """
+    answered = [*evaluation, *(row["question"] for row in kept), *own_questions(own)]
     unanswered, close = apart(refused, answered, config.leak_rouge_l)
-    brought, unfit = own_rows(config.own)
-    own, told = without_leaks(brought, evaluation, config.leak_rouge_l)
     rehearsed, leaked = apart(prompts, evaluation, config.leak_rouge_l)
+    declined = sum(declines(row, config.refusal) for row in own)
+    answers = len(kept) + len(own) - declined
+    wanted = max(0, int(config.refusal_share * answers) - declined)
+    missing = max(0, wanted - len(unanswered))
+    if missing:
+        say(
+            f"curate: {answers} answered questions want {wanted} refusals, and there are {len(unanswered)}; raise "
+            "synthesize.unanswerable_share, or add questions to synthesize.out_of_domain."
+        )
     rows = [answer_row(row, config.max_clause_words) for row in kept]
-    rows += own
-    rows += [refusal_row(row, config.refusal) for row in unanswered[: int(config.refusal_share * len(kept))]]
+    rows += [refusal_row(row, config.refusal) for row in unanswered[:wanted]]
     rows += [rehearsal_row(row) for row in rehearsed]
-    return rows, [*unfit, *told, *close, *leaked]
+    return rows, [*close, *leaked], missing
 
 
 def _cues(

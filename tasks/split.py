@@ -106,10 +106,10 @@ def _sections(
     if not wanted:
         return shards, {}
     longest = config.section_characters
-    most = int(min(longest, *wanted.values()))
+    size = int(min(longest, *wanted.values()))
     training = (each for shard in shards for each in documents.read(shard) if sides[each.id] == "train")
-    found = [section for each in training for section in sections.candidates(each, needed, longest, most)]
-    chosen = sections.choose(found, wanted, seed)
+    found = [section for each in training for section in sections.candidates(each, needed, longest, size)]
+    chosen = sections.choose(found, wanted, size, seed)
     by_document: dict[str, list[sections.Section]] = defaultdict(list)
     for section in sorted(chosen, key=lambda each: each.first):
         by_document[section.document].append(section)

@@ -1,6 +1,7 @@
 """Synthesize: teachers turn sliding windows of text into questions, answers and tasks, each with its source and span.
 
-Reads artifacts/split/, artifacts/base/, artifacts/teacher/ and the prompt files; writes artifacts/synthesize/:
+Reads artifacts/split/, artifacts/base/, artifacts/teacher/, the prompt files and one's own conversations, which want
+unanswerable questions beside them as much as written ones do; writes artifacts/synthesize/:
 candidates.jsonl (a row with a `reason` is rejected), unanswerable.jsonl, and rehearsal.jsonl with its key. What is
 worth training on among the rest is the task `curate`'s to say. Alone: python -m tasks.synthesize
 """
@@ -15,8 +16,9 @@ from pipelines.config import Config
 from pipelines.errors import UserError
 from pipelines.synthesis import recipes, rehearsal
 from pipelines.synthesis.ask import about_spans, by_recipe
-from pipelines.synthesis.candidate import Candidate
+from pipelines.synthesis.candidate import Asked, Candidate
 from pipelines.synthesis.examine import Examiner
+from pipelines.synthesis.own import declines, nothing_written, own_questions, own_rows
 from pipelines.synthesis.planner import Passage, passages
 from pipelines.synthesis.recipes import Book
 from pipelines.synthesis.store import PATH, Store
@@ -35,23 +37,25 @@ def synthesize(
     """
     work = config.synthesize
     hardware.prepare(config.compute)
-    book = recipes.book(work.prompts, work.recipes)
+    book = recipes.book(work.prompts, work.recipes if config.writes_questions else {})
     tok = models.tokenizer(base)
     found = passages(artifacts.read_table(split / "train.parquet"), tok, work.window_tokens, work.overlap_tokens)
     teachers = hire(config.teacher, schooled, config.base, config.compute, work.batch_size, store)
     _up_to(teachers, book)
     rehearsed = rehearsal_rows(base, tok, out, config)
-    asked = _asked(teachers, book, found, config)
+    examiner = _examiner(teachers, book, config)
+    asked = _asked(teachers.writer, examiner, book, found, config) if teachers.writer and examiner else []
+    own = [row for row in own_rows(config.curate.own)[0] if not declines(row, config.curate.refusal)]
+    if not asked and not own:
+        sentence = "No sentence of artifacts/split/train.parquet has a name, number or clause to ask about."
+        raise UserError(sentence if config.writes_questions else nothing_written(config.curate.own))
     kept = [each for each in asked if each.reason is None and each.answer]
-    if not asked:
-        raise UserError("No sentence of artifacts/split/train.parquet has a name, number or clause to ask about.")
     missed = [each for each in asked if each.reason is None and not each.answer]
     far = [row["question"] for row in artifacts.read_rows(work.out_of_domain, ["question"])]
     foreign = far + [row["question"] for row in artifacts.read_rows(config.teacher.seeds) if row["answer"]]
-    most = int(work.unanswerable_share * len(kept) / 2)
-    unanswered, dropped = unknown(
-        _examiner(teachers, book, config), kept, missed, far, foreign, most, config.compute.seed
-    )
+    most = int(work.unanswerable_share * (len(kept) + len(own)) / 2)
+    answered = [each.question for each in kept] + own_questions(own)
+    unanswered, dropped = unknown(examiner, answered, found, missed, far, foreign, most, config.compute.seed)
     refused = [{"question": question, "kind": "out_of_domain"} for question in far] + unanswered
     artifacts.write_rows(out / "candidates.jsonl", (each.as_row() for each in asked if each.answer or each.reason))
     artifacts.write_rows(out / "unanswerable.jsonl", refused)
@@ -64,15 +68,14 @@ def synthesize(
     }, teachers.counts()
 
 
-def _asked(teachers: Teachers, book: Book, found: list[Passage], config: Config) -> list[Candidate]:
+def _asked(writer: Asked, examiner: Examiner, book: Book, found: list[Passage], config: Config) -> list[Candidate]:
     """Have every recipe asked: those of spans first, since others build on the questions that were kept."""
     work = config.synthesize
-    examiner = _examiner(teachers, book, config)
     asked: list[Candidate] = []
     for recipe in book.recipes.values():
         if recipe.about == "span":
             asked += about_spans(
-                teachers.writer,
+                writer,
                 examiner,
                 recipe,
                 found,
@@ -88,7 +91,7 @@ def _asked(teachers: Teachers, book: Book, found: list[Passage], config: Config)
     for recipe in book.recipes.values():
         if recipe.about != "span":
             asked += by_recipe(
-                teachers.writer,
+                writer,
                 examiner,
                 recipe,
                 work.recipes[recipe.name],
@@ -102,7 +105,10 @@ def _asked(teachers: Teachers, book: Book, found: list[Passage], config: Config)
     return asked
 
 
-def _examiner(teachers: Teachers, book: Book, config: Config) -> Examiner:
+def _examiner(teachers: Teachers, book: Book, config: Config) -> Examiner | None:
+    """Return who checks questions; None where nobody reads."""
+    if teachers.reader is None:
+        return None
     return Examiner(
         reader=teachers.reader,
         judge=teachers.judge,
@@ -122,7 +128,7 @@ def _examiner(teachers: Teachers, book: Book, config: Config) -> Examiner:
 def _up_to(teachers: Teachers, book: Book) -> None:
     """Refuse recipes that a schooled teacher was never taught."""
     beyond = [each.name for each in book.recipes.values() if each.about != "span" and each.makes != "recital"]
-    if beyond and not teachers.writer.instructed:
+    if beyond and teachers.writer is not None and not teachers.writer.instructed:
         raise UserError(
             f"synthesize.recipes has {beyond[0]!r}, but the writer is a schooled teacher, who only asks about spans; "
             "take the recipe out, or name another model in teacher.roles."

@@ -31,6 +31,7 @@ FOR_FLOWS = {
     "registry",
     "evaluation.questions",
     "evaluation.report",
+    "synthesis.own",
     "data.fetch",
     "messages",
     "user_files",

@@ -14,6 +14,7 @@ from pipelines.data.hold_out import rank
 from pipelines.data.pieces import pieces
 
 _SCRAP = 4  # a section shorter than a fourth of what is asked for is a heading or a line by itself
+_SHORT = 2  # one shorter than half is taken only where a side has no half of its share yet
 
 EVERY = -1
 """Stands, as the number of a piece that is needed, for the whole document."""
@@ -29,8 +30,8 @@ class Section:
     size: int
 
 
-def candidates(document: Document, needed: Set[Place], longest: int, wanted: int) -> list[Section]:
-    """Cut what no question needs into sections of at most `wanted` characters, or of one piece.
+def candidates(document: Document, needed: Set[Place], longest: int, size: int) -> list[Section]:
+    """Cut what no question needs into sections of at most `size` characters, or of one piece.
 
     The pieces are those of `pieces(text, longest)`.
     """
@@ -41,22 +42,27 @@ def candidates(document: Document, needed: Set[Place], longest: int, wanted: int
     for number, piece in enumerate(pieces(document.text, longest)):
         if (document.id, number) in needed:
             current = None
-        elif current is not None and current.size + len(piece) <= wanted:
+        elif current is not None and current.size + len(piece) <= size:
             found[-1] = current = replace(current, last=number, size=current.size + len(piece))
         else:
             current = Section(document.id, number, number, len(piece))
             found.append(current)
-    return [each for each in found if each.size * _SCRAP >= wanted]
+    return [each for each in found if each.size * _SCRAP >= size]
 
 
-def choose(found: Iterable[Section], wanted: Mapping[str, float], seed: int) -> dict[Section, str]:
-    """Return the side of each chosen section; no side gets more characters than `wanted`, by a seeded order."""
-    ranked = sorted(found, key=lambda each: rank(f"{each.document}#{each.first}", seed))
+def choose(found: Iterable[Section], wanted: Mapping[str, float], size: int, seed: int) -> dict[Section, str]:
+    """Return the side of each chosen section; no side gets more characters than `wanted`.
+
+    The order is seeded, sections of at least half of `size` first.
+    """
+    short = {each: each.size * _SHORT < size for each in found}
+    ranked = sorted(short, key=lambda each: (short[each], rank(f"{each.document}#{each.first}", seed)))
     chosen: dict[Section, str] = {}
     for side, most in wanted.items():
         left = most
         for section in ranked:
-            if section not in chosen and section.size <= left:
+            needed = not short[section] or left > most / 2
+            if section not in chosen and section.size <= left and needed:
                 chosen[section] = side
                 left -= section.size
     return chosen

@@ -112,13 +112,15 @@ def answers(
 def text_bits(
     model: PreTrainedModel, tok: PreTrainedTokenizerBase, documents: Path, window: int
 ) -> list[artifacts.Row]:
-    """Score every document: `{"source", "bits", "bytes"}`, bits being -log2 of its likelihood.
+    """Score every document, if there are any: `{"source", "bits", "bytes"}`, bits being -log2 of its likelihood.
 
     The text is cut into windows of `window` tokens, each given the token before it as context (the first the
     tokenizer's BOS, the last as many as make it full), so that every token is scored once. One window at a time: the
     logits of a batch would fill the memory.
     """
     texts = [row["text"] for row in artifacts.read_table(documents)]
+    if not texts:
+        return []  # nothing could be held out, as split has said
     windows = sum(math.ceil(len(chat.encode_text(tok, text)) / window) for text in texts)
     meter = Meter("windows of text", windows)
     lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=1, max_length=window)

@@ -2,9 +2,11 @@
 
 Every metric is a ratio of two sums over questions (or held-out documents), so one bootstrap serves all. Whole source
 documents are drawn, not questions: questions about one document stand or fall together (Miller 2024, arXiv:2411.00640).
+Of too few documents every draw is nearly the same, and of one it is the same; there questions are drawn.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,15 +72,15 @@ def value(rows: list[Unit]) -> float:
     return sum(row.amount for row in rows) / sum(row.weight for row in rows)
 
 
-def interval(rows: list[Unit], resamples: int, seed: int, *, share: bool) -> Interval:
+def interval(rows: list[Unit], resamples: int, seed: int, min_clusters: int, *, share: bool) -> Interval:
     """Return the 95% percentile interval of the cluster bootstrap.
 
     Where all clusters of a share are 0 (or 1) every resample is too; the interval is then the exact binomial one over
     clusters (Clopper and Pearson 1934), so that 0 of 50 is not reported as certainly 0.
     """
-    drawn = _resampled(rows, resamples, seed)
+    drawn = _resampled(rows, resamples, seed, min_clusters)
     low, high = _percentiles(drawn)
-    clusters = len({row.cluster for row in rows})
+    clusters = len(set(_clusters(rows, min_clusters)))
     if share and high == 0.0:
         return 0.0, 1 - 0.025 ** (1 / clusters)
     if share and low == 1.0:
@@ -86,28 +88,44 @@ def interval(rows: list[Unit], resamples: int, seed: int, *, share: bool) -> Int
     return low, high
 
 
-def difference(rows: list[Unit], others: list[Unit], resamples: int, seed: int) -> tuple[float, Interval]:
+def difference(
+    rows: list[Unit], others: list[Unit], resamples: int, seed: int, min_clusters: int
+) -> tuple[float, Interval]:
     """Return `rows` minus `others` and its 95% interval, paired: both are measured on the same drawn clusters.
 
     Raises:
-        ValueError: the two were not measured on the same clusters.
+        ValueError: the two were not measured on the same questions, in one order.
     """
-    if {row.cluster for row in rows} != {row.cluster for row in others}:
+    if [row.cluster for row in rows] != [row.cluster for row in others]:
         raise ValueError("paired differences need the same questions on both sides")
-    drawn = _resampled(rows, resamples, seed) - _resampled(others, resamples, seed)
+    drawn = _resampled(rows, resamples, seed, min_clusters) - _resampled(others, resamples, seed, min_clusters)
     return value(rows) - value(others), _percentiles(drawn)
 
 
-def _resampled(rows: list[Unit], resamples: int, seed: int) -> Floats:
+def _clusters(rows: list[Unit], min_clusters: int) -> Sequence[Hashable]:
+    """Return what each row is drawn with: its cluster; itself where there are effectively fewer than `min_clusters`.
+
+    The effective number (Kish 1965) is that of equally large clusters which would vary as much: one document with half
+    of all questions leaves four at most, however many others have one each.
+    """
+    sizes: dict[str, float] = defaultdict(float)
+    for row in rows:
+        sizes[row.cluster] += row.weight
+    effective = sum(sizes.values()) ** 2 / sum(size**2 for size in sizes.values())
+    return [row.cluster for row in rows] if effective >= min_clusters else range(len(rows))
+
+
+def _resampled(rows: list[Unit], resamples: int, seed: int, min_clusters: int) -> Floats:
     """Return the metric on `resamples` draws of as many clusters as there are: [resamples].
 
     Equal seeds and clusters give equal draws, which is what pairs two models.
     """
-    names = sorted({row.cluster for row in rows})
+    drawn_with = _clusters(rows, min_clusters)
+    names = sorted(set(drawn_with), key=str)
     place = {name: index for index, name in enumerate(names)}
     sums = np.zeros((2, len(names)))
-    for row in rows:
-        sums[:, place[row.cluster]] += row.amount, row.weight
+    for row, name in zip(rows, drawn_with, strict=True):
+        sums[:, place[name]] += row.amount, row.weight
     shares = np.full(len(names), 1 / len(names))
     counts = np.random.default_rng(seed).multinomial(len(names), shares, size=resamples)  # [resamples, clusters]
     amounts, weights = counts @ sums[0], counts @ sums[1]

@@ -17,7 +17,7 @@ from rich.text import Text
 from pipelines.artifacts import Row
 from pipelines.evaluation import plots
 from pipelines.evaluation.comparison import PARENT
-from pipelines.evaluation.metrics import METRICS
+from pipelines.evaluation.metrics import METRICS, Metric
 
 INVENTED = 10  # invented answers to read
 
@@ -35,7 +35,7 @@ def terminal_table(metrics: dict[str, Any]) -> Table:
         caption_justify="left",
     )
     table.add_column("")
-    for metric in METRICS.values():
+    for metric in columns(metrics).values():
         table.add_column(metric.title, justify="right")
     for name, cells in rows(metrics).items():
         table.add_row(name + (" *" if name == metrics["candidate"] else ""), *(_shown(cell) for cell in cells))
@@ -46,10 +46,15 @@ def rows(metrics: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Return by model the cells of its row: `value`, `interval`, and whether it is the `best` of its column."""
     models = metrics["models"]
     best = {}
-    for name, metric in METRICS.items():
+    for name, metric in columns(metrics).items():
         values = [numbers[name] for numbers in models.values()]
         best[name] = max(values) if metric.higher_is_better else min(values)
-    return {model: [_cell(name, numbers, best[name]) for name in METRICS] for model, numbers in models.items()}
+    return {model: [_cell(name, numbers, best[name]) for name in best] for model, numbers in models.items()}
+
+
+def columns(metrics: dict[str, Any]) -> dict[str, Metric]:
+    """Return the metrics that the models have: without held-out text there are no bits per byte."""
+    return {name: each for name, each in METRICS.items() if all(name in has for has in metrics["models"].values())}
 
 
 def page(metrics: dict[str, Any], answers: dict[str, list[Row]], baseline: str) -> str:
@@ -61,7 +66,7 @@ def page(metrics: dict[str, Any], answers: dict[str, list[Row]], baseline: str) 
     environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template("report.html.jinja").render(
         metrics=metrics,
-        columns=METRICS,
+        columns=columns(metrics),
         rows=rows(metrics),
         baseline=baseline,
         candidate=candidate,

@@ -46,7 +46,7 @@ def about_spans(
         ]
         return examiner.examine(written, recipe.makes)
 
-    return list(rounds(plan(found, recipe, kinds, spans, max_words), budget, attempts, ask))
+    return list(rounds(plan(found, recipe, kinds, spans, max_words, budget), budget, attempts, ask))
 
 
 def by_recipe(

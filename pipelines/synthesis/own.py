@@ -1,11 +1,35 @@
 """Conversations that the user brought, as rows to train on."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
+from pipelines.evaluation.normalise import tokens
 from pipelines.synthesis import formats
 from pipelines.synthesis.worded_rows import own_row
+
+
+def nothing_written(folder: Path) -> str:
+    """Return what is missing where no questions are to be written and the folder holds no conversation."""
+    return (
+        f"No questions are to be written (synthesize.recipes, teacher.roles.writer), and {folder} holds no "
+        "conversation; write some there, or have questions written."
+    )
+
+
+def declines(row: Row, refusal: str) -> bool:
+    """Tell whether a conversation ends with the refusal; any other is an answered question."""
+    return tokens(row["messages"][-1]["content"]) == tokens(refusal)
+
+
+def own_questions(rows: Iterable[Row]) -> list[str]:
+    """Return what conversations ask last, where that is one line that ends as a question does.
+
+    An instruction is none: with another name in it, it can still be followed.
+    """
+    asked = (row["messages"][-2]["content"].strip() for row in rows)
+    return [question for question in asked if question.endswith(("?", "？")) and "\n" not in question]
 
 
 def own_rows(folder: Path) -> tuple[list[Row], list[Row]]:

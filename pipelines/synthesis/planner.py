@@ -55,9 +55,12 @@ def heading(title: str | None) -> str:
 
 
 def plan(
-    found: Sequence[Passage], recipe: Recipe, kinds: Sequence[str], most: int, max_words: int
+    found: Sequence[Passage], recipe: Recipe, kinds: Sequence[str], most: int, max_words: int, budget: int
 ) -> list[list[Candidate]]:
     """Return for every sentence that states something its spans of these `kinds`, the best first, at most `most`.
+
+    Of more than `budget` sentences those with the best spans are taken, evenly over the text where they are as good: a
+    long book is asked about from its beginning to its end.
 
     Names, numbers, dates, causes and purposes come before looser clauses, rare names before others; what the corpus,
     the document or the sentence is about is asked for only where nothing else is. A word that the corpus also writes
@@ -73,7 +76,18 @@ def plan(
                 candidates = [_candidate(recipe, passage, sentence, *pair) for _, pair in ranked[:most]]
                 planned.append((ranked[0][0], candidates))
     planned.sort(key=lambda pair: pair[0])
-    return [candidates for _, candidates in planned]
+    return [candidates for _, candidates in _within(planned, budget)]
+
+
+def _within(planned: list[tuple[int, list[Candidate]]], budget: int) -> list[tuple[int, list[Candidate]]]:
+    """Return `budget` of the sentences, which are sorted; of the last that are equally good, evenly spaced ones."""
+    if len(planned) <= budget:
+        return planned
+    worst = planned[budget][0]
+    better = [each for each in planned if each[0] < worst]
+    equal = [each for each in planned if each[0] == worst]
+    room = budget - len(better)
+    return better + [equal[number * len(equal) // room] for number in range(room)]
 
 
 @dataclass(frozen=True)

@@ -169,8 +169,8 @@ class Kept:
 class Teachers:
     """Who does what; one object where two roles share a model."""
 
-    writer: Kept
-    reader: Kept
+    writer: Kept | None
+    reader: Kept | None
     judge: Kept | None
 
     def counts(self) -> dict[str, float]:
@@ -193,7 +193,8 @@ def hire(
     roles = config.roles
     names = {name for _, name in roles if name is not None}
     hired = _hired(config, names, schooled, base, compute, batch_size, store)
-    return Teachers(hired[roles.writer], hired[roles.reader], hired[roles.judge] if roles.judge else None)
+    writer, reader, judge = (None if name is None else hired[name] for _, name in roles)
+    return Teachers(writer, reader, judge)
 
 
 def hire_judge(

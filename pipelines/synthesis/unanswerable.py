@@ -6,7 +6,7 @@ does not know; and kept questions asked of another name of the corpus, which nee
 
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 _NAME = re.compile(r"(?<![.?!]\s)(?<!^)\b[A-Z][a-z]+(?:\s(?:of\s(?:the\s)?)?[A-Z][a-z]+)*")
@@ -46,15 +46,19 @@ class Retriever:
     def __init__(self, windows: Sequence[str]) -> None:
         """Index `windows`."""
         self.windows = windows
-        self.words = [_words(window) for window in windows]
-        self.seen = Counter(word for words in self.words for word in words)
+        self.places: dict[str, list[int]] = defaultdict(list)
+        for index, window in enumerate(windows):
+            for word in _words(window):
+                self.places[word].append(index)
 
     def find(self, question: str, most: int) -> list[str]:
         """Return up to `most` windows, the best first; each shared word counts 1 / (windows it is in)."""
-        asked = _words(question)
-        scores = [sum(1 / self.seen[word] for word in sorted(asked & words)) for words in self.words]
-        best = sorted(range(len(scores)), key=lambda index: (-scores[index], index))[:most]
-        return [self.windows[index] for index in best if scores[index] > 0]
+        scores: dict[int, float] = defaultdict(float)
+        for word in sorted(_words(question) & self.places.keys()):
+            for index in self.places[word]:
+                scores[index] += 1 / len(self.places[word])
+        best = sorted(scores, key=lambda index: (-scores[index], index))[:most]
+        return [self.windows[index] for index in best]
 
 
 def _words(text: str) -> set[str]:

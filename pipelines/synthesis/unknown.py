@@ -10,13 +10,15 @@ from pipelines.artifacts import Row
 from pipelines.synthesis import unanswerable
 from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.examine import Examiner
+from pipelines.synthesis.planner import Passage
 
 _CLOSEST = 2  # windows that the reader looks into
 
 
 def unknown(
-    examiner: Examiner,
-    asked: Sequence[Candidate],
+    examiner: Examiner | None,
+    asked: Sequence[str],
+    found: Sequence[Passage],
     written: Sequence[Candidate],
     far: Sequence[str],
     foreign: Sequence[str],
@@ -28,27 +30,27 @@ def unknown(
     Answered questions get a name from the questions `far` from the corpus (`stranger`, at most `most`) or another name
     of the corpus (`swapped`, at most `most`); questions of other domains, `foreign`, get a name of the corpus too:
     somebody it knows, asked about what it does not tell. Questions that a teacher wrote as unanswerable, `written`, are
-    `near_miss`.
+    `near_miss`. All with a name of the corpus, `found`, are held against it by the examiner, or left out without one.
     """
     rng = random.Random(seed)
     strangers = sorted(unanswerable.names(far))
     shuffled = list(asked)
     rng.shuffle(shuffled)
-    local = sorted(unanswerable.names([candidate.sentence for candidate in asked]))
+    local = sorted(unanswerable.names([each.text for passage in found for each in passage.window.sentences]))
     rows: list[Row] = []
     doubtful: list[Row] = []
-    for number, candidate in enumerate(shuffled[: 2 * most]):
+    for number, answered in enumerate(shuffled[: 2 * most]):
         pool, kind, into = (strangers, "stranger", rows) if number % 2 else (local, "swapped", doubtful)
-        question = unanswerable.swap(candidate.question, pool, rng)
+        question = unanswerable.swap(answered, pool, rng)
         if question is not None:
-            into.append({"question": question, "kind": kind, "from": candidate.question})
+            into.append({"question": question, "kind": kind, "from": answered})
     doubtful = doubtful[:most]
     for asked_elsewhere in rng.sample(list(foreign), min(len(foreign), 2 * most)):
         question = unanswerable.swap(asked_elsewhere, local, rng)
         if question is not None:
             doubtful.append({"question": question, "kind": "foreign", "from": asked_elsewhere})
     doubtful += [{"question": each.question, "kind": "near_miss", "from": each.window} for each in written]
-    kept = _unanswered(examiner, doubtful, [candidate.window for candidate in asked])
+    kept = _unanswered(examiner, doubtful, [passage.window.text for passage in found]) if examiner else []
     return kept + rows[:most], len(doubtful) - len(kept)
 
 

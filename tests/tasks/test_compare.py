@@ -105,3 +105,12 @@ def test_models_that_were_asked_different_questions_are_not_compared(config: Con
 def test_a_baseline_that_was_not_evaluated_is_refused(config: Config) -> None:
     with pytest.raises(UserError, match=r"compare\.baseline is 'base'"):
         compare({"sft": evaluated("sft", 1, 1)}, artifacts.fresh("compare"), config.compare, seed=1)
+
+
+def test_models_are_compared_without_held_out_text(config: Config) -> None:
+    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 4)}
+    for folder in models.values():
+        artifacts.write_json(folder / "scores.json", {"text": []})
+    logged = compare(models, artifacts.fresh("compare"), config.compare, seed=1)
+    assert set(logged) == {f"{model}.{name}" for model in models for name in METRICS if name != "domain_bits_per_byte"}
+    assert artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]["passed"] is True

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipelines import artifacts
 from pipelines.config import Config
@@ -102,6 +104,77 @@ def test_own_conversations_join_and_card_and_report_are_written(tmp_path: Path, 
     assert "100.0% of the sentences" in page and "Who restored the mill?" in page
     told = (tmp_path / "README.md").read_text()
     assert "license: cc-by-4.0" in told and "| mill.md | d1 |" in told and "| leak | 1 |" in told
+
+
+def chat(question: str, answer: str) -> artifacts.Row:
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
+def test_own_conversations_alone_are_trained_on_and_asked_for_preferences(
+    tmp_path: Path, base: Path, config: Config
+) -> None:
+    folder = synthesized(tmp_path / "synthesize", [])
+    (tmp_path / "own").mkdir()
+    own = [chat("Which fruit is blue?", "Plum."), chat("Which fruit can think?", "I don't know.")]
+    artifacts.write_rows(tmp_path / "own/mine.jsonl", own)
+    changed = {"own": tmp_path / "own", "validation_share": 0.0, "showings": 1}
+    kept = config.curate.model_copy(update=changed)
+    metrics = curate(
+        folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, kept, config.synthesize, seed=0
+    )
+    train, fresh = (artifacts.read_rows(tmp_path / f"{name}.jsonl") for name in ("train", "fresh"))
+    assert [row["messages"] for row in train if row["kind"] == "task"] == [row["messages"] for row in own]
+    assert any(row["kind"] == "cue" for row in train)  # the documents are asked about, too
+    asked = {row["messages"][0]["content"]: row["kind"] for row in fresh}
+    assert (asked["Which fruit is blue?"], asked["Which fruit can think?"]) == ("answer", "refusal")
+    assert metrics["refusals_missing"] == 0.0 and "kept_refusal" not in metrics  # one of two declines already
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kept=st.integers(0, 6), own=st.integers(0, 12), unknown=st.integers(0, 24), share=st.sampled_from([0.0, 0.5, 1.0])
+)
+def test_refusals_are_balanced_against_all_answered_questions(
+    tmp_path_factory: pytest.TempPathFactory,
+    base: Path,
+    config: Config,
+    kept: int,
+    own: int,
+    unknown: int,
+    share: float,
+) -> None:
+    place = tmp_path_factory.mktemp("curate")
+    words = [
+        "heron",
+        "kettle",
+        "lantern",
+        "meadow",
+        "needle",
+        "orchard",
+        "pebble",
+        "quarry",
+        "ribbon",
+        "saddle",
+        "tunnel",
+    ]
+    words += [f"{word}{last}" for word in words for last in ("ier", "oso")]
+    asked = [{"question": f"Who {word} {word[::-1]}?", "answer": "Wilmot Fanthorn"} for word in words[:kept]]
+    folder = synthesized(place / "synthesize", asked)
+    refused = [{"question": f"{word[1:]} {word} {word[:3]}?", "kind": "stranger"} for word in words[:unknown]]
+    artifacts.write_rows(folder / "unanswerable.jsonl", refused)
+    (place / "own").mkdir()
+    artifacts.write_rows(place / "own/mine.jsonl", [chat(f"Spell {word}.", word) for word in words[:own]])
+    changed = {"own": place / "own", "validation_share": 0.0, "showings": 1, "refusal_share": share}
+    wanted = config.curate.model_copy(update=changed)
+    arguments = folder, place / "split", base, place / "questions", place, wanted, config.synthesize, 0
+    if not kept + own:
+        with pytest.raises(UserError, match="nothing to train on"):
+            curate(*arguments)
+        return
+    metrics = curate(*arguments)
+    answers = metrics.get("kept_answer", 0) + own
+    assert metrics.get("kept_refusal", 0) + metrics["refusals_missing"] == int(share * answers)
+    assert metrics.get("kept_refusal", 0) <= unknown
 
 
 def test_no_usable_question_is_one_sentence(tmp_path: Path, base: Path, config: Config) -> None:

@@ -48,6 +48,15 @@ def test_every_answer_is_kept_with_its_verdict(base: Path, documents: Path, conf
     assert {path.name: path.read_bytes() for path in artifacts.files(out)} == before
 
 
+def test_without_held_out_text_there_are_no_bits_per_byte(base: Path, documents: Path, config: Config) -> None:
+    artifacts.write_table(documents, [], artifacts.pq.read_schema(documents))
+    settings = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1})
+    out = artifacts.fresh("evaluate/base")
+    metrics = evaluate(base, documents, out, settings, config.compute, "I don't know.")
+    assert "domain_bits_per_byte" not in metrics and "answer_accuracy" in metrics
+    assert artifacts.read_json(out / "scores.json")["text"] == []
+
+
 def test_a_model_that_is_not_named_is_refused(config: Config) -> None:
     assert directory("dpo", config.evaluate) == "align/dpo"
     with pytest.raises(UserError, match=r"evaluate\.models has no 'best'; it has base, "):

@@ -206,9 +206,7 @@ def test_nothing_that_a_question_needs_is_held_out(
         for source, question, answer, _ in chosen
     ]
     directory = tmp_path_factory.mktemp("divided")
-    metrics = divided(
-        directory, rows, questions or [{"id": "q", "question": QUESTION}], load(ROOT / "params.yaml").split
-    )
+    metrics = divided(directory, rows, questions or [{"id": "q", "question": QUESTION}], load(ROOT / "params.yaml"))
     train, held_out = text(directory, "train"), text(directory, "validation") + text(directory, "test")
     assert all(fact in train for *_, fact in chosen)
     assert all((fact in train) != (fact in held_out) for *_, fact in facts)

@@ -1,6 +1,8 @@
 """Metrics by hand, and the bootstrap that puts an interval around them."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.artifacts import Row
 from pipelines.evaluation.metrics import Unit, difference, interval, units, value
@@ -42,37 +44,37 @@ def flips(clusters: int, each: int) -> list[Unit]:
 
 
 def test_the_interval_is_that_of_the_binomial_when_clusters_are_single() -> None:
-    low, high = interval(flips(100, 1), 4000, 0, share=True)
+    low, high = interval(flips(100, 1), 4000, 0, 10, share=True)
     assert (low, high) == pytest.approx((0.40, 0.60), abs=0.011)  # 0.5 ± 1.96 · sqrt(0.25 / 100)
 
 
 def test_questions_that_stand_and_fall_together_add_no_certainty() -> None:
-    single, fourfold = interval(flips(25, 1), 2000, 0, share=True), interval(flips(25, 4), 2000, 0, share=True)
+    single, fourfold = interval(flips(25, 1), 2000, 0, 10, share=True), interval(flips(25, 4), 2000, 0, 10, share=True)
     apart = [Unit(str(index), unit.amount) for index, unit in enumerate(flips(25, 4))]
     assert fourfold == single
-    narrow = interval(apart, 2000, 0, share=True)
+    narrow = interval(apart, 2000, 0, 10, share=True)
     assert narrow[1] - narrow[0] < 0.6 * (fourfold[1] - fourfold[0])
 
 
 def test_the_bootstrap_is_equal_for_an_equal_seed_only() -> None:
     rows = [Unit(str(index), index / 10) for index in range(10)]
-    assert interval(rows, 200, 3, share=True) == interval(list(reversed(rows)), 200, 3, share=True)
-    assert interval(rows, 200, 3, share=True) != interval(rows, 200, 4, share=True)
+    assert interval(rows, 200, 3, 10, share=True) == interval(list(reversed(rows)), 200, 3, 10, share=True)
+    assert interval(rows, 200, 3, 10, share=True) != interval(rows, 200, 4, 10, share=True)
 
 
 def test_none_of_fifty_is_not_certainly_none() -> None:
     never = [Unit(str(index), 0.0) for index in range(50)]
     always = [Unit(str(index), 1.0) for index in range(50)]
-    assert interval(never, 100, 0, share=True) == (0.0, pytest.approx(0.0711, abs=1e-4))
-    assert interval(always, 100, 0, share=True) == (pytest.approx(0.9289, abs=1e-4), 1.0)
-    assert interval(never, 100, 0, share=False) == (0.0, 0.0)
+    assert interval(never, 100, 0, 10, share=True) == (0.0, pytest.approx(0.0711, abs=1e-4))
+    assert interval(always, 100, 0, 10, share=True) == (pytest.approx(0.9289, abs=1e-4), 1.0)
+    assert interval(never, 100, 0, 10, share=False) == (0.0, 0.0)
 
 
 def test_a_paired_difference_is_tighter_than_its_parts() -> None:
     before = flips(40, 1)
     after = [Unit(unit.cluster, 1.0 if unit.cluster in {"0", "2", "4"} else unit.amount) for unit in before]
-    change, (low, high) = difference(after, before, 2000, 0)
-    alone = interval(before, 2000, 0, share=True)
+    change, (low, high) = difference(after, before, 2000, 0, 10)
+    alone = interval(before, 2000, 0, 10, share=True)
     assert change == pytest.approx(3 / 40)
     assert 0 <= low < change < high
     assert high - low < 0.6 * (alone[1] - alone[0])
@@ -80,4 +82,26 @@ def test_a_paired_difference_is_tighter_than_its_parts() -> None:
 
 def test_a_difference_needs_the_same_questions() -> None:
     with pytest.raises(ValueError, match="same questions"):
-        difference(flips(4, 1), flips(5, 1), 10, 0)
+        difference(flips(4, 1), flips(5, 1), 10, 0, 10)
+
+
+def test_of_one_document_questions_are_drawn() -> None:
+    one = [Unit("book", float(index % 2)) for index in range(40)]
+    apart = [Unit(str(index), unit.amount) for index, unit in enumerate(one)]
+    low, high = interval(one, 2000, 0, 10, share=True)
+    assert (low, high) == pytest.approx(interval(apart, 2000, 0, 10, share=True), abs=0.03) and high - low > 0.2
+    mixed = one + [Unit(f"u{index}", 1.0) for index in range(20)]  # unanswerable ones have no document
+    assert interval(mixed, 2000, 0, 10, share=True)[0] < value(mixed) - 0.08
+    better = [Unit("book", 1.0 if index < 10 else unit.amount) for index, unit in enumerate(one)]
+    change, (low, high) = difference(better, one, 2000, 0, 10)
+    assert change == pytest.approx(5 / 40)
+    assert low < change < high
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=60))
+def test_no_interval_is_a_point_where_answers_differ(answers: list[tuple[int, bool]]) -> None:
+    rows = [Unit(str(cluster), float(right)) for cluster, right in answers]
+    low, high = interval(rows, 500, 0, 10, share=True)
+    assert 0 <= low <= value(rows) <= high <= 1
+    assert low < high

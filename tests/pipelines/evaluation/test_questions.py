@@ -46,10 +46,6 @@ def test_lm_eval_gets_one_set_and_not_the_answers(tmp_path: Path) -> None:
     assert rows == [{"id": "general-test", "question": "Who?"}, {"id": "general-validation", "question": "Who?"}]
 
 
-def test_no_document_to_score_is_refused(tmp_path: Path) -> None:
+def test_lm_eval_gets_the_held_out_text(tmp_path: Path) -> None:
     questions.artifacts.write_table(tmp_path / "test.parquet", [{"source": "a", "text": "b"}])
-    assert len(questions.text_dataset(str(tmp_path / "test.parquet"))["test"]) == 1
-    schema = questions.artifacts.pq.read_schema(tmp_path / "test.parquet")
-    questions.artifacts.write_table(tmp_path / "test.parquet", [], schema)
-    with pytest.raises(UserError, match="holds no document"):
-        questions.text_dataset(str(tmp_path / "test.parquet"))
+    assert list(questions.text_dataset(str(tmp_path / "test.parquet"))["test"]) == [{"source": "a", "text": "b"}]

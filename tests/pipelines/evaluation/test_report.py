@@ -43,7 +43,7 @@ TEXTS = {name: [{"source": "d", "bits": 10.0, "bytes": 10}] for name in ANSWERS}
 
 
 def compared() -> dict[str, Any]:
-    models = comparison.compare(ANSWERS, TEXTS, "base", 50, 0)
+    models = comparison.compare(ANSWERS, TEXTS, "base", 50, 10, 0)
     return {"models": models, "candidate": "dpo", "verdict": verdict(models, "dpo", "base", 0.03, 0.0)}
 
 
@@ -88,3 +88,13 @@ def test_invented_answers_take_turns_and_are_of_the_test_questions() -> None:
         + [row("a9", "wrong", "validation")]
     )
     assert [each["id"] for each in invented(rows)] == ["u0", "a0", "u1", "a1", "a2", "a3", "a4", "a5", "a6", "a7"]
+
+
+def test_without_held_out_text_there_is_no_column_of_bits_per_byte() -> None:
+    models = comparison.compare(ANSWERS, {name: [] for name in ANSWERS}, "base", 50, 10, 0)
+    found = {"models": models, "candidate": "dpo", "verdict": verdict(models, "dpo", "base", 0.03, 0.0)}
+    console = Console(width=80, record=True, file=None)
+    with console.capture() as said:
+        console.print(terminal_table(found))
+    assert "Bits" not in said.get()
+    assert "bits per byte is left out" in page(found, ANSWERS, "base")

@@ -13,7 +13,7 @@ DOCUMENTS = [{"id": "d1", "title": "THE OLD MILL", "text": TEXT, "language": "en
 
 def planned(most: int = 3) -> list[list[Candidate]]:
     found = passages(DOCUMENTS, tiny_tokenizer(), 200, 0)
-    return plan(found, load(PROMPTS, "answer_first"), list(KINDS), most, 12)
+    return plan(found, load(PROMPTS, "answer_first"), list(KINDS), most, 12, 99)
 
 
 def test_spans_stand_where_they_say_and_the_title_heads_the_window() -> None:
@@ -26,7 +26,7 @@ def test_spans_stand_where_they_say_and_the_title_heads_the_window() -> None:
 def test_documents_are_asked_about_in_their_language() -> None:
     document = {"id": "d2", "title": "磨坊", "text": "磨坊由范松于1921年修复。", "language": "zh"}
     (sentence,) = plan(
-        passages([document], tiny_tokenizer(), 200, 0), load(PROMPTS, "answer_first"), list(KINDS), 3, 12
+        passages([document], tiny_tokenizer(), 200, 0), load(PROMPTS, "answer_first"), list(KINDS), 3, 12, 99
     )
     assert {each.language for each in sentence} == {"zh"}
 
@@ -73,6 +73,18 @@ def test_a_heading_and_a_word_that_is_also_written_small_are_not_asked_for() -> 
         list(KINDS),
         3,
         12,
+        99,
     )
     answers = {each.answer for sentence in found for each in sentence}
     assert "Orr" in answers and "Bread" not in answers and "Mill" not in answers
+
+
+def test_a_budget_smaller_than_a_book_is_spread_over_it() -> None:
+    names = [
+        f"{first}{last}" for first in ("Bram", "Cori", "Dell", "Fenn") for last in ("ock", "ater", "isk", "old", "une")
+    ]
+    text = " ".join(f"The tower was built by {name} of the hill." for name in names)
+    document = {**DOCUMENTS[0], "text": text}
+    found = passages([document], tiny_tokenizer(), 200, 0)
+    asked = plan(found, load(PROMPTS, "answer_first"), ["name"], 1, 12, 5)
+    assert [names.index(candidate.answer) // 4 for (candidate,) in asked] == [0, 1, 2, 3, 4]
