@@ -19,6 +19,7 @@ def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The product's own parameters and data, with one document."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("raw", "teacher", "rehearsal"))
+    (tmp_path / ".git").mkdir()
     (tmp_path / "data/raw").mkdir()
     (tmp_path / "data/raw/a.txt").write_text("A document.")
     monkeypatch.chdir(tmp_path)
