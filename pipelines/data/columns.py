@@ -184,9 +184,17 @@ def _without_tables(band: _Band) -> list[_Band]:
     if not band.gutters or not all(_columns(band)):
         return [band]
     tabular = _tabular(band, band)
-    around = zip([False, *tabular], tabular, [*tabular[1:], False], strict=False)
+    drops = [a[0].line.baseline - b[0].line.baseline for a, b in pairwise(band.rows)]
+    near = [drop <= _APART * median(drops) for drop in drops]
+    pairs = [
+        False,
+        *(here and below and close for here, below, close in zip(tabular, tabular[1:], near, strict=False)),
+        False,
+    ]
     many = [len(row) > len(band.gutters) + 1 for row in band.rows]
-    table = [here and (above or below or more) for (above, here, below), more in zip(around, many, strict=True)]
+    table = [
+        here and (more or any(pairs[at : at + 2])) for at, (here, more) in enumerate(zip(tabular, many, strict=True))
+    ]
     parts = groupby(zip(band.rows, table, strict=True), lambda pair: pair[1])
     return [_Band([row for row, _ in part], band.free) for _, part in parts]
 

@@ -25,6 +25,7 @@ LIBRARIES = (
     "fastwarc",
     "lxml",
     "markdown-it-py",
+    "mdit-py-plugins",
     "pyarrow",
     "pypdfium2",
     "resiliparse",
