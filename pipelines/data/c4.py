@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection
 
+from pipelines.data.code import without_empty_lines
 from pipelines.data.repair import Edit
 from pipelines.data.words import word_count
 
@@ -31,4 +32,4 @@ def without_lines(text: str, rules: Collection[str]) -> tuple[str, list[Edit]]:
             if removed:
                 text = "\n".join(line for line in lines if not line.strip() or not breaks(line))
                 edits.append(Edit(f"{name}_line", len(removed), removed[0]))
-    return re.sub(r"\n{3,}", "\n\n", text).strip() if edits else text, edits
+    return without_empty_lines(text).strip() if edits else text, edits

@@ -24,6 +24,7 @@ from pipelines.data.repair import Edit, repair
 from pipelines.data.repeated import Lines, lines, without
 from pipelines.errors import UserError
 
+_TYPED = ("text", "jsonl", "parquet")  # where no reader has resolved the markup of emphasis
 SAMPLE = 4_000  # documents that tell which letters are usual
 
 
@@ -64,8 +65,9 @@ def mend(shard: Path, table: Path) -> Mended:
     """Mend how the documents of a shard are written; write them into `table`."""
     mended, edits = [], []
     for document in documents.read(shard):
-        text, changed = repair(document.text, wrapped=document.format == "text")
-        mended.append(replace(document, text=text, title=repair(document.title, wrapped=False)[0]))
+        typed = document.format in _TYPED
+        text, changed = repair(document.text, document.format == "text", typed)
+        mended.append(replace(document, text=text, title=repair(document.title, wrapped=False, typed=typed)[0]))
         edits += _rows(document, changed)
     documents.write_shard(table / shard.name, mended)
     return Mended(lines([document.text for document in mended]), edits)

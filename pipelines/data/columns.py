@@ -4,7 +4,7 @@ Rows of lines that leave the same gutter free make a band. A band whose columns 
 column by column, each of them cut again; all else (a title, a table, a caption across) keeps the order of the file.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from math import inf
@@ -86,14 +86,20 @@ def _rows(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
     return rows
 
 
-def _bands(rows: Iterable[list[_Piece]], width: float) -> list[_Band]:
-    """Divide rows where no gap of that `width` goes on through the next row."""
+def _drops(rows: Sequence[list[_Piece]]) -> list[float]:
+    return [above[0].line.baseline - below[0].line.baseline for above, below in pairwise(rows)]
+
+
+def _bands(rows: Sequence[list[_Piece]], width: float) -> list[_Band]:
+    """Divide rows where no gutter goes on through the next row, or where one ends above a space."""
     bands: list[_Band] = []
-    for row in rows:
-        free = _shared(bands[-1].free, row, width) if bands else []
+    drops = _drops(rows)
+    apart = _APART * median(drops) if drops else inf
+    for row, drop in zip(rows, [0.0, *drops], strict=True):
+        free = _shared(bands[-1].free, row, width / 2) if bands else []
         if bands and not bands[-1].gutters and not _is_divided(row, width):
             bands[-1].free = [free[0], free[-1]]
-        elif bands and bands[-1].gutters and len(free) > 2:
+        elif bands and bands[-1].gutters and (len(free) >= len(bands[-1].free) or (len(free) > 2 and drop <= apart)):
             bands[-1].free = free
         else:
             bands.append(_Band([], _shared([(-inf, inf)], row, width)))
@@ -110,7 +116,7 @@ def _move_neighbours(before: _Band, band: _Band, width: float) -> None:
             band.rows.insert(0, before.rows.pop())
     if before.gutters and not band.gutters:
         last = max(at for at, row in enumerate(before.rows) if _is_divided(row, width))
-        drops = [a[0].line.baseline - b[0].line.baseline for a, b in pairwise(before.rows)]
+        drops = _drops(before.rows)
         apart = [at for at in range(last, len(drops)) if drops[at] > _APART * median(drops)]
         if apart:
             before.rows, band.rows = before.rows[: apart[0] + 1], before.rows[apart[0] + 1 :] + band.rows
@@ -184,9 +190,17 @@ def _without_tables(band: _Band) -> list[_Band]:
     if not band.gutters or not all(_columns(band)):
         return [band]
     tabular = _tabular(band, band)
-    around = zip([False, *tabular], tabular, [*tabular[1:], False], strict=False)
+    drops = _drops(band.rows)
+    near = [drop <= _APART * median(drops) for drop in drops]
+    pairs = [
+        False,
+        *(here and below and close for here, below, close in zip(tabular, tabular[1:], near, strict=False)),
+        False,
+    ]
     many = [len(row) > len(band.gutters) + 1 for row in band.rows]
-    table = [here and (above or below or more) for (above, here, below), more in zip(around, many, strict=True)]
+    table = [
+        here and (more or any(pairs[at : at + 2])) for at, (here, more) in enumerate(zip(tabular, many, strict=True))
+    ]
     parts = groupby(zip(band.rows, table, strict=True), lambda pair: pair[1])
     return [_Band([row for row, _ in part], band.free) for _, part in parts]
 

@@ -39,8 +39,8 @@ def _book(parts: Package) -> Content:
         raise UnreadableError("encrypted")
     read = (parts.attempt(name, lambda name: _chapter(parts, name)) for name in names)
     chapters = [chapter for chapter in read if chapter is not None]
-    if names and not chapters:
-        raise UnreadableError(f"no chapter can be read, the first is {parts.unreadable[0].reason}")
+    if parts.unreadable and not chapters:
+        raise UnreadableError(f"no chapter can be read, the last is {parts.unreadable[-1].reason}")
     title = (package.findtext(f"{_ELEMENT}title") or "").strip()
     text = "\n\n".join(filter(None, (chapter.text.strip() for chapter in chapters)))
     named = (dict.fromkeys((chapter.title, *chapter.headings)) for chapter in chapters)

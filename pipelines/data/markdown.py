@@ -1,18 +1,32 @@
-"""Markdown files: readable text without markup; title and address from the front matter."""
+"""Markdown files: readable text without markup but for fences of code; title and address from the front matter.
+
+A footnote stands where it is written. Formulas keep their TeX, dollar signs and all.
+"""
 
 import re
+import tomllib
 from itertools import pairwise
 from typing import Any
 
 import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from mdit_py_plugins.footnote import footnote_plugin
 
-from pipelines.data import dates, html, plain
+from pipelines.data import code, dates, html, plain
 from pipelines.data.documents import Content
+from pipelines.encoding import encodable_value
 
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-_PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+_YAML = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_TOML = re.compile(r"\A\+\+\+[ \t]*\n(.*?\n)\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)
+_PARSER = (
+    MarkdownIt("commonmark")
+    .enable(["table", "strikethrough"])
+    .use(footnote_plugin, inline=False, move_to_end=False)
+    .use(dollarmath_plugin, allow_space=False, allow_digits=False, double_inline=True)
+)
+_BREAK = re.compile(r"</?(?:br|p|div|h[1-6]|hr|[uod]l|li|d[td]|t[rdh]|blockquote|pre|summary|details)\b", re.IGNORECASE)
 
 
 def read(data: bytes, charset: str | None = None) -> Content:
@@ -34,40 +48,56 @@ def read(data: bytes, charset: str | None = None) -> Content:
 
 
 def _front_matter(text: str) -> tuple[dict[str, Any], str]:
-    """Split off the YAML between two lines of dashes; what is not a YAML mapping belongs to the text."""
-    found = _FRONT_MATTER.match(text)
-    if not found:
-        return {}, text
-    try:
-        facts = yaml.load(found[1], Loader=yaml.BaseLoader)  # safe, and leaves every value a string
-    except (yaml.YAMLError, RecursionError):
-        return {}, text
-    return (facts, text[found.end() :]) if isinstance(facts, dict) else ({}, text)
+    """Split off YAML between lines of dashes or TOML between lines of pluses; what is neither belongs to the text."""
+    for pattern, parse in ((_YAML, _parse_yaml), (_TOML, tomllib.loads)):
+        if found := pattern.match(text):
+            try:
+                facts = parse(found[1])
+            except (yaml.YAMLError, tomllib.TOMLDecodeError, RecursionError):
+                return {}, text
+            return (encodable_value(facts), text[found.end() :]) if isinstance(facts, dict) else ({}, text)
+    return {}, text
+
+
+def _parse_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=yaml.BaseLoader)  # safe, and leaves every value a string
 
 
 def _headings(tokens: list[Token]) -> list[tuple[str, str]]:
     """Return each heading's tag and words."""
     pairs = pairwise(tokens)
-    return [(token.tag, _inline(after).strip()) for token, after in pairs if token.type == "heading_open"]
+    return [(token.tag, " ".join(_inline(after).split())) for token, after in pairs if token.type == "heading_open"]
 
 
 def _text(tokens: list[Token]) -> str:
     """Lay out blocks: paragraphs apart by an empty line, items and rows of a table on lines of their own."""
-    text, mark = "", ""
+    text, mark, in_table = "", "", False
     for token in tokens:
-        if token.type == "list_item_open":
+        if token.type in ("table_open", "table_close"):
+            in_table = token.type == "table_open"
+        elif token.type == "list_item_open":
             mark = f"{token.info}{token.markup} " if token.info else "- "
         elif token.type == "tr_close":
             text = text.removesuffix(" | ") + "\n"
         elif token.type == "inline":
-            text += mark + _inline(token)
+            words = _inline(token)
+            text += mark + (" ".join(words.split("\n")) if in_table else words)
             mark = ""
-        elif token.type in ("fence", "code_block"):
-            text += token.content.rstrip() + "\n\n"
-        elif token.type == "html_block":
-            text += html.plain_text(token.content) + "\n\n"
+        else:
+            text += _block(token)
         text += _AFTER.get(token.type, "") if not token.hidden else ("\n" if token.type == "paragraph_close" else "")
-    return re.sub(r"\n{3,}", "\n\n", text).strip()
+    return code.without_empty_lines(text).strip()
+
+
+def _block(token: Token) -> str:
+    """Return what a block holds that is no inline text."""
+    if token.type in ("fence", "code_block"):
+        return code.fenced(token.content.removesuffix("\n")) + "\n\n"
+    if token.type == "html_block":
+        return html.plain_text(token.content) + "\n\n"
+    if token.type.startswith("math_block"):
+        return f"$${token.content}$$\n\n"
+    return ""
 
 
 _AFTER = {
@@ -87,8 +117,10 @@ def _inline(token: Token) -> str:
     for child in token.children or []:
         if child.type in ("text", "code_inline"):
             parts.append(child.content)
+        elif child.type.startswith("math_inline"):
+            parts.append(f"{child.markup}{child.content}{child.markup}")
         elif child.type == "softbreak":
             parts.append(" ")
-        elif child.type == "hardbreak":
+        elif child.type == "hardbreak" or (child.type == "html_inline" and _BREAK.match(child.content)):
             parts.append("\n")
-    return "".join(parts)
+    return re.sub(r" *\n[ \n]*", "\n", "".join(parts))

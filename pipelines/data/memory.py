@@ -26,6 +26,7 @@ LIBRARIES = (
     "fastwarc",
     "lxml",
     "markdown-it-py",
+    "mdit-py-plugins",
     "pyarrow",
     "pypdfium2",
     "resiliparse",

@@ -3,12 +3,13 @@
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 
 import ftfy
 
-from pipelines.data import paragraphs
+from pipelines.data import code, paragraphs
 
 # Curly quotes and full-width punctuation are right as they are, the latter above all in Chinese.
 _FTFY = ftfy.TextFixerConfig(uncurl_quotes=False, fix_character_width=False, normalization="NFC", explain=False)
@@ -19,7 +20,10 @@ _SOUND = re.compile(
     "[\n -%'-~‘’“”–—…\u3001-\u3029\u3041-\u3096\u30a1-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff5e]*"
 )
 _UNEVEN = ("  ", " \n", "\n ", "\t")  # what an ASCII text without control characters has where its spaces are wrong
-_EMPHASIS = re.compile(r"(?<!\w)_(?=[^\W_])([^_\n]{1,200}?)(?<=\S)_(?!\w)")  # as typed where there are no italics
+# Emphasis as typed where there are no italics; names of programs (`_cache_[a]`, `_helper(a, b_)`) are none.
+_EMPHASIS = re.compile(
+    r"(?P<code>`[^`\n]+`)|(?<![\w.])_(?=[^\W_])(?P<words>(?:[^_\n()\[\]{}=<>;`]|\([^_\n()]*\)){1,200}?)(?<=\S)_(?!\w|\(|\[\D)"
+)
 _ABOUT_MARKUP = re.compile(r"&lt;[/!?a-z]|&amp;#?\w+;", re.IGNORECASE)  # escaped tags or entities: meant to be read so
 # White space, joiners, which Persian, Indic scripts and emoji need, and format characters with a shape of their own:
 # the marks before Arabic, Syriac and Kaithi numbers.
@@ -36,8 +40,27 @@ class Edit:
     example: str
 
 
-def repair(text: str, wrapped: bool) -> tuple[str, list[Edit]]:
-    """Repair encoding accidents, typed emphasis and white space; where lines are `wrapped`, make paragraphs of them."""
+def repair(text: str, wrapped: bool, typed: bool) -> tuple[str, list[Edit]]:
+    """Repair encoding accidents and white space, in code nothing.
+
+    Where lines are `wrapped`, paragraphs are made of them. Where text was `typed` without any markup, the signs that
+    stand for emphasis go; elsewhere an underscore belongs to a name.
+    """
+    lines = text.split("\n")
+    parts: list[str] = []
+    counted: dict[str, Edit] = {}
+    for is_code, group in groupby(zip(code.is_code(lines), lines, strict=True), lambda pair: pair[0]):
+        part, edits = "\n".join(line for _, line in group), list[Edit]()
+        if not is_code:
+            part, edits = _repair(part, wrapped, typed)
+        parts.append(part)
+        for edit in edits:
+            before = counted.get(edit.reason, edit)
+            counted[edit.reason] = replace(before, count=edit.count + (before.count if before is not edit else 0))
+    return code.without_empty_lines("\n".join(parts)).strip(), list(counted.values())
+
+
+def _repair(text: str, wrapped: bool, typed: bool) -> tuple[str, list[Edit]]:
     edits = []
     if not _SOUND.fullmatch(text):
         config = _FTFY_MARKUP if _ABOUT_MARKUP.search(text) else _FTFY
@@ -46,13 +69,17 @@ def repair(text: str, wrapped: bool) -> tuple[str, list[Edit]]:
     if wrapped:
         text, count = paragraphs.unwrap(text)
         edits.append(Edit("wrapped_line", count, ""))
-    if "_" in text:
-        text, edit = _by_line(text, "emphasis", partial(_EMPHASIS.sub, r"\1"))
+    if typed and "_" in text:
+        text, edit = _by_line(text, "emphasis", partial(_EMPHASIS.sub, _plain))
         edits.append(edit)
     if not text.isascii() or text.endswith(" ") or any(map(text.__contains__, _UNEVEN)):
         text, edit = _by_line(text, "space", _space)
         edits.append(edit)
-    return re.sub(r"\n{3,}", "\n\n", text).strip(), [edit for edit in edits if edit.count]
+    return text, [edit for edit in edits if edit.count]
+
+
+def _plain(found: re.Match[str]) -> str:
+    return found["code"] or found["words"]
 
 
 def _by_line(text: str, reason: str, change: Callable[[str], str]) -> tuple[str, Edit]:

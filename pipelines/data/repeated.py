@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from pipelines.data.code import is_code, without_empty_lines
 from pipelines.data.repair import Edit
-
-_FENCES = ("```", "~~~")
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,7 @@ def without(text: str, repeated: frozenset[int]) -> tuple[str, list[Edit]]:
         return text, []
     dropped = [line for line in every if line in removed]
     kept = "\n".join(line for line in every if line not in removed)
-    while "\n\n\n" in kept:
-        kept = kept.replace("\n\n\n", "\n\n")
-    return kept.strip(), [Edit("repeated_line", len(dropped), dropped[0])]
+    return without_empty_lines(kept).strip(), [Edit("repeated_line", len(dropped), dropped[0])]
 
 
 def _frequent(keys: Sequence[npt.NDArray[np.uint64]], most: int) -> npt.NDArray[np.uint64]:
@@ -87,12 +84,9 @@ def _keyed(every: Sequence[str]) -> list[tuple[int, str]]:
     tables: they repeat for reasons of their own.
     """
     found = []
-    fenced = False
     rows = _rows(every)
-    for number, line in enumerate(every):
-        if line.startswith(_FENCES):
-            fenced = not fenced
-        elif line and not fenced and (line[0].isalpha() or any(map(str.isalpha, line))) and number not in rows:
+    for number, (line, code) in enumerate(zip(every, is_code(every), strict=True)):
+        if line and not code and (line[0].isalpha() or any(map(str.isalpha, line))) and number not in rows:
             found.append((xxhash.xxh3_64_intdigest(_normal(line).encode()), line))
     return found
 

@@ -60,7 +60,7 @@ def test_markdown_loses_its_markup_and_keeps_its_words() -> None:
     assert (content.title, content.url) == ("The Handbook", "https://site.example/handbook")
     assert content.text == (
         "Chapter Two\n\nThe harbour is deep and cold.\n\n- one\n- two three\n\n"
-        "1. first\n2. second\n\na | b\n1 | 2\n\ncode()"
+        "1. first\n2. second\n\na | b\n1 | 2\n\n```\ncode()\n```"
     )
 
 

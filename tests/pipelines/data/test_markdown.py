@@ -1,0 +1,65 @@
+"""Markdown: code as it is, tables cell by cell, footnotes in their place, front matter apart."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.data import markdown
+from pipelines.data.repair import repair
+
+WORDS = st.text("abcxyz", min_size=1, max_size=6)
+CODE = st.lists(st.text("_ab(`[ =x&;*<>|$", max_size=14).filter(lambda line: "```" not in line), min_size=1, max_size=5)
+
+
+def text_of(source: str) -> str:
+    """The text of a Markdown file."""
+    return markdown.read(source.encode()).text
+
+
+@pytest.mark.parametrize("mark", ["<br>", "<br/>", "<br />", "</li><li>"])
+def test_a_break_divides_words_in_a_cell_and_lines_elsewhere(mark: str) -> None:
+    assert text_of(f"| a | b |\n|---|---|\n| one{mark}two | three |") == "a | b\none two | three"
+    assert text_of(f"One{mark}two.") == "One\ntwo."
+
+
+def test_front_matter_in_toml_is_no_text() -> None:
+    content = markdown.read(b'+++\ntitle = "Ferns"\ndate = 2021-05-06\n[extra]\na = 1\n+++\n\nText.')
+    assert (content.title, content.date, content.text) == ("Ferns", "2021-05-06", "Text.")
+    assert text_of("+++\nnot toml\n+++\nText.").startswith("+++")
+    assert markdown.read(b'---\ntitle: "F\\ud83dF"\n---\nText.').title == "F\ufffdF"
+
+
+def test_a_footnote_is_read_where_it_is_written_and_formulas_as_tex() -> None:
+    source = "Text[^1] and [^x].\n\n[^1]: Ibid.\n\n    More.\n\nIt is $a_1 \\{b*c*\\}$.\n\n$$\nx_1\n$$\n"
+    assert text_of(source) == "Text and [^x].\n\nIbid.\n\nMore.\n\nIt is $a_1 \\{b*c*\\}$.\n\n$$\nx_1\n$$"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_code_is_untouched_and_each_word_is_read_once(data: st.DataObject) -> None:
+    numbers = itertools.count()
+    source, expected = [], []
+    for _ in range(data.draw(st.integers(1, 5))):
+        word = [f"{data.draw(WORDS)}{next(numbers)}" for _ in range(4)]
+        match data.draw(st.sampled_from(["code", "table", "list", "quote", "line"])):
+            case "code":
+                code = "\n".join(data.draw(CODE))
+                source.append(f"```python\n{code}\n```")
+                expected.append(f"```\n{code}\n```")
+            case "table":
+                source.append(f"| {word[0]} | **{word[1]}** |\n|--|--|\n| {word[2]}<br>x | `_{word[3]}_` |")
+                expected.append(f"{word[0]} | {word[1]}\n{word[2]} x | _{word[3]}_")
+            case "list":
+                source.append(f"- {word[0]}\n- *{word[1]}*\n\n<!-- -->")
+                expected.append(f"- {word[0]}\n- {word[1]}")
+            case "quote":
+                source.append(f"> {word[0]}[^{word[1]}]\n\n[^{word[1]}]: {word[2]}")
+                expected.append(f"{word[0]}\n\n{word[2]}")
+            case "line":
+                source.append(f"{word[0]} `{word[1]}_({word[2]}` _{word[3]}_")
+                expected.append(f"{word[0]} {word[1]}_({word[2]} {word[3]}")
+    text = text_of("\n\n".join(source))
+    assert text == "\n\n".join(expected)
+    assert repair(text, wrapped=False, typed=False) == (text, [])
