@@ -22,6 +22,7 @@ FOR_FLOWS = {
     "alive",
     "artifacts",
     "config",
+    "encoding",
     "environment",
     "outages",
     "tracking",
@@ -231,6 +232,7 @@ def _open_to_flows(root: Path, name: str) -> bool:
 def hidden_inputs(root: Path) -> list[str]:
     """Nothing that changes a result travels in an environment variable; these modules take from it what does not."""
     allowed = {
+        "pipelines/__init__.py",
         "pipelines/alive.py",
         "pipelines/artifacts.py",
         "pipelines/tracking.py",
