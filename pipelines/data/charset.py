@@ -50,7 +50,7 @@ _FEW = 4  # different characters; less text than that in a declared two-byte enc
 _BEYOND = re.compile(r"(?:iso-?2022|hz|utf-?32|cp|ibm|windows-|mac)[\w-]*", re.IGNORECASE)
 """Labels that the standard lacks and a file may still bear."""
 _ESCAPES = re.compile(rb"\x1b(?:\$[@B(]|\([IJ]|\$\)C)")
-_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1f\x7f]")  # but white space and the escape sequences of terminals
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _HEAD = 4096  # bytes; the standard asks browsers for 1024
 _META = re.compile(
