@@ -65,7 +65,8 @@ def mend(shard: Path, table: Path) -> Mended:
     mended, edits = [], []
     for document in documents.read(shard):
         text, changed = repair(document.text, wrapped=document.format == "text")
-        mended.append(replace(document, text=text, title=repair(document.title, wrapped=False)[0]))
+        title = " ".join(repair(document.title, wrapped=False)[0].split())
+        mended.append(replace(document, text=text, title=title))
         edits += _rows(document, changed)
     documents.write_shard(table / shard.name, mended)
     return Mended(lines([document.text for document in mended]), edits)
