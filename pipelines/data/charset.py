@@ -44,10 +44,13 @@ _SUPERSETS = {  # Python's codecs by the standard's names, where the standard's 
     "big5": "big5hkscs",
     "iso2022_jp": "iso2022_jp_ext",
 }
+_TWO_BYTE = frozenset({"cp932", "euc_jp", "gb18030", "big5hkscs", "cp949"})
+_ASCII = frozenset(map(chr, range(128)))
+_FEW = 4  # different characters; less text than that in a declared two-byte encoding can be valid UTF-8 by accident
 _BEYOND = re.compile(r"(?:iso-?2022|hz|utf-?32|cp|ibm|windows-|mac)[\w-]*", re.IGNORECASE)
 """Labels that the standard lacks and a file may still bear."""
 _ESCAPES = re.compile(rb"\x1b(?:\$[@B(]|\([IJ]|\$\)C)")
-_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1f\x7f]")  # but white space and the escape sequences of terminals
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _HEAD = 4096  # bytes; the standard asks browsers for 1024
 _META = re.compile(
@@ -93,7 +96,10 @@ def _fitting(data: bytes, declared: Sequence[str | None]) -> Iterator[str]:
     if data.isascii() and not wide:
         yield from _seven_bit(data, labels)
     if not wide and _utf8_share(data) >= UTF8_SHARE:
-        yield data.decode("utf-8", "lone_byte")
+        text = data.decode("utf-8", "lone_byte")
+        if len(set(text) - _ASCII) < _FEW:
+            yield from (other for codec in labels if codec in _TWO_BYTE for other in _decoded(data, codec))
+        yield text
     for codec in (*labels, *([] if wide else [_detected(data)])):
         yield from _decoded(data, codec)
     yield from map(str, charset_normalizer.from_bytes(data))

@@ -67,7 +67,8 @@ def mend(shard: Path, table: Path) -> Mended:
     for document in documents.read(shard):
         typed = document.format in _TYPED
         text, changed = repair(document.text, document.format == "text", typed)
-        mended.append(replace(document, text=text, title=repair(document.title, wrapped=False, typed=typed)[0]))
+        title = " ".join(repair(document.title, wrapped=False, typed=typed)[0].split())
+        mended.append(replace(document, text=text, title=title))
         edits += _rows(document, changed)
     documents.write_shard(table / shard.name, mended)
     return Mended(lines([document.text for document in mended]), edits)

@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from fastwarc.stream_io import Lz4Reader, ZstdReader
@@ -31,28 +31,42 @@ def blocks(stream: Any) -> Iterator[bytes]:
 
 
 def _gzip(stream: Any) -> Iterator[bytes]:
-    data = stream.read(_BLOCK)
+    start: int | None = 0
+    while start is not None:
+        stream.seek(start)
+        if not (data := stream.read(_BLOCK)):
+            return
+        if padding := len(data) - len(data.lstrip(b"\0")):
+            start += padding
+            continue
+        size = yield from _member(data, stream)
+        if size is None:
+            yield GAP
+        start = start + size if size else _next_member(stream, start + 1)
+
+
+def _member(data: bytes, stream: Any) -> Generator[bytes, None, int | None]:
+    """Yield what a member holds that begins with `data`; return its size, None if it is damaged."""
+    member, size = zlib.decompressobj(wbits=31), 0
     while data:
-        member = zlib.decompressobj(wbits=31)
-        while not member.eof and data:
-            before = member.copy()
-            try:
-                unpacked = member.decompress(data, _BLOCK)
-            except zlib.error:
-                yield from _up_to_damage(before, data)
-                data = _next_member(data, stream)
-                break
-            if unpacked:
-                yield unpacked
-            data = member.unused_data if member.eof else member.unconsumed_tail or stream.read(_BLOCK)
-        else:
-            if not member.eof:
-                yield GAP
-            data = data.lstrip(b"\0") or stream.read(_BLOCK)
+        before = member.copy()
+        try:
+            unpacked = member.decompress(data, _BLOCK)
+        except zlib.error:
+            yield from _up_to_damage(before, data)
+            return None
+        if unpacked:
+            yield unpacked
+        rest = member.unused_data if member.eof else member.unconsumed_tail
+        size += len(data) - len(rest)
+        if member.eof:
+            return size
+        data = rest or stream.read(_BLOCK)
+    return None
 
 
 def _up_to_damage(member: Any, data: bytes) -> Iterator[bytes]:
-    """Yield what can be unpacked of a block, but for its end, which a wrong checksum may mean, and a gap."""
+    """Yield what can be unpacked of a block, but for its end, which a wrong checksum may mean."""
     unpacked = bytearray()
     for at in range(len(data)):
         try:
@@ -61,16 +75,15 @@ def _up_to_damage(member: Any, data: bytes) -> Iterator[bytes]:
             break
     if len(unpacked) > _UNVERIFIED:
         yield bytes(unpacked[:-_UNVERIFIED])
-    yield GAP
 
 
-def _next_member(data: bytes, stream: Any) -> bytes:
-    """Return the data from where the next member begins."""
-    found = _MEMBER.search(data, 1)
-    while not found:
-        block = stream.read(_BLOCK)
-        if not block:
-            return b""
+def _next_member(stream: Any, start: int) -> int | None:
+    """Return where the first member behind `start` begins."""
+    stream.seek(start)
+    data = stream.read(_BLOCK)
+    while not (found := _MEMBER.search(data)):
+        if not (block := stream.read(_BLOCK)):
+            return None
+        start += len(data) - len(data[-3:])
         data = data[-3:] + block
-        found = _MEMBER.search(data)
-    return data[found.start() :]
+    return start + found.start()

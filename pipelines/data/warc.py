@@ -1,7 +1,7 @@
 """Web archives (WARC): the answers of a kind that can be read. A damaged record is a reject, and costs no other.
 
 fastwarc parses HTTP; the records are cut out here, because it ends at the first damage. One is sound if its length is
-stated and a line end follows it; else reading goes on at the next line that begins a record.
+stated and a line end follows it; else reading goes on where the next record begins.
 """
 
 import re
@@ -17,8 +17,9 @@ from pipelines.data.documents import UnreadableError
 from pipelines.data.members import GAP, blocks
 
 _LONGEST_HEADER = 2**16
-_START = re.compile(rb"(?<=\n)WARC/\d\.\d\r?\n")
+_START = re.compile(rb"WARC/\d\.\d\r?\n(?=[A-Za-z-]+:)")
 _HEADER = re.compile(rb"WARC/\d\.\d\r?\n(.*?\n)\r?\n", re.DOTALL)
+_LONGEST_NAME = 64
 _AFTER = re.compile(rb"[\r\n]|WARC/")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
@@ -131,7 +132,7 @@ class Window:
     def _lost(self, why: str) -> UnreadableError:
         """Drop what is held up to where the next record begins, at the latest up to a gap; return what is wrong."""
         while not (found := _START.search(self.held, 1)):
-            del self.held[: -len(b"\nWARC/1.0\r")]
+            del self.held[:-_LONGEST_NAME]
             if not self.more():
                 self.held.clear()
                 self.gap = False

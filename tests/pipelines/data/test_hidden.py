@@ -1,0 +1,88 @@
+"""Hidden parts of a page are left out, and nothing else: each visible word stands once, in its order."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.data import html
+
+HIDDEN = [
+    *("hidden", "HIDDEN=''", "aria-hidden=true", "ARIA-HIDDEN='TRUE'", "style='display:none'"),
+    *("style='color: red; DISPLAY : None !important;'", "style='visibility:hidden'"),
+    *("style='/* x */visibility: collapse'", "style='display:block; display:none'"),
+]
+SHOWN = [
+    *("", "hidden=until-found", "aria-hidden=false", "style='display:none; display:block'", "style='opacity:0'"),
+    *("class=hidden-gem", "style='background:url(display:none)'", "data-hidden"),
+]
+TAGS = ["div", "p", "span", "section", "details", "table", "ul", "b", "blockquote"]
+LEFT_OUT = ["script", "style", "template", "noscript"]
+
+
+@st.composite
+def trees(draw: st.DrawFn, depth: int = 3) -> tuple[list[object], bool]:
+    """An element: its tag, attributes, children; `None` is a word."""
+    tag = draw(st.sampled_from(TAGS if depth else ["b"]))
+    is_hidden = draw(st.integers(0, 3)) == 0
+    attributes = draw(st.sampled_from(HIDDEN if is_hidden else SHOWN))
+    children = draw(st.lists(st.none() | trees(depth - 1), min_size=1, max_size=4)) if depth else [None]
+    return [tag, attributes, children], is_hidden
+
+
+def built(tree: object, shown: bool, words: list[str], visible: list[str]) -> str:
+    """The tree's HTML; its words are numbered in order, and the visible ones collected."""
+    if tree is None:
+        words.append(f"word{len(words)}")
+        visible += words[-1:] if shown else []
+        return f"<i>{words[-1]}</i> "
+    (tag, attributes, children), is_hidden = tree  # type: ignore[misc]
+    shown = shown and not is_hidden
+    if tag in ("table", "ul"):
+        row, cell = ("tr", "td") if tag == "table" else ("", "li")
+        inner = "".join(f"<{cell}>{built(each, shown, words, visible)}</{cell}>" for each in children)
+        inner = f"<{row}>{inner}</{row}>" if row else inner
+    else:
+        inner = "".join(built(each, shown, words, visible) for each in children)
+    tag = "div" if tag == "p" else tag  # a paragraph ends where a block in it begins
+    return f"<{tag} {attributes}>{inner}</{tag}>"
+
+
+@given(st.lists(trees(), min_size=1, max_size=5), st.sampled_from(LEFT_OUT))
+@settings(max_examples=50, deadline=None)
+def test_each_visible_word_stands_once_in_order_and_no_hidden_one(parts: list[object], tag: str) -> None:
+    words: list[str] = []
+    visible: list[str] = ["anchor"] * 200  # most of the page is shown
+    body = "".join(built(part, True, words, visible) for part in parts)
+    page = f"<html><body><main><p>{'anchor ' * 200}</p>{body}<{tag}>unseen</{tag}></main></body></html>"
+    text = html.read(page.encode(), 0).text
+    assert text.replace("|", " ").replace("- ", " ").split() == visible
+
+
+TEXT = "The keeper rings the bell twice before the gate is opened. " * 5
+
+
+@pytest.mark.parametrize("style", ["visibility:hidden", "display:none", "opacity:0"])
+def test_a_page_that_a_script_reveals_is_read_without_its_hidden_parts(style: str) -> None:
+    page = f"<html><body style='{style}'><div style='{style}'><p>{TEXT}</p><p hidden>Secret.</p></div></body></html>"
+    assert html.read(page.encode(), 100).text.strip() == TEXT.strip()
+
+
+def test_what_is_made_visible_within_hidden_parts_is_shown() -> None:
+    page = (
+        f"<main><p>{TEXT}</p><div style='visibility:hidden'>No. <p style='visibility:visible'>Yes.</p> No.</div></main>"
+    )
+    assert html.read(page.encode(), 0).text.split()[-1] == "Yes."
+
+
+def test_a_hidden_heading_is_no_title() -> None:
+    page = f"<main><h1>The Mill</h1><h1 hidden>Menu</h1><p>{TEXT}</p></main>"
+    assert html.read(page.encode(), 0).title == "The Mill"
+
+
+@pytest.mark.parametrize(("tag", "held"), [("article", "teaser"), ("main", "shell")])
+def test_a_marked_element_that_holds_little_is_not_the_page(tag: str, held: str) -> None:
+    little = f"<{tag}><p>{'A cake is baked on Sundays. ' * (3 if held == 'teaser' else 0)}</p></{tag}>"
+    page = f"<html><body><div id=content><h1>The Gate</h1><p>{TEXT}</p><p>{TEXT}</p></div>{little}</body></html>"
+    assert html.read(page.encode(), 0).text.count("rings the bell") == 10
+    whole = f"<html><body><{tag}><p>{TEXT}</p></{tag}><div><p>A cake is baked on Sundays.</p></div></body></html>"
+    assert html.read(whole.encode(), 0).text.strip() == TEXT.strip()
