@@ -54,10 +54,10 @@ def rated(
 ) -> list[list[float | None]]:
     """Return a judge's mean score of each sample, from 0 to 1, over `times` opinions; None where it gave none."""
     calls = [
-        _call(recipe, row, text, "", number, 0.7 if times > 1 else None)
+        _call(recipe, row, text, "", sample, 0.7 if times > 1 else None)
         for row, texts in zip(rows, samples, strict=True)
         for text in texts
-        for number in range(times)
+        for sample in range(times)
     ]
     scores = iter([_score(number(recipe, reply, _WORST, _BEST)) for reply in ask(calls, "rating")])
     return [[_mean([next(scores) for _ in range(times)]) for _ in texts] for texts in samples]

@@ -13,6 +13,9 @@ TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
 ORDER = (
     "too_long_for_context",
+    "cut_off",
+    "filtered",
+    "broken_character",
     "not_json",
     "field_missing",
     "not_a_question",
