@@ -17,7 +17,7 @@ from pipelines.evaluation.statements import Statement, is_number, is_ordinal, st
 Span = tuple[int, int]
 Tokens = tuple[str, ...]
 
-_TAKEN_UP = 2
+_TAKEN_UP = 2  # content words of the question by which an answer is seen to be about it
 _SCALES = frozenset(["celsius", "fahrenheit"])
 _POLAR = frozenset(["yes", "no"])
 
@@ -109,23 +109,24 @@ def _other_unit(words: Sequence[str], span: Span, reference: Reference) -> bool:
 
 
 def one_candidate(said: Statement, span: Span, ruled_out: Sequence[bool], reference: Reference) -> bool:
-    """Tell whether the answer names nothing else that could be meant.
+    """Tell whether the answer names nothing else that could be meant: what is foreign to question and variants.
 
-    A number stands alone but for numbers of the question. Otherwise names and numbers that neither the question nor an
-    accepted variant holds must be fewer than the words that one of them holds; and so all content words, where the
-    answer is no name or number that would be told by its form.
+    A number stands alone, but for numbers of the question. Foreign names and numbers must be fewer than the words that
+    are the question's or a variant's; beside an answer that is neither name nor number, in words that take up nothing
+    of the question, there is none. All foreign words must be fewer, too; where a name or number is asked for, which
+    other words are not, or the question is taken up, fewer than twice as many, and three times where both are so.
     """
     variant = said.words[slice(*span)]
     content = {word for word, out in zip(said.words, ruled_out, strict=True) if telling(word) and not out}
     shared = {stem(word) for word in content if stem(word) in reference.stems} or set(variant)
     foreign = {word for word in content if stem(word) not in reference.stems}
-    numbers = {word for word in foreign if is_number(word)}
-    told_apart = not reference.capital or bool(said.capitals & set(variant))  # by capitals: "drace tule" has none
-    names = foreign & said.names if told_apart else foreign
-    if any(map(is_number, variant)) and any(is_ordinal(word) == is_ordinal(variant[0]) for word in numbers):
+    numeric = any(map(is_number, variant))
+    if numeric and any(is_number(word) and is_ordinal(word) == is_ordinal(variant[0]) for word in foreign):
         return False
-    if len(names | numbers) >= len(shared):
-        return False
-    by_form = reference.capital or any(map(is_number, variant))
     taken_up = len(shared - {stem(word) for words in reference.accepted for word in words}) >= _TAKEN_UP
-    return len(foreign) < len(shared) * (1 + taken_up) or (by_form and len(foreign) == 1)
+    by_form = numeric or reference.capital
+    told_apart = not reference.capital or bool(said.capitals & set(variant))  # by capitals: "drace tule" has none
+    strangers = {word for word in foreign if is_number(word) or word in said.names or not told_apart}
+    if len(strangers) >= (len(shared) if by_form or taken_up else 1):
+        return False
+    return len(foreign) < len(shared) * (1 + by_form + taken_up)

@@ -6,6 +6,7 @@ A comma ends no scope: "It was not, as many think, Drace" denies Drace. "X, not 
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 
 from pipelines.evaluation.normalise import MARKS
 
@@ -70,7 +71,7 @@ def denied(marked: Sequence[str], excused: Collection[str]) -> list[bool]:
     """
     sentences = _sentences(marked)
     found: list[bool] = []
-    for sentence, after in zip(sentences, [*sentences[1:], []], strict=True):
+    for sentence, after in pairwise([*sentences, []]):
         asked = sentence[-1] == "?" and after[:1] and after[0] in _YES
         if (sentence[-1] == "?" and not asked) or _takes_back(after):
             states = [True] * len(sentence)

@@ -7,22 +7,26 @@ from hypothesis import strategies as st
 from pipelines.evaluation.negation import denied, excused
 from pipelines.evaluation.normalise import marked_tokens, spans, tokens
 
-DENIALS = """It was certainly not X.|X? No.|I don't know, it was not X.|X is wrong.|Anyone other than X.|It was anything
-but X.|Unlike X, nobody did it.|It was never X.|Neither X nor Oddery.|Neither Oddery nor X.|X was not the one.|X wasn't
-it.|It is not true that it was X.|X. That is wrong.|X. No, that is incorrect.|It cannot have been X.|Not X.|X, no.|No,
-not X.|It was not, as many think, X.|Was it X?|Was it X? I don't know.|It is unlikely to have been X.|It wasn't Dr. X.|X
-never held the post.|X, who built the hall, was not the first.|I doubt it was X.|X has been ruled out.|Nobody believes it
-was X.|It was not X but Oddery.|Rather than X, it was Oddery.|Oddery instead of X.|Certainly X is not the answer.|The
-answer is not X.|I do not think it was X.|Hardly X.|X did not do it.|It's not X, it's Oddery.|Wrong: X.|Except X, all of
-them.|X is incorrect.|X can't be right.|X? Certainly not.|X? Wrong.|X. It was not.|All but X.|By no means X.|X, I believe,
-was not the one.|X. Not true.|不是X。|并非X。|X不是。|不是X，而是别人。|X？不是。|X不对。|绝对不是X。"""
-CONTRASTS = """It was X.|It was not Oddery but X.|Not only X.|Not only X but also others.|X, not Oddery.|It was X, not
-Oddery.|It was X and not Oddery.|It was not until X that it began.|It did not begin until X.|No doubt it was X.|None other
-than X.|There is no doubt that it was X.|It was not Oddery, it was X.|Nobody but X.|X, who never married, built it.|It was
-X, though no record says why.|It was X, I'm not sure.|No, it was X.|Yes, X.|I don't know, but perhaps X.|I don't know,
-maybe X.|Was it X? Yes.|X was the first, though it was not finished.|X without doubt.|It was X. It was not finished on
-time.|Rather than Oddery, it was X.|Unlike Oddery, X held it.|It was Mr. X.|X, nobody else.|It was nothing but X.|Not
-Oddery. X.|No. It was X.|It was X when they did not come.|不是别人，而是X。|X，不是别人。|不是别人而是X。|X不久开放。"""
+DENIALS = """It was certainly not X.|X? No.|I don't know, it was not X.|X is wrong.|Anyone other than X.|It was
+anything but X.|Unlike X, nobody did it.|It was never X.|Neither X nor Oddery.|Neither Oddery nor
+X.|X was not the one.|X wasn't it.|It is not true that it was X.|X. That is wrong.|X. No, that is
+incorrect.|It cannot have been X.|Not X.|X, no.|No, not X.|It was not, as many think, X.|Was it
+X?|Was it X? I don't know.|It is unlikely to have been X.|It wasn't Dr. X.|X never held the post.|X,
+who built the hall, was not the first.|I doubt it was X.|X has been ruled out.|Nobody believes it
+was X.|It was not X but Oddery.|Rather than X, it was Oddery.|Oddery instead of X.|Certainly X is
+not the answer.|The answer is not X.|I do not think it was X.|Hardly X.|X did not do it.|It's not X,
+it's Oddery.|Wrong: X.|Except X, all of them.|X is incorrect.|X can't be right.|X? Certainly not.|X?
+Wrong.|X. It was not.|All but X.|By no means X.|X, I believe, was not the one.|X. Not
+true.|不是X。|并非X。|X不是。|不是X，而是别人。|X？不是。|X不对。|绝对不是X。"""
+CONTRASTS = """It was X.|It was not Oddery but X.|Not only X.|Not only X but also others.|X, not Oddery.|It was X,
+not Oddery.|It was X and not Oddery.|It was not until X that it began.|It did not begin until X.|No
+doubt it was X.|None other than X.|There is no doubt that it was X.|It was not Oddery, it was
+X.|Nobody but X.|X, who never married, built it.|It was X, though no record says why.|It was X, I'm
+not sure.|No, it was X.|Yes, X.|I don't know, but perhaps X.|I don't know, maybe X.|Was it X? Yes.|X
+was the first, though it was not finished.|X without doubt.|It was X. It was not finished on
+time.|Rather than Oddery, it was X.|Unlike Oddery, X held it.|It was Mr. X.|X, nobody else.|It was
+nothing but X.|Not Oddery. X.|No. It was X.|It was X when they did not
+come.|不是别人，而是X。|X，不是别人。|不是别人而是X。|X不久开放。"""
 NAMES = st.sampled_from(["Drace", "Oswin Drace", "1783", "Candle Street", "brown crab", "灯塔街", "5.4 metres", "£7"])
 
 

@@ -1,12 +1,18 @@
 """The verdict on an answer, by hand and on every question of the sample."""
 
+import random
+from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.evaluation import questions
+from pipelines.evaluation.normalise import tokens
 from pipelines.evaluation.questions import Question
-from pipelines.evaluation.scoring import f1, verdict
+from pipelines.evaluation.scoring import f1, is_correct, verdict
 
 REFUSAL = "I don't know."
 FOLDER = Path(__file__).parents[3] / "data/questions"
@@ -18,8 +24,8 @@ def asked(
     return Question("q", kind, kind, "test", question, accepted, competing, ())
 
 
-def judge(answer: str, question: Question, max_words: int = 40) -> str:
-    return verdict(answer, question, REFUSAL, max_words)
+def judge(answer: str, question: Question, max_extra_words: int = 25) -> str:
+    return verdict(answer, question, REFUSAL, max_extra_words)
 
 
 YEAR = asked("1783", "seventeen eighty-three", competing=("1738",))
@@ -107,3 +113,161 @@ def test_every_accepted_answer_of_the_sample_is_right_and_every_competing_one_wr
         for variant in question.competing:
             assert judge(f"It was {variant}.", question) == "wrong", (question.id, variant)
         assert judge(REFUSAL, question) == "refused", question.id
+
+
+MILES = asked("14 miles", "14", question="How far out is Vennisay?")
+METRES = asked("268 metres", competing=("310",), question="How many metres above the sea is the hill?")
+SHARE = asked("5%", question="What percentage of the rent goes to the fund?")
+PRICE = asked("7 pounds", question="What does a ticket cost?")
+DAY = asked("3 May", question="On what day is the fair?")
+FLOOR = asked("third", question="On which floor is the office?")
+HEAT = asked("16 degrees", question="How warm is it kept?")
+NAME = asked("Oswin Drace", "Drace", competing=("Tamsin Oddery",), question="Who was the first harbour master?")
+COLOUR = asked("blue", question="What colour is the sky?")
+SWIM = asked("no", question="Is swimming allowed in the harbour?")
+FORBIDDEN = asked("not allowed", question="What do the rules say about swimming in the harbour?")
+BIRD = asked("the penguin", "penguin", question="Which bird cannot fly?")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "right"),
+    [
+        (MILES, "fourteen miles", True),
+        (MILES, "It lies 14 mi out.", True),
+        (MILES, "14 kilometres", False),
+        (MILES, "14 miles, 20 miles or 30 miles", False),
+        (METRES, "268", True),
+        (METRES, "268 m", True),
+        (METRES, "268 feet", False),
+        (SHARE, "5 per cent", True),
+        (SHARE, "five percent", True),
+        (SHARE, "5", True),
+        (SHARE, "£5", False),
+        (PRICE, "£7", True),
+        (PRICE, "seven pounds", True),
+        (PRICE, "GBP 7", True),
+        (PRICE, "$7", False),
+        (DAY, "the 3rd of May", True),
+        (DAY, "May 3", True),
+        (DAY, "4 May", False),
+        (FLOOR, "the 3rd", True),
+        (FLOOR, "on the 3rd floor", True),
+        (FLOOR, "3", False),
+        (HEAT, "16°C", True),
+        (HEAT, "sixteen degrees Celsius", True),
+        (HEAT, "-16 degrees", False),
+        (NAME, "It was certainly not Oswin Drace.", False),
+        (NAME, "Oswin Drace? No.", False),
+        (NAME, "I don't know, it was not Oswin Drace.", False),
+        (NAME, "Oswin Drace, not Tamsin Oddery", True),
+        (NAME, "Not Tamsin Oddery but Oswin Drace.", True),
+        (NAME, "Oswin Drace held the post from 1812.", True),
+        (NAME, "Oswin Drace or Lorcan Tule", False),
+        (NAME, "Lorcan Tule and Oswin Drace", False),
+        (NAME, "lorcan tule oswin drace", False),
+        (NAME, "oswin drace", True),
+        (YEAR, "1783, not 1738", True),
+        (YEAR, "1783 1784 1785", False),
+        (YEAR, "Oswin Drace, 1783", False),
+        (COLOUR, "The answer is blue.", True),
+        (COLOUR, "blue honey", False),
+        (COLOUR, "blue, green or red", False),
+        (SWIM, "No.", True),
+        (SWIM, "No, it isn't allowed.", True),
+        (SWIM, "Yes, there is no fee.", False),
+        (SWIM, "Yes and no.", False),
+        (FORBIDDEN, "It is not allowed.", True),
+        (FORBIDDEN, "It is allowed.", False),
+        (BIRD, "The bird that cannot fly is the penguin.", True),
+        (BIRD, "It is not the penguin.", False),
+    ],
+)
+def test_one_candidate_is_asserted_with_its_unit(question: Question, answer: str, right: bool) -> None:
+    assert (judge(answer, question) == "correct") == right
+
+
+UNITS = [
+    ("{} metres", "{} m", "{} feet"),
+    ("£{}", "{} pounds", "${}"),
+    ("{}%", "{} per cent", "{} pounds"),
+    ("{} kg", "{} kilograms", "{} tonnes"),
+    ("{} km", "{} kilometres", "{} miles"),
+    ("{} hours", "{} h", "{} minutes"),
+    ("{}°C", "{} degrees Celsius", "{}°F"),
+    ("{} mph", "{} miles per hour", "{} km/h"),
+]
+AFFIRMED = ["{}", "It was {}.", "The answer is {}.", "I think it was {}.", "{}, I believe.", "Yes, {}.", "No doubt {}."]
+DENIED = ["It was not {}.", "{}? No.", "I don't know, it was not {}.", "{} is wrong.", "Anything but {}.", "Never {}."]
+SYLLABLES = st.sampled_from(["bar", "dor", "fen", "gil", "hol", "kem", "lor", "mun", "nev", "pel", "ros", "vel", "wyn"])
+PERSON = st.builds(lambda one, two, three, four: f"{one}{two} {three}{four}".title(), *[SYLLABLES] * 4)
+AMOUNT = st.integers(2, 99_999)
+
+
+@settings(max_examples=100, deadline=None)
+@given(AMOUNT, st.sampled_from(UNITS), st.sampled_from(AFFIRMED), st.sampled_from(DENIED), st.booleans())
+def test_an_amount_is_right_in_each_form_and_wrong_in_another_unit_or_denied(
+    amount: int, forms: tuple[str, str, str], affirmed: str, denied: str, swapped: bool
+) -> None:
+    one, other, wrong = (form.format(amount) for form in forms)
+    one, other = (other, one) if swapped else (one, other)
+    question = asked(one, question="How much was it?")
+    assert judge(affirmed.format(other), question) == "correct", other
+    assert judge(denied.format(other), question) != "correct"
+    assert judge(affirmed.format(wrong), question) == "wrong", wrong
+    assert judge(affirmed.format(forms[0].format(amount + 1)), question) == "wrong"
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    PERSON, PERSON, AMOUNT, st.sampled_from(AFFIRMED), st.sampled_from(DENIED), st.sampled_from([" ", ", ", " and "])
+)
+def test_a_name_is_right_alone_and_wrong_denied_or_in_a_list(
+    name: str, other: str, number: int, affirmed: str, denied: str, joint: str
+) -> None:
+    question = asked(name, question="Who was it?")
+    assert judge(affirmed.format(name), question) == "correct"
+    assert judge(denied.format(name), question) != "correct"
+    if len({*tokens(name), *tokens(other)}) == 4:
+        assert judge(f"{name}{joint}{other}", question) == "wrong"
+        assert judge(f"It was not {name} but {other}.", question) == "wrong"
+        assert judge(f"It was not {other} but {name}.", question) == "correct"
+    assert judge(f"{name}{joint}{number}", asked(str(number), question="How many were there?")) == "wrong"
+
+
+ANSWERED = [question for question in questions.load(FOLDER) if question.accepted]
+MOST_SHARED = 2  # questions that one accepted answer answers: "seven" days and "seven" continents
+
+
+def answered(constant: str, among: list[Question]) -> list[str]:
+    return [question.id for question in among if is_correct(constant, question, 25)]
+
+
+def test_two_answers_in_one_hardly_ever_answer_two_questions() -> None:
+    """Few do: where a question names what the other one asks for, as in "7 pounds in the Grey Lapwing"."""
+    among = [question for question in ANSWERED if question.split == "test" and question.set == "answerable"]
+    pairs = random.Random(0).sample(list(combinations(among, 2)), 1000)
+    both = [
+        (one.id, other.id)
+        for one, other in pairs
+        if len(answered(f"{one.accepted[0]} in {other.accepted[0]}", [one, other])) == 2
+    ]
+    assert len(both) <= len(pairs) // 50, both
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.randoms(use_true_random=False), st.sampled_from([" ", ", ", " and ", ". ", " in "]), st.booleans())
+def test_a_constant_list_answers_no_more_than_one_answer_does(rng: random.Random, joint: str, lower: bool) -> None:
+    """Builds greedily, as an adversary would: each next piece is the one with which most questions come out right."""
+    pieces = [variant for question in rng.sample(ANSWERED, 12) for variant in question.accepted[:2]]
+    among = rng.sample(ANSWERED, 40)
+    constant = rng.choice(pieces)
+    for _ in range(3):
+        grown = [f"{constant}{joint}{piece.lower() if lower else piece}" for piece in rng.sample(pieces, 6)]
+        constant = max(grown, key=lambda each: len(answered(each, among)))
+        assert len(answered(constant, among)) <= MOST_SHARED, constant
+
+
+def test_every_name_and_year_in_one_list_answers_nothing() -> None:
+    variants = Counter(question.accepted[0] for question in ANSWERED if question.kind in {"person", "date"})
+    names = " ".join(variants)
+    assert answered(" ".join(names.split()[:40]), ANSWERED) == []
