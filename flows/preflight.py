@@ -24,7 +24,10 @@ def check() -> Config:
     settings = config.load()
     source = settings.ingest.source
     if not source.is_dir() or not any(artifacts.files(source)):
-        raise UserError(f"{source} holds no documents; put some there, or set ingest.source in params.yaml.")
+        raise UserError(
+            f"{source} holds no documents; put some there, or set ingest.source in params.yaml "
+            "(conversations of your own are trained on beside one document at least)."
+        )
     check_names(source)
     _check_files(settings)
     return settings
