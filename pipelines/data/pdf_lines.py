@@ -55,7 +55,7 @@ def lines(document: pypdfium2.PdfDocument, number: int) -> list[Line]:
         turns = Counter(_quarter_turns(layer, start + len(line) - len(line.lstrip())) for line, start in found)
         reader = _Reader(layer, turns.most_common(1)[0][0] if turns else 0)
         visible = ((line.rstrip("\r\n ").replace("\ufffe", "-"), start) for line, start in found)
-        return [reader.line(*part) for line in visible for part in reader.divided(*line)]
+        return [line for part in visible for line in reader.lines(*part)]
 
 
 def _quarter_turns(layer: pypdfium2.PdfTextPage, index: int) -> int:
@@ -69,47 +69,46 @@ class _Reader:
 
     def __init__(self, layer: pypdfium2.PdfTextPage, turns: int) -> None:
         self.layer, self.turns = layer, turns
+        self.boxes: dict[int, Box] = {}
 
-    def divided(self, text: str, start: int) -> Iterator[tuple[str, int]]:
-        """Yield what PDFium takes for a line, divided where its text goes on elsewhere and higher or lower."""
+    def lines(self, text: str, start: int) -> Iterator[Line]:
+        """Yield the lines of what PDFium takes for one; `start` is the number of its first character on the page."""
         size = pdfium.FPDFText_GetFontSize(self.layer, start + len(text) - len(text.lstrip()))
+        gaps = [at for at in range(1, len(text) - 1) if text[at] == " " and self._is_wide(start + at, size)]
         first = 0
-        for at in self._gaps(text, start, size):
+        for at in gaps:
             before, after = self._box(start + at - 1), self._box(start + at + 1)
-            if abs(before[1] - after[1]) > _SHIFT * size and text[first:at].strip():
-                yield text[first:at], start + first
+            if abs(before[1] - after[1]) > _SHIFT * size and text[first:at].strip():  # it goes on higher or lower
+                yield self._line(text[first:at], start + first, bool(gaps))
                 first = at
-        yield text[first:], start + first
+        yield self._line(text[first:], start + first, bool(gaps))
 
-    def line(self, text: str, start: int) -> Line:
-        """Return the line of `text`, whose first character is the page's number `start`."""
+    def _is_wide(self, space: int, size: float) -> bool:
+        """Return whether a space may be a gutter; measuring its neighbours is cheaper than every character."""
+        return _distance(self._box(space - 1), self._box(space + 1)) > GUTTER * size
+
+    def _line(self, text: str, start: int, has_gaps: bool) -> Line:
         places = [start + at for at, character in enumerate(text) if not character.isspace()]
-        whole = self._placed(text, start, places)
-        if not any(self._gaps(text, start, whole.size)):
-            return whole
-        spans = _spans([self._box(place) for place in places], GUTTER * whole.size)
+        whole = self._placed(text, places)
+        spans = _spans([self._box(place) for place in places], GUTTER * whole.size) if has_gaps else []
         if len(spans) < 2:
             return whole
-        parted = [[place for place in places if low <= self._middle(place) <= high] for low, high in spans]
-        return replace(whole, pieces=tuple(self._placed(text, start, part) for part in parted if part))
+        pieces = []
+        for low, high in spans:
+            inside = [place for place in places if low <= self._middle(place) <= high]
+            kept = set(inside)
+            words = (each if each.isspace() or at in kept else "" for at, each in enumerate(text, start))
+            pieces += [self._placed("".join(words), inside)] if inside else []
+        return replace(whole, pieces=tuple(pieces))
 
-    def _placed(self, text: str, start: int, places: Sequence[int]) -> Line:
-        """Return the line of the characters at some places, with the spaces among them."""
+    def _placed(self, text: str, places: Sequence[int]) -> Line:
+        """Return the line of a text whose characters but for spaces stand at those places."""
         first, last = places[0], places[-1]
-        kept = set(places)
-        chosen = "".join(each for at, each in enumerate(text, start) if each.isspace() or at in kept)
-        words = chosen.split()
         left, bottom, _, _ = self._box(first)
-        width = self._box(places[len(words[0]) - 1])[2] - left
-        whole = chosen.strip().encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        width = self._box(places[len(text.split(maxsplit=1)[0]) - 1])[2] - left
+        whole = text.strip().encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         size = pdfium.FPDFText_GetFontSize(self.layer, first)
         return Line(whole, left, self._box(last)[2], width, bottom, size)
-
-    def _gaps(self, text: str, start: int, size: float) -> Iterator[int]:
-        """Yield the spaces that may be gutters; measuring their neighbours is cheaper than every character."""
-        for at in range(1, len(text) - 1):
-            if text[at] == " " and _distance(self._box(start + at - 1), self._box(start + at + 1)) > GUTTER * size:
-                yield at
 
     def _middle(self, place: int) -> float:
         left, _, right, _ = self._box(place)
@@ -117,10 +116,12 @@ class _Reader:
 
     def _box(self, place: int) -> Box:
         """Return a character's box on the page turned upright."""
-        left, bottom, right, top = self.layer.get_charbox(place, loose=True)
-        for _ in range(self.turns):
-            left, bottom, right, top = bottom, -right, top, -left
-        return left, bottom, right, top
+        if place not in self.boxes:
+            left, bottom, right, top = self.layer.get_charbox(place, loose=True)
+            for _ in range(self.turns):
+                left, bottom, right, top = bottom, -right, top, -left
+            self.boxes[place] = left, bottom, right, top
+        return self.boxes[place]
 
 
 def _distance(one: Box, other: Box) -> float:
