@@ -99,7 +99,10 @@ def unreachable(error: Exception, config: ServedModel) -> str:
         )
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return f"{teacher} does not speak TLS; if it speaks plain HTTP, begin its url in teacher.models with http://."
-    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ServerDisconnectedError):
+    connected = isinstance(error, aiohttp.ClientConnectionError) and not isinstance(
+        error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError
+    )
+    if connected or isinstance(error, aiohttp.ClientResponseError):
         return f"{teacher} does not answer in HTTP; if it speaks TLS, begin its url in teacher.models with https://."
     return f"{teacher} does not answer; start it, or mend its url in teacher.models."
 

@@ -117,6 +117,12 @@ def test_tls_and_plain_http_mistaken_for_each_other_are_told(server: Server) -> 
         ServedTeacher(model(server.url), 0, Budget(None))
 
 
+def test_a_tls_port_that_hangs_up_on_plain_http_is_told(server: Server) -> None:
+    server.socket = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_socket(server.socket, server_side=True)
+    with pytest.raises(UserError, match=r"does not answer in HTTP; if it speaks TLS, .* with https://"):
+        ServedTeacher(model(server.url), 0, Budget(None))
+
+
 def test_a_certificate_that_is_not_trusted_is_told() -> None:
     key = ConnectionKey("teacher.example", 443, True, True, None, None, None)
     untrusted = ssl.SSLCertVerificationError(1, "certificate verify failed")
