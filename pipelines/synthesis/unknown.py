@@ -27,31 +27,29 @@ def unknown(
 ) -> tuple[list[Row], int]:
     """Return questions that the corpus cannot answer, and how many were dropped because it can.
 
-    Answered questions get a name from the questions `far` from the corpus (`stranger`, at most `most`) or another name
-    of the corpus (`swapped`, at most `most`); questions of other domains, `foreign`, get a name of the corpus too:
+    Answered questions, `asked`, get a name from the questions `far` from the corpus (`stranger`) or another name of the
+    corpus (`swapped`), at most `most` of each; questions of other domains, `foreign`, get a name of the corpus too:
     somebody it knows, asked about what it does not tell. Questions that a teacher wrote as unanswerable, `written`, are
-    `near_miss`. All with a name of the corpus, `found`, are held against it by the examiner, or left out without one.
+    `near_miss`. All but strangers are held against the corpus, `found`, by the examiner; without one there are none of
+    them, and twice as many strangers.
     """
     rng = random.Random(seed)
     strangers = sorted(unanswerable.names(far))
-    shuffled = list(asked)
-    rng.shuffle(shuffled)
+    shuffled = rng.sample(list(asked), len(asked))[: 2 * most]
+    if examiner is None:
+        return _swapped(shuffled, strangers, "stranger", rng), 0
     local = sorted(unanswerable.names([each.text for passage in found for each in passage.window.sentences]))
-    rows: list[Row] = []
-    doubtful: list[Row] = []
-    for number, answered in enumerate(shuffled[: 2 * most]):
-        pool, kind, into = (strangers, "stranger", rows) if number % 2 else (local, "swapped", doubtful)
-        question = unanswerable.swap(answered, pool, rng)
-        if question is not None:
-            into.append({"question": question, "kind": kind, "from": answered})
-    doubtful = doubtful[:most]
-    for asked_elsewhere in rng.sample(list(foreign), min(len(foreign), 2 * most)):
-        question = unanswerable.swap(asked_elsewhere, local, rng)
-        if question is not None:
-            doubtful.append({"question": question, "kind": "foreign", "from": asked_elsewhere})
+    doubtful = _swapped(shuffled[::2], local, "swapped", rng)
+    doubtful += _swapped(rng.sample(list(foreign), min(len(foreign), 2 * most)), local, "foreign", rng)
     doubtful += [{"question": each.question, "kind": "near_miss", "from": each.window} for each in written]
-    kept = _unanswered(examiner, doubtful, [passage.window.text for passage in found]) if examiner else []
-    return kept + rows[:most], len(doubtful) - len(kept)
+    kept = _unanswered(examiner, doubtful, [passage.window.text for passage in found])
+    return kept + _swapped(shuffled[1::2], strangers, "stranger", rng), len(doubtful) - len(kept)
+
+
+def _swapped(questions: Sequence[str], pool: Sequence[str], kind: str, rng: random.Random) -> list[Row]:
+    """Return those of the questions in which a name could be swapped for one of `pool`, as rows."""
+    swapped = ((unanswerable.swap(question, pool, rng), question) for question in questions)
+    return [{"question": changed, "kind": kind, "from": before} for changed, before in swapped if changed is not None]
 
 
 def _unanswered(examiner: Examiner, rows: Sequence[Row], texts: Sequence[str]) -> list[Row]:
