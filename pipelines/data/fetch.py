@@ -5,18 +5,16 @@ What was fetched before is not asked for again. Several hosts are asked at once.
 
 import asyncio
 import random
-import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
+from pipelines import retry_after
 from pipelines.data.addresses import PublicResolver, RefusedError, check_url
 from pipelines.data.archive import Archive
 from pipelines.data.containers import MEDIA
@@ -166,7 +164,8 @@ class Host:
                     if response.status not in _TRANSIENT or attempt == _TRIES - 1:
                         fields: dict[str, str] = encodable_value(dict(response.headers))
                         return Answer(response.status, fields, await _body(response, most + 1))
-                    reason, wait = f"status {response.status}", _asked_to_wait(response.headers, wait)
+                    reason = f"status {response.status}"
+                    wait = retry_after.seconds(response.headers, wait, _LONGEST_WAIT)
             except TimeoutError:
                 reason = f"took longer than {self.manners.seconds:.0f} s"
             except aiohttp.ClientConnectorError as error:
@@ -258,16 +257,3 @@ def _host(url: str) -> str:
         return urlsplit(url).netloc
     except ValueError:
         return ""  # it is refused in its turn
-
-
-def _asked_to_wait(headers: Mapping[str, str], otherwise: float) -> float:
-    """Return the seconds that Retry-After asks to wait, by their number or by a date (RFC 9110), within reason."""
-    said = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", said):
-        return min(float(said), _LONGEST_WAIT)
-    try:
-        until = parsedate_to_datetime(said)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return otherwise
-    seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), _LONGEST_WAIT)

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +17,7 @@ from pipelines.data.addresses import RefusedError, check_address, check_url
 from pipelines.data.archive import Archive
 from pipelines.data.documents import Document
 from pipelines.data.extract import Limits, extract
-from pipelines.data.fetch import Manners, _asked_to_wait, fetch, read_list
+from pipelines.data.fetch import Manners, fetch, read_list
 from pipelines.errors import UserError
 
 PAGE = f"<html><title>Bells</title><body><main><p>{'The bell is rung twice. ' * 20}</p></main></body></html>".encode()
@@ -179,16 +179,6 @@ def test_headers_of_any_bytes_and_bad_redirects_end_no_fetch(site: str, tmp_path
     assert {url.rpartition("/")[2]: "" for url in rejects} == {"odd": "", "kind": ""}
     "".join(rejects.values()).encode()
     assert list(Archive(tmp_path / "a.warc.gz").kept) == [f"{site}/latin", f"{site}/later"]
-
-
-def test_a_wait_is_asked_for_in_seconds_or_until_a_date() -> None:
-    in_a_while = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    assert 25 < _asked_to_wait({"Retry-After": in_a_while}, 1.0) <= 30
-    past = "Fri, 31 Dec 1999 23:59:59 GMT"
-    waits = [
-        _asked_to_wait({"Retry-After": said}, 7.0) for said in ("5", "1e9", "99999", past, "soon", "", "-5", "nan")
-    ]
-    assert waits == [5.0, 7.0, 60.0, 0.0, 7.0, 7.0, 7.0, 7.0]
 
 
 def test_a_host_is_left_alone_as_long_as_it_says(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
