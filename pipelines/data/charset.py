@@ -46,7 +46,7 @@ _SUPERSETS = {  # Python's codecs by the standard's names, where the standard's 
 }
 _TWO_BYTE = frozenset({"cp932", "euc_jp", "gb18030", "big5hkscs", "cp949"})
 _ASCII = frozenset(map(chr, range(128)))
-_FEW = 4  # different characters; less text than that in a declared two-byte encoding can be valid UTF-8 by accident
+_FEW = 8  # different characters; less text than that in a declared two-byte encoding can be valid UTF-8 by accident
 _BEYOND = re.compile(r"(?:iso-?2022|hz|utf-?32|cp|ibm|windows-|mac)[\w-]*", re.IGNORECASE)
 """Labels that the standard lacks and a file may still bear."""
 _ESCAPES = re.compile(rb"\x1b(?:\$[@B(]|\([IJ]|\$\)C)")

@@ -54,7 +54,7 @@ def read(data: bytes, enough: int, declared: str | None = None) -> Content:
     try:
         tree = HTMLTree.parse(source)
         url, when = _address(tree), _date(tree)
-        hidden.remove(tree)
+        hidden.remove(tree, source)
         text = _main_text(tree)
     except HTMLParserException as error:
         raise UnreadableError(f"not HTML: {error}") from error
@@ -67,7 +67,7 @@ def read(data: bytes, enough: int, declared: str | None = None) -> Content:
 def plain_text(fragment: str) -> str:
     """Return all the visible text of a fragment of HTML."""
     tree = HTMLTree.parse(fragment)
-    hidden.remove(tree, most=1.0)
+    hidden.remove(tree, fragment, most=1.0)
     text: str = extract_plain_text(tree, preserve_formatting=True, alt_texts=False)
     return _tidy(text)
 

@@ -10,7 +10,7 @@ from fastwarc.stream_io import Lz4Reader, ZstdReader
 GAP = b""
 """Stands among blocks for bytes that could not be unpacked."""
 _BLOCK = 2**16
-_UNVERIFIED = 64  # bytes; more than the line ends behind a record, so that it is torn
+_UNVERIFIED = 2**15  # bytes, deflate's window: what is unpacked goes wrong some time before it cannot go on
 _MEMBER = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]")
 _READERS = {b"\x28\xb5\x2f\xfd": ZstdReader, b"\x04\x22\x4d\x18": Lz4Reader}
 
