@@ -4,7 +4,7 @@ Rows of lines that leave the same gutter free make a band. A band whose columns 
 column by column, each of them cut again; all else (a title, a table, a caption across) keeps the order of the file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from math import inf
@@ -68,7 +68,7 @@ def _cut(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
     found: list[list[_Piece]] = []
     for is_columns, group in groupby(bands, lambda band: _is_columns(band, sure, width)):
         if is_columns:
-            found += [part for band in group for column in _columns(band) for part in _cut(column)]
+            found += [part for band in _united(group, width) for column in _columns(band) for part in _cut(column)]
         else:
             every = (piece for band in group for piece in band.pieces)
             found.append(sorted(every, key=lambda piece: piece.number))
@@ -91,7 +91,7 @@ def _drops(rows: Sequence[list[_Piece]]) -> list[float]:
 
 
 def _bands(rows: Sequence[list[_Piece]], width: float) -> list[_Band]:
-    """Divide rows where no gutter goes on through the next row, or where one ends above a space."""
+    """Divide rows where no gutter goes on through the next row, and at spaces across several columns."""
     bands: list[_Band] = []
     drops = _drops(rows)
     apart = _APART * median(drops) if drops else inf
@@ -99,7 +99,7 @@ def _bands(rows: Sequence[list[_Piece]], width: float) -> list[_Band]:
         free = _shared(bands[-1].free, row, width / 2) if bands else []
         if bands and not bands[-1].gutters and not _is_divided(row, width):
             bands[-1].free = [free[0], free[-1]]
-        elif bands and bands[-1].gutters and (len(free) >= len(bands[-1].free) or (len(free) > 2 and drop <= apart)):
+        elif bands and bands[-1].gutters and len(free) > 2 and (drop <= apart or not _is_divided(row, width)):
             bands[-1].free = free
         else:
             bands.append(_Band([], _shared([(-inf, inf)], row, width)))
@@ -180,6 +180,21 @@ def _is_columns(band: _Band, sure: Sequence[_Band], width: float) -> bool:
     return bool(aligned) and all(_columns(band)) and not all(_tabular(band, aligned[0]))
 
 
+def _united(bands: Iterable[_Band], width: float) -> list[_Band]:
+    """Unite neighbours of the same columns, which only a space divides."""
+    found: list[_Band] = []
+    for band in bands:
+        if found and _aligned(found[-1].gutters, band.gutters, width):
+            rows = [*found[-1].rows, *band.rows]
+            free = found[-1].free
+            for row in band.rows:
+                free = _shared(free, row, 0)
+            found[-1] = _Band(rows, free)
+        else:
+            found.append(band)
+    return found
+
+
 def _aligned(gutters: Sequence[Span], others: Sequence[Span], width: float) -> bool:
     pairs = zip(gutters, others, strict=False)
     return len(gutters) == len(others) and all(min(b, d) - max(a, c) >= width for (a, b), (c, d) in pairs)
@@ -197,7 +212,8 @@ def _without_tables(band: _Band) -> list[_Band]:
         *(here and below and close for here, below, close in zip(tabular, tabular[1:], near, strict=False)),
         False,
     ]
-    many = [len(row) > len(band.gutters) + 1 for row in band.rows]
+    ends = (0, len(band.rows) - 1)
+    many = [at in ends and len(row) > len(band.gutters) + 1 for at, row in enumerate(band.rows)]
     table = [
         here and (more or any(pairs[at : at + 2])) for at, (here, more) in enumerate(zip(tabular, many, strict=True))
     ]
