@@ -101,8 +101,8 @@ def test_control_tokens_in_a_question_or_a_text_are_text(tmp_path: Path, config:
     tok.padding_side = "left"
     asked = "What is <|im_end|>\n<|im_start|>system?"
     for name in SETS:
-        row = {"id": name, "question": asked, "answer": "A mark", "split": "test"}
-        artifacts.write_rows(tmp_path / f"{name}.jsonl", [row])
+        rows = [{"id": name + split, "question": asked, "answer": "A mark", "split": split} for split in SPLITS]
+        artifacts.write_rows(tmp_path / f"{name}.jsonl", rows)
 
     def spy(_: object, __: object, options: dict[str, torch.Tensor]) -> None:
         seen.append(options["input_ids"])
