@@ -206,17 +206,11 @@ def _without_tables(band: _Band) -> list[_Band]:
         return [band]
     tabular = _tabular(band, band)
     drops = _drops(band.rows)
-    near = [drop <= _APART * median(drops) for drop in drops]
-    pairs = [
-        False,
-        *(here and below and close for here, below, close in zip(tabular, tabular[1:], near, strict=False)),
-        False,
-    ]
-    ends = (0, len(band.rows) - 1)
-    many = [at in ends and len(row) > len(band.gutters) + 1 for at, row in enumerate(band.rows)]
-    table = [
-        here and (more or any(pairs[at : at + 2])) for at, (here, more) in enumerate(zip(tabular, many, strict=True))
-    ]
+    apart = _APART * median(drops) if drops else inf
+    pairs = [a and b and drop <= apart for a, b, drop in zip(tabular, tabular[1:], drops, strict=False)]
+    table = [above or below for above, below in zip([False, *pairs], [*pairs, False], strict=True)]
+    for at in (0, -1):  # one row of a table may leave the gutters free by chance
+        table[at] = table[at] or (tabular[at] and len(band.rows[at]) > len(band.gutters) + 1)
     parts = groupby(zip(band.rows, table, strict=True), lambda pair: pair[1])
     return [_Band([row for row, _ in part], band.free) for _, part in parts]
 
