@@ -44,9 +44,9 @@ _SUPERSETS = {  # Python's codecs by the standard's names, where the standard's 
     "big5": "big5hkscs",
     "iso2022_jp": "iso2022_jp_ext",
 }
-_TWO_BYTE = frozenset({"cp932", "euc_jp", "gb18030", "big5hkscs", "cp949"})
+_UNASKED = frozenset({"utf-8", "cp1252"})  # what servers declare whatever they serve
 _ASCII = frozenset(map(chr, range(128)))
-_FEW = 8  # different characters; less text than that in a declared two-byte encoding can be valid UTF-8 by accident
+_FEW = 8  # different characters; less text than that can be valid UTF-8 by accident where another encoding is declared
 _BEYOND = re.compile(r"(?:iso-?2022|hz|utf-?32|cp|ibm|windows-|mac)[\w-]*", re.IGNORECASE)
 """Labels that the standard lacks and a file may still bear."""
 _ESCAPES = re.compile(rb"\x1b(?:\$[@B(]|\([IJ]|\$\)C)")
@@ -98,7 +98,7 @@ def _fitting(data: bytes, declared: Sequence[str | None]) -> Iterator[str]:
     if not wide and _utf8_share(data) >= UTF8_SHARE:
         text = data.decode("utf-8", "lone_byte")
         if len(set(text) - _ASCII) < _FEW:
-            yield from (other for codec in labels if codec in _TWO_BYTE for other in _decoded(data, codec))
+            yield from (other for codec in labels if codec not in _UNASKED for other in _decoded(data, codec))
         yield text
     for codec in (*labels, *([] if wide else [_detected(data)])):
         yield from _decoded(data, codec)

@@ -20,7 +20,7 @@ _LONGEST_HEADER = 2**16
 _START = re.compile(rb"WARC/\d\.\d\r?\n(?=[A-Za-z-]+:)")
 _HEADER = re.compile(rb"WARC/\d\.\d\r?\n(.*?\n)\r?\n", re.DOTALL)
 _LONGEST_NAME = 64
-_AFTER = re.compile(rb"[\r\n]|WARC/")
+_AFTER = re.compile(rb"(?:\r?\n){2}|(?:\r?\n)?(?:WARC/|\Z)")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
@@ -99,7 +99,8 @@ class Window:
         end = start + min(size, most)
         if not self._reach(end + 1) and not (self.ended and len(self.held) == end):
             raise self._lost("torn")
-        if size <= most and self._reach(end + 5) and not _AFTER.match(self.held, end):
+        self._reach(end + len(b"\r\nWARC/"))
+        if size <= most and not _AFTER.match(self.held, end):
             raise self._lost("its length is wrong")
         content = bytes(self.held[start:end])
         self._drop(start + size)
