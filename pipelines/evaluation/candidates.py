@@ -126,7 +126,7 @@ def one_candidate(said: Statement, span: Span, ruled_out: Sequence[bool], refere
     taken_up = len(shared - {stem(word) for words in reference.accepted for word in words}) >= _TAKEN_UP
     by_form = numeric or reference.capital
     told_apart = not reference.capital or bool(said.capitals & set(variant))  # by capitals: "drace tule" has none
-    strangers = {word for word in foreign if is_number(word) or word in said.names or not told_apart}
-    if len(strangers) >= (len(shared) if by_form or taken_up else 1):
+    rivals = {word for word in foreign if is_number(word) or word in said.names or not told_apart}
+    if len(rivals) >= (len(shared) if by_form or taken_up else 1):
         return False
     return len(foreign) < len(shared) * (1 + by_form + taken_up)

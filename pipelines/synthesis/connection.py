@@ -95,7 +95,7 @@ def unreachable(error: Exception, config: ServedModel) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return (
             f"{teacher} has a TLS certificate that is not trusted ({_reason(error.certificate_error)}); name its "
-            "authority's file in SSL_CERT_FILE, or mend its url in teacher.models."
+            "authority's file in SSL_CERT_FILE, or correct its url in teacher.models."
         )
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return f"{teacher} does not speak TLS; if it speaks plain HTTP, begin its url in teacher.models with http://."
@@ -104,14 +104,14 @@ def unreachable(error: Exception, config: ServedModel) -> str:
     )
     if connected or isinstance(error, aiohttp.ClientResponseError):
         return f"{teacher} does not answer in HTTP; if it speaks TLS, begin its url in teacher.models with https://."
-    return f"{teacher} does not answer; start it, or mend its url in teacher.models."
+    return f"{teacher} does not answer; start it, or correct its url in teacher.models."
 
 
 def proxy_refuses(config: ServedModel) -> str:
     """Return the sentence on a proxy that does not answer, or does not let the calls through."""
     return (
         f"The teacher at {shown(config.url)} is not reached through the environment's proxy "
-        f"{shown(proxy(config.url) or '')}; mend HTTPS_PROXY or HTTP_PROXY, or add its host to NO_PROXY."
+        f"{shown(proxy(config.url) or '')}; correct HTTPS_PROXY or HTTP_PROXY, or add its host to NO_PROXY."
     )
 
 

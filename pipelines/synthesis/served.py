@@ -29,7 +29,7 @@ _HOPELESS = 8  # calls that fail before any succeeds, from which the server is t
 _CHARACTERS = 2  # of a token at the least, to guess by whether a prompt is too long
 _LOOK = 0.01  # seconds
 _FOR_GOOD = ("too_long_for_context", "refused", "cut_off", "filtered")
-"""Begin the failures that no repetition within a run mends."""
+"""Begin the failures that no repetition within a run resolves."""
 _UNUSABLE = ("cut_off", "empty_answer")
 _OF_THE_CALL = ("refused", "filtered", *_UNUSABLE)
 """Begin the failures of a server that works."""
