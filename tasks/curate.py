@@ -21,6 +21,7 @@ from pipelines.synthesis import report, unanswerable
 from pipelines.synthesis.card import card
 from pipelines.synthesis.coverage import Coverage, coverage
 from pipelines.synthesis.cues import statements
+from pipelines.synthesis.leaks import Measured, apart_from, unstated
 from pipelines.synthesis.own import own_rows
 from pipelines.synthesis.select import apart, choose, hold_back, same_meaning, without_leaks
 from pipelines.synthesis.semantic import embeddings, meanings
@@ -47,7 +48,8 @@ def curate(
     Raises:
         UserError: no question survives.
     """
-    evaluation = [row["question"] for path in sorted(questions.glob("*.jsonl")) for row in artifacts.read_rows(path)]
+    asked = {path.stem: artifacts.read_rows(path) for path in sorted(questions.glob("*.jsonl"))}
+    evaluation = [row["question"] for rows in asked.values() for row in rows]
     candidates = artifacts.read_rows(synthesized / "candidates.jsonl")
 
     tok, embedded = models.tokenizer(base), embeddings(base)
@@ -63,7 +65,7 @@ def curate(
         most = "".join(f", {count} of them for {reason!r}" for reason, count in reasons)
         raise UserError(f"None of {len(candidates)} questions is usable{most}; see {out}/rejects.jsonl.")
     refused = artifacts.read_rows(synthesized / "unanswerable.jsonl")
-    rows, unfit = _rows(kept, refused, _prompts(synthesized), evaluation, config)
+    rows, unfit = _rows(kept, refused, _prompts(synthesized), asked, config)
     train, validation = hold_back(rows, config.validation_share, seed)
     swap = swapping(tok, embedded, config.swapped_share)
     worded, near = without_leaks(
@@ -90,19 +92,23 @@ def curate(
 
 
 def _rows(
-    kept: list[Row], refused: list[Row], prompts: list[Row], evaluation: list[str], config: CurateConfig
+    kept: list[Row], refused: list[Row], prompts: list[Row], asked: dict[str, list[Row]], config: CurateConfig
 ) -> tuple[list[Row], list[Row]]:
     """Return the rows of kept questions, conversations of one's own, refusals and rehearsal; and what is left out."""
+    general, every = asked.get("general", []), [row for rows in asked.values() for row in rows]
+    evaluation = [row["question"] for row in every]
     answered = [*evaluation, *(row["question"] for row in kept)]
     unanswered, close = apart(refused, answered, config.leak_rouge_l)
     brought, unfit = own_rows(config.own)
     own, told = without_leaks(brought, evaluation, config.leak_rouge_l)
-    rehearsed, leaked = apart(prompts, evaluation, config.leak_rouge_l)
+    own, stated = unstated(own, Measured(general, general, config.leak_coverage))
+    silent, given_away = apart_from(prompts, Measured(every, general, config.leak_coverage))
+    rehearsed, leaked = apart(silent, evaluation, config.leak_rouge_l)
     rows = [answer_row(row, config.max_clause_words) for row in kept]
     rows += own
     rows += [refusal_row(row, config.refusal) for row in unanswered[: int(config.refusal_share * len(kept))]]
     rows += [rehearsal_row(row) for row in rehearsed]
-    return rows, [*unfit, *told, *close, *leaked]
+    return rows, [*unfit, *told, *stated, *close, *given_away, *leaked]
 
 
 def _cues(
