@@ -459,6 +459,9 @@ class CurateConfig(Block):
     """Novelty of meaning: a question closer than this to a kept one with the same answer is rejected."""
     leak_rouge_l: Share
     """A question closer than this to a hand-written evaluation question is rejected."""
+    leak_coverage: Share
+    """A rehearsed answer is rejected that states the answer of an evaluation question, together with this share of
+    the question's content words; so is a conversation of one's own, of a general question."""
     own: Path
     """A folder of conversations of one's own (`gradus import`), trained on with the others."""
     license: str

@@ -9,7 +9,7 @@ preferences are sampled on. Alone: python -m tasks.curate
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipelines import artifacts, models
@@ -22,6 +22,7 @@ from pipelines.synthesis import report, unanswerable
 from pipelines.synthesis.card import card
 from pipelines.synthesis.coverage import Coverage, coverage
 from pipelines.synthesis.cues import statements
+from pipelines.synthesis.leaks import Measured, apart_from, unstated
 from pipelines.synthesis.own import declines, own_questions, own_rows
 from pipelines.synthesis.select import apart, choose, hold_back, same_meaning, without_leaks
 from pipelines.synthesis.semantic import embeddings, meanings
@@ -45,7 +46,8 @@ def curate(
     Raises:
         UserError: no question survives, and there is no conversation of one's own.
     """
-    evaluation = [row["question"] for path in sorted(questions.glob("*.jsonl")) for row in artifacts.read_rows(path)]
+    asked = {path.stem: artifacts.read_rows(path) for path in sorted(questions.glob("*.jsonl"))}
+    evaluation = [row["question"] for rows in asked.values() for row in rows]
     candidates = artifacts.read_rows(synthesized / "candidates.jsonl")
 
     tok, embedded = models.tokenizer(base), embeddings(base)
@@ -55,12 +57,13 @@ def curate(
         return same_meaning(rows, vectors, config.max_cosine)
 
     kept, rejected = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
-    own, left_out = _own(config, evaluation)
+    own, left_out = _own(asked, config)
     if not kept and not own:
         artifacts.write_rows(out / "rejects.jsonl", [*rejected, *left_out])
         raise UserError(_nothing([*rejected, *left_out], config.own, out))
     refused = artifacts.read_rows(synthesized / "unanswerable.jsonl")
-    rows, unfit, missing = _rows(kept, own, refused, _prompts(synthesized), evaluation, config)
+    rehearsed, leaked = _rehearsed(synthesized, asked, config)
+    rows, close, missing = _rows(kept, own, refused, rehearsed, evaluation, config)
     train, validation = hold_back(rows, config.validation_share, seed)
     own_train, own_validation = hold_back(own, config.validation_share, seed)
     swap = swapping(tok, embedded, config.swapped_share)
@@ -68,7 +71,7 @@ def curate(
         shown([*train, *own_train], config.showings + 1, swap, random.Random(seed)), evaluation, config.leak_rouge_l
     )
     cued, alike = _cues(split, refused, evaluation, config, swap, seed)
-    rejected += [*left_out, *unfit, *near, *alike]
+    rejected += [*left_out, *leaked, *close, *near, *alike]
     documents = artifacts.read_table(split / "train.parquet")
     ids, rng = [document["id"] for document in documents], random.Random(seed)
     every = [tagged(row, config.source_tags, ids, rng) for row in (*worded, *cued)]
@@ -88,11 +91,21 @@ def curate(
     return {**_counts([*rows, *own, *cued], rejected, covered), "refusals_missing": float(missing)}
 
 
-def _own(config: CurateConfig, evaluation: list[str]) -> tuple[list[Row], list[Row]]:
+def _own(asked: Mapping[str, list[Row]], config: CurateConfig) -> tuple[list[Row], list[Row]]:
     """Return the conversations of one's own, and what is left out of them."""
+    general, evaluation = asked.get("general", []), [row["question"] for rows in asked.values() for row in rows]
     brought, unfit = own_rows(config.own)
-    own, leaked = without_leaks(brought, evaluation, config.leak_rouge_l)
-    return own, [*unfit, *leaked]
+    distinct, leaked = without_leaks(brought, evaluation, config.leak_rouge_l)
+    own, stated = unstated(distinct, Measured(general, general, config.leak_coverage))
+    return own, [*unfit, *leaked, *stated]
+
+
+def _rehearsed(synthesized: Path, asked: Mapping[str, list[Row]], config: CurateConfig) -> tuple[list[Row], list[Row]]:
+    """Return the rehearsed prompts with their answers that give nothing away of what is measured, and the rest."""
+    general, every = asked.get("general", []), [row for rows in asked.values() for row in rows]
+    silent, given_away = apart_from(_prompts(synthesized), Measured(every, general, config.leak_coverage))
+    rehearsed, leaked = apart(silent, [row["question"] for row in every], config.leak_rouge_l)
+    return rehearsed, [*given_away, *leaked]
 
 
 def _nothing(rejected: list[Row], own: Path, out: Path) -> str:
@@ -107,15 +120,19 @@ def _nothing(rejected: list[Row], own: Path, out: Path) -> str:
 
 
 def _rows(
-    kept: list[Row], own: list[Row], refused: list[Row], prompts: list[Row], evaluation: list[str], config: CurateConfig
+    kept: list[Row],
+    own: list[Row],
+    refused: list[Row],
+    rehearsed: list[Row],
+    evaluation: list[str],
+    config: CurateConfig,
 ) -> tuple[list[Row], list[Row], int]:
-    """Return the rows of kept questions, refusals and rehearsal, what is left out, and how many refusals are missing.
+    """Return the rows of kept questions, refusals and rehearsal, the refusals left out, and how many are missing.
 
     Refusals are balanced against all answered questions. One's own that end with the refusal are refusals already.
     """
     answered = [*evaluation, *(row["question"] for row in kept), *own_questions(own)]
     unanswered, close = apart(refused, answered, config.leak_rouge_l)
-    rehearsed, leaked = apart(prompts, evaluation, config.leak_rouge_l)
     declined = sum(declines(row, config.refusal) for row in own)
     answers = len(kept) + len(own) - declined
     wanted = max(0, int(config.refusal_share * answers) - declined)
@@ -128,7 +145,7 @@ def _rows(
     rows = [answer_row(row, config.max_clause_words) for row in kept]
     rows += [refusal_row(row, config.refusal) for row in unanswered[:wanted]]
     rows += [rehearsal_row(row) for row in rehearsed]
-    return rows, [*close, *leaked], missing
+    return rows, close, missing
 
 
 def _cues(
