@@ -97,9 +97,11 @@ def _bands(rows: Sequence[list[_Piece]], width: float) -> list[_Band]:
     apart = _APART * median(drops) if drops else inf
     for row, drop in zip(rows, [0.0, *drops], strict=True):
         free = _shared(bands[-1].free, row, width / 2) if bands else []
-        if bands and not bands[-1].gutters and not _is_divided(row, width):
+        divided = _is_divided(row, width)
+        goes_on = drop <= apart or (not divided and len(free) == len(bands[-1].free))
+        if bands and not bands[-1].gutters and not divided:
             bands[-1].free = [free[0], free[-1]]
-        elif bands and bands[-1].gutters and len(free) > 2 and (drop <= apart or not _is_divided(row, width)):
+        elif len(free) > 2 and bands[-1].gutters and goes_on:
             bands[-1].free = free
         else:
             bands.append(_Band([], _shared([(-inf, inf)], row, width)))
