@@ -3,8 +3,8 @@
 Reads artifacts/synthesize/, artifacts/split/, artifacts/base/ and the evaluation questions of `data/questions/` (none
 of which may leak); writes to artifacts/curate/ train.jsonl, validation.jsonl and fresh.jsonl in chat form,
 rejects.jsonl, and report.html: yields, coverage, and rejects to read. A row of train.jsonl names the showing it is for
-(an epoch, modulo `curate.showings`), or none for all; fresh.jsonl is one showing more, which tuning never sees and
-preferences are sampled on. Alone: python -m tasks.curate
+(an epoch, modulo `curate.showings`), or none for all; fresh.jsonl is one showing more, which tuning never sees, and
+one's own conversations as they are: preferences are sampled on it. Alone: python -m tasks.curate
 """
 
 import random
