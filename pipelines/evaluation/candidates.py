@@ -45,9 +45,10 @@ def known(question: Question) -> Reference:
     A number is accepted without its unit where the question names the unit: "How many metres" asks for "268".
     """
     asked = tokens(question.question)
-    accepted = {tuple(tokens(variant)) for variant in question.accepted}
+    accepted = {words for variant in question.accepted if (words := tuple(tokens(variant)))}
     bare = {variant[:1] for variant in accepted if is_number(variant[0]) and set(variant[1:]) <= set(asked)}
-    competing = {variant for text in question.competing if not spans(asked, list(variant := tuple(tokens(text))))}
+    rivals = (tuple(tokens(text)) for text in question.competing)
+    competing = {variant for variant in rivals if variant and not spans(asked, list(variant))}
     stems = {stem(word) for words in (asked, *accepted) for word in words}
     capital = any(word[0].isupper() for text in question.accepted[:1] for word in text.split())
     return Reference(

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines import artifacts
 from pipelines.errors import UserError
+from pipelines.evaluation.normalise import tokens
 
 SETS = ("answerable", "unanswerable", "general")
 SPLITS = ("validation", "test")
@@ -71,6 +72,8 @@ def _question(row: artifacts.Row, name: str, folder: Path) -> Question:
         texts = row.get(key, [])
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise UserError(f"{where}: {key!r} must be a list of texts.")
+    if "answer" in needed and not tokens(row["answer"]):
+        raise UserError(f"{where}: 'answer' is {row['answer']!r}; it must hold a letter or a digit, to be compared.")
     if row["split"] not in SPLITS:
         raise UserError(f"{where}: split is {row['split']!r}; it must be 'validation' or 'test'.")
     accepted = (row["answer"], *row.get("aliases", [])) if name != "unanswerable" else ()

@@ -31,12 +31,16 @@ def test_a_question_knows_what_answers_it_and_what_it_stands_or_falls_with(tmp_p
     ("changes", "sentence"),
     [
         ({"answer": ""}, "'answer' is missing"),
+        ({"answer": "—"}, "must hold a letter or a digit"),
+        ({"answer": 1783}, "'answer' is 1783; it must be text"),
+        ({"aliases": "Oswin"}, "'aliases' must be a list of texts"),
+        ({"sources": [3]}, "'sources' must be a list of texts"),
         ({"split": "train"}, "must be 'validation' or 'test'"),
         ({"id": "general-test"}, "used for two questions"),
         ({"split": "validation"}, "no question whose split is 'test'"),
     ],
 )
-def test_a_broken_file_is_refused(tmp_path: Path, changes: dict[str, str], sentence: str) -> None:
+def test_a_broken_file_is_refused(tmp_path: Path, changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         load(write(tmp_path, **changes))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipelines.evaluation import questions
 from pipelines.evaluation.normalise import tokens
 from pipelines.evaluation.questions import Question
-from pipelines.evaluation.scoring import f1, is_correct, verdict
+from pipelines.evaluation.scoring import VERDICTS, f1, is_correct, verdict
 
 REFUSAL = "I don't know."
 FOLDER = Path(__file__).parents[3] / "data/questions"
@@ -271,3 +271,18 @@ def test_every_name_and_year_in_one_list_answers_nothing() -> None:
     variants = Counter(question.accepted[0] for question in ANSWERED if question.kind in {"person", "date"})
     names = " ".join(variants)
     assert answered(" ".join(names.split()[:40]), ANSWERED) == []
+
+
+@given(
+    texts=st.lists(
+        st.text(max_size=30) | st.sampled_from(["—", "no", "3 km", "X, not Y", "it was not", "不是X"]), min_size=5
+    ),
+    answer=st.text(max_size=60) | st.sampled_from(["?", "not", "It was not.", "3 km", "不"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_texts_are_judged(texts: list[str], answer: str) -> None:
+    asked, *variants = texts
+    question = Question("q", "answerable", "x", "test", asked, tuple(variants[::2]), tuple(variants[1::2]), ())
+    for said in (answer, *variants):
+        assert verdict(said, question, REFUSAL, 25) in VERDICTS
+        assert 0 <= f1(said, question) <= 1
