@@ -19,6 +19,7 @@ from pipelines.artifacts import Row
 from pipelines.errors import UserError
 from pipelines.synthesis import formats, paired
 from pipelines.synthesis.card import card
+from pipelines.user_files import read_json
 
 SPLITS = {
     "curate": {"train": "train.jsonl", "validation": "validation.jsonl"},
@@ -86,12 +87,7 @@ def _licenses(path: Path | None, documents: Sequence[Row]) -> dict[str, str]:
     """Return the licences that a file states, by the ids of the documents; the first pattern that fits counts."""
     if path is None:
         return {}
-    if not path.is_file():
-        raise UserError(f"{path} does not exist.")
-    try:
-        stated = artifacts.read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}.") from error
+    stated = read_json(path)
     if not isinstance(stated, dict) or not all(isinstance(value, str) for value in stated.values()):
         raise UserError(
             f'{path}: a JSON object of licences by patterns is expected, such as {{"news/*": "CC-BY-4.0"}}.'

@@ -17,6 +17,7 @@ from pipelines import artifacts, config
 from pipelines.artifacts import Row
 from pipelines.errors import UserError
 from pipelines.synthesis import formats, paired
+from pipelines.user_files import read_json
 
 
 def import_(console: Console, source: Path, form: str, to: Path | None) -> None:
@@ -71,7 +72,7 @@ def _rows(path: Path) -> list[Row]:
 def _json(path: Path) -> list[Row]:
     """Read a list of rows, or one row; a file of several lines of JSON has the wrong name, and is read all the same."""
     try:
-        found = artifacts.read_json(path)
+        found = read_json(path)
     except UserError:
         return artifacts.read_rows(path)
     rows = found if isinstance(found, list) else [found]

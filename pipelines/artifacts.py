@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
 from pipelines.user_files import each_row as each_row
-from pipelines.user_files import read_json as read_json
 
 ARTIFACTS = Path("artifacts")
 CHECKPOINTS = Path("checkpoints")
@@ -67,6 +66,15 @@ def record(directory: Path) -> dict[str, Any]:
     """Return what the task recorded when it finished `directory`."""
     found: dict[str, Any] = read_json(directory / RECORD)
     return found
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file that a task wrote; a user's is read by `user_files.read_json`.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def made_from(record: Path, key: str) -> bool:

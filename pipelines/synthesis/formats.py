@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.artifacts import Row
+from pipelines.encoding import encodable_value
 from pipelines.messages import Message
 from pipelines.synthesis import llama2, paired
 from pipelines.synthesis.conversations import UnfitError, checked, parted
 
+_BROKEN = "\ufffd"
 _TO_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
 _ROLES = {name: name for name in _TO_SHAREGPT} | {"human": "user", "gpt": "assistant", "model": "assistant"}
 
@@ -131,7 +133,7 @@ def _write(row: Row, name: str) -> Row:
 def _read(row: Row, name: str | None) -> Row:
     if name is None:
         raise UnfitError("no_known_form")
-    if not _can_be_stored(row):
+    if _is_broken(row):
         raise UnfitError("broken_characters")
     form, pair = FORMS[name], paired.is_pair(row)
     try:
@@ -147,13 +149,9 @@ def _read(row: Row, name: str | None) -> Row:
     }
 
 
-def _can_be_stored(row: Row) -> bool:
-    """Tell whether a row has an encoding: half of a character, which JSON can write (`\\ud83d`), has none."""
-    try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _is_broken(row: Row) -> bool:
+    """Tell whether a row holds half of a character, or U+FFFD, by which one was replaced when the file was read."""
+    return _BROKEN in json.dumps(encodable_value(row), ensure_ascii=False)
 
 
 def _settled(messages: list[Message]) -> list[Message]:

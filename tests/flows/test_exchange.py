@@ -195,7 +195,7 @@ def test_nothing_that_is_there_is_written_over(sets: Path) -> None:
     [
         ("bad.jsonl", b'{"a": 1}\n', r"No row of bad\.jsonl is a conversation or a pair; left out: 1 no known form"),
         ("torn.jsonl", b"{", r"torn\.jsonl, line 1: not JSON"),
-        ("latin.jsonl", b'{"text": "\xe9"}\n', r"latin\.jsonl cannot be read: 'utf-8' codec"),
+        ("latin.jsonl", b'{"text": "\xe9"}\n', r"latin\.jsonl, line 1: not UTF-8; save the file as UTF-8"),
         ("torn.parquet", b"PAR1", r"torn\.parquet cannot be read"),
         ("list.json", b"[1, 2]", r"list\.json: a list of JSON objects"),
         ("empty.jsonl", b"", r"No row of empty\.jsonl"),
@@ -213,7 +213,7 @@ def test_half_a_character_is_left_out_and_kept(sets: Path) -> None:
     broken = '{"messages": [{"role": "user", "content": "a\\ud83d"}, {"role": "assistant", "content": "b"}]}\n'
     Path("odd.jsonl").write_text(broken + json.dumps({"messages": ASKED}) + "\n")
     assert "left out: 1 broken characters" in run("import", "odd.jsonl")
-    assert artifacts.read_rows(Path("data/own/odd.rejects.json"))[0]["messages"][0]["content"] == "a\ud83d"
+    assert artifacts.read_rows(Path("data/own/odd.rejects.json"))[0]["messages"][0]["content"] == "a\ufffd"
 
 
 def test_calls_are_summed_up(project: Path) -> None:
