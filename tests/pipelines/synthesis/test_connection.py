@@ -87,7 +87,7 @@ def test_the_proxy_of_an_address(
 @pytest.mark.parametrize(
     ("named", "sentence"),
     [
-        ("http://me:secret@127.0.0.1:9", r"proxy http://127\.0\.0\.1:9; mend HTTPS_PROXY or HTTP_PROXY"),
+        ("http://me:secret@127.0.0.1:9", r"proxy http://127\.0\.0\.1:9; correct HTTPS_PROXY or HTTP_PROXY"),
         ("socks5://me:secret@127.0.0.1:9", r"only HTTP proxies are spoken"),
     ],
 )
