@@ -12,12 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hypothesis import settings
 from mlflow import MlflowClient
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pipelines import artifacts
 from pipelines.config import Config, load
+
+settings.register_profile("repeatable", derandomize=True)  # --hypothesis-profile=default draws anew each time
+settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parent.parent
 SENTENCES = [line for path in sorted((ROOT / "data/raw").rglob("*.md")) for line in path.read_text().splitlines()]

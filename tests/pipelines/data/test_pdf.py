@@ -56,7 +56,7 @@ class Page:
         self.y -= PITCH
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None)  # rare layouts of a few short lines are read by rows
 @given(st.data())
 def test_columns_are_read_one_after_another_and_tables_row_by_row(data: st.DataObject) -> None:
     def number(low: int, high: int) -> int:
