@@ -1,0 +1,100 @@
+"""The command's application, how it starts, and how it ends.
+
+What the user can mend ends with one sentence and exit code 2, a stopped run with 130, a crashed stage with 1.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from pipelines.encoding import encodable
+from pipelines.errors import UserError
+
+app = typer.Typer(
+    help="From a folder of documents to a language model that knows them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(version("gradus"))
+        raise typer.Exit
+
+
+@app.callback()
+def gradus(
+    shown: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """From a folder of documents to a language model that knows them."""
+    from flows.folder import check_place
+
+    check_place()
+
+
+def main() -> None:
+    """Run the command, and turn what the user can mend into a sentence and exit code 2."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # All leave time to end what was started. In a shell's background SIGINT is ignored, by all programs below too.
+        signal.signal(number, signal.default_int_handler)
+    try:
+        app([encodable(argument) for argument in sys.argv[1:]])
+    except UserError as error:
+        end(str(error), 2)
+    except Exception as error:
+        _end_on_outage(error)
+        raise
+
+
+@contextmanager
+def prefect() -> Iterator[Callable[[], None]]:
+    """Start a Prefect server where there is none; yield what waits for it, to be called when all is imported."""
+    from flows.process import end_orphans
+    from flows.server import server
+
+    end_orphans()  # a server among them would hold Prefect's database
+    with server() as served:
+
+        def ready() -> None:
+            from flows import accelerator
+
+            served.wait("/health")
+            if served.program is not None:
+                accelerator.offer(anew=True)  # nobody else could hold it at this server
+
+        yield ready
+
+
+def _end_on_outage(error: Exception) -> None:
+    """End with a sentence when `error` came of a server that died in the middle of a run, or of a full disk."""
+    import httpx
+
+    from pipelines import outages
+
+    if isinstance(error, httpx.TransportError):
+        _say("Prefect's server died. What was finished stays; `gradus run` goes on from there.")
+        os._exit(2)  # at a normal exit Prefect would try for long to reach its server
+    if sentence := outages.sentence(error):
+        end(sentence, 2)
+
+
+def end(sentence: str, status: int) -> NoReturn:
+    """Say a sentence on stderr, and exit with `status`."""
+    _say(sentence)
+    sys.exit(status)
+
+
+def _say(sentence: str) -> None:
+    Console(stderr=True).print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
