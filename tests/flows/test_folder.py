@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.folder import check_names, check_place, check_repository
@@ -31,7 +31,6 @@ def test_a_file_name_that_dvc_cannot_write_down_is_named(tmp_path: Path) -> None
         check_names(tmp_path)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.binary(min_size=1, max_size=30).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b"..")))
 def test_every_name_that_cannot_be_encoded_is_found(name: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:

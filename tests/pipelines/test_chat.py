@@ -103,7 +103,6 @@ def test_ordinary_conversations_have_the_ids_of_the_template(make: Make, message
 
 
 @pytest.mark.parametrize("make", BYTE_LEVEL)
-@settings(max_examples=40, deadline=None)
 @given(messages=conversations(texts))
 def test_a_conversation_is_encoded_without_loss(make: Make, messages: list[Message]) -> None:
     tok = make()
@@ -125,7 +124,6 @@ def test_no_control_token_comes_from_a_text(make: Make, text: str, messages: lis
     assert only_the_templates(tok, messages, encode_chat(tok, messages).ids)
 
 
-@settings(max_examples=40, deadline=None)
 @given(messages=conversations(texts))
 def test_exactly_the_answers_and_their_ends_are_predicted(messages: list[Message]) -> None:
     tok = byte_level(CHATML)

@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.encoding import encodable, encodable_value, parse_json
@@ -23,7 +23,6 @@ def test_pairs_are_joined_and_halves_replaced() -> None:
 
 
 @given(ANY_TEXT)
-@settings(max_examples=300, deadline=None)
 def test_any_text_becomes_encodable(text: str) -> None:
     cleaned = encodable(text)
     cleaned.encode()
@@ -34,7 +33,6 @@ def test_any_text_becomes_encodable(text: str) -> None:
 
 
 @given(JSON)
-@settings(max_examples=100, deadline=None)
 def test_json_in_any_encoding_is_the_same_value(value: object) -> None:
     expected = encodable_value(value)
     assert parse_json(json.dumps(value)) == expected

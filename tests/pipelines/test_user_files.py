@@ -28,7 +28,6 @@ BAD_LINES = [
     encoding=ENCODINGS,
     line_end=st.sampled_from(["\n", "\r\n"]),
 )
-@settings(max_examples=100, deadline=None)
 def test_rows_survive_every_encoding_and_line_end(rows: list[dict[str, object]], encoding: str, line_end: str) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
@@ -37,7 +36,6 @@ def test_rows_survive_every_encoding_and_line_end(rows: list[dict[str, object]],
 
 
 @given(good=st.integers(0, 5), bad=st.sampled_from(BAD_LINES), blank=st.booleans())
-@settings(max_examples=60, deadline=None)
 def test_a_bad_line_is_named(good: int, bad: tuple[bytes, str], blank: bool) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
@@ -80,7 +78,6 @@ def test_broken_yaml_is_one_sentence(tmp_path: Path, content: bytes, sentence: s
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
 def test_any_bytes_are_parsed_or_refused_in_a_sentence(content: bytes) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "file"

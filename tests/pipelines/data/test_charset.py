@@ -3,7 +3,7 @@
 import codecs
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data import charset, html, plain
@@ -52,7 +52,6 @@ def long(text: str) -> str:
 
 
 @given(written(), st.booleans())
-@settings(max_examples=150, deadline=None)
 def test_a_declared_encoding_is_honoured_in_text_and_html(case: tuple[str, str], by_header: bool) -> None:
     label, text = case[0], long(case[1])
     data = text.encode(CODECS.get(label, label))
@@ -63,13 +62,11 @@ def test_a_declared_encoding_is_honoured_in_text_and_html(case: tuple[str, str],
 
 
 @given(written(), st.sampled_from(sorted(MARKS)), st.sampled_from([None, "koi8-r", "utf-8", "utf-16be", "no such"]))
-@settings(max_examples=100, deadline=None)
 def test_a_byte_order_mark_beats_what_is_declared(case: tuple[str, str], encoding: str, declared: str | None) -> None:
     assert charset.decode(MARKS[encoding] + case[1].encode(encoding), (declared,)) == case[1]
 
 
 @given(st.data(), st.sampled_from([None, "utf-8", "iso-8859-1", "shift_jis", "unheard-of"]))
-@settings(max_examples=150, deadline=None)
 def test_bad_bytes_in_utf8_cost_themselves_alone(data: st.DataObject, declared: str | None) -> None:
     text = data.draw(st.text(st.sampled_from("äбλ羊고—’ abc\n"), min_size=10, max_size=80)) + "äбλ羊고—’" * 3
     characters: list[bytes] = [each.encode() for each in text]

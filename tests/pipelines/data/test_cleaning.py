@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data import language, quality
@@ -51,7 +51,6 @@ def test_underscores_of_code_are_no_emphasis(code: str) -> None:
     assert repair(code, wrapped=False, typed=True) == (code, [])
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.text("_a(`[ =x\xa0&lt;\t", max_size=12), max_size=6), st.integers(3, 5))
 def test_repair_leaves_what_stands_between_fences(lines: list[str], ticks: int) -> None:
     inner = "\n".join(line for line in lines if "```" not in line)

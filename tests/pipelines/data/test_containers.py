@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import artifacts
@@ -249,7 +249,6 @@ ROWS = st.lists(st.tuples(COLUMNS, LITERALS), max_size=6).map(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.lists(ROWS | LITERALS | st.binary(max_size=9).map(lambda raw: raw.decode("latin-1")), max_size=6))
 def test_random_rows_are_read_or_rejected_and_can_be_stored(lines: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -301,7 +300,6 @@ def test_one_bad_file_of_an_archive_loses_only_itself(tmp_path: Path) -> None:
     assert reasons(found)["a.zip/b.txt"] == "encrypted" and len(reasons(found)) == 3
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=4), st.booleans())
 def test_files_of_any_name_in_an_archive_are_read(names: list[bytes], tar: bool) -> None:
     file = io.BytesIO()

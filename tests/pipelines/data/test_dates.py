@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data import containers, html, markdown
@@ -105,7 +105,6 @@ ISO = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
 DIGITS = st.text("0123456789", min_size=1, max_size=20)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.integers()
     | st.integers(0, 10**19)
@@ -126,7 +125,6 @@ def test_whatever_is_given_is_a_date_in_iso_8601_or_none(value: Any) -> None:
         assert found in (None, digits, f"{digits[:4]}-{digits[4:6]}-{digits[6:]}")
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.datetimes(datetime(1973, 4, 1), datetime(2029, 12, 31)), st.sampled_from([1, 10**3, 10**6, 10**9]))
 def test_an_epoch_of_any_unit_gives_its_day_or_none(when: datetime, ticks: int) -> None:
     when = when.replace(tzinfo=UTC, microsecond=0)

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data import docx
@@ -190,7 +190,6 @@ class Writer:
         return text
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_each_visible_word_is_read_once_and_in_order(data: st.DataObject) -> None:
     writer = Writer(lambda limit: data.draw(st.integers(0, limit - 1)))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data import epub
@@ -39,7 +39,6 @@ def book(kinds: list[str], others: dict[str, str | bytes] | None = None) -> byte
     return zip_file({"META-INF/container.xml": container, "OEBPS/a.opf": package, **chapters, **(others or {})})
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=6))
 def test_each_chapter_is_read_in_order_or_named_as_unreadable(kinds: list[str]) -> None:
     good = [at for at, kind in enumerate(kinds) if kind == "good"]

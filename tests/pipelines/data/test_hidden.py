@@ -1,7 +1,7 @@
 """Hidden parts of a page are left out, and nothing else: each visible word stands once, in its order."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data import html
@@ -48,7 +48,6 @@ def built(tree: object, shown: bool, words: list[str], visible: list[str]) -> st
 
 
 @given(st.lists(trees(), min_size=1, max_size=5), st.sampled_from(LEFT_OUT))
-@settings(max_examples=50, deadline=None)
 def test_each_visible_word_stands_once_in_order_and_no_hidden_one(parts: list[object], tag: str) -> None:
     words: list[str] = []
     visible: list[str] = ["anchor"] * 200  # most of the page is shown

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data import markdown
@@ -36,7 +36,6 @@ def test_a_footnote_is_read_where_it_is_written_and_formulas_as_tex() -> None:
     assert text_of(source) == "Text and [^x].\n\nIbid.\n\nMore.\n\nIt is $a_1 \\{b*c*\\}$.\n\n$$\nx_1\n$$"
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_code_is_untouched_and_each_word_is_read_once(data: st.DataObject) -> None:
     numbers = itertools.count()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data import pdf
@@ -56,7 +56,6 @@ class Page:
         self.y -= PITCH
 
 
-@settings(max_examples=40, deadline=None)  # rare layouts of a few short lines are read by rows
 @given(st.data())
 def test_columns_are_read_one_after_another_and_tables_row_by_row(data: st.DataObject) -> None:
     def number(low: int, high: int) -> int:

@@ -1,6 +1,6 @@
 """A text taken apart and put together again."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data.pieces import pieces
@@ -13,7 +13,6 @@ def test_paragraphs_and_of_long_ones_lines_and_sentences() -> None:
     assert pieces(text, 20) == ["One.\n\n", "Two is long. ", "It ends here.\n", "And a line.\n\n", "Three."]
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab.。 \n!?AZ", max_size=80), st.integers(1, 30))
 def test_pieces_put_together_are_the_text(text: str, longest: int) -> None:
     assert "".join(pieces(text, longest)) == text

@@ -1,7 +1,7 @@
 """Texts are mended line by line: no separator glues words, and what has a shape of its own stays."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data import html, plain
@@ -12,7 +12,6 @@ WORDS = st.text(st.sampled_from("abcäéßбв羊¿’—1") | st.characters(cat
 
 
 @given(st.lists(st.tuples(WORDS, st.sampled_from(BREAKS)), min_size=2, max_size=30))
-@settings(max_examples=100, deadline=None)
 def test_no_separator_glues_words_however_the_text_comes_in(pieces: list[tuple[str, str]]) -> None:
     words = [repair(f"{word}", wrapped=False, typed=True)[0] for word, _ in pieces]
     text = "".join(word + separator for word, (_, separator) in zip(words, pieces, strict=True))

@@ -4,7 +4,7 @@ import re
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data.robots import MOST_BYTES, Rules
@@ -100,14 +100,12 @@ LINES = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(lines=st.lists(LINES, max_size=14), path=PATHS, end=st.sampled_from(["\n", "\r\n", "\r"]), mark=st.booleans())
 def test_random_files_are_read_as_the_rfc_says(lines: list[str], path: str, end: str, mark: bool) -> None:
     text = ("\ufeff" if mark else "") + end.join(lines)
     assert allowed(text, path) == [by_the_rfc(lines, SITE + path)]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200), st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_no_bytes_are_too_odd(body: bytes, path: str) -> None:
     rules = Rules(b"User-agent: *\n" + body)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from fastwarc.stream_io import BrotliWriter, ZstdWriter
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data import http_body, warc
@@ -104,7 +104,6 @@ PACK = {
 
 
 @given(st.lists(ANSWER, max_size=6), st.sampled_from(sorted(PACK)), st.sampled_from(["\r\n", "\n"]))
-@settings(max_examples=60, deadline=None)
 def test_sound_records_are_read_whatever_stands_beside_them(answers: list[Answer], pack: str, end: str) -> None:
     numbered = [replace(answer, number=number) for number, answer in enumerate(answers)]
     pages, reasons = given_by(PACK[pack]([answer.record(end) for answer in numbered]))
@@ -115,7 +114,6 @@ def test_sound_records_are_read_whatever_stands_beside_them(answers: list[Answer
 
 
 @given(st.integers(2, 6), st.data())
-@settings(max_examples=60, deadline=None)
 def test_damage_to_a_gzip_member_costs_its_record(count: int, data: st.DataObject) -> None:
     members = [gzip.compress(Answer(number).record()) for number in range(count)]
     hurt = data.draw(st.integers(0, count - 1), label="member")

@@ -4,7 +4,7 @@ from calendar import month_name
 from datetime import date
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.evaluation.normalise import tokens
@@ -13,7 +13,6 @@ from pipelines.evaluation.numerals import with_suffix
 MONTHS = month_name[1:]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.dates())
 def test_a_day_has_one_form(day: date) -> None:
     month, ordinal = MONTHS[day.month - 1], with_suffix(day.day)

@@ -1,7 +1,7 @@
 """Metrics by hand, and the bootstrap that puts an interval around them."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.artifacts import Row
@@ -98,7 +98,6 @@ def test_of_one_document_questions_are_drawn() -> None:
     assert low < change < high
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=60))
 def test_no_interval_is_a_point_where_answers_differ(answers: list[tuple[int, bool]]) -> None:
     rows = [Unit(str(cluster), float(right)) for cluster, right in answers]

@@ -1,7 +1,7 @@
 """What is denied is no answer, and what is only contrasted with something denied is one."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.evaluation.negation import denied, excused
@@ -38,13 +38,11 @@ def asserted(sentence: str, name: str, question: str = "Which one was it?") -> b
     return any(not any(out[start:end]) for start, end in spans(words, tokens(name)))
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(DENIALS.split("|")), NAMES)
 def test_what_is_denied_is_not_asserted(sentence: str, name: str) -> None:
     assert not asserted(sentence, name), (sentence, name)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(CONTRASTS.split("|")), NAMES)
 def test_what_stands_beside_a_denial_is_asserted(sentence: str, name: str) -> None:
     assert asserted(sentence, name), (sentence, name)
@@ -63,7 +61,6 @@ def test_a_negation_of_the_question_denies_nothing(sentence: str, name: str, que
     assert asserted(sentence, name, question) == expected
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="aX1 .,?!;not不是。，'", max_size=40))
 def test_every_word_gets_a_verdict(text: str) -> None:
     assert len(denied(marked_tokens(text), frozenset())) == len(tokens(text))

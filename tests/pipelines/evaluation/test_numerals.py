@@ -1,7 +1,7 @@
 """Number words as digits."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.evaluation.numerals import in_digits, with_suffix
@@ -26,13 +26,11 @@ def spelled(number: int, hyphen: str, joint: str) -> str:
     return f"{spelled(number // size, hyphen, joint)} {name}" + (between + spelled(rest, hyphen, joint) if rest else "")
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 999_999_999), st.sampled_from(["-", " "]), st.sampled_from([" and ", " "]))
 def test_every_number_is_found_in_its_words(number: int, hyphen: str, joint: str) -> None:
     assert in_digits(f"They had {spelled(number, hyphen, joint)} of them") == f"They had {number} of them"
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(1000, 2099).filter(lambda year: year % 100))
 def test_years_are_read_in_two_halves(year: int) -> None:
     first, second = divmod(year, 100)

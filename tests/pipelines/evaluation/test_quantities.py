@@ -1,7 +1,7 @@
 """One quantity has one form, however it is written."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.evaluation.normalise import tokens
@@ -29,7 +29,6 @@ FORMS = {
 }
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(sorted(FORMS)),
     st.one_of(st.integers(2, 999).map(str), st.decimals(1, 999, places=1).map(str)),

@@ -203,7 +203,6 @@ PERSON = st.builds(lambda one, two, three, four: f"{one}{two} {three}{four}".tit
 AMOUNT = st.integers(2, 99_999)
 
 
-@settings(max_examples=100, deadline=None)
 @given(AMOUNT, st.sampled_from(UNITS), st.sampled_from(AFFIRMED), st.sampled_from(DENIED), st.booleans())
 def test_an_amount_is_right_in_each_form_and_wrong_in_another_unit_or_denied(
     amount: int, forms: tuple[str, str, str], affirmed: str, denied: str, swapped: bool
@@ -217,7 +216,6 @@ def test_an_amount_is_right_in_each_form_and_wrong_in_another_unit_or_denied(
     assert judge(affirmed.format(forms[0].format(amount + 1)), question) == "wrong"
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     PERSON, PERSON, AMOUNT, st.sampled_from(AFFIRMED), st.sampled_from(DENIED), st.sampled_from([" ", ", ", " and "])
 )
@@ -279,7 +277,6 @@ def test_every_name_and_year_in_one_list_answers_nothing() -> None:
     ),
     answer=st.text(max_size=60) | st.sampled_from(["?", "not", "It was not.", "3 km", "不"]),
 )
-@settings(max_examples=150, deadline=None)
 def test_any_texts_are_judged(texts: list[str], answer: str) -> None:
     asked, *variants = texts
     question = Question("q", "answerable", "x", "test", asked, tuple(variants[::2]), tuple(variants[1::2]), ())

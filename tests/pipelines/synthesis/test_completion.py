@@ -57,7 +57,6 @@ MODEL |= {"context_tokens": None, "structured": "none", "extra_body": {}}
 
 
 @given(BODY | JSON)
-@settings(max_examples=250, deadline=None)
 def test_any_body_is_an_answer_or_a_reason(body: Any) -> None:
     parsed = completion.parsed(json.dumps(body))
     reply = completion.reply(parsed)
@@ -72,7 +71,6 @@ def test_any_body_is_an_answer_or_a_reason(body: Any) -> None:
     st.binary(max_size=40)
     | st.sampled_from([b"[" * 100_000, b"9" * 5000, b'{"choices": [{"message": {"content": 1e999}}]}'])
 )
-@settings(max_examples=100, deadline=None)
 def test_what_is_no_completion_is_a_reason(raw: bytes) -> None:
     assert completion.reply(completion.parsed(raw.decode(errors="replace"))).failure in (
         "no_completion",
@@ -86,7 +84,6 @@ BLOCK = st.tuples(WORDS, st.integers(0, 3)).map(lambda each: f"{OPEN[each[1]]}{e
 
 
 @given(st.lists(BLOCK, max_size=3), WORDS, st.lists(BLOCK, max_size=2), st.booleans(), WORDS)
-@settings(max_examples=300, deadline=None)
 def test_an_answer_is_what_stands_outside_the_blocks(
     before: list[str], answer: str, behind: list[str], unopened: bool, thought: str
 ) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import artifacts, config
@@ -46,7 +46,6 @@ STATED = ["{a} is the capital of {q}.", "The capital of {q} is {a}.", "{q}'s cap
 ASKED = ["What is the capital of {}?", "Name the capital of {}.", "Which city is the capital of {}?", "{}'s capital?"]
 
 
-@settings(max_examples=100, deadline=None)
 @given(NAMES, NAMES, NAMES, st.sampled_from(STATED), st.sampled_from(ASKED), st.booleans())
 def test_facts_and_families_are_found_in_any_wording(
     place: str, city: str, other: str, stated: str, asked: str, in_prompt: bool

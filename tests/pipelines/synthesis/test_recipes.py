@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
@@ -115,7 +115,6 @@ VALUE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\uf
 
 
 @given(PROSE, VALUE, VALUE, st.sampled_from(["", "\n```", " Is that well?", " [2] {b}"]), st.booleans())
-@settings(max_examples=200, deadline=None)
 def test_json_is_found_in_any_prose(before: str, question: str, answer: str, behind: str, plain: bool) -> None:
     fields = {"question": question, "answer": answer}
     text = f"{before} {json.dumps(fields, ensure_ascii=plain)}{behind}"
@@ -123,7 +122,6 @@ def test_json_is_found_in_any_prose(before: str, question: str, answer: str, beh
 
 
 @given(st.text(st.sampled_from('{}[]":,\\a1\n ')) | st.text())
-@settings(max_examples=200, deadline=None)
 def test_no_text_makes_reading_fail(text: str) -> None:
     found = load(PROMPTS, "summary").parse(Reply(text))
     assert isinstance(found, str) or found.keys() == {"question", "answer"}

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.synthesis.calls import Reply
@@ -83,7 +83,6 @@ def test_what_only_mentions_a_letter_is_not(form: str) -> None:
 @given(
     LETTERS, st.sampled_from(BEFORE), st.sampled_from(SAID), st.lists(st.sampled_from(SILENT), max_size=2), st.randoms()
 )
-@settings(max_examples=300, deadline=None)
 def test_a_letter_among_other_sentences_is_that_one_or_none(
     pair: str, before: str, said: str, silent: list[str], order: object
 ) -> None:
@@ -130,13 +129,11 @@ POINTS = st.integers(1, 10)
 
 
 @given(POINTS, POINTS, st.sampled_from(SCORED))
-@settings(max_examples=200, deadline=None)
 def test_what_gives_a_number_is_read(n: int, m: int, form: str) -> None:
     assert number(RATE, Reply(form.format(n=n, m=m)), 1, 10) == n
 
 
 @given(POINTS, POINTS, st.sampled_from(UNSCORED))
-@settings(max_examples=200, deadline=None)
 def test_what_only_holds_a_number_is_not(n: int, m: int, form: str) -> None:
     assert number(RATE, Reply(form.format(n=n, m=m)), 1, 10) is None
 
@@ -144,7 +141,6 @@ def test_what_only_holds_a_number_is_not(n: int, m: int, form: str) -> None:
 @given(
     POINTS, POINTS, st.sampled_from(SCORED), st.lists(st.sampled_from([*UNSCORED, *BEFORE]), max_size=2), st.randoms()
 )
-@settings(max_examples=300, deadline=None)
 def test_a_number_among_other_sentences_is_that_one_or_none(
     n: int, m: int, form: str, others: list[str], order: object
 ) -> None:
@@ -154,7 +150,6 @@ def test_a_number_among_other_sentences_is_that_one_or_none(
 
 
 @given(st.text() | st.text(st.sampled_from("ABC10 .,:;?!\n{}\"'")))
-@settings(max_examples=300, deadline=None)
 def test_no_reply_makes_reading_fail(text: str) -> None:
     assert letter(COMPARE, Reply(text)) in ("A", "B", "C", None)
     assert 1 <= (number(RATE, Reply(text), 1, 10) or 1) <= 10
