@@ -131,3 +131,22 @@ def one_candidate(said: Statement, span: Span, ruled_out: Sequence[bool], refere
     if len(rivals) >= (len(shared) if by_form or taken_up else 1):
         return False
     return len(foreign) < len(shared) * (1 + by_form + taken_up)
+
+
+def takes_up(said: Statement, reference: Reference) -> bool:
+    """Tell whether the statement has two content words of the question that are no answer to it."""
+    answers = {stem(word) for words in reference.accepted for word in words}
+    asked = {stem(word) for word in reference.question if telling(word)} - answers
+    return len(asked & {stem(word) for word in said.words}) >= _TAKEN_UP
+
+
+def answers_anew(said: Statement, reference: Reference) -> bool:
+    """Tell whether a further statement may be another answer, as one that repeats an accepted variant is not.
+
+    It holds a number where one is asked for, or takes up the question and names something.
+    """
+    if found(said.words, reference)[0]:
+        return False
+    numeric = any(is_number(word) for words in reference.accepted for word in words)
+    number = any(is_number(word) for word in said.words)
+    return (numeric and number) or (takes_up(said, reference) and bool(number or said.names))

@@ -101,7 +101,10 @@ def _takes_back(sentence: Sequence[str]) -> bool:
     if len(words) < 3 or words[0] not in {*_SUBJECTS, "which"} or words[1] not in _VERBS:
         return False
     denial = any(word in _DENIALS for word in words[2:6])
-    return denial or ("not" in words[2:5] and words[-1] in _REJECTED)
+    if "not" not in words[2:5]:
+        return denial
+    set_off = list(sentence[sentence.index("not") + 1 :][:2])
+    return denial or words[-1] in _REJECTED or (set_off[1:] == [","] and set_off[0] in _REJECTED)
 
 
 class _Scan:

@@ -2,19 +2,21 @@
 
 Rules, no judge: containment ranks models usefully (Thakur et al. 2024, arXiv:2406.12624), costs nothing and can be
 read. In this order: a refusal that offers no candidate is `refused`; an accepted variant in a short answer with no
-competing variant beside it is `correct`; everything else is `wrong`, an empty answer included.
+competing variant beside it is `correct`, and so is one whose first sentence answers in the words of the question,
+whatever it explains afterwards; everything else is `wrong`, an empty answer included.
 """
 
 import re
 import unicodedata
 from collections import Counter
 
-from pipelines.evaluation.candidates import found, holds, known, one_candidate
+from pipelines.evaluation.candidates import answers_anew, found, holds, known, one_candidate, takes_up
 from pipelines.evaluation.negation import denied
 from pipelines.evaluation.normalise import spans, tokens
 from pipelines.evaluation.questions import Question
 from pipelines.evaluation.statements import read
 from pipelines.messages import without_source
+from pipelines.synthesis.sentences import sentences
 
 VERDICTS = ("correct", "refused", "wrong")
 
@@ -67,7 +69,12 @@ def verdict(answer: str, question: Question, refusal: str, max_extra_words: int)
 
 def is_correct(answer: str, question: Question, max_extra_words: int) -> bool:
     """Tell whether an accepted variant is asserted, on token edges, and is the one candidate that the answer names."""
-    said, reference = read(without_source(answer)), known(question)
+    text = without_source(answer)
+    return _asserts(text, question, max_extra_words) or _opens_with_it(text, question, max_extra_words)
+
+
+def _asserts(text: str, question: Question, max_extra_words: int) -> bool:
+    said, reference = read(text), known(question)
     right, rivals = found(said.words, reference)
     if not right:
         return False
@@ -77,6 +84,23 @@ def is_correct(answer: str, question: Question, max_extra_words: int) -> bool:
     longest = max((end - start for start, end in right), default=0)
     short = len(said.words) <= longest + max_extra_words
     return bool(right) and not rivals and short and one_candidate(said, right[0], ruled_out, reference)
+
+
+def _opens_with_it(text: str, question: Question, max_extra_words: int) -> bool:
+    """Tell whether the first sentence takes up the question and answers it, and no later one takes that back.
+
+    A later sentence does so when it denies the variant, names a competing one, or takes up the question again, or
+    holds a number where one is asked for, without the variant.
+    """
+    first, *others = [text[start:end] for start, end in sentences(text)] or [""]
+    reference = known(question)
+    if not others or not takes_up(read(first), reference) or not _asserts(first, question, max_extra_words):
+        return False
+    said = read(text)
+    right, rivals = found(said.words, reference)
+    ruled_out = denied(said.marked, reference.excused)
+    kept = not rivals and not any(any(ruled_out[slice(*span)]) for span in right)
+    return kept and not any(answers_anew(read(other), reference) for other in others)
 
 
 def f1(answer: str, question: Question) -> float:

@@ -252,7 +252,7 @@ def test_two_answers_in_one_hardly_ever_answer_two_questions() -> None:
     assert len(both) <= len(pairs) // 50, both
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.randoms(use_true_random=False), st.sampled_from([" ", ", ", " and ", ". ", " in "]), st.booleans())
 def test_a_constant_list_answers_no_more_than_one_answer_does(rng: random.Random, joint: str, lower: bool) -> None:
     """Builds greedily, as an adversary would: each next piece is the one with which most questions come out right."""
@@ -283,3 +283,67 @@ def test_any_texts_are_judged(texts: list[str], answer: str) -> None:
     for said in (answer, *variants):
         assert verdict(said, question, REFUSAL, 25) in VERDICTS
         assert 0 <= f1(said, question) <= 1
+
+
+ANIMAL = asked("the blue whale", question="What is the largest animal in the world?", competing=("the elephant",))
+CITY = asked("Paris", question="Which city is the capital of France?")
+END = asked("1945", question="In what year did World War II end?")
+
+
+@pytest.mark.parametrize(
+    ("answer", "question", "expected"),
+    [
+        (
+            "The largest animal in the world is the blue whale. Blue whales weigh as much as thirty grown bulls and can "
+            "reach a length of thirty metres, more than any dinosaur known from a skeleton.",
+            ANIMAL,
+            "correct",
+        ),
+        (
+            "The largest animal in the world is the blue whale. Others would say that the elephant is, which lives on land "
+            "and weighs far less than a whale, however old it may become in the wild.",
+            ANIMAL,
+            "wrong",
+        ),
+        (
+            "The capital of France is Paris. It lies on the Seine, holds two million people, and has been the seat of kings, "
+            "of emperors and of the republics that followed them.",
+            CITY,
+            "correct",
+        ),
+        (
+            "The capital of France is Paris. The capital of France is Rome. The capital of France is Madrid, a city of "
+            "palaces, of gardens and of galleries that were built by kings and by queens.",
+            CITY,
+            "wrong",
+        ),
+        (
+            "The capital of France is Paris. That is not true, it is a city far in the south of the country, a place which "
+            "many people like to visit for its harbour and its light in summer.",
+            CITY,
+            "wrong",
+        ),
+        (
+            "Paris. Rome. Madrid. Lisbon. Athens. Vienna. Berlin. Prague. Warsaw. Dublin. London. Oslo. Helsinki. Bern. "
+            "Sofia. Bucharest. Budapest. Zagreb. Tirana. Riga. Tallinn. Vilnius. Minsk. Kyiv.",
+            CITY,
+            "wrong",
+        ),
+        (
+            "World War II ended in the year 1945. The war was fought on land and at sea, by soldiers of nearly all the "
+            "great powers, and nobody knows how many lost their lives.",
+            END,
+            "correct",
+        ),
+        (
+            "World War II ended in the year 1945. Some say 1946, since it took long until all soldiers of all the armies in "
+            "all the countries had heard of it and had laid down their arms.",
+            END,
+            "wrong",
+        ),
+    ],
+)
+def test_a_first_sentence_that_answers_may_be_explained_but_not_taken_back(
+    answer: str, question: Question, expected: str
+) -> None:
+    assert judge(answer, question) == expected
