@@ -239,6 +239,7 @@ def hidden_inputs(root: Path) -> list[str]:
         "pipelines/__init__.py",
         "pipelines/alive.py",
         "pipelines/artifacts.py",
+        "pipelines/progress.py",
         "pipelines/tracking.py",
         "pipelines/synthesis/connection.py",
     }
