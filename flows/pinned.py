@@ -51,6 +51,6 @@ def _check(commit: str, sets: Sequence[str], *, current: bool) -> None:
     """Refuse an unknown parameter or a value that is not allowed; an older commit checks values by its own code."""
     if not sets:
         return
-    text = overrides.changed(git("show", f"{commit}:{overrides.PARAMS}"), sets)
+    text = overrides.changed(git("show", f"{commit}:{overrides.PARAMS}", stripped=False), sets)
     if current:
         overrides.checked(text)

@@ -97,3 +97,5 @@ def link(run: Run) -> None:
         }
     )
     run.parent.tags({"dvc_lock": ledger.lock_hash()})
+    if ledger.LOCK.exists():
+        run.parent.artifact(ledger.LOCK)  # names all that this run read and made (flows/runs.py)

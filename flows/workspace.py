@@ -168,8 +168,8 @@ def _fetch(space: Workspace) -> None:
         space.dvc("checkout", *named)
 
 
-def git(*arguments: str, where: Path = Path()) -> str:
-    """Run git; return what it says.
+def git(*arguments: str, where: Path = Path(), stripped: bool = True) -> str:
+    """Run git; return what it says, without the white space around it unless not `stripped`.
 
     Raises:
         UserError: it fails, or there is no git.
@@ -181,4 +181,4 @@ def git(*arguments: str, where: Path = Path()) -> str:
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         raise UserError(f"`git {arguments[0]}` failed: {said[-1]}")
-    return done.stdout.strip()
+    return done.stdout.strip() if stripped else done.stdout

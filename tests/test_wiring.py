@@ -30,6 +30,7 @@ FOR_FLOWS = {
     "progress",
     "registry",
     "evaluation.questions",
+    "evaluation.metrics",
     "evaluation.report",
     "synthesis.own",
     "data.fetch",

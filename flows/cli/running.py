@@ -26,6 +26,9 @@ Version = Annotated[int | None, typer.Option("--version", help="The commit of th
 Only = Annotated[str | None, typer.Option("--stages", help="Only these, separated by commas.")]
 Recompute = Annotated[bool, typer.Option("--recompute", help="Run every stage again instead of restoring.")]
 Tolerance = Annotated[float, typer.Option(help="How far measures may differ where bytes do, relative.")]
+Keep = Annotated[
+    int, typer.Option(min=1, help="How many of the last versions keep their weights, beside aliased ones.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Free it without asking.")]
 
 
@@ -94,11 +97,31 @@ def reproduce(
         end("Not every output is what it was.", 1)
 
 
-def gc(yes: Yes = False) -> None:
-    """Show what neither a commit nor the working tree needs of cache and checkpoints, and free it."""
+def runs() -> None:
+    """List the whole runs: date, commit, candidate, figures, and whether it was promoted."""
+    from flows.runs import table, whole_runs
+
+    console.print(table(whole_runs()))
+
+
+def compare(
+    results: Annotated[
+        list[str] | None, typer.Argument(metavar="A B", help="Runs, versions or commits; else the last two runs.")
+    ] = None,
+) -> None:
+    """Show what differed between two results, how their figures differ, and which questions turned."""
+    from flows.differences import compare
+    from pipelines import config
+
+    settings = config.load()
+    compare(console, results or [], settings.compare, settings.compute.seed)
+
+
+def gc(yes: Yes = False, keep: Keep = 5) -> None:
+    """Show what nothing needs of cache, checkpoints and registered weights, and free it."""
     from flows.housekeeping import free, unneeded
 
-    found = unneeded()
+    found = unneeded(keep)
     for line in found.lines():
         console.print(line, highlight=False)
     if found and (yes or typer.confirm("Free it?")):
