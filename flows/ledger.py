@@ -48,8 +48,8 @@ def changes(graph: Graph) -> dict[str, str]:
     """
     try:
         with Repo() as repo:
-            known = _stages()
             status = repo.status()
+            known = _stages()
     except LockError as error:
         raise LockedError("another dvc command is at work in this project; wait for it, or end it.") from error
     except DvcException as error:
