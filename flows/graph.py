@@ -4,6 +4,7 @@ DVC's own resolver does the reading, through `dvc.repo.Repo`. DVC promises no st
 only this module and flows/ledger.py touch it, and constraints.txt pins its version.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from pipelines.errors import UserError
+
+for _name in ("dvc", "dvc_objects", "dvc_data"):  # DVC draws bars while errors are logged; here errors are raised
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What takes room and serves nothing any more. Alone: gradus gc
 
 In DVC's cache: what neither the working tree nor any commit names (a pinned run leaves a branch). Among checkpoints:
-those of a training that today's files would not go on with.
+those of a training that today's files would not go on with. In mlruns: weights of old versions (flows/retention.py).
 """
 
 import re
@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows import graph, ledger
+from flows.retention import Weights, remove, superfluous
 from pipelines import alive, artifacts
 from pipelines.errors import UserError
 
@@ -25,10 +26,12 @@ class Unneeded:
     """Bytes of each."""
     cached: int
     """Objects in DVC's cache."""
+    weights: list[Weights] = field(default_factory=list)
+    """Of registered versions without an alias."""
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
-        return bool(self.checkpoints or self.cached)
+        return bool(self.checkpoints or self.cached or self.weights)
 
     def lines(self) -> Iterator[str]:
         """Yield what to tell."""
@@ -36,14 +39,18 @@ class Unneeded:
             yield f"{path}: {size / 2**20:.0f} MiB of checkpoints that no run would go on from"
         if self.cached:
             yield f"DVC's cache: {self.cached} objects that neither a commit nor the working tree names"
+        for each in self.weights:
+            yield f"version {each.version} ({each.model}): {each.size / 2**20:.0f} MiB of weights; its record stays"
         if not self:
             yield "There is nothing to free."
 
 
-def unneeded() -> Unneeded:
-    """Look for what may go, and touch nothing."""
+def unneeded(keep: int) -> Unneeded:
+    """Look for what may go, the last `keep` versions' weights excepted, and touch nothing."""
     removed = re.search(r"Removed (\d+) objects", _gc("--dry"))
-    return Unneeded({path: _size(path) for path in _checkpoints()}, int(removed[1]) if removed else 0)
+    return Unneeded(
+        {path: _size(path) for path in _checkpoints()}, int(removed[1]) if removed else 0, superfluous(keep)
+    )
 
 
 def free(found: Unneeded) -> None:
@@ -52,6 +59,8 @@ def free(found: Unneeded) -> None:
         shutil.rmtree(path)
     if found.cached:
         _gc("--force")
+    for each in found.weights:
+        remove(each)
 
 
 def _checkpoints() -> Iterator[Path]:

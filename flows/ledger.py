@@ -7,6 +7,7 @@ write dvc.lock; it takes DVC's lock, because they do not write it at once.
 import hashlib
 import json
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,13 @@ from flows.graph import Graph
 from pipelines.errors import UserError
 
 LOCK = Path("dvc.lock")
+NEVER = "never ran"
+"""What `changes` says of a stage that dvc.lock does not know."""
 ONE_AT_A_TIME = threading.Lock()  # DVC checks dvc.yaml with code that two threads cannot share
+
+
+class LockedError(UserError):
+    """Another DVC process holds the project."""
 
 
 @contextmanager
@@ -33,34 +40,73 @@ def closed(root: Path = Path()) -> Iterator[Repo]:
 
 
 def changes(graph: Graph) -> dict[str, str]:
-    """Return, for each stage of `graph` that is not up to date itself, what changed."""
-    known = _locked()
+    """Return, for each stage of `graph` that is not up to date itself, what changed.
+
+    Raises:
+        LockedError: another DVC process holds the project.
+        UserError: DVC cannot read it.
+    """
     try:
         with Repo() as repo:
             status = repo.status()
+            known = _stages()
     except LockError as error:
-        raise UserError("another dvc command is at work in this project; wait for it, or end it.") from error
+        raise LockedError("another dvc command is at work in this project; wait for it, or end it.") from error
     except DvcException as error:
         raise UserError(f"dvc cannot look at the project: {str(error).strip().splitlines()[0]}.") from error
     return {
-        stage.name: _why(status[stage.name]) if stage.name in known else "never ran"
+        stage.name: _why(status[stage.name], known[stage.name]) if stage.name in known else NEVER
         for stage in graph
         if stage.name in status or stage.name not in known
     }
 
 
-def _why(entries: list[Any]) -> str:
+def _why(entries: list[Any], known: dict[str, Any]) -> str:
     """`artifacts/base modified; changed command`: DVC's account of a changed stage in one line."""
     reasons = []
     for entry in entries:
         paths = [pair for found in entry.values() for pair in found.items()] if isinstance(entry, dict) else []
-        reasons += [_path(path, state) for path, state in paths] or [str(entry)]
+        reasons += [_path(path, state, known) for path, state in paths] or [str(entry)]
     return "; ".join(reasons)
 
 
-def _path(path: str, state: Any) -> str:
-    """`artifacts/base modified`, or, of a parameter file, `sft.epochs modified`."""
-    return f"{path} {state}" if isinstance(state, str) else ", ".join(f"{key} {how}" for key, how in state.items())
+def _path(path: str, state: Any, known: dict[str, Any]) -> str:
+    """`artifacts/base modified`, or, of a parameter file, `sft.epochs 6 → 8`."""
+    if isinstance(state, str):
+        return f"{path} {state}"
+    before, now = known.get("params", {}).get(path, {}), _parameters(Path(path))
+    changed = [line for key in state for line in differences(before.get(key), _at(now, key), key)]
+    return ", ".join(changed) or ", ".join(f"{key} {how}" for key, how in state.items())
+
+
+def differences(before: Any, now: Any, key: str) -> list[str]:
+    """Return `key old → new` for every single value that differs, of blocks those within."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        inner = [(name, before.get(name), now.get(name)) for name in {**before, **now}]
+        return [line for name, old, new in inner for line in differences(old, new, f"{key}.{name}")]
+    return [] if before == now else [f"{key} {_value(before)} → {_value(now)}"]
+
+
+def _value(value: Any) -> str:
+    return "null" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _parameters(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    text = path.read_text(encoding="utf-8")
+    found: dict[str, Any] = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text) or {}
+    return found
+
+
+def _at(values: Any, key: str) -> Any:
+    """Return what stands at `sft.lora.rank`."""
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was compiled
 
 
 @dataclass(frozen=True)
@@ -164,6 +210,10 @@ def _entry(entries: list[dict[str, Any]], path: Path) -> str:
 
 def _locked() -> dict[str, Any]:
     with closed():
-        content: dict[str, Any] = yaml.safe_load(LOCK.read_text()) if LOCK.exists() else {}
+        return _stages()
+
+
+def _stages() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.load(LOCK.read_bytes(), _Loader) if LOCK.exists() else {}
     stages: dict[str, Any] = content.get("stages", {})
     return stages

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from flows import accelerator, graph, ledger, lineage
 from flows.bench import Bench, cores
+from flows.failures import StageError
 from flows.mend import mend
 from flows.preflight import check_stages
 from flows.process import end_orphans
@@ -53,15 +54,25 @@ def post_train(
         with bench.interruptible():
             outdated = set(names) if force else stages.after(ledger.changes(stages))
             with Screen(console, names) as screen:
+                screen.skipped(set(names) - outdated)
                 run = Run(parent, bench, screen, frozenset(names) - outdated, force)
                 states = submit(stages, run)
             link(run)
         if bench.stopping:
             raise KeyboardInterrupt
-        for state in states:
-            if state.is_failed() or state.is_crashed():
-                state.result()  # raises what went wrong
+        _raise_first(states, console)
         return promote_candidate(parent, settings) if promoting and FINAL in names else None
+
+
+def _raise_first(states: list[State[Any]], console: Console) -> None:
+    """Raise the first failure; say the others, for nobody else would."""
+    failures = [state for state in states if state.is_failed() or state.is_crashed()]
+    for state in failures[1:]:
+        error = state.result(raise_on_failure=False)
+        if isinstance(error, StageError):
+            console.print(f"{error.stage}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    if failures:
+        failures[0].result()  # raises what went wrong
 
 
 def submit(stages: graph.Graph, run: Run) -> list[State[Any]]:
@@ -86,3 +97,5 @@ def link(run: Run) -> None:
         }
     )
     run.parent.tags({"dvc_lock": ledger.lock_hash()})
+    if ledger.LOCK.exists():
+        run.parent.artifact(ledger.LOCK)  # names all that this run read and made (flows/runs.py)

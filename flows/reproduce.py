@@ -1,4 +1,4 @@
-"""Whether a commit gives again what its dvc.lock says. Alone: gradus reproduce COMMIT [--recompute]
+"""Whether a commit gives again what its dvc.lock says. Alone: gradus reproduce COMMIT [--stages A,B] [--recompute]
 
 *Restore* brings every output from the cache or the remote and runs nothing. *Recompute* runs every stage again, with a
 scratch cache, so that the originals can neither be taken for the result nor be overwritten. Either way each output gets
@@ -6,7 +6,7 @@ a verdict, and what differs is explained by the recorded facts that differ: inpu
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from flows import store
+from flows import graph, store
 from flows.workspace import LOCK, Workspace, workspace
 from pipelines import artifacts, environment, tracking
 from pipelines.errors import UserError
+from pipelines.progress import say
 
 EQUAL, WITHIN, DIFFERENT, MISSING = "equal", "within tolerance", "different", "missing"
 STYLES = {EQUAL: "green", WITHIN: "yellow", DIFFERENT: "bold red", MISSING: "bold red"}
@@ -45,26 +46,28 @@ class Original:
     facts: Mapping[str, str]
 
 
-def reproduce(console: Console, revision: str, again: bool, tolerance: float) -> bool:
-    """Restore the outputs of `revision`, or compute them `again`; show a verdict on each; return whether all hold.
+def reproduce(console: Console, revision: str, again: bool, tolerance: float, stages: Sequence[str] = ()) -> bool:
+    """Restore the outputs of `revision` (of `stages` alone when some are named), or compute them `again`.
+
+    Shows a verdict on each, and returns whether all hold.
 
     What was measured, in an output's record.json, may differ by `tolerance` (relative): a GPU promises no equal bits.
 
     Raises:
-        UserError: there is no such commit, it holds no dvc.lock, or a stage fails.
+        UserError: there is no such commit or stage, it holds no dvc.lock, or a stage fails.
     """
     with workspace(revision) as space:
         tags = {"commit": space.commit, "kind": "recompute" if again else "restore"}
         with tracking.started("reproduction", tags) as run:
-            verdicts = _recomputed(space, tolerance) if again else _restored(space)
+            verdicts = _recomputed(space, tolerance, stages) if again else _restored(space, stages)
             run.metrics({state: sum(each.state == state for each in verdicts) for state in STYLES})
             run.record("verdicts.json", [asdict(each) for each in verdicts])
     console.print(_table(verdicts))
     return all(each.state in (EQUAL, WITHIN) for each in verdicts)
 
 
-def _restored(space: Workspace) -> list[Verdict]:
-    known = _bring(space)
+def _restored(space: Workspace, stages: Sequence[str]) -> list[Verdict]:
+    known = _bring(space, stages)
     changed = _changed(space)
     return [
         Verdict(stage, path, MISSING, "no undamaged copy in the cache or a remote")
@@ -74,12 +77,16 @@ def _restored(space: Workspace) -> list[Verdict]:
     ]
 
 
-def _recomputed(space: Workspace, tolerance: float) -> list[Verdict]:
-    known = _bring(space)
+def _recomputed(space: Workspace, tolerance: float, stages: Sequence[str]) -> list[Verdict]:
+    known = _bring(space, stages)
     originals = {stage: _original(space, stage, path) for stage, path in _outputs(known)}
     space.dvc("config", "--local", "cache.dir", str(space.path / ".gradus/scratch"))  # it goes with the worktree
     (space.path / artifacts.CHECKPOINTS).unlink()  # the link to the project's, where an original may have been begun
-    if space.gradus("run", *known, "--force", "--no-promote"):
+    if stages:
+        for stage in (each.name for each in graph.read(space.path) if each.name in known):
+            say(f"{stage}: computing it again")
+            space.dvc("repro", "--single-item", "--force", stage)
+    elif space.gradus("run", *known, "--force", "--no-promote"):
         raise UserError(f"The commit {space.commit[:10]} could not be computed again; see above.")
     now = _lock(space)
     return [
@@ -88,9 +95,9 @@ def _recomputed(space: Workspace, tolerance: float) -> list[Verdict]:
     ]
 
 
-def _bring(space: Workspace) -> Locked:
-    """Bring what can be had of the outputs, undamaged, and return the commit's dvc.lock."""
-    known = _lock(space)
+def _bring(space: Workspace, stages: Sequence[str]) -> Locked:
+    """Bring what can be had of the outputs, undamaged, and return what the commit's dvc.lock says of `stages`."""
+    known = _only(_lock(space), stages)
     for stage in known:
         store.damaged(stage, space.path)
     if space.dvc("remote", "list").strip():
@@ -108,6 +115,14 @@ def _lock(space: Workspace) -> Locked:
         )
     stages: Locked = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
     return stages
+
+
+def _only(locked: Locked, stages: Sequence[str]) -> Locked:
+    """Return the entries of `stages`, all when none is named; `align` stands for every `align@…`."""
+    for wanted in stages:
+        if not any(wanted in (stage, stage.split("@")[0]) for stage in locked):
+            raise UserError(f"{wanted!r} is no stage of that commit's {LOCK}; there are {', '.join(locked)}.")
+    return {stage: entry for stage, entry in locked.items() if not stages or {stage, stage.split("@")[0]} & set(stages)}
 
 
 def _outputs(locked: Locked) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ from pipelines.errors import UserError
 ADDRESS = "PREFECT_API_URL"
 HOST = "127.0.0.1"
 ANNOUNCED = Path(".gradus/served.json")
+PAGES = Path(".gradus/pages")
 PATIENCE = 120.0  # seconds; a first start creates the database
 
 
@@ -34,6 +35,17 @@ def announced() -> str | None:
         return None
     told = artifacts.read_json(ANNOUNCED)
     return str(told["address"]) if alive.held(Path(told["mark"])) else None
+
+
+def announce_page(name: str, address: str) -> None:
+    """Tell `gradus status` that this process, while it lives, serves the pages `name` at `address`."""
+    artifacts.write_json(PAGES / f"{name}.json", {"address": address, "mark": str(alive.mark())})
+
+
+def pages() -> dict[str, str]:
+    """Return the addresses of the pages that living processes serve for this project, by name."""
+    told = {path.stem: artifacts.read_json(path) for path in sorted(PAGES.glob("*.json"))}
+    return {name: str(page["address"]) for name, page in told.items() if alive.held(Path(page["mark"]))}
 
 
 @contextmanager
@@ -89,11 +101,13 @@ class Server:
         raise UserError(f"The server {self.address} does not answer; {hint}.")
 
 
-def check_free(port: int) -> None:
-    """Raise a UserError when something listens on `port`."""
+def check_free(port: int, option: str = "--port") -> None:
+    """Raise a UserError, which names the `option` to choose another one by, when something listens on `port`."""
     with socket.socket() as probe:
-        if probe.connect_ex((HOST, port)) == 0:
-            raise UserError(f"Port {port} is taken; choose another one with --port.")
+        if probe.connect_ex((HOST, port)) != 0:
+            return
+    ours = [f", by this project's {name}" for name, address in pages().items() if f":{port}" in address]
+    raise UserError(f"Port {port} is taken{''.join(ours)}; choose another one with {option}.")
 
 
 def _free_port() -> int:

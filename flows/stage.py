@@ -31,9 +31,12 @@ from flows.process import LOGS, Program
 from flows.screen import Screen
 from pipelines import artifacts, tracking
 from pipelines.errors import UserError
+from pipelines.progress import FOLLOWED
 
 STATUS = Path(".gradus/status")
 BUSY = ("Unable to acquire lock", "is busy")
+ECHO = "ERROR: failed to reproduce"
+"""Begins what DVC adds when a stage has failed, which the stage itself has said better."""
 
 
 @dataclass
@@ -70,8 +73,8 @@ def run_stage(stage: Stage, run: Run) -> State[None]:
     except StoppedError:
         run.screen.ended(stage.name, "stopped")
         raise
-    except StageError as failure:
-        run.screen.ended(stage.name, "failed", str(failure))
+    except StageError:
+        run.screen.ended(stage.name, "failed")
         raise
     run.screen.ended(stage.name, "cached" if restored else "done")
     return Completed(name="Cached") if restored else Completed()
@@ -114,6 +117,7 @@ def _follow(stage: Stage, run: Run, key: str, force: bool) -> tuple[int, list[st
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *flags, stage.name]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {tracking.PARENT: run.parent.id, artifacts.KEY: key, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    environment[FOLLOWED] = "1"
     last: deque[str] = deque(maxlen=20)
     program = Program(command, LOGS / f"{stage.name}.log", environment, followed=True)
     with (
@@ -122,7 +126,8 @@ def _follow(stage: Stage, run: Run, key: str, force: bool) -> tuple[int, list[st
     ):
         for line, stays in program.lines():
             last.append(line)
-            run.screen.line(stage.name, line, stays)
+            if not line.startswith(ECHO):
+                run.screen.line(stage.name, line, stays)
         status = program.wait()
     if late.is_set():
         raise StageError(

@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 
 from flows.process import LOGS, Program
-from flows.server import HOST, Server, check_free
+from flows.server import HOST, Server, announce_page, check_free
 from pipelines import tracking
 
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -30,6 +30,7 @@ def serve(console: Console, port: int) -> None:
     try:
         here = f"http://{HOST}:{port}"
         Server(here, program).wait("/health")
+        announce_page("MLflow", here)
         console.print(f"MLflow: {here} (Ctrl-C ends it)", highlight=False)
         program.wait()
     except KeyboardInterrupt:

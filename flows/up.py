@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from rich.console import Console
 
 from flows.process import LOGS, Program, end_orphans
-from flows.server import ADDRESS, HOST, Server, announce, check_free
+from flows.server import ADDRESS, HOST, Server, announce, announce_page, check_free
 from flows.ui import QUIET, mlflow_command
 from pipelines.errors import UserError
 
@@ -27,8 +27,8 @@ def up(console: Console, prefect_port: int, mlflow_port: int) -> None:
         UserError: a port is taken, a program does not start, or one ends by itself.
     """
     end_orphans()
-    for port in (prefect_port, mlflow_port):
-        check_free(port)
+    check_free(prefect_port, "--prefect-port")
+    check_free(mlflow_port, "--port")
     api = f"http://{HOST}:{prefect_port}/api"
     environment = {ADDRESS: api, **QUIET}
     with ExitStack() as stack:
@@ -47,6 +47,8 @@ def up(console: Console, prefect_port: int, mlflow_port: int) -> None:
         _set_up(environment, "flows.silence")
         worker = start("worker", "prefect", "worker", "start", "--pool", POOL)
         Server(f"http://{HOST}:{mlflow_port}", store).wait("/health")
+        announce_page("Prefect", f"http://{HOST}:{prefect_port}")
+        announce_page("MLflow", f"http://{HOST}:{mlflow_port}")
         console.print(f"Prefect: http://{HOST}:{prefect_port}   MLflow: http://{HOST}:{mlflow_port}", highlight=False)
         console.print("The schedules of prefect.yaml are on. Ctrl-C ends it all.", highlight=False)
         _watch(server, store, worker)

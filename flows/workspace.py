@@ -62,16 +62,22 @@ class Workspace:
         """Run git in the worktree; return what it says."""
         return git(*arguments, where=self.path)
 
-    def keep(self, title: str) -> str | None:
+    def commit_files(self, title: str, *paths: str) -> None:
+        """Commit `paths` on no branch yet, unless they are the commit's own."""
+        self.git("add", "--force", *paths)
+        if self.git("status", "--porcelain", "--", *paths):
+            who = ("-c", "user.name=gradus", "-c", "user.email=gradus@localhost")
+            self.git(*who, "commit", "--quiet", "--no-verify", "--message", title, "--", *paths)
+
+    def keep(self, title: str, *, always: bool = False) -> str | None:
         """Commit dvc.lock on the branch `runs/<id>`, push the data when there is a remote; return the branch.
 
-        Nothing is committed when the lock is the commit's own.
+        Where the lock is the commit's own there is no branch, unless `always`.
         """
-        self.git("add", "--force", LOCK)
-        if not self.git("status", "--porcelain", "--", LOCK):
+        before = self.git("rev-parse", "HEAD")
+        self.commit_files(title, LOCK)
+        if self.git("rev-parse", "HEAD") == before and not always:
             return None
-        who = ("-c", "user.name=gradus", "-c", "user.email=gradus@localhost")
-        self.git(*who, "commit", "--quiet", "--no-verify", "--message", title, "--", LOCK)
         branch = f"runs/{self.id}"
         self.git("branch", branch)
         if self.dvc("remote", "list").strip():
@@ -162,8 +168,8 @@ def _fetch(space: Workspace) -> None:
         space.dvc("checkout", *named)
 
 
-def git(*arguments: str, where: Path = Path()) -> str:
-    """Run git; return what it says.
+def git(*arguments: str, where: Path = Path(), stripped: bool = True) -> str:
+    """Run git; return what it says, without the white space around it unless not `stripped`.
 
     Raises:
         UserError: it fails, or there is no git.
@@ -175,4 +181,4 @@ def git(*arguments: str, where: Path = Path()) -> str:
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         raise UserError(f"`git {arguments[0]}` failed: {said[-1]}")
-    return done.stdout.strip()
+    return done.stdout.strip() if stripped else done.stdout

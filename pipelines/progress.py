@@ -1,8 +1,10 @@
 """Progress that a person and a log can both read.
 
-On a terminal a bar; elsewhere a line at most every two seconds, which the flow shows beside the stage's name.
+On a terminal a bar; elsewhere a line for each per cent or each half minute, whichever is rarer. A flow that follows the
+program is told every two seconds, by lines that end in a carriage return: it shows them and keeps none.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -14,7 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 T = TypeVar("T")
 
 _ENOUGH = 0.02  # of the work, to guess by how long the rest will take
-_EVERY = 2.0  # seconds between two lines where there is no terminal
+_EVERY = 2.0  # seconds between two lines that are shown and not kept
+_KEPT_EVERY = 30.0  # seconds between two lines where there is no terminal, at least
+_KEPT_SHARE = 0.01  # of the work between two such lines, at least
+
+FOLLOWED = "GRADUS_FOLLOWED"
+"""Tells a program that a flow reads its lines as they come. It changes no result."""
 
 
 class Meter:
@@ -23,7 +30,9 @@ class Meter:
     def __init__(self, what: str, total: int, done: int = 0) -> None:
         """Start at `done` of `total`; `what` names the work in a word or two."""
         self.what, self.total, self.done, self.begun = what, total, done, done
-        self.started = self.told = time.monotonic()
+        self.started = self.told = self.kept = time.monotonic()
+        self.kept_at = done
+        self.followed = followed()
         self.bar: Progress | None = None
         if sys.stderr.isatty():
             columns = (
@@ -46,16 +55,27 @@ class Meter:
             self.bar.update(self.task, advance=count, note=note)
             return
         now = time.monotonic()
-        if now - self.told >= _EVERY:
+        if now - self.kept >= _KEPT_EVERY and self.done - self.kept_at >= _KEPT_SHARE * self.total:
+            self.kept, self.kept_at, self.told = now, self.done, now
+            say(self._line(now, note))
+        elif self.followed and now - self.told >= _EVERY:
             self.told = now
-            left = (now - self.started) / max(self.done - self.begun, 1) * max(self.total - self.done, 0)
-            guess = f", {left:.0f} s left" if self.done - self.begun >= _ENOUGH * self.total else ""
-            say(f"{self.what} {self.done}/{self.total}{guess}{', ' + note if note else ''}")
+            print(self._line(now, note), end="\r", file=sys.stderr, flush=True)
+
+    def _line(self, now: float, note: str) -> str:
+        left = (now - self.started) / max(self.done - self.begun, 1) * max(self.total - self.done, 0)
+        guess = f", {left:.0f} s left" if self.done - self.begun >= _ENOUGH * self.total else ""
+        return f"{self.what} {self.done}/{self.total}{guess}{', ' + note if note else ''}"
 
     def close(self) -> None:
         """End the bar."""
         if self.bar is not None:
             self.bar.stop()
+
+
+def followed() -> bool:
+    """Tell whether a flow reads what this program says."""
+    return FOLLOWED in os.environ
 
 
 def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import alive, artifacts, config, outages, tracking
-from pipelines.progress import say
+from pipelines.progress import followed, say
 
 STATUS = Path(".gradus/status")
 BEGUN = "begun.json"
@@ -69,7 +69,8 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
         if sentence is None:
             _status(stage, state="crashed", message=f"{type(error).__name__}: {error}")
             raise
-        say(f"{stage}: {sentence}")
+        if not followed():  # a flow says it, when the run ends
+            say(f"{stage}: {sentence}")
         _status(stage, state="failed", message=sentence)
         sys.exit(2)
     _status(stage, state="finished")

@@ -30,6 +30,7 @@ FOR_FLOWS = {
     "progress",
     "registry",
     "evaluation.questions",
+    "evaluation.metrics",
     "evaluation.report",
     "synthesis.own",
     "data.fetch",
@@ -239,6 +240,7 @@ def hidden_inputs(root: Path) -> list[str]:
         "pipelines/__init__.py",
         "pipelines/alive.py",
         "pipelines/artifacts.py",
+        "pipelines/progress.py",
         "pipelines/tracking.py",
         "pipelines/synthesis/connection.py",
     }

@@ -9,7 +9,7 @@ from flows.cli.app import app, main
 __all__ = ["app", "main"]
 
 COMMANDS = {
-    "Runs": (running.run, running.status, running.reproduce, running.gc),
+    "Runs": (running.run, running.status, running.runs, running.compare, running.reproduce, running.gc),
     "Models": (champions.ask, champions.promote, champions.rollback),
     "Data": (datasets.fetch, datasets.import_, datasets.export, datasets.label, datasets.calls),
     "Servers": (servers.ui, servers.up),

@@ -4,7 +4,6 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from flows.cli.app import console, end, prefect
 from flows.failures import StageError
@@ -17,18 +16,35 @@ Revision = Annotated[
 ]
 NoPromote = Annotated[bool, typer.Option("--no-promote", help="Register and promote nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Run them even when nothing changed.")]
-Commit = Annotated[str, typer.Argument(help="A commit with a dvc.lock, such as a branch runs/ID.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Run HEAD (or --rev) with this parameter changed, in a worktree."),
+]
+CommitLock = Annotated[bool, typer.Option("--commit", help="Commit dvc.lock after the run.")]
+Commit = Annotated[str | None, typer.Argument(help="A commit with a dvc.lock, such as a branch runs/ID.")]
+Version = Annotated[int | None, typer.Option("--version", help="The commit of this registered version.")]
+Only = Annotated[str | None, typer.Option("--stages", help="Only these, separated by commas.")]
 Recompute = Annotated[bool, typer.Option("--recompute", help="Run every stage again instead of restoring.")]
 Tolerance = Annotated[float, typer.Option(help="How far measures may differ where bytes do, relative.")]
+Keep = Annotated[
+    int, typer.Option(min=1, help="How many of the last versions keep their weights, beside aliased ones.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Free it without asking.")]
 
 
-def run(stages: Stages = None, force: Force = False, rev: Revision = None, no_promote: NoPromote = False) -> None:
+def run(
+    stages: Stages = None,
+    force: Force = False,
+    rev: Revision = None,
+    sets: Sets = None,
+    no_promote: NoPromote = False,
+    commit: CommitLock = False,
+) -> None:
     """Run the pipeline: what changed runs, the best model is registered and, when good enough, promoted."""
-    if rev is not None:
+    if rev is not None or sets:
         from flows import pinned
 
-        sys.exit(pinned.run(console, rev, stages or [], force, no_promote))
+        sys.exit(pinned.run(console, rev, stages or [], force, no_promote, sets or []))
     from flows.preflight import check
     from pipelines import alive
 
@@ -47,49 +63,65 @@ def run(stages: Stages = None, force: Force = False, rev: Revision = None, no_pr
         end(f"{failure.stage}: {failure}", 2 if failure.user else 1)
     if promotion is not None:
         show(console, promotion)
+    from flows.provenance import keep_lock
+
+    keep_lock(console, commit)
 
 
 def status() -> None:
-    """Show which stages are up to date, which changed, and why."""
+    """Show what runs and how long it will take, else what would run and why; the champion; addresses of servers."""
     from flows.folder import check_names, check_repository
+    from flows.status import show
     from pipelines import config
 
     check_repository()
     check_names(config.load().ingest.source)
-    from flows import graph, ledger
-
-    stages = graph.read()
-    changed = ledger.changes(stages)
-    waiting = stages.after(changed)
-    table = Table("stage", "state", "why", box=None, header_style="bold")
-    for stage in stages:
-        why = changed.get(stage.name, "")
-        state = (
-            "never ran"
-            if why == "never ran"
-            else "changed"
-            if why
-            else "follows"
-            if stage.name in waiting
-            else "up to date"
-        )
-        table.add_row(stage.name, state, {"never ran": "", "": ""}.get(why, why))
-    console.print(table)
+    show(console)
 
 
-def reproduce(commit: Commit, recompute: Recompute = False, tolerance: Tolerance = 0.02) -> None:
+def reproduce(
+    commit: Commit = None,
+    version: Version = None,
+    stages: Only = None,
+    recompute: Recompute = False,
+    tolerance: Tolerance = 0.02,
+) -> None:
     """Restore a commit's results, or compute them again, and say of each whether it is what it was."""
+    from flows.provenance import commit_of
     from flows.reproduce import reproduce
 
-    if not reproduce(console, commit, recompute, tolerance):
+    if (commit is None) == (version is None):
+        end("Name either a commit or a --version.", 2)
+    names = [name.strip() for name in (stages or "").split(",") if name.strip()]
+    if not reproduce(console, commit or commit_of(version or 0), recompute, tolerance, names):
         end("Not every output is what it was.", 1)
 
 
-def gc(yes: Yes = False) -> None:
-    """Show what neither a commit nor the working tree needs of cache and checkpoints, and free it."""
+def runs() -> None:
+    """List the whole runs: date, commit, candidate, figures, and whether it was promoted."""
+    from flows.runs import table, whole_runs
+
+    console.print(table(whole_runs()))
+
+
+def compare(
+    results: Annotated[
+        list[str] | None, typer.Argument(metavar="A B", help="Runs, versions or commits; else the last two runs.")
+    ] = None,
+) -> None:
+    """Show what differed between two results, how their figures differ, and which questions turned."""
+    from flows.differences import compare
+    from pipelines import config
+
+    settings = config.load()
+    compare(console, results or [], settings.compare, settings.compute.seed)
+
+
+def gc(yes: Yes = False, keep: Keep = 5) -> None:
+    """Show what nothing needs of cache, checkpoints and registered weights, and free it."""
     from flows.housekeeping import free, unneeded
 
-    found = unneeded()
+    found = unneeded(keep)
     for line in found.lines():
         console.print(line, highlight=False)
     if found and (yes or typer.confirm("Free it?")):

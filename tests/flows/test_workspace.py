@@ -191,10 +191,10 @@ def test_what_no_commit_names_is_freed_and_nothing_else(fake: Project) -> None:
     fake.change(clean={"value": "to be computed"})
     wanted = fake.path / artifacts.CHECKPOINTS / "clean" / ledger.prove("clean").key
     wanted.mkdir()
-    found = housekeeping.unneeded()
+    found = housekeeping.unneeded(5)
     assert found.cached > 0 and len(found.checkpoints) == 2 and wanted not in found.checkpoints
     housekeeping.free(found)
-    assert not housekeeping.unneeded()
+    assert not housekeeping.unneeded(5)
     assert wanted.is_dir()
     said = {each.read_text() for each in (fake.path / ".dvc/cache/files").rglob("*") if each.is_file()}
     assert {"kept by a commit", "kept by the working tree"} <= said and "kept by nothing" not in said

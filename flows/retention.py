@@ -1,0 +1,61 @@
+"""Weights of registered versions that nothing points at: they may go, the versions' records stay. Alone: gradus gc
+
+Reads the registry and MLflow's files in mlruns/; removes files of models, and tags their versions `weights: removed`.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from pipelines import artifacts, registry, tracking
+
+WEIGHTS, REMOVED = "weights", "removed"
+"""The tag of a version whose files are gone, and its value."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The files of one version."""
+
+    version: int
+    model: str
+    folder: Path
+    size: int
+
+
+def superfluous(keep: int) -> list[Weights]:
+    """Return the weights of the versions that carry no alias and are not among the last `keep`."""
+    store = tracking.client()
+    models = store.search_registered_models(f"name = '{registry.NAME}'")
+    aliased = {str(number) for model in models for number in model.aliases.values()}
+    versions = sorted(store.search_model_versions(f"name = '{registry.NAME}'"), key=lambda each: -int(each.version))
+    old = [each for place, each in enumerate(versions) if place >= keep and str(each.version) not in aliased]
+    needed = {each.source for each in versions if each not in old}
+    found = [(each, _folder(each.source)) for each in old if each.source not in needed]
+    return [
+        Weights(int(each.version), each.tags.get("model", "?"), folder, _size(folder))
+        for each, folder in found
+        if folder is not None
+    ]
+
+
+def remove(weights: Weights) -> None:
+    """Remove the files of a version and say so on it."""
+    registry.describe(registry.get(weights.version), {WEIGHTS: REMOVED})
+    shutil.rmtree(weights.folder)
+
+
+def _folder(source: str) -> Path | None:
+    """Return where the files of a version lie below mlruns/artifacts/; None when they are gone or elsewhere."""
+    if source.startswith("models:/"):
+        source = tracking.client().get_logged_model(source.removeprefix("models:/")).artifact_location
+    address = urlparse(source)
+    files = (tracking.STORE / "artifacts").resolve()
+    path = Path(unquote(address.path))
+    folder = files / path.relative_to("/") if address.scheme == "mlflow-artifacts" else path.resolve()
+    return folder if folder.is_dir() and folder != files and folder.is_relative_to(files) else None
+
+
+def _size(path: Path) -> int:
+    return sum(each.stat().st_size for each in artifacts.files(path))
