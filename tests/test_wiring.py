@@ -34,6 +34,7 @@ FOR_FLOWS = {
     "synthesis.own",
     "data.fetch",
     "messages",
+    "page",
     "user_files",
     "synthesis.card",
     "synthesis.formats",

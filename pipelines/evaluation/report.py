@@ -43,8 +43,11 @@ def terminal_table(metrics: dict[str, Any]) -> Table:
 
 
 def rows(metrics: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return by model the cells of its row: `value`, `interval`, and whether it is the `best` of its column."""
-    models = metrics["models"]
+    """Return by model the cells of its row: `value`, `interval`, and whether it is the `best` of its column.
+
+    Models stand in the order of `evaluate.models`.
+    """
+    models = {name: metrics["models"][name] for name in metrics.get("order", metrics["models"])}
     best = {}
     for name, metric in columns(metrics).items():
         values = [numbers[name] for numbers in models.values()]

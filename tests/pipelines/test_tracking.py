@@ -57,9 +57,9 @@ def test_a_run_whose_program_was_killed_does_not_stay_running(monkeypatch: pytes
         monkeypatch.setenv(tracking.PARENT, parent.id)
         context = tracking.started("sft", {"stage": "sft"})
         child = context.__enter__()  # and never left, as when the program dies
-        tracking.conclude(parent, "dedup", {}, {})
+        tracking.conclude(parent, "dedup", {}, {}, "training")
         assert status(child) == "RUNNING"
-        tracking.conclude(parent, "sft", {"stage_key": "k"}, {"data/raw": "c0ffee.dir"})
+        tracking.conclude(parent, "sft", {"stage_key": "k"}, {"data/raw": "c0ffee.dir"}, "training")
     assert status(child) == "KILLED"
     found = child.store.get_run(child.id)
     assert found.data.tags["stage_key"] == "k"
