@@ -5,6 +5,7 @@ Prefect reads its settings when it is imported, so they are set here: its databa
 flow sends a heartbeat twice a minute.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -24,3 +25,5 @@ for _name, _value in {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }.items():
     os.environ.setdefault(_name, _value)
+
+logging.raiseExceptions = False  # a line that Prefect's server does not take is no matter for the terminal

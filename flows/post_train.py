@@ -5,12 +5,13 @@ need it still finish. Alone: gradus run
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 from prefect import Task, flow
 from prefect.client.schemas.objects import State
 from prefect.exceptions import CancelledRun
 from prefect.futures import PrefectFuture
+from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 from rich.console import Console
@@ -45,9 +46,12 @@ def post_train(
         UserError: the project cannot be run as it is.
     """
     try:
-        return _cancellable(settings, console, targets, force, promoting)
+        promotion: Any = _cancellable(settings, console, targets, force, promoting)
+        return cast(Promotion | None, promotion)
     except CancelledRun as stopped:
         raise KeyboardInterrupt from stopped
+    finally:
+        APILogWorker.drain_all(timeout=5)  # before the server goes, which may live as long as this command
 
 
 @flow(name="post_train", task_runner=RUNNER, validate_parameters=False)

@@ -6,6 +6,7 @@ Writes to MLflow, to Prefect and artifacts/index.html; what stands there is comp
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -72,7 +73,7 @@ def _name(parent: tracking.Run, name: str, text: str) -> None:
     parent.page(name, text)
     if run_id := flow_run.get_id():
         with get_client(sync_client=True) as client:
-            client.update_flow_run(run_id, name=name if parent.id else f"nothing new · {name}")
+            client.update_flow_run(UUID(run_id), name=name if parent.id else f"nothing new · {name}")
 
 
 def _data(parent: tracking.Run, settings: Config, states: Mapping[str, str]) -> None:
