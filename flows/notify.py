@@ -1,7 +1,7 @@
 """Messages to people, through the notification block of Prefect that the variable `gradus_notify` names.
 
-`gradus notify slack URL` makes the block and sets the variable; any block that Prefect can notify through will do. Without
-the variable no message is sent; a block that fails never fails a run.
+`gradus notify slack URL` makes the block and sets the variable; any block that Prefect can notify through will do.
+Without the variable no message is sent; a block that fails never fails a run.
 """
 
 from collections.abc import Callable

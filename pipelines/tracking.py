@@ -159,7 +159,7 @@ class Run:
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         """Keep rows with the run, as a table that MLflow's pages show and compare across runs."""
-        table = {column: [row.get(column) for row in rows] for column in columns}
+        table = {column: [_cell(row.get(column)) for row in rows] for column in columns}
         self.store.log_table(self.id, table, name)
 
     def record(self, name: str, value: Any) -> None:
@@ -189,6 +189,10 @@ class Run:
     def end(self, status: str) -> None:
         """Set the final status: FINISHED, FAILED or KILLED."""
         self.store.set_terminated(self.id, status)
+
+
+def _cell(value: Any) -> Any:
+    return "; ".join(map(str, value)) if isinstance(value, list) else value
 
 
 class Unrecorded(Run):
