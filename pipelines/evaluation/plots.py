@@ -99,7 +99,7 @@ def _names(axes: Axes, models: dict[str, Any]) -> None:
             xytext=(1.04, height),
             textcoords="axes fraction",
             va="center",
-            arrowprops={"arrowstyle": "-", "color": "#aab2bd", "lw": 0.8, "shrinkB": 4},
+            arrowprops={"arrowstyle": "-", "color": "#aab2bd", "lw": 0.8, "shrinkB": 4, "relpos": (0, 0.5)},
         )
 
 

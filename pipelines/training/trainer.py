@@ -158,8 +158,8 @@ def train(
     """Train the adapter of `model` on the planned batches of `rows`; return the mean loss of the last tenth.
 
     A training that `checkpoints` knows goes on where it was. The loss is `labelled_loss`. AdamW, warm-up over 5% of the
-    steps, then linear decay to zero. The plan is of so many `epochs`; the loss on the rows `held_back`, if any, is logged
-    ten times on the way.
+    steps, then linear decay to zero. The plan is of so many `epochs`; the loss on the rows `held_back`, if any, is
+    logged ten times on the way.
 
     Raises:
         UserError: nothing to train, nothing to train on, or a loss that is not a number.
