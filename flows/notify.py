@@ -50,13 +50,12 @@ def _discord(address: str) -> Any:
     parts = urlsplit(address).path.strip("/").split("/")
     if len(parts) < 2:
         raise ValueError("it ends in /ID/TOKEN")
-    return DiscordWebhook(webhook_id=parts[-2], webhook_token=SecretStr(parts[-1]))
+    return DiscordWebhook(webhook_id=SecretStr(parts[-2]), webhook_token=SecretStr(parts[-1]))
 
 
 def _webhook(address: str) -> Any:
-    return CustomWebhookNotificationBlock(
-        name=BLOCK, url=address, json_data={"subject": "{{subject}}", "body": "{{body}}"}
-    )
+    made = {"name": BLOCK, "url": address, "json_data": {"subject": "{{subject}}", "body": "{{body}}"}}
+    return CustomWebhookNotificationBlock.model_validate(made)
 
 
 KINDS: dict[str, Callable[[str], Any]] = {
