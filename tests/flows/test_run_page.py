@@ -10,7 +10,8 @@ ORIGIN = Origin("c0ffee12345", "main", True, "brave-owl", "http://127.0.0.1:4200
 
 def numbers(right: float) -> dict[str, object]:
     values = {**dict.fromkeys(METRICS, 0.25), "answer_accuracy": right}
-    return {**values, "intervals": dict.fromkeys(METRICS, [0.2, 0.3])}
+    validation = {"answer_accuracy": 0.6, "hallucination_rate": 0.2, "general_accuracy": 0.3}
+    return {**values, "validation": validation, "intervals": {key: [0.2, 0.3] for key in METRICS}}
 
 
 def promotion(promoted: bool) -> Promotion:
