@@ -40,6 +40,12 @@ def register(parent: tracking.Run, settings: Config) -> Candidate:
     return Candidate(comparison, name, version)
 
 
+def is_new(settings: Config) -> bool:
+    """Tell whether the registry holds no version yet of the weights that `compare` chose."""
+    place = settings.evaluate.models[artifacts.read_json(COMPARISON / "metrics.json")["candidate"]]
+    return registry.find(ledger.output_hash(place.replace("/", "@"), artifacts.ARTIFACTS / place)) is None
+
+
 def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any], name: str) -> Version:
     place = settings.evaluate.models[name]
     directory, stage = artifacts.ARTIFACTS / place, place.replace("/", "@")

@@ -1,7 +1,8 @@
 """A page to choose the better of two answers, on this machine alone: `gradus label`.
 
-It shows pairs blind, in an order of sides that a hash decides, and writes each choice at once, in TRL's form, where
-`preferences` reads it (`preferences.ranker: human`). What was decided is not shown again.
+It shows pairs blind, in an order of sides that a hash decides, beside the passage and the reference answer, and writes
+each choice at once, in TRL's form, where `preferences` reads it (`preferences.ranker: human`). What was decided is not
+shown again, unless it is undone.
 """
 
 import hashlib
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from flows.passage import documents, passage
+from flows.server import check_free
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.errors import UserError
@@ -35,47 +38,76 @@ class Choices:
         if not rows:
             raise UserError(f"{source} holds no pair; run `gradus run preferences` first.")
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.rows = folder, rows
+        self.folder, self.rows, self.documents = folder, rows, documents()
+        self.written: list[
+            tuple[str, Path, int, int]
+        ] = []  # of each decision: its pair, file, where it begins and ends
         decided = [path for path in (folder / CHOICES, folder / UNDECIDED) if path.exists()]
         self.done = {row["pair"] for path in decided for row in artifacts.read_rows(path)} & rows.keys()
 
     def next(self) -> Row:
         """Return what the page shows: a pair that is not decided, or none, and how far one is."""
         left = [name for name in self.rows if name not in self.done]
-        progress = {"done": len(self.done), "total": len(self.rows)}
+        progress = {"done": len(self.done), "total": len(self.rows), "undo": bool(self.written)}
         if not left:
             return progress
-        prompt, sides = self.rows[left[0]]["prompt"], _sides(left[0], self.rows[left[0]])
-        return {**progress, "pair": left[0], "prompt": prompt[-1]["content"], "left": sides[0], "right": sides[1]}
+        row = self.rows[left[0]]
+        question, reference, sides = row["prompt"][-1]["content"], row.get("reference") or "", _sides(left[0], row)
+        return {
+            **progress,
+            "pair": left[0],
+            "prompt": question,
+            "left": sides[0],
+            "right": sides[1],
+            "reference": reference,
+            "passage": passage(self.documents.get(row.get("source") or ""), f"{question} {reference}"),
+        }
 
-    def decide(self, name: str, choice: str) -> None:
-        """Write a choice: `left`, `right`, or `neither`.
+    def decide(self, name: str, choice: str, text: str = "") -> None:
+        """Write a choice: `left`, `right`, `neither`, or `written`: both are wrong, and `text` is the right answer.
 
         Raises:
             KeyError: there is no such pair, or no such choice.
+            ValueError: nothing was written.
         """
         row = self.rows[name]
         sides = dict(zip(("left", "right"), _sides(name, row), strict=True))
         if choice == "neither":
-            self._write(UNDECIDED, {"pair": name})
+            self._write(UNDECIDED, name, [{"pair": name}])
         else:
-            chosen = sides.pop(choice)
-            (rejected,) = sides.values()
-            answers = {"chosen": chosen, "rejected": rejected}
-            made = {key: [{"role": "assistant", "content": text}] for key, text in answers.items()}
-            kept = {key: row.get(key) for key in ("kind", "source")}
-            self._write(CHOICES, {"prompt": row["prompt"], **made, **kept, "pair": name})
+            chosen = text.strip() if choice == "written" else sides.pop(choice)
+            if not chosen:
+                raise ValueError("the right answer is empty")
+            worse = [side for side in sides.values() if side.strip() != chosen]
+            self._write(CHOICES, name, [_choice(row, name, chosen, rejected) for rejected in worse])
         self.done.add(name)
 
-    def _write(self, name: str, row: Row) -> None:
-        with (self.folder / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    def undo(self) -> None:
+        """Take the last decision back; those of before this program was started stand."""
+        if not self.written:
+            return
+        name, path, start, end = self.written.pop()
+        if path.stat().st_size == end:  # nobody has written to it since
+            os.truncate(path, start)
+            self.done.discard(name)
+
+    def _write(self, file_name: str, name: str, rows: list[Row]) -> None:
+        path = self.folder / file_name
+        with path.open("a", encoding="utf-8") as file:
+            start = path.stat().st_size
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             file.flush()
             os.fsync(file.fileno())
+        self.written.append((name, path, start, path.stat().st_size))
 
 
 def serve(console: Console, source: Path, folder: Path, port: int) -> None:
-    """Serve the page until Ctrl-C."""
+    """Serve the page until Ctrl-C.
+
+    Raises:
+        UserError: there is no pair, or the port is taken.
+    """
+    check_free(port)
     with Server(Choices(source, folder), port) as running:
         console.print(f"http://127.0.0.1:{running.server_port}  (choices go to {folder / CHOICES}; Ctrl-C ends)")
         try:
@@ -116,7 +148,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.server.choices.decide(said["pair"], said["choice"])
+            if self.path == "/undo":
+                self.server.choices.undo()
+            else:
+                self.server.choices.decide(said["pair"], said["choice"], str(said.get("text", "")))
         except (KeyError, TypeError, ValueError):
             self._send(400, b"{}")
             return
@@ -147,6 +182,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+def _choice(row: Row, name: str, chosen: str, rejected: str) -> Row:
+    """Return a pair in TRL's form."""
+    answers = {"chosen": chosen, "rejected": rejected}
+    made = {key: [{"role": "assistant", "content": text}] for key, text in answers.items()}
+    return {"prompt": row["prompt"], **made, **{key: row.get(key) for key in ("kind", "source")}, "pair": name}
 
 
 def _name(row: Row) -> str:

@@ -196,6 +196,11 @@ def input_hash(stage: str, path: Path) -> str:
     return _entry(_locked()[stage]["deps"], path)
 
 
+def read_by(stage: str) -> dict[str, str]:
+    """Return the MD5 that dvc.lock holds of every dependency of `stage`, by path."""
+    return {dep["path"]: str(dep["md5"]) for dep in _locked().get(stage, {}).get("deps", [])}
+
+
 def current_hash(path: Path) -> str:
     """Return the hash that a dependency of the graph has in the working tree."""
     with closed() as repo:

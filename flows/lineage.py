@@ -1,5 +1,6 @@
 """Where a flow run came from: the commit, whether what it reads differed from it, and Prefect's own id."""
 
+import getpass
 import subprocess
 
 from prefect.runtime import flow_run
@@ -9,8 +10,14 @@ from flows import ledger
 
 def tags() -> dict[str, str]:
     """Return what the MLflow run of this flow run is tagged with; its children inherit it."""
+    commit = _git("rev-parse", "HEAD") or "none"
     return {
-        "commit": _git("rev-parse", "HEAD") or "none",
+        "mlflow.user": _git("config", "user.name") or getpass.getuser(),
+        "mlflow.source.name": "gradus",
+        "mlflow.source.type": "PROJECT",
+        "mlflow.source.git.commit": commit,
+        "mlflow.source.git.branch": _git("branch", "--show-current") or "none",
+        "commit": commit,
         "dirty": str(bool(_git("status", "--porcelain", "--", *ledger.sources()) or ledger.changed_data())),
         "flow_run": _flow_run(),
     }

@@ -1,17 +1,73 @@
-"""Word to people, through the notification block of Prefect that the variable `gradus_notify` names.
+"""Messages to people, through the notification block of Prefect that the variable `gradus_notify` names.
 
-`prefect variable set gradus_notify slack-webhook/team`; any block that Prefect can notify through will do: a webhook,
-e-mail, Slack. Without the variable nobody is told; a block that fails never fails a run.
+`gradus notify slack URL` makes the block and sets the variable; any block that Prefect can notify through will do.
+Without the variable no message is sent; a block that fails never fails a run.
 """
 
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from prefect.blocks.core import Block
+from prefect.blocks.notifications import (
+    CustomWebhookNotificationBlock,
+    DiscordWebhook,
+    MicrosoftTeamsWebhook,
+    SlackWebhook,
+)
 from prefect.variables import Variable
+from pydantic import SecretStr
 
+from pipelines.errors import UserError
 from pipelines.progress import say
 
 VARIABLE = "gradus_notify"
+BLOCK = "gradus"
+
+
+def set_up(kind: str, address: str, *, test: bool) -> None:
+    """Have messages sent to a web hook: `slack`, `teams`, `discord`, or `webhook`, which gets JSON.
+
+    Raises:
+        UserError: there is no such kind, the address is none, or the test message is not taken.
+    """
+    if kind not in KINDS:
+        raise UserError(f"{kind!r} is no kind of notification; choose {', '.join(KINDS)}.")
+    try:
+        block = KINDS[kind](address)
+        block.save(BLOCK, overwrite=True)
+    except ValueError as error:
+        raise UserError(f"{address} is not the address of a web hook for {kind}: {_first_line(error)}") from error
+    Variable.set(VARIABLE, f"{block.get_block_type_slug()}/{BLOCK}", overwrite=True)
+    if test:
+        try:
+            block.notify(body="Messages of Gradus arrive here.", subject="Gradus: a test")
+        except Exception as error:
+            raise UserError(f"The test message was not taken by {address}: {_first_line(error)}") from error
+
+
+def _discord(address: str) -> Any:
+    parts = urlsplit(address).path.strip("/").split("/")
+    if len(parts) < 2:
+        raise ValueError("it ends in /ID/TOKEN")
+    return DiscordWebhook(webhook_id=SecretStr(parts[-2]), webhook_token=SecretStr(parts[-1]))
+
+
+def _webhook(address: str) -> Any:
+    made = {"name": BLOCK, "url": address, "json_data": {"subject": "{{subject}}", "body": "{{body}}"}}
+    return CustomWebhookNotificationBlock.model_validate(made)
+
+
+KINDS: dict[str, Callable[[str], Any]] = {
+    "slack": lambda address: SlackWebhook(url=SecretStr(address)),
+    "teams": lambda address: MicrosoftTeamsWebhook(url=SecretStr(address)),
+    "discord": _discord,
+    "webhook": _webhook,
+}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0]
 
 
 def tell(subject: str, body: str) -> None:

@@ -4,21 +4,27 @@ Reads params.yaml and dvc.yaml; what is up to date is not started. When a stage 
 need it still finish. Alone: gradus run
 """
 
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 from prefect import Task, flow
 from prefect.client.schemas.objects import State
+from prefect.exceptions import CancelledRun
 from prefect.futures import PrefectFuture
+from prefect.logging.handlers import APILogWorker
+from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 from rich.console import Console
 
 from flows import accelerator, graph, ledger, lineage
 from flows.bench import Bench, cores
+from flows.candidate import is_new
 from flows.failures import StageError
 from flows.mend import mend
 from flows.preflight import check_stages
 from flows.process import end_orphans
 from flows.promote import Promotion, promote_candidate
+from flows.publish import published
 from flows.screen import Screen
 from flows.stage import Run, run_stage
 from pipelines import alive, artifacts, tracking
@@ -30,7 +36,6 @@ FINAL = "compare"
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=64)  # threads wait; flows/bench.py admits
 
 
-@flow(name="post_train", task_runner=RUNNER, validate_parameters=False)
 def post_train(
     settings: Config, console: Console, targets: list[str], force: bool, promoting: bool = True
 ) -> Promotion | None:
@@ -41,27 +46,67 @@ def post_train(
         KeyboardInterrupt: the run was stopped.
         UserError: the project cannot be run as it is.
     """
+    try:
+        promotion: Any = _cancellable(settings, console, targets, force, promoting)
+        return cast(Promotion | None, promotion)
+    except CancelledRun as stopped:
+        raise KeyboardInterrupt from stopped
+    finally:
+        APILogWorker.drain_all(timeout=5)  # before the server goes, which may live as long as this command
+
+
+@flow(name="post_train", task_runner=RUNNER, validate_parameters=False)
+def _cancellable(
+    settings: Config, console: Console, targets: list[str], force: bool, promoting: bool
+) -> Promotion | State[Any] | None:
+    """Run the stages; in Prefect, a run that was stopped is cancelled, not crashed."""
+    try:
+        return _run(settings, console, targets, force, promoting)
+    except KeyboardInterrupt:
+        return Cancelled(message="Stopped. What was finished stays; the next run goes on from there.")
+
+
+def _run(settings: Config, console: Console, targets: list[str], force: bool, promoting: bool) -> Promotion | None:
     mend()
     stages = graph.read().towards(targets)
     check_stages((stage.name for stage in stages), settings)
-    bench = Bench(cores(settings.compute.threads))
     names = [stage.name for stage in stages]
     end_orphans()
     tracking.reap()
     alive.sweep()
     accelerator.offer()
-    with alive.alone("post_train"), tracking.started("post_train", lineage.tags()) as parent:
-        with bench.interruptible():
-            outdated = set(names) if force else stages.after(ledger.changes(stages))
-            with Screen(console, names) as screen:
-                screen.skipped(set(names) - outdated)
-                run = Run(parent, bench, screen, frozenset(names) - outdated, force)
-                states = submit(stages, run)
-            link(run)
-        if bench.stopping:
-            raise KeyboardInterrupt
-        _raise_first(states, console)
-        return promote_candidate(parent, settings) if promoting and FINAL in names else None
+    with alive.alone("post_train"):
+        outdated = set(names) if force else stages.after(ledger.changes(stages))
+        promoting = promoting and FINAL in names
+        anew = bool(outdated) or (promoting and is_new(settings))
+        with _recorded(anew) as parent, published(parent, targets, settings) as page:
+            page.states = _stages(stages, settings, console, parent, outdated, force)
+            page.promotion = promote_candidate(parent, settings) if promoting else None
+            return page.promotion
+
+
+def _recorded(anew: bool) -> AbstractContextManager[tracking.Run]:
+    """Open the flow's run in MLflow; a run with nothing to compute and nothing to register makes none."""
+    tags = {**lineage.tags(), "flow": "post_train"}
+    return tracking.started("post_train", tags) if anew else nullcontext(tracking.Unrecorded(tags))
+
+
+def _stages(
+    stages: graph.Graph, settings: Config, console: Console, parent: tracking.Run, outdated: set[str], force: bool
+) -> dict[str, str]:
+    """Run the stages that are `outdated`; return how each ended, in Prefect's words."""
+    bench = Bench(cores(settings.compute.threads))
+    names = [stage.name for stage in stages]
+    with bench.interruptible():
+        with Screen(console, names) as screen:
+            screen.skipped(set(names) - outdated)
+            run = Run(parent, bench, screen, frozenset(names) - outdated, force)
+            states = submit(stages, run)
+        link(run)
+    if bench.stopping:
+        raise KeyboardInterrupt
+    _raise_first(states, console)
+    return {name: str(state.name).lower() for name, state in zip(names, states, strict=True)}
 
 
 def _raise_first(states: list[State[Any]], console: Console) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 from rich.console import Console
 
 from flows import accelerator, exam, graph, ledger, notify
@@ -25,15 +25,23 @@ def failed(flow: Any, flow_run: Any, state: State[Any]) -> None:
 
 
 @flow(name="retrain", on_failure=[failed], on_crashed=[failed])
-def retrain() -> State[None]:
-    """Run the pipeline when anything it reads has changed, and tell when the candidate is not promoted."""
+def retrain(stages: list[str] | None = None) -> State[None]:
+    """Run the pipeline when anything it reads has changed, and send a message when the candidate is not promoted.
+
+    `stages` names the stages to run, with what they need; all when there is none.
+    """
     settings = check()
     end_orphans()
     mend()
-    if not ledger.changes(graph.read().towards([])):
+    targets = stages or []
+    if not ledger.changes(graph.read().towards(targets)):
         return Completed(message="Nothing changed since the last run; nothing was started.")
-    promotion = post_train(settings, Console(stderr=True, width=120), [], False)
-    assert promotion is not None
+    try:
+        promotion = post_train(settings, Console(stderr=True, width=120), targets, False)
+    except KeyboardInterrupt:
+        return Cancelled(message="Stopped. What was finished stays; the next run goes on from there.")
+    if promotion is None:
+        return Completed(message=f"{', '.join(targets)} ran; nothing was to be promoted.")
     outcome = "is champion" if promotion.promoted else f"is not promoted: {promotion.reason}"
     said = f"Version {promotion.version} ({promotion.candidate}) {outcome}."
     if not promotion.promoted:

@@ -18,12 +18,12 @@ from pathlib import Path
 from threading import Event, Timer
 from typing import Any
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows import accelerator, ledger, store
+from flows import accelerator, ledger, run_page, store
 from flows.bench import Bench
 from flows.failures import BusyError, StageError, StoppedError
 from flows.graph import Stage
@@ -102,7 +102,7 @@ def _run(stage: Stage, run: Run) -> bool:
         return restored
     finally:
         tags = {"stage_key": inputs.key, "dvc_lock": ledger.lock_hash()}
-        tracking.conclude(run.parent, stage.name, tags, inputs.data)
+        tracking.conclude(run.parent, stage.name, tags, inputs.data, run_page.context(stage.name))
 
 
 def _repro(stage: Stage, run: Run, key: str, said: Path, force: bool) -> bool:
@@ -128,6 +128,8 @@ def _follow(stage: Stage, run: Run, key: str, force: bool) -> tuple[int, list[st
             last.append(line)
             if not line.startswith(ECHO):
                 run.screen.line(stage.name, line, stays)
+                if stays:
+                    get_run_logger().info("%s", line)
         status = program.wait()
     if late.is_set():
         raise StageError(

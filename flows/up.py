@@ -14,7 +14,7 @@ from rich.console import Console
 
 from flows.process import LOGS, Program, end_orphans
 from flows.server import ADDRESS, HOST, Server, announce, announce_page, check_free
-from flows.ui import QUIET, mlflow_command
+from flows.ui import QUIET, mlflow_command, pages
 from pipelines.errors import UserError
 
 POOL = "gradus"
@@ -49,7 +49,8 @@ def up(console: Console, prefect_port: int, mlflow_port: int) -> None:
         Server(f"http://{HOST}:{mlflow_port}", store).wait("/health")
         announce_page("Prefect", f"http://{HOST}:{prefect_port}")
         announce_page("MLflow", f"http://{HOST}:{mlflow_port}")
-        console.print(f"Prefect: http://{HOST}:{prefect_port}   MLflow: http://{HOST}:{mlflow_port}", highlight=False)
+        runs, _ = pages(f"http://{HOST}:{mlflow_port}")
+        console.print(f"Prefect: http://{HOST}:{prefect_port}/runs   MLflow: {runs}", highlight=False, soft_wrap=True)
         console.print("The schedules of prefect.yaml are on. Ctrl-C ends it all.", highlight=False)
         _watch(server, store, worker)
 

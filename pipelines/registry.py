@@ -83,6 +83,11 @@ def describe(found: Version, tags: Mapping[str, str]) -> Version:
     return Version(found.number, {**found.tags, **tags})
 
 
+def write_card(number: int, text: str) -> None:
+    """Set the description of a version, which its page in MLflow begins with."""
+    tracking.client().update_model_version(NAME, str(number), text)
+
+
 def keep_scores(found: Version, exam: str, figures: Mapping[str, float]) -> None:
     """Keep, on a version, what it reached in the exam with this hash."""
     describe(found, {f"{SCORES}{exam}": json.dumps({metric: figures[metric] for metric in GATED})})

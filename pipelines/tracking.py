@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
@@ -21,7 +21,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")  # half a minute; 
 import mlflow
 import requests
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
@@ -33,6 +33,15 @@ PARENT = "GRADUS_PARENT_RUN"
 STORE = Path("mlruns")
 UNWATCHED = 60.0  # seconds of a run in which the machine is not looked at
 LINEAGE = ("commit", "dirty", "flow_run")
+SOURCE = (
+    "mlflow.user",
+    "mlflow.source.name",
+    "mlflow.source.type",
+    "mlflow.source.git.commit",
+    "mlflow.source.git.branch",
+)
+"""The tags of MLflow's own columns (user, source, version), which stages take from their flow's run."""
+BATCH = 100  # parameters, tags that MLflow takes at once
 MARK = "alive"
 """The tag that names the mark which a run's process holds (pipelines/alive.py)."""
 
@@ -80,7 +89,9 @@ class Run:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters; long values are cut, as MLflow refuses them."""
-        self.store.log_batch(self.id, params=[Param(key, str(value)[:500]) for key, value in values.items()])
+        entries = [Param(key, str(value)[:500]) for key, value in values.items()]
+        for start in range(0, len(entries), BATCH):
+            self.store.log_batch(self.id, params=entries[start : start + BATCH])
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""
@@ -103,10 +114,17 @@ class Run:
         """Log what a training measured at `step`, apart from what the stage measured in the end."""
         self.metrics({f"train/{key}": value for key, value in values.items()}, step)
 
-    def inputs(self, hashes: Mapping[str, str]) -> None:
-        """Name the data that the run read: path and DVC's hash of each."""
+    def page(self, name: str, description: str) -> None:
+        """Set the run's name, and the Markdown that its page in MLflow begins with."""
+        self.store.update_run(self.id, name=name)
+        self.tags({"mlflow.note.content": description})
+
+    def inputs(self, hashes: Mapping[str, str], context: str) -> None:
+        """Log the data sets that the run read, path and DVC's hash of each, with what they were read for."""
+        tag = [InputTag("mlflow.data.context", context)]
         found = [
-            DatasetInput(Dataset(path, digest, "dvc", json.dumps({"path": path}))) for path, digest in hashes.items()
+            DatasetInput(Dataset(path, digest, "dvc", json.dumps({"path": path})), tag)
+            for path, digest in hashes.items()
         ]
         self.store.log_inputs(self.id, datasets=found)
 
@@ -139,6 +157,11 @@ class Run:
         else:
             self.store.log_artifact(self.id, str(path), folder)
 
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+        """Keep rows with the run, as a table that MLflow's pages show and compare across runs."""
+        table = {column: [_cell(row.get(column)) for row in rows] for column in columns}
+        self.store.log_table(self.id, table, name)
+
     def record(self, name: str, value: Any) -> None:
         """Keep a value with the run, as a file of JSON."""
         self.store.log_text(self.id, json.dumps(value, indent=1, ensure_ascii=False), name)
@@ -166,6 +189,41 @@ class Run:
     def end(self, status: str) -> None:
         """Set the final status: FINISHED, FAILED or KILLED."""
         self.store.set_terminated(self.id, status)
+
+
+def _cell(value: Any) -> Any:
+    return "; ".join(map(str, value)) if isinstance(value, list) else value
+
+
+class Unrecorded(Run):
+    """What stands for the run of a flow that has nothing to compute: MLflow is not written to."""
+
+    def __init__(self, tags: Mapping[str, str]) -> None:
+        """Take the tags that the run would have."""
+        super().__init__(client(), "")
+        self.given = tags
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Log no parameter."""
+
+    def page(self, name: str, description: str) -> None:
+        """Name nothing."""
+
+    def inputs(self, hashes: Mapping[str, str], context: str) -> None:
+        """Log no data set."""
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set no tag."""
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log no number."""
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep no file."""
+
+    def lineage(self) -> dict[str, str]:
+        """Return the tags that say where the run comes from."""
+        return {key: self.given[key] for key in LINEAGE if key in self.given}
 
 
 @contextmanager
@@ -210,11 +268,12 @@ def _inherited(store: MlflowClient) -> dict[str, str]:
     parent = os.environ.get(PARENT)
     if not parent:
         return {}
-    return {"mlflow.parentRunId": parent, **Run(store, parent).lineage()}
+    tags = store.get_run(parent).data.tags
+    return {"mlflow.parentRunId": parent, **{key: tags[key] for key in (*LINEAGE, *SOURCE) if key in tags}}
 
 
-def conclude(parent: Run, stage: str, tags: Mapping[str, str], inputs: Mapping[str, str]) -> None:
-    """Tag the runs of `stage` below `parent`, and name their inputs.
+def conclude(parent: Run, stage: str, tags: Mapping[str, str], inputs: Mapping[str, str], context: str) -> None:
+    """Tag the runs of `stage` below `parent`, and log their inputs with their `context`.
 
     Its program has ended, so a run that says RUNNING was killed.
     """
@@ -222,7 +281,7 @@ def conclude(parent: Run, stage: str, tags: Mapping[str, str], inputs: Mapping[s
     for found in parent.store.search_runs([experiment(parent.store)], where):
         run = Run(parent.store, found.info.run_id)
         run.tags(tags)
-        run.inputs(inputs)
+        run.inputs(inputs, context)
         if found.info.status == "RUNNING":
             run.end("KILLED")
 
@@ -248,6 +307,12 @@ def is_gone(error: BaseException) -> bool:
     except requests.RequestException:
         return True
     return False
+
+
+def page_of(run_id: str, server: str) -> str:
+    """Return the address of a run's page at an MLflow `server`, which MLFLOW_TRACKING_URI names when it is one."""
+    here = address() if address().startswith("http") else server
+    return f"{here}/#/experiments/{experiment(client())}/runs/{run_id}"
 
 
 def tags_of(run_id: str) -> dict[str, str]:

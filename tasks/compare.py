@@ -23,7 +23,8 @@ def compare(evaluated: dict[str, Path], out: Path, config: CompareConfig, seed: 
     models = comparison.compare(answers, texts, config.baseline, config.resamples, config.min_clusters, seed)
     limits = (config.max_general_drop, config.max_hallucination_rise)
     best = candidate(models, config.baseline, *limits)
-    result = {"models": models, "candidate": best, "verdict": verdict(models, best, config.baseline, *limits)}
+    reasons = verdict(models, best, config.baseline, *limits)
+    result = {"models": models, "order": list(models), "candidate": best, "verdict": reasons}
     artifacts.write_json(out / "metrics.json", result)
     plots.write(out, models, answers)
     (out / "report.html").write_text(report.page(result, answers, config.baseline), encoding="utf-8")

@@ -18,6 +18,9 @@ from pipelines.evaluation.comparison import values
 from pipelines.evaluation.metrics import units
 from tasks import task
 
+SHOWN = ("split", "set", "question", "answer", "verdict", "accepted", "id")
+"""The columns of answers.jsonl in MLflow's table of the run."""
+
 
 def evaluate(
     model: Path, documents: Path, out: Path, config: EvaluateConfig, compute: ComputeConfig, refusal: str
@@ -58,3 +61,4 @@ if __name__ == "__main__":
         model = t.input(directory(sys.argv[1], t.config.evaluate))
         documents = t.input("split") / "test.parquet"
         t.finish(evaluate(model, documents, t.out, t.config.evaluate, t.config.compute, t.config.curate.refusal))
+        t.run.table("answers.json", artifacts.read_rows(t.out / "answers.jsonl"), SHOWN)

@@ -53,6 +53,7 @@ def pretrain(
         run=run,
         what="pretrain",
         checkpoints=checkpoints,
+        epochs=config.epochs,
     )
     with tempfile.TemporaryDirectory() as scratch:
         models.save_adapter(model, tok, Path(scratch))

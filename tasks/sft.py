@@ -45,6 +45,7 @@ def sft(
     passages = _passages(split, tok, config.text_tokens) if config.text_weight else []
     rows = [tokens for _, tokens in chats] + passages
     plan = planned([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
+    held_back = [encode_chat(tok, row["messages"]) for row in artifacts.read_rows(curated / "validation.jsonl")]
     model = models.adaptable(start, config.lora, compute, base)
     loss = train(
         model,
@@ -57,9 +58,10 @@ def sft(
         what="sft",
         checkpoints=checkpoints,
         rehearsal_weight=config.rehearsal_weight,
+        epochs=config.epochs,
+        held_back=held_back,
     )
     models.keep_share(model, config.kept_share)
-    held_back = [encode_chat(tok, row["messages"]) for row in artifacts.read_rows(curated / "validation.jsonl")]
     models.save_adapter(model, tok, out)
     return {
         "loss": loss,

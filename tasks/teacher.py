@@ -74,6 +74,7 @@ def _school(
         run=run,
         what="teacher",
         checkpoints=checkpoints,
+        epochs=config.epochs,
     )
     for weight in (value for value in model.parameters() if value.requires_grad):
         weight.data = weight.data.bfloat16()  # half the size, for committing it; the teacher runs in 16 bits anyway

@@ -35,6 +35,7 @@ FOR_FLOWS = {
     "synthesis.own",
     "data.fetch",
     "messages",
+    "page",
     "user_files",
     "synthesis.card",
     "synthesis.formats",

@@ -12,7 +12,7 @@ COMMANDS = {
     "Runs": (running.run, running.status, running.runs, running.compare, running.reproduce, running.gc),
     "Models": (champions.ask, champions.promote, champions.rollback),
     "Data": (datasets.fetch, datasets.import_, datasets.export, datasets.label, datasets.calls),
-    "Servers": (servers.ui, servers.up),
+    "Servers": (servers.ui, servers.up, servers.notify),
 }
 """By the panel of `gradus --help` in which they stand."""
 

@@ -1,10 +1,10 @@
-"""The commands that serve until Ctrl-C."""
+"""The commands that serve until Ctrl-C, and the one that says where messages go."""
 
 from typing import Annotated
 
 import typer
 
-from flows.cli.app import Port, console
+from flows.cli.app import Port, console, prefect
 
 PrefectPort = Annotated[int, typer.Option(help="Port of the Prefect server on 127.0.0.1.")]
 
@@ -24,3 +24,19 @@ def ui(port: Port = 5000) -> None:
     from flows.ui import serve
 
     serve(console, port)
+
+
+def notify(
+    kind: Annotated[str, typer.Argument(help="slack, teams, discord or webhook (JSON).")],
+    url: Annotated[str, typer.Argument(help="Address of the web hook.")],
+    test: Annotated[bool, typer.Option("--test", help="Send a message at once.")] = False,
+) -> None:
+    """Have failed runs, new champions and refused candidates reported to a web hook."""
+    with prefect() as ready:
+        from flows.notify import set_up
+        from flows.silence import watch
+
+        ready()
+        set_up(kind, url, test=test)
+        watch()
+    console.print(f"Messages go to the {kind} hook{', and a test message was sent' if test else ''}.", highlight=False)

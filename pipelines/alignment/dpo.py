@@ -98,7 +98,7 @@ def train(
         batch for epoch in range(config.epochs) for batch in plan_pairs(pairs, config.batch_size, compute.seed + epoch)
     ]
     rows = [{"prompt_ids": better[0], "chosen_ids": better[1], "rejected_ids": worse[1]} for better, worse in pairs]
-    report = ReportCallback(run, "align.dpo", len(plan), checkpoints)
+    report = ReportCallback(run, "align.dpo", len(plan), checkpoints, config.epochs)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = PlannedDPOTrainer(
             model=model,

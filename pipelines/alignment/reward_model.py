@@ -66,7 +66,8 @@ def train(
             chosen, rejected = margins(backbone, head, [pairs[index] for index in batch])
             loss = pair_loss(chosen, rejected).mean()
             value = float(loss.detach())
-            run.curve({"loss": value, "accuracy": float((chosen > rejected).float().mean())}, number)
+            accuracy, epoch = float((chosen > rejected).float().mean()), number / len(plan) * settings.epochs
+            run.curve({"loss": value, "accuracy": accuracy, "epoch": epoch}, number)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], GRADIENT_NORM)
             optimizer.step()

@@ -4,6 +4,7 @@ Writes outcomes.png and tradeoff.png; the page embeds the same figures as SVG. E
 """
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,15 @@ def outcomes(answers: dict[str, list[Row]]) -> Figure:
 
 
 def tradeoff(models: dict[str, Any]) -> Figure:
-    """Draw right against invented answers, each with its 95% interval: lower right is better."""
+    """Draw right against invented answers, each with its 95% interval: lower right is better.
+
+    The axes end with the intervals, and the names stand in a column on the right, from which a line leads to the point:
+    models that do alike would hide each other's names.
+    """
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(5.6, 4.4), layout="constrained")
+        figure = Figure(figsize=(7.2, 4.4), layout="constrained")
         axes = figure.subplots()
-        for name, numbers in models.items():
+        for numbers in models.values():
             x, y = numbers["answer_accuracy"], numbers["hallucination_rate"]
             whiskers = [_whisker(numbers, metric) for metric in ("answer_accuracy", "hallucination_rate")]
             axes.errorbar(
@@ -65,9 +70,12 @@ def tradeoff(models: dict[str, Any]) -> Figure:
                 color=COLOURS["correct"],
                 ecolor="#aab2bd",
             )
-            axes.annotate(name, (x, y), xytext=(7, 6), textcoords="offset points", fontweight="bold")
+        _names(axes, models)
         axes.set(
-            xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="right answers (answerable)", ylabel="invented answers (all)"
+            xlim=_limits(models, "answer_accuracy"),
+            ylim=_limits(models, "hallucination_rate"),
+            xlabel="right answers, of answerable questions (further right is better)",
+            ylabel="invented answers, of all (lower is better)",
         )
         axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
         axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
@@ -75,6 +83,41 @@ def tradeoff(models: dict[str, Any]) -> Figure:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _names(axes: Axes, models: dict[str, Any]) -> None:
+    """Write the names beside the axes, from the highest point down, each linked to its point."""
+    ordered = sorted(models, key=lambda name: -models[name]["hallucination_rate"])
+    low, high = _limits(models, "hallucination_rate")
+    wanted = [(models[name]["hallucination_rate"] - low) / (high - low) for name in ordered]
+    for name, height in zip(ordered, _apart(wanted), strict=True):
+        point = (models[name]["answer_accuracy"], models[name]["hallucination_rate"])
+        shown = f"{name}  {100 * point[0]:.0f}% right, {100 * point[1]:.0f}% invented"
+        axes.annotate(
+            shown,
+            point,
+            xytext=(1.04, height),
+            textcoords="axes fraction",
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": "#aab2bd", "lw": 0.8, "shrinkB": 4, "relpos": (0, 0.5)},
+        )
+
+
+def _apart(heights: list[float], gap: float = 0.08) -> list[float]:
+    """Return heights that descend by `gap` at least, near those given, and end above 0."""
+    placed: list[float] = []
+    for height in heights:
+        placed.append(min(height, placed[-1] - gap) if placed else height)
+    for index in range(len(placed) - 1, -1, -1):
+        floor = placed[index + 1] + gap if index + 1 < len(placed) else 0.0
+        placed[index] = max(placed[index], floor)
+    return placed
+
+
+def _limits(models: dict[str, Any], metric: str) -> tuple[float, float]:
+    """Return the tenths between which all intervals lie, with a little room."""
+    bounds = [bound for numbers in models.values() for bound in (*numbers["intervals"][metric], numbers[metric])]
+    return math.floor(10 * min(bounds)) / 10 - 0.02, math.ceil(10 * max(bounds)) / 10 + 0.02
 
 
 def _bars(axes: Axes, shares: dict[str, dict[str, float]]) -> None:

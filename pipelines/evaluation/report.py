@@ -43,8 +43,11 @@ def terminal_table(metrics: dict[str, Any]) -> Table:
 
 
 def rows(metrics: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return by model the cells of its row: `value`, `interval`, and whether it is the `best` of its column."""
-    models = metrics["models"]
+    """Return by model the cells of its row: `value`, `interval`, and whether it is the `best` of its column.
+
+    Models stand in the order of `evaluate.models`.
+    """
+    models = {name: metrics["models"][name] for name in metrics.get("order", metrics["models"])}
     best = {}
     for name, metric in columns(metrics).items():
         values = [numbers[name] for numbers in models.values()]
@@ -71,8 +74,9 @@ def page(metrics: dict[str, Any], answers: dict[str, list[Row]], baseline: str) 
         baseline=baseline,
         candidate=candidate,
         parent=parent,
+        validation={name: metrics["models"][name]["validation"] for name in rows(metrics)},
         outcomes=_embedded(plots.outcomes(answers)),
-        tradeoff=_embedded(plots.tradeoff(metrics["models"])),
+        tradeoff=_embedded(plots.tradeoff({name: metrics["models"][name] for name in rows(metrics)})),
         fixed=[(old, new) for old, new in turned if good(new)],
         broken=[(old, new) for old, new in turned if good(old)],
         invented=invented(answers[candidate]),

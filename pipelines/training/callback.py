@@ -1,6 +1,7 @@
 """What a transformers Trainer tells while it works, and what it keeps so that a killed training goes on."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from pipelines.progress import Meter
 from pipelines.tracking import Run
 
 POINTS = 100  # of a curve in MLflow
+VALIDATIONS = 10  # measurements of the validation loss on the way
+SMOOTHING = 0.9  # weight of what was before, in the loss that the terminal shows
 
 
 class ReportCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not followed by the type checker
@@ -24,8 +27,20 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         UserError: the loss of a step is NaN or infinite.
     """
 
-    def __init__(self, run: Run, what: str, total: int, checkpoints: Checkpoints) -> None:
-        """Log to `run`; `what` names the work in a word."""
+    def __init__(
+        self,
+        run: Run,
+        what: str,
+        total: int,
+        checkpoints: Checkpoints,
+        epochs: int = 1,
+        validate: Callable[[], float] | None = None,
+    ) -> None:
+        """Log to `run`; `what` names the work in a word; `total` steps are so many `epochs`.
+
+        `validate` returns the validation loss, which is measured ten times on the way.
+        """
+        self.epochs, self.validate = epochs, validate
         self.run, self.what, self.total, self.checkpoints = run, what, total, checkpoints
         self.saved = checkpoints.latest()
         self.done = self.saved.step if self.saved else 0
@@ -75,8 +90,12 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         every = max(1, self.total // POINTS)
         if number % every == 0 or number == self.total:
             recent = self.history[-every:]
-            self.run.curve({key: sum(one[key] for one in recent) / len(recent) for key in recent[-1]}, number)
-        self.meter.step(note=f"loss {logs['loss']:.3f}")
+            means = {key: sum(one[key] for one in recent) / len(recent) for key in recent[-1]}
+            self.run.curve({**means, "epoch": number / self.total * self.epochs}, number)
+        if self.validate is not None and number % max(1, self.total // VALIDATIONS) == 0:
+            self.run.curve({"validation_loss": self.validate()}, number)
+            self.trainer.model.train()
+        self.meter.step(note=f"loss {smoothed([one['loss'] for one in self.history]):.3f}")
         self.checkpoints.step(number, self._state)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -94,3 +113,12 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
     def _state(self) -> State:
         facts = {"history": self.history, "schedule": self.trainer.lr_scheduler.state_dict()}
         return pack(self._weights(), self.trainer.optimizer), facts
+
+
+def smoothed(values: list[float]) -> float:
+    """Return the exponential moving average of the last values, corrected for its start (as Adam's is)."""
+    recent = values[-50:]  # what was before weighs less than a hundredth
+    average = 0.0
+    for value in recent:
+        average = SMOOTHING * average + (1 - SMOOTHING) * value
+    return average / (1 - SMOOTHING ** len(recent))

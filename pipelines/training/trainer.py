@@ -152,11 +152,14 @@ def train(
     what: str,
     checkpoints: Checkpoints,
     rehearsal_weight: float = 1.0,
+    epochs: int = 1,
+    held_back: Sequence[Encoded] = (),
 ) -> float:
     """Train the adapter of `model` on the planned batches of `rows`; return the mean loss of the last tenth.
 
     A training that `checkpoints` knows goes on where it was. The loss is `labelled_loss`. AdamW, warm-up over 5% of the
-    steps, then linear decay to zero.
+    steps, then linear decay to zero. The plan is of so many `epochs`; the loss on the rows `held_back`, if any, is
+    logged ten times on the way.
 
     Raises:
         UserError: nothing to train, nothing to train on, or a loss that is not a number.
@@ -174,7 +177,8 @@ def train(
         columns["positions"] = [row.positions for row in rows]
     dataset = Dataset.from_dict(columns)
     tok.padding_side = "right"
-    report = ReportCallback(run, what, len(plan), checkpoints)
+    validate = (lambda: mean_loss(model, held_back, compute)) if held_back else None
+    report = ReportCallback(run, what, len(plan), checkpoints, epochs, validate)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = PlannedTrainer(
             model=model,

@@ -136,7 +136,7 @@ class Project:
         """Return the last flow run in MLflow, and the stages below it by name."""
         store = MlflowClient(self.store)
         found = store.search_runs(["1"], order_by=["attributes.start_time DESC"])
-        parent = next(run for run in found if run.info.run_name == "post_train")
+        parent = next(run for run in found if run.data.tags.get("flow") == "post_train")
         children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
         return parent, {run.info.run_name: run for run in children}
 

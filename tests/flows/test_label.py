@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from flows.label import CHOICES, Choices, Server
+from flows.label import CHOICES, Choices, Server, serve
 from pipelines.alignment.rank import chosen_by_people
-from pipelines.artifacts import Row, write_rows
+from pipelines.artifacts import Row, write_rows, write_table
 from pipelines.errors import UserError
 
 
@@ -52,7 +53,7 @@ def test_choices_are_kept_at_once_and_become_preferences(page: Server, tmp_path:
         sides.append(better)
         shown = ask(page, "/choice", {"pair": shown["pair"], "choice": better})
         assert len((tmp_path / "human" / CHOICES).read_text().splitlines()) == shown["done"]
-    assert shown == {"done": 12, "total": 12}
+    assert shown == {"done": 12, "total": 12, "undo": True}
     assert set(sides) == {"left", "right"}  # the better answer is on neither side by custom
     pairs, dropped = chosen_by_people(tmp_path / "human")
     assert len(pairs) == 12 and not dropped
@@ -95,3 +96,42 @@ def test_no_pair_is_told(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", [])
     with pytest.raises(UserError, match="holds no pair; run `gradus run preferences` first"):
         Choices(tmp_path / "train.jsonl", tmp_path / "human")
+
+
+def test_a_decision_can_be_undone(page: Server, tmp_path: Path) -> None:
+    first = ask(page, "/pair")
+    assert first["undo"] is False
+    second = ask(page, "/choice", {"pair": first["pair"], "choice": "left"})
+    ask(page, "/choice", {"pair": second["pair"], "choice": "neither"})
+    assert ask(page, "/undo", {})["pair"] == second["pair"]
+    assert ask(page, "/undo", {}) == first
+    assert (tmp_path / "human" / CHOICES).read_text() == ""
+    assert ask(page, "/undo", {}) == first  # there is nothing more to undo
+
+
+def test_a_written_answer_beats_both(page: Server, tmp_path: Path) -> None:
+    shown = ask(page, "/pair")
+    ask(page, "/choice", {"pair": shown["pair"], "choice": "written", "text": " Mara keeps it. "})
+    pairs, _ = chosen_by_people(tmp_path / "human")
+    assert {each["chosen"][0]["content"] for each in pairs} == {"Mara keeps it."}
+    assert {each["rejected"][0]["content"] for each in pairs} == {shown["left"], shown["right"]}
+    again = ask(page, "/pair")
+    with pytest.raises(urllib.error.HTTPError):
+        ask(page, "/choice", {"pair": again["pair"], "choice": "written", "text": "  "})
+
+
+def test_a_pair_stands_beside_its_passage_and_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "The lamp is old. Keeper 7 keeps the seventh lamp. Nobody else may."
+    (tmp_path / "artifacts/split").mkdir(parents=True)
+    write_table(tmp_path / "artifacts/split/train.parquet", [{"id": "d", "source": "a.txt", "title": "", "text": text}])
+    write_rows(tmp_path / "train.jsonl", [{**pair(7), "source": "d", "reference": "Keeper 7."}])
+    shown = Choices(tmp_path / "train.jsonl", tmp_path / "human").next()
+    assert shown["reference"] == "Keeper 7." and shown["passage"]["name"] == "a.txt"
+    assert shown["passage"]["marked"] == "Keeper 7 keeps the seventh lamp. "
+    assert "".join(shown["passage"][part] for part in ("before", "marked", "after")) == text
+
+
+def test_a_taken_port_is_told_in_a_sentence(source: Path, page: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Port \d+ is taken; choose another one with --port"):
+        serve(Console(), source, tmp_path / "human", page.server_port)

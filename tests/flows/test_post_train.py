@@ -10,6 +10,10 @@ import psutil
 import pytest
 from dvc.repo import Repo
 from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
 from rich.console import Console
 
 from flows import ledger
@@ -44,14 +48,14 @@ def test_stages_run_in_order_side_by_side_and_once(fake: Project) -> None:
     fake.forget()
     fake.run("split")
     assert fake.started() == []
-    again, none = fake.runs()
-    assert none == {}
-    assert again.info.run_id != parent.info.run_id
-    assert again.data.tags["cached.ingest"] == children["ingest"].info.run_id
+    again, _ = fake.runs()
+    assert again.info.run_id == parent.info.run_id  # a run with nothing to do makes none in MLflow
 
     fake.change(dedup={"value": "other"})
     fake.run("split")
     assert fake.started() == ["dedup", "split"]
+    last, _ = fake.runs()
+    assert last.data.tags["cached.ingest"] == children["ingest"].info.run_id
 
 
 def test_an_instance_of_a_stage_is_linked_when_it_is_cached(fake: Project) -> None:
@@ -91,6 +95,29 @@ def test_an_input_that_its_producer_did_not_write_is_refused(fake: Project) -> N
     assert fake.started() == ["ingest", "clean"]
 
 
+def in_prefect(fake: Project) -> tuple[FlowRun, list[str]]:
+    """Return the last flow run in Prefect, and what its log says."""
+    with get_client(sync_client=True) as client:
+        (found,) = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
+        filtered = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[found.id]))
+        return found, [each.message for each in client.read_logs(filtered)]
+
+
+def test_a_run_says_what_it_was_and_how_it_went(fake: Project) -> None:
+    fake.describe({"ingest": [], "data_report": ["ingest"]}, ingest={"logged": True})
+    fake.run("data_report")
+    parent, _ = fake.runs()
+    tags, params = parent.data.tags, parent.data.params
+    assert parent.info.run_name == "data_report only"
+    assert tags["mlflow.source.git.commit"] == tags["commit"] and tags["mlflow.user"]
+    assert f"commit `{tags['commit'][:10]}`" in tags["mlflow.note.content"]
+    assert "completed (2): `ingest`, `data_report`" in tags["mlflow.note.content"]
+    assert params["sft.lora.rank"] and params["evaluate.models.base"] == "base"
+    run, lines = in_prefect(fake)
+    assert run.name == "data_report only" and str(run.id) in tags["mlflow.note.content"]
+    assert "ingest works" in lines
+
+
 def test_interrupting_leaves_no_process_and_tells_the_truth(fake: Project) -> None:
     fake.describe({"ingest": [], "clean": ["ingest"]}, clean={"logged": True, "seconds": 300})
     process = fake.start("run", "clean")
@@ -104,6 +131,9 @@ def test_interrupting_leaves_no_process_and_tells_the_truth(fake: Project) -> No
     assert fake.processes() == []
     parent, children = fake.runs()
     assert parent.info.status == children["clean"].info.status == "KILLED"
+    assert parent.info.run_name == "clean only · stopped"
+    run, _ = in_prefect(fake)
+    assert run.state is not None and run.state.is_cancelled() and run.name == "clean only · stopped"
     assert [one.dataset.name for one in children["clean"].inputs.dataset_inputs] == ["artifacts/ingest"]
 
 

@@ -19,6 +19,7 @@ from prefect.states import Running
 from prefect.variables import Variable
 
 from flows import notify, scheduled, silence
+from pipelines.errors import UserError
 from tests.flows.conftest import ROOT, Project, free_port
 
 
@@ -119,3 +120,27 @@ def test_up_serves_deploys_and_leaves_nothing(fake: Project) -> None:
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert fake.processes() == []
+
+
+def test_a_schedule_may_name_stages(fake: Project) -> None:
+    fake.describe({"ingest": [], "data_report": ["ingest"], "compare": ["ingest"]})
+    state = scheduled.retrain(stages=["data_report"], return_state=True)
+    assert state.is_completed() and fake.started() == ["ingest", "data_report"]
+
+
+def test_one_command_sets_messages_up(fake: Project, heard: list[dict[str, str]]) -> None:
+    Variable.unset(notify.VARIABLE)
+    hook: Any = CustomWebhookNotificationBlock.load("hook")
+    process = fake.start("notify", "webhook", str(hook.url), "--test")
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 0 and "a test message was sent" in said, said
+    notify.tell("Gradus: a new champion", "Version 3.")
+    assert [each["subject"] for each in heard] == ["Gradus: a test", "Gradus: a new champion"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "address", "said"), [("pigeon", "http://127.0.0.1", "no kind"), ("discord", "http://127.0.0.1", "address")]
+)
+def test_a_wrong_hook_is_refused_in_a_sentence(prefect_server: str, kind: str, address: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        notify.set_up(kind, address, test=False)

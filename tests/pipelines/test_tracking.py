@@ -57,9 +57,9 @@ def test_a_run_whose_program_was_killed_does_not_stay_running(monkeypatch: pytes
         monkeypatch.setenv(tracking.PARENT, parent.id)
         context = tracking.started("sft", {"stage": "sft"})
         child = context.__enter__()  # and never left, as when the program dies
-        tracking.conclude(parent, "dedup", {}, {})
+        tracking.conclude(parent, "dedup", {}, {}, "training")
         assert status(child) == "RUNNING"
-        tracking.conclude(parent, "sft", {"stage_key": "k"}, {"data/raw": "c0ffee.dir"})
+        tracking.conclude(parent, "sft", {"stage_key": "k"}, {"data/raw": "c0ffee.dir"}, "training")
     assert status(child) == "KILLED"
     found = child.store.get_run(child.id)
     assert found.data.tags["stage_key"] == "k"
@@ -116,3 +116,24 @@ def test_a_number_that_is_none_ends_the_stage() -> None:
     with pytest.raises(UserError, match="loss became nan at step 7"), tracking.started("sft", {}) as run:
         run.metrics({"loss": float("nan")}, step=7)
     assert status(run) == "FAILED"
+
+
+def test_a_table_is_one_that_mlflow_reads(tmp_path: Path) -> None:
+    rows = [{"question": "Who?", "accepted": ["Drace", "Oswin Drace"], "bits": 1}, {"question": "Where?"}]
+    with tracking.started("evaluate", {}) as run:
+        run.table("answers.json", rows, ("question", "accepted"))
+        run.params({f"block.key{number}": number for number in range(250)})  # more than MLflow takes at once
+    assert len(run.store.get_run(run.id).data.params) == 250
+    table = run.store.load_table("1", "answers.json", run_ids=[run.id])
+    assert table["question"].tolist() == ["Who?", "Where?"] and table["accepted"][0] == "Drace; Oswin Drace"
+
+
+def test_a_run_with_nothing_to_do_writes_nothing() -> None:
+    before = len(tracking.client().search_runs(["1"]))
+    run = tracking.Unrecorded({"commit": "c0ffee", "mlflow.user": "me"})
+    run.page("name", "text")
+    run.params({"a": 1})
+    run.metrics({"a": 1.0})
+    run.inputs({"data": "c0ffee"}, "training")
+    assert run.lineage() == {"commit": "c0ffee"}
+    assert len(tracking.client().search_runs(["1"])) == before

@@ -1,13 +1,15 @@
 """The table and the page: what they show, that nothing escapes, that equal input gives equal bytes."""
 
 import re
+from itertools import pairwise
 from typing import Any
 
+from matplotlib.text import Text
 from rich.console import Console
 
 from pipelines.artifacts import Row
-from pipelines.evaluation import comparison
-from pipelines.evaluation.report import changed, invented, page, terminal_table
+from pipelines.evaluation import comparison, plots
+from pipelines.evaluation.report import changed, invented, page, rows, terminal_table
 from pipelines.evaluation.verdict import verdict
 
 NASTY = "<script>alert('in 1783')</script> & more"
@@ -98,3 +100,24 @@ def test_without_held_out_text_there_is_no_column_of_bits_per_byte() -> None:
         console.print(terminal_table(found))
     assert "Bits" not in said.get()
     assert "bits per byte is left out" in page(found, ANSWERS, "base")
+
+
+def test_models_stand_in_the_order_of_the_parameters_everywhere() -> None:
+    sorted_by_json = dict(sorted(compared()["models"].items()))
+    metrics = {**compared(), "models": sorted_by_json, "order": ["base", "sft", "dpo"]}
+    assert list(rows(metrics)) == ["base", "sft", "dpo"]
+    html = page(metrics, ANSWERS, "base")
+    found = re.findall(r"<td><b>(base|sft|dpo)</b></td>", html)
+    assert found == ["base", "sft", "dpo"] * 2  # the test questions, and the validation questions
+    assert "How the candidate was chosen" in html
+
+
+def test_names_in_the_tradeoff_never_overlap() -> None:
+    models = {f"model{number}": compared()["models"]["sft"] for number in range(8)}
+    figure = plots.tradeoff(models)
+    figure.draw_without_rendering()
+    boxes = sorted(
+        (Text.get_window_extent(text) for text in figure.axes[0].texts),  # without the line to its point
+        key=lambda box: box.y0,
+    )
+    assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))

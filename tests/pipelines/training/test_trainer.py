@@ -10,6 +10,7 @@ from pipelines.checkpoints import Checkpoints
 from pipelines.config import Config, LoraConfig
 from pipelines.errors import UserError
 from pipelines.tracking import Run, started
+from pipelines.training.callback import smoothed
 from pipelines.training.rows import IGNORED, Encoded, encode_chat, plan_batches
 from pipelines.training.trainer import labelled_loss, mean_loss, train
 from tests.impatient import Impatient
@@ -31,7 +32,10 @@ def fit(base: Path, config: Config, steps: int, learning_rate: float = 2e-2) -> 
     options = {"learning_rate": learning_rate, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
     before = mean_loss(model, encoded, config.compute)
     with started("test", {}) as run:
-        train(model, models.tokenizer(base), encoded, plan, run=run, **options)
+        train(model, models.tokenizer(base), encoded, plan, run=run, epochs=steps, held_back=encoded[:1], **options)
+    curves = {key: run.store.get_metric_history(run.id, f"train/{key}") for key in ("epoch", "validation_loss")}
+    assert curves["epoch"][-1].value == steps and len(curves["validation_loss"]) >= 10
+    assert curves["validation_loss"][-1].value < curves["validation_loss"][0].value
     after = mean_loss(model, encoded, config.compute)
     assert after < before / 3
     return {name: value.clone() for name, value in model.named_parameters() if value.requires_grad}
@@ -145,3 +149,9 @@ def test_a_loss_that_is_not_a_number_ends_the_training(base: Path, config: Confi
     with pytest.raises(UserError, match="loss became nan"), started("test", {}) as run:
         train(model, models.tokenizer(base), rows(base), [[0], [1]], run=run, **options)
     assert run.store.get_run(run.id).info.status == "FAILED"
+
+
+def test_the_shown_loss_is_smoothed_from_the_first_step() -> None:
+    assert smoothed([2.0]) == pytest.approx(2.0)
+    assert smoothed([2.0] * 200) == pytest.approx(2.0)
+    assert 1.0 < smoothed([2.0] * 50 + [1.0]) < 2.0
