@@ -14,7 +14,7 @@ from rich.console import Console
 
 from flows import accelerator, graph, ledger, lineage
 from flows.bench import Bench, cores
-from flows.mend import mend
+from flows.mend import mend, remove_leftovers
 from flows.preflight import check_stages
 from flows.process import end_orphans
 from flows.promote import Promotion, promote_candidate
@@ -41,6 +41,7 @@ def post_train(
         UserError: the project cannot be run as it is.
     """
     mend()
+    remove_leftovers(settings.evaluate.models)
     stages = graph.read().towards(targets)
     check_stages((stage.name for stage in stages), settings)
     bench = Bench(cores(settings.compute.threads))
