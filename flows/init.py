@@ -8,6 +8,7 @@ and commits nothing. Alone: gradus init FOLDER
 import filecmp
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from collections import Counter
@@ -51,7 +52,7 @@ def init(console: Console, folder: Path) -> None:
     console.print(f"{PARAMS}: ingest.source is {place}.", highlight=False)
     for questions in dict.fromkeys((settings.evaluate.questions, settings.split.questions)):
         changed += _set_aside(console, questions, place)
-    names = " ".join(str(path) for path in dict.fromkeys(changed))
+    names = shlex.join(str(path) for path in dict.fromkeys(changed))
     console.print(f"To commit: git add {names}", highlight=False, soft_wrap=True, markup=False)
 
 
@@ -128,7 +129,9 @@ def _set_aside(console: Console, folder: Path, documents: Path) -> list[Path]:
         ASIDE.mkdir(parents=True, exist_ok=True)
         path.replace(ASIDE / path.name)
     if found:
-        console.print(f"The sample's questions are in {ASIDE} now; nothing reads them there.", highlight=False)
+        console.print(
+            f"The sample's questions are in {ASIDE} now; nothing reads them there.", highlight=False, soft_wrap=True
+        )
     return [folder, ASIDE] if found else []
 
 

@@ -85,7 +85,7 @@ def test_without_answerable_questions_all_runs_but_an_evaluation(
 def test_the_samples_questions_measure_no_other_documents(real: Path) -> None:
     settings = check()
     check_stages(["data_report", "sft"], settings)
-    with pytest.raises(UserError, match=r"are the sample's: .* `gradus init data/raw`"):
+    with pytest.raises(UserError, match=r"are the sample's: .*`gradus init data/raw`"):
         check_stages(["evaluate@base"], settings)
     with (
         (real / "data/questions/answerable.jsonl").open("a") as file,

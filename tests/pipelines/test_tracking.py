@@ -116,3 +116,14 @@ def test_a_number_that_is_none_ends_the_stage() -> None:
     with pytest.raises(UserError, match="loss became nan at step 7"), tracking.started("sft", {}) as run:
         run.metrics({"loss": float("nan")}, step=7)
     assert status(run) == "FAILED"
+
+
+def test_a_stage_that_dvc_runs_elsewhere_logs_to_the_project(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    here = tracking.address()
+    elsewhere = tmp_path_factory.mktemp("exps")  # as `dvc exp run --temp` makes one
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    assert tracking.address() == here and not any(elsewhere.iterdir())

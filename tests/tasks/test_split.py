@@ -83,8 +83,8 @@ def test_there_may_be_no_questions_which_is_said(
         (tmp_path / "none").mkdir()
         (tmp_path / "none/answerable.jsonl").touch()
     metrics = split(tmp_path, tmp_path, settings(config, tmp_path / "none"), seed=1, runner=Runner())
-    assert (metrics["documents_train"], metrics["documents_asked_about"], metrics["overlaps"]) == (1, 0, 0)
-    assert "none holds no question, so nothing will be measured" in capsys.readouterr().err
+    assert (metrics["documents_train"], metrics["documents_asked_about"], metrics["overlaps"]) == (3, 0, 0)
+    assert "none holds no question about documents, so nothing will be measured" in capsys.readouterr().err
 
 
 def test_questions_about_other_documents_are_passed_over_which_is_said(

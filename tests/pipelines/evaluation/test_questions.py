@@ -53,7 +53,7 @@ def test_only_answerable_questions_must_be_there(tmp_path: Path) -> None:
     assert {each.set for each in load(tmp_path)} == {"answerable"}
     assert questions.unmeasured(load(tmp_path)) == ["unanswerable", "general"]
     (tmp_path / "answerable.jsonl").unlink()
-    with pytest.raises(UserError, match="answerable.jsonl has no question"):
+    with pytest.raises(UserError, match=r"answerable\.jsonl has no question"):
         load(tmp_path)
 
 
