@@ -68,7 +68,8 @@ def _about(asked: Sequence[Asked], cluster: Mapping[str, str], folder: Path) -> 
     """
     if all(Path(each.file).stem == evidence.GENERAL for each in asked):
         say(
-            f"split: {folder} holds no question about documents, so nothing will be measured until some are there (docs/data.md)."
+        where = f"{folder} holds no question about documents"
+        say(f"split: {where}, so nothing will be measured until some are there (docs/data.md).")
         )
     sources = sorted({source for each in asked for source in each.sources})
     if not sources or cluster.keys() & set(sources):
