@@ -67,10 +67,8 @@ def _about(asked: Sequence[Asked], cluster: Mapping[str, str], folder: Path) -> 
     Questions that name documents, none of which is here, were written about other documents, such as the sample's.
     """
     if all(Path(each.file).stem == evidence.GENERAL for each in asked):
-        say(
         where = f"{folder} holds no question about documents"
         say(f"split: {where}, so nothing will be measured until some are there (docs/data.md).")
-        )
     sources = sorted({source for each in asked for source in each.sources})
     if not sources or cluster.keys() & set(sources):
         return list(asked)
