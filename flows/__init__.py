@@ -10,9 +10,10 @@ import os
 from pathlib import Path
 
 import pipelines  # noqa: F401  (switches telemetry off, before anything that has some is imported)
+from flows.folder import project
 
 for _name, _value in {
-    "PREFECT_HOME": str(Path(".gradus").resolve()),
+    "PREFECT_HOME": str((project(Path.cwd()) or Path.cwd()) / ".gradus"),
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL",
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",

@@ -34,6 +34,7 @@ def register(parent: tracking.Run, settings: Config) -> Candidate:
     comparison = artifacts.read_json(COMPARISON / "metrics.json")
     parent.metrics(_figures(comparison))
     parent.artifact(COMPARISON, "compare")
+    parent.artifact(artifacts.REPORTS / "compare.html", "compare")
     name = comparison["candidate"]
     version = _version(parent, settings, comparison, name)
     registry.give(registry.CHALLENGER, version)
@@ -49,7 +50,8 @@ def is_new(settings: Config) -> bool:
 def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any], name: str) -> Version:
     place = settings.evaluate.models[name]
     directory, stage = artifacts.ARTIFACTS / place, place.replace("/", "@")
-    figures = {metric: comparison["models"][name][metric] for metric in registry.GATED}
+    numbers = comparison["models"][name]
+    figures = {metric: numbers[metric] for metric in registry.GATED if metric in numbers}
     taken = exam.of(ledger.input_hash(f"evaluate@{name}", settings.evaluate.questions), settings)
     measured = {
         **{metric: repr(number) for metric, number in figures.items()},

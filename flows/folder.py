@@ -1,15 +1,49 @@
-"""What git, DVC, MLflow and Prefect need of the folder in which they work. Imports nothing slow."""
+"""The project's folder: where it is, and what git, DVC, MLflow and Prefect need of it. Imports nothing slow."""
 
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import unquote
 
 from pipelines.encoding import encodable
 from pipelines.errors import UserError
 
+MARKS = ("dvc.yaml", "params.yaml", "tasks")
+"""What a folder holds that is a project."""
 _NO_GIT = re.compile(r"^\s*no_scm\s*=\s*true\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+def project(start: Path) -> Path | None:
+    """Return the nearest folder, from `start` upwards, that is a project; None when there is none."""
+    return next((each for each in (start, *start.parents) if all((each / mark).exists() for mark in MARKS)), None)
+
+
+def enter() -> Path:
+    """Make the project's folder the working directory; return the one before.
+
+    Raises:
+        UserError: the working directory lies in no project.
+    """
+    before = Path.cwd()
+    root = project(before)
+    if root is None:
+        raise UserError(
+            f"{encodable(os.fspath(before))} lies in no Gradus project (a folder with {', '.join(MARKS)}); "
+            "change to one, or clone one."
+        )
+    os.chdir(root)
+    return before
+
+
+def from_root(path: Path, before: Path) -> Path:
+    """Return `path`, given by a user who stood in `before`, as it is called from the project's folder."""
+    if before == Path.cwd():
+        return path
+    absolute = Path(os.path.abspath(before / path))  # noqa: PTH100  (resolve() would follow links)
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
 
 
 def check_place() -> None:
@@ -42,6 +76,18 @@ def check_repository() -> None:
             f"{here} is in no Git repository, which DVC needs; run `git init` here, "
             "or `dvc config core.no_scm true` to work without Git."
         )
+
+
+def dvc_add(path: Path) -> None:
+    """Have DVC keep a folder, in a process of its own.
+
+    Raises:
+        UserError: it does not take it.
+    """
+    command = [sys.executable, "-m", "dvc", "add", "--quiet", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"DVC does not take {path}: {done.stderr.strip() or done.stdout.strip()}")
 
 
 def check_names(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """Data sets of others into the project: `gradus import`. JSON lines, JSON or Parquet, in any form of the field.
 
-Conversations go to the folder of `curate.own`, pairs to that of `preferences.human`, both in TRL's form; what is
-neither goes beside them, with its reason. JSON is not read by `datasets`, which would take texts that look like dates
-for dates, and rows of two forms for rows of both.
+Conversations go to the folder of `curate.own`, pairs to `human` in that of `preferences.inputs`, both in TRL's form;
+what is neither goes beside them, with its reason. JSON is not read by `datasets`, which would take texts that look like
+dates for dates, and rows of two forms for rows of both.
 """
 
 import json

@@ -1,6 +1,8 @@
 """What a killed DVC, or a full disk, leaves half written, and DVC would never get past: dvc.lock and the rwlock."""
 
 import json
+import shutil
+from collections.abc import Container
 from pathlib import Path
 
 import psutil
@@ -10,6 +12,7 @@ from dvc.lock import make_lock
 from dvc.repo import Repo
 
 from flows.ledger import LOCK, ONE_AT_A_TIME, closed
+from pipelines import artifacts
 from pipelines.progress import say
 
 TORN = Path(".gradus/dvc.lock.torn")
@@ -19,6 +22,16 @@ def mend() -> None:
     """Put right what DVC keeps of its users and of the stages."""
     _mend_users()
     _mend_lock()
+
+
+def remove_leftovers(models: Container[str]) -> None:
+    """Remove evaluations of models that are compared no longer: `compare` depends on the folder, which names none.
+
+    DVC's templates cannot list dependencies that a parameter names; so the folder holds these and no others.
+    """
+    for path in (artifacts.ARTIFACTS / "evaluate").glob("*"):
+        if path.name not in models and path.is_dir():
+            shutil.rmtree(path)
 
 
 def _mend_users() -> None:

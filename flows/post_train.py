@@ -20,7 +20,7 @@ from flows import accelerator, graph, ledger, lineage
 from flows.bench import Bench, cores
 from flows.candidate import is_new
 from flows.failures import StageError
-from flows.mend import mend
+from flows.mend import mend, remove_leftovers
 from flows.preflight import check_stages
 from flows.process import end_orphans
 from flows.promote import Promotion, promote_candidate
@@ -68,6 +68,7 @@ def _cancellable(
 
 def _run(settings: Config, console: Console, targets: list[str], force: bool, promoting: bool) -> Promotion | None:
     mend()
+    remove_leftovers(settings.evaluate.models)
     stages = graph.read().towards(targets)
     check_stages((stage.name for stage in stages), settings)
     names = [stage.name for stage in stages]

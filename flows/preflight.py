@@ -1,13 +1,18 @@
-"""What can be found wrong before anything starts: parameters, documents, and every file that the user wrote."""
+"""What can be found wrong before anything starts: versions, parameters, documents, and the user's files."""
 
+import sys
+import tomllib
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from flows import sample
 from flows.folder import check_names, check_repository
 from pipelines import artifacts, config
 from pipelines.config import Config
 from pipelines.errors import UserError
 from pipelines.evaluation import questions
+from pipelines.progress import say
 from pipelines.synthesis import recipes
 from pipelines.synthesis.own import nothing_written, own_rows
 from pipelines.user_files import each_row, read_text
@@ -21,6 +26,7 @@ def check() -> Config:
             DVC cannot work in this folder.
     """
     check_repository()
+    check_versions()
     settings = config.load()
     source = settings.ingest.source
     if not source.is_dir() or not any(artifacts.files(source)):
@@ -29,6 +35,7 @@ def check() -> Config:
             "(conversations of your own are trained on beside one document at least)."
         )
     check_names(source)
+    _make_folders(settings)
     _check_files(settings)
     return settings
 
@@ -41,10 +48,58 @@ def check_stages(names: Iterable[str], settings: Config) -> None:
     """
     needed = {name.split("@")[0] for name in names}
     if "evaluate" in needed:
-        questions.load(settings.evaluate.questions)
+        _check_questions(settings.evaluate.questions, settings.ingest.source)
     own = settings.curate.own
     if "curate" in needed and not settings.writes_questions and not own_rows(own)[0]:
         raise UserError(nothing_written(own))
+
+
+def _check_questions(folder: Path, documents: Path) -> None:
+    """Look whether models can be measured, and say what cannot be."""
+    if named := sample.elsewhere(folder, documents):
+        whose = "the sample's" if sample.questions(folder) else "about other documents"
+        raise UserError(
+            f"The questions in {folder} are {whose}: {named[0]} and whatever else they name is not in {documents}. "
+            f"Put yours in their place (`gradus init {documents}` sets the sample's aside; docs/data.md), or train "
+            "without measuring: `gradus run sft`."
+        )
+    if missing := questions.unmeasured(questions.load(folder)):
+        say(f"{folder} has no {' and no '.join(missing)} test question: what they measure keeps the gate shut.")
+
+
+def check_versions(project: Path = Path("pyproject.toml")) -> None:
+    """Check that the libraries which can change a result are those that the project declares.
+
+    Raises:
+        UserError: some are not.
+    """
+    text = project.read_text(encoding="utf-8") if project.is_file() else ""
+    declared = tomllib.loads(text).get("tool", {}).get("gradus", {}).get("versions", {})
+    installed = {name: _installed(name) for name in declared}
+    other = {name: has for name, has in installed.items() if has is not None and has != declared[name]}
+    if other:
+        found = ", ".join(f"{name} {has} instead of {declared[name]}" for name, has in other.items())
+        wanted = " ".join(f"{name}=={declared[name]}" for name in other)
+        raise UserError(
+            f"Installed are {found}, and results depend on these: `{sys.executable} -m pip install {wanted}`, "
+            "or declare what is installed in pyproject.toml, [tool.gradus.versions], and what it may change runs anew."
+        )
+
+
+def _installed(name: str) -> str | None:
+    """Return the version of a library, without the label of its build (`+cpu`); None when it is not there."""
+    try:
+        return version(name).partition("+")[0]
+    except PackageNotFoundError:  # an optional one
+        return None
+
+
+def _make_folders(settings: Config) -> None:
+    """Make the folders that may be empty: DVC does not run a stage when one that it reads is not there."""
+    split, own = settings.split, (settings.curate.own, settings.pretrain.mixture)
+    read = (split.questions, split.decontaminate.against, settings.evaluate.questions, settings.preferences.choices)
+    for folder in (*read, *own):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _check_files(settings: Config) -> None:

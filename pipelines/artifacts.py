@@ -1,10 +1,13 @@
 """Where tasks read and write.
 
 A task owns `artifacts/<task>/`. The directory is complete only when its `record.json` is there, which is
-written last; reading from a directory without one is refused. Paths are relative to the project's root,
-which is the working directory of every task.
+written last; reading from a directory without one is refused. What no task reads lies apart from them:
+`artifacts/reports/<stage>.html` and `.md` for people, `artifacts/metrics/<stage>.json` for `dvc metrics`, and
+`artifacts/plots/<stage>.csv` for `dvc plots`. Paths are relative to the project's root, which is the working directory
+of every task.
 """
 
+import csv
 import json
 import os
 import shutil
@@ -21,6 +24,7 @@ from pipelines.user_files import each_row as each_row
 ARTIFACTS = Path("artifacts")
 CHECKPOINTS = Path("checkpoints")
 RUNS = Path("runs")
+REPORTS, METRICS, PLOTS = ARTIFACTS / "reports", ARTIFACTS / "metrics", ARTIFACTS / "plots"
 RECORD = "record.json"
 KEY = "GRADUS_STAGE_KEY"
 """Names, to a task, the key of its stage: a hash of all that decides its result. It changes no result itself."""
@@ -107,6 +111,15 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def add_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write JSONL behind what is there."""
     _write_rows(path, rows, "a")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV; what a row lacks is left empty."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_table(path: Path) -> list[Row]:

@@ -3,10 +3,12 @@
 Every key is required and an unknown one is refused, so that no result depends on a default hidden here.
 """
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from pipelines.errors import UserError
 from pipelines.user_files import read_yaml
@@ -552,8 +554,9 @@ class PreferencesConfig(Block):
     """How often the judge scores a sample, for `score`; the mean counts."""
     reward_model: Path | None
     """A folder with a reward model of this SFT model, as the task `reward` writes, for `reward`."""
-    human: Path
-    """A folder of people's choices (`gradus label`), for `human`."""
+    inputs: Path
+    """A folder with one for each ranker, of what that one reads: `human` holds people's choices (`gradus label`). Only
+    the chosen ranker's is a dependency, so that labelling makes nothing stale until the labels are used."""
     max_length_ratio: Annotated[float, Field(ge=1)]
     """A pair with a longer answer than this many times the other is dropped, unless one is the refusal."""
     min_margin: NonNegative
@@ -567,6 +570,16 @@ class PreferencesConfig(Block):
     """Share of the prompts whose pairs only test the reward model."""
     batch_size: Count
     """Prompts generated at once."""
+
+    @property
+    def human(self) -> Path:
+        """Where people's choices lie."""
+        return self.inputs / "human"
+
+    @property
+    def choices(self) -> Path:
+        """What the chosen ranker reads."""
+        return self.inputs / self.ranker
 
 
 class RewardConfig(Block):
@@ -735,10 +748,11 @@ def load(path: Path = Path("params.yaml")) -> Config:
         raise UserError(f"{path} does not exist in {Path.cwd()}; run from the project's folder.")
     if path.read_bytes().startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"{path} is not UTF-8, which DVC needs; save it as UTF-8.")
+    values = read_yaml(path)
     try:
-        return Config.model_validate(read_yaml(path))
+        return Config.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{path}: {_first(error)}") from error
+        raise UserError(f"{path}: {_first(error, values)}") from error
 
 
 def flat(block: BaseModel, prefix: str = "") -> dict[str, Any]:
@@ -754,15 +768,40 @@ def _flatten(value: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _first(error: ValidationError) -> str:
-    problems = error.errors()
+def _first(error: ValidationError, values: Any) -> str:
+    """Return the first problem; unknown keys come before all others, since a misspelt key is also a missing one."""
+    problems = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     first = problems[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(_path(first["loc"], values))
     if first["type"] == "extra_forbidden":
-        what = "is not a parameter; see pipelines/config.py for the known ones"
+        what = f"is not a parameter; {_meant(first['loc'], problems, values)}"
     elif first["type"] == "missing":
         what = "is missing"
     else:
         what = f"{first['msg'][0].lower()}{first['msg'][1:]} (found {first['input']!r})"
     more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where} {what}{more}."
+    return f"{where} {what}{more}" + ("" if what.endswith("?") and not more else ".")
+
+
+def _path(loc: tuple[int | str, ...], values: Any) -> list[str]:
+    """Return the keys that lead to a problem, without the names by which pydantic tells kinds of models apart."""
+    path: list[str] = []
+    for number, part in enumerate(loc):
+        inner = (isinstance(values, dict) and part in values) or isinstance(values, list)
+        if inner or number == len(loc) - 1:
+            path.append(str(part))
+            values = values[part] if inner else None
+    return path
+
+
+def _meant(loc: tuple[int | str, ...], problems: list[ErrorDetails], values: Any) -> str:
+    """Say which key an unknown one is meant to be: one that its block has or lacks."""
+    extra = {each["loc"] for each in problems if each["type"] == "extra_forbidden"}
+    missing = {each["loc"] for each in problems if each["type"] == "missing"}
+    block = values
+    for part in _path(loc, values)[:-1]:
+        block = block[part]
+    known = [str(key) for key in block if (*loc[:-1], key) not in extra]
+    known += [str(each[-1]) for each in missing if each[:-1] == loc[:-1]]
+    close = get_close_matches(str(loc[-1]), known, 1)
+    return f"did you mean {close[0]}?" if close else "pipelines/config.py has the known ones"

@@ -90,7 +90,7 @@ def write_card(number: int, text: str) -> None:
 
 def keep_scores(found: Version, exam: str, figures: Mapping[str, float]) -> None:
     """Keep, on a version, what it reached in the exam with this hash."""
-    describe(found, {f"{SCORES}{exam}": json.dumps({metric: figures[metric] for metric in GATED})})
+    describe(found, {f"{SCORES}{exam}": json.dumps({metric: figures[metric] for metric in GATED if metric in figures})})
 
 
 def scores(found: Version, exam: str) -> dict[str, float] | None:

@@ -26,6 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from pipelines import alive, environment
+from pipelines.curve import Curve
 from pipelines.errors import UserError
 
 EXPERIMENT = "gradus"
@@ -50,8 +51,13 @@ def address() -> str:
     """Return where the store is; the folder it lies in is created."""
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         return uri
-    STORE.mkdir(exist_ok=True)
-    return f"sqlite:///{(STORE / 'mlflow.db').resolve()}"
+    _store().mkdir(exist_ok=True)
+    return f"sqlite:///{_store() / 'mlflow.db'}"
+
+
+def _store() -> Path:
+    """Return the project's store; DVC_ROOT names the project to a stage that runs elsewhere (dvc exp run --temp)."""
+    return Path(os.environ.get("DVC_ROOT", "."), STORE).resolve()
 
 
 def client() -> MlflowClient:
@@ -76,7 +82,7 @@ def experiment(store: MlflowClient) -> str:
     found = store.get_experiment_by_name(EXPERIMENT)
     if found is not None:
         return str(found.experiment_id)
-    location = None if os.environ.get("MLFLOW_TRACKING_URI") else (STORE / "artifacts").resolve().as_uri()
+    location = None if os.environ.get("MLFLOW_TRACKING_URI") else (_store() / "artifacts").as_uri()
     return str(store.create_experiment(EXPERIMENT, artifact_location=location))
 
 
@@ -86,6 +92,7 @@ class Run:
     def __init__(self, store: MlflowClient, run_id: str, logged: Mapping[str, int] | None = None) -> None:
         """Write to the run `run_id` of `store`; `logged` is the last step that each metric has already."""
         self.store, self.id, self.logged = store, run_id, logged or {}
+        self.kept_curve: Curve | None = None
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters; long values are cut, as MLflow refuses them."""
@@ -112,6 +119,8 @@ class Run:
 
     def curve(self, values: Mapping[str, float], step: int) -> None:
         """Log what a training measured at `step`, apart from what the stage measured in the end."""
+        if self.kept_curve is not None:
+            self.kept_curve.add(values, step)
         self.metrics({f"train/{key}": value for key, value in values.items()}, step)
 
     def page(self, name: str, description: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.reader import ReaderError
 
 from pipelines.encoding import encodable_value, parse_json
 from pipelines.errors import UserError
@@ -79,6 +80,9 @@ def read_yaml(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{path}, line {line}: not YAML ({error.problem}); correct it.") from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UserError(f"{path}, line {line}: not YAML ({error.reason}); correct it.") from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: not YAML ({str(error).splitlines()[0]}); correct it.") from error
     except RecursionError as error:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import alive, artifacts, config, outages, tracking
+from pipelines.curve import Curve
 from pipelines.progress import followed, say
 
 STATUS = Path(".gradus/status")
-BEGUN = "begun.json"
+BEGUN, CURVE = "begun.json", "curve.jsonl"
 
 
 @dataclass
@@ -37,6 +38,11 @@ class Task:
     def input(self, name: str) -> Path:
         """Return the complete output directory `artifacts/<name>/`."""
         return artifacts.read(name)
+
+    def report(self, suffix: str = ".html") -> Path:
+        """Return where the stage writes what people read, apart from its data: a report, or a card (`.md`)."""
+        artifacts.REPORTS.mkdir(parents=True, exist_ok=True)
+        return artifacts.REPORTS / f"{self.stage}{suffix}"
 
     def finish(self, metrics: Mapping[str, float], **facts: Any) -> None:
         """Log what was measured and keep it, with `facts`, in the record. Both must be equal on every repetition."""
@@ -60,8 +66,12 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
             run.params(config.flat(_block(settings, name), name) | config.flat(settings.compute, "compute"))
             out = artifacts.fresh(f"{name}/{item}" if item else name)
             current = Task(stage, settings, out, run, place)
+            run.kept_curve = Curve(None if place is None else place / CURVE)
             with run.watched():
                 yield current
+            artifacts.write_json(artifacts.METRICS / f"{stage}.json", current.record.get("metrics", {}))
+            if run.kept_curve.rows:
+                run.kept_curve.write(artifacts.PLOTS / f"{stage}.csv")
             artifacts.complete(out, current.record)
         artifacts.write_json(artifacts.RUNS / f"{stage}.json", {"run_id": run.id})
     except BaseException as error:

@@ -1,19 +1,21 @@
 """Compare: one table of all evaluated models, the candidate, and the verdict of the gate.
 
-Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`; writes artifacts/compare/ with metrics.json,
-report.html and plots (PNG). Alone: python -m tasks.compare
+Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`; writes artifacts/compare/ with metrics.json
+and plots (PNG), and artifacts/reports/compare.html. Alone: python -m tasks.compare
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.config import CompareConfig
+from pipelines.errors import UserError
 from pipelines.evaluation import comparison, metrics, plots, report
 from pipelines.evaluation.verdict import candidate, verdict
 from tasks import task
 
 
-def compare(evaluated: dict[str, Path], out: Path, config: CompareConfig, seed: int) -> dict[str, float]:
+def compare(evaluated: dict[str, Path], out: Path, page: Path, config: CompareConfig, seed: int) -> dict[str, float]:
     """Compare the models whose evaluation lies in `evaluated`, by name; return `<model>.<metric>` for each.
 
     The candidate is chosen by the validation questions; everything else is about the test questions.
@@ -27,7 +29,7 @@ def compare(evaluated: dict[str, Path], out: Path, config: CompareConfig, seed: 
     result = {"models": models, "order": list(models), "candidate": best, "verdict": reasons}
     artifacts.write_json(out / "metrics.json", result)
     plots.write(out, models, answers)
-    (out / "report.html").write_text(report.page(result, answers, config.baseline), encoding="utf-8")
+    page.write_text(report.page(result, answers, config.baseline), encoding="utf-8")
     return {
         f"{name}.{metric}": models[name][metric]
         for name in models
@@ -36,8 +38,24 @@ def compare(evaluated: dict[str, Path], out: Path, config: CompareConfig, seed: 
     }
 
 
+def check_leftovers(models: Iterable[str]) -> None:
+    """Check that no other model's evaluation lies among those of `models`, since DVC depends on their folder.
+
+    Raises:
+        UserError: one does.
+    """
+    folder = artifacts.ARTIFACTS / "evaluate"
+    if left := sorted({each.name for each in folder.iterdir()} - set(models)):
+        raise UserError(
+            f"{folder} holds {left[0]}, which evaluate.models in params.yaml does not name; remove it "
+            "(`gradus run` does so itself)."
+        )
+
+
 if __name__ == "__main__":
     with task("compare") as t:
         folders = {name: t.input(f"evaluate/{name}") for name in t.config.evaluate.models}
-        t.finish(compare(folders, t.out, t.config.compare, t.config.compute.seed))
+        check_leftovers(folders)
+        t.finish(compare(folders, t.out, t.report(), t.config.compare, t.config.compute.seed))
         t.run.artifact(t.out)
+        t.run.artifact(t.report())

@@ -1,10 +1,11 @@
 """Curate: which of the teacher's questions are worth training on, and what else a model is shown.
 
 Reads artifacts/synthesize/, artifacts/split/, artifacts/base/ and the evaluation questions of `data/questions/` (none
-of which may leak); writes to artifacts/curate/ train.jsonl, validation.jsonl and fresh.jsonl in chat form,
-rejects.jsonl, and report.html: yields, coverage, and rejects to read. A row of train.jsonl names the showing it is for
-(an epoch, modulo `curate.showings`), or none for all; fresh.jsonl is one showing more, which tuning never sees, and
-one's own conversations as they are: preferences are sampled on it. Alone: python -m tasks.curate
+of which may leak); writes to artifacts/curate/ train.jsonl, validation.jsonl and fresh.jsonl in chat form, and
+rejects.jsonl; to artifacts/reports/ curate.html (yields, coverage, rejects to read) and curate.md, the dataset card. A
+row of train.jsonl names the showing it is for (an epoch, modulo `curate.showings`), or none for all; fresh.jsonl is one
+showing more, which tuning never sees, and one's own conversations as they are: preferences are sampled on it.
+Alone: python -m tasks.curate
 """
 
 import random
@@ -37,6 +38,7 @@ def curate(
     base: Path,
     questions: Path,
     out: Path,
+    reports: Path,
     config: CurateConfig,
     work: SynthesizeConfig,
     seed: int,
@@ -85,9 +87,9 @@ def curate(
     good = [row for row in candidates if row["reason"] is None]  # a repeated question covers its sentence, too
     covered = coverage(documents, good, work.kinds, work.max_span_words)
     facts = report.facts(documents, candidates, kept, rejected, [*rows, *own], covered, config.report_examples)
-    (out / "report.html").write_text(render(report.TEMPLATE, facts), encoding="utf-8")
+    (reports / "curate.html").write_text(render(report.TEMPLATE, facts), encoding="utf-8")
     described = _card(trained, validation, rejected, documents, Counter(row["kind"] for row in (*rows, *own)), config)
-    (out / "README.md").write_text(described, encoding="utf-8")
+    (reports / "curate.md").write_text(described, encoding="utf-8")
     return {**_counts([*rows, *own, *cued], rejected, covered), "refusals_missing": float(missing)}
 
 
@@ -214,4 +216,4 @@ if __name__ == "__main__":
     with task("curate") as t:
         settings = t.config
         inputs = t.input("synthesize"), t.input("split"), t.input("base"), settings.evaluate.questions
-        t.finish(curate(*inputs, t.out, settings.curate, settings.synthesize, settings.compute.seed))
+        t.finish(curate(*inputs, t.out, t.report().parent, settings.curate, settings.synthesize, settings.compute.seed))

@@ -1,6 +1,6 @@
-"""Data report: what became of the documents, as one page: `artifacts/data_report.html`.
+"""Data report: what became of the documents, as one page.
 
-Reads artifacts/{ingest,clean,dedup,split}; writes that page, and the funnel as metrics.
+Reads artifacts/{ingest,clean,dedup,split}; writes artifacts/reports/data_report.html, and the funnel as metrics.
 Alone: python -m tasks.data_report
 """
 
@@ -17,8 +17,6 @@ from pipelines.data import documents, report
 from pipelines.data.report import Found
 from pipelines.page import render
 from tasks import task
-
-PAGE = artifacts.ARTIFACTS / "data_report.html"
 
 
 def data_report(folders: dict[str, Path], page: Path, config: DataReportConfig) -> dict[str, float]:
@@ -110,5 +108,5 @@ def _both(before: Counter[Any], after: Counter[Any]) -> list[tuple[Any, int, int
 if __name__ == "__main__":
     with task("data_report") as t:
         inputs = {name: t.input(name) for name in ("ingest", "clean", "dedup", "split")}
-        t.finish(data_report(inputs, PAGE, t.config.data_report))
-        t.run.artifact(PAGE)
+        t.finish(data_report(inputs, t.report(), t.config.data_report))
+        t.run.artifact(t.report())

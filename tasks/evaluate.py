@@ -2,7 +2,8 @@
 
 Reads the model's directory (`evaluate.models`), data/questions/ and artifacts/split/test.parquet; writes
 artifacts/evaluate/<model>/ with answers.jsonl (every question with its answer and verdict) and scores.json (the metrics
-of each split, and the bits of each document). Alone: python -m tasks.evaluate sft
+of each split, and the bits of each document), and artifacts/plots/evaluate@<model>.csv with the verdict of each test
+question. Alone: python -m tasks.evaluate sft
 """
 
 import sys
@@ -45,6 +46,12 @@ def evaluate(
     return {**scores["test"], **every}
 
 
+def outcomes(evaluated: Path) -> list[artifacts.Row]:
+    """Return set, kind and verdict of every test question, as `dvc plots` counts them."""
+    rows = artifacts.read_rows(evaluated / "answers.jsonl")
+    return [{key: row[key] for key in ("set", "kind", "verdict")} for row in rows if row["split"] == "test"]
+
+
 def directory(name: str, config: EvaluateConfig) -> str:
     """Return the directory below artifacts/ of the model called `name`.
 
@@ -62,3 +69,4 @@ if __name__ == "__main__":
         documents = t.input("split") / "test.parquet"
         t.finish(evaluate(model, documents, t.out, t.config.evaluate, t.config.compute, t.config.curate.refusal))
         t.run.table("answers.json", artifacts.read_rows(t.out / "answers.jsonl"), SHOWN)
+        artifacts.write_csv(artifacts.PLOTS / f"{t.stage}.csv", outcomes(t.out))

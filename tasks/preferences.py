@@ -2,7 +2,7 @@
 
 Reads artifacts/curate/fresh.jsonl, artifacts/sft, artifacts/split (for the names of the documents) and, as
 `preferences.ranker` says, a judge, a reward model or a folder of choices; writes train.jsonl, held_out.jsonl,
-rejects.jsonl and a dataset card to artifacts/preferences.
+rejects.jsonl to artifacts/preferences, and a dataset card to artifacts/reports.
 Alone: python -m tasks.preferences
 """
 
@@ -31,7 +31,7 @@ Ranked = tuple[list[Row], list[Row], dict[str, float]]
 
 
 def preferences(
-    rows: list[Row], documents: list[Row], sft: Path, out: Path, config: Config, ask: rank.Ask | None
+    rows: list[Row], documents: list[Row], sft: Path, out: Path, card_: Path, config: Config, ask: rank.Ask | None
 ) -> dict[str, float]:
     """Write preference pairs, and those held out by prompt; return how many there are, and what was dropped for what.
 
@@ -62,7 +62,7 @@ def preferences(
         kept=Counter(pair["provenance"] for pair in pairs),
         parameters={"preferences": settings.model_dump(mode="json")},
     )
-    (out / "README.md").write_text(described, encoding="utf-8")
+    card_.write_text(described, encoding="utf-8")
     sizes: dict[str, float] = {"train_pairs": len(train), "held_out_pairs": len(held_out)}
     return sizes | dict(rank.reasons(rejects)) | measured | describe(pairs)
 
@@ -77,7 +77,7 @@ def _ready(settings: PreferencesConfig) -> None:
 def _people(settings: PreferencesConfig) -> Ranked:
     pairs, dropped = rank.chosen_by_people(settings.human)
     if not pairs:
-        raise UserError(f"preferences.human: there is no choice in {settings.human}; make some with `gradus label`.")
+        raise UserError(f"preferences: there is no choice in {settings.human}; make some with `gradus label`.")
     return pairs, dropped, {}
 
 
@@ -186,4 +186,5 @@ if __name__ == "__main__":
         hardware.prepare(settings.compute)
         rows = artifacts.read_rows(t.input("curate") / "fresh.jsonl")
         documents = artifacts.read_table(t.input("split") / "train.parquet")
-        t.finish(preferences(rows, documents, t.input("sft"), t.out, settings, judge.ask if judge else None))
+        asked = judge.ask if judge else None
+        t.finish(preferences(rows, documents, t.input("sft"), t.out, t.report(".md"), settings, asked))

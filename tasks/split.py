@@ -35,12 +35,12 @@ def split(source: Path, out: Path, config: SplitConfig, seed: int, runner: Runne
     """Divide the documents; returns the size of each part, and what was cut from which.
 
     Raises:
-        UserError: the questions are missing or name a source that is no document; there is no evaluation set, or
-            nothing is left to train on.
+        UserError: some questions name a source that is no document, or nothing is left to train on.
     """
     shards = documents.shards(source / "documents")
-    asked = evidence.questions(config.questions)
-    named = _named(asked, _cluster_of(shards, source / "clusters.jsonl"))
+    cluster = _cluster_of(shards, source / "clusters.jsonl")
+    asked = _about(evidence.questions(config.questions), cluster, config.questions)
+    named = _named(asked, cluster)
     needed = _needed(shards, asked, named, config, runner)
     asked_about = named.keys() | {document for document, _ in needed}
     sizes = documents.sizes(shards)
@@ -59,6 +59,24 @@ def split(source: Path, out: Path, config: SplitConfig, seed: int, runner: Runne
         "leaks": sum(row["action"] != "none" for row in rows),
         "documents_cut": len(changed),
     }
+
+
+def _about(asked: Sequence[Asked], cluster: Mapping[str, str], folder: Path) -> list[Asked]:
+    """Return the questions that can be about these documents; say so where there are none, or are about others.
+
+    Questions that name documents, none of which is here, were written about other documents, such as the sample's.
+    """
+    if all(Path(each.file).stem == evidence.GENERAL for each in asked):
+        where = f"{folder} holds no question about documents"
+        say(f"split: {where}, so nothing will be measured until some are there (docs/data.md).")
+    sources = sorted({source for each in asked for source in each.sources})
+    if not sources or cluster.keys() & set(sources):
+        return list(asked)
+    say(
+        f"split: the questions in {folder} are about other documents ({hold_out.names(sources)}), none of which is "
+        "here; they are passed over, and yours belong in their place (docs/data.md)."
+    )
+    return [each for each in asked if not each.sources]
 
 
 def _named(asked: Sequence[Asked], cluster: Mapping[str, str]) -> dict[str, list[int]]:

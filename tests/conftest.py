@@ -82,11 +82,13 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Path:
-    """A project folder with params.yaml and an empty MLflow store, as the working directory."""
+    """A project folder with its marks, params.yaml and an empty MLflow store, as the working directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mlruns").mkdir()
     shutil.copy(empty_store, tmp_path / "mlruns" / "mlflow.db")
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "tasks").mkdir()
     return tmp_path
 
 

@@ -177,7 +177,7 @@ def missing_data(root: Path) -> list[str]:
             wrong += [
                 f"{name} reads {text} and does not depend on it"
                 for text in named
-                if (root / text).exists() and text not in deps
+                if (root / text).exists() and not any(dep == text or dep.startswith(f"{text}/") for dep in deps)
             ]
     return wrong
 
@@ -267,7 +267,8 @@ def different_names(root: Path) -> list[str]:
         if not entry["cmd"].startswith(f"python -m tasks.{name}"):
             wrong.append(f"{name} runs {entry['cmd']}")
         if not all(
-            re.match(rf"(artifacts/{name}(/|\.html$|$)|runs/{name}(@.*)?\.json$)", out) for out in entry["outs"]
+            re.match(rf"(artifacts/{name}(/|$)|artifacts/reports/{name}\.(html|md)$|runs/{name}(@.*)?\.json$)", out)
+            for out in entry["outs"]
         ):
             wrong.append(f"{name} writes {entry['outs']}")
         if not re.search(rf"^    {name}: (\w+)$", config, re.MULTILINE):

@@ -3,19 +3,19 @@
 Prefect, MLflow and torch take seconds to import, so each command imports what it needs: `--help` stays quick.
 """
 
-from flows.cli import champions, datasets, running, servers
-from flows.cli.app import app, main
+from flows.cli import champions, datasets, project, running, servers
+from flows.cli.app import app, in_project, main
 
 __all__ = ["app", "main"]
 
 COMMANDS = {
     "Runs": (running.run, running.status, running.runs, running.compare, running.reproduce, running.gc),
     "Models": (champions.ask, champions.promote, champions.rollback),
-    "Data": (datasets.fetch, datasets.import_, datasets.export, datasets.label, datasets.calls),
+    "Data": (project.init, datasets.fetch, datasets.import_, datasets.export, datasets.label, datasets.calls),
     "Servers": (servers.ui, servers.up, servers.notify),
 }
 """By the panel of `gradus --help` in which they stand."""
 
 for _panel, _commands in COMMANDS.items():
     for _command in _commands:
-        app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(_command)
+        app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(in_project(_command))

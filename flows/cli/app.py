@@ -3,13 +3,16 @@
 What the user can mend ends with one sentence and exit code 2, a stopped run with 130, a crashed stage with 1.
 """
 
+import inspect
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from importlib.metadata import version
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -39,9 +42,29 @@ def gradus(
     shown: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """From a folder of documents to a language model that knows them."""
-    from flows.folder import check_place
 
-    check_place()
+
+def in_project(command: Callable[..., None]) -> Callable[..., None]:
+    """Return `command`, run from the project's folder wherever in it the user stands.
+
+    The paths that the user gave are relative to where they stand; defaults are relative to the project's folder.
+    """
+    parameters = inspect.signature(command).parameters
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        from flows.folder import check_place, enter, from_root
+
+        before = enter()
+        check_place()
+        paths = {
+            name: from_root(value, before)
+            for name, value in given.items()
+            if isinstance(value, Path) and value != parameters[name].default
+        }
+        command(**given | paths)
+
+    return run
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ def export(
 def import_(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines, JSON, Parquet, or a folder of them.")],
     to: Annotated[
-        Path | None, typer.Option(help="A folder; else that of curate.own, or for pairs of preferences.human.")
+        Path | None, typer.Option(help="A folder; else that of curate.own, or for pairs human/ of preferences.inputs.")
     ] = None,
     form: Annotated[str, typer.Option("--format", help="auto, trl, sharegpt, alpaca or llama2.")] = "auto",
 ) -> None:
@@ -67,4 +67,5 @@ def fetch(
     from flows.fetch import fetch_list
     from pipelines import config
 
-    fetch_list(pages, into, delay, refresh, allow_private, config.load().ingest)
+    if not fetch_list(pages, into, delay, refresh, allow_private, config.load().ingest):
+        raise typer.Exit(1)

@@ -91,18 +91,19 @@ class Index:
 
 
 def items(folder: Path) -> list[Item]:
-    """Return what the JSONL files of a folder ask.
+    """Return what the JSONL files of a folder ask; nothing when they hold no row yet.
 
     Raises:
-        UserError: there are none.
+        UserError: no row has a text under a name that is known.
     """
-    found = []
+    found, rows = [], 0
     for path in sorted(folder.rglob("*.jsonl")):
         for number, row in enumerate(artifacts.each_row(path), 1):
+            rows += 1
             text = next((row[name] for name in _FIELDS if isinstance(row.get(name), str)), None)
             if text:
                 found.append(Item(str(row.get("id", number)), str(path), text))
-    if not found:
+    if rows and not found:
         raise UserError(f"{folder} holds no .jsonl file with a {', '.join(_FIELDS[:-1])} or {_FIELDS[-1]} in a row.")
     return found
 

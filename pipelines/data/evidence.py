@@ -57,15 +57,12 @@ Row = tuple[int, str, Found]
 
 
 def questions(folder: Path) -> list[Asked]:
-    """Return the hand-written questions of a folder.
+    """Return the hand-written questions of a folder, of which there may be none yet.
 
     Raises:
-        UserError: there are none, or `sources` is no list of paths.
+        UserError: `sources` is no list of paths.
     """
-    paths = sorted(folder.glob("*.jsonl"))
-    if not paths:
-        raise UserError(f"{folder} holds no .jsonl file of questions; write some or change split.questions.")
-    return [_asked(row, path) for path in paths for row in artifacts.each_row(path)]
+    return [_asked(row, path) for path in sorted(folder.glob("*.jsonl")) for row in artifacts.each_row(path)]
 
 
 def _asked(row: artifacts.Row, path: Path) -> Asked:

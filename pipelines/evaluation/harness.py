@@ -104,7 +104,8 @@ def answers(
     meter = Meter("questions", len(questions))
     lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=batch_size)
     stop = {"until": [tok.eos_token], "eos_token_id": tok.eos_token_id, **decoding}
-    samples = _run(lm, list(SETS), chat=True, generation=stop, where={"folder": str(folder)})
+    sets = [name for name in SETS if any(question.set == name for question in questions)]
+    samples = _run(lm, sets, chat=True, generation=stop, where={"folder": str(folder)})
     meter.close()
     return {sample["doc"]["id"]: sample["filtered_resps"][0].strip() for sample in samples}
 

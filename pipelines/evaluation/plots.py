@@ -140,7 +140,7 @@ def _bars(axes: Axes, shares: dict[str, dict[str, float]]) -> None:
 
 def _shares(rows: list[Row], name: str) -> dict[str, float]:
     verdicts = [row["verdict"] for row in rows if row["set"] == name and row["split"] == "test"]
-    return {verdict: verdicts.count(verdict) / len(verdicts) for verdict in COLOURS}
+    return {verdict: verdicts.count(verdict) / max(len(verdicts), 1) for verdict in COLOURS}
 
 
 def _whisker(numbers: dict[str, Any], metric: str) -> list[list[float]]:

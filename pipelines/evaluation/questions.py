@@ -4,6 +4,7 @@ Reads `answerable.jsonl`, `unanswerable.jsonl` and `general.jsonl` in the folder
 of documents.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from pipelines.errors import UserError
 from pipelines.evaluation.normalise import tokens
 
 SETS = ("answerable", "unanswerable", "general")
+ANSWERABLE = SETS[0]
+"""The set without which nothing is measured, and no candidate chosen."""
 SPLITS = ("validation", "test")
 _LISTS = ("aliases", "competing", "sources")
 
@@ -42,21 +45,34 @@ class Question:
 
 
 def load(folder: Path) -> list[Question]:
-    """Read all questions of both splits, in the order of their ids.
+    """Read all questions of both splits, in the order of their ids. There may be none but answerable ones.
 
     Raises:
-        UserError: a file is missing, a question incomplete, an id used twice, or a set has no question in a split.
+        UserError: a question is incomplete, an id used twice, or a split has no answerable question.
     """
-    found = [_question(row, name, folder) for name in SETS for row in artifacts.read_rows(folder / f"{name}.jsonl")]
+    files = {name: folder / f"{name}.jsonl" for name in SETS}
+    found = [
+        _question(row, name, folder)
+        for name, path in files.items()
+        if path.exists()
+        for row in artifacts.read_rows(path)
+    ]
     ids = [question.id for question in found]
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
         raise UserError(f"{folder}: the id {twice[0]!r} is used for two questions; give each its own.")
-    for name in SETS:
-        for split in SPLITS:
-            if not any(question.set == name and question.split == split for question in found):
-                raise UserError(f"{folder / name}.jsonl has no question whose split is {split!r}; add some.")
+    for split in SPLITS:
+        if not any(question.set == ANSWERABLE and question.split == split for question in found):
+            raise UserError(
+                f"{files[ANSWERABLE]} has no question whose split is {split!r}, so no model can be measured; add some "
+                "(docs/data.md), or train without measuring: `gradus run sft`."
+            )
     return sorted(found, key=lambda question: question.id)
+
+
+def unmeasured(found: Sequence[Question]) -> list[str]:
+    """Return the sets of which no test question is there; what they would measure keeps the gate shut."""
+    return [name for name in SETS if not any(each.set == name and each.split == SPLITS[-1] for each in found)]
 
 
 def _question(row: artifacts.Row, name: str, folder: Path) -> Question:

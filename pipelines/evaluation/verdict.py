@@ -31,7 +31,8 @@ def verdict(
     """Hold the candidate `name` against the baseline on the test questions.
 
     It must answer better beyond chance (the interval of the paired difference lies above 0), invent no more and have
-    forgotten no more than allowed; the last two are judged by their point estimates. Returns `passed`, the `checks` one
+    forgotten no more than allowed; the last two are judged by their point estimates.
+    What was not measured is not passed. Returns `passed`, the `checks` one
     by one, and as `reasons` the details of those that failed.
     """
     now, before, change = models[name], models[baseline], models[name]["differences"][baseline]
@@ -41,21 +42,29 @@ def verdict(
             change["answer_accuracy"]["interval"][0] > 0,
             f"Right answers: {_move('answer_accuracy', now, before, change)}, which must lie above zero.",
         ),
-        _check(
-            f"invents no more than {baseline}",
-            _rise(now, before) <= max_hallucination_rise + _SLACK,
-            f"Invented answers: {_move('hallucination_rate', now, before, change)}; "
-            f"a rise of {100 * max_hallucination_rise:.1f} points is allowed.",
-        ),
-        _check(
-            f"forgets no more than allowed of what {baseline} knew",
-            _fall(now, before) <= max_general_drop + _SLACK,
-            f"General facts: {_move('general_accuracy', now, before, change)}; "
-            f"a fall of {100 * max_general_drop:.1f} points is allowed.",
-        ),
+        _invention(now, before, change, baseline, max_hallucination_rise),
+        _forgetting(now, before, change, baseline, max_general_drop),
     ]
     reasons = [check["detail"] for check in checks if not check["passed"]]
     return {"passed": not reasons, "checks": checks, "reasons": reasons}
+
+
+def _invention(now: Numbers, before: Numbers, change: Numbers, baseline: str, rise: float) -> dict[str, Any]:
+    name = f"invents no more than {baseline}"
+    if "refusal_recall" not in now:
+        return _check(name, False, "Invented answers: not measured, since there is no unanswerable test question.")
+    moved = _move("hallucination_rate", now, before, change)
+    detail = f"Invented answers: {moved}; a rise of {100 * rise:.1f} points is allowed."
+    return _check(name, _rise(now, before) <= rise + _SLACK, detail)
+
+
+def _forgetting(now: Numbers, before: Numbers, change: Numbers, baseline: str, drop: float) -> dict[str, Any]:
+    name = f"forgets no more than allowed of what {baseline} knew"
+    if "general_accuracy" not in now:
+        return _check(name, False, "General facts: not measured, since there is no general test question.")
+    moved = _move("general_accuracy", now, before, change)
+    detail = f"General facts: {moved}; a fall of {100 * drop:.1f} points is allowed."
+    return _check(name, _fall(now, before) <= drop + _SLACK, detail)
 
 
 def _check(name: str, passed: bool, detail: str) -> dict[str, Any]:
@@ -63,6 +72,8 @@ def _check(name: str, passed: bool, detail: str) -> dict[str, Any]:
 
 
 def _fall(now: Numbers, before: Numbers) -> float:
+    if "general_accuracy" not in now:
+        return 0.0  # not measured: no reason to choose another candidate; the gate is shut by `_forgetting`
     return float(before["general_accuracy"] - now["general_accuracy"])
 
 

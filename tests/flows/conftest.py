@@ -194,6 +194,8 @@ def fake(tmp_path: Path, prefect_server: str, mlflow_store: str, monkeypatch: py
     shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
     for name in ("params.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/.gitkeep").touch()  # what tells a project, and no package that would hide the product's
     (tmp_path / "data/raw").mkdir(parents=True)
     (tmp_path / "data/raw/a.txt").write_text("A document.")
     (tmp_path / "fake.py").write_text(PROGRAM)

@@ -104,8 +104,8 @@ def test_pairs_go_out_and_come_back_as_preferences(sets: Path, form: str) -> Non
     card = Path("out/README.md").read_text()
     assert "Of 3 pairs" in card and "| sample | 2 |" in card and "| tie | 1 |" in card
     run("import", "out/train.jsonl")
-    (row,) = artifacts.read_rows(Path("data/preferences/train.jsonl"))
-    assert row == PAIR and chosen_by_people(Path("data/preferences"))[0][0]["chosen"] == PAIR["chosen"]
+    (row,) = artifacts.read_rows(Path("data/preferences/human/train.jsonl"))
+    assert row == PAIR and chosen_by_people(Path("data/preferences/human"))[0][0]["chosen"] == PAIR["chosen"]
 
 
 def test_the_card_tells_what_dvc_saw(sets: Path) -> None:
@@ -162,7 +162,7 @@ def test_files_of_several_forms_and_kinds_come_in_row_by_row(sets: Path) -> None
     pq.write_table(pa.Table.from_pylist([{"messages": MORE, "at": date(2020, 1, 1)}]), "set/c.parquet")
     Path("set/README.md").write_text("Not rows.")
     said = run("import", "set")
-    assert "data/own/set.jsonl: 5 conversations" in said and "data/preferences/set.jsonl: 1 pairs" in said
+    assert "data/own/set.jsonl: 5 conversations" in said and "data/preferences/human/set.jsonl: 1 pairs" in said
     assert "left out: 1 not text" in said
     own = artifacts.read_rows(Path("data/own/set.jsonl"))
     assert [row["messages"][-1]["content"] for row in own] == [

@@ -14,6 +14,16 @@ from pipelines import artifacts
 from pipelines.config import Config
 
 
+def test_a_fetch_of_nothing_makes_nothing_and_advises_nothing(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("pages.txt").write_text("http://127.0.0.1:1/bells.html\n")
+    into = Path("data/fetched")
+    assert fetch_list(Path("pages.txt"), into, 0.0, False, True, config.ingest) == 0
+    assert capsys.readouterr().err == "None of 1 pages was fetched; data/fetched.rejects.jsonl says why.\n"
+    assert not into.exists() and len(artifacts.read_rows(Path("data/fetched.rejects.jsonl"))) == 1
+
+
 def test_what_was_fetched_is_an_input_that_dvc_keeps(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -29,7 +39,7 @@ def test_what_was_fetched_is_an_input_that_dvc_keeps(
     address = f"http://127.0.0.1:{server.server_port}"
     Path("pages.txt").write_text(f"{address}/bells.html\n{address}/gone.html\n")
     try:
-        fetch_list(Path("pages.txt"), Path("data/fetched"), 0.0, False, True, config.ingest)
+        assert fetch_list(Path("pages.txt"), Path("data/fetched"), 0.0, False, True, config.ingest) == 1
     finally:
         server.shutdown()
         server.server_close()

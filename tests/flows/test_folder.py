@@ -1,6 +1,7 @@
 """A folder in which git, DVC, MLflow or Prefect cannot work is refused in one sentence before anything starts."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.folder import check_names, check_place, check_repository
+from flows.folder import MARKS, check_names, check_place, check_repository, enter, from_root
 from pipelines.errors import UserError
 from tests.conftest import ROOT
 
@@ -56,14 +57,61 @@ def test_a_project_may_lie_at_most_paths(tmp_path: Path, name: str, monkeypatch:
 @pytest.mark.parametrize("command", ["run", "status", "promote"])
 def test_a_path_that_no_address_of_a_database_holds_is_refused(tmp_path: Path, name: bytes, command: str) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
-    folder.mkdir()
+    mark(folder)
     status, said = gradus(folder, command)
     assert status == 2 and "rename that folder" in said and "Traceback" not in said
-    assert not any(folder.iterdir())
+    assert sorted(each.name for each in folder.iterdir()) == sorted(MARKS)
+
+
+def mark(folder: Path) -> None:
+    """Make `folder` what the command takes for a project."""
+    (folder / "tasks").mkdir(parents=True)
+    (folder / "dvc.yaml").touch()
+    shutil.copy(ROOT / "params.yaml", folder)
+
+
+@pytest.mark.parametrize("command", [["run"], ["status"], ["fetch", "list.txt"], ["init", "."], ["ui"], ["gc"]])
+def test_outside_of_a_project_nothing_is_made(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "params.yaml").touch()
+    status, said = gradus(tmp_path, *command)
+    assert status == 2 and said.count("\n") == 1 and "lies in no Gradus project" in said
+    assert [each.name for each in tmp_path.iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["run", "--help"]])
+def test_help_is_to_be_had_anywhere(tmp_path: Path, arguments: list[str]) -> None:
+    status, said = gradus(tmp_path, *arguments)
+    assert (status, said) == (0, "") and not any(tmp_path.iterdir())
+
+
+def test_the_project_is_found_from_below_and_paths_are_where_the_user_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark(tmp_path)
+    (tmp_path / "notes/deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "notes/deep")
+    before = enter()
+    assert Path.cwd() == tmp_path and before == tmp_path / "notes/deep"
+    assert from_root(Path("a.txt"), before) == Path("notes/deep/a.txt")
+    assert from_root(Path("../../data/raw"), before) == Path("data/raw")
+    assert from_root(Path("../../../x"), before) == tmp_path.parent / "x"
+    assert from_root(Path("./a.txt"), tmp_path) == Path("a.txt")
+
+
+def test_a_command_reads_its_file_where_the_user_stands_and_defaults_below_the_root(tmp_path: Path) -> None:
+    mark(tmp_path)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/list.txt").write_text("")
+    status, said = gradus(tmp_path / "notes", "fetch", "list.txt")
+    assert status == 2 and "notes/list.txt" in said
+    status, said = gradus(tmp_path / "notes", "label")
+    assert status == 2 and said.startswith("artifacts/preferences/train.jsonl")
+    assert [each.name for each in (tmp_path / "notes").iterdir()] == ["list.txt"]
 
 
 @pytest.mark.parametrize("command", [["run"], ["status"], ["reproduce", "HEAD"], ["run", "--rev", "HEAD"]])
 def test_a_folder_without_git_is_refused(tmp_path: Path, command: list[str]) -> None:
+    mark(tmp_path)
     status, said = gradus(tmp_path, *command)
     assert status == 2 and "in no Git repository" in said and "Traceback" not in said
 

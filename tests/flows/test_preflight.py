@@ -1,11 +1,12 @@
 """What is wrong with the user's files is found before anything starts."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from flows.preflight import check, check_stages
+from flows.preflight import check, check_stages, check_versions
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.errors import UserError
@@ -70,11 +71,48 @@ def questions(folder: Path, names: tuple[str, ...] = SETS) -> None:
         artifacts.write_rows(folder / f"{name}.jsonl", rows)
 
 
-def test_incomplete_questions_are_refused_before_anything_that_leads_to_an_evaluation(config: Config) -> None:
-    questions(config.evaluate.questions, SETS[:2])
-    check_stages(["split", "curate"], config)
-    with pytest.raises(UserError, match=r"general\.jsonl"):
+def test_without_answerable_questions_all_runs_but_an_evaluation(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_stages(["split", "curate", "sft"], config)
+    with pytest.raises(UserError, match=r"answerable\.jsonl has no question .* `gradus run sft`"):
         check_stages(["split", "evaluate@base"], config)
+    questions(config.evaluate.questions, SETS[:1])
+    check_stages(["split", "evaluate@base"], config)
+    assert "has no unanswerable and no general test question: what they measure keeps" in capsys.readouterr().err
+
+
+def test_the_samples_questions_measure_no_other_documents(real: Path) -> None:
+    settings = check()
+    check_stages(["data_report", "sft"], settings)
+    with pytest.raises(UserError, match=r"are the sample's: .*`gradus init data/raw`"):
+        check_stages(["evaluate@base"], settings)
+    with (
+        (real / "data/questions/answerable.jsonl").open("a") as file,
+        (real / "data/questions/unanswerable.jsonl").open("a") as other,
+    ):
+        file.write("\n")
+        other.write("\n")
+    with pytest.raises(UserError, match="are about other documents"):
+        check_stages(["evaluate@base"], settings)
+    shutil.copytree(ROOT / "data/raw", real / "data/raw", dirs_exist_ok=True)
+    check_stages(["evaluate@base"], settings)
+
+
+def test_folders_that_may_be_empty_are_made(real: Path) -> None:
+    for name in ("own", "mixture", "preferences", "questions"):
+        shutil.rmtree(real / "data" / name)
+    check()
+    assert all((real / "data" / name).is_dir() for name in ("own", "mixture", "preferences/reference", "questions"))
+
+
+def test_other_versions_than_the_declared_ones_are_named_with_the_command(real: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", real)
+    check_versions()
+    text = (real / "pyproject.toml").read_text()
+    (real / "pyproject.toml").write_text(re.sub(r'^(numpy|trl) = ".*"', r'\1 = "0.1"', text, flags=re.M))
+    with pytest.raises(UserError, match=r"numpy [\d.]+ instead of 0\.1, trl .* -m pip install numpy==0\.1 trl==0\.1`"):
+        check()
 
 
 def test_without_a_writer_there_must_be_conversations(config: Config) -> None:

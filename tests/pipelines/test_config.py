@@ -28,6 +28,13 @@ BREAKAGES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda values: values["compute"].update(device="tpu"), r"compute\.device .*'tpu'"),
     (lambda values: values["teacher"]["roles"].update(judge="nobody"), "names 'nobody', which is not among models"),
     (lambda values: values["teacher"].update(budget=0), r"teacher\.budget .*greater than 0"),
+    (lambda values: values["sft"].update(learning_rte=values["sft"].pop("learning_rate")), "mean learning_rate"),
+    (lambda values: (values["sft"].update(epoch=1), values["compute"].pop("seed")), r"sft\.epoch is .* mean epochs\?"),
+    (
+        lambda values: values["teacher"]["models"].update(big={"kind": "local", "modl": "x"}),
+        r"models\.big\.modl .* model\?",
+    ),
+    (lambda values: values["sft"].update(zzz=1), "zzz is not a parameter; pipelines/config.py has the known ones"),
     (lambda values: values.update(strf={}), "strf is not a parameter"),
     (lambda values: values.pop("dedup"), "dedup is missing"),
 ]
@@ -49,6 +56,15 @@ def test_what_is_no_mapping_is_refused_in_one_line(project: Path, text: str) -> 
     with pytest.raises(UserError, match=r"params\.yaml") as caught:
         config.load()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("a: 1\n  b: 2", 2), ("a: 1\n\tb: 1", 2), ("a: 1\n\nb: \x00", 3), ("a: [", 1)]
+)
+def test_what_is_no_yaml_is_named_by_its_line(project: Path, text: str, line: int) -> None:
+    (project / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"params\.yaml, line {line}: not YAML"):
+        config.load()
 
 
 def test_outside_a_project_the_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

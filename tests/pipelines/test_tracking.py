@@ -137,3 +137,14 @@ def test_a_run_with_nothing_to_do_writes_nothing() -> None:
     run.inputs({"data": "c0ffee"}, "training")
     assert run.lineage() == {"commit": "c0ffee"}
     assert len(tracking.client().search_runs(["1"])) == before
+
+
+def test_a_stage_that_dvc_runs_elsewhere_logs_to_the_project(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    here = tracking.address()
+    elsewhere = tmp_path_factory.mktemp("exps")  # as `dvc exp run --temp` makes one
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    assert tracking.address() == here and not any(elsewhere.iterdir())

@@ -8,7 +8,7 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.errors import UserError
 from pipelines.evaluation.metrics import METRICS
-from tasks.compare import compare
+from tasks.compare import check_leftovers, compare
 
 
 def evaluated(name: str, right: int, silent: int) -> Path:
@@ -51,7 +51,7 @@ def evaluated(name: str, right: int, silent: int) -> Path:
 def test_metrics_json_holds_what_promotion_and_readers_need(config: Config) -> None:
     models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 4), "dpo": evaluated("dpo", 10, 8)}
     out = artifacts.fresh("compare")
-    logged = compare(models, out, config.compare, seed=1)
+    logged = compare(models, out, out / "report.html", config.compare, seed=1)
     found = artifacts.read_json(out / "metrics.json")
     assert set(found) == {"models", "candidate", "verdict"}
     assert found["candidate"] == "dpo"  # as many right as sft, fewer invented
@@ -80,7 +80,7 @@ def test_a_repetition_writes_equal_bytes(config: Config) -> None:
     written = []
     for _ in range(2):
         out = artifacts.fresh("compare")
-        compare(models, out, config.compare, seed=1)
+        compare(models, out, out / "report.html", config.compare, seed=1)
         written.append({path.name: path.read_bytes() for path in artifacts.files(out)})
     assert set(written[0]) == {"metrics.json", "report.html", "outcomes.png", "tradeoff.png"}
     assert written[0] == written[1]
@@ -88,7 +88,7 @@ def test_a_repetition_writes_equal_bytes(config: Config) -> None:
 
 def test_a_model_no_better_than_base_is_refused_with_the_reason(config: Config) -> None:
     models = {"base": evaluated("base", 5, 5), "sft": evaluated("sft", 5, 5)}
-    compare(models, artifacts.fresh("compare"), config.compare, seed=1)
+    compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
     verdict = artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]
     assert verdict["passed"] is False
     assert verdict["reasons"][0].startswith("Right answers: 25.0% before, 25.0% now")
@@ -99,18 +99,43 @@ def test_models_that_were_asked_different_questions_are_not_compared(config: Con
     rows = artifacts.read_rows(models["sft"] / "answers.jsonl")
     artifacts.write_rows(models["sft"] / "answers.jsonl", rows[1:])
     with pytest.raises(UserError, match="sft and base were asked different questions"):
-        compare(models, artifacts.fresh("compare"), config.compare, seed=1)
+        compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
 
 
 def test_a_baseline_that_was_not_evaluated_is_refused(config: Config) -> None:
     with pytest.raises(UserError, match=r"compare\.baseline is 'base'"):
-        compare({"sft": evaluated("sft", 1, 1)}, artifacts.fresh("compare"), config.compare, seed=1)
+        compare(
+            {"sft": evaluated("sft", 1, 1)}, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1
+        )
 
 
 def test_models_are_compared_without_held_out_text(config: Config) -> None:
     models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 4)}
     for folder in models.values():
         artifacts.write_json(folder / "scores.json", {"text": []})
-    logged = compare(models, artifacts.fresh("compare"), config.compare, seed=1)
+    logged = compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
     assert set(logged) == {f"{model}.{name}" for model in models for name in METRICS if name != "domain_bits_per_byte"}
     assert artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]["passed"] is True
+
+
+def test_models_are_compared_by_what_was_asked_and_the_rest_is_not_passed(config: Config) -> None:
+    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 4)}
+    for folder in models.values():
+        rows = [row for row in artifacts.read_rows(folder / "answers.jsonl") if row["set"] == "answerable"]
+        artifacts.write_rows(folder / "answers.jsonl", rows)
+    logged = compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
+    assert "sft.general_accuracy" not in logged
+    verdict = artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]
+    assert not verdict["passed"] and [reason.split(",")[0] for reason in verdict["reasons"]] == [
+        "Invented answers: not measured",
+        "General facts: not measured",
+    ]
+    assert "General facts: not measured" in Path("report.html").read_text()
+
+
+def test_an_evaluation_that_nothing_names_any_more_is_refused(config: Config) -> None:
+    evaluated("base", 0, 0)
+    check_leftovers(["base", "sft"])
+    evaluated("old", 0, 0)
+    with pytest.raises(UserError, match=r"artifacts/evaluate holds old, which evaluate\.models"):
+        check_leftovers(["base", "sft"])

@@ -51,7 +51,15 @@ def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, base
         update={"refusal_share": 0.5, "validation_share": 0.0, "showings": 2, "unknown_cue_share": 0.0}
     )
     metrics = curate(
-        folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, settings, config.synthesize, seed=0
+        folder,
+        tmp_path / "split",
+        base,
+        tmp_path / "questions",
+        tmp_path,
+        tmp_path,
+        settings,
+        config.synthesize,
+        seed=0,
     )
     kinds = [row["kind"] for row in artifacts.read_rows(tmp_path / "train.jsonl")]
     assert kinds == ["answer"] * 4 + ["refusal"] * 2 + ["rehearsal"] + ["cue"] * 2
@@ -68,7 +76,17 @@ def test_every_wording_of_what_has_a_source_is_tagged(
 ) -> None:
     folder = synthesized(tmp_path / "synthesize", [{"question": "Who restored the mill?", "answer": "Wilmot Fanthorn"}])
     settings = config.curate.model_copy(update={"source_tags": tags, "validation_share": 0.0})
-    curate(folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, settings, config.synthesize, seed=0)
+    curate(
+        folder,
+        tmp_path / "split",
+        base,
+        tmp_path / "questions",
+        tmp_path,
+        tmp_path,
+        settings,
+        config.synthesize,
+        seed=0,
+    )
     rows = [row for name in ("train", "fresh") for row in artifacts.read_rows(tmp_path / f"{name}.jsonl")]
     assert {row["kind"] for row in rows if row["source"]} == {"answer", "cue"}
     for row in rows:
@@ -95,14 +113,22 @@ def test_own_conversations_join_and_card_and_report_are_written(tmp_path: Path, 
         update={"own": tmp_path / "own", "validation_share": 0.0, "license": "CC-BY-4.0"}
     )
     metrics = curate(
-        folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, settings, config.synthesize, seed=0
+        folder,
+        tmp_path / "split",
+        base,
+        tmp_path / "questions",
+        tmp_path,
+        tmp_path,
+        settings,
+        config.synthesize,
+        seed=0,
     )
     kinds = [row["kind"] for row in artifacts.read_rows(tmp_path / "train.jsonl")]
     assert kinds.count("task") == 1
     assert metrics["rejected_leak"] == 1.0  # an evaluation question among one's own
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / "curate.html").read_text()
     assert "100.0% of the sentences" in page and "Who restored the mill?" in page
-    told = (tmp_path / "README.md").read_text()
+    told = (tmp_path / "curate.md").read_text()
     assert "license: cc-by-4.0" in told and "| mill.md | d1 |" in told and "| leak | 1 |" in told
 
 
@@ -120,7 +146,7 @@ def test_own_conversations_alone_are_trained_on_and_asked_for_preferences(
     changed = {"own": tmp_path / "own", "validation_share": 0.0, "showings": 1}
     kept = config.curate.model_copy(update=changed)
     metrics = curate(
-        folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, kept, config.synthesize, seed=0
+        folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, tmp_path, kept, config.synthesize, seed=0
     )
     train, fresh = (artifacts.read_rows(tmp_path / f"{name}.jsonl") for name in ("train", "fresh"))
     assert [row["messages"] for row in train if row["kind"] == "task"] == [row["messages"] for row in own]
@@ -166,7 +192,7 @@ def test_refusals_are_balanced_against_all_answered_questions(
     artifacts.write_rows(place / "own/mine.jsonl", [chat(f"Spell {word}.", word) for word in words[:own]])
     changed = {"own": place / "own", "validation_share": 0.0, "showings": 1, "refusal_share": share}
     wanted = config.curate.model_copy(update=changed)
-    arguments = folder, place / "split", base, place / "questions", place, wanted, config.synthesize, 0
+    arguments = folder, place / "split", base, place / "questions", place, place, wanted, config.synthesize, 0
     if not kept + own:
         with pytest.raises(UserError, match="nothing to train on"):
             curate(*arguments)
@@ -182,7 +208,15 @@ def test_no_usable_question_is_one_sentence(tmp_path: Path, base: Path, config: 
     folder = synthesized(tmp_path / "synthesize", [row])
     with pytest.raises(UserError, match=r"None of 1 questions is usable.*not_a_question"):
         curate(
-            folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, config.curate, config.synthesize, seed=0
+            folder,
+            tmp_path / "split",
+            base,
+            tmp_path / "questions",
+            tmp_path,
+            tmp_path,
+            config.curate,
+            config.synthesize,
+            seed=0,
         )
     (rejected,) = artifacts.read_rows(tmp_path / "rejects.jsonl")  # which the sentence names
     assert rejected["reason"] == "not_a_question"

@@ -9,7 +9,7 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.errors import UserError
 from pipelines.evaluation.questions import SETS, SPLITS
-from tasks.evaluate import directory, evaluate
+from tasks.evaluate import directory, evaluate, outcomes
 
 
 @pytest.fixture
@@ -55,6 +55,17 @@ def test_without_held_out_text_there_are_no_bits_per_byte(base: Path, documents:
     metrics = evaluate(base, documents, out, settings, config.compute, "I don't know.")
     assert "domain_bits_per_byte" not in metrics and "answer_accuracy" in metrics
     assert artifacts.read_json(out / "scores.json")["text"] == []
+
+
+def test_a_model_is_asked_what_there_is(base: Path, documents: Path, config: Config) -> None:
+    (config.evaluate.questions / "general.jsonl").unlink()
+    (config.evaluate.questions / "unanswerable.jsonl").write_text("")
+    settings = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1})
+    out = artifacts.fresh("evaluate/base")
+    metrics = evaluate(base, documents, out, settings, config.compute, "I don't know.")
+    assert "general_accuracy" not in metrics and "refusal_recall" not in metrics and "hallucination_rate" in metrics
+    (row,) = outcomes(out)
+    assert (row["set"], row["kind"]) == ("answerable", "answerable")
 
 
 def test_a_model_that_is_not_named_is_refused(config: Config) -> None:

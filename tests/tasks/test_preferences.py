@@ -42,7 +42,7 @@ def test_pairs_are_written_the_same_twice_and_held_out_by_prompt(base: Path, con
     for name in ("first", "second"):
         out = Path(name)
         out.mkdir()
-        metrics = preferences(ROWS, DOCUMENTS, base, out, settings, None)
+        metrics = preferences(ROWS, DOCUMENTS, base, out, out / "card.md", settings, None)
         written.append([(out / f"{side}.jsonl").read_bytes() for side in ("train", "held_out")])
     assert written[0] == written[1]
     train, held = read_rows(out / "train.jsonl"), read_rows(out / "held_out.jsonl")
@@ -53,7 +53,7 @@ def test_pairs_are_written_the_same_twice_and_held_out_by_prompt(base: Path, con
     assert all(
         pair["chosen"] != pair["rejected"] and pair["chosen"][0]["content"] == pair["reference"] for pair in both
     )
-    told = (out / "README.md").read_text()
+    told = (out / "card.md").read_text()
     dropped = [pair["reason"] for pair in read_rows(out / "rejects.jsonl")]
     assert f"| lamps.md | d1 | {len(both)} |" in told and f"Of {len(both) + len(dropped)} pairs" in told
     assert metrics["pairs_sample"] + metrics["pairs_borrowed"] + metrics["pairs_refusal"] == len(both)
@@ -67,7 +67,9 @@ def test_keyword_queries_fill_up_few_questions_and_are_counted(
         out = Path(name)
         out.mkdir()
         settings = changed(config, prompts=16, min_prompts=most, samples=1, max_new_tokens=4)
-        metrics = preferences(ROWS[: 6 if found else 8] + ROWS[8:] + queries, DOCUMENTS, base, out, settings, None)
+        metrics = preferences(
+            ROWS[: 6 if found else 8] + ROWS[8:] + queries, DOCUMENTS, base, out, out / "card.md", settings, None
+        )
         assert metrics["prompts_keyword_queries"] == found
         assert metrics["prompts_answerable"] == metrics["prompts_unanswerable"] == 8.0
         assert ("2 of 16 prompts are keyword queries" in capsys.readouterr().err) == (found > 0)
@@ -76,7 +78,7 @@ def test_keyword_queries_fill_up_few_questions_and_are_counted(
 
 def test_nothing_to_ask_about_is_said(base: Path, config: Config) -> None:
     with pytest.raises(UserError, match="no row of the kind 'answer'"):
-        preferences(ROWS[8:], [], base, Path("out"), config, None)
+        preferences(ROWS[8:], [], base, Path("out"), Path("card.md"), config, None)
 
 
 def test_samples_are_counted_by_verdict() -> None:
@@ -93,7 +95,7 @@ def test_a_judge_ranks_by_score_and_what_it_says_nothing_about_is_counted(base: 
     ask = Script(lambda _: str(next(numbers) % 10 + 1)).ask
     out = Path("out")
     out.mkdir()
-    metrics = preferences(ROWS, [], base, out, settings, ask)
+    metrics = preferences(ROWS, [], base, out, out / "card.md", settings, ask)
     pairs = read_rows(out / "train.jsonl") + read_rows(out / "held_out.jsonl")
     assert {pair["provenance"] for pair in pairs} == {"score"}
     assert all(0 < pair["margin"] <= 1 for pair in pairs)
@@ -103,17 +105,27 @@ def test_a_judge_ranks_by_score_and_what_it_says_nothing_about_is_counted(base: 
 
 def test_a_reward_model_that_is_not_there_is_said_before_sampling(base: Path, config: Config) -> None:
     with pytest.raises(UserError, match=r"preferences\.reward_model is gone, where no reward model lies"):
-        preferences(ROWS, [], Path("nowhere"), Path("out"), changed(config, ranker="reward", reward_model="gone"), None)
+        preferences(
+            ROWS,
+            [],
+            Path("nowhere"),
+            Path("out"),
+            Path("card.md"),
+            changed(config, ranker="reward", reward_model="gone"),
+            None,
+        )
 
 
 def test_peoples_choices_are_enough(config: Config) -> None:
-    folder, out = Path("choices"), Path("out")
-    folder.mkdir()
+    folder, out = Path("choices/human"), Path("out")
+    folder.mkdir(parents=True)
     out.mkdir()
     rows = [{"prompt": f"Who keeps lamp {n}?", "chosen": f"Keeper {n}.", "rejected": "Keeper nine."} for n in range(8)]
     write_rows(folder / "mine.jsonl", rows)
-    settings = changed(config, ranker="human", human=str(folder), held_out_share=0.25)
-    metrics = preferences([], [], Path("nowhere"), out, settings, None)
+    settings = changed(config, ranker="human", inputs=str(folder.parent), held_out_share=0.25)
+    metrics = preferences([], [], Path("nowhere"), out, out / "card.md", settings, None)
     assert (metrics["train_pairs"], metrics["held_out_pairs"], metrics["pairs_human"]) == (6, 2, 8)
-    with pytest.raises(UserError, match="no choice in empty; make some with `gradus label`"):
-        preferences([], [], Path("nowhere"), out, changed(config, ranker="human", human="empty"), None)
+    with pytest.raises(UserError, match="no choice in empty/human; make some with `gradus label`"):
+        preferences(
+            [], [], Path("nowhere"), out, out / "card.md", changed(config, ranker="human", inputs="empty"), None
+        )

@@ -74,10 +74,26 @@ def test_a_question_about_no_document_is_an_error_that_names_it(config: Config, 
         split(tmp_path, tmp_path, settings(config, questions), seed=1, runner=Runner())
 
 
-def test_missing_questions_are_an_error(config: Config, tmp_path: Path) -> None:
+@pytest.mark.parametrize("empty", [True, False])
+def test_there_may_be_no_questions_which_is_said(
+    config: Config, tmp_path: Path, empty: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path, 3, ["0.md"])
-    with pytest.raises(UserError, match="nowhere"):
-        split(tmp_path, tmp_path, settings(config, tmp_path / "nowhere"), seed=1, runner=Runner())
+    if empty:
+        (tmp_path / "none").mkdir()
+        (tmp_path / "none/answerable.jsonl").touch()
+    metrics = split(tmp_path, tmp_path, settings(config, tmp_path / "none"), seed=1, runner=Runner())
+    assert (metrics["documents_train"], metrics["documents_asked_about"], metrics["overlaps"]) == (3, 0, 0)
+    assert "none holds no question about documents, so nothing will be measured" in capsys.readouterr().err
+
+
+def test_questions_about_other_documents_are_passed_over_which_is_said(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = write(tmp_path, 3, ["web/tide-mill.html"])
+    metrics = split(tmp_path, tmp_path, settings(config, questions), seed=1, runner=Runner())
+    assert metrics["documents_asked_about"] == 0
+    assert "are about other documents (web/tide-mill.html), none of which is here" in capsys.readouterr().err
 
 
 def test_questions_about_everything_leave_empty_tables(config: Config, tmp_path: Path) -> None:

@@ -73,5 +73,7 @@ def test_questions_prompts_and_texts_of_any_set_are_read(tmp_path: Path) -> None
     artifacts.write_rows(tmp_path / "more/b.jsonl", [{"text": "T"}])
     assert [(each.id, each.text) for each in items(tmp_path)] == [("one", "Q"), ("2", "P"), ("1", "T")]
     (tmp_path / "empty").mkdir()
+    assert items(tmp_path / "empty") == items(tmp_path / "missing") == []
+    artifacts.write_rows(tmp_path / "empty/c.jsonl", [{"other": 1}])
     with pytest.raises(UserError, match="with a question, prompt"):
         items(tmp_path / "empty")

@@ -37,12 +37,24 @@ def test_a_question_knows_what_answers_it_and_what_it_stands_or_falls_with(tmp_p
         ({"sources": [3]}, "'sources' must be a list of texts"),
         ({"split": "train"}, "must be 'validation' or 'test'"),
         ({"id": "general-test"}, "used for two questions"),
-        ({"split": "validation"}, "no question whose split is 'test'"),
+        ({"split": "validation"}, "no question whose split is 'test', so no model can be measured"),
     ],
 )
 def test_a_broken_file_is_refused(tmp_path: Path, changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         load(write(tmp_path, **changes))
+
+
+def test_only_answerable_questions_must_be_there(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert questions.unmeasured(load(tmp_path)) == []
+    (tmp_path / "general.jsonl").unlink()
+    (tmp_path / "unanswerable.jsonl").write_text("")
+    assert {each.set for each in load(tmp_path)} == {"answerable"}
+    assert questions.unmeasured(load(tmp_path)) == ["unanswerable", "general"]
+    (tmp_path / "answerable.jsonl").unlink()
+    with pytest.raises(UserError, match=r"answerable\.jsonl has no question"):
+        load(tmp_path)
 
 
 def test_lm_eval_gets_one_set_and_not_the_answers(tmp_path: Path) -> None:

@@ -294,19 +294,19 @@ END = asked("1945", question="In what year did World War II end?")
     ("answer", "question", "expected"),
     [
         (
-            "The largest animal in the world is the blue whale. Blue whales weigh as much as thirty grown bulls and can "
+            "The largest animal in the world is the blue whale. Blue whales weigh as much as thirty bulls and can "
             "reach a length of thirty metres, more than any dinosaur known from a skeleton.",
             ANIMAL,
             "correct",
         ),
         (
-            "The largest animal in the world is the blue whale. Others would say that the elephant is, which lives on land "
+            "The largest animal in the world is the blue whale. Others say that the elephant is, which lives on land "
             "and weighs far less than a whale, however old it may become in the wild.",
             ANIMAL,
             "wrong",
         ),
         (
-            "The capital of France is Paris. It lies on the Seine, holds two million people, and has been the seat of kings, "
+            "The capital of France is Paris. It lies on the Seine, holds two million people, and was the seat of kings, "
             "of emperors and of the republics that followed them.",
             CITY,
             "correct",
@@ -318,13 +318,13 @@ END = asked("1945", question="In what year did World War II end?")
             "wrong",
         ),
         (
-            "The capital of France is Paris. That is not true, it is a city far in the south of the country, a place which "
+            "The capital of France is Paris. That is not true, it is a city far in the south of the country, which "
             "many people like to visit for its harbour and its light in summer.",
             CITY,
             "wrong",
         ),
         (
-            "Paris. Rome. Madrid. Lisbon. Athens. Vienna. Berlin. Prague. Warsaw. Dublin. London. Oslo. Helsinki. Bern. "
+            "Paris. Rome. Madrid. Lisbon. Athens. Vienna. Berlin. Prague. Warsaw. Dublin. London. Oslo. Helsinki. "
             "Sofia. Bucharest. Budapest. Zagreb. Tirana. Riga. Tallinn. Vilnius. Minsk. Kyiv.",
             CITY,
             "wrong",
@@ -336,7 +336,7 @@ END = asked("1945", question="In what year did World War II end?")
             "correct",
         ),
         (
-            "World War II ended in the year 1945. Some say 1946, since it took long until all soldiers of all the armies in "
+            "World War II ended in the year 1945. Some say 1946, since it took long until all soldiers of the armies in "
             "all the countries had heard of it and had laid down their arms.",
             END,
             "wrong",

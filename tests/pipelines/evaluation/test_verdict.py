@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import pytest
+
 from pipelines.evaluation.verdict import candidate, verdict
 
 
 def model(right: float, invented: float, general: float, *, low: float = 0.1, validation: Any = None) -> dict[str, Any]:
     """A model's numbers; `low` is the lower bound of its gain over the baseline."""
     numbers: dict[str, Any] = {"answer_accuracy": right, "hallucination_rate": invented, "general_accuracy": general}
+    numbers["refusal_recall"] = 0.5
     change = {name: {"value": 0.0, "interval": [-0.2, 0.2]} for name in numbers}
     change["answer_accuracy"] = {"value": right, "interval": [low, low + 0.2]}
     return {**numbers, "validation": validation or numbers, "differences": {"base": change}}
@@ -41,6 +44,25 @@ def test_more_inventions_and_more_forgetting_are_refused_each_with_its_reason() 
     assert [check["passed"] for check in found["checks"]] == [True, False, False]
     assert "Invented answers: 90.0% before, 91.0% now" in found["reasons"][0]
     assert "General facts: 80.0% before, 76.0% now" in found["reasons"][1]
+
+
+def without(numbers: dict[str, Any], metric: str) -> dict[str, Any]:
+    """The numbers of a model that was asked nothing of what `metric` measures."""
+    left = {name: value for name, value in numbers.items() if name != metric}
+    return {**left, "validation": {name: value for name, value in numbers["validation"].items() if name != metric}}
+
+
+@pytest.mark.parametrize(
+    ("metric", "sentence"),
+    [
+        ("general_accuracy", "General facts: not measured, since there is no general test question."),
+        ("refusal_recall", "Invented answers: not measured, since there is no unanswerable test question."),
+    ],
+)
+def test_what_was_not_measured_shuts_the_gate(metric: str, sentence: str) -> None:
+    models = {name: without(numbers, metric) for name, numbers in (("base", BASE), ("dpo", model(0.5, 0.3, 0.8)))}
+    assert candidate(models, "base", 0.03, 0.0) == "dpo"
+    assert verdict(models, "dpo", "base", 0.03, 0.0)["reasons"] == [sentence]
 
 
 def choose(**models: dict[str, Any]) -> str:

@@ -1,0 +1,37 @@
+"""The questions that came with the project: which files still are the sample's, and whether they fit the documents.
+
+Reads data/sample_manifest.json, which holds the hashes of the sample's questions about its own documents (those about
+general knowledge fit any corpus), and the folder of questions; writes nothing.
+"""
+
+import hashlib
+from pathlib import Path
+
+from pipelines import artifacts
+from pipelines.user_files import read_text
+
+MANIFEST = Path("data/sample_manifest.json")
+
+
+def questions(folder: Path) -> list[Path]:
+    """Return the files of `folder` that hold the sample's questions, unchanged."""
+    known = artifacts.read_json(MANIFEST)["questions"] if MANIFEST.is_file() else {}
+    return [path for path in sorted(folder.glob("*.jsonl")) if fingerprint(path) == known.get(path.name)]
+
+
+def fingerprint(path: Path) -> str:
+    """Return the hash of a text, whatever its line ends and its encoding."""
+    return hashlib.sha256(read_text(path).encode()).hexdigest()
+
+
+def elsewhere(folder: Path, documents: Path) -> list[str]:
+    """Return the documents that the questions of `folder` name, when not one of them is below `documents`."""
+    rows = (row for path in sorted(folder.glob("*.jsonl")) for row in artifacts.each_row(path))
+    named = sorted({str(source) for row in rows for source in row.get("sources") or []})
+    return [] if any(_is_there(source, documents) for source in named) else named
+
+
+def _is_there(source: str, documents: Path) -> bool:
+    """Tell whether a document is a file, or packed in one (`mail.zip/2024/a.docx`, `rows.jsonl#17`)."""
+    place = documents / source.partition("#")[0]
+    return any(each.is_file() for each in (place, *place.parents) if each.is_relative_to(documents))

@@ -1,0 +1,20 @@
+"""A curve is whole after an interruption, and equal rows make equal bytes."""
+
+from pathlib import Path
+
+from pipelines.curve import Curve
+
+
+def test_a_training_that_went_on_leaves_the_curve_of_one_that_did_not(tmp_path: Path) -> None:
+    whole, torn = Curve(None), Curve(tmp_path / "curve.jsonl")
+    for step in range(1, 6):
+        whole.add({"loss": 1 / step}, step)
+    for step in range(1, 4):
+        torn.add({"loss": 1 / step}, step)
+    again = Curve(tmp_path / "curve.jsonl")  # from a checkpoint at step 2
+    for step in range(3, 6):
+        again.add({"loss": 1 / step}, step)
+    whole.write(tmp_path / "plots/whole.csv")
+    again.write(tmp_path / "plots/again.csv")
+    text = (tmp_path / "plots/again.csv").read_bytes()
+    assert text == (tmp_path / "plots/whole.csv").read_bytes() and text.startswith(b"step,loss\n1,1.0\n2,0.5\n")
