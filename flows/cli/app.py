@@ -42,6 +42,10 @@ def gradus(
     from flows.folder import check_place
 
     check_place()
+    from pipelines import store_location
+
+    if said := store_location.repair():
+        Console(stderr=True).print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
