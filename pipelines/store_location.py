@@ -55,7 +55,7 @@ def repair() -> str:
     path = unquote(urlsplit(root).path)
     try:
         _strip(root, path)
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         raise UserError(
             f"{DATABASE} names its files by their old place, {path}, and cannot be changed ({error}); make it writable."
         ) from error
