@@ -34,7 +34,7 @@ def moved(base: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> str:
         for table, column in store_location.ADDRESSES:
             where = f"WHERE {column} LIKE 'mlruns/%'"
             store.execute(f"UPDATE {table} SET {column} = ? || {column} {where}", (f"{here.as_uri()}/",))
-    there = here.with_name("a renamed project")
+    there = here.with_name(f"{here.name} renamed")
     here.rename(there)
     monkeypatch.chdir(there)
     return run.id
