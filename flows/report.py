@@ -5,17 +5,33 @@ from rich.console import Console
 from flows.promote import Promotion
 from pipelines import registry
 from pipelines.evaluation.report import terminal_table
+from pipelines.registry import Version
 
 
 def show(console: Console, promotion: Promotion) -> None:
-    """Print the table, whether the candidate was promoted and why not, and two hints."""
+    """Print the table, whether the candidate is champion and why not, and what can be done next."""
     console.print(terminal_table(promotion.comparison))
     name = f"{promotion.candidate} (version {promotion.version} of {registry.NAME})"
     if promotion.promoted:
         console.print(f"[green]{name} is champion.[/]")
+        if promotion.reason:
+            console.print(f"It was made champion by force: {promotion.reason}", markup=False, highlight=False)
     else:
         console.print(f"[yellow]{name} is not promoted:[/]", end=" ")
         console.print(promotion.reason, markup=False, highlight=False)
-    console.print(
-        'Look closer with `gradus ui`; ask it something with `gradus ask "…"`.', markup=False, highlight=False
+    for line in hints(promotion, registry.holder(registry.CHAMPION)):
+        console.print(line, markup=False, highlight=False)
+
+
+def hints(promotion: Promotion, champion: Version | None) -> list[str]:
+    """Return what can be done next, and which commands work now."""
+    look = "Look closer with `gradus ui`"
+    if promotion.promoted:
+        return [f'{look}; ask it something with `gradus ask "…"`, or talk with it: `gradus chat`.']
+    number = promotion.version
+    asked = (
+        f'asks it, for there is no champion yet; `gradus promote --version {number} --force "REASON"` makes it champion'
+        if champion is None
+        else f"asks the champion, version {champion.number}; with `--version {number}` it asks this one"
     )
+    return [f'{look}. `gradus ask "…"` {asked}.']

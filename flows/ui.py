@@ -8,7 +8,7 @@ from rich.console import Console
 
 from flows.process import LOGS, Program
 from flows.server import HOST, Server, announce_page, check_free
-from pipelines import registry, tracking
+from pipelines import registry, store_location, tracking
 
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 """The environment of an MLflow server: without the job runner, which nothing here uses."""
@@ -16,7 +16,7 @@ QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 def mlflow_command(port: int) -> list[str]:
     """Return what follows `python -m` to serve the project's store."""
-    files = (tracking.STORE / "artifacts").resolve().as_uri()
+    files = store_location.FILES.resolve().as_uri()
     command = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     return [*command, "--backend-store-uri", tracking.address(), "--artifacts-destination", files]
 

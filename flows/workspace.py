@@ -128,12 +128,12 @@ def _clear() -> None:
 
 
 def _share(path: Path) -> None:
-    """Give the worktree the project's cache, settings, checkpoints, calls and marks."""
+    """Give the worktree the project's cache, settings, checkpoints, calls, marks and MLflow's files."""
     own = Path(".dvc/config.local")
     if own.exists():
         shutil.copy(own, path / own)
     _dvc("--cd", str(path), "config", "--local", "cache.dir", str(Path(_dvc("cache", "dir")).resolve()))
-    for shared in (alive.MARKS, artifacts.CHECKPOINTS, CALLS.parent):
+    for shared in (alive.MARKS, artifacts.CHECKPOINTS, CALLS.parent, tracking.STORE):
         shared.mkdir(parents=True, exist_ok=True)
         (path / shared).parent.mkdir(parents=True, exist_ok=True)
         (path / shared).symlink_to(shared.resolve())

@@ -5,6 +5,7 @@ where it came from and how it did. Writes to MLflow's store only.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,6 +20,7 @@ NAME = "gradus"
 GATED = ("answer_accuracy", "hallucination_rate", "general_accuracy")
 """The figures that versions are told apart by."""
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+"""Aliases; the previous one is the version that `gradus rollback` goes back to."""
 SCORES = "scores."
 """Begins the tags with what a version reached in an exam (flows/exam.py), whose hash follows."""
 EXAM = "exam"
@@ -35,9 +37,21 @@ class Version:
 
 
 def find(artifact: str) -> Version | None:
-    """Return the version made from the artifact with this hash, if there is one."""
-    found = tracking.client().search_model_versions(f"name = '{NAME}' and tags.artifact = '{artifact}'")
-    return _version(found[0]) if found else None
+    """Return the newest version made from the artifact with this hash whose weights are still there, if any."""
+    found = versions(f"tags.artifact = '{artifact}'")
+    return next((version for version in reversed(found) if whole(version)), None)
+
+
+def versions(where: str = "") -> list[Version]:
+    """Return all versions, or those that match an MLflow filter, oldest first."""
+    query = f"name = '{NAME}'" + (f" and {where}" if where else "")
+    found = tracking.client().search_model_versions(query, max_results=10_000)
+    return sorted(map(_version, found), key=lambda version: version.number)
+
+
+def whole(version: Version) -> bool:
+    """Tell whether the weights of a version are still there."""
+    return tracking.has_files(NAME, version.number)
 
 
 def holder(alias: str) -> Version | None:
@@ -55,9 +69,9 @@ def get(number: int) -> Version:
     Raises:
         UserError: there is none.
     """
-    for found in tracking.client().search_model_versions(f"name = '{NAME}'"):
-        if int(found.version) == number:
-            return _version(found)
+    for found in versions():
+        if found.number == number:
+            return found
     raise UserError(f"The registry holds no version {number} of {NAME}; `gradus ui` shows those it holds.")
 
 
@@ -99,37 +113,38 @@ def scores(found: Version, exam: str) -> dict[str, float] | None:
     return None if told is None else json.loads(told)
 
 
-def fetch(found: Version, directory: Path) -> None:
-    """Write the weights and the tokenizer of a version to `directory`, where `models.load` reads them."""
-    loaded = tracking.load_model(f"models:/{NAME}/{found.number}")
-    loaded.model.save_pretrained(directory)
-    loaded.tokenizer.save_pretrained(directory)
-
-
-def give(alias: str, to: Version) -> None:
-    """Give `alias` to a version, taking it from the one that has it."""
-    tracking.client().set_registered_model_alias(NAME, alias, str(to.number))
-
-
-def crown(chosen: Version) -> None:
-    """Make a version champion, and the champion of before the previous one."""
-    before = holder(CHAMPION)
-    if before is not None and before.number != chosen.number:
-        give(PREVIOUS, before)
-    give(CHAMPION, chosen)
-
-
-def ask(question: str, which: str = f"@{CHAMPION}") -> str:
-    """Return the answer of the champion, or of another version (`/3`, `@challenger`).
+def files(found: Version) -> Path:
+    """Return the folder with the files of a version: `model/` and `components/tokenizer/` in it.
 
     Raises:
-        UserError: there is none.
+        UserError: they are gone.
     """
-    chat = [{"role": "user", "content": question}]
-    pipe = tracking.load_model(f"models:/{NAME}{which}")
-    said = pipe(chat, tokenizer_encode_kwargs={"sanitize_control_tokens": True})  # as `pipelines.chat` encodes it
-    answer: str = said[0]["generated_text"][-1]["content"]
-    return answer.strip()
+    folder = tracking.model_files(NAME, found.number)
+    if folder is None:
+        raise UserError(
+            f"The weights of version {found.number} are no longer in mlruns/; "
+            "`gradus run` registers its best model anew, `gradus ask --version N` asks another version."
+        )
+    return folder
+
+
+def fetch(found: Version, directory: Path) -> None:
+    """Copy the weights and the tokenizer of a version to `directory`, where `models.load` reads them.
+
+    Raises:
+        UserError: they are gone.
+    """
+    folder = files(found)
+    for part in ("components/tokenizer", "model"):
+        shutil.copytree(folder / part, directory, dirs_exist_ok=True)
+
+
+def give(alias: str, to: Version | None) -> None:
+    """Give `alias` to a version, taking it from the one that has it; to none, and nobody has it."""
+    if to is not None:
+        tracking.client().set_registered_model_alias(NAME, alias, str(to.number))
+    elif holder(alias) is not None:
+        tracking.client().delete_registered_model_alias(NAME, alias)
 
 
 def _parts(directory: Path, compute: ComputeConfig, decoding: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,13 +25,13 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from pipelines import alive, environment
+from pipelines import alive, environment, store_location
 from pipelines.curve import Curve
 from pipelines.errors import UserError
+from pipelines.store_location import STORE as STORE  # whoever asks for the store asks here
 
 EXPERIMENT = "gradus"
 PARENT = "GRADUS_PARENT_RUN"
-STORE = Path("mlruns")
 UNWATCHED = 60.0  # seconds of a run in which the machine is not looked at
 LINEAGE = ("commit", "dirty", "flow_run")
 SOURCE = (
@@ -51,13 +51,7 @@ def address() -> str:
     """Return where the store is; the folder it lies in is created."""
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         return uri
-    _store().mkdir(exist_ok=True)
-    return f"sqlite:///{_store() / 'mlflow.db'}"
-
-
-def _store() -> Path:
-    """Return the project's store; DVC_ROOT names the project to a stage that runs elsewhere (dvc exp run --temp)."""
-    return Path(os.environ.get("DVC_ROOT", "."), STORE).resolve()
+    return f"sqlite:///{store_location.store() / 'mlflow.db'}"
 
 
 def client() -> MlflowClient:
@@ -78,12 +72,15 @@ def _fluent() -> Iterator[None]:
 
 
 def experiment(store: MlflowClient) -> str:
-    """Return the id of Gradus's experiment, created when it is not there."""
+    """Return the id of Gradus's experiment, created when it is not there, its files in mlruns/artifacts/."""
     found = store.get_experiment_by_name(EXPERIMENT)
     if found is not None:
         return str(found.experiment_id)
-    location = None if os.environ.get("MLFLOW_TRACKING_URI") else (_store() / "artifacts").as_uri()
-    return str(store.create_experiment(EXPERIMENT, artifact_location=location))
+    if os.environ.get(store_location.GIVEN):
+        return str(store.create_experiment(EXPERIMENT))
+    made = str(store.create_experiment(EXPERIMENT, artifact_location=(store_location.store() / "artifacts").as_uri()))
+    store_location.repair()  # MLflow makes every local address absolute
+    return made
 
 
 class Run:
@@ -332,16 +329,16 @@ def tags_of(run_id: str) -> dict[str, str]:
         return {}
 
 
-def load_model(address: str) -> Any:
-    """Load a registered chat model as a transformers pipeline.
+def model_files(name: str, version: int) -> Path | None:
+    """Return the folder that holds a registered model, downloaded when it is a server's; None when it is gone."""
+    place = client().get_model_version_download_uri(name, str(version))
+    folder = store_location.local(place)
+    if folder is None:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=address()))
+    return folder if any(folder.glob("model/*.safetensors")) else None
 
-    Raises:
-        UserError: there is none under that address.
-    """
-    try:
-        with _fluent():
-            return mlflow.transformers.load_model(address)
-    except MlflowException as error:
-        raise UserError(
-            f"{address} is not in the registry ({STORE / 'mlflow.db'}); `gradus run` puts it there."
-        ) from error
+
+def has_files(name: str, version: int) -> bool:
+    """Tell whether the weights of a registered model are still there; a server's are taken to be."""
+    place = client().get_model_version_download_uri(name, str(version))
+    return store_location.local(place) is None or model_files(name, version) is not None

@@ -21,10 +21,12 @@ LAYERS = ("flows", "tasks", "pipelines")
 FOR_FLOWS = {
     "alive",
     "artifacts",
+    "chat_model",  # imported by ask and chat when they need it: it brings torch
     "config",
     "encoding",
     "environment",
     "outages",
+    "store_location",
     "tracking",
     "errors",
     "progress",
@@ -242,6 +244,7 @@ def hidden_inputs(root: Path) -> list[str]:
         "pipelines/alive.py",
         "pipelines/artifacts.py",
         "pipelines/progress.py",
+        "pipelines/store_location.py",
         "pipelines/tracking.py",
         "pipelines/synthesis/connection.py",
     }

@@ -3,14 +3,16 @@
 Prefect, MLflow and torch take seconds to import, so each command imports what it needs: `--help` stays quick.
 """
 
+from collections.abc import Callable
+
 from flows.cli import champions, datasets, project, running, servers
 from flows.cli.app import app, in_project, main
 
 __all__ = ["app", "main"]
 
-COMMANDS = {
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Runs": (running.run, running.status, running.runs, running.compare, running.reproduce, running.gc),
-    "Models": (champions.ask, champions.promote, champions.rollback),
+    "Models": (champions.ask, champions.chat, champions.promote, champions.rollback),
     "Data": (project.init, datasets.fetch, datasets.import_, datasets.export, datasets.label, datasets.calls),
     "Servers": (servers.ui, servers.up, servers.notify),
 }

@@ -54,9 +54,12 @@ def in_project(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(**given: Any) -> None:
         from flows.folder import check_place, enter, from_root
+        from pipelines import store_location
 
         before = enter()
         check_place()
+        if said := store_location.repair():
+            Console(stderr=True).print(said, markup=False, highlight=False, soft_wrap=True)
         paths = {
             name: from_root(value, before)
             for name, value in given.items()

@@ -1,22 +1,39 @@
-"""The commands about registered models: ask, promote, roll back."""
+"""The commands about registered models: ask, chat, promote, roll back."""
 
+import os
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from flows.cli.app import console, end, prefect
+from pipelines.errors import UserError
 
 Number = Annotated[int | None, typer.Option("--version", help="A version; the challenger when none is given.")]
+Asked = Annotated[int | None, typer.Option("--version", help="Ask this version instead of the champion.")]
+Model = Annotated[str, typer.Option(help="Ask this one of evaluate.models (params.yaml), without the registry.")]
 ForceReason = Annotated[str | None, typer.Option("--force", help="Promote whatever the gate says, for this reason.")]
 Reason = Annotated[str, typer.Option(help="Kept with the decision.")]
-Question = Annotated[str, typer.Argument(help="What to ask the champion.")]
+Question = Annotated[str, typer.Argument(help="What to ask.")]
 
 
-def ask(question: Question) -> None:
-    """Ask the champion a question."""
-    from pipelines import registry
+def ask(question: Question, version: Asked = None, model: Model = "") -> None:
+    """Ask the champion a question, or the challenger while there is no champion."""
+    from flows import chat
+    from pipelines import config
 
-    console.print(registry.ask(question), markup=False, highlight=False)
+    place, loaded = chat.load(_which(version, model), config.load())
+    if place.note:
+        Console(stderr=True).print(f"{place.note} {place.title} answers.", highlight=False, soft_wrap=True)
+    console.print(loaded.answer([{"role": "user", "content": question}]), markup=False, highlight=False)
+
+
+def chat(version: Asked = None, model: Model = "") -> None:
+    """Talk with the champion, or with another model; /model changes it, /quit ends."""
+    from flows import chat
+    from pipelines import config
+
+    chat.chat(console, _which(version, model), config.load())
 
 
 def promote(version: Number = None, force: ForceReason = None) -> None:
@@ -24,20 +41,65 @@ def promote(version: Number = None, force: ForceReason = None) -> None:
     from pipelines import config
 
     settings = config.load()
+    if not _serving():
+        from flows import gate
+
+        try:
+            decision = gate.decide(version, settings, force)
+        except gate.NotMeasuredError:
+            pass  # that takes a GPU in turn, and so a Prefect server
+        else:
+            _promoted(decision.version.number, decision.refusal)
+            if decision.changed:
+                with prefect() as ready:
+                    from flows.promote import tell_champion
+
+                    ready()
+                    tell_champion(decision.version)
+            return
     with prefect() as ready:
         from flows.promote import promote
 
         ready()
         chosen, refusal = promote(version, settings, force)
-    if refusal:
-        end(f"Version {chosen.number} is not promoted: {refusal}", 2)
-    console.print(f"Version {chosen.number} is champion.", highlight=False)
+    _promoted(chosen.number, refusal)
 
 
 def rollback(reason: Reason = "no reason given") -> None:
-    """Make the previous champion champion again."""
+    """Make the champion before the present one champion again; once more, the one before that."""
+    if _serving():
+        with prefect() as ready:
+            from flows.promote import rollback
+
+            ready()
+            console.print(f"Version {rollback(reason).number} is champion again.", highlight=False)
+        return
+    from flows import gate
+
+    version = gate.restore(reason)
+    console.print(f"Version {version.number} is champion again.", highlight=False)
     with prefect() as ready:
-        from flows.promote import rollback
+        from flows.promote import tell_rollback
 
         ready()
-        console.print(f"Version {rollback(reason).number} is champion again.", highlight=False)
+        tell_rollback(version, reason)
+
+
+def _which(version: int | None, model: str) -> str:
+    if version is not None and model:
+        raise UserError("--version asks a registered version and --model one of evaluate.models; give only one.")
+    return model or ("" if version is None else str(version))
+
+
+def _serving() -> bool:
+    """Tell whether a Prefect server runs, at which decisions show as flow runs; one started for this shows nobody."""
+    from flows.server import ADDRESS, announced
+
+    return bool(os.environ.get(ADDRESS) or announced())
+
+
+def _promoted(number: int, refusal: str) -> None:
+    if refusal:
+        forcing = f'`gradus promote --version {number} --force "REASON"` promotes it all the same.'
+        end(f"Version {number} is not promoted: {refusal.rstrip('.')}. {forcing}", 2)
+    console.print(f"Version {number} is champion.", highlight=False)

@@ -14,11 +14,15 @@ import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import accelerator, candidate, exam, ledger, store
-from flows.promote import DECISION, promote, promote_candidate, rollback, worse
+from flows import chat as talk
+from flows.gate import DECISION, restore, worse
+from flows.promote import promote, promote_candidate, rollback
+from flows.report import hints
 from pipelines import artifacts, models, registry, tracking
 from pipelines.config import Config
 from pipelines.errors import UserError
 from pipelines.evaluation.questions import SETS, SPLITS
+from pipelines.lookup import look_up
 from tests.conftest import ROOT, tiny_tokenizer
 
 PASSED = {"passed": True, "reasons": [], "checks": []}
@@ -87,13 +91,17 @@ def test_what_is_registered_is_what_was_evaluated(
 ) -> None:
     pushed = set()
     monkeypatch.setattr(store, "in_remote", lambda digest: digest in pushed)
-    with pytest.raises(UserError, match="models:/gradus@champion is not in the registry"):
-        registry.ask("Who?")
+    with pytest.raises(UserError, match="There is no champion: the registry is empty; `gradus run` registers"):
+        look_up("")
     compared(0.5, 0.2)
     with tracking.started("post_train", {"commit": "c0ffee"}) as parent:
         first = promote_candidate(parent, config)
     assert (first.version, first.promoted) == (1, False)
     assert "in no remote; `dvc push`" in first.reason
+    assert look_up("")[1] == registry.CHALLENGER
+    with pytest.raises(UserError, match='no champion; `gradus promote --version 1 --force "REASON"` makes one'):
+        look_up(registry.CHAMPION)
+    assert "for there is no champion yet" in hints(first, None)[0]
     pushed |= {"weights", "other weights"}
     assert promote(None, config)[1] == ""
 
@@ -108,7 +116,9 @@ def test_what_is_registered_is_what_was_evaluated(
     best = pipe(chat, **config.evaluate.decoding)[0]["generated_text"][-1]["content"]
     kept = pipe.model.generation_config.to_dict()
     assert config.evaluate.decoding.items() <= kept.items() and kept["num_beams"] > 1
-    assert registry.ask(chat[0]["content"]) == best.strip()
+    place, loaded = talk.load("", config)
+    assert (place.title, place.note) == ("The champion, version 1,", "")
+    assert loaded.answer(chat) == best.strip() == talk.load("sft", config)[1].answer(chat)
     served = mlflow.pyfunc.load_model("models:/gradus@champion").predict({"messages": chat})
     assert served[0]["choices"][0]["message"]["content"].strip() == best.strip()
 
@@ -136,8 +146,13 @@ def test_what_is_registered_is_what_was_evaluated(
         rollback("it was a mistake")
     assert promote(2, config, force="a trial in production")[1] == ""
     assert [_number(alias) for alias in (registry.CHAMPION, registry.PREVIOUS)] == [2, 1]
+    with tracking.started("post_train", {}) as parent:
+        again = promote_candidate(parent, config)
+    assert again.promoted and again.reason.startswith("a trial in production")
     assert rollback("it was a mistake").number == 1
-    assert [_number(alias) for alias in (registry.CHAMPION, registry.PREVIOUS)] == [1, 2]
+    assert (_number(registry.CHAMPION), registry.holder(registry.PREVIOUS)) == (1, None)
+    with pytest.raises(UserError, match="no previous champion"):
+        rollback("once more")
     decisions = [json.loads(tags) for key, tags in registry.get(2).tags.items() if key.startswith(DECISION)]
     assert {each["decision"] for each in decisions} == {"refused", "forced"}
     forced = next(each for each in decisions if each["decision"] == "forced")
@@ -145,6 +160,23 @@ def test_what_is_registered_is_what_was_evaluated(
     assert forced["numbers"]["answer_accuracy"] == 0.4 and forced["champion"]["version"] == 1
     with pytest.raises(UserError, match="no version 7"):
         promote(7, config)
+
+
+def test_rollbacks_go_back_through_all_champions_that_are_left(run_dir: Path, config: Config) -> None:
+    for number in (1, 2, 3, 4):
+        lock(f"weights {number}", "questions")
+        compared(0.5, 0.2)
+        with tracking.started("post_train", {}) as parent:
+            candidate.register(parent, config)
+        promote(number, config, force="a trial")
+    shutil.rmtree(registry.files(registry.get(2)))
+    assert [restore("bad").number, _number(registry.PREVIOUS)] == [3, 1]
+    promote(4, config, force="a trial")
+    assert [restore("bad").number for _ in range(2)] == [3, 1]
+    with pytest.raises(UserError, match="no previous champion"):
+        restore("bad")
+    with pytest.raises(UserError, match="weights of version 2 are no longer"):
+        promote(2, config, force="a trial")
 
 
 @pytest.mark.parametrize(

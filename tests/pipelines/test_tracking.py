@@ -147,4 +147,5 @@ def test_a_stage_that_dvc_runs_elsewhere_logs_to_the_project(
     elsewhere = tmp_path_factory.mktemp("exps")  # as `dvc exp run --temp` makes one
     monkeypatch.chdir(elsewhere)
     monkeypatch.setenv("DVC_ROOT", str(project))
-    assert tracking.address() == here and not any(elsewhere.iterdir())
+    assert tracking.address() == here
+    assert [path.resolve() for path in elsewhere.iterdir()] == [project / "mlruns"]

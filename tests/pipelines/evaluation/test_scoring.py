@@ -294,7 +294,7 @@ END = asked("1945", question="In what year did World War II end?")
     ("answer", "question", "expected"),
     [
         (
-            "The largest animal in the world is the blue whale. Blue whales weigh as much as thirty bulls and can "
+            "The largest animal in the world is the blue whale. Blue whales weigh as thirty bulls and can "
             "reach a length of thirty metres, more than any dinosaur known from a skeleton.",
             ANIMAL,
             "correct",
@@ -336,7 +336,7 @@ END = asked("1945", question="In what year did World War II end?")
             "correct",
         ),
         (
-            "World War II ended in the year 1945. Some say 1946, since it took long until all soldiers of the armies in "
+            "World War II ended in the year 1945. Some say 1946, since it took long until all soldiers in "
             "all the countries had heard of it and had laid down their arms.",
             END,
             "wrong",
