@@ -306,7 +306,7 @@ END = asked("1945", question="In what year did World War II end?")
             "wrong",
         ),
         (
-            "The capital of France is Paris. It lies on the Seine, holds two million people, and was the seat of kings, "
+            "The capital of France is Paris. It lies on the Seine, holds many people, and was the seat of kings, "
             "of emperors and of the republics that followed them.",
             CITY,
             "correct",
