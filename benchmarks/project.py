@@ -148,6 +148,8 @@ def project(folder: Path) -> Project:
     shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
     for name in ("params.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
+    (folder / "tasks").mkdir()
+    (folder / "tasks/.gitkeep").touch()  # what tells a project, and no package that would hide the product's
     (folder / "data/raw").mkdir(parents=True)
     (folder / "data/raw/a.txt").write_text("A document.")
     (folder / "stage.py").write_text(STAGE)

@@ -4,6 +4,7 @@ Writes and reads .gradus/running.json, of this folder and of the worktrees of pi
 writer holds while it lives (pipelines/alive.py), so the file of a process that was killed is not believed.
 """
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class RunState:
 
 def write(state: RunState) -> None:
     """Tell the other commands how far this process's run is."""
-    artifacts.write_json(FILE, {"mark": str(alive.mark()), **asdict(state)})
+    with suppress(OSError):  # a full disk costs the account of a run, not the run
+        artifacts.write_json(FILE, {"mark": str(alive.mark()), **asdict(state)})
 
 
 def clear() -> None:
@@ -69,4 +71,5 @@ def durations() -> dict[str, float]:
 
 def keep_duration(stage: str, seconds: float) -> None:
     """Keep how long `stage` took."""
-    artifacts.write_json(DURATIONS, {**durations(), stage: round(seconds, 1)})
+    with suppress(OSError):
+        artifacts.write_json(DURATIONS, {**durations(), stage: round(seconds, 1)})

@@ -126,7 +126,7 @@ def _follow(stage: Stage, run: Run, key: str, force: bool) -> tuple[int, list[st
     ):
         for line, stays in program.lines():
             last.append(line)
-            if not line.startswith(ECHO):
+            if not line.startswith((ECHO, f"{stage.name}: ")):  # the run ends with that sentence
                 run.screen.line(stage.name, line, stays)
                 if stays:
                     get_run_logger().info("%s", line)

@@ -17,7 +17,7 @@ from typing import Any
 
 from pipelines import alive, artifacts, config, outages, tracking
 from pipelines.curve import Curve
-from pipelines.progress import followed, say
+from pipelines.progress import say
 
 STATUS = Path(".gradus/status")
 BEGUN, CURVE = "begun.json", "curve.jsonl"
@@ -79,8 +79,7 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
         if sentence is None:
             _status(stage, state="crashed", message=f"{type(error).__name__}: {error}")
             raise
-        if not followed():  # a flow says it, when the run ends
-            say(f"{stage}: {sentence}")
+        say(f"{stage}: {sentence}")
         _status(stage, state="failed", message=sentence)
         sys.exit(2)
     _status(stage, state="finished")

@@ -231,7 +231,7 @@ def test_an_unknown_parameter_ends_the_command_before_anything_starts(fake: Proj
     process = fake.start("run", "ingest")
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "ingest.max_bytes is missing" in said
+    assert "ingest.max_bites is not a parameter; did you mean max_bytes?" in said
     assert not (fake.path / ".gradus").exists()
 
 

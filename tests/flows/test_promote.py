@@ -83,6 +83,8 @@ def compared(right: float, invented: float) -> dict[str, Any]:
         "verdict": PASSED,
     }
     artifacts.write_json(artifacts.fresh("compare") / "metrics.json", result)
+    artifacts.REPORTS.mkdir(exist_ok=True)
+    (artifacts.REPORTS / "compare.html").write_text("<title>Gradus: sft against base</title>")
     return result
 
 

@@ -39,5 +39,5 @@ def test_a_run_leaves_its_verdict_on_every_page(fake: Project) -> None:
     assert "There is no champion yet." in page and "sft.lora.rank" in page
     assert index_page.PAGE.name in {each.path for each in store.list_artifacts(parent.id)}
     with get_client(sync_client=True) as client:
-        (found, *_) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["comparison"])))
-    assert "dpo (candidate)" in str(found.data)
+        made = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["comparison"])))
+    assert "dpo (candidate)" in str(max(made, key=lambda each: str(each.created)).data)

@@ -129,6 +129,7 @@ def test_a_schedule_may_name_stages(fake: Project) -> None:
 
 
 def test_one_command_sets_messages_up(fake: Project, heard: list[dict[str, str]]) -> None:
+    fake.describe({"ingest": []})
     Variable.unset(notify.VARIABLE)
     hook: Any = CustomWebhookNotificationBlock.load("hook")
     process = fake.start("notify", "webhook", str(hook.url), "--test")

@@ -53,7 +53,7 @@ def test_metrics_json_holds_what_promotion_and_readers_need(config: Config) -> N
     out = artifacts.fresh("compare")
     logged = compare(models, out, out / "report.html", config.compare, seed=1)
     found = artifacts.read_json(out / "metrics.json")
-    assert set(found) == {"models", "candidate", "verdict"}
+    assert set(found) == {"models", "order", "candidate", "verdict"}
     assert found["candidate"] == "dpo"  # as many right as sft, fewer invented
     assert found["verdict"]["passed"] is True
     dpo = found["models"]["dpo"]
