@@ -66,8 +66,15 @@ def _why(entries: list[Any], known: dict[str, Any]) -> str:
     reasons = []
     for entry in entries:
         paths = [pair for found in entry.values() for pair in found.items()] if isinstance(entry, dict) else []
-        reasons += [_path(path, state, known) for path, state in paths] or [str(entry)]
+        code = [Path(path).name for path, _ in paths if path.endswith(".py")]
+        others = [_path(path, state, known) for path, state in paths if not path.endswith(".py")]
+        reasons += ([_code(code)] if code else []) + others if paths else [str(entry)]
     return "; ".join(reasons)
+
+
+def _code(names: list[str]) -> str:
+    """`code (scoring.py and 11 more)`."""
+    return f"code ({names[0]}{f' and {len(names) - 1} more' if names[1:] else ''})"
 
 
 def _path(path: str, state: Any, known: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from pipelines import registry, tracking
 from pipelines.artifacts import Row
 from pipelines.errors import UserError
 
-FIGURES = ("answer_accuracy", "hallucination_rate", "general_accuracy")
+FIGURES = {"answer_accuracy": "right", "hallucination_rate": "invented", "general_accuracy": "general"}
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,17 @@ def whole_runs() -> list[Any]:
 
 def table(runs: Sequence[Any]) -> Table:
     """Return date, name, commit, candidate, figures and fate of each run."""
-    names = (name.replace("_", " ") for name in FIGURES)
-    shown = Table("run", "date", "name", "commit", "candidate", *names, "promoted", box=None, header_style="bold")
+    shown = Table(
+        "run", "date", "name", "commit", "version", *FIGURES.values(), "champion", box=None, header_style="bold"
+    )
     for run in runs:
         tags = run.data.tags
         commit = tags.get("commit", "none")[:8] + ("+" if tags.get("dirty") == "True" else "")
         keys = [f"{tags['candidate']}.{figure}" for figure in FIGURES]
         figures = [f"{100 * run.data.metrics[key]:.1f}%" if key in run.data.metrics else "" for key in keys]
-        date = datetime.fromtimestamp(run.info.start_time / 1000).strftime("%Y-%m-%d %H:%M")
+        date = datetime.fromtimestamp(run.info.start_time / 1000).strftime("%m-%d %H:%M")
         promoted = "yes" if tags.get("promoted") == "True" else "no"
-        version = f"{tags['candidate']} (version {tags.get('model_version', '?')})"
+        version = f"{tags.get('model_version', '?')} ({tags['candidate']})"
         shown.add_row(run.info.run_id[:8], date, run.info.run_name, commit, version, *figures, promoted)
     return shown
 
