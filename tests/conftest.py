@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from pipelines import artifacts
 from pipelines.config import Config, load
 
-settings.register_profile("repeatable", derandomize=True, max_examples=40, deadline=None)
+settings.register_profile("repeatable", derandomize=True, max_examples=25, deadline=None)
 settings.register_profile("soak", max_examples=5000, deadline=None)  # pytest -m hypothesis --hypothesis-profile=soak
 settings.load_profile("repeatable")
 
