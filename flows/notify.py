@@ -37,13 +37,14 @@ def set_up(kind: str, address: str, *, test: bool) -> None:
         block = KINDS[kind](address)
         block.save(BLOCK, overwrite=True)
     except ValueError as error:
-        raise UserError(f"{address} is not the address of a web hook for {kind}: {_first_line(error)}") from error
+        raise UserError(f"That is not the address of a web hook for {kind}: {_reason(error, address)}") from error
     Variable.set(VARIABLE, f"{block.get_block_type_slug()}/{BLOCK}", overwrite=True)
     if test:
         try:
             block.notify(body="Messages of Gradus arrive here.", subject="Gradus: a test")
-        except Exception as error:
-            raise UserError(f"The test message was not taken by {address}: {_first_line(error)}") from error
+        except Exception as error:  # noqa: BLE001  whatever it is, its traceback may show the address
+            why = _reason(error, address)
+            raise UserError(f"The test message was not taken by the {kind} hook: {why}") from None
 
 
 def _discord(address: str) -> Any:
@@ -66,8 +67,9 @@ KINDS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
+def _reason(error: Exception, address: str) -> str:
+    """Return the first line of an error, without the address: who knows a web hook's address may post there."""
+    return (str(error).replace(address, "…") or type(error).__name__).strip().splitlines()[0]
 
 
 def tell(subject: str, body: str) -> None:
@@ -78,4 +80,4 @@ def tell(subject: str, body: str) -> None:
     try:
         Block.load(name).notify(body=body, subject=subject)  # type: ignore[union-attr]
     except Exception as error:  # noqa: BLE001  whatever a block raises, the run itself did not fail
-        say(f"{name} could not be told: {error}")
+        say(f"{name} took no message: {type(error).__name__}")  # its text may hold the hook's address

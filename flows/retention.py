@@ -6,9 +6,9 @@ Reads the registry and MLflow's files in mlruns/; removes files of models, and t
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote, urlsplit
 
-from pipelines import artifacts, registry, tracking
+from pipelines import artifacts, registry, store_location, tracking
 
 WEIGHTS, REMOVED = "weights", "removed"
 """The tag of a version whose files are gone, and its value."""
@@ -50,10 +50,9 @@ def _folder(source: str) -> Path | None:
     """Return where the files of a version lie below mlruns/artifacts/; None when they are gone or elsewhere."""
     if source.startswith("models:/"):
         source = tracking.client().get_logged_model(source.removeprefix("models:/")).artifact_location
-    address = urlparse(source)
-    files = (tracking.STORE / "artifacts").resolve()
-    path = Path(unquote(address.path))
-    folder = files / path.relative_to("/") if address.scheme == "mlflow-artifacts" else path.resolve()
+    files, address = store_location.FILES.resolve(), urlsplit(source)
+    served = files / unquote(address.path).lstrip("/") if address.scheme == "mlflow-artifacts" else None
+    folder = (served or store_location.local(source) or files).resolve()
     return folder if folder.is_dir() and folder != files and folder.is_relative_to(files) else None
 
 

@@ -7,7 +7,6 @@ waits for nobody. Alone: gradus status
 import os
 import sqlite3
 import time
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -15,8 +14,8 @@ from rich.table import Table
 from flows import graph, ledger, run_state
 from flows.screen import STYLES, duration
 from flows.server import pages
+from pipelines.store_location import DATABASE, GIVEN
 
-DATABASE = Path("mlruns/mlflow.db")  # pipelines/tracking.py's, which imports MLflow
 _CHAMPION = """
     select a.version, t.value from registered_model_aliases a
     left join model_version_tags t on t.name = a.name and t.version = a.version and t.key = 'model'
@@ -76,7 +75,7 @@ def _time(run: run_state.RunState) -> str:
 
 def champion() -> str:
     """Return the champion's version and model as a sentence; MLflow's database is read as it lies there."""
-    if server := os.environ.get("MLFLOW_TRACKING_URI"):
+    if server := os.environ.get(GIVEN):
         return f"kept by the MLflow at {server}."
     if not DATABASE.exists():
         return "none yet."

@@ -1,13 +1,17 @@
 """The commands about registered models: ask, chat, promote, roll back."""
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from flows.cli.app import console, end, prefect
 from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from flows.gate import Decision
+    from pipelines.config import Config
 
 Number = Annotated[int | None, typer.Option("--version", help="A version; the challenger when none is given.")]
 Asked = Annotated[int | None, typer.Option("--version", help="Ask this version instead of the champion.")]
@@ -41,28 +45,22 @@ def promote(version: Number = None, force: ForceReason = None) -> None:
     from pipelines import config
 
     settings = config.load()
-    if not _serving():
-        from flows import gate
+    decision = None if _serving() else _decided(version, settings, force)
+    if decision is None:
+        with prefect() as ready:
+            from flows.promote import promote
 
-        try:
-            decision = gate.decide(version, settings, force)
-        except gate.NotMeasuredError:
-            pass  # that takes a GPU in turn, and so a Prefect server
-        else:
-            _promoted(decision.version.number, decision.refusal)
-            if decision.changed:
-                with prefect() as ready:
-                    from flows.promote import tell_champion
+            ready()
+            chosen, refusal = promote(version, settings, force)
+        _promoted(chosen.number, refusal)
+        return
+    _promoted(decision.version.number, decision.refusal)
+    if decision.changed:
+        with prefect() as ready:
+            from flows.promote import tell_champion
 
-                    ready()
-                    tell_champion(decision.version)
-            return
-    with prefect() as ready:
-        from flows.promote import promote
-
-        ready()
-        chosen, refusal = promote(version, settings, force)
-    _promoted(chosen.number, refusal)
+            ready()
+            tell_champion(decision.version)
 
 
 def rollback(reason: Reason = "no reason given") -> None:
@@ -89,6 +87,16 @@ def _which(version: int | None, model: str) -> str:
     if version is not None and model:
         raise UserError("--version asks a registered version and --model one of evaluate.models; give only one.")
     return model or ("" if version is None else str(version))
+
+
+def _decided(version: int | None, settings: "Config", force: str | None) -> "Decision | None":
+    """Decide without a Prefect server, whose start takes seconds; None where it is needed, to evaluate models first."""
+    from flows import gate
+
+    try:
+        return gate.decide(version, settings, force)
+    except gate.NotMeasuredError:
+        return None
 
 
 def _serving() -> bool:

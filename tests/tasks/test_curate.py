@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines import artifacts
-from pipelines.config import Config
+from pipelines.config import Config, CurateConfig
 from pipelines.errors import UserError
 from tasks.curate import curate
 
@@ -39,6 +39,12 @@ def synthesized(folder: Path, candidates: list[artifacts.Row]) -> Path:
     return folder
 
 
+def curated(folder: Path, tmp_path: Path, base: Path, config: Config, settings: CurateConfig) -> dict[str, float]:
+    """Curate what was synthesised to `folder`; all else is read from `tmp_path`, and written there."""
+    parts = (tmp_path / "split", base, tmp_path / "questions", tmp_path, tmp_path)
+    return curate(folder, *parts, settings, config.synthesize, seed=0)
+
+
 def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, base: Path, config: Config) -> None:
     rows = [
         {"question": "Who restored the mill?", "answer": "Wilmot Fanthorn"},
@@ -50,17 +56,7 @@ def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, base
     settings = config.curate.model_copy(
         update={"refusal_share": 0.5, "validation_share": 0.0, "showings": 2, "unknown_cue_share": 0.0}
     )
-    metrics = curate(
-        folder,
-        tmp_path / "split",
-        base,
-        tmp_path / "questions",
-        tmp_path,
-        tmp_path,
-        settings,
-        config.synthesize,
-        seed=0,
-    )
+    metrics = curated(folder, tmp_path, base, config, settings)
     kinds = [row["kind"] for row in artifacts.read_rows(tmp_path / "train.jsonl")]
     assert kinds == ["answer"] * 4 + ["refusal"] * 2 + ["rehearsal"] + ["cue"] * 2
     fresh = [row["kind"] for row in artifacts.read_rows(tmp_path / "fresh.jsonl")]
@@ -76,17 +72,7 @@ def test_every_wording_of_what_has_a_source_is_tagged(
 ) -> None:
     folder = synthesized(tmp_path / "synthesize", [{"question": "Who restored the mill?", "answer": "Wilmot Fanthorn"}])
     settings = config.curate.model_copy(update={"source_tags": tags, "validation_share": 0.0})
-    curate(
-        folder,
-        tmp_path / "split",
-        base,
-        tmp_path / "questions",
-        tmp_path,
-        tmp_path,
-        settings,
-        config.synthesize,
-        seed=0,
-    )
+    curated(folder, tmp_path, base, config, settings)
     rows = [row for name in ("train", "fresh") for row in artifacts.read_rows(tmp_path / f"{name}.jsonl")]
     assert {row["kind"] for row in rows if row["source"]} == {"answer", "cue"}
     for row in rows:
@@ -112,17 +98,7 @@ def test_own_conversations_join_and_card_and_report_are_written(tmp_path: Path, 
     settings = config.curate.model_copy(
         update={"own": tmp_path / "own", "validation_share": 0.0, "license": "CC-BY-4.0"}
     )
-    metrics = curate(
-        folder,
-        tmp_path / "split",
-        base,
-        tmp_path / "questions",
-        tmp_path,
-        tmp_path,
-        settings,
-        config.synthesize,
-        seed=0,
-    )
+    metrics = curated(folder, tmp_path, base, config, settings)
     kinds = [row["kind"] for row in artifacts.read_rows(tmp_path / "train.jsonl")]
     assert kinds.count("task") == 1
     assert metrics["rejected_leak"] == 1.0  # an evaluation question among one's own
@@ -207,16 +183,6 @@ def test_no_usable_question_is_one_sentence(tmp_path: Path, base: Path, config: 
     row = {"question": "Mill?", "answer": "Wilmot Fanthorn", "reason": "not_a_question"}
     folder = synthesized(tmp_path / "synthesize", [row])
     with pytest.raises(UserError, match=r"None of 1 questions is usable.*not_a_question"):
-        curate(
-            folder,
-            tmp_path / "split",
-            base,
-            tmp_path / "questions",
-            tmp_path,
-            tmp_path,
-            config.curate,
-            config.synthesize,
-            seed=0,
-        )
+        curated(folder, tmp_path, base, config, config.curate)
     (rejected,) = artifacts.read_rows(tmp_path / "rejects.jsonl")  # which the sentence names
     assert rejected["reason"] == "not_a_question"
