@@ -167,7 +167,10 @@ def test_a_training_that_was_killed_goes_on_as_one_curve(fake: Project, number: 
     while not steps.exists() or len(steps.read_text().split()) < 8:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.05)
-    (trainer,) = (each for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"][1:] == ["fake.py", "sft"])
+    # Another user's process and a zombie have no command line to read: None.
+    (trainer,) = (
+        each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [])[1:] == ["fake.py", "sft"]
+    )
     trainer.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode != 0 and fake.processes() == []
