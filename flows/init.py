@@ -152,7 +152,7 @@ def show(console: Console) -> None:
         + (f" (dropped: {lost})" if lost else ""),
         f"Text kept: {characters:,.0f} characters; languages: {languages}"
         + (f" (only {', '.join(kept)}: clean.languages)" if (kept := settings.clean.languages) else ""),
-        f"What became of each, and why: {artifacts.REPORTS / 'data_report.html'}",
+        f"What was dropped or edited, and why: {artifacts.REPORTS / 'data_report.html'}",
         f"Next: write questions into {questions}/answerable.jsonl and unanswerable.jsonl, one a line, some with the "
         "split test and some validation:",
         f"  {_ANSWERABLE}",

@@ -777,6 +777,8 @@ def _first(error: ValidationError, values: Any) -> str:
         what = f"is not a parameter; {_meant(first['loc'], problems, values)}"
     elif first["type"] == "missing":
         what = "is missing"
+    elif first["type"] == "path_type":
+        what = f"must be a path (found {first['input']!r})"
     else:
         what = f"{first['msg'][0].lower()}{first['msg'][1:]} (found {first['input']!r})"
     more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""

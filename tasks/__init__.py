@@ -78,6 +78,8 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
         sentence = outages.sentence(error)
         if sentence is None:
             _status(stage, state="crashed", message=f"{type(error).__name__}: {error}")
+            if isinstance(error, KeyboardInterrupt):
+                sys.exit(128 + signal.SIGINT)  # whoever stopped it needs no traceback
             raise
         say(f"{stage}: {sentence}")
         _status(stage, state="failed", message=sentence)
