@@ -20,7 +20,9 @@ from dvc.lock import LockError
 from dvc.repo import Repo
 
 from flows.graph import Graph
+from pipelines import artifacts, code_lock
 from pipelines.errors import UserError
+from pipelines.fingerprint import PACKAGES
 
 LOCK = Path("dvc.lock")
 NEVER = "never ran"
@@ -55,26 +57,42 @@ def changes(graph: Graph) -> dict[str, str]:
     except DvcException as error:
         raise UserError(f"dvc cannot look at the project: {str(error).strip().splitlines()[0]}.") from error
     return {
-        stage.name: _why(status[stage.name], known[stage.name]) if stage.name in known else NEVER
+        stage.name: _why(stage.name, status[stage.name], known[stage.name]) if stage.name in known else NEVER
         for stage in graph
         if stage.name in status or stage.name not in known
     }
 
 
-def _why(entries: list[Any], known: dict[str, Any]) -> str:
+def _why(stage: str, entries: list[Any], known: dict[str, Any]) -> str:
     """`artifacts/base modified; changed command`: DVC's account of a changed stage in one line."""
     reasons = []
     for entry in entries:
         paths = [pair for found in entry.values() for pair in found.items()] if isinstance(entry, dict) else []
-        code = [Path(path).name for path, _ in paths if path.endswith(".py")]
-        others = [_path(path, state, known) for path, state in paths if not path.endswith(".py")]
-        reasons += ([_code(code)] if code else []) + others if paths else [str(entry)]
+        for path, state in paths:
+            code = path == str(code_lock.LOCK) and not isinstance(state, str)
+            reasons += _code(stage, known) if code else [_path(path, state, known)]
+        reasons += [] if paths else [str(entry)]
     return "; ".join(reasons)
 
 
-def _code(names: list[str]) -> str:
-    """`code (scoring.py and 11 more)`."""
-    return f"code ({names[0]}{f' and {len(names) - 1} more' if names[1:] else ''})"
+def _code(stage: str, known: dict[str, Any]) -> list[str]:
+    """`code (losses.dpo_loss and 2 more)`, and the libraries with another version."""
+    name = stage.partition("@")[0]
+    before = known.get("params", {}).get(str(code_lock.LOCK), {}).get(name) or {}
+    now = _parameters(code_lock.LOCK).get(name) or {}
+    libraries = differences(before.get("libraries", {}), now.get("libraries", {}), "")
+    told = [line.removeprefix(".") for line in libraries]
+    return (["code" + _symbols(stage, name)] if before.get("code") != now.get("code") else []) + told
+
+
+def _symbols(stage: str, name: str) -> str:
+    """Name the functions and classes that differ from those that the stage was run with."""
+    path = artifacts.RUNS / f"{stage}.json"
+    ran = artifacts.read_json(path).get("code", {}) if path.exists() else {}
+    now = code_lock.codes([name])[name].symbols
+    changed = [each for each in {**ran, **now} if ran.get(each) != now.get(each)] if ran else []
+    short = [".".join(each.split(".")[-2:]) for each in changed]
+    return f" ({short[0]}{f' and {len(short) - 1} more' if short[1:] else ''})" if short else ""
 
 
 def _path(path: str, state: Any, known: dict[str, Any]) -> str:
@@ -123,7 +141,7 @@ class Inputs:
     key: str
     """A hash of command, dependencies and parameters: equal keys, equal results."""
     data: dict[str, str]
-    """DVC's hash of every dependency that is not code, by path."""
+    """DVC's hash of every file and folder that is read, by path."""
 
 
 def prove(name: str) -> Inputs:
@@ -144,7 +162,7 @@ def prove(name: str) -> Inputs:
         facts = [stage.cmd, {path: found.value for path, found in hashes.items()}]
     except DvcException as error:
         raise UserError(f"{name} cannot start: {str(error).strip().splitlines()[0]}.") from error
-    data = {path: found.value for path, found in hashes.items() if found.name == "md5" and not path.endswith(".py")}
+    data = {path: found.value for path, found in hashes.items() if found.name == "md5"}
     return Inputs(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(), data)
 
 
@@ -175,7 +193,7 @@ def sources() -> list[str]:
             told = {Path(stage.path_in_repo).as_posix() for stage in stages if stage.is_data_source}
     except DvcException as error:
         raise UserError(f"dvc.yaml cannot be read: {str(error).strip().splitlines()[0]}.") from error
-    return sorted({"dvc.yaml"} | (read - made) | told)
+    return sorted({"dvc.yaml", *PACKAGES} | (read - made) | told)
 
 
 def changed_data() -> list[str]:
@@ -206,6 +224,13 @@ def input_hash(stage: str, path: Path) -> str:
 def read_by(stage: str) -> dict[str, str]:
     """Return the MD5 that dvc.lock holds of every dependency of `stage`, by path."""
     return {dep["path"]: str(dep["md5"]) for dep in _locked().get(stage, {}).get("deps", [])}
+
+
+def codes_of(stage: str) -> set[str]:
+    """Return the codes (code.lock.yaml) with which the instances of `stage` have run."""
+    entries = [entry for name, entry in _locked().items() if name.partition("@")[0] == stage]
+    found = [entry.get("params", {}).get(str(code_lock.LOCK), {}).get(stage) for entry in entries]
+    return {each["code"] for each in found if each}
 
 
 def current_hash(path: Path) -> str:

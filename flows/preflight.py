@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows import sample
 from flows.folder import check_names, check_repository
-from pipelines import artifacts, config
+from pipelines import artifacts, code_lock, config
 from pipelines.config import Config
 from pipelines.errors import UserError
 from pipelines.evaluation import questions
@@ -28,6 +28,7 @@ def check() -> Config:
     check_repository()
     check_versions()
     settings = config.load()
+    code_lock.refresh()
     source = settings.ingest.source
     if not source.is_dir() or not any(artifacts.files(source)):
         raise UserError(

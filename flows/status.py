@@ -14,6 +14,7 @@ from rich.table import Table
 from flows import graph, ledger, run_state
 from flows.screen import STYLES, duration
 from flows.server import pages
+from pipelines import code_lock
 from pipelines.store_location import DATABASE, GIVEN
 
 _CHAMPION = """
@@ -45,6 +46,7 @@ def _show_stages(console: Console) -> None:
 
 def stages() -> Table:
     """Return which stages are up to date, which are not, and why."""
+    code_lock.refresh()
     every = graph.read()
     changed, needed = ledger.changes(every), {stage.name for stage in every.towards([])}
     waiting = every.after(name for name in changed if name in needed)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines import alive, artifacts, config, outages, tracking
+from pipelines import alive, artifacts, code_lock, config, outages, tracking
 from pipelines.curve import Curve
 from pipelines.progress import say
 
@@ -59,6 +59,7 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
     _status(stage, state="running")
     try:
         settings = config.load()
+        code = code_lock.check(name)
         place = artifacts.place(stage)
         with alive.alone(stage), tracking.started(stage, {"stage": stage}, _begun(place)) as run:
             if place is not None:
@@ -73,7 +74,7 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
             if run.kept_curve.rows:
                 run.kept_curve.write(artifacts.PLOTS / f"{stage}.csv")
             artifacts.complete(out, current.record)
-        artifacts.write_json(artifacts.RUNS / f"{stage}.json", {"run_id": run.id})
+        artifacts.write_json(artifacts.RUNS / f"{stage}.json", {"run_id": run.id, "code": code})
     except BaseException as error:
         sentence = outages.sentence(error)
         if sentence is None:

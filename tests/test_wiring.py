@@ -16,11 +16,15 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines.fingerprint import Source
+
 ROOT = Path(__file__).parent.parent
 LAYERS = ("flows", "tasks", "pipelines")
 FOR_FLOWS = {
     "alive",
     "artifacts",
+    "code_lock",
+    "fingerprint",
     "chat_model",  # imported by ask and chat when they need it: it brings torch
     "config",
     "encoding",
@@ -46,7 +50,6 @@ FOR_FLOWS = {
     "synthesis.store",
     "synthesis.calls",
 }
-DISTRIBUTIONS = {"lm_eval": "lm-eval"}
 UNTRACKED = {"data"}  # blocks that change no result
 PARAMETER = re.compile(r"\$\{([\w.]+)\}")
 
@@ -80,39 +83,26 @@ def imports(path: Path) -> set[str]:
     return {".".join(name.split(".")[:end]) for name in names for end in range(1, name.count(".") + 2)}
 
 
-def closure(root: Path, module: str) -> tuple[set[str], set[str]]:
-    """The project files that importing `module` reads, and the libraries they import."""
-    found: set[str] = set()
-    libraries: set[str] = set()
-    todo = {".".join(module.split(".")[:end]) for end in range(1, module.count(".") + 2)}
-    while todo:
-        name = todo.pop()
-        path = file_of(root, name)
-        if path is None:
-            libraries.add(name.split(".")[0])
-        elif str(path.relative_to(root)) not in found:
-            found.add(str(path.relative_to(root)))
-            todo |= imports(path)
-    return found, libraries - set(LAYERS)
-
-
 def no_stages(root: Path) -> list[str]:
     return [] if stages(root) else ["dvc.yaml has no stages"]
 
 
-def missing_imports(root: Path) -> list[str]:
-    return [
-        f"{name} imports {file} and does not depend on it"
-        for name, entry in stages(root).items()
-        for file in sorted(closure(root, f"tasks.{name}")[0] - set(entry["deps"]))
-    ]
+def missing_code(root: Path) -> list[str]:
+    """Each stage depends on its entry of code.lock.yaml, and on no file of Python beside."""
+    wrong = []
+    for name, entry in stages(root).items():
+        if name not in listed(entry, "code.lock.yaml"):
+            wrong.append(f"{name} does not depend on its code")
+        wrong += [f"{name} depends on the file {dep}" for dep in entry["deps"] if dep.endswith(".py")]
+    return wrong
 
 
-def idle_dependencies(root: Path) -> list[str]:
+def stale_lock(root: Path) -> list[str]:
+    lock, source = yaml.safe_load((root / "code.lock.yaml").read_text()), Source(root)
     return [
-        f"{name} depends on {file} and does not import it"
-        for name, entry in stages(root).items()
-        for file in sorted({dep for dep in entry["deps"] if dep.endswith(".py")} - closure(root, f"tasks.{name}")[0])
+        f"the code of {name} is not what code.lock.yaml says"
+        for name in stages(root)
+        if source.code(name).digest != lock.get("accepted", {}).get(name, lock[name])["code"]
     ]
 
 
@@ -198,20 +188,6 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def missing_libraries(root: Path) -> list[str]:
-    """Libraries that can change a result: a stage that imports one depends on its version."""
-    versions = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["gradus"]["versions"]
-    wrong = []
-    for name, entry in stages(root).items():
-        imported = {DISTRIBUTIONS.get(library, library) for library in closure(root, f"tasks.{name}")[1]}
-        asked = {key.rpartition(".")[2] for key in listed(entry, "pyproject.toml")}
-        wrong += [
-            f"{name} imports {library} and does not depend on its version"
-            for library in sorted(imported & set(versions) - asked)
-        ]
-    return wrong
-
-
 def upward_imports(root: Path) -> list[str]:
     forbidden = {
         "pipelines": lambda name, _: name.split(".")[0] in ("prefect", "dvc", "tasks", "flows"),
@@ -292,12 +268,11 @@ def different_versions(root: Path) -> list[str]:
 
 CHECKS: list[Callable[[Path], list[str]]] = [
     no_stages,
-    missing_imports,
-    idle_dependencies,
+    missing_code,
+    stale_lock,
     unknown_parameters,
     missing_parameters,
     missing_data,
-    missing_libraries,
     upward_imports,
     hidden_inputs,
     different_names,
@@ -315,7 +290,7 @@ def copy(tmp_path: Path) -> Path:
     """A copy of what the checks read, to be broken."""
     for layer in LAYERS:
         shutil.copytree(ROOT / layer, tmp_path / layer, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "params.yaml", "pyproject.toml", "constraints.txt"):
+    for name in ("code.lock.yaml", "dvc.yaml", "params.yaml", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "data", tmp_path / "data")
     return tmp_path
@@ -333,21 +308,13 @@ def append(path: Path, line: str) -> None:
 
 BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]] = [
     (no_stages, lambda root: (root / "dvc.yaml").write_text("stages: {}\n") and None, "no stages"),
+    (missing_code, lambda root: replace(root / "dvc.yaml", "code.lock.yaml: [sft]", "code.lock.yaml: [clean]"), "sft"),
     (
-        missing_imports,
-        lambda root: replace(root / "dvc.yaml", "      - pipelines/tracking.py\n", ""),
-        "pipelines/tracking.py",
+        missing_code,
+        lambda root: replace(root / "dvc.yaml", "deps:\n      - artifacts/clean", "deps:\n      - a.py"),
+        "a.py",
     ),
-    (
-        missing_imports,
-        lambda root: append(root / "pipelines/errors.py", "def f(): import pipelines.models"),
-        "pipelines/models.py",
-    ),
-    (
-        idle_dependencies,
-        lambda root: replace(root / "dvc.yaml", "pipelines/tracking.py", "pipelines/registry.py"),
-        "pipelines/registry.py",
-    ),
+    (stale_lock, lambda root: replace(root / "pipelines/batches.py", '="left"', '="right"'), "evaluate"),
     (unknown_parameters, lambda root: replace(root / "dvc.yaml", "      - clean\n", "      - cleaning\n"), "cleaning"),
     (
         unknown_parameters,
@@ -359,11 +326,10 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]]
         lambda root: replace(root / "dvc.yaml", "      - dedup\n", "      - split\n"),
         "the block dedup",
     ),
-    (missing_data, lambda root: replace(root / "dvc.yaml", "      - data/chatml.jinja\n", ""), "data/chatml.jinja"),
     (
-        missing_libraries,
-        lambda root: replace(root / "dvc.yaml", "          - tool.gradus.versions.torch\n", ""),
-        "torch",
+        missing_data,
+        lambda root: replace(root / "dvc.yaml", "- data/chatml.jinja\n", "- data/raw\n"),
+        "data/chatml.jinja",
     ),
     (upward_imports, lambda root: append(root / "pipelines/errors.py", "import tasks.sft"), "imports tasks"),
     (upward_imports, lambda root: append(root / "tasks/sft.py", "from dvc.repo import Repo"), "imports dvc"),

@@ -11,7 +11,10 @@ from flows.cli.app import app, in_project, main
 __all__ = ["app", "main"]
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Runs": (running.run, running.status, running.runs, running.compare, running.reproduce, running.gc),
+    "Runs": (
+        *(running.run, running.status, running.runs, running.compare),
+        *(running.reproduce, running.accept, running.gc),
+    ),
     "Models": (champions.ask, champions.chat, champions.promote, champions.rollback),
     "Data": (project.init, datasets.fetch, datasets.import_, datasets.export, datasets.label, datasets.calls),
     "Servers": (servers.ui, servers.up, servers.notify),

@@ -79,6 +79,17 @@ def status() -> None:
     show(console)
 
 
+def accept(
+    stage: Annotated[str, typer.Argument(help="A stage of dvc.yaml; of repeated ones the name before the @.")],
+    reason: Annotated[str, typer.Option(help="Kept in code.lock.yaml: why results are the same.")],
+) -> None:
+    """Keep a stage's results after a change of code that cannot change them."""
+    from flows.accept import accept
+
+    accept(stage, reason)
+    console.print(f"{stage} keeps its results. Commit code.lock.yaml with the change.", highlight=False)
+
+
 def reproduce(
     commit: Commit = None,
     version: Version = None,

@@ -53,8 +53,9 @@ def test_a_crash_is_not_swallowed_and_its_run_failed(config: Config) -> None:
 
 
 def test_an_interrupted_run_is_killed_not_finished(config: Config) -> None:
-    with pytest.raises(KeyboardInterrupt), task("dedup"):
+    with pytest.raises(SystemExit) as ended, task("dedup"):
         raise KeyboardInterrupt
+    assert ended.value.code == 130
     assert runs() == [("dedup", "KILLED")]
 
 
