@@ -314,12 +314,12 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _chain(node: ast.AST) -> list[str]:
-    """Return `[a, b, c]` for `a.b.c`, and nothing for another expression."""
+    """Return `[a, b, c]` for `a.b.c` that is read, and nothing for another expression."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.insert(0, node.attr)
         node = node.value
-    return [node.id, *parts] if isinstance(node, ast.Name) else []
+    return [node.id, *parts] if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store) else []
 
 
 def _last(node: ast.AST) -> str:

@@ -101,10 +101,10 @@ def _unicode(line: str, config: ftfy.TextFixerConfig) -> str:
 class _Visible(dict[int, int | None]):
     """A translation that learns: what cannot be seen is left out."""
 
-    def __missing__(self, code: int) -> int | None:
-        invisible = unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Co", "Cn")
-        self[code] = None if invisible and not _SHOWN.match(chr(code)) else code
-        return self[code]
+    def __missing__(self, point: int) -> int | None:
+        invisible = unicodedata.category(chr(point)) in ("Cc", "Cf", "Cs", "Co", "Cn")
+        self[point] = None if invisible and not _SHOWN.match(chr(point)) else point
+        return self[point]
 
 
 _VISIBLE = _Visible()

@@ -105,7 +105,7 @@ def answers(
     lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=batch_size)
     stop = {"until": [tok.eos_token], "eos_token_id": tok.eos_token_id, **decoding}
     sets = [name for name in SETS if any(question.set == name for question in questions)]
-    samples = _run(lm, sets, chat=True, generation=stop, where={"folder": str(folder)})
+    samples = _run(lm, sets, templated=True, generation=stop, where={"folder": str(folder)})
     meter.close()
     return {sample["doc"]["id"]: sample["filtered_resps"][0].strip() for sample in samples}
 
@@ -125,7 +125,7 @@ def text_bits(
     windows = sum(math.ceil(len(chat.encode_text(tok, text)) / window) for text in texts)
     meter = Meter("windows of text", windows)
     lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=1, max_length=window)
-    samples = _run(lm, ["held_out_text"], chat=False, generation={}, where={"documents": str(documents)})
+    samples = _run(lm, ["held_out_text"], templated=False, generation={}, where={"documents": str(documents)})
     meter.close()
     scored = [(sample["doc"]["source"], *sample["bits_per_byte"]) for sample in samples]
     rows = [{"source": source, "bits": -nats / math.log(2), "bytes": size} for source, nats, size in scored]
@@ -133,12 +133,12 @@ def text_bits(
 
 
 def _run(
-    lm: MeteredLM, names: list[str], *, chat: bool, generation: dict[str, Any], where: dict[str, str]
+    lm: MeteredLM, names: list[str], *, templated: bool, generation: dict[str, Any], where: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Run lm-eval's tasks `names` and return its samples, one a document; `where` goes to their datasets."""
     loaded = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=where).load(names)
     for task in loaded["tasks"].values():
         if generation:
             task.set_config(key="generation_kwargs", value=generation, update=True)
-    results = evaluate(lm, loaded, apply_chat_template=chat, log_samples=True, bootstrap_iters=0)
+    results = evaluate(lm, loaded, apply_chat_template=templated, log_samples=True, bootstrap_iters=0)
     return [sample for name in names for sample in results["samples"][name]]
