@@ -9,6 +9,7 @@ blocks, whose values DVC compares. A module imported by a computed name must be 
 """
 
 import ast
+import copy
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ NEUTRAL = frozenset({"tasks", *(f"pipelines.{name}" for name in (*_LOGGING, "sto
 """Modules that change no result."""
 PLUGINS = {"clean": "clean.judge"}
 """The parameter of a stage that names a function as `package.module:function`."""
+SYMBOL = "symbol"
+"""What stands in the syntax for the name of a symbol of the project, so that renaming it changes nothing."""
+ROUNDS = 4
+"""How far away a symbol is told from another with the same syntax by what it refers to."""
 BLOCK = "Block"
 """The base class of configuration blocks."""
 _INERT = {"dataclass", "contextmanager", "cache", "lru_cache", "cached_property", "property", "overload"} | {
@@ -54,7 +59,7 @@ class Code:
     """What a stage runs."""
 
     digest: str
-    """The hash of it all. Moving a symbol to another module does not change it."""
+    """The hash of it all. Moving or renaming a function does not change it."""
     symbols: dict[str, str]
     """The hash of every symbol, by module and name; of what importing a module executes, by the module."""
     libraries: frozenset[str]
@@ -71,10 +76,10 @@ class Target:
 
 @dataclass
 class Symbol:
-    """Statements that bind one name, their hash, and what they refer to."""
+    """Statements that bind one name, their hash, and what they refer to, in order."""
 
     hash: str
-    refers: dict[str, set[Target]]
+    refers: list[frozenset[Target]]
     attributes: set[str]
     dynamic: bool
 
@@ -139,41 +144,33 @@ class Source:
         return self._symbols[module.name, name]
 
     def _read(self, module: Module, nodes: list[ast.AST]) -> Symbol:
-        clean = [kept for node in nodes for kept in [_Normal(self, module).visit(node)] if kept is not None]
-        refers: dict[str, set[Target]] = {}
-        attributes = set()
-        for node in (inner for each in clean for inner in _walk(each)):
-            if isinstance(node, ast.Attribute):
-                attributes.add(node.attr)
-            if chain := _chain(node):
-                attributes.update(chain[1:])
-                refers.setdefault(".".join(chain), set()).update(self.resolve(module, chain))
-            elif isinstance(node, ast.Import | ast.ImportFrom):
-                refers.setdefault("import", set()).update(Target(name, "") for name in _imported(node))
-        dynamic = any(isinstance(node, ast.Call) and _imports(node) for each in clean for node in ast.walk(each))
-        return Symbol(_md5(_dump(clean)), refers, attributes, dynamic)
+        normal = _Normal(self, module)
+        clean = [kept for node in nodes if (kept := normal.visit(_anonymous(copy.deepcopy(node)))) is not None]
+        return Symbol(_md5(_dump(clean)), normal.refers, normal.attributes, normal.dynamic)
 
-    def resolve(self, module: Module, chain: list[str]) -> Iterator[Target]:
-        """Yield what `a.b.c`, read in a module, may mean: symbols of modules, the project's and others'."""
-        first, rest = chain[0], chain[1:]
-        if first in module.bound:
-            yield Target(module.name, first)
-        for target in module.aliases.get(first, ()):
-            yield from self._follow(target, rest)
+    def resolve(self, module: Module, chain: list[str]) -> Iterator[tuple[Target, int]]:
+        """Yield what `a.b.c`, read in a module, may mean, and how many of its parts name that: `a.b` of `a.b.c`, 2."""
+        if chain[0] in module.bound:
+            yield Target(module.name, chain[0]), 1
+        for target in module.aliases.get(chain[0], ()):
+            yield self._follow(target, chain, 1)
 
-    def _follow(self, target: Target, rest: list[str]) -> Iterator[Target]:
+    def _follow(self, target: Target, chain: list[str], used: int) -> tuple[Target, int]:
         place = f"{target.module}.{target.name}" if target.name else target.module
-        while rest and self.module(f"{place}.{rest[0]}") is not None:
-            place, rest = f"{place}.{rest[0]}", rest[1:]
-        if self.module(place) is not None:
-            yield Target(place, rest[0] if rest else None)
-            return
+        while used < len(chain) and self.module(f"{place}.{chain[used]}") is not None:
+            place, used = f"{place}.{chain[used]}", used + 1
+        if self.module(place) is not None:  # the chain leads to a module, and may go on with a symbol of it
+            return (Target(place, chain[used]), used + 1) if used < len(chain) else (Target(place), used)
         owner = self.module(target.module)
-        if owner is None or target.name in owner.bound or target.name is None:
-            yield target
-            return
-        for further in owner.aliases.get(target.name, {Target(target.module, "")}):  # what the owner imported itself
-            yield further if further == Target(target.module, "") else next(self._follow(further, rest))
+        if owner is not None and target.name not in owner.bound:
+            for further in owner.aliases.get(str(target.name), ()):  # what the owner itself imported
+                return self._follow(further, chain, used)
+        return target, used
+
+    def defines(self, target: Target) -> bool:
+        """Tell whether a target is a symbol of the project."""
+        module = self.module(target.module)
+        return module is not None and target.name in module.bound
 
 
 class _Reached:
@@ -205,8 +202,7 @@ class _Reached:
             self.libraries.add(target.module.partition(".")[0])
         elif module.name not in NEUTRAL:
             yield from self._load(module)
-            names = module.bound if target.name is None else [target.name]
-            for name in names:
+            for name in module.bound if target.name is None else [target.name]:
                 yield from self._take(module, name)
 
     def _load(self, module: Module) -> Iterator[Target]:
@@ -221,23 +217,22 @@ class _Reached:
         symbol = self.source.symbol(module, name)
         if full not in self.symbols and (symbol.hash != _NOTHING or symbol.refers):
             self.symbols[full] = symbol
-            yield from (target for targets in symbol.refers.values() for target in targets)
+            yield from (target for targets in symbol.refers for target in targets)
 
     def code(self) -> Code:
+        """Refine the hash of each symbol by those it refers to (Weisfeiler and Leman 1968), and hash them all."""
         own = {name: symbol.hash for name, symbol in self.symbols.items()}
-        lines = sorted(
-            repr((name.rpartition(".")[2] if symbol.refers else "", symbol.hash, _meant(symbol, own)))
-            for name, symbol in self.symbols.items()
-        )
-        return Code(_md5("\n".join(lines)), dict(sorted(own.items())), frozenset(self.libraries))
+        deep = own
+        for _ in range(ROUNDS):
+            deep = {
+                name: _md5(repr((deep[name], [_meant(each, deep) for each in symbol.refers])))
+                for name, symbol in self.symbols.items()
+            }
+        return Code(_md5(repr(sorted(deep.values()))), dict(sorted(own.items())), frozenset(self.libraries))
 
 
-def _meant(symbol: Symbol, own: dict[str, str]) -> list[tuple[str, list[str]]]:
-    """Return, for each name that a symbol uses, the hashes of what it stands for."""
-    return sorted(
-        (used, sorted(own.get(f"{target.module}.{target.name}", "") for target in targets))
-        for used, targets in symbol.refers.items()
-    )
+def _meant(targets: frozenset[Target], hashes: dict[str, str]) -> list[str]:
+    return sorted(hashes.get(f"{target.module}.{target.name}", "") for target in targets)
 
 
 def _parse(name: str, path: Path) -> Module:
@@ -281,6 +276,16 @@ def _sort(module: Module, node: ast.stmt) -> None:
                 module.loads.update(_imported(inner))
 
 
+def _anonymous(node: ast.AST) -> ast.AST:
+    """Take away the name that a statement gives to a symbol."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        node.name = SYMBOL
+    for target in getattr(node, "targets", [getattr(node, "target", None)]):
+        if isinstance(target, ast.Name):
+            target.id = SYMBOL
+    return node
+
+
 def _names(node: ast.stmt) -> set[str]:
     """Return the names that a statement binds."""
     stored = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
@@ -303,14 +308,6 @@ def _bindings(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Target]]
             yield alias.asname, Target(alias.name)
         else:
             yield alias.name.partition(".")[0], Target(alias.name.partition(".")[0])
-
-
-def _walk(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes within one, of `a.b.c` the whole alone."""
-    yield node
-    if not _chain(node):
-        for inner in ast.iter_child_nodes(node):
-            yield from _walk(inner)
 
 
 def _chain(node: ast.AST) -> list[str]:
@@ -339,10 +336,46 @@ def _is_text(node: ast.AST) -> bool:
 
 
 class _Normal(ast.NodeTransformer):
-    """Removes what changes no result: docstrings, annotations, progress messages."""
+    """Removes what changes no result (docstrings, annotations, messages, names of symbols), and notes what is used."""
 
     def __init__(self, source: Source, module: Module) -> None:
         self.source, self.module = source, module
+        self.refers: list[frozenset[Target]] = []
+        self.attributes: set[str] = set()
+        self.dynamic = False
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return self._referring(node) if isinstance(node.ctx, ast.Load) else node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        self.attributes.add(node.attr)
+        return self._referring(node) if _chain(node) else self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.dynamic |= _imports(node)
+        return self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        self.refers.append(frozenset(Target(name, "") for name in _imported(node)))
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        self.refers.append(frozenset(Target(name, "") for name in _imported(node)))
+        return node
+
+    def _referring(self, node: ast.expr) -> ast.AST:
+        """Note what a name, or `a.b.c`, means; of a symbol of the project leave what follows its name."""
+        chain = _chain(node)
+        self.attributes.update(chain[1:])
+        found = list(self.source.resolve(self.module, chain))
+        self.refers.append(frozenset(target for target, _ in found))
+        lengths = {used for _, used in found}
+        if len(lengths) != 1 or not all(self.source.defines(target) for target, _ in found):
+            return node
+        kept: ast.expr = ast.Name(SYMBOL, ast.Load())
+        for part in chain[lengths.pop() :]:
+            kept = ast.Attribute(kept, part, ast.Load())
+        return kept
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         return None if _is_text(node) or self._is_message(node.value) else self.generic_visit(node)
@@ -380,8 +413,8 @@ class _Normal(ast.NodeTransformer):
             return False
         calls = [each for inner in (*node.args, *node.keywords) for each in ast.walk(inner)]
         pure = all(not isinstance(each, ast.Call) or _last(each) in _PURE for each in calls)
-        meant = list(self.source.resolve(self.module, chain))
-        return pure and bool(meant) and all(target.module in NEUTRAL for target in meant)
+        meant = [target.module for target, _ in self.source.resolve(self.module, chain)]
+        return pure and bool(meant) and all(module in NEUTRAL for module in meant)
 
 
 def _dump(node: Any) -> str:

@@ -126,6 +126,8 @@ def test_the_first_hour(clone: Clone, tmp_path: Path) -> None:
     question = "Who keeps the mill?"
     assert NOBODY in clone.gradus(f'ask "{question}"')
 
+    change_code(clone)
+
     papers = tmp_path / "papers"
     papers.mkdir()
     for number, name in enumerate(LINES):
@@ -158,6 +160,20 @@ def test_the_first_hour(clone: Clone, tmp_path: Path) -> None:
     assert clone.gradus("rollback") == "Version 1 is champion again."
     assert clone.gradus("rollback", status=2) == "There is no previous champion to go back to."
     assert "Champion: version 1" in clone.gradus("status")
+
+
+def change_code(clone: Clone) -> None:
+    """A comment makes nothing stale; a change of what runs does, by name, unless it is accepted or taken back."""
+    progress, search = clone.path / "pipelines/progress.py", clone.path / "pipelines/beam_search.py"
+    progress.write_text(f"# A comment.\n{progress.read_text()}\n\nUNUSED = 1\n")
+    assert " changed " not in clone.gradus("status")
+    before = search.read_text()
+    search.write_text(before.replace("1 + len(ends)", "2 + len(ends)"))
+    assert "evaluate@sft changed code (beam_search._best) compare follows" in clone.gradus("status")
+    clone.gradus('accept evaluate --reason "more candidates, the same best one"')
+    assert " changed " not in clone.gradus("status")
+    search.write_text(before)
+    assert " changed " not in clone.gradus("status")
 
 
 def asked(number: int, name: str) -> dict[str, object]:

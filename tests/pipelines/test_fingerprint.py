@@ -274,3 +274,14 @@ def test_an_accepted_change_keeps_the_entry_until_the_next_change(tree: Path, mo
     code_lock.refresh()
     assert code_lock.entries()["add"]["code"] not in ("", before["code"])
     assert "accepted" not in code_lock.LOCK.read_text()
+
+
+def test_a_symbol_that_is_renamed_is_the_same_and_a_method_is_not(tree: Path) -> None:
+    before = digest(tree)
+    for name in ("pipelines/numbers.py", "tasks/add.py"):
+        change(tree, name, "double", "twice")
+    change(tree, "tasks/add.py", "LIMIT", "MAXIMUM")
+    assert digest(tree) == before
+    change(tree, "pipelines/config.py", "step", "stride")
+    change(tree, "tasks/add.py", "config.step", "config.stride")
+    assert digest(tree) != before
