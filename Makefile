@@ -18,7 +18,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pipelines.code_lock
+	$(BIN)/python -m pipelines.runtime.code_lock
 
 ui: $(READY)
 	@$(BIN)/gradus ui

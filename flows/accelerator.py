@@ -2,7 +2,7 @@
 
 A stage whose `meta` says `gpu` holds it while it runs. Its lease is renewed, and ends a minute after a flow was killed;
 it lies in a file, and outlives the server. Where the server itself is gone a stage starts all the same: the lock that
-its own process takes (pipelines/alive.py) still keeps two apart.
+its own process takes (pipelines/runtime/liveness.py) still keeps two apart.
 """
 
 import socket

@@ -4,8 +4,8 @@ Reads dvc.lock; writes code.lock.yaml, which keeps the reason.
 """
 
 from flows import ledger
-from pipelines import code_lock
-from pipelines.errors import UserError
+from pipelines.runtime import code_lock
+from pipelines.runtime.errors import UserError
 
 
 def accept(stage: str, reason: str) -> None:

@@ -15,7 +15,7 @@ from types import FrameType
 from flows.failures import StoppedError
 from flows.graph import Stage
 from flows.process import Program
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from pipelines import artifacts, store_location
+from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.errors import UserError
 from pipelines.messages import Message
+from pipelines.runtime import store_location
+from pipelines.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from pipelines.chat_model import ChatModel

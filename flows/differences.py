@@ -13,8 +13,8 @@ from flows.ledger import differences
 from flows.runs import Side, side, whole_runs
 from pipelines.artifacts import Row
 from pipelines.config import CompareConfig
-from pipelines.errors import UserError
 from pipelines.evaluation import metrics
+from pipelines.runtime.errors import UserError
 
 SHOWN = 5  # questions that turned, each way
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis import formats, paired
 from pipelines.synthesis.card import card
 from pipelines.user_files import read_json

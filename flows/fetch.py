@@ -6,7 +6,7 @@ from flows.folder import dvc_add
 from pipelines import artifacts
 from pipelines.config import IngestConfig
 from pipelines.data.fetch import Manners, fetch_into
-from pipelines.progress import say
+from pipelines.runtime.progress import say
 
 
 def fetch_list(pages: Path, into: Path, delay: float, refresh: bool, allow_private: bool, limits: IngestConfig) -> int:

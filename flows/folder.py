@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from pipelines.encoding import encodable
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 MARKS = ("dvc.yaml", "params.yaml", "tasks")
 """What a folder holds that is a project."""

@@ -14,8 +14,8 @@ from typing import Any
 from flows import candidate, exam, store
 from pipelines import registry
 from pipelines.config import Config
-from pipelines.errors import UserError
 from pipelines.registry import Version
+from pipelines.runtime.errors import UserError
 
 DECISION = "decision."
 """Begins the tags with what was decided about a version, when, and by which numbers."""

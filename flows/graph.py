@@ -13,7 +13,7 @@ from typing import Any
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 for _name in ("dvc", "dvc_objects", "dvc_data"):  # DVC draws bars while errors are logged; here errors are raised
     logging.getLogger(_name).setLevel(logging.CRITICAL)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from flows import graph, ledger
 from flows.retention import Weights, remove, superfluous
-from pipelines import alive, artifacts
-from pipelines.errors import UserError
+from pipelines import artifacts
+from pipelines.runtime import liveness
+from pipelines.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _checkpoints() -> Iterator[Path]:
     changed = ledger.changes(graph.read())
     for path in sorted(artifacts.CHECKPOINTS.glob("*/*")):
         stage = path.parent.name
-        if alive.held(alive.LOCKS / stage):
+        if liveness.held(liveness.LOCKS / stage):
             continue
         try:
             wanted = stage in changed and ledger.prove(stage).key == path.name

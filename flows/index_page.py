@@ -15,7 +15,7 @@ from flows.run_page import Origin
 from pipelines import artifacts, config, registry
 from pipelines.config import Config
 from pipelines.evaluation.report import columns, rows
-from pipelines.page import render
+from pipelines.runtime.html import render
 
 PAGE = artifacts.ARTIFACTS / "index.html"
 TEMPLATE = Path(__file__).parent / "index.html.jinja"

@@ -21,7 +21,7 @@ from rich.console import Console
 from flows import sample
 from flows.folder import check_names, check_repository, dvc_add
 from pipelines import artifacts, config
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 ASIDE = Path("data/sample_questions")
 PARAMS = Path("params.yaml")

@@ -15,7 +15,7 @@ from rich.console import Console
 from flows.exchange import reasons
 from pipelines import artifacts, config
 from pipelines.artifacts import Row
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis import formats, paired
 from pipelines.user_files import read_json
 

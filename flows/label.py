@@ -19,7 +19,7 @@ from flows.passage import documents, passage
 from flows.server import check_free
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 CHOICES, UNDECIDED = "choices.jsonl", "undecided.json"
 PAGE = "label.html"

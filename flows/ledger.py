@@ -20,9 +20,10 @@ from dvc.lock import LockError
 from dvc.repo import Repo
 
 from flows.graph import Graph
-from pipelines import artifacts, code_lock
-from pipelines.errors import UserError
-from pipelines.fingerprint import PACKAGES
+from pipelines import artifacts
+from pipelines.runtime import code_lock
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.fingerprint import PACKAGES
 
 LOCK = Path("dvc.lock")
 NEVER = "never ran"

@@ -13,7 +13,7 @@ from dvc.repo import Repo
 
 from flows.ledger import LOCK, ONE_AT_A_TIME, closed
 from pipelines import artifacts
-from pipelines.progress import say
+from pipelines.runtime.progress import say
 
 TORN = Path(".gradus/dvc.lock.torn")
 

@@ -18,8 +18,8 @@ from prefect.blocks.notifications import (
 from prefect.variables import Variable
 from pydantic import SecretStr
 
-from pipelines.errors import UserError
-from pipelines.progress import say
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say
 
 VARIABLE = "gradus_notify"
 BLOCK = "gradus"

@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from pipelines import config
 from pipelines.config import Config
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_text
 
 PARAMS = Path("params.yaml")

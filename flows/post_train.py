@@ -27,8 +27,9 @@ from flows.promote import Promotion, promote_candidate
 from flows.publish import published
 from flows.screen import Screen
 from flows.stage import Run, run_stage
-from pipelines import alive, artifacts, tracking
+from pipelines import artifacts
 from pipelines.config import Config
+from pipelines.runtime import liveness, tracking
 
 FINAL = "compare"
 """The stage a whole run ends with."""
@@ -74,9 +75,9 @@ def _run(settings: Config, console: Console, targets: list[str], force: bool, pr
     names = [stage.name for stage in stages]
     end_orphans()
     tracking.reap()
-    alive.sweep()
+    liveness.sweep()
     accelerator.offer()
-    with alive.alone("post_train"):
+    with liveness.alone("post_train"):
         outdated = set(names) if force else stages.after(ledger.changes(stages))
         promoting = promoting and FINAL in names
         anew = bool(outdated) or (promoting and is_new(settings))

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from flows import sample
 from flows.folder import check_names, check_repository
-from pipelines import artifacts, code_lock, config
+from pipelines import artifacts, config
 from pipelines.config import Config
-from pipelines.errors import UserError
 from pipelines.evaluation import questions
-from pipelines.progress import say
+from pipelines.runtime import code_lock
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say
 from pipelines.synthesis import recipes
 from pipelines.synthesis.own import nothing_written, own_rows
 from pipelines.user_files import each_row, read_text

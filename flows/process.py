@@ -12,7 +12,7 @@ from threading import Lock
 
 import psutil
 
-from pipelines import alive
+from pipelines.runtime import liveness
 
 LOGS = Path(".gradus/logs")
 
@@ -37,7 +37,7 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=subprocess.PIPE if followed else subprocess.STDOUT,
-            env={**os.environ, alive.FLOW: str(alive.mark()), **environment},
+            env={**os.environ, liveness.FLOW: str(liveness.mark()), **environment},
             start_new_session=True,
         )
         self.ladder = Lock()
@@ -110,7 +110,7 @@ def end_orphans() -> None:
 def _is_orphan(process: psutil.Process) -> bool:
     """Whether it was started under a mark of this project that nobody holds any more."""
     try:
-        mark = process.environ().get(alive.FLOW)
+        mark = process.environ().get(liveness.FLOW)
     except (psutil.Error, OSError):  # another user's, or it has just ended
         return False
-    return mark is not None and Path(mark).parent == alive.MARKS.resolve() and not alive.held(Path(mark))
+    return mark is not None and Path(mark).parent == liveness.MARKS.resolve() and not liveness.held(Path(mark))

@@ -7,9 +7,9 @@ from prefect import flow
 
 from flows import candidate, gate, notify
 from flows.rescore import rescored
-from pipelines import tracking
 from pipelines.config import Config
 from pipelines.registry import Version
+from pipelines.runtime import tracking
 
 
 @dataclass(frozen=True)

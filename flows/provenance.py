@@ -9,8 +9,8 @@ import subprocess
 from rich.console import Console
 
 from flows.workspace import LOCK, git
-from pipelines import alive
-from pipelines.errors import UserError
+from pipelines.runtime import liveness
+from pipelines.runtime.errors import UserError
 
 
 def commit_of(number: int) -> str:
@@ -44,7 +44,7 @@ def keep_lock(console: Console, commit: bool) -> None:
 
     A run in a worktree has its lock committed by the command that made the worktree.
     """
-    if alive.FLOW in os.environ or not _changed():
+    if liveness.FLOW in os.environ or not _changed():
         return
     if not commit:
         console.print(

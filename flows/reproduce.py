@@ -17,9 +17,10 @@ from rich.table import Table
 
 from flows import graph, store
 from flows.workspace import LOCK, Workspace, workspace
-from pipelines import artifacts, environment, tracking
-from pipelines.errors import UserError
-from pipelines.progress import say
+from pipelines import artifacts
+from pipelines.runtime import environment, tracking
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say
 
 EQUAL, WITHIN, DIFFERENT, MISSING = "equal", "within tolerance", "different", "missing"
 STYLES = {EQUAL: "green", WITHIN: "yellow", DIFFERENT: "bold red", MISSING: "bold red"}

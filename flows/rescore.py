@@ -8,9 +8,9 @@ from prefect.cache_policies import NO_CACHE
 from flows import accelerator
 from flows.process import LOGS, Program
 from pipelines import registry
-from pipelines.errors import UserError
-from pipelines.progress import say
 from pipelines.registry import Version
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say
 
 
 @task(name="rescore", cache_policy=NO_CACHE)

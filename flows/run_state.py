@@ -1,7 +1,7 @@
 """What runs now, in a small file that other commands read at any time: stages, progress, time left.
 
 Writes and reads .gradus/running.json, of this folder and of the worktrees of pinned runs. It names the mark that its
-writer holds while it lives (pipelines/alive.py), so the file of a process that was killed is not believed.
+writer holds while it lives (pipelines/runtime/liveness.py), so the file of a process that was killed is not believed.
 """
 
 from contextlib import suppress
@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import alive, artifacts
+from pipelines import artifacts
+from pipelines.runtime import liveness
 
 FILE = Path(".gradus/running.json")
 DURATIONS = Path(".gradus/durations.json")
@@ -39,7 +40,7 @@ class RunState:
 def write(state: RunState) -> None:
     """Tell the other commands how far this process's run is."""
     with suppress(OSError):  # a full disk costs the account of a run, not the run
-        artifacts.write_json(FILE, {"mark": str(alive.mark()), **asdict(state)})
+        artifacts.write_json(FILE, {"mark": str(liveness.mark()), **asdict(state)})
 
 
 def clear() -> None:
@@ -57,7 +58,7 @@ def _read(path: Path) -> RunState | None:
     if not path.exists():
         return None
     told: dict[str, Any] = artifacts.read_json(path)
-    if not alive.held(Path(told["mark"])):
+    if not liveness.held(Path(told["mark"])):
         return None
     stages = {name: StageState(**state) for name, state in told["stages"].items()}
     return RunState(told["began"], told["left"], stages)

@@ -18,9 +18,10 @@ from rich.table import Table
 
 from flows.ledger import LOCK, ONE_AT_A_TIME
 from flows.workspace import git, resolve
-from pipelines import registry, tracking
+from pipelines import registry
 from pipelines.artifacts import Row
-from pipelines.errors import UserError
+from pipelines.runtime import tracking
+from pipelines.runtime.errors import UserError
 
 FIGURES = {"answer_accuracy": "right", "hallucination_rate": "invented", "general_accuracy": "general"}
 

@@ -29,7 +29,7 @@ STYLES = {
 }
 _EVERY = 2.0  # seconds between two states in the file
 _ENDED = ("done", "cached", "failed", "stopped")
-_LEFT = re.compile(r"\b\d+/\d+, (\d+) s left")  # as pipelines/progress.py writes it
+_LEFT = re.compile(r"\b\d+/\d+, (\d+) s left")  # as pipelines/runtime/progress.py writes it
 
 
 class Screen:

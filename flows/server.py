@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.process import LOGS, Program
-from pipelines import alive, artifacts
-from pipelines.errors import UserError
+from pipelines import artifacts
+from pipelines.runtime import liveness
+from pipelines.runtime.errors import UserError
 
 ADDRESS = "PREFECT_API_URL"
 HOST = "127.0.0.1"
@@ -26,7 +27,7 @@ PATIENCE = 120.0  # seconds; a first start creates the database
 
 def announce(address: str) -> None:
     """Tell the other commands in this project that this process serves Prefect at `address`."""
-    artifacts.write_json(ANNOUNCED, {"address": address, "mark": str(alive.mark())})
+    artifacts.write_json(ANNOUNCED, {"address": address, "mark": str(liveness.mark())})
 
 
 def announced() -> str | None:
@@ -34,18 +35,18 @@ def announced() -> str | None:
     if not ANNOUNCED.exists():
         return None
     told = artifacts.read_json(ANNOUNCED)
-    return str(told["address"]) if alive.held(Path(told["mark"])) else None
+    return str(told["address"]) if liveness.held(Path(told["mark"])) else None
 
 
 def announce_page(name: str, address: str) -> None:
     """Tell `gradus status` that this process, while it lives, serves the pages `name` at `address`."""
-    artifacts.write_json(PAGES / f"{name}.json", {"address": address, "mark": str(alive.mark())})
+    artifacts.write_json(PAGES / f"{name}.json", {"address": address, "mark": str(liveness.mark())})
 
 
 def pages() -> dict[str, str]:
     """Return the addresses of the pages that living processes serve for this project, by name."""
     told = {path.stem: artifacts.read_json(path) for path in sorted(PAGES.glob("*.json"))}
-    return {name: str(page["address"]) for name, page in told.items() if alive.held(Path(page["mark"]))}
+    return {name: str(page["address"]) for name, page in told.items() if liveness.held(Path(page["mark"]))}
 
 
 @contextmanager

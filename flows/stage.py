@@ -29,9 +29,10 @@ from flows.failures import BusyError, StageError, StoppedError
 from flows.graph import Stage
 from flows.process import LOGS, Program
 from flows.screen import Screen
-from pipelines import artifacts, tracking
-from pipelines.errors import UserError
-from pipelines.progress import FOLLOWED
+from pipelines import artifacts
+from pipelines.runtime import tracking
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import FOLLOWED
 
 STATUS = Path(".gradus/status")
 BUSY = ("Unable to acquire lock", "is busy")

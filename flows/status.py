@@ -14,8 +14,8 @@ from rich.table import Table
 from flows import graph, ledger, run_state
 from flows.screen import STYLES, duration
 from flows.server import pages
-from pipelines import code_lock
-from pipelines.store_location import DATABASE, GIVEN
+from pipelines.runtime import code_lock
+from pipelines.runtime.store_location import DATABASE, GIVEN
 
 _CHAMPION = """
     select a.version, t.value from registered_model_aliases a

@@ -9,7 +9,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from flows.ledger import ONE_AT_A_TIME, closed
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 DIRECTORY = ".dir"  # ends DVC's hash of a directory
 

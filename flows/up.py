@@ -15,7 +15,7 @@ from rich.console import Console
 from flows.process import LOGS, Program, end_orphans
 from flows.server import ADDRESS, HOST, Server, announce, announce_page, check_free
 from flows.ui import QUIET, mlflow_command, pages
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 POOL = "gradus"
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from flows.folder import check_repository
 from flows.process import end_orphans
 from flows.server import ADDRESS, announced
-from pipelines import alive, artifacts, tracking
-from pipelines.errors import UserError
+from pipelines import artifacts
+from pipelines.runtime import liveness, tracking
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.store import PATH as CALLS
 
 WORKTREES = Path(".gradus/worktrees")
@@ -108,7 +109,7 @@ def workspace(revision: str) -> Iterator[Workspace]:
     end_orphans()
     commit = resolve(revision)
     _clear()
-    path = (WORKTREES / alive.mark().name).resolve()
+    path = (WORKTREES / liveness.mark().name).resolve()
     git("worktree", "add", "--quiet", "--detach", str(path), commit)
     try:
         _share(path)
@@ -122,7 +123,7 @@ def workspace(revision: str) -> Iterator[Workspace]:
 def _clear() -> None:
     """Remove the worktrees of processes that are dead; each is named after its process's mark."""
     for path in WORKTREES.glob("*"):
-        if not alive.held(alive.MARKS / path.name):
+        if not liveness.held(liveness.MARKS / path.name):
             git("worktree", "remove", "--force", str(path))
     git("worktree", "prune")
 
@@ -133,7 +134,7 @@ def _share(path: Path) -> None:
     if own.exists():
         shutil.copy(own, path / own)
     _dvc("--cd", str(path), "config", "--local", "cache.dir", str(Path(_dvc("cache", "dir")).resolve()))
-    for shared in (alive.MARKS, artifacts.CHECKPOINTS, CALLS.parent, tracking.STORE):
+    for shared in (liveness.MARKS, artifacts.CHECKPOINTS, CALLS.parent, tracking.STORE):
         shared.mkdir(parents=True, exist_ok=True)
         (path / shared).parent.mkdir(parents=True, exist_ok=True)
         (path / shared).symlink_to(shared.resolve())
@@ -153,7 +154,7 @@ def _environment(path: Path) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": tracking.address(),
         "PREFECT_HOME": str(path / ".gradus"),  # two servers cannot share a database
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        alive.FLOW: str(alive.mark()),
+        liveness.FLOW: str(liveness.mark()),
     }
 
 

@@ -1,7 +1,7 @@
 """How everything is computed: plain functions over plain values. Imports no Prefect, no DVC and no task.
 
 Importing it, which every task and flow does first, switches off the telemetry of every library used,
-and their progress bars (`pipelines/progress.py` tells what there is to tell).
+and their progress bars (`pipelines/runtime/progress.py` tells what there is to tell).
 DVC's is switched off in .dvc/config. Servers of this machine (Prefect, MLflow) are asked directly whatever proxy the
 environment names.
 """

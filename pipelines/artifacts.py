@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.user_files import each_row as each_row
 
 ARTIFACTS = Path("artifacts")

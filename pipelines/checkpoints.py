@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipelines import artifacts
-from pipelines.progress import say
+from pipelines.runtime.progress import say
 
 FACTS, TENSORS = "facts.json", "tensors.safetensors"
 ENDINGS = (signal.SIGINT, signal.SIGTERM)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_yaml
 
 Count = Annotated[int, Field(ge=1)]

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines import batches
 from pipelines.chat import encode_prompt
 from pipelines.messages import Message
-from pipelines.progress import track
+from pipelines.runtime.progress import track
 
 _WORTH_LEAVING = 0.125  # share of ended rows from which copying the others' keys and values pays
 

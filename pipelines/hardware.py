@@ -6,10 +6,10 @@ import numpy as np
 import torch
 import transformers
 
-from pipelines import alive
 from pipelines.config import ComputeConfig
-from pipelines.errors import UserError
-from pipelines.progress import say
+from pipelines.runtime import liveness
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say
 
 
 def prepare(compute: ComputeConfig) -> torch.device:
@@ -27,7 +27,7 @@ def prepare(compute: ComputeConfig) -> torch.device:
     transformers.logging.disable_progress_bar()
     where = device(compute)
     if where.type == "cuda":
-        alive.accelerator()
+        liveness.accelerator()
     if dtype(compute) == torch.bfloat16 and not _computes_bf16(where):
         say("compute.precision: this processor only imitates bf16, at an eighth of the speed; auto would be fp32 here")
     return where

@@ -8,8 +8,8 @@ import json
 import sys
 
 from pipelines import registry
-from pipelines.errors import UserError
 from pipelines.registry import Version
+from pipelines.runtime.errors import UserError
 
 
 def look_up(which: str) -> tuple[Version, str]:

@@ -16,8 +16,8 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.config import BaseModelConfig, ComputeConfig, LoraConfig
-from pipelines.errors import UserError
 from pipelines.hardware import device, dtype
+from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_text
 
 ADAPTER = "adapter_config.json"

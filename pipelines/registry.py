@@ -12,9 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipelines import tracking
 from pipelines.config import ComputeConfig
-from pipelines.errors import UserError
+from pipelines.runtime import tracking
+from pipelines.runtime.errors import UserError
 
 NAME = "gradus"
 GATED = ("answer_accuracy", "hallucination_rate", "general_accuracy")

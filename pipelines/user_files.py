@@ -10,7 +10,7 @@ import yaml
 from yaml.reader import ReaderError
 
 from pipelines.encoding import encodable_value, parse_json
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 
 def read_text(path: Path) -> str:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines import alive, artifacts, code_lock, config, outages, tracking
-from pipelines.curve import Curve
-from pipelines.progress import say
+from pipelines import artifacts, config
+from pipelines.runtime import code_lock, liveness, outages, tracking
+from pipelines.runtime.curve import Curve
+from pipelines.runtime.progress import say
 
 STATUS = Path(".gradus/status")
 BEGUN, CURVE = "begun.json", "curve.jsonl"
@@ -55,13 +56,13 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
     """Run the body of the task `name` (of its instance `item`, as in `align dpo`) as a program."""
     stage = f"{name}@{item}" if item else name
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    alive.follow_the_flow()
+    liveness.follow_the_flow()
     _status(stage, state="running")
     try:
         settings = config.load()
         code = code_lock.check(name)
         place = artifacts.place(stage)
-        with alive.alone(stage), tracking.started(stage, {"stage": stage}, _begun(place)) as run:
+        with liveness.alone(stage), tracking.started(stage, {"stage": stage}, _begun(place)) as run:
             if place is not None:
                 artifacts.write_json(place / BEGUN, {"run_id": run.id})
             run.params(config.flat(_block(settings, name), name) | config.flat(settings.compute, "compute"))

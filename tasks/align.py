@@ -17,8 +17,8 @@ from pipelines.alignment.sequences import encode_pairs, stop_ids
 from pipelines.chat import encode_prompt
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, DPOBlock, PPOBlock
-from pipelines.errors import UserError
-from pipelines.tracking import Run
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.tracking import Run
 from tasks import task
 
 

@@ -17,7 +17,7 @@ from pipelines.data.outliers import Reference
 from pipelines.data.quality import RULES
 from pipelines.data.repeated import Lines, repeated_lines
 from pipelines.data.runner import Runner
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tasks import task
 
 DROPS = (*dict.fromkeys(rule.reason for rule in RULES), "language", "token_distribution", "judged", "personal_data")

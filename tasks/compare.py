@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.config import CompareConfig
-from pipelines.errors import UserError
 from pipelines.evaluation import comparison, metrics, plots, report
 from pipelines.evaluation.verdict import candidate, verdict
+from pipelines.runtime.errors import UserError
 from tasks import task
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from pipelines import artifacts, models
 from pipelines.artifacts import Row
 from pipelines.config import CurateConfig, SynthesizeConfig
-from pipelines.errors import UserError
-from pipelines.page import render
-from pipelines.progress import say
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.html import render
+from pipelines.runtime.progress import say
 from pipelines.synthesis import report, unanswerable
 from pipelines.synthesis.card import card
 from pipelines.synthesis.coverage import Coverage, coverage

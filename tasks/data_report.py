@@ -15,7 +15,7 @@ from pipelines import artifacts
 from pipelines.config import DataReportConfig
 from pipelines.data import documents, report
 from pipelines.data.report import Found
-from pipelines.page import render
+from pipelines.runtime.html import render
 from tasks import task
 
 

@@ -15,7 +15,7 @@ from pipelines.data.duplicates import NO_PAIRS, Cluster
 from pipelines.data.keys import Banding
 from pipelines.data.passages import Passages
 from pipelines.data.runner import Runner
-from pipelines.progress import say
+from pipelines.runtime.progress import say
 from tasks import task
 
 REASONS = ("url", "exact", "near", "meaning")

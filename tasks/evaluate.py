@@ -12,11 +12,11 @@ from pathlib import Path
 
 from pipelines import artifacts, hardware, models
 from pipelines.config import ComputeConfig, EvaluateConfig
-from pipelines.errors import UserError
 from pipelines.evaluation import harness, questions, scoring
 from pipelines.evaluation.asking import ask
 from pipelines.evaluation.comparison import values
 from pipelines.evaluation.metrics import units
+from pipelines.runtime.errors import UserError
 from tasks import task
 
 SHOWN = ("split", "set", "question", "answer", "verdict", "accepted", "id")

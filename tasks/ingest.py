@@ -15,8 +15,8 @@ from pipelines.config import IngestConfig
 from pipelines.data import documents, reading
 from pipelines.data.documents import Document
 from pipelines.data.extract import KINDS, Found, Limits, Reject, sources
-from pipelines.errors import UserError
-from pipelines.progress import track
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import track
 from tasks import task
 
 

@@ -17,9 +17,9 @@ from pipelines.alignment.pairs import KEYWORD_QUERIES, Rule, Verdict, balance, c
 from pipelines.alignment.sequences import encode
 from pipelines.artifacts import Row
 from pipelines.config import ComputeConfig, Config, PreferencesConfig
-from pipelines.errors import UserError
 from pipelines.generation import generate
-from pipelines.progress import say
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say
 from pipelines.synthesis.card import card
 from pipelines.synthesis.recipes import load
 from pipelines.synthesis.store import PATH, Store

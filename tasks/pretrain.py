@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from pipelines import artifacts, hardware, models
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, PretrainConfig
-from pipelines.tracking import Run
+from pipelines.runtime.tracking import Run
 from pipelines.training.middle import Sentinels, fitting, rearranged, sentinels
 from pipelines.training.mixing import Source, drawn, sources
 from pipelines.training.packing import keep_apart, pack

@@ -13,7 +13,7 @@ from pipelines.alignment.sequences import encode_pairs
 from pipelines.artifacts import Row
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, RewardConfig
-from pipelines.tracking import Run
+from pipelines.runtime.tracking import Run
 from tasks import task
 
 

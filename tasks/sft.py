@@ -12,8 +12,8 @@ from pipelines import artifacts, hardware, models
 from pipelines.artifacts import Row
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, SFTConfig
-from pipelines.errors import UserError
-from pipelines.tracking import Run
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.tracking import Run
 from pipelines.training.rows import Encoded, encode_chat, encode_text, plan_batches
 from pipelines.training.trainer import mean_loss, train
 from tasks import task

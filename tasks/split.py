@@ -19,8 +19,8 @@ from pipelines.data.contamination import Index
 from pipelines.data.documents import Document
 from pipelines.data.evidence import Asked, Place
 from pipelines.data.runner import Runner
-from pipelines.errors import UserError
-from pipelines.progress import say
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say
 from tasks import task
 
 SIDES = ("train", "validation", "test")

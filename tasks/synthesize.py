@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from pipelines import artifacts, hardware, models
 from pipelines.artifacts import Row
 from pipelines.config import Config
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis import recipes, rehearsal
 from pipelines.synthesis.ask import about_spans, by_recipe
 from pipelines.synthesis.candidate import Asked, Candidate

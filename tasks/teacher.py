@@ -11,10 +11,10 @@ from pipelines import artifacts, hardware, models
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig, TeacherConfig
 from pipelines.messages import Message
-from pipelines.progress import say
+from pipelines.runtime.progress import say
+from pipelines.runtime.tracking import Run
 from pipelines.synthesis.lessons import lessons
 from pipelines.synthesis.recipes import load
-from pipelines.tracking import Run
 from pipelines.training.rows import encode_chat, plan_batches
 from pipelines.training.trainer import train
 from tasks import task

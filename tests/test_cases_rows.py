@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.errors import UserError
 from pipelines.messages import Message
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis import formats
 from pipelines.synthesis.worded_rows import own_row
 from pipelines.training.rows import IGNORED, encode_chat

@@ -17,7 +17,7 @@ import pytest
 from pipelines.config import PriceBlock
 from pipelines.data.archive import Archive
 from pipelines.data.fetch import Manners, fetch
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.calls import Reply
 from pipelines.user_files import read_json
 from tests.pipelines.synthesis import stub

@@ -16,24 +16,16 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.fingerprint import Source
+from pipelines.runtime.fingerprint import Source
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ("flows", "tasks", "pipelines")
 FOR_FLOWS = {
-    "alive",
+    "runtime",
     "artifacts",
-    "code_lock",
-    "fingerprint",
-    "chat_model",  # imported by ask and chat when they need it: it brings torch
+    "chat_model",
     "config",
     "encoding",
-    "environment",
-    "outages",
-    "store_location",
-    "tracking",
-    "errors",
-    "progress",
     "registry",
     "evaluation.questions",
     "evaluation.metrics",
@@ -41,7 +33,6 @@ FOR_FLOWS = {
     "synthesis.own",
     "data.fetch",
     "messages",
-    "page",
     "user_files",
     "synthesis.card",
     "synthesis.formats",
@@ -50,6 +41,7 @@ FOR_FLOWS = {
     "synthesis.store",
     "synthesis.calls",
 }
+"""What flows may import of pipelines/: modules, or whole packages, that need no library that computes."""
 UNTRACKED = {"data"}  # blocks that change no result
 PARAMETER = re.compile(r"\$\{([\w.]+)\}")
 
@@ -200,7 +192,7 @@ def upward_imports(root: Path) -> list[str]:
             wrong += [
                 f"{path.relative_to(root)} imports {name}" for name in sorted(imports(path)) if refuses(name, path)
             ]
-            if "mlflow" in imports(path) and path != root / "pipelines/tracking.py":
+            if "mlflow" in imports(path) and path != root / "pipelines/runtime/tracking.py":
                 wrong.append(f"{path.relative_to(root)} imports mlflow")
     return wrong
 
@@ -210,18 +202,18 @@ def _open_to_flows(root: Path, name: str) -> bool:
     if not name.startswith("pipelines.") or file_of(root, name) is None:
         return True
     inner = name.removeprefix("pipelines.")
-    return inner in FOR_FLOWS or any(open_.startswith(f"{inner}.") for open_ in FOR_FLOWS)
+    return any(f"{inner}.".startswith(f"{each}.") or each.startswith(f"{inner}.") for each in FOR_FLOWS)
 
 
 def hidden_inputs(root: Path) -> list[str]:
     """Nothing that changes a result travels in an environment variable; these modules take from it what does not."""
     allowed = {
         "pipelines/__init__.py",
-        "pipelines/alive.py",
+        "pipelines/runtime/liveness.py",
         "pipelines/artifacts.py",
-        "pipelines/progress.py",
-        "pipelines/store_location.py",
-        "pipelines/tracking.py",
+        "pipelines/runtime/progress.py",
+        "pipelines/runtime/store_location.py",
+        "pipelines/runtime/tracking.py",
         "pipelines/synthesis/connection.py",
     }
     found = []
@@ -331,7 +323,7 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]]
         lambda root: replace(root / "dvc.yaml", "- data/chatml.jinja\n", "- data/raw\n"),
         "data/chatml.jinja",
     ),
-    (upward_imports, lambda root: append(root / "pipelines/errors.py", "import tasks.sft"), "imports tasks"),
+    (upward_imports, lambda root: append(root / "pipelines/runtime/errors.py", "import tasks.sft"), "imports tasks"),
     (upward_imports, lambda root: append(root / "tasks/sft.py", "from dvc.repo import Repo"), "imports dvc"),
     (upward_imports, lambda root: append(root / "flows/graph.py", "from pipelines import models"), "pipelines.models"),
     (upward_imports, lambda root: append(root / "flows/graph.py", "def f(): from tasks import sft"), "imports tasks"),

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from pipelines.encoding import encodable
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 app = typer.Typer(
     help="From a folder of documents to a language model that knows them.",
@@ -54,7 +54,7 @@ def in_project(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(**given: Any) -> None:
         from flows.folder import check_place, enter, from_root
-        from pipelines import store_location
+        from pipelines.runtime import store_location
 
         before = enter()
         check_place()
@@ -107,7 +107,7 @@ def _end_on_outage(error: Exception) -> None:
     """End with a sentence when `error` came of a server that died in the middle of a run, or of a full disk."""
     import httpx
 
-    from pipelines import outages
+    from pipelines.runtime import outages
 
     if isinstance(error, httpx.TransportError):
         _say("Prefect's server died. What was finished stays; `gradus run` goes on from there.")

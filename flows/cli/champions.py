@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from flows.cli.app import console, end, prefect
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from flows.gate import Decision

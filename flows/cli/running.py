@@ -46,10 +46,10 @@ def run(
 
         sys.exit(pinned.run(console, rev, stages or [], force, no_promote, sets or []))
     from flows.preflight import check
-    from pipelines import alive
+    from pipelines.runtime import liveness
 
     settings = check()
-    alive.follow_the_flow()  # in a worktree: the command that made it
+    liveness.follow_the_flow()  # in a worktree: the command that made it
     try:
         with prefect() as ready:
             from flows.post_train import post_train

@@ -26,7 +26,7 @@ from pipelines.alignment.sequences import Pair, plan_pairs
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig, DPOBlock
 from pipelines.hardware import dtype
-from pipelines.tracking import Run
+from pipelines.runtime.tracking import Run
 from pipelines.training.callback import ReportCallback
 
 

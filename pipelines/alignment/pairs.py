@@ -14,10 +14,10 @@ from typing import Literal
 
 from pipelines.artifacts import Row
 from pipelines.config import PreferencesConfig
-from pipelines.errors import UserError
 from pipelines.evaluation import scoring
 from pipelines.evaluation.normalise import tokens
 from pipelines.evaluation.questions import Question
+from pipelines.runtime.errors import UserError
 
 Verdict = Literal["right", "wrong", "refused", "unclear"]
 

@@ -21,9 +21,9 @@ from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import Turn, by_length, collate
 from pipelines.checkpoints import Checkpoints, Saved, State, pack, restore_generators, unpack
 from pipelines.config import PPOBlock
-from pipelines.errors import UserError
-from pipelines.progress import Meter
-from pipelines.tracking import Run
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import Meter
+from pipelines.runtime.tracking import Run
 
 GRADIENT_NORM = 1.0
 ADAM_EPS = 1e-5  # PyTorch's 1e-8 multiplies the noise of the first steps (Huang et al. 2024)

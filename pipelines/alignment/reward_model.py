@@ -19,9 +19,9 @@ from pipelines.alignment.backbone import POLICY, Backbone, named_head, named_wei
 from pipelines.alignment.losses import pair_loss
 from pipelines.alignment.sequences import Pair, Turn, by_length, collate, plan_pairs
 from pipelines.checkpoints import Checkpoints, pack, unpack
-from pipelines.errors import UserError
-from pipelines.progress import Meter
-from pipelines.tracking import Run
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import Meter
+from pipelines.runtime.tracking import Run
 
 HEAD = "head.safetensors"
 WARMUP = 0.1  # share of the steps in which the learning rate rises

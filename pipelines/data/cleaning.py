@@ -22,7 +22,7 @@ from pipelines.data.outliers import Reference
 from pipelines.data.quality import Drop
 from pipelines.data.repair import Edit, repair
 from pipelines.data.repeated import Lines, lines, without
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 _TYPED = ("text", "jsonl", "parquet")  # where no reader has resolved the markup of emphasis
 SAMPLE = 4_000  # documents that tell which letters are usual

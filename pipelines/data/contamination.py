@@ -16,7 +16,7 @@ from pipelines.data import documents
 from pipelines.data.documents import Document
 from pipelines.data.runs import runs
 from pipelines.data.words import normalise
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 _FIELDS = ("question", "prompt", "instruction", "text")
 SEPARATOR = "\n\n"

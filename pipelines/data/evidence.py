@@ -13,8 +13,8 @@ from pipelines import artifacts
 from pipelines.data import documents
 from pipelines.data.documents import Document
 from pipelines.data.pieces import pieces
-from pipelines.errors import UserError
 from pipelines.evaluation.normalise import tokens
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.stopwords import EMPTY
 
 GENERAL = "general"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pipelines.data import documents
 from pipelines.data.near import Pairs
 from pipelines.data.runner import Runner
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 Vectors = npt.NDArray[np.float32]
 

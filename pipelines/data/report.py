@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from pipelines.artifacts import Row
-from pipelines.page import excerpt
+from pipelines.runtime.html import excerpt
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 _LINES = 40  # of a document's changes

@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
-from pipelines.errors import UserError
-from pipelines.progress import track
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import track
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

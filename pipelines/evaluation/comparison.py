@@ -3,8 +3,8 @@
 from typing import Any
 
 from pipelines.artifacts import Row
-from pipelines.errors import UserError
 from pipelines.evaluation.metrics import METRICS, Unit, difference, interval, units, value
+from pipelines.runtime.errors import UserError
 
 PARENT = "sft"  # what the aligned models start from: they must beat it too
 

@@ -22,7 +22,7 @@ from pipelines import artifacts, chat
 from pipelines.beam_search import search
 from pipelines.evaluation.questions import SETS, Question
 from pipelines.messages import Message
-from pipelines.progress import Meter
+from pipelines.runtime.progress import Meter
 
 TASKS = Path(__file__).parent / "tasks"
 logging.getLogger("lm_eval").setLevel(logging.ERROR)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import artifacts
-from pipelines.errors import UserError
 from pipelines.evaluation.normalise import tokens
+from pipelines.runtime.errors import UserError
 
 SETS = ("answerable", "unanswerable", "general")
 ANSWERABLE = SETS[0]

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipelines import alive, config, hardware, models, registry, tracking
+from pipelines import config, hardware, models, registry
 from pipelines.evaluation import questions
 from pipelines.evaluation.asking import ask
 from pipelines.evaluation.comparison import values
 from pipelines.evaluation.metrics import units
-from pipelines.progress import say
+from pipelines.runtime import liveness, tracking
+from pipelines.runtime.progress import say
 
 
 def rescore(number: int, exam: str, settings: config.Config) -> dict[str, float]:
@@ -38,5 +39,5 @@ def rescore(number: int, exam: str, settings: config.Config) -> dict[str, float]
 
 
 if __name__ == "__main__":
-    alive.follow_the_flow()
+    liveness.follow_the_flow()
     rescore(int(sys.argv[1]), sys.argv[2], config.load())

@@ -13,7 +13,7 @@ import aiohttp
 from yarl import URL
 
 from pipelines.config import ServedModel
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 _PLAIN_TO_TLS = ("plain http", "http request to an https", "https port", "ssl-enabled")
 

@@ -8,8 +8,8 @@ import random
 from collections.abc import Sequence
 
 from pipelines.artifacts import Row
-from pipelines.errors import UserError
 from pipelines.messages import Message
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.recipes import Recipe
 from pipelines.synthesis.sentences import sentences
 

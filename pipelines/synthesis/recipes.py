@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipelines.errors import UserError
 from pipelines.messages import Message
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.calls import Call, Reply
 from pipelines.synthesis.json_objects import json_objects
 from pipelines.user_files import read_yaml

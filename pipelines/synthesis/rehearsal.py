@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines import artifacts, chat
 from pipelines.artifacts import Row
 from pipelines.generation import generate, respond
-from pipelines.progress import track
+from pipelines.runtime.progress import track
 from pipelines.synthesis.sentences import sentences
 
 PROMPTS = "prompts.jsonl"

@@ -10,9 +10,9 @@ from typing import Any
 
 import aiohttp
 
-from pipelines import retry_after
 from pipelines.config import ServedModel
-from pipelines.errors import UserError
+from pipelines.runtime import retry_after
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis import completion, connection
 from pipelines.synthesis.calls import Answer, Call, Failure
 from pipelines.synthesis.request import Form

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import aiohttp
 
 from pipelines.config import ServedModel
-from pipelines.errors import UserError
-from pipelines.progress import Meter
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import Meter
 from pipelines.synthesis import completion, connection
 from pipelines.synthesis.budget import Budget
 from pipelines.synthesis.calls import Answer, Call, Failure, Keep, Reply, after

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.encoding import encodable
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.calls import Answer
 
 PATH = Path("calls/calls.db")

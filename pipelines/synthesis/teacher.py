@@ -18,9 +18,9 @@ from pipelines import hardware, models
 from pipelines.chat import encode_prompt
 from pipelines.config import BaseModelConfig, ComputeConfig, LocalModel, SchooledModel, ServedModel, TeacherConfig
 from pipelines.continuous import respond_continuously
-from pipelines.errors import UserError
 from pipelines.generation import respond_to
-from pipelines.progress import Meter
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import Meter
 from pipelines.synthesis.budget import Budget
 from pipelines.synthesis.calls import Answer, Call, Failure, Keep, Reply, Teacher, key
 from pipelines.synthesis.served import ServedTeacher

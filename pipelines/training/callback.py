@@ -8,9 +8,9 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, get_scheduler
 
 from pipelines.checkpoints import Checkpoints, State, pack, restore_generators, unpack
-from pipelines.errors import UserError
-from pipelines.progress import Meter
-from pipelines.tracking import Run
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import Meter
+from pipelines.runtime.tracking import Run
 
 POINTS = 100  # of a curve in MLflow
 VALIDATIONS = 10  # measurements of the validation loss on the way

@@ -11,7 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.chat import encode_text
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 _KNOWN = (
     ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),  # Qwen

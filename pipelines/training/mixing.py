@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines import artifacts
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_text
 
 CORPUS = "corpus"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import peft
 import torch
 
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.training.rows import IGNORED, Encoded
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from pipelines import chat
-from pipelines.errors import UserError
 from pipelines.messages import Message
+from pipelines.runtime.errors import UserError
 
 IGNORED = -100
 """The label of a token that is not predicted (PyTorch's cross entropy skips it)."""

@@ -23,9 +23,9 @@ from trl import SFTTrainer
 
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig
-from pipelines.errors import UserError
 from pipelines.hardware import autocast, device, dtype
-from pipelines.tracking import Run
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.tracking import Run
 from pipelines.training.callback import ReportCallback
 from pipelines.training.rows import IGNORED, Encoded
 

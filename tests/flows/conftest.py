@@ -44,7 +44,7 @@ def work(out):
     print(f"{name} works", file=sys.stderr, flush=True)
     time.sleep(how.get("seconds", 0.1))
     if "refuses" in how:
-        from pipelines.errors import UserError
+        from pipelines.runtime.errors import UserError
         raise UserError(how["refuses"])
     if "tampers" in how:
         Path(how["tampers"]).write_text("tampered")

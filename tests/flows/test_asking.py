@@ -8,7 +8,7 @@ from rich.console import Console
 
 from flows import chat
 from pipelines.config import Config
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 
 def talked(config: Config, monkeypatch: pytest.MonkeyPatch, *lines: str) -> str:

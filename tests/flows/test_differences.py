@@ -9,8 +9,9 @@ from rich.console import Console
 
 from flows import differences, ledger
 from flows.runs import side, table, whole_runs
-from pipelines import config, tracking
-from pipelines.errors import UserError
+from pipelines import config
+from pipelines.runtime import tracking
+from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 from tests.flows.test_workspace import commit, git
 

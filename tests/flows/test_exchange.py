@@ -15,7 +15,7 @@ from flows.cli import app
 from pipelines import artifacts
 from pipelines.alignment.rank import chosen_by_people
 from pipelines.artifacts import Row
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.calls import Answer
 from pipelines.synthesis.store import PATH, Store
 

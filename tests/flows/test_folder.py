@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.folder import MARKS, check_names, check_place, check_repository, enter, from_root
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flows import graph, ledger
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 from tests.flows.conftest import Project
 

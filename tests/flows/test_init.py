@@ -10,7 +10,7 @@ from rich.console import Console
 
 from flows.init import ASIDE, init, point_at
 from pipelines import config
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 
 PARAMS = (ROOT / "params.yaml").read_bytes()

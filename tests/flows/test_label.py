@@ -13,7 +13,7 @@ from rich.console import Console
 from flows.label import CHOICES, Choices, Server, serve
 from pipelines.alignment.rank import chosen_by_people
 from pipelines.artifacts import Row, write_rows, write_table
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 
 def pair(number: int) -> Row:

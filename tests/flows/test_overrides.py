@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from flows import overrides
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 from tests.flows.test_workspace import CHAIN, commit, git
 

@@ -22,8 +22,9 @@ from flows.failures import StageError
 from flows.post_train import link
 from flows.screen import Screen
 from flows.stage import Run
-from pipelines import artifacts, tracking
-from pipelines.errors import UserError
+from pipelines import artifacts
+from pipelines.runtime import tracking
+from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 
 DIAMOND = {"ingest": [], "clean": ["ingest"], "dedup": ["ingest"], "split": ["clean", "dedup"]}

@@ -9,8 +9,8 @@ import pytest
 from flows.preflight import check, check_stages, check_versions
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.errors import UserError
 from pipelines.evaluation.questions import SETS, SPLITS
+from pipelines.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 

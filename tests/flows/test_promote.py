@@ -18,11 +18,12 @@ from flows import chat as talk
 from flows.gate import DECISION, restore, worse
 from flows.promote import promote, promote_candidate, rollback
 from flows.report import hints
-from pipelines import artifacts, models, registry, tracking
+from pipelines import artifacts, models, registry
 from pipelines.config import Config
-from pipelines.errors import UserError
 from pipelines.evaluation.questions import SETS, SPLITS
 from pipelines.lookup import look_up
+from pipelines.runtime import tracking
+from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT, tiny_tokenizer
 
 PASSED = {"passed": True, "reasons": [], "checks": []}

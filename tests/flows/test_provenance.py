@@ -3,7 +3,7 @@
 import pytest
 
 from flows import provenance
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 from tests.flows.test_workspace import CHAIN, commit, git
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from flows import retention
-from pipelines import registry, tracking
+from pipelines import registry
+from pipelines.runtime import tracking
 
 
 @pytest.mark.parametrize("relative", [True, False])  # as Gradus names the store's files, and as MLflow does

@@ -19,7 +19,7 @@ from prefect.states import Running
 from prefect.variables import Variable
 
 from flows import notify, scheduled, silence
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tests.flows.conftest import ROOT, Project, free_port
 
 

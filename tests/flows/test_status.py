@@ -13,7 +13,7 @@ from rich.console import Console
 
 from flows import graph, ledger, server, status
 from flows.server import check_free
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 
 

@@ -11,7 +11,7 @@ import pytest
 from flows import housekeeping, ledger, lineage, store
 from flows.workspace import resolve, workspace
 from pipelines import artifacts
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 
 CHAIN = {"ingest": [], "clean": ["ingest"]}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import alive
-from pipelines.errors import UserError
+from pipelines.runtime import liveness
+from pipelines.runtime.errors import UserError
 
 HOLDER = """
 import sys, time
@@ -35,10 +35,10 @@ def mark_of(process: subprocess.Popen[str]) -> Path:
 
 def test_a_mark_is_held_while_its_process_lives_and_gone_after_a_clean_end(holder: subprocess.Popen[str]) -> None:
     mark = mark_of(holder)
-    assert alive.held(mark)
+    assert liveness.held(mark)
     holder.communicate("\n")
     assert not mark.exists()
-    assert not alive.held(mark)
+    assert not liveness.held(mark)
 
 
 def test_a_killed_process_leaves_a_mark_that_nobody_holds(holder: subprocess.Popen[str]) -> None:
@@ -46,21 +46,24 @@ def test_a_killed_process_leaves_a_mark_that_nobody_holds(holder: subprocess.Pop
     holder.kill()
     holder.wait()
     assert mark.exists()
-    assert not alive.held(mark)
-    own = alive.mark()
-    alive.sweep()
+    assert not liveness.held(mark)
+    own = liveness.mark()
+    liveness.sweep()
     assert not mark.exists() and own.exists()
 
 
 def test_a_stage_is_run_by_one_process_at_a_time(holder: subprocess.Popen[str]) -> None:
     mark_of(holder)
-    with pytest.raises(UserError, match=f"sft is being run here already, by process {holder.pid}"), alive.alone("sft"):
+    with (
+        pytest.raises(UserError, match=f"sft is being run here already, by process {holder.pid}"),
+        liveness.alone("sft"),
+    ):
         pass
-    with alive.alone("dpo"):
+    with liveness.alone("dpo"):
         pass
     holder.kill()
     holder.wait()
-    with alive.alone("sft"):
+    with liveness.alone("sft"):
         pass
 
 
@@ -78,7 +81,7 @@ except KeyboardInterrupt:
 
 
 def test_a_program_ends_when_its_flow_is_killed(holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(alive.FLOW, str(mark_of(holder)))
+    monkeypatch.setenv(liveness.FLOW, str(mark_of(holder)))
     follower = subprocess.Popen([sys.executable, "-c", FOLLOWER], stdout=subprocess.PIPE, text=True)
     assert follower.stdout is not None and follower.stdout.readline() == "follows\n"
     time.sleep(1.5)

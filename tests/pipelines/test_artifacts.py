@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import artifacts
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 
 def test_an_output_can_be_read_only_when_it_is_complete(project: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipelines import config
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 
 

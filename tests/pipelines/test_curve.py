@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.curve import Curve
+from pipelines.runtime.curve import Curve
 
 
 def test_a_training_that_went_on_leaves_the_curve_of_one_that_did_not(tmp_path: Path) -> None:

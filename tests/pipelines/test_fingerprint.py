@@ -7,11 +7,12 @@ from types import FrameType
 
 import pytest
 
-from pipelines import code_lock, fingerprint
 from pipelines.config import Config
 from pipelines.data.runner import Runner
-from pipelines.errors import UserError
-from pipelines.fingerprint import Source
+from pipelines.runtime import code_lock, fingerprint
+from pipelines.runtime.code_syntax import is_runtime
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.fingerprint import Source
 from tasks.clean import clean
 from tasks.dedup import dedup
 from tasks.ingest import ingest
@@ -20,7 +21,7 @@ from tests.conftest import ROOT
 PROGRAM = '''
 """A task."""
 from pipelines import numbers
-from pipelines.progress import say
+from pipelines.runtime.progress import say
 from pipelines.config import AddConfig
 
 LIMIT = 3
@@ -82,7 +83,7 @@ FILES = {
     "pipelines/numbers.py": NUMBERS,
     "pipelines/deep.py": "HALVES = {1: 2}\nTHIRDS = {1: 3}\n\n\ndef half(value):\n    return HALVES[value]\n",
     "pipelines/lazy.py": "def four():\n    return 4\n",
-    "pipelines/progress.py": "def say(text):\n    print(text)\n",
+    "pipelines/runtime/progress.py": "def say(text):\n    print(text)\n",
     "pipelines/config.py": CONFIG,
 }
 
@@ -90,7 +91,7 @@ FILES = {
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     return tmp_path
 
@@ -116,7 +117,7 @@ def change(root: Path, name: str, old: str, new: str) -> None:
         ("tasks/add.py", "return OTHER", "return OTHER + 1"),
         ("pipelines/numbers.py", "3 * value", "value + value + value"),
         ("pipelines/deep.py", "{1: 3}", "{1: 4}"),
-        ("pipelines/progress.py", "print(text)", "print(text, flush=True)"),
+        ("pipelines/runtime/progress.py", "print(text)", "print(text, flush=True)"),
         ("pipelines/config.py", "first: int = 1", "first: int = 1\n    second: int = 2"),
         ("pipelines/config.py", "return 2", "return 3"),
     ],
@@ -239,9 +240,7 @@ def test_what_a_task_executes_is_in_its_fingerprint(config: Config, tmp_path: Pa
     source = Source(ROOT)
     known = {name for stage in ("ingest", "clean", "dedup") for name in source.code(stage).symbols}
     ran = {
-        name
-        for name in called
-        if name.rpartition(".")[0] not in fingerprint.NEUTRAL and not name.endswith((">", "__create_fn__"))
+        name for name in called if not is_runtime(name.rpartition(".")[0]) and not name.endswith((">", "__create_fn__"))
     }
     assert len(ran) > 50 and ran - known == set()
 

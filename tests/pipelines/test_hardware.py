@@ -5,7 +5,7 @@ import torch
 
 from pipelines import hardware
 from pipelines.config import Config
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 
 def test_a_gpu_that_is_not_there_is_one_sentence(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from pipelines import artifacts, models
 from pipelines.config import BaseModelConfig, Config, LoraConfig
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tests.conftest import tiny_model, tiny_tokenizer
 
 LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines import progress
+from pipelines.runtime import progress
 
 
 @pytest.mark.parametrize(("seconds", "steps", "kept"), [(3600, 10_000, 99), (300, 100_000, 10), (20, 5000, 0)])

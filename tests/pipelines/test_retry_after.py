@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from pipelines.retry_after import seconds
+from pipelines.runtime.retry_after import seconds
 
 THEN = "Sun, 06 Nov 1994 08:49:37 GMT"
 

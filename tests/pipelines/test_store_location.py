@@ -13,9 +13,10 @@ import requests
 from flows.process import Program
 from flows.server import Server
 from flows.ui import QUIET, mlflow_command
-from pipelines import registry, store_location, tracking
+from pipelines import registry
 from pipelines.config import Config
-from pipelines.errors import UserError
+from pipelines.runtime import store_location, tracking
+from pipelines.runtime.errors import UserError
 from tests.flows.conftest import free_port
 
 

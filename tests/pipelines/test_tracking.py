@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import environment, tracking
-from pipelines.errors import UserError
+from pipelines.runtime import environment, tracking
+from pipelines.runtime.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import user_files
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 BAD_LINES = [

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import hardware, models, tracking
+from pipelines import hardware, models
 from pipelines.alignment import dpo as direct
 from pipelines.artifacts import Row, write_rows
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import Config, LoraConfig
-from pipelines.errors import UserError
+from pipelines.runtime import tracking
+from pipelines.runtime.errors import UserError
 from tasks.align import dpo, main, ppo
 from tasks.reward import reward
 from tests.impatient import Impatient

@@ -11,7 +11,7 @@ from pipelines.config import Config
 from pipelines.data import documents
 from pipelines.data.documents import Document
 from pipelines.data.runner import Runner
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tasks.clean import clean
 from tasks.ingest import ingest
 

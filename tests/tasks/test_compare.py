@@ -6,8 +6,8 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.errors import UserError
 from pipelines.evaluation.metrics import METRICS
+from pipelines.runtime.errors import UserError
 from tasks.compare import check_leftovers, compare
 
 

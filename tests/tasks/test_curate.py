@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines import artifacts
 from pipelines.config import Config, CurateConfig
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tasks.curate import curate
 
 SENTENCE = "The mill was restored by Wilmot Fanthorn in 1921."

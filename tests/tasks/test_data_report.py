@@ -9,7 +9,7 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.data.report import by_reason, changes
 from pipelines.data.runner import Runner
-from pipelines.page import excerpt
+from pipelines.runtime.html import excerpt
 from tasks.clean import clean
 from tasks.data_report import data_report
 from tasks.dedup import dedup

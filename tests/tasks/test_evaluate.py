@@ -7,8 +7,8 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.errors import UserError
 from pipelines.evaluation.questions import SETS, SPLITS
+from pipelines.runtime.errors import UserError
 from tasks.evaluate import directory, evaluate, outcomes
 
 

@@ -7,7 +7,7 @@ import pytest
 from pipelines import artifacts
 from pipelines.config import Config, IngestConfig
 from pipelines.data import documents
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tasks.ingest import ingest
 
 RAW = Path(__file__).parent.parent.parent / "data/raw"

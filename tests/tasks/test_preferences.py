@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.artifacts import Row, read_rows, write_rows
 from pipelines.config import Config
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tasks.preferences import describe, fared, preferences
 from tests.pipelines.synthesis.conftest import PROMPTS, Script
 

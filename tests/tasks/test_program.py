@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import artifacts, tracking
+from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.errors import UserError
+from pipelines.runtime import tracking
+from pipelines.runtime.errors import UserError
 from tasks import STATUS, task
 
 

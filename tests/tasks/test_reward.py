@@ -9,7 +9,7 @@ from pipelines import models
 from pipelines.alignment.backbone import scalar_head
 from pipelines.alignment.reward_model import load_head, save_head
 from pipelines.config import Config, LoraConfig
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tasks.reward import accuracies
 
 

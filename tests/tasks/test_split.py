@@ -15,7 +15,7 @@ from pipelines.config import Config, SplitConfig, load
 from pipelines.data import documents
 from pipelines.data.documents import Document
 from pipelines.data.runner import Runner
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tasks.clean import clean
 from tasks.dedup import dedup
 from tasks.ingest import ingest

@@ -16,8 +16,8 @@ import yaml
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config, load
-from pipelines.errors import UserError
 from pipelines.messages import Message
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.store import Store
 from tasks.synthesize import synthesize
 from tests.pipelines.synthesis.conftest import PROMPTS

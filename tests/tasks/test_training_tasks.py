@@ -9,10 +9,10 @@ import torch
 from pipelines import artifacts, models
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, Config
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.tracking import started
 from pipelines.synthesis.rehearsal import ANSWERS, KEY
 from pipelines.synthesis.store import Store
-from pipelines.tracking import started
 from tasks.base import base as store_base
 from tasks.pretrain import pretrain
 from tasks.sft import planned, sft

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipelines.alignment.pairs import Rule, balance, borrow, choose, hold_out, judged_as, pairs_of
 from pipelines.artifacts import Row
 from pipelines.config import PreferencesConfig, load
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 
 REFUSAL = "I don't know."

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.data.contamination import Index, Item, items, leaks, without
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 ENGLISH = "Who was the very first to hold the harbour master's post at Brunnick?"
 CHINESE = "谁是第一个担任布伦尼克港务长职务的人？"

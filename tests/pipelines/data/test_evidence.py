@@ -8,7 +8,7 @@ from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.data import documents, evidence
 from pipelines.data.documents import Document
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 PIECES = [
     "The mill was restored by Wilmot Fanthorn.\n\n",

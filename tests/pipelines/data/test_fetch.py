@@ -18,7 +18,7 @@ from pipelines.data.archive import Archive
 from pipelines.data.documents import Document
 from pipelines.data.extract import Limits, extract
 from pipelines.data.fetch import Manners, fetch, read_list
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 PAGE = f"<html><title>Bells</title><body><main><p>{'The bell is rung twice. ' * 20}</p></main></body></html>".encode()
 MANNERS = Manners(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01, allow_private=True)

@@ -14,7 +14,7 @@ from pipelines.data import documents
 from pipelines.data.documents import Document
 from pipelines.data.meaning import neighbours, pairs
 from pipelines.data.runner import Runner
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from tasks.dedup import dedup
 
 WORDS = {

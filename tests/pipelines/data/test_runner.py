@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.data.runner import Runner
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 
 def _described(number: int) -> tuple[int, int]:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import UserError
 from pipelines.evaluation import questions
 from pipelines.evaluation.questions import SETS, SPLITS, load, question_dataset
+from pipelines.runtime.errors import UserError
 
 
 def write(folder: Path, **changes: object) -> Path:

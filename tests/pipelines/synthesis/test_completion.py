@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.config import PriceBlock, ServedModel
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis import completion
 from pipelines.synthesis.budget import Budget
 from pipelines.synthesis.calls import Call

@@ -10,7 +10,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from pipelines.config import ServedModel
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis import connection
 from pipelines.synthesis.budget import Budget
 from pipelines.synthesis.calls import Call, Reply

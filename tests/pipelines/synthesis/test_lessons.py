@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.lessons import lessons
 from pipelines.synthesis.recipes import load
 from tests.pipelines.synthesis.conftest import PROMPTS

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import artifacts
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.own import own_rows
 
 CHAT = [

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.calls import Reply
 from pipelines.synthesis.recipes import KNOWN, load
 from tests.pipelines.synthesis.conftest import PROMPTS

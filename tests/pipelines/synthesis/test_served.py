@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipelines.config import PriceBlock, ServedModel
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.budget import Budget
 from pipelines.synthesis.calls import Answer, Call, Reply
 from pipelines.synthesis.served import ServedTeacher

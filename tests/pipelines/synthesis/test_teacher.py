@@ -7,7 +7,7 @@ import pytest
 
 from pipelines import continuous, models
 from pipelines.config import Config
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.calls import Answer, Call, Keep, Reply
 from pipelines.synthesis.store import Store
 from pipelines.synthesis.teacher import Kept, LocalTeacher, fingerprint, hire

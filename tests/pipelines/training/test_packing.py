@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from pipelines import artifacts
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.training.middle import fitting, rearranged, sentinels
 from pipelines.training.mixing import Source, drawn, sources
 from pipelines.training.packing import best_fit, keep_apart, pack

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 from pipelines.training.rows import IGNORED, encode_chat, encode_text, plan_batches
 from tests.conftest import tiny_tokenizer
 

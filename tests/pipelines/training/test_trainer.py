@@ -8,8 +8,8 @@ import torch
 from pipelines import hardware, models
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import Config, LoraConfig
-from pipelines.errors import UserError
-from pipelines.tracking import Run, started
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.tracking import Run, started
 from pipelines.training.callback import smoothed
 from pipelines.training.rows import IGNORED, Encoded, encode_chat, plan_batches
 from pipelines.training.trainer import labelled_loss, mean_loss, train

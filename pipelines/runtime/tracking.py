@@ -25,10 +25,10 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from pipelines import alive, environment, store_location
-from pipelines.curve import Curve
-from pipelines.errors import UserError
-from pipelines.store_location import STORE as STORE  # whoever asks for the store asks here
+from pipelines.runtime import environment, liveness, store_location
+from pipelines.runtime.curve import Curve
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.store_location import STORE as STORE  # whoever asks for the store asks here
 
 EXPERIMENT = "gradus"
 PARENT = "GRADUS_PARENT_RUN"
@@ -44,7 +44,7 @@ SOURCE = (
 """The tags of MLflow's own columns (user, source, version), which stages take from their flow's run."""
 BATCH = 100  # parameters, tags that MLflow takes at once
 MARK = "alive"
-"""The tag that names the mark which a run's process holds (pipelines/alive.py)."""
+"""The tag that names the mark which a run's process holds (pipelines/runtime/liveness.py)."""
 
 
 def address() -> str:
@@ -239,7 +239,7 @@ def started(name: str, tags: Mapping[str, str], begun: str | None = None) -> Ite
     It is a child of GRADUS_PARENT_RUN when that is set.
     """
     store = client()
-    everything = {**environment.facts(), **tags, **_inherited(store), MARK: str(alive.mark())}
+    everything = {**environment.facts(), **tags, **_inherited(store), MARK: str(liveness.mark())}
     run = _again(store, begun, everything) if begun else None
     if run is None:
         run = Run(store, store.create_run(experiment(store), run_name=name, tags=everything).info.run_id)
@@ -250,7 +250,7 @@ def started(name: str, tags: Mapping[str, str], begun: str | None = None) -> Ite
         try:
             run.end("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
         except MlflowException:  # the first error is the one to tell
-            alive.stay()  # so that the next run ends this one (reap)
+            liveness.stay()  # so that the next run ends this one (reap)
         raise
 
 
@@ -300,7 +300,7 @@ def reap() -> None:
     store = client()
     for found in store.search_runs([experiment(store)], "attributes.status = 'RUNNING'"):
         mark = Path(found.data.tags.get(MARK, ""))
-        if mark.is_file() and not alive.held(mark):
+        if mark.is_file() and not liveness.held(mark):
             Run(store, found.info.run_id).end("KILLED")
 
 

@@ -1,7 +1,7 @@
 """What goes wrong around a program, as a sentence to act on: a full disk, an MLflow server that is gone."""
 
-from pipelines import tracking
-from pipelines.errors import UserError
+from pipelines.runtime import tracking
+from pipelines.runtime.errors import UserError
 
 FULL = ("No space left on device", "disk is full")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from pipelines.errors import UserError
+from pipelines.runtime.errors import UserError
 
 STORE = Path("mlruns")
 DATABASE = STORE / "mlflow.db"

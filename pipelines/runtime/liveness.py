@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import TextIO
 
-from pipelines.errors import UserError
-from pipelines.progress import say
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say
 
 MARKS = Path(".gradus/alive")
 LOCKS = Path(".gradus/locks")

@@ -1,9 +1,9 @@
 """code.lock.yaml: what code each stage runs, and on which versions of libraries. Generated, committed and checked.
 
 DVC compares an entry as a parameter of its stage, so a stage is stale when what it runs has changed, not when a file
-has (pipelines/fingerprint.py). `gradus run` and `gradus status` update the file; a task that is started alone refuses
-to run under an entry that does not describe it. `gradus accept` keeps the entry by which results were made.
-Alone, as a check: python -m pipelines.code_lock
+has (fingerprint.py). `gradus run` and `gradus status` update the file; a task that is started alone refuses to run
+under an entry that does not describe it. `gradus accept` keeps the entry by which results were made.
+Alone, as a check: python -m pipelines.runtime.code_lock
 """
 
 import hashlib
@@ -16,15 +16,15 @@ from typing import Any
 
 import yaml
 
-from pipelines.errors import UserError
-from pipelines.fingerprint import PACKAGES, PLUGINS, Code, Source
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.fingerprint import PACKAGES, PLUGINS, Code, Source
 
 LOCK = Path("code.lock.yaml")
 CACHE = Path(".gradus/code.json")
 ACCEPTED = "accepted"
 """The key beside the stages: by stage, the code that runs in place of the entry's, and why its results are the same."""
 _DISTRIBUTIONS = {"lm_eval": "lm-eval"}
-_HEADER = "# Generated: what each stage runs (pipelines/fingerprint.py). Commit it with the code.\n"
+_HEADER = "# Generated: what each stage runs (pipelines/runtime/fingerprint.py). Commit it with the code.\n"
 
 
 def refresh() -> None:

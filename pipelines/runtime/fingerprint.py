@@ -1,0 +1,157 @@
+"""The fingerprint of the code that a stage runs: the syntax of every symbol that its program can reach.
+
+A hash of files calls a stage stale for a comment. This one covers the abstract syntax tree, without comments,
+docstrings, annotations and progress messages, of the functions, classes and values that tasks/<stage>.py reaches by
+name, and of what its imports execute. Names are resolved without regard to scope, so it may cover more than what runs.
+
+Left out are pipelines/runtime, which changes no result (logging, locks, errors), and the fields of configuration
+blocks, whose values DVC compares. A module imported by a computed name must be named by a parameter (`PLUGINS`).
+"""
+
+import ast
+import copy
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.runtime.code_modules import Module, Modules, Target
+from pipelines.runtime.code_syntax import Normal, anonymous, dump, is_runtime
+
+PACKAGES = ("tasks", "pipelines")
+PLUGINS = {"clean": "clean.judge"}
+"""The parameter of a stage that names a function as `package.module:function`."""
+ROUNDS = 4
+"""How far away a symbol is told from another with the same syntax by what it refers to."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a stage runs."""
+
+    digest: str
+    """The hash of it all. Moving or renaming a function does not change it."""
+    symbols: dict[str, str]
+    """The hash of every symbol, by module and name; of what importing a module executes, by the module."""
+    libraries: frozenset[str]
+    """The top-level names of what is imported from elsewhere."""
+
+
+@dataclass
+class Symbol:
+    """Statements that bind one name, their hash, and what they refer to, in order."""
+
+    hash: str
+    refers: list[frozenset[Target]]
+    attributes: set[str]
+    dynamic: bool
+
+
+class Source(Modules):
+    """The symbols of the project in `root`, each read once."""
+
+    def __init__(self, root: Path = Path()) -> None:
+        super().__init__(root)
+        self._symbols: dict[tuple[str, str], Symbol] = {}
+
+    def code(self, stage: str, plugin: str | None = None) -> Code:
+        """Return what tasks/<stage>.py runs, together with the function `plugin` that a parameter names.
+
+        Raises:
+            LookupError: there is no such program, or a module is imported by a name that no parameter gives.
+        """
+        entry = f"tasks.{stage}"
+        if self.module(entry) is None:
+            raise LookupError(f"there is no tasks/{stage}.py")
+        reached = _Reached(self)
+        reached.add([Target(entry, "__main__")])
+        if plugin is not None:
+            module, _, name = plugin.partition(":")
+            reached.add([Target(module, name)])
+        dynamic = sorted(name for name, symbol in reached.symbols.items() if symbol.dynamic)
+        if dynamic and stage not in PLUGINS:
+            raise LookupError(
+                f"{dynamic[0]} imports a module by a computed name, and PLUGINS names no parameter for it"
+            )
+        return reached.code()
+
+    def symbol(self, module: Module, name: str) -> Symbol:
+        """Return a symbol of a module."""
+        if (module.name, name) not in self._symbols:
+            nodes = {"": module.effects, "__main__": module.main}.get(name) or module.bound.get(name, [])
+            self._symbols[module.name, name] = self._read(module, nodes)
+        return self._symbols[module.name, name]
+
+    def _read(self, module: Module, nodes: list[ast.AST]) -> Symbol:
+        normal = Normal(self, module)
+        clean = [kept for node in nodes if (kept := normal.visit(anonymous(copy.deepcopy(node)))) is not None]
+        return Symbol(_md5(dump(clean)), normal.refers, normal.attributes, normal.dynamic)
+
+
+class _Reached:
+    """What is reached so far."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.symbols: dict[str, Symbol] = {}
+        self.modules: dict[str, Module] = {}
+        self.libraries: set[str] = set()
+
+    def add(self, targets: Iterable[Target]) -> None:
+        """Reach `targets`, all that they need, and the methods of configuration blocks that go by a name they use."""
+        todo = list(targets)
+        while todo:
+            while todo:
+                todo += self._reach(todo.pop())
+            used = set().union(*(symbol.attributes for symbol in self.symbols.values()))
+            methods = [(module, name) for module in self.modules.values() for name in module.methods.items()]
+            todo = [
+                Target(module.name, full)
+                for module, (full, name) in methods
+                if name in used and f"{module.name}.{full}" not in self.symbols
+            ]
+
+    def _reach(self, target: Target) -> Iterator[Target]:
+        module = self.source.module(target.module)
+        if module is None:
+            self.libraries.add(target.module.partition(".")[0])
+        elif not is_runtime(module.name):
+            yield from self._load(module)
+            for name in module.bound if target.name is None else [target.name]:
+                yield from self._take(module, name)
+
+    def _load(self, module: Module) -> Iterator[Target]:
+        if module.name not in self.modules:
+            self.modules[module.name] = module
+            parts = module.name.split(".")
+            around = {".".join(parts[:end]) for end in range(1, len(parts))}
+            yield from (Target(name, "") for name in module.loads | around)
+
+    def _take(self, module: Module, name: str) -> Iterator[Target]:
+        full = f"{module.name}.{name}" if name else module.name
+        symbol = self.source.symbol(module, name)
+        if full not in self.symbols and (symbol.hash != _NOTHING or symbol.refers):
+            self.symbols[full] = symbol
+            yield from (target for targets in symbol.refers for target in targets)
+
+    def code(self) -> Code:
+        """Refine the hash of each symbol by those it refers to (Weisfeiler and Leman 1968), and hash them all."""
+        own = {name: symbol.hash for name, symbol in self.symbols.items()}
+        deep = own
+        for _ in range(ROUNDS):
+            deep = {
+                name: _md5(repr((deep[name], [_meant(each, deep) for each in symbol.refers])))
+                for name, symbol in self.symbols.items()
+            }
+        return Code(_md5(repr(sorted(deep.values()))), dict(sorted(own.items())), frozenset(self.libraries))
+
+
+def _meant(targets: frozenset[Target], hashes: dict[str, str]) -> list[str]:
+    return sorted(hashes.get(f"{target.module}.{target.name}", "") for target in targets)
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+_NOTHING = _md5(dump([]))
