@@ -12,9 +12,9 @@ from pipelines.runtime.errors import UserError
 
 HOLDER = """
 import sys, time
-from pipelines import alive
-print(alive.mark(), flush=True)
-with alive.alone("sft"):
+from pipelines.runtime import liveness
+print(liveness.mark(), flush=True)
+with liveness.alone("sft"):
     print("alone", flush=True)
     sys.stdin.readline()
 """
@@ -69,9 +69,9 @@ def test_a_stage_is_run_by_one_process_at_a_time(holder: subprocess.Popen[str]) 
 
 FOLLOWER = """
 import signal, time
-from pipelines import alive
+from pipelines.runtime import liveness
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
-alive.follow_the_flow()
+liveness.follow_the_flow()
 print("follows", flush=True)
 try:
     time.sleep(60)
@@ -92,7 +92,7 @@ def test_a_program_ends_when_its_flow_is_killed(holder: subprocess.Popen[str], m
 
 
 GREEDY = """
-from pipelines import alive
+from pipelines.runtime import liveness
 alive.accelerator()
 print("has it", flush=True)
 input()
