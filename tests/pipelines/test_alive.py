@@ -93,7 +93,7 @@ def test_a_program_ends_when_its_flow_is_killed(holder: subprocess.Popen[str], m
 
 GREEDY = """
 from pipelines.runtime import liveness
-alive.accelerator()
+liveness.accelerator()
 print("has it", flush=True)
 input()
 """
