@@ -4,6 +4,7 @@ Reads two dvc.lock files and, from DVC's cache, the answers of each candidate to
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +15,7 @@ from flows.runs import Side, side, whole_runs
 from pipelines.artifacts import Row
 from pipelines.config import CompareConfig
 from pipelines.evaluation import metrics
+from pipelines.runtime import code_lock
 from pipelines.runtime.errors import UserError
 
 SHOWN = 5  # questions that turned, each way
@@ -59,25 +61,40 @@ def _inputs(before: Side, after: Side) -> Iterator[tuple[str, list[str]]]:
     changed = sorted(path for path in one.keys() & other.keys() if one[path] != other[path])
     changed += sorted(f"{path} (only in one)" for path in one.keys() ^ other.keys())
     yield "Parameters", _parameters(before, after)
-    yield "Data", [path for path in changed if ".py" not in path]
-    yield "Code", [path for path in changed if ".py" in path]
+    yield "Data", [path for path in changed if not path.endswith(".py")]
+    yield "Code", [path for path in changed if path.endswith(".py")] + _code(before, after)
 
 
 def _parameters(before: Side, after: Side) -> list[str]:
     found: dict[str, None] = {}
     for stage in before.stages.keys() & after.stages.keys():
         one, other = (each.stages[stage].get("params", {}) for each in (before, after))
-        for path in one.keys() | other.keys():
+        for path in (one.keys() | other.keys()) - {str(code_lock.LOCK)}:
             for key in one.get(path, {}).keys() | other.get(path, {}).keys():
                 lines = differences(one.get(path, {}).get(key), other.get(path, {}).get(key), key)
                 found |= dict.fromkeys(line.removeprefix("tool.gradus.") for line in lines)
     return sorted(found)
 
 
+def _code(before: Side, after: Side) -> list[str]:
+    """Return the stages that ran other code, and the libraries that had another version, as code.lock.yaml had them."""
+    found: dict[str, None] = {}
+    for stage in sorted(before.stages.keys() & after.stages.keys()):
+        name = stage.partition("@")[0]
+        locks = [each.stages[stage].get("params", {}).get(str(code_lock.LOCK), {}) for each in (before, after)]
+        one, other = (lock.get(name) or {} for lock in locks)
+        if one.get("code") != other.get("code"):
+            found[name] = None
+        lines = differences(one.get("libraries", {}), other.get("libraries", {}), "")
+        found |= dict.fromkeys(line.removeprefix(".") for line in lines)
+    return list(found)
+
+
 def _read(each: Side) -> dict[str, str]:
     """Return the hash of everything that the stages read and none of them made."""
     deps = [dep for stage in each.stages.values() for dep in stage.get("deps", [])]
-    made = {out["path"] for stage in each.stages.values() for out in stage.get("outs", [])}
+    outs = [Path(out["path"]) for stage in each.stages.values() for out in stage.get("outs", [])]
+    made = {str(path) for out in outs for path in (out, *out.parents)}  # a stage may read the folder of many outputs
     return {dep["path"]: str(dep.get("md5")) for dep in deps if dep["path"] not in made}
 
 

@@ -31,17 +31,19 @@ else:
 """
 
 
-def _stage(place: str) -> dict[str, object]:
+def _stage(place: str, *deps: str) -> dict[str, object]:
     return {
         "cmd": f"python make.py {place}",
-        "deps": ["make.py"],
-        "params": [{"fake.yaml": ["right"]}],
+        "deps": ["make.py", *deps],
+        "params": [{"fake.yaml": ["right"]}, {"code.lock.yaml": [place.partition("/")[0]]}],
         "outs": [f"artifacts/{place}"],
     }
 
 
 def _result(fake: Project, right: list[int]) -> str:
     (fake.path / "fake.yaml").write_text(yaml.safe_dump({"right": right}))
+    lock = {"evaluate": {"code": len(right), "libraries": {"torch": f"2.{len(right)}"}}, "compare": {"code": 1}}
+    (fake.path / "code.lock.yaml").write_text(yaml.safe_dump(lock))
     subprocess.run([sys.executable, "-m", "dvc", "repro"], check=True, capture_output=True, env=fake.environment)
     return commit(f"{len(right)} right")
 
@@ -50,7 +52,10 @@ def _result(fake: Project, right: list[int]) -> str:
 def results(fake: Project) -> tuple[str, str]:
     """Two commits: of twenty questions, 0 to 9 were right before, 1 to 15 after."""
     (fake.path / "make.py").write_text(MAKE)
-    stages = {"evaluate": {"foreach": ["sft"], "do": _stage("evaluate/${item}")}, "compare": _stage("compare")}
+    stages = {
+        "evaluate": {"foreach": ["sft"], "do": _stage("evaluate/${item}")},
+        "compare": _stage("compare", "artifacts/evaluate"),
+    }
     (fake.path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     return _result(fake, list(range(10))), _result(fake, list(range(1, 16)))
 
@@ -65,7 +70,8 @@ def test_two_commits_differ_in_parameters_figures_and_questions(
     results: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = _said(list(results), capsys)
-    assert "Parameters: right [0, 1" in said and "Code: the same" in said and "Data: the same" in said
+    assert "Parameters: right [0, 1" in said and "Data: the same" in said
+    assert 'Code: evaluate; torch "2.10" → "2.15"' in said and "code.lock" not in said
     (line,) = (line.split() for line in said.splitlines() if line.lstrip().startswith("Right answers"))
     assert line[2:5] == ["50.0%", "75.0%", "+25.0"]
     assert float(line[5]) < 25 < float(line[7])
