@@ -65,7 +65,7 @@ class Clone:
 
 def said(program: "subprocess.Popen[str]", status: int = 0) -> str:
     """Wait for a program, which must exit with `status`; return what it printed, as one line."""
-    text, _ = program.communicate(timeout=400)
+    text, _ = program.communicate(timeout=1500)
     assert program.returncode == status, text
     return " ".join(text.split())
 
