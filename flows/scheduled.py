@@ -7,10 +7,10 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Cancelled, Completed
+from prefect.states import Cancelled, Completed, Failed
 from rich.console import Console
 
-from flows import accelerator, exam, graph, ledger, notify
+from flows import accelerator, exam, graph, ledger, notify, pinned
 from flows.mend import mend
 from flows.post_train import post_train
 from flows.preflight import check
@@ -25,15 +25,18 @@ def failed(flow: Any, flow_run: Any, state: State[Any]) -> None:
 
 
 @flow(name="retrain", on_failure=[failed], on_crashed=[failed])
-def retrain(stages: list[str] | None = None) -> State[None]:
+def retrain(stages: list[str] | None = None, set: list[str] | None = None) -> State[None]:
     """Run the pipeline when anything it reads has changed, and send a message when the candidate is not promoted.
 
-    `stages` names the stages to run, with what they need; all when there is none.
+    `stages` names the stages to run, with what they need; all when there is none. With `set`, as in `sft.epochs=8`,
+    HEAD runs with these parameters in a worktree of its own, as `gradus run --set` does.
     """
     settings = check()
     end_orphans()
     mend()
     targets = stages or []
+    if set:
+        return _with_parameters(targets, set)
     if not ledger.changes(graph.read().towards(targets)):
         return Completed(message="Nothing changed since the last run; nothing was started.")
     try:
@@ -47,6 +50,16 @@ def retrain(stages: list[str] | None = None) -> State[None]:
     if not promotion.promoted:
         notify.tell("Gradus: a run ended", said)
     return Completed(message=said)
+
+
+def _with_parameters(targets: list[str], sets: list[str]) -> State[None]:
+    status = pinned.run(Console(stderr=True, width=120), None, targets, False, False, sets)
+    said = f"Run with {', '.join(sets)}: "
+    if status == 130:  # stopped, as by Ctrl-C
+        return Cancelled(message=f"{said}stopped.")
+    if status:
+        return Failed(message=f"{said}it ended with exit status {status}; its log says why.")
+    return Completed(message=f"{said}finished; its result is on a branch runs/….")
 
 
 @flow(name="examine", on_failure=[failed], on_crashed=[failed])

@@ -21,6 +21,7 @@ from prefect.variables import Variable
 from flows import notify, scheduled, silence
 from pipelines.runtime.errors import UserError
 from tests.flows.conftest import ROOT, Project, free_port
+from tests.flows.test_workspace import commit, git
 
 
 @pytest.fixture
@@ -126,6 +127,18 @@ def test_a_schedule_may_name_stages(fake: Project) -> None:
     fake.describe({"ingest": [], "data_report": ["ingest"], "compare": ["ingest"]})
     state = scheduled.retrain(stages=["data_report"], return_state=True)
     assert state.is_completed() and fake.started() == ["ingest", "data_report"]
+
+
+def test_a_run_by_hand_may_set_parameters(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.describe({"ingest": [], "compare": ["ingest"]})
+    commit("stages")
+    monkeypatch.setenv("PREFECT_API_URL", fake.environment["PREFECT_API_URL"])
+    state = scheduled.retrain(stages=["ingest"], set=["sft.epochs=3"], return_state=True)
+    assert state.is_completed() and "Run with sft.epochs=3: finished" in (state.message or ""), state.message
+    (branch,) = git("branch", "--list", "runs/*", "--format=%(refname:short)").split()
+    assert "epochs: 3" in git("show", f"{branch}:params.yaml") and fake.started() == []
+    state = scheduled.retrain(set=["sft.epoch=3"], return_state=True)
+    assert state.is_failed() and "sft.epoch" in (state.message or "")
 
 
 def test_one_command_sets_messages_up(fake: Project, heard: list[dict[str, str]]) -> None:
