@@ -34,7 +34,7 @@ def promote_candidate(parent: tracking.Run, settings: Config) -> Promotion:
     return Promotion(chosen.comparison, chosen.name, number, not refusal, refusal or gate.forced(version))
 
 
-@flow(name="promote", validate_parameters=False)
+@flow(name="promote", flow_run_name="promote", validate_parameters=False)
 def promote(number: int | None, settings: Config, force: str | None = None) -> tuple[Version, str]:
     """Hold a version (the challenger when none is named) against the gate; return it and why it may not pass.
 
@@ -49,7 +49,7 @@ def promote(number: int | None, settings: Config, force: str | None = None) -> t
     return decision.version, decision.refusal
 
 
-@flow(name="rollback", validate_parameters=False)
+@flow(name="rollback", flow_run_name="rollback", validate_parameters=False)
 def rollback(reason: str) -> Version:
     """Make the champion before the present one champion again, and return it.
 

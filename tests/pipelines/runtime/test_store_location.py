@@ -17,6 +17,7 @@ from pipelines import registry
 from pipelines.config import Config
 from pipelines.runtime import store_location, tracking
 from pipelines.runtime.errors import UserError
+from tests.conftest import ROOT
 from tests.flows.conftest import free_port
 
 
@@ -77,7 +78,7 @@ def test_a_renamed_project_keeps_its_registry(moved: str) -> None:
 
 def test_a_command_repairs_and_says_so_once(moved: str) -> None:
     command = [sys.executable, "-m", "flows.cli", "ask", "Who?"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     first, second = (
         subprocess.run(command, env=environment, capture_output=True, text=True, check=False) for _ in range(2)
     )

@@ -71,7 +71,7 @@ def test_a_run_whose_program_was_killed_does_not_stay_running(monkeypatch: pytes
 
 ABANDONED = """
 import os
-from pipelines import environment, tracking
+from pipelines.runtime import environment, tracking
 context = tracking.started("sft", {})
 print(context.__enter__().id, flush=True)
 os._exit(1)
