@@ -142,7 +142,7 @@ class Inputs:
     key: str
     """A hash of command, dependencies and parameters: equal keys, equal results."""
     data: dict[str, str]
-    """DVC's hash of every file and folder that is read, by path."""
+    """DVC's hash of every file and folder that is read and is not code, by path."""
 
 
 def prove(name: str) -> Inputs:
@@ -163,7 +163,7 @@ def prove(name: str) -> Inputs:
         facts = [stage.cmd, {path: found.value for path, found in hashes.items()}]
     except DvcException as error:
         raise UserError(f"{name} cannot start: {str(error).strip().splitlines()[0]}.") from error
-    data = {path: found.value for path, found in hashes.items() if found.name == "md5"}
+    data = {path: found.value for path, found in hashes.items() if found.name == "md5" and not path.endswith(".py")}
     return Inputs(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(), data)
 
 
