@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.ledger import differences
+from flows.ledger import code_entry, differences, library_changes
 from flows.runs import Side, side, whole_runs
 from pipelines.artifacts import Row
 from pipelines.config import CompareConfig
@@ -81,12 +81,9 @@ def _code(before: Side, after: Side) -> list[str]:
     found: dict[str, None] = {}
     for stage in sorted(before.stages.keys() & after.stages.keys()):
         name = stage.partition("@")[0]
-        locks = [each.stages[stage].get("params", {}).get(str(code_lock.LOCK), {}) for each in (before, after)]
-        one, other = (lock.get(name) or {} for lock in locks)
-        if one.get("code") != other.get("code"):
-            found[name] = None
-        lines = differences(one.get("libraries", {}), other.get("libraries", {}), "")
-        found |= dict.fromkeys(line.removeprefix(".") for line in lines)
+        one, other = (code_entry(each.stages[stage], name) for each in (before, after))
+        changed = [name] if one.get("code") != other.get("code") else []
+        found |= dict.fromkeys(changed + library_changes(one, other))
     return list(found)
 
 

@@ -79,11 +79,21 @@ def _why(stage: str, entries: list[Any], known: dict[str, Any]) -> str:
 def _code(stage: str, known: dict[str, Any]) -> list[str]:
     """`code (losses.dpo_loss and 2 more)`, and the libraries with another version."""
     name = stage.partition("@")[0]
-    before = known.get("params", {}).get(str(code_lock.LOCK), {}).get(name) or {}
-    now = _parameters(code_lock.LOCK).get(name) or {}
-    libraries = differences(before.get("libraries", {}), now.get("libraries", {}), "")
-    told = [line.removeprefix(".") for line in libraries]
-    return (["code" + _symbols(stage, name)] if before.get("code") != now.get("code") else []) + told
+    before, now = code_entry(known, name), _parameters(code_lock.LOCK).get(name) or {}
+    changed = ["code" + _symbols(stage, name)] if before.get("code") != now.get("code") else []
+    return changed + library_changes(before, now)
+
+
+def code_entry(known: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the entry of code.lock.yaml that dvc.lock holds for a stage; an empty one where it holds none."""
+    entry: dict[str, Any] = known.get("params", {}).get(str(code_lock.LOCK), {}).get(name) or {}
+    return entry
+
+
+def library_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return `torch "2.12" → "2.13"` for each library of two entries of code.lock.yaml that has another version."""
+    found = differences(before.get("libraries", {}), now.get("libraries", {}), "")
+    return [line.removeprefix(".") for line in found]
 
 
 def _symbols(stage: str, name: str) -> str:
@@ -230,8 +240,7 @@ def read_by(stage: str) -> dict[str, str]:
 def codes_of(stage: str) -> set[str]:
     """Return the codes (code.lock.yaml) with which the instances of `stage` have run."""
     entries = [entry for name, entry in _locked().items() if name.partition("@")[0] == stage]
-    found = [entry.get("params", {}).get(str(code_lock.LOCK), {}).get(stage) for entry in entries]
-    return {each["code"] for each in found if each}
+    return {found["code"] for entry in entries if (found := code_entry(entry, stage))}
 
 
 def current_hash(path: Path) -> str:

@@ -81,7 +81,7 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
         if sentence is None:
             _status(stage, state="crashed", message=f"{type(error).__name__}: {error}")
             if isinstance(error, KeyboardInterrupt):
-                sys.exit(128 + signal.SIGINT)  # whoever stopped it needs no traceback
+                sys.exit(128 + signal.SIGINT)  # stopped on purpose: no traceback
             raise
         say(f"{stage}: {sentence}")
         _status(stage, state="failed", message=sentence)

@@ -69,7 +69,11 @@ def codes(stages: Iterable[str]) -> dict[str, Code]:
     Raises:
         UserError: a module is imported by a name that no parameter gives.
     """
-    source, plugins = Source(), {stage: _plugin(name) for stage, name in PLUGINS.items()}
+    return _codes(Source(), stages)
+
+
+def _codes(source: Source, stages: Iterable[str]) -> dict[str, Code]:
+    plugins = {stage: _plugin(name) for stage, name in PLUGINS.items()}
     try:
         return {stage: source.code(stage, plugins.get(stage)) for stage in stages}
     except (LookupError, SyntaxError) as error:
@@ -78,11 +82,13 @@ def codes(stages: Iterable[str]) -> dict[str, Code]:
 
 def _current() -> dict[str, Any]:
     """Return the entries that the working tree calls for, from the cache when no file has changed since."""
-    state = _state()
     cache = json.loads(CACHE.read_text(encoding="utf-8")) if CACHE.exists() else {}
-    if cache.get("state") != state:
+    if cache.get("state") != _state(cache.get("files", [])):
+        source = Source()
         stages = sorted(path.stem for path in Path("tasks").glob("*.py") if path.stem != "__init__")
-        cache = {"state": state, "entries": {stage: _entry(code) for stage, code in codes(stages).items()}}
+        entries = {stage: _entry(code) for stage, code in _codes(source, stages).items()}
+        files = sorted(map(str, source.files()))
+        cache = {"state": _state(files), "files": files, "entries": entries}
         CACHE.parent.mkdir(exist_ok=True)
         aside = CACHE.with_suffix(".part")
         aside.write_text(json.dumps(cache), encoding="utf-8")
@@ -125,16 +131,24 @@ def _plugin(parameter: str) -> str | None:
     return values if isinstance(values, str) else None
 
 
-def _state() -> str:
-    """Return a hash of when every file that the entries come from was written, and of what they are made with."""
-    files = [path for package in PACKAGES for path in sorted(Path(package).rglob("*.py"))]
+def _state(read: Iterable[str]) -> str:
+    """Return a hash of when each of the files `read`, and all of the project's code, was written, and of the versions.
+
+    A function that a parameter names lies outside of the project's packages.
+    """
+    found = {str(path) for package in PACKAGES for path in Path(package).rglob("*.py")}
+    files = [Path(path) for path in sorted(found.union(read))]
+    stats = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.exists()]
     plugins = [_plugin(name) for name in PLUGINS.values()]
-    stats = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files]
     return hashlib.md5(repr((stats, plugins, _project())).encode(), usedforsecurity=False).hexdigest()
 
 
 def _read() -> dict[str, Any]:
-    found: dict[str, Any] = (yaml.safe_load(LOCK.read_text(encoding="utf-8")) if LOCK.exists() else None) or {}
+    try:
+        values = yaml.safe_load(LOCK.read_text(encoding="utf-8")) if LOCK.exists() else None
+    except yaml.YAMLError as error:  # as a merge leaves it
+        raise UserError(f"{LOCK} cannot be read; remove it, and `gradus status` writes it anew.") from error
+    found: dict[str, Any] = values or {}
     return found
 
 

@@ -46,10 +46,17 @@ class Modules:
     def module(self, name: str) -> Module | None:
         """Return the project's module `name`; None for what is none."""
         if name not in self._modules:
-            path = self.root / name.replace(".", "/")
-            files = [each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file()]
-            self._modules[name] = parse(name, files[0]) if files else None
+            path = self._file(name)
+            self._modules[name] = None if path is None else parse(name, path)
         return self._modules[name]
+
+    def files(self) -> list[Path]:
+        """Return the files of the modules that were parsed."""
+        return [path for name, module in self._modules.items() if module and (path := self._file(name))]
+
+    def _file(self, name: str) -> Path | None:
+        path = self.root / name.replace(".", "/")
+        return next((each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file()), None)
 
     def resolve(self, module: Module, chain: list[str]) -> Iterator[tuple[Target, int]]:
         """Yield what `a.b.c`, read in a module, may mean, and how many of its parts name that: `a.b` of `a.b.c`, 2."""

@@ -9,19 +9,9 @@ SYMBOL = "symbol"
 """What stands in the syntax for the name of a symbol of the project, so that renaming it changes nothing."""
 RUNTIME = ("tasks", "pipelines.runtime")
 """The task protocol, and the package of modules that change no result."""
-_PURE = {
-    "len",
-    "sum",
-    "round",
-    "str",
-    "int",
-    "float",
-    "min",
-    "max",
-    "sorted",
+_PURE = {"len", "sum", "round", "str", "int", "float", "min", "max", "sorted", "list"} | {
     "join",
     "format",
-    "list",
     "items",
     "keys",
 }
