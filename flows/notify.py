@@ -18,10 +18,10 @@ from prefect.blocks.notifications import (
 from prefect.variables import Variable
 from pydantic import SecretStr
 
+from flows.server import NOTIFY
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 
-VARIABLE = "gradus_notify"
 BLOCK = "gradus"
 
 
@@ -38,7 +38,7 @@ def set_up(kind: str, address: str, *, test: bool) -> None:
         block.save(BLOCK, overwrite=True)
     except ValueError as error:
         raise UserError(f"That is not the address of a web hook for {kind}: {_reason(error, address)}") from error
-    Variable.set(VARIABLE, f"{block.get_block_type_slug()}/{BLOCK}", overwrite=True)
+    Variable.set(NOTIFY, f"{block.get_block_type_slug()}/{BLOCK}", overwrite=True)
     if test:
         try:
             block.notify(body="Messages of Gradus arrive here.", subject="Gradus: a test")
@@ -74,7 +74,7 @@ def _reason(error: Exception, address: str) -> str:
 
 def tell(subject: str, body: str) -> None:
     """Send a message, if there is somebody to send it to."""
-    name: Any = Variable.get(VARIABLE)
+    name: Any = Variable.get(NOTIFY)
     if not name:
         return
     try:

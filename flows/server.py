@@ -6,11 +6,12 @@ words end up on the terminal. This one starts while the flow's libraries are sti
 
 import os
 import socket
+import sqlite3
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from flows.process import LOGS, Program
@@ -22,6 +23,10 @@ ADDRESS = "PREFECT_API_URL"
 HOST = "127.0.0.1"
 ANNOUNCED = Path(".gradus/served.json")
 PAGES = Path(".gradus/pages")
+DATABASE = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
+ELSEWHERE = "PREFECT_API_DATABASE_CONNECTION_URL"
+NOTIFY = "gradus_notify"
+"""The variable of Prefect that names the block through which messages are sent (flows/notify.py)."""
 PATIENCE = 120.0  # seconds; a first start creates the database
 
 
@@ -47,6 +52,19 @@ def pages() -> dict[str, str]:
     """Return the addresses of the pages that living processes serve for this project, by name."""
     told = {path.stem: artifacts.read_json(path) for path in sorted(PAGES.glob("*.json"))}
     return {name: str(page["address"]) for name, page in told.items() if liveness.held(Path(page["mark"]))}
+
+
+def notifies() -> bool:
+    """Tell, without a server, whether messages are sent to anybody, or may be: a database elsewhere is not asked."""
+    if os.environ.get(ELSEWHERE):
+        return True
+    if not DATABASE.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(f"file:{DATABASE}?mode=ro", uri=True)) as database:
+            return database.execute("select 1 from variable where name = ?", (NOTIFY,)).fetchone() is not None
+    except sqlite3.Error:  # a server will say what is wrong with it
+        return True
 
 
 @contextmanager

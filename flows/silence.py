@@ -15,7 +15,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.variables import Variable
 
-from flows.notify import VARIABLE
+from flows.server import NOTIFY
 
 NAME = "gradus: silent runs have crashed"
 BEAT = "prefect.flow-run.heartbeat"
@@ -46,7 +46,7 @@ def watch(patience: timedelta = PATIENCE) -> None:
 
 
 def _word() -> list[SendNotification]:
-    name: Any = Variable.get(VARIABLE)
+    name: Any = Variable.get(NOTIFY)
     if not name:
         return []
     block: Any = Block.load(name)

@@ -55,7 +55,7 @@ def promote(version: Number = None, force: ForceReason = None) -> None:
         _promoted(chosen.number, refusal)
         return
     _promoted(decision.version.number, decision.refusal)
-    if decision.changed:
+    if decision.changed and _notifies():
         with prefect() as ready:
             from flows.promote import tell_champion
 
@@ -76,11 +76,12 @@ def rollback(reason: Reason = "no reason given") -> None:
 
     version = gate.restore(reason)
     console.print(f"Version {version.number} is champion again.", highlight=False)
-    with prefect() as ready:
-        from flows.promote import tell_rollback
+    if _notifies():
+        with prefect() as ready:
+            from flows.promote import tell_rollback
 
-        ready()
-        tell_rollback(version, reason)
+            ready()
+            tell_rollback(version, reason)
 
 
 def _which(version: int | None, model: str) -> str:
@@ -104,6 +105,12 @@ def _serving() -> bool:
     from flows.server import ADDRESS, announced
 
     return bool(os.environ.get(ADDRESS) or announced())
+
+
+def _notifies() -> bool:
+    from flows.server import notifies
+
+    return notifies()
 
 
 def _promoted(number: int, refusal: str) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +20,8 @@ from prefect.states import Running
 from prefect.variables import Variable
 
 from flows import notify, scheduled, silence
+from flows import server as prefects
+from flows.server import NOTIFY
 from pipelines.runtime.errors import UserError
 from tests.flows.conftest import ROOT, Project, free_port
 from tests.flows.test_workspace import commit, git
@@ -46,9 +49,9 @@ def heard(prefect_server: str, fake: Project) -> Iterator[list[dict[str, str]]]:
         json_data={"subject": "{{subject}}", "body": "{{body}}"},
     )
     block.save("hook", overwrite=True)
-    Variable.set(notify.VARIABLE, "custom-webhook/hook", overwrite=True)
+    Variable.set(NOTIFY, "custom-webhook/hook", overwrite=True)
     yield told
-    Variable.unset(notify.VARIABLE)
+    Variable.unset(NOTIFY)
     server.shutdown()
 
 
@@ -58,7 +61,7 @@ def test_a_message_reaches_the_hook(heard: list[dict[str, str]]) -> None:
 
 
 def test_a_hook_that_is_deaf_fails_nothing(heard: list[dict[str, str]], capsys: pytest.CaptureFixture[str]) -> None:
-    Variable.set(notify.VARIABLE, "custom-webhook/nobody", overwrite=True)
+    Variable.set(NOTIFY, "custom-webhook/nobody", overwrite=True)
     notify.tell("Gradus", "anything")
     assert heard == []
     assert "took no message" in capsys.readouterr().err
@@ -143,13 +146,30 @@ def test_a_run_by_hand_may_set_parameters(fake: Project, monkeypatch: pytest.Mon
 
 def test_one_command_sets_messages_up(fake: Project, heard: list[dict[str, str]]) -> None:
     fake.describe({"ingest": []})
-    Variable.unset(notify.VARIABLE)
+    Variable.unset(NOTIFY)
     hook: Any = CustomWebhookNotificationBlock.load("hook")
     process = fake.start("notify", "webhook", str(hook.url), "--test")
     said, _ = process.communicate(timeout=100)
     assert process.returncode == 0 and "a test message was sent" in said, said
     notify.tell("Gradus: a new champion", "Version 3.")
     assert [each["subject"] for each in heard] == ["Gradus: a test", "Gradus: a new champion"]
+
+
+def test_whether_anybody_is_notified_is_known_without_a_server(
+    heard: list[dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    (stored,) = tmp_path_factory.getbasetemp().glob("prefect[0-9]/prefect.db")
+    monkeypatch.setattr(prefects, "DATABASE", stored)
+    assert prefects.notifies()
+    Variable.unset(NOTIFY)
+    assert not prefects.notifies()
+    monkeypatch.setattr(prefects, "DATABASE", Path("none.db"))
+    assert not prefects.notifies()
+    monkeypatch.setenv(prefects.ELSEWHERE, "postgresql+asyncpg://host/prefect")
+    assert prefects.notifies()
 
 
 @pytest.mark.parametrize(
