@@ -173,10 +173,15 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `prefect_server`'s database; other tests start servers with folders of their own."""
+    return tmp_path_factory.mktemp("shared-prefect")
+
+
+@pytest.fixture(scope="session")
+def prefect_server(prefect_home: Path) -> Iterator[str]:
     """One Prefect server for all tests; starting one takes seconds."""
-    home = tmp_path_factory.mktemp("prefect")
-    with serve(home) as address:
+    with serve(prefect_home) as address:
         yield address
 
 

@@ -156,13 +156,9 @@ def test_one_command_sets_messages_up(fake: Project, heard: list[dict[str, str]]
 
 
 def test_whether_anybody_is_notified_is_known_without_a_server(
-    heard: list[dict[str, str]],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    heard: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch, prefect_home: Path
 ) -> None:
-    (stored,) = tmp_path_factory.getbasetemp().glob("prefect[0-9]/prefect.db")
-    monkeypatch.setattr(prefects, "DATABASE", stored)
+    monkeypatch.setattr(prefects, "DATABASE", prefect_home / "prefect.db")
     assert prefects.notifies()
     Variable.unset(NOTIFY)
     assert not prefects.notifies()
