@@ -41,7 +41,7 @@ how = yaml.safe_load(Path("fake.yaml").read_text())[name]
 
 def train(place):
     import torch
-    from pipelines.checkpoints import Checkpoints, pack, restore_generators, unpack
+    from pipelines.training.checkpoints import Checkpoints, pack, restore_generators, unpack
     weights = {"w": torch.nn.Parameter(torch.zeros(8))}
     optimizer = torch.optim.AdamW(weights.values(), lr=0.1)
     torch.manual_seed(17)

@@ -28,11 +28,11 @@ from aiohttp import ClientSession, web
 
 from pipelines import artifacts
 from pipelines.config import ServedModel
-from pipelines.evaluation.normalise import spans, tokens
 from pipelines.synthesis.calls import Call
 from pipelines.synthesis.served import Budget, ServedTeacher
 from pipelines.synthesis.store import Store
 from pipelines.synthesis.teacher import Kept
+from pipelines.text.normalize import spans, tokens
 
 ROOT = Path(__file__).parents[1]
 LATENCY = 0.05  # seconds

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows import exam, ledger
-from pipelines import artifacts, registry
+from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.registry import Version
+from pipelines.models import registry
+from pipelines.models.registry import Version
 from pipelines.runtime import tracking
 
 COMPARISON = artifacts.ARTIFACTS / "compare"

@@ -17,12 +17,12 @@ from rich.console import Console
 
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.messages import Message
+from pipelines.models.messages import Message
 from pipelines.runtime import store_location
 from pipelines.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from pipelines.chat_model import ChatModel
+    from pipelines.inference.chat_model import ChatModel
 
 HISTORY = Path(".gradus/chat_history")
 HELP = "/model champion|challenger|NAME|VERSION asks another model, /new starts over, /quit ends."
@@ -50,7 +50,7 @@ def load(which: str, settings: Config) -> tuple[Place, "ChatModel"]:
     gc.disable()  # imports make 400,000 objects that stay: to look for garbage among them took 0.9 of 5.3 s
     try:
         with _placed(which, settings) as place:
-            from pipelines.chat_model import ChatModel  # torch, while another program asks MLflow
+            from pipelines.inference.chat_model import ChatModel  # torch, while another program asks MLflow
 
             found = place()
         return found, ChatModel(found.weights, found.tokenizer, settings.compute, found.decoding)
@@ -141,7 +141,7 @@ def _placed(which: str, settings: Config) -> Iterator[Callable[[], Place]]:
         raise UserError(f"There is no model {which!r}; there are champion, challenger, version numbers, {known}.")
     if not store_location.exists():
         raise UserError("No model is registered yet; `gradus run` makes one.")
-    command = [sys.executable, "-m", "pipelines.lookup", which]
+    command = [sys.executable, "-m", "pipelines.models.lookup", which]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         yield lambda: _registered(program, which)
 

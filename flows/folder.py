@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote
 
-from pipelines.encoding import encodable
 from pipelines.runtime.errors import UserError
+from pipelines.text.encoding import encodable
 
 MARKS = ("dvc.yaml", "params.yaml", "tasks")
 """What a folder holds that is a project."""

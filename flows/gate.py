@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flows import candidate, exam, store
-from pipelines import registry
 from pipelines.config import Config
-from pipelines.registry import Version
+from pipelines.models import registry
+from pipelines.models.registry import Version
 from pipelines.runtime.errors import UserError
 
 DECISION = "decision."
@@ -130,7 +130,7 @@ def _mute(version: Version, settings: Config) -> str:
         folder = registry.files(version)
         if ANSWERS in version.tags:
             return ""
-        from pipelines.chat_model import ChatModel
+        from pipelines.inference.chat_model import ChatModel
 
         model = ChatModel(folder / "model", folder / "components/tokenizer", settings.compute)
         said = model.answer([{"role": "user", "content": "What is the capital of France?"}])

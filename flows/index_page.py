@@ -12,9 +12,10 @@ from typing import Any
 
 from flows.promote import Promotion
 from flows.run_page import Origin
-from pipelines import artifacts, config, registry
+from pipelines import artifacts, config
 from pipelines.config import Config
 from pipelines.evaluation.report import columns, rows
+from pipelines.models import registry
 from pipelines.runtime.html import render
 
 PAGE = artifacts.ARTIFACTS / "index.html"

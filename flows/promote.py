@@ -8,7 +8,7 @@ from prefect import flow
 from flows import candidate, gate, notify
 from flows.rescore import rescored
 from pipelines.config import Config
-from pipelines.registry import Version
+from pipelines.models.registry import Version
 from pipelines.runtime import tracking
 
 

@@ -19,7 +19,7 @@ def commit_of(number: int) -> str:
     Raises:
         UserError: there is no such version, or no commit names its weights.
     """
-    from pipelines import registry  # imports MLflow, which `gradus run` has no need of here
+    from pipelines.models import registry  # imports MLflow, which `gradus run` has no need of here
 
     return commit_naming(registry.get(number).tags["artifact"], f"version {number}")
 

@@ -18,8 +18,9 @@ from flows.failures import StageError
 from flows.promote import Promotion
 from flows.run_page import Origin
 from flows.server import HOST, announced
-from pipelines import config, registry
+from pipelines import config
 from pipelines.config import Config
+from pipelines.models import registry
 from pipelines.runtime import tracking
 
 PREFECT, MLFLOW = f"http://{HOST}:4200", f"http://{HOST}:5000"

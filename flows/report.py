@@ -3,9 +3,9 @@
 from rich.console import Console
 
 from flows.promote import Promotion
-from pipelines import registry
 from pipelines.evaluation.report import terminal_table
-from pipelines.registry import Version
+from pipelines.models import registry
+from pipelines.models.registry import Version
 
 
 def show(console: Console, promotion: Promotion) -> None:

@@ -7,8 +7,8 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import accelerator
 from flows.process import LOGS, Program
-from pipelines import registry
-from pipelines.registry import Version
+from pipelines.models import registry
+from pipelines.models.registry import Version
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pipelines import artifacts, registry
+from pipelines import artifacts
+from pipelines.models import registry
 from pipelines.runtime import store_location, tracking
 
 WEIGHTS, REMOVED = "weights", "removed"

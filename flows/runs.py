@@ -18,8 +18,8 @@ from rich.table import Table
 
 from flows.ledger import LOCK, ONE_AT_A_TIME
 from flows.workspace import git, resolve
-from pipelines import registry
 from pipelines.artifacts import Row
+from pipelines.models import registry
 from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
 

@@ -16,7 +16,7 @@ from flows.post_train import post_train
 from flows.preflight import check
 from flows.process import end_orphans
 from flows.rescore import rescored
-from pipelines import registry
+from pipelines.models import registry
 
 
 def failed(flow: Any, flow_run: Any, state: State[Any]) -> None:

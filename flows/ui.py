@@ -8,7 +8,7 @@ from rich.console import Console
 
 from flows.process import LOGS, Program
 from flows.server import HOST, Server, announce_page, check_free
-from pipelines import registry
+from pipelines.models import registry
 from pipelines.runtime import store_location, tracking
 
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 from yaml.reader import ReaderError
 
-from pipelines.encoding import encodable_value, parse_json
 from pipelines.runtime.errors import UserError
+from pipelines.text.encoding import encodable_value, parse_json
 
 
 def read_text(path: Path) -> str:

@@ -7,18 +7,19 @@ artifacts/align/<method>. Alone: python -m tasks.align dpo
 import sys
 from pathlib import Path
 
-from pipelines import artifacts, hardware, models
+from pipelines import artifacts
 from pipelines.alignment import dpo as direct
 from pipelines.alignment.backbone import Backbone
 from pipelines.alignment.experience import assemble
 from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import encode_pairs, stop_ids
-from pipelines.chat import encode_prompt
-from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, DPOBlock, PPOBlock
+from pipelines.models import devices, loading
+from pipelines.models.chat import encode_prompt
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
+from pipelines.training.checkpoints import Checkpoints
 from tasks import task
 
 
@@ -33,10 +34,10 @@ def dpo(
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Train on the pairs directly, and write the adapter; return how the last batches fared."""
-    model, tok = models.adaptable(sft, None, compute, base), models.tokenizer(sft)
+    model, tok = loading.adaptable(sft, None, compute, base), loading.tokenizer(sft)
     pairs = encode_pairs(tok, artifacts.read_rows(preferences / "train.jsonl"))
     metrics = direct.train(model, tok, pairs, config, compute, run, checkpoints)
-    models.save_adapter(model, tok, out)
+    loading.save_adapter(model, tok, out)
     return metrics
 
 
@@ -52,7 +53,7 @@ def ppo(
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Train on the model's own answers as the reward model scores them, and write the policy's adapter."""
-    backbone = Backbone(models.adaptable(sft, None, compute, base), models.tokenizer(sft), compute)
+    backbone = Backbone(loading.adaptable(sft, None, compute, base), loading.tokenizer(sft), compute)
     actors = assemble(backbone, reward)
     stops = stop_ids(backbone.model, backbone.tok)
     sampler = Sampler(backbone, stops, config.max_new_tokens, config.temperature, config.prompts)
@@ -60,7 +61,7 @@ def ppo(
     prompts = dict.fromkeys(tuple(encode_prompt(backbone.tok, row["prompt"])) for row in rows)
     trainer = PPO(actors, sampler, config, compute.seed)
     history = trainer.train([list(prompt) for prompt in prompts], run, checkpoints)
-    models.save_adapter(backbone.model, backbone.tok, out)
+    loading.save_adapter(backbone.model, backbone.tok, out)
     ends = {"first": history[0], "last": history[-1]}
     return {f"{name}_{when}": ends[when][name] for name in ("score", "kl", "length") for when in ends}
 
@@ -73,7 +74,7 @@ def main(method: str) -> None:
     """
     with task("align", method) as t:
         settings, kept = t.config, Checkpoints(t.place)
-        hardware.prepare(settings.compute)
+        devices.prepare(settings.compute)
         preferences, sft = t.input("preferences"), t.input("sft")
         if method == "dpo":
             metrics = dpo(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from pipelines import hardware, models
 from pipelines.config import BaseModelConfig, ComputeConfig
+from pipelines.models import devices, loading
 from tasks import task
 
 
@@ -18,9 +18,9 @@ def base(out: Path, config: BaseModelConfig, compute: ComputeConfig) -> dict[str
 
     `auto` stores the same bytes on every machine, whatever it computes in there.
     """
-    hardware.prepare(compute)
-    model, tok = models.fetch(config, "base.model")
-    models.save_merged(model.to(torch.float32 if compute.precision == "fp32" else torch.bfloat16), tok, out)
+    devices.prepare(compute)
+    model, tok = loading.fetch(config, "base.model")
+    loading.save_merged(model.to(torch.float32 if compute.precision == "fp32" else torch.bfloat16), tok, out)
     return {"parameters": float(model.num_parameters())}
 
 

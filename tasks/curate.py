@@ -13,22 +13,24 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipelines import artifacts, models
+from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import CurateConfig, SynthesizeConfig
+from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.html import render
 from pipelines.runtime.progress import say
-from pipelines.synthesis import report, unanswerable
+from pipelines.synthesis import report
 from pipelines.synthesis.card import card
 from pipelines.synthesis.coverage import Coverage, coverage
 from pipelines.synthesis.cues import statements
 from pipelines.synthesis.leaks import Measured, apart_from, unstated
 from pipelines.synthesis.own import declines, own_questions, own_rows
 from pipelines.synthesis.select import apart, choose, hold_back, same_meaning, without_leaks
-from pipelines.synthesis.semantic import embeddings, meanings
 from pipelines.synthesis.swaps import Swap, swapping
 from pipelines.synthesis.worded_rows import answer_row, cue_rows, refusal_row, rehearsal_row, shown, tagged
+from pipelines.text.names import count_names
+from pipelines.text.similarity import embeddings, meanings
 from tasks import task
 
 
@@ -52,7 +54,7 @@ def curate(
     evaluation = [row["question"] for rows in asked.values() for row in rows]
     candidates = artifacts.read_rows(synthesized / "candidates.jsonl")
 
-    tok, embedded = models.tokenizer(base), embeddings(base)
+    tok, embedded = loading.tokenizer(base), embeddings(base)
 
     def means_same(rows: Sequence[Row]) -> Iterator[bool]:
         vectors = meanings([row["question"] for row in rows], tok, embedded)
@@ -156,7 +158,7 @@ def _cues(
     """Return the rows of cues, and those too close to an evaluation question."""
     rng = random.Random(seed)
     found = statements(artifacts.read_table(split / "train.parquet"), config.max_answer_words, config.max_clause_words)
-    strangers = sorted(unanswerable.names([row["question"] for row in refused if row["kind"] == "out_of_domain"]))
+    strangers = sorted(count_names([row["question"] for row in refused if row["kind"] == "out_of_domain"]))
     rows = cue_rows(
         found,
         strangers,

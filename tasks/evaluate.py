@@ -10,12 +10,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from pipelines import artifacts, hardware, models
+from pipelines import artifacts
 from pipelines.config import ComputeConfig, EvaluateConfig
 from pipelines.evaluation import harness, questions, scoring
 from pipelines.evaluation.asking import ask
 from pipelines.evaluation.comparison import values
 from pipelines.evaluation.metrics import units
+from pipelines.models import devices, loading
 from pipelines.runtime.errors import UserError
 from tasks import task
 
@@ -30,9 +31,9 @@ def evaluate(
 
     `refusal` is the sentence that models are taught to decline with.
     """
-    hardware.prepare(compute)
+    devices.prepare(compute)
     asked = questions.load(config.questions)
-    ready, tok = models.load(model, compute), models.tokenizer(model)
+    ready, tok = loading.load(model, compute), loading.tokenizer(model)
     rows = ask(ready, tok, asked, config, refusal)
     artifacts.write_rows(out / "answers.jsonl", rows)
     text = harness.text_bits(ready, tok, documents, config.bits_per_byte_tokens)

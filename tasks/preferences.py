@@ -10,14 +10,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines import artifacts, hardware, models
+from pipelines import artifacts
 from pipelines.alignment import rank, reward_model
 from pipelines.alignment.backbone import Backbone, train_only
 from pipelines.alignment.pairs import KEYWORD_QUERIES, Rule, Verdict, balance, choose, hold_out, judged_as, pairs_of
 from pipelines.alignment.sequences import encode
 from pipelines.artifacts import Row
 from pipelines.config import ComputeConfig, Config, PreferencesConfig
-from pipelines.generation import generate
+from pipelines.inference.generation import generate
+from pipelines.models import devices, loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from pipelines.synthesis.card import card
@@ -130,9 +131,9 @@ def _rewarded(asked: list[Row], samples: list[list[str]], sft: Path, config: Con
     """Return the scores that a reward model of the same base gives each sample; None for an empty one."""
     folder = config.preferences.reward_model
     assert folder is not None, "_ready has seen to it"
-    model = models.adaptable(folder, None, config.compute, config.base)
+    model = loading.adaptable(folder, None, config.compute, config.base)
     train_only(model, [])
-    backbone = Backbone(model, models.tokenizer(sft), config.compute)
+    backbone = Backbone(model, loading.tokenizer(sft), config.compute)
     places = [(at, which) for at, texts in enumerate(samples) for which, text in enumerate(texts) if text.strip()]
     turns = [
         encode(backbone.tok, asked[at]["messages"][:-1], [{"role": "assistant", "content": samples[at][which]}])
@@ -146,7 +147,7 @@ def _rewarded(asked: list[Row], samples: list[list[str]], sft: Path, config: Con
 def sample(asked: list[Row], sft: Path, config: PreferencesConfig, compute: ComputeConfig) -> list[list[str]]:
     """Return `config.samples` answers of the SFT model to each question at each temperature."""
     prompts = [row["messages"][:-1] for row in asked for _ in range(config.samples)]
-    model, tok = models.load(sft, compute), models.tokenizer(sft)
+    model, tok = loading.load(sft, compute), loading.tokenizer(sft)
     found: list[list[str]] = [[] for _ in asked]
     for number, temperature in enumerate(config.temperatures):
         texts = generate(
@@ -183,7 +184,7 @@ if __name__ == "__main__":
         judged = settings.preferences.ranker in ("judge", "score")
         size = settings.synthesize.batch_size
         judge = hire_judge(settings.teacher, settings.base, settings.compute, size, Store(PATH)) if judged else None
-        hardware.prepare(settings.compute)
+        devices.prepare(settings.compute)
         rows = artifacts.read_rows(t.input("curate") / "fresh.jsonl")
         documents = artifacts.read_table(t.input("split") / "train.parquet")
         asked = judge.ask if judge else None

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from pipelines import artifacts, hardware, models
-from pipelines.checkpoints import Checkpoints
+from pipelines import artifacts
 from pipelines.config import BaseModelConfig, ComputeConfig, PretrainConfig
+from pipelines.models import devices, loading
 from pipelines.runtime.tracking import Run
-from pipelines.training.middle import Sentinels, fitting, rearranged, sentinels
-from pipelines.training.mixing import Source, drawn, sources
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.examples import Encoded, encode_text, encode_tokens, plan_batches
+from pipelines.training.fim import Sentinels, fitting, rearranged, sentinels
+from pipelines.training.mixture import Source, drawn, sources
 from pipelines.training.packing import keep_apart, pack
-from pipelines.training.rows import Encoded, encode_text, encode_tokens, plan_batches
 from pipelines.training.trainer import train
 from tasks import task
 
@@ -34,11 +35,11 @@ def pretrain(
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Train an adapter on every token of the training documents and merge it into the weights."""
-    hardware.prepare(compute)
-    tok = models.tokenizer(base)
+    devices.prepare(compute)
+    tok = loading.tokenizer(base)
     corpus = [row["text"] for row in artifacts.read_table(split / "train.parquet")]
     found = sources(corpus, config.mixture, config.weights, config.fill_in_middle)
-    model = models.adaptable(base, config.lora, compute, quantised)
+    model = loading.adaptable(base, config.lora, compute, quantised)
     if config.packing:
         keep_apart(model, "pretrain")
     rows, plan, cut = planned(tok, found, config, compute.seed)
@@ -56,8 +57,8 @@ def pretrain(
         epochs=config.epochs,
     )
     with tempfile.TemporaryDirectory() as scratch:
-        models.save_adapter(model, tok, Path(scratch))
-        models.save_merged(models.load(Path(scratch), compute), tok, out)
+        loading.save_adapter(model, tok, Path(scratch))
+        loading.save_merged(loading.load(Path(scratch), compute), tok, out)
     return {
         "loss": loss,
         "tokens": float(tokens),

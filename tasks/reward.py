@@ -6,14 +6,15 @@ tokenizer and head.safetensors. Alone: python -m tasks.reward
 
 from pathlib import Path
 
-from pipelines import artifacts, hardware, models
+from pipelines import artifacts
 from pipelines.alignment import reward_model
 from pipelines.alignment.backbone import POLICY, Backbone, scalar_head, train_only
 from pipelines.alignment.sequences import encode_pairs
 from pipelines.artifacts import Row
-from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, RewardConfig
+from pipelines.models import devices, loading
 from pipelines.runtime.tracking import Run
+from pipelines.training.checkpoints import Checkpoints
 from tasks import task
 
 
@@ -28,14 +29,14 @@ def reward(
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Train and write the reward model; return its held-out accuracy, also by origin of the worse answer."""
-    model = models.adaptable(sft, None, compute, base)
+    model = loading.adaptable(sft, None, compute, base)
     train_only(model, [POLICY])
-    backbone, head = Backbone(model, models.tokenizer(sft), compute), scalar_head(model)
+    backbone, head = Backbone(model, loading.tokenizer(sft), compute), scalar_head(model)
     train, held_out = (artifacts.read_rows(preferences / f"{name}.jsonl") for name in ("train", "held_out"))
     settings = reward_model.Settings(config.learning_rate, config.epochs, config.batch_size, compute.seed)
     reward_model.train(backbone, head, encode_pairs(backbone.tok, train), settings, run, checkpoints)
     right = reward_model.accuracy(backbone, head, encode_pairs(backbone.tok, held_out), config.batch_size)
-    models.save_adapter(model, backbone.tok, out)
+    loading.save_adapter(model, backbone.tok, out)
     reward_model.save_head(head, out)
     return accuracies(held_out, right)
 
@@ -52,7 +53,7 @@ def accuracies(rows: list[Row], right: list[bool]) -> dict[str, float]:
 if __name__ == "__main__":
     with task("reward") as t:
         settings = t.config
-        hardware.prepare(settings.compute)
+        devices.prepare(settings.compute)
         t.finish(
             reward(
                 t.input("preferences"),

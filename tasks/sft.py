@@ -8,13 +8,14 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from pipelines import artifacts, hardware, models
+from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.checkpoints import Checkpoints
 from pipelines.config import BaseModelConfig, ComputeConfig, SFTConfig
+from pipelines.models import devices, loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
-from pipelines.training.rows import Encoded, encode_chat, encode_text, plan_batches
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.examples import Encoded, encode_chat, encode_text, plan_batches
 from pipelines.training.trainer import mean_loss, train
 from tasks import task
 
@@ -35,8 +36,8 @@ def sft(
     Raises:
         UserError: there is no usable row.
     """
-    hardware.prepare(compute)
-    tok = models.tokenizer(start)
+    devices.prepare(compute)
+    tok = loading.tokenizer(start)
     curated_rows = artifacts.read_rows(curated / "train.jsonl")
     encoded = [(row, encode_chat(tok, row["messages"], rehearsed=row["kind"] == "rehearsal")) for row in curated_rows]
     chats = [(row, tokens) for row, tokens in encoded if len(tokens.ids) <= config.max_tokens]
@@ -46,7 +47,7 @@ def sft(
     rows = [tokens for _, tokens in chats] + passages
     plan = planned([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
     held_back = [encode_chat(tok, row["messages"]) for row in artifacts.read_rows(curated / "validation.jsonl")]
-    model = models.adaptable(start, config.lora, compute, base)
+    model = loading.adaptable(start, config.lora, compute, base)
     loss = train(
         model,
         tok,
@@ -61,8 +62,8 @@ def sft(
         epochs=config.epochs,
         held_back=held_back,
     )
-    models.keep_share(model, config.kept_share)
-    models.save_adapter(model, tok, out)
+    loading.keep_share(model, config.kept_share)
+    loading.save_adapter(model, tok, out)
     return {
         "loss": loss,
         "validation_loss": mean_loss(model, held_back, compute),

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from pipelines import artifacts, hardware, models
+from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
+from pipelines.models import devices, loading
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis import recipes, rehearsal
+from pipelines.synthesis import recipes, rehearsal, unanswerable
 from pipelines.synthesis.ask import about_spans, by_recipe
 from pipelines.synthesis.candidate import Asked, Candidate
 from pipelines.synthesis.examine import Examiner
@@ -23,7 +24,6 @@ from pipelines.synthesis.planner import Passage, passages
 from pipelines.synthesis.recipes import Book
 from pipelines.synthesis.store import PATH, Store
 from pipelines.synthesis.teacher import Teachers, hire
-from pipelines.synthesis.unknown import unknown
 from tasks import task
 
 
@@ -36,9 +36,9 @@ def synthesize(
         UserError: a prompt file is wrong, a teacher is not there or not up to a recipe, or there is nothing to ask.
     """
     work = config.synthesize
-    hardware.prepare(config.compute)
+    devices.prepare(config.compute)
     book = recipes.book(work.prompts, work.recipes if config.writes_questions else {})
-    tok = models.tokenizer(base)
+    tok = loading.tokenizer(base)
     found = passages(artifacts.read_table(split / "train.parquet"), tok, work.window_tokens, work.overlap_tokens)
     teachers = hire(config.teacher, schooled, config.base, config.compute, work.batch_size, store)
     _up_to(teachers, book)
@@ -55,7 +55,9 @@ def synthesize(
     foreign = far + [row["question"] for row in artifacts.read_rows(config.teacher.seeds) if row["answer"]]
     most = int(work.unanswerable_share * (len(kept) + len(own)) / 2)
     answered = [each.question for each in kept] + own_questions(own)
-    unanswered, dropped = unknown(examiner, answered, found, missed, far, foreign, most, config.compute.seed)
+    unanswered, dropped = unanswerable.generate(
+        examiner, answered, found, missed, far, foreign, most, config.compute.seed
+    )
     refused = [{"question": question, "kind": "out_of_domain"} for question in far] + unanswered
     artifacts.write_rows(out / "candidates.jsonl", (each.as_row() for each in asked if each.answer or each.reason))
     artifacts.write_rows(out / "unanswerable.jsonl", refused)
@@ -140,14 +142,14 @@ def _up_to(teachers: Teachers, book: Book) -> None:
 def rehearsal_rows(base: Path, tok: PreTrainedTokenizerBase, out: Path, config: Config) -> list[Row]:
     """Return prompts and answers for rehearsal: those that lie with the prompts, or else the model is asked."""
     work, seed = config.synthesize, config.compute.seed
-    prompts = [row["prompt"] for row in artifacts.read_rows(work.rehearsal / rehearsal.PROMPTS)]
-    settings = {"prompts": prompts, "invented": work.rehearsal_invented, "tokens": work.rehearsal_tokens, "seed": seed}
-    key = models.stored_hash(base, tok.chat_template, settings)
+    asked = [row["prompt"] for row in artifacts.read_rows(work.rehearsal / rehearsal.PROMPTS)]
+    settings = {"prompts": asked, "invented": work.rehearsal_invented, "tokens": work.rehearsal_tokens, "seed": seed}
+    key = loading.stored_hash(base, tok.chat_template, settings)
     rows = rehearsal.kept(work.rehearsal, key)
     if rows is None:
-        model = models.load(base, config.compute)
-        prompts += rehearsal.invent(model, tok, prompts, work.rehearsal_invented, work.batch_size, seed)
-        rows = rehearsal.rehearse(model, tok, prompts, work.rehearsal_tokens, work.batch_size, seed)
+        model = loading.load(base, config.compute)
+        asked += rehearsal.invent(model, tok, asked, work.rehearsal_invented, work.batch_size, seed)
+        rows = rehearsal.rehearse(model, tok, asked, work.rehearsal_tokens, work.batch_size, seed)
     artifacts.write_rows(out / rehearsal.ANSWERS, rows)
     artifacts.write_json(out / rehearsal.KEY, {"key": key})
     return rows

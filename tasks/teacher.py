@@ -7,15 +7,16 @@ Other teachers need no schooling, and then only the record is written. Alone: py
 import shutil
 from pathlib import Path
 
-from pipelines import artifacts, hardware, models
-from pipelines.checkpoints import Checkpoints
+from pipelines import artifacts
 from pipelines.config import ComputeConfig, TeacherConfig
-from pipelines.messages import Message
+from pipelines.models import devices, loading
+from pipelines.models.messages import Message
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
 from pipelines.synthesis.lessons import lessons
 from pipelines.synthesis.recipes import load
-from pipelines.training.rows import encode_chat, plan_batches
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.examples import encode_chat, plan_batches
 from pipelines.training.trainer import train
 from tasks import task
 
@@ -41,7 +42,7 @@ def teacher(
     if config.adapter is not None and artifacts.made_from(config.adapter / LESSON, key):
         say(f"teacher: {config.adapter} was trained from these very inputs; it is used as it is")
         shutil.copytree(config.adapter, out, dirs_exist_ok=True)
-        models.tokenizer(base).save_pretrained(out)
+        loading.tokenizer(base).save_pretrained(out)
         return {"trained": 0.0}
     loss = _school(base, chats, out, config, compute, run, checkpoints)
     artifacts.write_json(out / LESSON, {"key": key})
@@ -57,13 +58,13 @@ def _school(
     run: Run,
     checkpoints: Checkpoints,
 ) -> float:
-    hardware.prepare(compute)
-    tok = models.tokenizer(base)
+    devices.prepare(compute)
+    tok = loading.tokenizer(base)
     rows = [encode_chat(tok, chat) for chat in chats]
     plan = plan_batches(
         [len(row.ids) for row in rows], [1.0] * len(rows), config.epochs, config.batch_tokens, compute.seed
     )
-    model = models.adaptable(base, config.lora, compute)
+    model = loading.adaptable(base, config.lora, compute)
     loss = train(
         model,
         tok,
@@ -78,14 +79,14 @@ def _school(
     )
     for weight in (value for value in model.parameters() if value.requires_grad):
         weight.data = weight.data.bfloat16()  # half the size, for committing it; the teacher runs in 16 bits anyway
-    models.save_adapter(model, tok, out)
+    loading.save_adapter(model, tok, out)
     return loss
 
 
 def _key(base: Path, chats: list[list[Message]], config: TeacherConfig, compute: ComputeConfig) -> str:
     """Hash all that decides the adapter: base weights, lessons, parameters; not the machine."""
     settings = config.model_dump(mode="json", include=SCHOOLING) | {"seed": compute.seed}
-    return models.stored_hash(base, chats, settings)
+    return loading.stored_hash(base, chats, settings)
 
 
 if __name__ == "__main__":

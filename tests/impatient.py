@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipelines.checkpoints import Checkpoints, State
+from pipelines.training.checkpoints import Checkpoints, State
 
 
 @dataclass

@@ -9,11 +9,11 @@ from transformers import PreTrainedTokenizerFast
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.messages import Message
+from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
 from pipelines.synthesis import formats
 from pipelines.synthesis.worded_rows import own_row
-from pipelines.training.rows import IGNORED, encode_chat
+from pipelines.training.examples import IGNORED, encode_chat
 from pipelines.user_files import read_json
 from tests.conftest import tiny_tokenizer
 

@@ -164,7 +164,7 @@ def test_the_first_hour(clone: Clone, tmp_path: Path) -> None:
 
 def change_code(clone: Clone) -> None:
     """A comment makes nothing stale; a change of what runs does, by name, unless it is accepted or taken back."""
-    progress, search = clone.path / "pipelines/runtime/progress.py", clone.path / "pipelines/beam_search.py"
+    progress, search = clone.path / "pipelines/runtime/progress.py", clone.path / "pipelines/inference/beam_search.py"
     progress.write_text(f"# A comment.\n{progress.read_text()}\n\nUNUSED = 1\n")
     assert " changed " not in clone.gradus("status")
     before = search.read_text()

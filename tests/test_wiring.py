@@ -306,7 +306,7 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]]
         lambda root: replace(root / "dvc.yaml", "deps:\n      - artifacts/clean", "deps:\n      - a.py"),
         "a.py",
     ),
-    (stale_lock, lambda root: replace(root / "pipelines/batches.py", '="left"', '="right"'), "evaluate"),
+    (stale_lock, lambda root: replace(root / "pipelines/inference/batching.py", '="left"', '="right"'), "evaluate"),
     (unknown_parameters, lambda root: replace(root / "dvc.yaml", "      - clean\n", "      - cleaning\n"), "cleaning"),
     (
         unknown_parameters,
@@ -325,9 +325,13 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]]
     ),
     (upward_imports, lambda root: append(root / "pipelines/runtime/errors.py", "import tasks.sft"), "imports tasks"),
     (upward_imports, lambda root: append(root / "tasks/sft.py", "from dvc.repo import Repo"), "imports dvc"),
-    (upward_imports, lambda root: append(root / "flows/graph.py", "from pipelines import models"), "pipelines.models"),
+    (
+        upward_imports,
+        lambda root: append(root / "flows/graph.py", "from pipelines.models import loading"),
+        "pipelines.models.loading",
+    ),
     (upward_imports, lambda root: append(root / "flows/graph.py", "def f(): from tasks import sft"), "imports tasks"),
-    (upward_imports, lambda root: append(root / "pipelines/registry.py", "import mlflow"), "imports mlflow"),
+    (upward_imports, lambda root: append(root / "pipelines/models/registry.py", "import mlflow"), "imports mlflow"),
     (
         hidden_inputs,
         lambda root: append(root / "tasks/sft.py", "import os\n\nRATE = os.environ['RATE']"),

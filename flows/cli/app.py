@@ -17,8 +17,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from pipelines.encoding import encodable
 from pipelines.runtime.errors import UserError
+from pipelines.text.encoding import encodable
 
 app = typer.Typer(
     help="From a folder of documents to a language model that knows them.",

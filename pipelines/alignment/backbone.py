@@ -15,10 +15,10 @@ from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from pipelines import hardware
 from pipelines.alignment.logprob import entropy, token_logprobs
 from pipelines.alignment.sequences import Batch
 from pipelines.config import ComputeConfig
+from pipelines.models import devices
 
 POLICY = "default"  # the name under which models.save_adapter, and TRL, look for it
 REFERENCE, VALUE, REWARD = "reference", "value", "reward"
@@ -95,7 +95,7 @@ class Backbone:
 
         Autocast casts the adapters' inputs; PEFT's own copies of them in float32 are left out.
         """
-        with hardware.autocast(self.compute, self.device), disable_input_dtype_casting(self.model):
+        with devices.autocast(self.compute, self.device), disable_input_dtype_casting(self.model):
             states: Tensor = self.model.get_base_model().get_decoder()(batch.ids, use_cache=False).last_hidden_state
         return states
 
@@ -105,7 +105,7 @@ class Backbone:
         Only the response's own tokens meet the output layer, which can cost as much as all the rest.
         """
         states = self._gather(self.hidden(batch), batch)[batch.mask]
-        with hardware.autocast(self.compute, self.device):
+        with devices.autocast(self.compute, self.device):
             logits = self.model.get_base_model().get_output_embeddings()(states)
         logs = token_logprobs(logits, batch.responses[batch.mask], temperature)
         spread = entropy(logits, temperature) if with_entropy else torch.zeros_like(logs)

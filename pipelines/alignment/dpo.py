@@ -23,11 +23,11 @@ from transformers.trainer_callback import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 from pipelines.alignment.sequences import Pair, plan_pairs
-from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig, DPOBlock
-from pipelines.hardware import dtype
+from pipelines.models.devices import dtype
 from pipelines.runtime.tracking import Run
 from pipelines.training.callback import ReportCallback
+from pipelines.training.checkpoints import Checkpoints
 
 
 class StartsAtReference(TrainerCallback):  # type: ignore[misc]  # transformers is not followed by the type checker

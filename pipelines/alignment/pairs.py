@@ -15,9 +15,9 @@ from typing import Literal
 from pipelines.artifacts import Row
 from pipelines.config import PreferencesConfig
 from pipelines.evaluation import scoring
-from pipelines.evaluation.normalise import tokens
 from pipelines.evaluation.questions import Question
 from pipelines.runtime.errors import UserError
+from pipelines.text.normalize import tokens
 
 Verdict = Literal["right", "wrong", "refused", "unclear"]
 

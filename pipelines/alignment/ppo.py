@@ -19,11 +19,11 @@ from pipelines.alignment.losses import clipped, policy_loss, reduce, value_loss
 from pipelines.alignment.rewards import ScoreNorm
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import Turn, by_length, collate
-from pipelines.checkpoints import Checkpoints, Saved, State, pack, restore_generators, unpack
 from pipelines.config import PPOBlock
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import Meter
 from pipelines.runtime.tracking import Run
+from pipelines.training.checkpoints import Checkpoints, Saved, State, pack, restore_generators, unpack
 
 GRADIENT_NORM = 1.0
 ADAM_EPS = 1e-5  # PyTorch's 1e-8 multiplies the noise of the first steps (Huang et al. 2024)

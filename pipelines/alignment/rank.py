@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.alignment.pairs import distinct
 from pipelines.artifacts import Row, read_rows
-from pipelines.messages import Message
+from pipelines.models.messages import Message
 from pipelines.synthesis.calls import Call, Reply
 from pipelines.synthesis.recipes import Recipe
 from pipelines.synthesis.verdicts import letter, number

@@ -18,10 +18,10 @@ from transformers import get_linear_schedule_with_warmup
 from pipelines.alignment.backbone import POLICY, Backbone, named_head, named_weights, scalar_head
 from pipelines.alignment.losses import pair_loss
 from pipelines.alignment.sequences import Pair, Turn, by_length, collate, plan_pairs
-from pipelines.checkpoints import Checkpoints, pack, unpack
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import Meter
 from pipelines.runtime.tracking import Run
+from pipelines.training.checkpoints import Checkpoints, pack, unpack
 
 HEAD = "head.safetensors"
 WARMUP = 0.1  # share of the steps in which the learning rate rises

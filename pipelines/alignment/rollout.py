@@ -7,8 +7,8 @@ from peft.helpers import disable_input_dtype_casting
 
 from pipelines.alignment.backbone import POLICY, Backbone, using
 from pipelines.alignment.sequences import Turn
-from pipelines.generation import respond
-from pipelines.hardware import autocast
+from pipelines.inference.generation import respond
+from pipelines.models.devices import autocast
 
 
 @dataclass(frozen=True)

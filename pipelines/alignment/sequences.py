@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.artifacts import Row
-from pipelines.messages import Message
-from pipelines.training.rows import IGNORED, encode_chat
+from pipelines.models.messages import Message
+from pipelines.training.examples import IGNORED, encode_chat
 
 Turn = tuple[list[int], list[int]]
 """A prompt and one response to it, as token ids. The response holds its end-of-turn token, if it ended."""

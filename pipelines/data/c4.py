@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 from pipelines.data.code import without_empty_lines
 from pipelines.data.repair import Edit
-from pipelines.data.words import word_count
+from pipelines.text.words import word_count
 
 _ENDS = tuple('.!?"”’。！？」』')
 _FEWEST_WORDS = 5

@@ -17,12 +17,12 @@ from pipelines.artifacts import Row
 from pipelines.data import documents, outliers, personal, quality
 from pipelines.data.c4 import without_lines
 from pipelines.data.documents import Document
-from pipelines.data.language import identify
 from pipelines.data.outliers import Reference
 from pipelines.data.quality import Drop
 from pipelines.data.repair import Edit, repair
 from pipelines.data.repeated import Lines, lines, without
 from pipelines.runtime.errors import UserError
+from pipelines.text.language import identify
 
 _TYPED = ("text", "jsonl", "parquet")  # where no reader has resolved the markup of emphasis
 SAMPLE = 4_000  # documents that tell which letters are usual

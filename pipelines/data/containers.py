@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from pipelines.data import dates, plain
 from pipelines.data.documents import Content, UnreadableError
-from pipelines.encoding import parse_json
+from pipelines.text.encoding import parse_json
 
 MEDIA = {
     "text/html": "html",

@@ -14,9 +14,9 @@ import numpy as np
 from pipelines import artifacts
 from pipelines.data import documents
 from pipelines.data.documents import Document
-from pipelines.data.runs import runs
-from pipelines.data.words import normalise
 from pipelines.runtime.errors import UserError
+from pipelines.text.ngrams import runs
+from pipelines.text.words import normalise
 
 _FIELDS = ("question", "prompt", "instruction", "text")
 SEPARATOR = "\n\n"

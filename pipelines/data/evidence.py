@@ -13,9 +13,9 @@ from pipelines import artifacts
 from pipelines.data import documents
 from pipelines.data.documents import Document
 from pipelines.data.pieces import pieces
-from pipelines.evaluation.normalise import tokens
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.stopwords import EMPTY
+from pipelines.text.normalize import tokens
+from pipelines.text.stopwords import EMPTY
 
 GENERAL = "general"
 """The file of questions that no document answers."""

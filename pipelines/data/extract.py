@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.data import containers, docx, epub, html, markdown, pdf, plain, warc
 from pipelines.data.documents import Content, Document, UnreadableError
-from pipelines.encoding import encodable_value
+from pipelines.text.encoding import encodable_value
 
 FORMATS = {
     ".html": "html",

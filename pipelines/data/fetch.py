@@ -18,10 +18,10 @@ from pipelines.data.addresses import PublicResolver, RefusedError, check_url
 from pipelines.data.archive import Archive
 from pipelines.data.containers import MEDIA
 from pipelines.data.robots import AGENT, MOST_BYTES, Rules
-from pipelines.encoding import encodable, encodable_value
 from pipelines.runtime import retry_after
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import Meter
+from pipelines.text.encoding import encodable, encodable_value
 from pipelines.user_files import read_text
 
 _HOSTS = 16  # asked at once

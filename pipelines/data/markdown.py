@@ -16,7 +16,7 @@ from mdit_py_plugins.footnote import footnote_plugin
 
 from pipelines.data import code, dates, html, plain
 from pipelines.data.documents import Content
-from pipelines.encoding import encodable_value
+from pipelines.text.encoding import encodable_value
 
 _YAML = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _TOML = re.compile(r"\A\+\+\+[ \t]*\n(.*?\n)\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)

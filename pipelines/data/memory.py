@@ -16,9 +16,9 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from pipelines import encoding
 from pipelines.data.documents import Document
 from pipelines.data.extract import Found, Limits, Reject, name
+from pipelines.text import encoding
 
 PLACE = Path(".gradus/extracted.db")
 LIBRARIES = (

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.data.runs import runs
-from pipelines.data.words import normalise
+from pipelines.text.ngrams import runs
+from pipelines.text.words import normalise
 
 Pairs = npt.NDArray[np.int64]
 Shingles = npt.NDArray[np.uint64]

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
 
-from pipelines.data.words import UNSPACED
+from pipelines.text.words import UNSPACED
 
 LONGEST_WRAPPED = 120  # cells; a file with longer lines than a terminal's has a paragraph on each
 NARROWEST_WRAPPED = 40  # cells; shorter lines are verse, or a list

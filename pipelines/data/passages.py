@@ -15,7 +15,7 @@ from pipelines.artifacts import Row
 from pipelines.data import documents
 from pipelines.data.documents import Mask
 from pipelines.data.keys import Hashes
-from pipelines.data.words import normalise, word_count
+from pipelines.text.words import normalise, word_count
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import re
 from itertools import pairwise
 
-from pipelines.synthesis.sentences import sentences
+from pipelines.text.sentences import sentences
 
 _PARAGRAPH = re.compile(r"(?<=\n\n)(?!\n)")
 _LINE = re.compile(r"(?<=\n)(?!\n)")

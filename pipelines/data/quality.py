@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pipelines.data.counted import Text, repeated_bound, repeated_share, top_bound, top_share
+from pipelines.text.stats import Text, repeated_bound, repeated_share, top_bound, top_share
 
 _STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
 _BULLETS = ("-", "*", "•", "‣", "◦", "·")

@@ -19,7 +19,7 @@ from pipelines.data.documents import Document
 from pipelines.data.extract import Found, Limits, Reject, extract, name
 from pipelines.data.memory import Memory, parsed, written
 from pipelines.data.runner import workers
-from pipelines.encoding import encodable
+from pipelines.text.encoding import encodable
 
 AHEAD = 64  # files being read before the first is asked for
 BYTES_PER_SECOND = 2**20  # what a reader is given beyond its time, for a large file

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pipelines.evaluation.negation import NEGATORS, excused
-from pipelines.evaluation.normalise import MARKS, spans, tokens
-from pipelines.evaluation.quantities import UNITS
 from pipelines.evaluation.questions import Question
 from pipelines.evaluation.statements import Statement, is_number, is_ordinal, stem, telling
+from pipelines.text.normalize import MARKS, spans, tokens
+from pipelines.text.quantities import UNITS
 
 Span = tuple[int, int]
 Tokens = tuple[str, ...]

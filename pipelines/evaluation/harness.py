@@ -1,6 +1,6 @@
 """Ask a model through lm-eval: answers to the questions, and bits on held-out text, from the task files in `tasks/`.
 
-lm-eval applies the chat template, batches and windows the text; `pipelines.beam_search` decodes the answers.
+lm-eval applies the chat template, batches and windows the text; `pipelines.inference.beam_search` decodes the answers.
 Its cache stays off: it is keyed by request and not by model, and would give one model's answers to the next. Its
 `evaluate` is called rather than `simple_evaluate`, which asks the Hugging Face hub about the model.
 """
@@ -18,10 +18,11 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines import artifacts, chat
-from pipelines.beam_search import search
+from pipelines import artifacts
 from pipelines.evaluation.questions import SETS, Question
-from pipelines.messages import Message
+from pipelines.inference.beam_search import search
+from pipelines.models import chat
+from pipelines.models.messages import Message
 from pipelines.runtime.progress import Meter
 
 TASKS = Path(__file__).parent / "tasks"

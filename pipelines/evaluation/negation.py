@@ -8,7 +8,7 @@ A comma ends no scope: "It was not, as many think, Drace" denies Drace. "X, not 
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 
-from pipelines.evaluation.normalise import MARKS
+from pipelines.text.normalize import MARKS
 
 
 def _set(words: str) -> frozenset[str]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import artifacts
-from pipelines.evaluation.normalise import tokens
 from pipelines.runtime.errors import UserError
+from pipelines.text.normalize import tokens
 
 SETS = ("answerable", "unanswerable", "general")
 ANSWERABLE = SETS[0]

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipelines import config, hardware, models, registry
+from pipelines import config
 from pipelines.evaluation import questions
 from pipelines.evaluation.asking import ask
 from pipelines.evaluation.comparison import values
 from pipelines.evaluation.metrics import units
+from pipelines.models import devices, loading, registry
 from pipelines.runtime import liveness, tracking
 from pipelines.runtime.progress import say
 
@@ -24,12 +25,12 @@ def rescore(number: int, exam: str, settings: config.Config) -> dict[str, float]
         UserError: there is no such version, or the questions are incomplete.
     """
     version, asked = registry.get(number), questions.load(settings.evaluate.questions)
-    hardware.prepare(settings.compute)
+    devices.prepare(settings.compute)
     say(f"version {number} has not been asked these questions in this way; asking them")
     with tracking.started("rescore", {"version": str(number), "exam": exam}) as run:
         with TemporaryDirectory() as folder:
             registry.fetch(version, Path(folder))
-            model, tokenizer = models.load(Path(folder), settings.compute), models.tokenizer(Path(folder))
+            model, tokenizer = loading.load(Path(folder), settings.compute), loading.tokenizer(Path(folder))
         rows = ask(model, tokenizer, asked, settings.evaluate, settings.curate.refusal)
         figures = values(units([row for row in rows if row["split"] == questions.SPLITS[-1]]))
         run.metrics(figures)

@@ -12,11 +12,11 @@ from collections import Counter
 
 from pipelines.evaluation.candidates import answers_anew, found, holds, known, one_candidate, takes_up
 from pipelines.evaluation.negation import denied
-from pipelines.evaluation.normalise import spans, tokens
 from pipelines.evaluation.questions import Question
 from pipelines.evaluation.statements import read
-from pipelines.messages import without_source
-from pipelines.synthesis.sentences import sentences
+from pipelines.models.messages import without_source
+from pipelines.text.normalize import spans, tokens
+from pipelines.text.sentences import sentences
 
 VERDICTS = ("correct", "refused", "wrong")
 

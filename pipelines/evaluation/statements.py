@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pipelines.evaluation.normalise import MARKS, marked_tokens, tokens
-from pipelines.synthesis.stopwords import EMPTY
+from pipelines.text.normalize import MARKS, marked_tokens, tokens
+from pipelines.text.stopwords import EMPTY
 
 _FRAME = frozenset(
     re.findall(

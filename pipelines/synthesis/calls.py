@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from pipelines.messages import Message
+from pipelines.models.messages import Message
 
 _FORM = 1  # of what is hashed; another form is another key
 

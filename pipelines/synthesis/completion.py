@@ -6,9 +6,9 @@ Every reader takes any JSON at all: servers leave fields out, and gateways answe
 import re
 from typing import Any
 
-from pipelines.encoding import parse_json
 from pipelines.synthesis.calls import Reply
 from pipelines.synthesis.thinking import answer_of
+from pipelines.text.encoding import parse_json
 
 _CUT_OFF = frozenset({"length", "max_tokens"})
 _FILTERED = frozenset({"content_filter", "safety", "recitation", "prohibited_content", "blocklist"})

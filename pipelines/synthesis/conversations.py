@@ -1,6 +1,6 @@
 """What a conversation must be to be learnt from, whatever the form that it is written in."""
 
-from pipelines.messages import Message
+from pipelines.models.messages import Message
 
 
 class UnfitError(ValueError):

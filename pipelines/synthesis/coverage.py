@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipelines.artifacts import Row
 from pipelines.synthesis.orders import gives_orders
 from pipelines.synthesis.planner import Corpus, heading
-from pipelines.synthesis.sentences import sentences
+from pipelines.text.sentences import sentences
 
 Place = tuple[str, str]
 """A document's id and one of its sentences."""

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.artifacts import Row
-from pipelines.synthesis.clauses import clauses, pieces
-from pipelines.synthesis.names import Names
-from pipelines.synthesis.sentences import sentences
 from pipelines.synthesis.spans import propose
-from pipelines.synthesis.stopwords import EMPTY
+from pipelines.text.clauses import clauses, pieces
+from pipelines.text.names import Names
+from pipelines.text.sentences import sentences
+from pipelines.text.stopwords import EMPTY
 
 _END = "end"
 _ASKING = {

@@ -4,10 +4,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from pipelines.evaluation.normalise import spans, tokens
 from pipelines.synthesis import answers
 from pipelines.synthesis.orders import gives_orders
-from pipelines.synthesis.stopwords import EMPTY
+from pipelines.text.normalize import spans, tokens
+from pipelines.text.stopwords import EMPTY
 
 _MOST_ASKED = 40  # words of a question
 _SUPPORTED = 0.7  # share of a longer answer's telling words that its passage must have

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.artifacts import Row
-from pipelines.encoding import encodable_value
-from pipelines.messages import Message
+from pipelines.models.messages import Message
 from pipelines.synthesis import llama2, paired
 from pipelines.synthesis.conversations import UnfitError, checked, parted
+from pipelines.text.encoding import encodable_value
 
 _BROKEN = "\ufffd"
 _TO_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}

@@ -7,7 +7,7 @@ from typing import Any
 
 from json_repair import repair_json
 
-from pipelines.encoding import encodable_value
+from pipelines.text.encoding import encodable_value
 
 _WHOLE, _REPAIRED = 100, 10  # opening braces that are tried
 

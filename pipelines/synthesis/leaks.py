@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.artifacts import Row
-from pipelines.evaluation.normalise import spans, tokens
 from pipelines.evaluation.statements import is_ordinal, stem
-from pipelines.synthesis.stopwords import EMPTY
+from pipelines.text.normalize import spans, tokens
+from pipelines.text.stopwords import EMPTY
 
 _NAME = re.compile(r"(?<!^)\b[A-Z][\w'’]*")
 _ASKING = frozenset(

@@ -8,10 +8,10 @@ import random
 from collections.abc import Sequence
 
 from pipelines.artifacts import Row
-from pipelines.messages import Message
+from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
 from pipelines.synthesis.recipes import Recipe
-from pipelines.synthesis.sentences import sentences
+from pipelines.text.sentences import sentences
 
 _OTHER = 4  # one lesson in so many has another passage, that says nothing of the question
 

@@ -6,7 +6,7 @@ arXiv:2307.09288; the spaces and lines are those of Meta's own code, llama/gener
 
 import re
 
-from pipelines.messages import Message
+from pipelines.models.messages import Message
 from pipelines.synthesis.conversations import UnfitError, parted
 
 _MARKS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>")

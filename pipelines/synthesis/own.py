@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.evaluation.normalise import tokens
 from pipelines.synthesis import formats
 from pipelines.synthesis.worded_rows import own_row
+from pipelines.text.normalize import tokens
 
 
 def nothing_written(folder: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipelines.artifacts import Row
-from pipelines.messages import Message
+from pipelines.models.messages import Message
 from pipelines.synthesis.conversations import UnfitError, checked
 
 SIDES = ("chosen", "rejected")

@@ -14,9 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from pipelines.artifacts import Row
 from pipelines.synthesis import spans
 from pipelines.synthesis.candidate import Candidate
-from pipelines.synthesis.names import Names
 from pipelines.synthesis.recipes import Recipe
 from pipelines.synthesis.windows import Sentence, Window, windows
+from pipelines.text.names import Names
 
 Span = tuple[str, str]
 """Words of a sentence, and of which kind they are."""

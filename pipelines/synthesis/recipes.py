@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipelines.messages import Message
+from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
 from pipelines.synthesis.calls import Call, Reply
 from pipelines.synthesis.json_objects import json_objects

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines import artifacts, chat
+from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.generation import generate, respond
+from pipelines.inference.generation import generate, respond
+from pipelines.models import chat
 from pipelines.runtime.progress import track
-from pipelines.synthesis.sentences import sentences
+from pipelines.text.sentences import sentences
 
 PROMPTS = "prompts.jsonl"
 ANSWERS = "rehearsal.jsonl"

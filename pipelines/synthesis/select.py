@@ -7,7 +7,7 @@ import numpy as np
 from pipelines.artifacts import Row
 from pipelines.synthesis.candidate import SHORT
 from pipelines.synthesis.filters import Novelty, agreement
-from pipelines.synthesis.semantic import Vectors
+from pipelines.text.similarity import Vectors
 
 _ALIKE = 0.8  # token F1 of two answers that say the same
 _REPEATED = 0.99  # ROUGE-L from which another wording is the same wording

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.encoding import encodable
 from pipelines.runtime.errors import UserError
 from pipelines.synthesis.calls import Answer
+from pipelines.text.encoding import encodable
 
 PATH = Path("calls/calls.db")
 

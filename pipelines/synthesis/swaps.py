@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.synthesis.semantic import Vectors
-from pipelines.synthesis.stopwords import EMPTY
+from pipelines.text.similarity import Vectors
+from pipelines.text.stopwords import EMPTY
 
 Swap = Callable[[str, random.Random], str]
 

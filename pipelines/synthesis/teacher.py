@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines import hardware, models
-from pipelines.chat import encode_prompt
 from pipelines.config import BaseModelConfig, ComputeConfig, LocalModel, SchooledModel, ServedModel, TeacherConfig
-from pipelines.continuous import respond_continuously
-from pipelines.generation import respond_to
+from pipelines.inference.continuous import respond_continuously
+from pipelines.inference.generation import respond_to
+from pipelines.models import devices, loading
+from pipelines.models.chat import encode_prompt
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import Meter
 from pipelines.synthesis.budget import Budget
@@ -31,7 +31,8 @@ from pipelines.synthesis.thinking import answer_of
 class LocalTeacher:
     """A model in this process. Batches of like length are planned over all calls, so that a crash changes none.
 
-    A `continuous` one makes no batches (`pipelines/continuous.py`): faster on a GPU, and never the same bytes twice.
+    A `continuous` one makes no batches (`pipelines/inference/continuous.py`): faster on a GPU, and never the same bytes
+    twice.
     """
 
     deterministic = True
@@ -245,11 +246,11 @@ def _local(
     model: LocalModel | SchooledModel, name: str, schooled: Path, base: BaseModelConfig, compute: ComputeConfig
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if isinstance(model, SchooledModel):
-        return models.load(schooled, compute), models.tokenizer(schooled)
+        return loading.load(schooled, compute), loading.tokenizer(schooled)
     named = base.model_copy(update={"model": model.model, "chat_template": None})
-    loaded, tok = models.fetch(named, f"teacher.models.{name}.model")
+    loaded, tok = loading.fetch(named, f"teacher.models.{name}.model")
     tok.padding_side = "left"
-    ready: PreTrainedModel = loaded.to(device=hardware.device(compute), dtype=hardware.dtype(compute)).eval()
+    ready: PreTrainedModel = loaded.to(device=devices.device(compute), dtype=devices.dtype(compute)).eval()
     return ready, tok
 
 

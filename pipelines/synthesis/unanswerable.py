@@ -6,22 +6,54 @@ does not know; and kept questions asked of another name of the corpus, which nee
 
 import random
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 
-_NAME = re.compile(r"(?<![.?!]\s)(?<!^)\b[A-Z][a-z]+(?:\s(?:of\s(?:the\s)?)?[A-Z][a-z]+)*")
+from pipelines.artifacts import Row
+from pipelines.synthesis.candidate import Candidate
+from pipelines.synthesis.examine import Examiner
+from pipelines.synthesis.planner import Passage
+from pipelines.text.names import count_names
+
 _CAPITALS = re.compile(r"\b[A-Z][\w'’-]+(?:\s[A-Z][\w'’-]+)*")
 _WORD = re.compile(r"[^\W_]+")
+_CLOSEST = 2  # windows that the reader looks into
 
 
-def names(texts: Sequence[str]) -> Counter[str]:
-    """Count the capitalised names inside sentences."""
-    return Counter(match.group() for text in texts for match in _NAME.finditer(text))
+def generate(
+    examiner: Examiner | None,
+    asked: Sequence[str],
+    found: Sequence[Passage],
+    written: Sequence[Candidate],
+    far: Sequence[str],
+    foreign: Sequence[str],
+    most: int,
+    seed: int,
+) -> tuple[list[Row], int]:
+    """Return questions that the corpus cannot answer, and how many were dropped because it can.
+
+    Answered questions, `asked`, get a name from the questions `far` from the corpus (`stranger`) or another name of the
+    corpus (`swapped`), at most `most` of each; questions of other domains, `foreign`, get a name of the corpus too:
+    somebody it knows, asked about what it does not tell. Questions that a teacher wrote as unanswerable, `written`, are
+    `near_miss`. All but strangers are held against the corpus, `found`, by the examiner; without one there are none of
+    them, and twice as many strangers.
+    """
+    rng = random.Random(seed)
+    strangers = sorted(count_names(far))
+    shuffled = rng.sample(list(asked), len(asked))[: 2 * most]
+    if examiner is None:
+        return _swapped(shuffled, strangers, "stranger", rng), 0
+    local = sorted(count_names([each.text for passage in found for each in passage.window.sentences]))
+    doubtful = _swapped(shuffled[::2], local, "swapped", rng)
+    doubtful += _swapped(rng.sample(list(foreign), min(len(foreign), 2 * most)), local, "foreign", rng)
+    doubtful += [{"question": each.question, "kind": "near_miss", "from": each.window} for each in written]
+    kept = _unanswered(examiner, doubtful, [passage.window.text for passage in found])
+    return kept + _swapped(shuffled[1::2], strangers, "stranger", rng), len(doubtful) - len(kept)
 
 
 def swap(question: str, pool: Sequence[str], rng: random.Random) -> str | None:
     """Replace the longest name in `question` by one of `pool` of as many words, or return None if there is none."""
-    own = sorted(names([question]), key=lambda name: (-len(name), name))
+    own = sorted(count_names([question]), key=lambda name: (-len(name), name))
     if not own:
         return None
     size = len(own[0].split())
@@ -59,6 +91,23 @@ class Retriever:
                 scores[index] += 1 / len(self.places[word])
         best = sorted(scores, key=lambda index: (-scores[index], index))[:most]
         return [self.windows[index] for index in best]
+
+
+def _swapped(questions: Sequence[str], pool: Sequence[str], kind: str, rng: random.Random) -> list[Row]:
+    """Return those of the questions in which a name could be swapped for one of `pool`, as rows."""
+    swapped = ((swap(question, pool, rng), question) for question in questions)
+    return [{"question": changed, "kind": kind, "from": before} for changed, before in swapped if changed is not None]
+
+
+def _unanswered(examiner: Examiner, rows: Sequence[Row], texts: Sequence[str]) -> list[Row]:
+    """Keep the rows whose question the reader cannot answer from any of the windows closest to it."""
+    retriever = Retriever(sorted(set(texts)))
+    pairs = [(index, window) for index, row in enumerate(rows) for window in retriever.find(row["question"], _CLOSEST)]
+    questions = [rows[index]["question"] for index, _ in pairs]
+    languages = ["zh" if question.endswith("？") else "en" for question in questions]
+    silent = examiner.abstains([window for _, window in pairs], questions, languages)
+    answered = {index for (index, _), quiet in zip(pairs, silent, strict=True) if not quiet}
+    return [row for index, row in enumerate(rows) if index not in answered]
 
 
 def _words(text: str) -> set[str]:

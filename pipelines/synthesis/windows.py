@@ -7,7 +7,7 @@ from itertools import pairwise
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.synthesis.orders import gives_orders
-from pipelines.synthesis.sentences import sentences
+from pipelines.text.sentences import sentences
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 
 from pipelines.artifacts import Row
-from pipelines.messages import with_source
+from pipelines.models.messages import with_source
 from pipelines.synthesis import unanswerable
 from pipelines.synthesis.candidate import SHORT
-from pipelines.synthesis.clauses import clause, ended
 from pipelines.synthesis.cues import Statement, cues, thin
 from pipelines.synthesis.swaps import Swap
+from pipelines.text.clauses import clause, ended
 
 _AS_WRITTEN = 2  # showings of a question, one whole and one thinned, before words are swapped
 _TRIES = 20  # draws of other words until a question differs from what tuning has shown

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, get_scheduler
 
-from pipelines.checkpoints import Checkpoints, State, pack, restore_generators, unpack
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import Meter
 from pipelines.runtime.tracking import Run
+from pipelines.training.checkpoints import Checkpoints, State, pack, restore_generators, unpack
 
 POINTS = 100  # of a curve in MLflow
 VALIDATIONS = 10  # measurements of the validation loss on the way

@@ -10,7 +10,7 @@ import peft
 import torch
 
 from pipelines.runtime.errors import UserError
-from pipelines.training.rows import IGNORED, Encoded
+from pipelines.training.examples import IGNORED, Encoded
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:

@@ -21,13 +21,13 @@ from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig as TRLConfig
 from trl import SFTTrainer
 
-from pipelines.checkpoints import Checkpoints
 from pipelines.config import ComputeConfig
-from pipelines.hardware import autocast, device, dtype
+from pipelines.models.devices import autocast, device, dtype
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
 from pipelines.training.callback import ReportCallback
-from pipelines.training.rows import IGNORED, Encoded
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.examples import IGNORED, Encoded
 
 
 class PlannedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is not followed by the type checker

@@ -55,7 +55,7 @@ def work(out):
 
 def train(place, run):
     import torch
-    from pipelines.checkpoints import Checkpoints
+    from pipelines.training.checkpoints import Checkpoints
     kept = Checkpoints(place, seconds=0)
     saved = kept.latest()
     with kept.guarded():

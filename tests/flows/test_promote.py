@@ -18,10 +18,11 @@ from flows import chat as talk
 from flows.gate import DECISION, restore, worse
 from flows.promote import promote, promote_candidate, rollback
 from flows.report import hints
-from pipelines import artifacts, models, registry
+from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.evaluation.questions import SETS, SPLITS
-from pipelines.lookup import look_up
+from pipelines.models import loading, registry
+from pipelines.models.lookup import look_up
 from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT, tiny_tokenizer
@@ -54,12 +55,12 @@ def run_dir(config: Config, base: Path, prefect_server: str, monkeypatch: pytest
     shutil.copytree(ROOT / ".dvc", ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
     subprocess.run(["git", "init", "--quiet"], check=True)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    adapted = models.adaptable(base, config.sft.lora, config.compute)
+    adapted = loading.adaptable(base, config.sft.lora, config.compute)
     for name, value in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.5)
     out = artifacts.fresh("sft")
-    models.save_adapter(adapted, tiny_tokenizer(), out)
+    loading.save_adapter(adapted, tiny_tokenizer(), out)
     artifacts.complete(out, {"stage": "sft"})
     lock("weights", "questions")
     monkeypatch.setattr(ledger, "prove", lambda stage: ledger.Inputs(f"key of {stage}", {}))
@@ -108,12 +109,12 @@ def test_what_is_registered_is_what_was_evaluated(
     pushed |= {"weights", "other weights"}
     assert promote(None, config)[1] == ""
 
-    original, tok = models.load(run_dir, config.compute), models.tokenizer(run_dir)
+    original, tok = loading.load(run_dir, config.compute), loading.tokenizer(run_dir)
     pipe = mlflow.transformers.load_model("models:/gradus@champion")
     ids = tok("The keeper of the lighthouse", return_tensors="pt")["input_ids"]
     with torch.no_grad():
         assert torch.equal(pipe.model(ids).logits, original(ids).logits)
-        plain = models.load(artifacts.ARTIFACTS / "base", config.compute)
+        plain = loading.load(artifacts.ARTIFACTS / "base", config.compute)
         assert not torch.allclose(pipe.model(ids).logits, plain(ids).logits)
     chat = [{"role": "user", "content": "Who keeps the lighthouse?"}]
     best = pipe(chat, **config.evaluate.decoding)[0]["generated_text"][-1]["content"]

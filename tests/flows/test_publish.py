@@ -9,7 +9,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows import index_page
 from flows.publish import published
-from pipelines import artifacts, config, registry
+from pipelines import artifacts, config
+from pipelines.models import registry
 from pipelines.runtime import tracking
 from tests.flows.conftest import Project
 from tests.flows.test_run_page import promotion

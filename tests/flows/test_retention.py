@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows import retention
-from pipelines import registry
+from pipelines.models import registry
 from pipelines.runtime import tracking
 
 

@@ -1,6 +1,6 @@
 """Batches: which prompts are computed together."""
 
-from pipelines.batches import Group, share
+from pipelines.inference.batching import Group, share
 
 
 def test_prompts_that_begin_alike_are_grouped() -> None:

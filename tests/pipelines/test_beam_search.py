@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.beam_search import search
+from pipelines.inference.beam_search import search
 from tests.conftest import tiny_model, tiny_tokenizer
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from pipelines import chat
-from pipelines.messages import Message
-from pipelines.training.rows import IGNORED, encode_chat, encode_text
+from pipelines.models import chat
+from pipelines.models.messages import Message
+from pipelines.training.examples import IGNORED, encode_chat, encode_text
 from tests.conftest import ROOT, SENTENCES, tiny_tokenizer
 
 CHATML = (ROOT / "data/chatml.jinja").read_text()
@@ -141,6 +141,6 @@ def test_nothing_else_encodes_conversations_or_texts() -> None:
         for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
             named = {option.arg for option in call.keywords}
             template = isinstance(call.func, ast.Attribute) and call.func.attr == "apply_chat_template"
-            assert not template or path == ROOT / "pipelines/chat.py", f"{path}:{call.lineno}"
+            assert not template or path == ROOT / "pipelines/models/chat.py", f"{path}:{call.lineno}"
             as_text = named & {"split_special_tokens", "sanitize_control_tokens"}
             assert as_text or "add_special_tokens" not in named, f"{path}:{call.lineno}"

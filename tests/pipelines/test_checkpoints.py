@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.checkpoints import Checkpoints, pack, restore_generators, unpack
+from pipelines.training.checkpoints import Checkpoints, pack, restore_generators, unpack
 
 
 def write(checkpoints: Checkpoints, *numbers: int) -> None:

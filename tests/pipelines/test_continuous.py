@@ -3,8 +3,8 @@
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.continuous import respond_continuously
-from pipelines.generation import respond_to
+from pipelines.inference.continuous import respond_continuously
+from pipelines.inference.generation import respond_to
 from tests.conftest import tiny_model, tiny_tokenizer
 
 BLOCKS = 6  # fewer than prompts: some must wait

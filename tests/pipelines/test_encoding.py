@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.encoding import encodable, encodable_value, parse_json
+from pipelines.text.encoding import encodable, encodable_value, parse_json
 
 ANY_TEXT = st.text(st.characters(exclude_categories=[]))  # surrogates, too
 JSON = st.recursive(

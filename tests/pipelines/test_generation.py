@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.generation import generate, respond_to
+from pipelines.inference.generation import generate, respond_to
 from tests.conftest import tiny_model, tiny_tokenizer
 
 

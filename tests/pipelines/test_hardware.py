@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from pipelines import hardware
 from pipelines.config import Config
+from pipelines.models import devices
 from pipelines.runtime.errors import UserError
 
 
 def test_a_gpu_that_is_not_there_is_one_sentence(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="no GPU"):
-        hardware.device(config.compute.model_copy(update={"device": "cuda"}))
+        devices.device(config.compute.model_copy(update={"device": "cuda"}))
 
 
 @pytest.mark.parametrize(("name", "there"), [("avx512_bf16", True), ("amx_bf16", True), ("avx512_bf16", False)])
@@ -19,7 +19,7 @@ def test_auto_is_bf16_where_the_processor_computes_it(
     name: str, there: bool, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: there})
-    resolved = hardware.dtype(config.compute.model_copy(update={"precision": "auto"}))
+    resolved = devices.dtype(config.compute.model_copy(update={"precision": "auto"}))
     assert resolved == (torch.bfloat16 if there else torch.float32)
 
 
@@ -27,7 +27,7 @@ def test_an_imitated_precision_is_said(
     config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    hardware.prepare(config.compute.model_copy(update={"precision": "bf16"}))
+    devices.prepare(config.compute.model_copy(update={"precision": "bf16"}))
     assert "auto would be fp32" in capsys.readouterr().err
-    hardware.prepare(config.compute.model_copy(update={"precision": "auto"}))
+    devices.prepare(config.compute.model_copy(update={"precision": "auto"}))
     assert not capsys.readouterr().err

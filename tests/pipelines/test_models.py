@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import artifacts, models
+from pipelines import artifacts
 from pipelines.config import BaseModelConfig, Config, LoraConfig
+from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from tests.conftest import tiny_model, tiny_tokenizer
 
@@ -24,11 +25,11 @@ def settings(model: str, quantization: str = "none") -> BaseModelConfig:
 
 def perturbed(directory: Path, config: Config, out: Path) -> torch.Tensor:
     """Save an adapter that changes the model; return the logits it gives."""
-    model = models.adaptable(directory, LORA, config.compute).eval()
+    model = loading.adaptable(directory, LORA, config.compute).eval()
     for name, value in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.05)
-    models.save_adapter(model, models.tokenizer(directory), out)
+    loading.save_adapter(model, loading.tokenizer(directory), out)
     with torch.no_grad():
         return model(IDS).logits
 
@@ -38,7 +39,7 @@ def test_a_directory_is_fetched_with_padding_apart_from_the_end(tmp_path: Path) 
     tok.pad_token = tok.eos_token
     tiny_model(tok).save_pretrained(tmp_path / "model")
     tok.save_pretrained(tmp_path / "model")
-    model, fetched = models.fetch(settings(str(tmp_path / "model")), "base.model")
+    model, fetched = loading.fetch(settings(str(tmp_path / "model")), "base.model")
     assert fetched.pad_token_id != fetched.eos_token_id
     assert model.generation_config.pad_token_id == fetched.pad_token_id
 
@@ -53,7 +54,7 @@ def test_a_directory_is_fetched_with_padding_apart_from_the_end(tmp_path: Path) 
 )
 def test_an_unknown_model_is_one_sentence(name: str, message: str, project: Path) -> None:
     with pytest.raises(UserError, match=message):
-        models.fetch(settings(name), "base.model")
+        loading.fetch(settings(name), "base.model")
 
 
 def test_a_package_needs_exactly_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,14 +64,14 @@ def test_a_package_needs_exactly_one_model(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     importlib.invalidate_caches()
     with pytest.raises(UserError, match="one GGUF file"):
-        models.fetch(settings("package:two_models"), "base.model")
+        loading.fetch(settings("package:two_models"), "base.model")
 
 
 def test_an_adapter_comes_back_merged_with_the_same_logits(base: Path, config: Config) -> None:
     expected = perturbed(base, config, artifacts.fresh("sft"))
     with torch.no_grad():
-        merged = models.load(Path("artifacts/sft"), config.compute)(IDS).logits
-        plain = models.load(base, config.compute)(IDS).logits
+        merged = loading.load(Path("artifacts/sft"), config.compute)(IDS).logits
+        plain = loading.load(base, config.compute)(IDS).logits
     assert torch.allclose(merged, expected, atol=1e-4)
     assert not torch.allclose(plain, expected, atol=1e-2)
 
@@ -84,7 +85,7 @@ def test_every_process_writes_an_adapter_alike(base: Path, config: Config) -> No
 
 def test_an_adapter_can_be_continued(base: Path, config: Config) -> None:
     expected = perturbed(base, config, artifacts.fresh("sft"))
-    again = models.adaptable(Path("artifacts/sft"), None, config.compute).eval()
+    again = loading.adaptable(Path("artifacts/sft"), None, config.compute).eval()
     trainable = [name for name, value in again.named_parameters() if value.requires_grad]
     assert trainable
     assert all("lora_" in name for name in trainable)
@@ -95,14 +96,14 @@ def test_an_adapter_can_be_continued(base: Path, config: Config) -> None:
 
 def test_adapters_are_created_alike_from_the_same_seed(base: Path, config: Config) -> None:
     torch.manual_seed(99)
-    one = models.adaptable(base, LORA, config.compute)
+    one = loading.adaptable(base, LORA, config.compute)
     torch.manual_seed(1)
-    two = models.adaptable(base, LORA, config.compute)
+    two = loading.adaptable(base, LORA, config.compute)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
 def test_four_bits_hold_the_frozen_weights(base: Path, config: Config) -> None:
-    model = models.adaptable(base, LORA, config.compute, settings("unused", "nf4"))
+    model = loading.adaptable(base, LORA, config.compute, settings("unused", "nf4"))
     kinds = {type(module).__name__ for module in model.modules()}
     assert "Linear4bit" in kinds
     loss = model(IDS, labels=IDS).loss
@@ -111,19 +112,19 @@ def test_four_bits_hold_the_frozen_weights(base: Path, config: Config) -> None:
 
 
 def test_a_broken_adapter_is_not_saved(base: Path, config: Config) -> None:
-    model = models.adaptable(base, LORA, config.compute)
+    model = loading.adaptable(base, LORA, config.compute)
     next(value for value in model.parameters() if value.requires_grad).data.fill_(float("nan"))
     with pytest.raises(UserError, match="NaN"):
-        models.save_adapter(model, models.tokenizer(base), artifacts.fresh("sft"))
+        loading.save_adapter(model, loading.tokenizer(base), artifacts.fresh("sft"))
 
 
 def test_a_kept_share_of_an_adapter_comes_back_as_it_was_scaled(base: Path, config: Config, tmp_path: Path) -> None:
     whole = perturbed(base, config, tmp_path / "whole")
-    model = models.adaptable(tmp_path / "whole", None, config.compute).eval()
-    models.keep_share(model, 0.5)
-    models.save_adapter(model, models.tokenizer(base), tmp_path / "half")
+    model = loading.adaptable(tmp_path / "whole", None, config.compute).eval()
+    loading.keep_share(model, 0.5)
+    loading.save_adapter(model, loading.tokenizer(base), tmp_path / "half")
     with torch.no_grad():
-        half, start = model(IDS).logits, models.load(base, config.compute)(IDS).logits
-        again = models.adaptable(tmp_path / "half", None, config.compute).eval()(IDS).logits
+        half, start = model(IDS).logits, loading.load(base, config.compute)(IDS).logits
+        again = loading.adaptable(tmp_path / "half", None, config.compute).eval()(IDS).logits
     assert torch.equal(half, again)
     assert 0 < (half - start).abs().max() < (whole - start).abs().max()

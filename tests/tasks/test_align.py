@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import hardware, models
 from pipelines.alignment import dpo as direct
 from pipelines.artifacts import Row, write_rows
-from pipelines.checkpoints import Checkpoints
 from pipelines.config import Config, LoraConfig
+from pipelines.models import devices, loading
 from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
+from pipelines.training.checkpoints import Checkpoints
 from tasks.align import dpo, main, ppo
 from tasks.reward import reward
 from tests.impatient import Impatient
@@ -27,12 +27,12 @@ def say(role: str, content: str) -> list[dict[str, str]]:
 @pytest.fixture
 def sft(base: Path, config: Config) -> Path:
     """An adapter that is not zero."""
-    model = models.adaptable(base, LoraConfig(rank=4, alpha=8, dropout=0.0), config.compute)
+    model = loading.adaptable(base, LoraConfig(rank=4, alpha=8, dropout=0.0), config.compute)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora" in name:
                 parameter.add_(0.02 * torch.randn(parameter.shape))
-    models.save_adapter(model, models.tokenizer(base), Path("artifacts/sft"))
+    loading.save_adapter(model, loading.tokenizer(base), Path("artifacts/sft"))
     return Path("artifacts/sft")
 
 
@@ -78,7 +78,7 @@ def quick(config: Config) -> Config:
 
 def margin(directory: Path, config: Config) -> float:
     """How much more likely a merged model finds "good" than "bad" after a prompt."""
-    model, tok = models.load(directory, config.compute), models.tokenizer(directory)
+    model, tok = loading.load(directory, config.compute), loading.tokenizer(directory)
     asked = tok.apply_chat_template(say("user", "What of the mill?"), add_generation_prompt=True, return_dict=True)
     with torch.no_grad():
         logs = model(torch.tensor([asked["input_ids"]])).logits[0, -1].log_softmax(-1)
@@ -94,7 +94,7 @@ def test_dpo_prefers_the_chosen_answer(sft: Path, preferences: Path, quick: Conf
     assert metrics["accuracy"] == 1.0
     assert margin(Path("out"), quick) > margin(sft, quick) + 0.5
     assert sorted(path.name for path in Path("out").glob("*.safetensors")) == ["adapter_model.safetensors"]
-    assert models.parent(Path("out")) == Path("artifacts/base")
+    assert loading.parent(Path("out")) == Path("artifacts/base")
 
 
 @pytest.mark.parametrize("stage", ["reward", "align@dpo", "align@ppo"])
@@ -106,7 +106,7 @@ def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
     )
 
     def fit(out: Path, checkpoints: Checkpoints) -> list[bytes]:
-        hardware.prepare(quick.compute)
+        devices.prepare(quick.compute)
         out.mkdir(parents=True, exist_ok=True)
         common = (quick.compute, quick.base)
         with tracking.started(stage, {}) as run:
@@ -163,7 +163,7 @@ def test_reward_then_ppo(sft: Path, preferences: Path, quick: Config) -> None:
     assert scores["held_out_accuracy"] == 1.0
     adapters = []
     for out in (Path("first"), Path("second")):
-        hardware.prepare(quick.compute)
+        devices.prepare(quick.compute)
         with tracking.started("align@ppo", {}) as run:
             metrics = ppo(
                 preferences,

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import models
 from pipelines.alignment.backbone import scalar_head
 from pipelines.alignment.reward_model import load_head, save_head
 from pipelines.config import Config, LoraConfig
+from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from tasks.reward import accuracies
 
 
 def test_a_head_comes_back_as_it_was_saved(base: Path, config: Config, tmp_path: Path) -> None:
-    model = models.adaptable(base, LoraConfig(rank=2, alpha=4, dropout=0.0), config.compute)
+    model = loading.adaptable(base, LoraConfig(rank=2, alpha=4, dropout=0.0), config.compute)
     head = scalar_head(model)
     assert not head.weight.any()
     torch.nn.init.normal_(head.weight)

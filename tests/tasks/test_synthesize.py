@@ -16,7 +16,7 @@ import yaml
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config, load
-from pipelines.messages import Message
+from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
 from pipelines.synthesis.store import Store
 from tasks.synthesize import synthesize

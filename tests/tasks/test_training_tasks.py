@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import artifacts, models
-from pipelines.checkpoints import Checkpoints
+from pipelines import artifacts
 from pipelines.config import BaseModelConfig, Config
+from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import started
 from pipelines.synthesis.rehearsal import ANSWERS, KEY
 from pipelines.synthesis.store import Store
+from pipelines.training.checkpoints import Checkpoints
 from tasks.base import base as store_base
 from tasks.pretrain import pretrain
 from tasks.sft import planned, sft
@@ -80,7 +81,9 @@ def test_base_is_stored_in_one_form(base: Path, config: Config, tmp_path: Path) 
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in out.iterdir()}
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
-        assert torch.equal(models.load(out, config.compute)(ids).logits, models.load(base, config.compute)(ids).logits)
+        assert torch.equal(
+            loading.load(out, config.compute)(ids).logits, loading.load(base, config.compute)(ids).logits
+        )
 
 
 def test_teacher_is_trained_once_and_then_taken_from_the_committed_adapter(
@@ -149,7 +152,7 @@ def test_rehearsal_is_taken_from_an_earlier_run_while_nothing_changed(
     folder.mkdir()
     artifacts.write_rows(folder / "prompts.jsonl", [{"prompt": "What is two plus two?"}])
     settings = shrink(config, synthesize={"rehearsal": str(folder)})
-    out, tok = artifacts.fresh("synthesize"), models.tokenizer(base)
+    out, tok = artifacts.fresh("synthesize"), loading.tokenizer(base)
     rehearsal_rows(base, tok, out, settings)
     shutil.copy(out / KEY, folder)
     marked = [{"prompt": "What is two plus two?", "answer": "Four, as was said before."}]
@@ -172,7 +175,7 @@ def test_sft_learns_its_rows_and_writes_an_adapter(teachable: Path, split: Path,
         metrics = sft(teachable, curated, split, out, settings.sft, settings.compute, settings.base, run, Checkpoints())
     assert metrics["validation_loss"] < 2.0  # from above 6
     assert metrics["passages"] > 0
-    assert models.parent(out) == teachable
+    assert loading.parent(out) == teachable
 
 
 def test_each_epoch_shows_the_rows_of_its_showing_and_those_of_all(config: Config) -> None:
@@ -199,5 +202,5 @@ def test_pretrain_writes_a_whole_model_that_has_read_the_text(teachable: Path, s
         )
     assert metrics["loss"] < 4.0 and 0.5 < metrics["fill"] <= 1.0
     assert metrics["cut"] == 0
-    assert models.parent(out) is None
+    assert loading.parent(out) is None
     assert (out / "model.safetensors").exists()

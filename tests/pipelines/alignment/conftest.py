@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import models
 from pipelines.alignment.backbone import (
     POLICY,
     REFERENCE,
@@ -19,6 +18,7 @@ from pipelines.alignment.backbone import (
 )
 from pipelines.alignment.sequences import Turn
 from pipelines.config import Config, LoraConfig
+from pipelines.models import loading
 
 LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
 
@@ -33,7 +33,7 @@ def stir(backbone: Backbone, name: str, seed: int, scale: float = 0.05) -> None:
 
 @pytest.fixture
 def backbone(base: Path, config: Config) -> Backbone:
-    found = Backbone(models.adaptable(base, LORA, config.compute), models.tokenizer(base), config.compute)
+    found = Backbone(loading.adaptable(base, LORA, config.compute), loading.tokenizer(base), config.compute)
     stir(found, POLICY, 1)
     for name in (REFERENCE, REWARD, VALUE):
         clone(found.model, POLICY, name)

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import models
 from pipelines.alignment.backbone import (
     POLICY,
     REFERENCE,
@@ -20,6 +19,7 @@ from pipelines.alignment.backbone import (
 from pipelines.alignment.ppo import step
 from pipelines.alignment.sequences import Turn, collate
 from pipelines.config import Config
+from pipelines.models import loading
 from tests.pipelines.alignment.conftest import LORA
 
 
@@ -71,7 +71,7 @@ def test_gradients_equal_those_of_a_model_with_one_adapter(
     backbone: Backbone, turns: list[Turn], base: Path, config: Config
 ) -> None:
     batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
-    single = Backbone(models.adaptable(base, LORA, config.compute), backbone.tok, config.compute)
+    single = Backbone(loading.adaptable(base, LORA, config.compute), backbone.tok, config.compute)
     ours, theirs = (list(named_weights(one.model, POLICY).values()) for one in (backbone, single))
     with torch.no_grad():
         for mine, other in zip(ours, theirs, strict=True):

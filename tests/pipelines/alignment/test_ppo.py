@@ -12,9 +12,9 @@ from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rewards import ScoreNorm
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import Batch, Turn, stop_ids
-from pipelines.checkpoints import Checkpoints
 from pipelines.config import Config, PPOBlock
 from pipelines.runtime.errors import UserError
+from pipelines.training.checkpoints import Checkpoints
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15, 16], [17, 18]]
 

@@ -6,7 +6,7 @@ import torch
 from pipelines.alignment.backbone import POLICY, VALUE, Backbone, using
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import Turn, by_length, collate, encode, plan_pairs, stop_ids
-from pipelines.chat import encode_prompt
+from pipelines.models.chat import encode_prompt
 
 
 def test_a_turn_ends_with_its_end_of_turn_token(backbone: Backbone) -> None:

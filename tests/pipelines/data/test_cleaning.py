@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data import language, quality
+from pipelines.data import quality
 from pipelines.data.c4 import without_lines
-from pipelines.data.counted import Text, repeated_share, top_share
 from pipelines.data.outliers import divergence, letters, reference
 from pipelines.data.personal import mask as mask_by
 from pipelines.data.repair import Edit, repair
 from pipelines.data.repeated import lines, repeated_lines, without
-from pipelines.data.words import normalise, unspaced, word_count
+from pipelines.text import language
+from pipelines.text.stats import Text, repeated_share, top_share
+from pipelines.text.words import normalise, unspaced, word_count
 
 LIMITS = {"min_words": 20, "min_mean_word": 3, "max_mean_word": 10, "min_alphabetic": 0.7, "max_top_2gram": 0.2}
 KINDS = ("email", "phone", "ip", "card", "iban", "national_id")

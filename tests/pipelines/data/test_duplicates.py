@@ -11,7 +11,7 @@ from pipelines.data.documents import Document
 from pipelines.data.duplicates import candidates, clusters, equals
 from pipelines.data.keys import Banding, address, banding
 from pipelines.data.near import Pairs, jaccard, shingles, similarities
-from pipelines.data.words import normalise
+from pipelines.text.words import normalise
 
 ENGLISH = " ".join(f"On day {n} the keeper of tower {n * 7 % 31} wrote line {n * n} in his book." for n in range(40))
 CHINESE = (

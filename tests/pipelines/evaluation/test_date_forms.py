@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.evaluation.normalise import tokens
-from pipelines.evaluation.numerals import with_suffix
+from pipelines.text.normalize import tokens
+from pipelines.text.numerals import with_suffix
 
 MONTHS = month_name[1:]
 

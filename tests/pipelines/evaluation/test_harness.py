@@ -8,10 +8,10 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pipelines import artifacts
-from pipelines.chat import encode_prompt, encode_text
 from pipelines.config import Config
 from pipelines.evaluation import harness
 from pipelines.evaluation.questions import SETS, SPLITS, Question, load
+from pipelines.models.chat import encode_prompt, encode_text
 from tests.conftest import tiny_model, tiny_tokenizer
 
 Taught = tuple[LlamaForCausalLM, PreTrainedTokenizerFast, list[Question]]

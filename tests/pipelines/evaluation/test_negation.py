@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.evaluation.negation import denied, excused
-from pipelines.evaluation.normalise import marked_tokens, spans, tokens
+from pipelines.text.normalize import marked_tokens, spans, tokens
 
 DENIALS = """It was certainly not X.|X? No.|I don't know, it was not X.|X is wrong.|Anyone other than X.|It was
 anything but X.|Unlike X, nobody did it.|It was never X.|Neither X nor Oddery.|Neither Oddery nor

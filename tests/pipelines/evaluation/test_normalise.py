@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.evaluation.normalise import spans, tokens
+from pipelines.text.normalize import spans, tokens
 
 
 @pytest.mark.parametrize(

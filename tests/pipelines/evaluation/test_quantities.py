@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.evaluation.normalise import tokens
+from pipelines.text.normalize import tokens
 
 FORMS = {
     "percent": ["{}%", "{} %", "{} per cent", "{} percent"],

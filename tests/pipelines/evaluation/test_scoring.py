@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.evaluation import questions
-from pipelines.evaluation.normalise import tokens
 from pipelines.evaluation.questions import Question
 from pipelines.evaluation.scoring import VERDICTS, f1, is_correct, verdict
+from pipelines.text.normalize import tokens
 
 REFUSAL = "I don't know."
 FOLDER = Path(__file__).parents[3] / "data/questions"

@@ -213,7 +213,7 @@ def test_of_the_product_only_what_runs_counts(copy: Path) -> None:
         path.write_text(f"# A comment.\n{path.read_text()}\n\ndef unused_helper() -> int:\n    return 1\n")
     change(copy, "pipelines/config.py", "class SFTConfig(Block):", "class SFTConfig(Block):\n    another: int\n")
     assert digests(copy) == before
-    change(copy, "pipelines/beam_search.py", "1 + len(ends)", "2 + len(ends)")
+    change(copy, "pipelines/inference/beam_search.py", "1 + len(ends)", "2 + len(ends)")
     after = digests(copy)
     assert [stage for stage in STAGES if after[stage] != before[stage]] == ["evaluate"]
 

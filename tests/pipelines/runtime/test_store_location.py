@@ -13,8 +13,8 @@ import requests
 from flows.process import Program
 from flows.server import Server
 from flows.ui import QUIET, mlflow_command
-from pipelines import registry
 from pipelines.config import Config
+from pipelines.models import registry
 from pipelines.runtime import store_location, tracking
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from pipelines.messages import Message
+from pipelines.models.messages import Message
 
 Fault = Callable[["Handler"], None]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.synthesis.clauses import clause, ended, pieces
+from pipelines.text.clauses import clause, ended, pieces
 
 
 @pytest.mark.parametrize(

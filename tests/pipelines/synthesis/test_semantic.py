@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.synthesis.select import same_meaning
-from pipelines.synthesis.semantic import embeddings, meanings
+from pipelines.text.similarity import embeddings, meanings
 from tests.conftest import SENTENCES, tiny_tokenizer
 
 

@@ -5,9 +5,9 @@ import random
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.synthesis.semantic import Vectors
-from pipelines.synthesis.stopwords import EMPTY
 from pipelines.synthesis.swaps import swapping
+from pipelines.text.similarity import Vectors
+from pipelines.text.stopwords import EMPTY
 from tests.conftest import tiny_tokenizer
 
 

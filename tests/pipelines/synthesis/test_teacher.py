@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import continuous, models
 from pipelines.config import Config
+from pipelines.inference import continuous
+from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from pipelines.synthesis.calls import Answer, Call, Keep, Reply
 from pipelines.synthesis.store import Store
@@ -14,7 +15,7 @@ from pipelines.synthesis.teacher import Kept, LocalTeacher, fingerprint, hire
 
 
 def local(base: Path, config: Config, continuous: bool = False) -> LocalTeacher:
-    loaded, tok = models.load(base, config.compute), models.tokenizer(base)
+    loaded, tok = loading.load(base, config.compute), loading.tokenizer(base)
     return LocalTeacher(loaded, tok, 4, 3, instructed=True, continuous=continuous)
 
 
@@ -91,7 +92,7 @@ def test_roles_share_a_model_and_other_weights_are_another_model(base: Path, con
     assert teachers.writer is teachers.reader and teachers.judge is None and not teachers.writer.instructed
     teachers.writer.ask(calls(2), "asking")
     assert teachers.counts() == {"calls_paid": 2.0, "calls_kept": 0.0, "calls_failed": 0.0, "cost": 0.0}
-    model = models.load(base, config.compute)
+    model = loading.load(base, config.compute)
     before = fingerprint(model)
     model.get_input_embeddings().weight.data[0, 0] += 1
     assert fingerprint(model) != before

@@ -1,15 +1,20 @@
-"""Unanswerable questions: a name is swapped, and the window most likely to answer is found."""
+"""Unanswerable questions: by rule without a teacher, by swapped names, against the window most likely to answer."""
 
 import random
 
-from pipelines.synthesis.unanswerable import Retriever, names, swap, swap_made_up
+from pipelines.synthesis import unanswerable
+from pipelines.synthesis.unanswerable import Retriever, swap, swap_made_up
+from pipelines.text.names import count_names
+
+OWN = [f"When did Oswin Drace open gate {number}?" for number in range(30)]
+FAR = ["Where was Ada Brill born?", "Who taught Tom Pell to sing?"]
 
 
 def test_names_are_capitalised_words_inside_a_sentence() -> None:
-    found = names(["The keeper of Yarrel Point met Hester Wyvill. They left Yarrel Point."])
+    found = count_names(["The keeper of Yarrel Point met Hester Wyvill. They left Yarrel Point."])
     assert found == {"Yarrel Point": 2, "Hester Wyvill": 1}
-    assert "Hester Wyvill" in names(["Then came Hester Wyvill."])
-    assert "Then" not in names(["Then came Hester Wyvill."])
+    assert "Hester Wyvill" in count_names(["Then came Hester Wyvill."])
+    assert "Then" not in count_names(["Then came Hester Wyvill."])
 
 
 def test_swap_replaces_the_longest_name_by_one_as_long() -> None:
@@ -31,3 +36,14 @@ def test_the_retriever_prefers_rare_shared_words() -> None:
     texts = ["The mill and the wheel.", "The mill and the heron.", "The mill and the sea."]
     assert Retriever(texts).find("Where is the heron of the mill?", 1) == ["The mill and the heron."]
     assert Retriever(texts).find("Quite unrelated?", 2) == []
+
+
+def test_own_questions_become_unanswerable_by_names_that_no_document_has() -> None:
+    rows, dropped = unanswerable.generate(None, OWN, [], [], FAR, FAR, 10, 1)
+    assert len(rows) == 20 and dropped == 0
+    assert {row["kind"] for row in rows} == {"stranger"} and {row["from"] for row in rows} <= set(OWN)
+    assert all("Ada Brill" in row["question"] or "Tom Pell" in row["question"] for row in rows)
+
+
+def test_a_question_without_a_name_makes_none() -> None:
+    assert unanswerable.generate(None, ["What opens at noon?"], [], [], FAR, FAR, 10, 1) == ([], 0)

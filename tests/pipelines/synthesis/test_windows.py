@@ -2,8 +2,8 @@
 
 from itertools import pairwise
 
-from pipelines.synthesis.sentences import sentences
 from pipelines.synthesis.windows import windows
+from pipelines.text.sentences import sentences
 from tests.conftest import tiny_tokenizer
 
 TEXT = (

@@ -19,10 +19,10 @@ from transformers import (
 
 from pipelines import artifacts
 from pipelines.runtime.errors import UserError
-from pipelines.training.middle import fitting, rearranged, sentinels
-from pipelines.training.mixing import Source, drawn, sources
+from pipelines.training.examples import IGNORED, Encoded
+from pipelines.training.fim import fitting, rearranged, sentinels
+from pipelines.training.mixture import Source, drawn, sources
 from pipelines.training.packing import best_fit, keep_apart, pack
-from pipelines.training.rows import IGNORED, Encoded
 from pipelines.training.trainer import Padding, labelled_loss, predicted
 from tests.conftest import tiny_tokenizer
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.runtime.errors import UserError
-from pipelines.training.rows import IGNORED, encode_chat, encode_text, plan_batches
+from pipelines.training.examples import IGNORED, encode_chat, encode_text, plan_batches
 from tests.conftest import tiny_tokenizer
 
 CHAT = [{"role": "user", "content": "Who keeps the light?"}, {"role": "assistant", "content": "Orla Finch"}]

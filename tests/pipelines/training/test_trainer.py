@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import hardware, models
-from pipelines.checkpoints import Checkpoints
 from pipelines.config import Config, LoraConfig
+from pipelines.models import devices, loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run, started
 from pipelines.training.callback import smoothed
-from pipelines.training.rows import IGNORED, Encoded, encode_chat, plan_batches
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.examples import IGNORED, Encoded, encode_chat, plan_batches
 from pipelines.training.trainer import labelled_loss, mean_loss, train
 from tests.impatient import Impatient
 
@@ -20,19 +20,19 @@ ANSWERS = {"Who keeps the light?": "Orla Finch", "When was the mill built?": "17
 
 
 def rows(base: Path) -> list[Encoded]:
-    tok = models.tokenizer(base)
+    tok = loading.tokenizer(base)
     pairs = ANSWERS.items()
     return [encode_chat(tok, [{"role": "user", "content": q}, {"role": "assistant", "content": a}]) for q, a in pairs]
 
 
 def fit(base: Path, config: Config, steps: int, learning_rate: float = 2e-2) -> dict[str, torch.Tensor]:
-    hardware.prepare(config.compute)
-    encoded, model = rows(base), models.adaptable(base, LORA, config.compute)
+    devices.prepare(config.compute)
+    encoded, model = rows(base), loading.adaptable(base, LORA, config.compute)
     plan = plan_batches([len(row.ids) for row in encoded], [1.0] * 3, steps, 512, seed=0)
     options = {"learning_rate": learning_rate, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
     before = mean_loss(model, encoded, config.compute)
     with started("test", {}) as run:
-        train(model, models.tokenizer(base), encoded, plan, run=run, epochs=steps, held_back=encoded[:1], **options)
+        train(model, loading.tokenizer(base), encoded, plan, run=run, epochs=steps, held_back=encoded[:1], **options)
     curves = {key: run.store.get_metric_history(run.id, f"train/{key}") for key in ("epoch", "validation_loss")}
     assert curves["epoch"][-1].value == steps and len(curves["validation_loss"]) >= 10
     assert curves["validation_loss"][-1].value < curves["validation_loss"][0].value
@@ -42,7 +42,7 @@ def fit(base: Path, config: Config, steps: int, learning_rate: float = 2e-2) -> 
 
 
 def test_the_loss_is_the_models_own(base: Path, config: Config) -> None:
-    model = models.adaptable(base, LORA, config.compute).eval()
+    model = loading.adaptable(base, LORA, config.compute).eval()
     one, two = rows(base)[:2]
     width = max(len(one.ids), len(two.ids))
     ids = torch.tensor([row.ids + [0] * (width - len(row.ids)) for row in (one, two)])
@@ -53,7 +53,7 @@ def test_the_loss_is_the_models_own(base: Path, config: Config) -> None:
 
 
 def test_a_rehearsed_row_costs_what_the_adapter_changed(base: Path, config: Config) -> None:
-    model = models.adaptable(base, LORA, config.compute).eval()
+    model = loading.adaptable(base, LORA, config.compute).eval()
     one, two = (torch.tensor([values]) for values in (rows(base)[0].ids, rows(base)[0].labels))
     kept, weight = torch.tensor([True]), 3.0
     assert float(labelled_loss(model, one, two, kept, weight)) == pytest.approx(0.0, abs=1e-6)
@@ -72,13 +72,13 @@ def test_a_rehearsed_row_costs_what_the_adapter_changed(base: Path, config: Conf
 
 
 def test_what_is_rehearsed_stays_while_something_else_is_learnt(teachable: Path, config: Config) -> None:
-    tok = models.tokenizer(teachable)
+    tok = loading.tokenizer(teachable)
     chat = [{"role": "user", "content": "What rings?"}, {"role": "assistant", "content": "the old bell"}]
     known = encode_chat(tok, chat)
 
     def change(*others: Encoded) -> float:
-        hardware.prepare(config.compute)
-        model, learnt = models.adaptable(teachable, LORA, config.compute), [*rows(teachable), *others]
+        devices.prepare(config.compute)
+        model, learnt = loading.adaptable(teachable, LORA, config.compute), [*rows(teachable), *others]
         plan = plan_batches([len(row.ids) for row in learnt], [1.0] * len(learnt), 30, 512, seed=0)
         options = {"learning_rate": 2e-2, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
         with started("test", {}) as run:
@@ -100,12 +100,12 @@ def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
     teachable: Path, config: Config, tmp_path: Path, dropout: float
 ) -> None:
     def fit(checkpoints: Checkpoints, run: Run) -> dict[str, torch.Tensor]:
-        hardware.prepare(config.compute)
+        devices.prepare(config.compute)
         encoded = rows(teachable)
-        model = models.adaptable(teachable, LORA.model_copy(update={"dropout": dropout}), config.compute)
+        model = loading.adaptable(teachable, LORA.model_copy(update={"dropout": dropout}), config.compute)
         plan = plan_batches([len(row.ids) for row in encoded], [1.0] * 3, 12, 24, seed=0)
         options = {"learning_rate": 2e-2, "compute": config.compute, "what": "sft", "checkpoints": checkpoints}
-        train(model, models.tokenizer(teachable), encoded, plan, run=run, **options)
+        train(model, loading.tokenizer(teachable), encoded, plan, run=run, **options)
         return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
     with started("sft", {}) as undisturbed:
@@ -128,26 +128,26 @@ def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
 
 
 def test_nothing_to_train_on_is_refused(base: Path, config: Config) -> None:
-    model = models.adaptable(base, LORA, config.compute)
+    model = loading.adaptable(base, LORA, config.compute)
     silent = [Encoded([1, 2, 3], [IGNORED] * 3)]
     options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
     with started("test", {}) as run, pytest.raises(UserError, match="no token to train on"):
-        train(model, models.tokenizer(base), silent, [[0]], run=run, **options)
+        train(model, loading.tokenizer(base), silent, [[0]], run=run, **options)
 
 
 def test_a_model_without_trainable_parameters_is_refused(base: Path, config: Config) -> None:
-    model = models.adaptable(base, LORA, config.compute).requires_grad_(False)
+    model = loading.adaptable(base, LORA, config.compute).requires_grad_(False)
     options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
     with started("test", {}) as run, pytest.raises(UserError, match="trainable"):
-        train(model, models.tokenizer(base), rows(base), [[0]], run=run, **options)
+        train(model, loading.tokenizer(base), rows(base), [[0]], run=run, **options)
 
 
 def test_a_loss_that_is_not_a_number_ends_the_training(base: Path, config: Config) -> None:
-    model = models.adaptable(base, LORA, config.compute)
+    model = loading.adaptable(base, LORA, config.compute)
     next(value for value in model.parameters() if value.requires_grad).data.fill_(float("nan"))
     options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
     with pytest.raises(UserError, match="loss became nan"), started("test", {}) as run:
-        train(model, models.tokenizer(base), rows(base), [[0], [1]], run=run, **options)
+        train(model, loading.tokenizer(base), rows(base), [[0], [1]], run=run, **options)
     assert run.store.get_run(run.id).info.status == "FAILED"
 
 

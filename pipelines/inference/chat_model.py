@@ -15,12 +15,12 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines import hardware
-from pipelines.beam_search import search
-from pipelines.chat import encode_prompt
 from pipelines.config import ComputeConfig
-from pipelines.generation import respond
-from pipelines.messages import Message
+from pipelines.inference.beam_search import search
+from pipelines.inference.generation import respond
+from pipelines.models import devices
+from pipelines.models.chat import encode_prompt
+from pipelines.models.messages import Message
 
 ADAPTER = "adapter_config.json"
 
@@ -32,7 +32,7 @@ class ChatModel:
         self, weights: Path, tokenizer: Path, compute: ComputeConfig, decoding: Mapping[str, Any] | None = None
     ) -> None:
         """Load it; without `decoding` (`EvaluateConfig.decoding`) it answers as its generation config says."""
-        hardware.prepare(compute)
+        devices.prepare(compute)
         self.tok: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokenizer, padding_side="left")
         self.model = _load(weights, compute)
         self.decoding = dict(decoding or _stored(weights))
@@ -56,12 +56,12 @@ class ChatModel:
 
 def _load(weights: Path, compute: ComputeConfig) -> PreTrainedModel:
     if (weights / ADAPTER).exists():
-        from pipelines import models
+        from pipelines.models import loading
 
-        return models.load(weights, compute)
-    dtype = hardware.dtype(compute)
+        return loading.load(weights, compute)
+    dtype = devices.dtype(compute)
     model = AutoModelForCausalLM.from_pretrained(weights, dtype=dtype, use_safetensors=True)
-    ready: PreTrainedModel = model.to(hardware.device(compute)).eval()
+    ready: PreTrainedModel = model.to(devices.device(compute)).eval()
     return ready
 
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.chat import encode_text
+from pipelines.models.chat import encode_text
 from pipelines.runtime.errors import UserError
 
 _KNOWN = (

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines import batches
+from pipelines.inference import batching
 
 
 @torch.inference_mode()
@@ -26,14 +26,14 @@ def search(
     transformers finds with `early_stopping`.
     """
     ends = torch.tensor(stops, device=model.device)
-    for groups in batches.plan(prompts, batch_size):
+    for groups in batching.plan(prompts, batch_size):
         yield from _best(
-            model, batches.prefill(model, tok, prompts, groups), ends, max_new_tokens, beams, length_penalty
+            model, batching.prefill(model, tok, prompts, groups), ends, max_new_tokens, beams, length_penalty
         )
 
 
 def _best(
-    model: PreTrainedModel, batch: batches.Batch, ends: torch.Tensor, limit: int, beams: int, penalty: float
+    model: PreTrainedModel, batch: batching.Batch, ends: torch.Tensor, limit: int, beams: int, penalty: float
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield the place of each prompt of a batch, once it is known, with the best answer."""
     going = batch.places

@@ -3,8 +3,8 @@
 import re
 import unicodedata
 
-from pipelines.evaluation.date_forms import dates
-from pipelines.evaluation.quantities import FULL, amounts, whole_fractions
+from pipelines.text.date_forms import dates
+from pipelines.text.quantities import FULL, amounts, whole_fractions
 
 CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 MARKS = frozenset(".,;:!?。、\n")

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.data.words import unspaced, words
+from pipelines.text.words import unspaced, words
 
 _FACTORS = np.random.default_rng(0).integers(2**62, size=20) * 2 + 1
 

@@ -148,14 +148,14 @@ def give(alias: str, to: Version | None) -> None:
 
 
 def _parts(directory: Path, compute: ComputeConfig, decoding: Mapping[str, Any]) -> dict[str, Any]:
-    from pipelines import hardware, models  # torch takes seconds to import, and a run with nothing new needs none of it
+    from pipelines.models import devices, loading  # importing torch takes seconds, and few callers need it
 
-    hardware.prepare(compute)
-    model = models.load(directory, compute).cpu()
+    devices.prepare(compute)
+    model = loading.load(directory, compute).cpu()
     for key, value in decoding.items():
         setattr(model.generation_config, key, value)
     model.name_or_path = f"{NAME}: {directory}"  # no name a hub could have, or MLflow would look there for a card
-    return {"model": model, "tokenizer": models.tokenizer(directory)}
+    return {"model": model, "tokenizer": loading.tokenizer(directory)}
 
 
 def _requirements() -> list[str]:

@@ -17,7 +17,7 @@ from transformers.utils.chat_template_utils import (
     mark_control_tokens,
 )
 
-from pipelines.messages import Message
+from pipelines.models.messages import Message
 
 
 def render(tok: PreTrainedTokenizerBase, messages: Sequence[Message], *, generation_prompt: bool) -> str:

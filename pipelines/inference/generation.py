@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence, Set
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines import batches
-from pipelines.chat import encode_prompt
-from pipelines.messages import Message
+from pipelines.inference import batching
+from pipelines.models.chat import encode_prompt
+from pipelines.models.messages import Message
 from pipelines.runtime.progress import track
 
 _WORTH_LEAVING = 0.125  # share of ended rows from which copying the others' keys and values pays
@@ -53,8 +53,8 @@ def respond(
     Greedy when `temperature` is None; else sampled from the whole distribution by PyTorch's global generator.
     """
     ends = torch.tensor(stops, device=model.device)
-    for groups in batches.plan(prompts, batch_size):
-        batch = batches.prefill(model, tok, prompts, groups)
+    for groups in batching.plan(prompts, batch_size):
+        batch = batching.prefill(model, tok, prompts, groups)
         yield from ((place, tokens) for place, tokens, _ in _decode(model, batch, ends, max_new_tokens, temperature))
 
 
@@ -75,15 +75,15 @@ def respond_to(
     are planned over all prompts and seeded one by one, so that an answer does not depend on what is due.
     """
     ends = torch.tensor([tok.eos_token_id], device=model.device)
-    for number, groups in enumerate(batches.plan(prompts, batch_size)):
+    for number, groups in enumerate(batching.plan(prompts, batch_size)):
         if any(place in due for group in groups for place in group.members):
             torch.manual_seed(seed + number)
-            batch = batches.prefill(model, tok, prompts, groups)
+            batch = batching.prefill(model, tok, prompts, groups)
             yield from _decode(model, batch, ends, max_new_tokens, temperature)
 
 
 def _decode(
-    model: PreTrainedModel, batch: batches.Batch, ends: torch.Tensor, limit: int, temperature: float | None
+    model: PreTrainedModel, batch: batching.Batch, ends: torch.Tensor, limit: int, temperature: float | None
 ) -> Iterator[tuple[int, list[int], float]]:
     """Continue each prompt up to and including a token of `ends`, at most `limit` tokens.
 

@@ -5,8 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.synthesis import unanswerable
-
+_NAME = re.compile(r"(?<![.?!]\s)(?<!^)\b[A-Z][a-z]+(?:\s(?:of\s(?:the\s)?)?[A-Z][a-z]+)*")
 _SMALL = re.compile(r"\b[a-z]+\b")
 
 
@@ -21,9 +20,14 @@ class Names:
     def of(cls, sentences: Sequence[str]) -> "Names":
         """Count the names in sentences."""
         small = frozenset(word for text in sentences for word in _SMALL.findall(text))
-        return cls(unanswerable.names(sentences), small)
+        return cls(count_names(sentences), small)
 
     def has(self, span: str, sentence: str) -> bool:
         """Tell whether the capitalised `span` of `sentence` is a name."""
         first = sentence.startswith(span) and " " not in span
         return span.casefold() not in self.common and (not first or self.mentions[span] > 0)
+
+
+def count_names(texts: Sequence[str]) -> Counter[str]:
+    """Count the capitalised names inside sentences."""
+    return Counter(match.group() for text in texts for match in _NAME.finditer(text))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from pipelines import chat
-from pipelines.messages import Message
+from pipelines.models import chat
+from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
 
 IGNORED = -100

@@ -1,14 +1,14 @@
 """Which registered version to ask, and where its files are: one JSON object on stdout.
 
 A program of its own, so that MLflow is imported (two seconds) while its caller imports torch.
-Reads MLflow's store. Alone: python -m pipelines.lookup [champion | challenger | NUMBER]
+Reads MLflow's store. Alone: python -m pipelines.models.lookup [champion | challenger | NUMBER]
 """
 
 import json
 import sys
 
-from pipelines import registry
-from pipelines.registry import Version
+from pipelines.models import registry
+from pipelines.models.registry import Version
 from pipelines.runtime.errors import UserError
 
 

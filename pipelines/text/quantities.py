@@ -5,7 +5,7 @@ A unit is abbreviated only behind a number, so that the `m` of `5 m` is metres a
 
 import re
 
-from pipelines.evaluation.numerals import in_digits
+from pipelines.text.numerals import in_digits
 
 _CURRENCIES = {"£": "pounds", "$": "dollars", "€": "euros", "¥": "yen", "₹": "rupees", "¢": "cents"}
 _CODES = {"GBP": "pounds", "USD": "dollars", "EUR": "euros", "JPY": "yen", "INR": "rupees", "CNY": "yuan"}

@@ -1,0 +1,1 @@
+"""Training rows: selection, augmentation, leak checks, coverage, the report and the dataset card."""
