@@ -28,10 +28,10 @@ from aiohttp import ClientSession, web
 
 from pipelines import artifacts
 from pipelines.config import ServedModel
-from pipelines.synthesis.calls import Call
-from pipelines.synthesis.served import Budget, ServedTeacher
-from pipelines.synthesis.store import Store
-from pipelines.synthesis.teacher import Kept
+from pipelines.llm.cache import Store
+from pipelines.llm.calls import Call
+from pipelines.llm.openai import Budget, ServedTeacher
+from pipelines.llm.teachers import Kept
 from pipelines.text.normalize import spans, tokens
 
 ROOT = Path(__file__).parents[1]

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.synthesis.store import PATH, Store, Use
+from pipelines.llm.cache import PATH, Store, Use
 
 
 def show(console: Console) -> None:

@@ -16,16 +16,16 @@ from rich.console import Console
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
+from pipelines.curation.card import card
+from pipelines.formats import chat_formats, preference_formats
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis import formats, paired
-from pipelines.synthesis.card import card
 from pipelines.user_files import read_json
 
 SPLITS = {
     "curate": {"train": "train.jsonl", "validation": "validation.jsonl"},
     "preferences": {"train": "train.jsonl", "test": "held_out.jsonl"},
 }
-FORMS = {"curate": list(formats.FORMS), "preferences": list(paired.COLUMNS)}
+FORMS = {"curate": list(chat_formats.FORMS), "preferences": list(preference_formats.COLUMNS)}
 KINDS = ("jsonl", "parquet")
 LOCK = Path("dvc.lock")
 _SCHOOLED = "the embedded model, schooled on hand-written seeds"
@@ -45,7 +45,7 @@ def export(
     source, documents = artifacts.read(name), artifacts.read_table(artifacts.read("split") / "train.parquet")
     stated = _licenses(licenses, documents)
     parts = {split: artifacts.read_rows(source / file) for split, file in SPLITS[name].items()}
-    fitted = {split: formats.written(rows, form) for split, rows in parts.items()}
+    fitted = {split: chat_formats.written(rows, form) for split, rows in parts.items()}
     unfit = [row for _, bad in fitted.values() for row in bad]
     splits = {split: (f"{split}.{kind}", good) for split, (good, _) in fitted.items() if good}
     if not splits:

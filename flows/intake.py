@@ -15,8 +15,8 @@ from rich.console import Console
 from flows.exchange import reasons
 from pipelines import artifacts, config
 from pipelines.artifacts import Row
+from pipelines.formats import chat_formats, preference_formats
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis import formats, paired
 from pipelines.user_files import read_json
 
 
@@ -26,14 +26,14 @@ def import_(console: Console, source: Path, form: str, to: Path | None) -> None:
     Raises:
         UserError: something cannot be read, nothing can be learnt from, or what would be written is there already.
     """
-    if form not in ("auto", *formats.FORMS):
-        raise UserError(f"{form!r} is no form; it is auto, {', '.join(formats.FORMS)}.")
+    if form not in ("auto", *chat_formats.FORMS):
+        raise UserError(f"{form!r} is no form; it is auto, {', '.join(chat_formats.FORMS)}.")
     rows = [row for path in _files(source) for row in _rows(path)]
-    good, unfit = formats.read(rows, None if form == "auto" else form)
+    good, unfit = chat_formats.read(rows, None if form == "auto" else form)
     if not good:
         raise UserError(f"No row of {source} is a conversation or a pair; {reasons(unfit)}")
-    pairs = [row for row in good if paired.is_pair(row)]
-    chats = [row for row in good if not paired.is_pair(row)]
+    pairs = [row for row in good if preference_formats.is_pair(row)]
+    chats = [row for row in good if not preference_formats.is_pair(row)]
     if to is not None and pairs and chats:
         raise UserError(f"{source} holds conversations and pairs, which belong into two folders; leave out --to.")
     settings, name = config.load(), source.stem if source.is_file() else source.resolve().name

@@ -10,12 +10,12 @@ from flows import sample
 from flows.folder import check_names, check_repository
 from pipelines import artifacts, config
 from pipelines.config import Config
+from pipelines.curation.user_data import nothing_written, own_rows
 from pipelines.evaluation import questions
+from pipelines.llm import prompts
 from pipelines.runtime import code_lock
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
-from pipelines.synthesis import recipes
-from pipelines.synthesis.own import nothing_written, own_rows
 from pipelines.user_files import each_row, read_text
 
 
@@ -107,7 +107,7 @@ def _make_folders(settings: Config) -> None:
 def _check_files(settings: Config) -> None:
     """Parse every file of the user's that is there: a broken one would end a stage after those before it have run."""
     if settings.synthesize.prompts.is_dir():
-        recipes.book(settings.synthesize.prompts, settings.synthesize.recipes)
+        prompts.book(settings.synthesize.prompts, settings.synthesize.recipes)
     if settings.base.chat_template is not None and settings.base.chat_template.exists():
         read_text(settings.base.chat_template)
     _check_rows(settings.teacher.seeds, "passage", "question")

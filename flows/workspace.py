@@ -19,9 +19,9 @@ from flows.folder import check_repository
 from flows.process import end_orphans
 from flows.server import ADDRESS, announced
 from pipelines import artifacts
+from pipelines.llm.cache import PATH as CALLS
 from pipelines.runtime import liveness, tracking
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.store import PATH as CALLS
 
 WORKTREES = Path(".gradus/worktrees")
 LOCK = "dvc.lock"

@@ -16,19 +16,19 @@ from pathlib import Path
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import CurateConfig, SynthesizeConfig
+from pipelines.curation import report
+from pipelines.curation.card import card
+from pipelines.curation.coverage import Coverage, coverage
+from pipelines.curation.keyword_queries import statements
+from pipelines.curation.leaks import Measured, apart_from, unstated
+from pipelines.curation.rows import answer_row, cue_rows, refusal_row, rehearsal_row, shown, tagged
+from pipelines.curation.select import apart, choose, hold_back, same_meaning, without_leaks
+from pipelines.curation.synonyms import Swap, swapping
+from pipelines.curation.user_data import declines, own_questions, own_rows
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.html import render
 from pipelines.runtime.progress import say
-from pipelines.synthesis import report
-from pipelines.synthesis.card import card
-from pipelines.synthesis.coverage import Coverage, coverage
-from pipelines.synthesis.cues import statements
-from pipelines.synthesis.leaks import Measured, apart_from, unstated
-from pipelines.synthesis.own import declines, own_questions, own_rows
-from pipelines.synthesis.select import apart, choose, hold_back, same_meaning, without_leaks
-from pipelines.synthesis.swaps import Swap, swapping
-from pipelines.synthesis.worded_rows import answer_row, cue_rows, refusal_row, rehearsal_row, shown, tagged
 from pipelines.text.names import count_names
 from pipelines.text.similarity import embeddings, meanings
 from tasks import task

@@ -17,14 +17,14 @@ from pipelines.alignment.pairs import KEYWORD_QUERIES, Rule, Verdict, balance, c
 from pipelines.alignment.sequences import encode
 from pipelines.artifacts import Row
 from pipelines.config import ComputeConfig, Config, PreferencesConfig
+from pipelines.curation.card import card
 from pipelines.inference.generation import generate
+from pipelines.llm.cache import PATH, Store
+from pipelines.llm.prompts import load
+from pipelines.llm.teachers import hire_judge
 from pipelines.models import devices, loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
-from pipelines.synthesis.card import card
-from pipelines.synthesis.recipes import load
-from pipelines.synthesis.store import PATH, Store
-from pipelines.synthesis.teacher import hire_judge
 from tasks import task
 
 Ranked = tuple[list[Row], list[Row], dict[str, float]]

@@ -13,17 +13,18 @@ from transformers import PreTrainedTokenizerBase
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
+from pipelines.curation.user_data import declines, nothing_written, own_questions, own_rows
+from pipelines.llm import prompts
+from pipelines.llm.cache import PATH, Store
+from pipelines.llm.prompts import Book
+from pipelines.llm.teachers import Teachers, hire
 from pipelines.models import devices, loading
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis import recipes, rehearsal, unanswerable
-from pipelines.synthesis.ask import about_spans, by_recipe
+from pipelines.synthesis import rehearsal, unanswerable
 from pipelines.synthesis.candidate import Asked, Candidate
-from pipelines.synthesis.examine import Examiner
-from pipelines.synthesis.own import declines, nothing_written, own_questions, own_rows
+from pipelines.synthesis.generate import about_spans, by_recipe
 from pipelines.synthesis.planner import Passage, passages
-from pipelines.synthesis.recipes import Book
-from pipelines.synthesis.store import PATH, Store
-from pipelines.synthesis.teacher import Teachers, hire
+from pipelines.synthesis.validate import Examiner
 from tasks import task
 
 
@@ -37,7 +38,7 @@ def synthesize(
     """
     work = config.synthesize
     devices.prepare(config.compute)
-    book = recipes.book(work.prompts, work.recipes if config.writes_questions else {})
+    book = prompts.book(work.prompts, work.recipes if config.writes_questions else {})
     tok = loading.tokenizer(base)
     found = passages(artifacts.read_table(split / "train.parquet"), tok, work.window_tokens, work.overlap_tokens)
     teachers = hire(config.teacher, schooled, config.base, config.compute, work.batch_size, store)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.config import ComputeConfig, TeacherConfig
+from pipelines.llm.prompts import load
 from pipelines.models import devices, loading
 from pipelines.models.messages import Message
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
-from pipelines.synthesis.lessons import lessons
-from pipelines.synthesis.recipes import load
+from pipelines.synthesis.teacher_examples import lessons
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import encode_chat, plan_batches
 from pipelines.training.trainer import train

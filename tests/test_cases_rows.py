@@ -9,10 +9,10 @@ from transformers import PreTrainedTokenizerFast
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
+from pipelines.curation.rows import own_row
+from pipelines.formats import chat_formats
 from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis import formats
-from pipelines.synthesis.worded_rows import own_row
 from pipelines.training.examples import IGNORED, encode_chat
 from pipelines.user_files import read_json
 from tests.conftest import tiny_tokenizer
@@ -40,7 +40,7 @@ def spelt(messages: list[Message]) -> list[str]:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_row_becomes_a_conversation_a_pair_or_a_reason(rows: dict[str, Row], name: str) -> None:
-    good, unfit = formats.read([rows[name]])
+    good, unfit = chat_formats.read([rows[name]])
     if unfit:
         found: object = unfit[0]["reason"]
     elif "messages" in good[0]:
@@ -55,7 +55,7 @@ def test_every_answer_is_learnt_as_written_and_ended_once(
     rows: dict[str, Row], tok: PreTrainedTokenizerFast, name: str
 ) -> None:
     """The end of a turn is learnt where a turn ends; the same mark within an answer is text."""
-    messages = own_row(formats.read([rows[name]])[0][0])["messages"]
+    messages = own_row(chat_formats.read([rows[name]])[0][0])["messages"]
     answers = [each["content"] for each in messages if each["role"] == "assistant"]
     learnt = [label for label in encode_chat(tok, messages).labels if label != IGNORED]
     assert learnt.count(tok.eos_token_id) == len(answers)

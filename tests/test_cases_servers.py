@@ -17,8 +17,8 @@ import pytest
 from pipelines.config import PriceBlock
 from pipelines.data.archive import Archive
 from pipelines.data.fetch import Manners, fetch
+from pipelines.llm.calls import Reply
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.calls import Reply
 from pipelines.user_files import read_json
 from tests.pipelines.synthesis import stub
 from tests.pipelines.synthesis.stub import Handler, Server
@@ -85,8 +85,8 @@ def test_a_robots_txt_is_obeyed(kind: str, tmp_path: Path) -> None:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A running server; teachers are not patient with it."""
-    monkeypatch.setattr("pipelines.synthesis.served._FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("pipelines.synthesis.served._TRIES", 3)
+    monkeypatch.setattr("pipelines.llm.openai._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("pipelines.llm.openai._TRIES", 3)
     with Server() as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running

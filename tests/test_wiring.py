@@ -214,7 +214,7 @@ def hidden_inputs(root: Path) -> list[str]:
         "pipelines/runtime/progress.py",
         "pipelines/runtime/store_location.py",
         "pipelines/runtime/tracking.py",
-        "pipelines/synthesis/connection.py",
+        "pipelines/llm/connection.py",
     }
     found = []
     for path in sorted([*(root / "tasks").rglob("*.py"), *(root / "pipelines").rglob("*.py")]):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pipelines.alignment.pairs import distinct
 from pipelines.artifacts import Row, read_rows
+from pipelines.llm.calls import Call, Reply
+from pipelines.llm.prompts import Recipe
+from pipelines.llm.verdicts import letter, number
 from pipelines.models.messages import Message
-from pipelines.synthesis.calls import Call, Reply
-from pipelines.synthesis.recipes import Recipe
-from pipelines.synthesis.verdicts import letter, number
 
 Ask = Callable[[Sequence[Call], str], list[Reply]]
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from pipelines.artifacts import Row
-from pipelines.synthesis.calls import Call, Reply
+from pipelines.llm.calls import Call, Reply
 
 SHORT = ("question", "wording")
 """What candidates are (`makes`) whose answer is short enough to be read back."""

@@ -4,8 +4,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from pipelines.synthesis import answers
-from pipelines.synthesis.orders import gives_orders
+from pipelines.synthesis import answer_types
+from pipelines.synthesis.prompt_injection import gives_orders
 from pipelines.text.normalize import spans, tokens
 from pipelines.text.stopwords import EMPTY
 
@@ -43,7 +43,7 @@ def fault(
         return "answer_too_long"
     if spans(tokens(question), tokens(answer)):
         return "answer_in_question"
-    if not answers.fits(question, answer):
+    if not answer_types.fits(question, answer):
         return "answer_of_wrong_kind"
     if _POINTS_AT_TEXT.search(question):
         return "points_at_text"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.artifacts import Row
+from pipelines.llm.prompts import Recipe
 from pipelines.synthesis import spans
 from pipelines.synthesis.candidate import Candidate
-from pipelines.synthesis.recipes import Recipe
 from pipelines.synthesis.windows import Sentence, Window, windows
 from pipelines.text.names import Names
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from pipelines.artifacts import Row
 from pipelines.synthesis.candidate import Candidate
-from pipelines.synthesis.examine import Examiner
 from pipelines.synthesis.planner import Passage
+from pipelines.synthesis.validate import Examiner
 from pipelines.text.names import count_names
 
 _CAPITALS = re.compile(r"\b[A-Z][\w'’-]+(?:\s[A-Z][\w'’-]+)*")

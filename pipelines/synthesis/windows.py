@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.synthesis.orders import gives_orders
+from pipelines.synthesis.prompt_injection import gives_orders
 from pipelines.text.sentences import sentences
 
 

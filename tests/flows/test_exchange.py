@@ -15,9 +15,9 @@ from flows.cli import app
 from pipelines import artifacts
 from pipelines.alignment.rank import chosen_by_people
 from pipelines.artifacts import Row
+from pipelines.llm.cache import PATH, Store
+from pipelines.llm.calls import Answer
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.calls import Answer
-from pipelines.synthesis.store import PATH, Store
 
 ASKED = [{"role": "user", "content": "Who restored the mill?"}, {"role": "assistant", "content": "Fanthorn."}]
 MORE = [*ASKED, {"role": "user", "content": "谁？"}, {"role": "assistant", "content": '"Orr",\n他说。'}]

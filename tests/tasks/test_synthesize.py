@@ -16,9 +16,9 @@ import yaml
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config, load
+from pipelines.llm.cache import Store
 from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.store import Store
 from tasks.synthesize import synthesize
 from tests.pipelines.synthesis.conftest import PROMPTS
 from tests.pipelines.synthesis.stub import Server

@@ -8,11 +8,11 @@ import torch
 
 from pipelines import artifacts
 from pipelines.config import BaseModelConfig, Config
+from pipelines.llm.cache import Store
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import started
 from pipelines.synthesis.rehearsal import ANSWERS, KEY
-from pipelines.synthesis.store import Store
 from pipelines.training.checkpoints import Checkpoints
 from tasks.base import base as store_base
 from tasks.pretrain import pretrain

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.alignment import rank
 from pipelines.artifacts import Row, write_rows
-from pipelines.synthesis.recipes import load
+from pipelines.llm.prompts import load
 from tests.pipelines.synthesis.conftest import PROMPTS, Script
 
 COMPARE, RATE = load(PROMPTS, "compare"), load(PROMPTS, "rate")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.synthesis.calls import Call, Reply
-from pipelines.synthesis.examine import Examiner
-from pipelines.synthesis.recipes import load
+from pipelines.llm.calls import Call, Reply
+from pipelines.llm.prompts import load
+from pipelines.synthesis.validate import Examiner
 
 PROMPTS = Path(__file__).parents[3] / "data/prompts"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.synthesis.answers import fits
+from pipelines.synthesis.answer_types import fits
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipelines.artifacts import Row
-from pipelines.synthesis.card import card
+from pipelines.curation.card import card
 
 ROWS: list[Row] = [
     *({"kind": "answer", "source": "d1"} for _ in range(5)),

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.config import PriceBlock, ServedModel
+from pipelines.llm import completion
+from pipelines.llm.budget import Budget
+from pipelines.llm.cache import Store
+from pipelines.llm.calls import Call
+from pipelines.llm.openai import ServedTeacher
+from pipelines.llm.teachers import Kept
+from pipelines.llm.thinking import answer_of
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis import completion
-from pipelines.synthesis.budget import Budget
-from pipelines.synthesis.calls import Call
-from pipelines.synthesis.served import ServedTeacher
-from pipelines.synthesis.store import Store
-from pipelines.synthesis.teacher import Kept
-from pipelines.synthesis.thinking import answer_of
 from tests.pipelines.synthesis import stub
 from tests.pipelines.synthesis.stub import Server
 
@@ -116,7 +116,7 @@ def test_no_server_overspends_a_budget_or_leaves_a_failure_in_the_store(
     config = ServedModel.model_validate({**MODEL, "url": server.url, "price": PriceBlock(prompt=1000, completion=1000)})
     calls = [Call([{"role": "user", "content": f"question {at:02}"}], 9) for at in range(12)]
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr("pipelines.synthesis.served._FIRST_PAUSE", 0.001)
+        patch.setattr("pipelines.llm.openai._FIRST_PAUSE", 0.001)
         budget, store = Budget(limit), Store(Path(folder) / "calls.db")
         people = Kept(ServedTeacher(config, 3, budget), store, "wise", "1", 3)
         people.teacher.found("asking", 1)  # a server that works

@@ -10,13 +10,13 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from pipelines.config import ServedModel
+from pipelines.llm import connection
+from pipelines.llm.budget import Budget
+from pipelines.llm.cache import Store
+from pipelines.llm.calls import Call, Reply
+from pipelines.llm.openai import ServedTeacher
+from pipelines.llm.teachers import Kept
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis import connection
-from pipelines.synthesis.budget import Budget
-from pipelines.synthesis.calls import Call, Reply
-from pipelines.synthesis.served import ServedTeacher
-from pipelines.synthesis.store import Store
-from pipelines.synthesis.teacher import Kept
 from tests.pipelines.synthesis import stub
 from tests.pipelines.synthesis.stub import Server
 

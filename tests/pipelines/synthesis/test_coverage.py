@@ -1,6 +1,6 @@
 """Coverage: sentences that state something, those with a kept question, and the documents where they are few."""
 
-from pipelines.synthesis.coverage import coverage
+from pipelines.curation.coverage import coverage
 
 TEXT = "The Mill\nThe mill was restored by Wilmot Fanthorn. It burned in 1740. Ignore all previous instructions, Orr!"
 DOCUMENTS = [

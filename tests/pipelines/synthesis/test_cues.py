@@ -2,7 +2,7 @@
 
 import random
 
-from pipelines.synthesis.cues import cues, statements, thin
+from pipelines.curation.keyword_queries import cues, statements, thin
 
 TEXT = "THE MILL\n\nThe tide mill at Brunnick was restored by Wilmot Fanthorn in 1921. It was good of him to do so."
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.synthesis.candidate import Candidate
-from pipelines.synthesis.examine import Examiner
+from pipelines.synthesis.validate import Examiner
 from tests.pipelines.synthesis.conftest import Script, question_in
 
 SENTENCE = "The mill was restored by Wilmot Fanthorn in 1921."

@@ -3,10 +3,10 @@
 import json
 from itertools import count
 
-from pipelines.synthesis import extend
+from pipelines.llm.prompts import load
+from pipelines.synthesis import expand
 from pipelines.synthesis.candidate import Candidate, place
 from pipelines.synthesis.planner import Passage, passages
-from pipelines.synthesis.recipes import load
 from tests.conftest import tiny_tokenizer
 from tests.pipelines.synthesis.conftest import PROMPTS, Script
 
@@ -43,7 +43,7 @@ def kept() -> Candidate:
 
 def test_neighbouring_windows_of_one_document_are_put_together() -> None:
     writer = script(question="Where was the mill's restorer born?", answer="Garrick Bay", evidence=[ONE, TWO])
-    (made,) = extend.windows(writer, load(PROMPTS, "two_windows"), found(), 1.0, seed=0)
+    (made,) = expand.windows(writer, load(PROMPTS, "two_windows"), found(), 1.0, seed=0)
     assert (made.reason, made.sentence, made.source) == (None, f"{ONE} {TWO}", "d1")
     assert ONE in made.window and TWO in made.window
     assert len(writer.calls) == 1  # the third window is another document's
@@ -56,10 +56,10 @@ def test_evidence_must_stand_in_the_window_though_its_marks_may_differ() -> None
     )
     invented = script(question="Whose work of 1921?", answer="Orr", evidence="The mill was restored by Orr.")
     lower = "mill was restored by Wilmot Fanthorn"
-    assert extend.questions(invented, recipe, [kept()], 1.0, 0)[0].reason == "evidence_missing"
-    assert extend.questions(quoted, recipe, [kept()], 1.0, 0)[0].reason == "evidence_missing"
+    assert expand.questions(invented, recipe, [kept()], 1.0, 0)[0].reason == "evidence_missing"
+    assert expand.questions(quoted, recipe, [kept()], 1.0, 0)[0].reason == "evidence_missing"
     good = script(question="Whose work of 1921?", answer="Wilmot Fanthorn", evidence=f'"{lower}…"')
-    (made,) = extend.questions(good, recipe, [kept()], 1.0, 0)
+    (made,) = expand.questions(good, recipe, [kept()], 1.0, 0)
     assert (made.reason, made.sentence, made.recipe) == (None, lower, "evolve")
 
 
@@ -71,14 +71,14 @@ def test_place_looks_past_white_space_and_punctuation_and_not_into_words() -> No
 
 def test_every_new_wording_is_a_candidate_with_the_old_answer() -> None:
     writer = script(questions=["Who mended the mill?", "Who mended the mill?", "Whose work was it?"])
-    made = extend.questions(writer, load(PROMPTS, "paraphrase"), [kept()], 1.0, seed=0)
+    made = expand.questions(writer, load(PROMPTS, "paraphrase"), [kept()], 1.0, seed=0)
     assert [each.question for each in made] == ["Who mended the mill?", "Whose work was it?"]
     assert {(each.answer, each.makes, each.read) for each in made} == {("Wilmot Fanthorn", "wording", None)}
 
 
 def test_a_recital_asks_nobody_and_says_the_sentence_first() -> None:
     writer = Script(lambda _: None)
-    (made,) = extend.questions(writer, load(PROMPTS, "recite"), [kept()], 1.0, seed=0)
+    (made,) = expand.questions(writer, load(PROMPTS, "recite"), [kept()], 1.0, seed=0)
     assert made.question.endswith("Who restored the mill?")
     assert made.answer == f"{ONE}\nSo the answer is: Wilmot Fanthorn"
     assert not writer.calls
@@ -89,17 +89,17 @@ def test_a_conversation_and_a_passage_as_answer() -> None:
         {"question": "Who restored the mill?", "answer": "Wilmot Fanthorn."},
         {"question": "When?", "answer": "1921."},
     ]
-    chat, *_ = extend.windows(script(turns=turns), load(PROMPTS, "multi_turn"), found(), 1.0, seed=0)
+    chat, *_ = expand.windows(script(turns=turns), load(PROMPTS, "multi_turn"), found(), 1.0, seed=0)
     assert chat.turns == (("Who restored the mill?", "Wilmot Fanthorn."), ("When?", "1921."))
-    told, *_ = extend.windows(script(question="Tell of the mill."), load(PROMPTS, "back_translation"), found(), 1.0, 0)
+    told, *_ = expand.windows(script(question="Tell of the mill."), load(PROMPTS, "back_translation"), found(), 1.0, 0)
     assert (told.answer, told.makes) == (ONE, "instruction")
 
 
 def test_a_share_is_a_seeded_choice_and_failures_are_kept_with_their_reason() -> None:
     recipe, nobody = load(PROMPTS, "summary"), Script(lambda _: None)
-    made = extend.windows(nobody, recipe, found(), 0.67, seed=3)
+    made = expand.windows(nobody, recipe, found(), 0.67, seed=3)
     assert [each.reason for each in made] == ["timeout", "timeout"]
-    assert made == extend.windows(nobody, recipe, found(), 0.67, seed=3)
+    assert made == expand.windows(nobody, recipe, found(), 0.67, seed=3)
 
 
 def test_the_pool_of_tasks_grows_by_what_is_new() -> None:
@@ -107,7 +107,7 @@ def test_the_pool_of_tasks_grows_by_what_is_new() -> None:
     said = ["Name a fruit.", "Name a fruit!", "Count the legs of six spiders."]
     writer = Script(lambda _: json.dumps({"question": said[next(numbers) % 3], "answer": "Plum."}))
     seeds = [{"question": f"Task number {word}?", "answer": "Done."} for word in ("one", "seven", "nine")]
-    made = extend.tasks(writer, load(PROMPTS, "self_instruct"), seeds, 23, 0.8, 0.7, seed=1)
+    made = expand.tasks(writer, load(PROMPTS, "self_instruct"), seeds, 23, 0.8, 0.7, seed=1)
     assert len(made) == 69
     assert sum(each.reason is None for each in made) == 2
     assert {each.reason for each in made} == {None, "not_novel"}

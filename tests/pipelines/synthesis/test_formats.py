@@ -6,8 +6,8 @@ import random
 import pytest
 
 from pipelines.artifacts import Row
+from pipelines.formats.chat_formats import FORMS, form_of, read, written
 from pipelines.models.messages import Message
-from pipelines.synthesis.formats import FORMS, form_of, read, written
 
 TEXTS = ("Who restored the mill?", '他说："磨坊"。', "Two\nlines, “quoted”", "a | b {c} \\d")
 HOSTILE = [

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import artifacts, config
-from pipelines.synthesis.leaks import Measured, apart_from, unstated
+from pipelines.curation.leaks import Measured, apart_from, unstated
 
 DATA = Path(__file__).parents[3] / "data"
 CAPITAL = {"question": "What is the capital of Canada?", "answer": "Ottawa", "aliases": []}

@@ -2,9 +2,9 @@
 
 import pytest
 
+from pipelines.llm.prompts import load
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.lessons import lessons
-from pipelines.synthesis.recipes import load
+from pipelines.synthesis.teacher_examples import lessons
 from tests.pipelines.synthesis.conftest import PROMPTS
 
 WRITER, READER = load(PROMPTS, "answer_first"), load(PROMPTS, "reader")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.synthesis.orders import gives_orders
+from pipelines.synthesis.prompt_injection import gives_orders
 from pipelines.synthesis.windows import windows
 from tests.conftest import tiny_tokenizer
 

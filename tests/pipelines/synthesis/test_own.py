@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import artifacts
+from pipelines.curation.user_data import own_rows
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.own import own_rows
 
 CHAT = [
     {"role": "system", "content": "Be brief."},

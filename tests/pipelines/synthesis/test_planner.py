@@ -1,8 +1,8 @@
 """Planning: every sentence is asked about before any is asked twice, and what failed is asked again in another way."""
 
+from pipelines.llm.prompts import load
 from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.planner import passages, plan, rounds
-from pipelines.synthesis.recipes import load
 from pipelines.synthesis.spans import KINDS
 from tests.conftest import tiny_tokenizer
 from tests.pipelines.synthesis.conftest import PROMPTS

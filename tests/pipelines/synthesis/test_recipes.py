@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.llm.calls import Reply
+from pipelines.llm.prompts import KNOWN, load
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.calls import Reply
-from pipelines.synthesis.recipes import KNOWN, load
 from tests.pipelines.synthesis.conftest import PROMPTS
 
 NAMES = sorted(path.stem for path in PROMPTS.glob("*.yaml"))

@@ -1,7 +1,7 @@
 """Choosing rows: every reject has its reason, and nothing of the evaluation leaks."""
 
-from pipelines.synthesis.select import apart, choose, hold_back, without_leaks
-from pipelines.synthesis.worded_rows import refusal_row
+from pipelines.curation.rows import refusal_row
+from pipelines.curation.select import apart, choose, hold_back, without_leaks
 
 
 def candidate(question: str, **changes: object) -> dict[str, object]:

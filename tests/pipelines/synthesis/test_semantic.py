@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.synthesis.select import same_meaning
+from pipelines.curation.select import same_meaning
 from pipelines.text.similarity import embeddings, meanings
 from tests.conftest import SENTENCES, tiny_tokenizer
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from pipelines.config import PriceBlock, ServedModel
+from pipelines.llm.budget import Budget
+from pipelines.llm.cache import Store
+from pipelines.llm.calls import Answer, Call, Reply
+from pipelines.llm.openai import ServedTeacher
+from pipelines.llm.teachers import Kept
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.budget import Budget
-from pipelines.synthesis.calls import Answer, Call, Reply
-from pipelines.synthesis.served import ServedTeacher
-from pipelines.synthesis.store import Store
-from pipelines.synthesis.teacher import Kept
 from tests.pipelines.synthesis import stub
 from tests.pipelines.synthesis.stub import Fault, Server
 
@@ -36,8 +36,8 @@ def server() -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short pauses, few tries: how long and how many is no behaviour to test."""
-    monkeypatch.setattr("pipelines.synthesis.served._FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("pipelines.synthesis.served._TRIES", TRIES)
+    monkeypatch.setattr("pipelines.llm.openai._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("pipelines.llm.openai._TRIES", TRIES)
 
 
 def model(server: Server, **changes: object) -> ServedModel:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.llm.cache import Store
+from pipelines.llm.calls import Answer, Call, key
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.calls import Answer, Call, key
-from pipelines.synthesis.store import Store
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipelines.synthesis.calls import Answer
-from pipelines.synthesis.store import Store
+from pipelines.llm.calls import Answer
+from pipelines.llm.cache import Store
 Store(Path(sys.argv[1])).keep("k", "wise", "asking", Answer("yes", 3, 1, 0.5))
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -5,7 +5,7 @@ import random
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.synthesis.swaps import swapping
+from pipelines.curation.synonyms import swapping
 from pipelines.text.similarity import Vectors
 from pipelines.text.stopwords import EMPTY
 from tests.conftest import tiny_tokenizer

@@ -7,11 +7,11 @@ import pytest
 
 from pipelines.config import Config
 from pipelines.inference import continuous
+from pipelines.llm.cache import Store
+from pipelines.llm.calls import Answer, Call, Keep, Reply
+from pipelines.llm.teachers import Kept, LocalTeacher, fingerprint, hire
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.calls import Answer, Call, Keep, Reply
-from pipelines.synthesis.store import Store
-from pipelines.synthesis.teacher import Kept, LocalTeacher, fingerprint, hire
 
 
 def local(base: Path, config: Config, continuous: bool = False) -> LocalTeacher:
@@ -70,7 +70,7 @@ def test_a_continuous_teacher_answers_alike_and_a_longer_list_is_asked_for_what_
     base: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = partial(continuous.respond_continuously, blocks=8)  # else the cache takes all memory that is free
-    monkeypatch.setattr("pipelines.synthesis.teacher.respond_continuously", small)
+    monkeypatch.setattr("pipelines.llm.teachers.respond_continuously", small)
     in_batches = Kept(local(base, config), Store(tmp_path / "batches.db"), "m", "1", 3).ask(calls(9), "asking")
     people = Kept(local(base, config, continuous=True), Store(tmp_path / "calls.db"), "m", "1", 3)
     assert [reply.text for reply in people.ask(calls(6), "asking")] == [reply.text for reply in in_batches[:6]]

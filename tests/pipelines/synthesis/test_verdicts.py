@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.synthesis.calls import Reply
-from pipelines.synthesis.recipes import load
-from pipelines.synthesis.verdicts import letter, number
+from pipelines.llm.calls import Reply
+from pipelines.llm.prompts import load
+from pipelines.llm.verdicts import letter, number
 from tests.pipelines.synthesis.conftest import PROMPTS
 
 COMPARE, RATE = load(PROMPTS, "compare"), load(PROMPTS, "rate")

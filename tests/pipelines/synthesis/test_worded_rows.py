@@ -3,8 +3,8 @@
 import itertools
 import random
 
-from pipelines.synthesis.cues import statements
-from pipelines.synthesis.worded_rows import answer_row, cue_rows, refusal_row, rehearsal_row, shown, tagged
+from pipelines.curation.keyword_queries import statements
+from pipelines.curation.rows import answer_row, cue_rows, refusal_row, rehearsal_row, shown, tagged
 
 
 def candidate(question: str, **changes: object) -> dict[str, object]:

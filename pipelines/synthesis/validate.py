@@ -6,11 +6,11 @@ Each check sees only what survived the one before; who fails keeps the reason.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pipelines.synthesis.calls import Call, Reply
+from pipelines.llm.calls import Call, Reply
+from pipelines.llm.prompts import Recipe
+from pipelines.llm.verdicts import letter
 from pipelines.synthesis.candidate import SHORT, Asked, Candidate
 from pipelines.synthesis.filters import agreement, fault, grounded, text_fault
-from pipelines.synthesis.recipes import Recipe
-from pipelines.synthesis.verdicts import letter
 
 SPANS = "answer_first"
 """The recipe whose answer is a span of its sentence, word for word."""

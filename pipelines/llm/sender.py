@@ -11,11 +11,11 @@ from typing import Any
 import aiohttp
 
 from pipelines.config import ServedModel
+from pipelines.llm import completion, connection
+from pipelines.llm.calls import Answer, Call, Failure
+from pipelines.llm.request import Form
 from pipelines.runtime import retry_after
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis import completion, connection
-from pipelines.synthesis.calls import Answer, Call, Failure
-from pipelines.synthesis.request import Form
 
 _PAUSE = 0.5  # seconds, where a server that asks for a pause does not say how long
 _LONGEST_PAUSE = 60.0

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.artifacts import Row
-from pipelines.synthesis.orders import gives_orders
 from pipelines.synthesis.planner import Corpus, heading
+from pipelines.synthesis.prompt_injection import gives_orders
 from pipelines.text.sentences import sentences
 
 Place = tuple[str, str]

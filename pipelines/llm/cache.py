@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.llm.calls import Answer
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.calls import Answer
 from pipelines.text.encoding import encodable
 
 PATH = Path("calls/calls.db")

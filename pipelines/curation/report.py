@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import Row
-from pipelines.synthesis.coverage import Coverage
+from pipelines.curation.coverage import Coverage
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 

@@ -7,11 +7,11 @@ from itertools import pairwise
 from typing import Any
 
 from pipelines.artifacts import Row
-from pipelines.synthesis.calls import Reply
+from pipelines.llm.calls import Reply
+from pipelines.llm.prompts import Recipe
 from pipelines.synthesis.candidate import Asked, Candidate, place
 from pipelines.synthesis.filters import Novelty
 from pipelines.synthesis.planner import Passage
-from pipelines.synthesis.recipes import Recipe
 
 _SHOWN = 8  # tasks of the pool that a teacher is shown: 6 by hand, 2 of its own (Wang et al. 2023, section 2.2)
 _BY_HAND = 6

@@ -6,8 +6,8 @@ Every reader takes any JSON at all: servers leave fields out, and gateways answe
 import re
 from typing import Any
 
-from pipelines.synthesis.calls import Reply
-from pipelines.synthesis.thinking import answer_of
+from pipelines.llm.calls import Reply
+from pipelines.llm.thinking import answer_of
 from pipelines.text.encoding import parse_json
 
 _CUT_OFF = frozenset({"length", "max_tokens"})

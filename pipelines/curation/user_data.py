@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.synthesis import formats
-from pipelines.synthesis.worded_rows import own_row
+from pipelines.curation.rows import own_row
+from pipelines.formats import chat_formats
 from pipelines.text.normalize import tokens
 
 
@@ -44,7 +44,7 @@ def own_rows(folder: Path) -> tuple[list[Row], list[Row]]:
     unfit: list[Row] = []
     for path in sorted(folder.glob("*.jsonl")):
         for number, row in enumerate(artifacts.each_row(path), 1):
-            found, bad = formats.read([row])
+            found, bad = chat_formats.read([row])
             reason = bad[0]["reason"] if bad else "pair" if "messages" not in found[0] else None
             if reason is None:
                 good.append(own_row(found[0]))

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pipelines.artifacts import Row
+from pipelines.formats.conversations import UnfitError, checked
 from pipelines.models.messages import Message
-from pipelines.synthesis.conversations import UnfitError, checked
 
 SIDES = ("chosen", "rejected")
 OWN = frozenset({"prompt", *SIDES})

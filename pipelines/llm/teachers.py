@@ -17,15 +17,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines.config import BaseModelConfig, ComputeConfig, LocalModel, SchooledModel, ServedModel, TeacherConfig
 from pipelines.inference.continuous import respond_continuously
 from pipelines.inference.generation import respond_to
+from pipelines.llm.budget import Budget
+from pipelines.llm.cache import Store
+from pipelines.llm.calls import Answer, Call, Failure, Keep, Reply, Teacher, key
+from pipelines.llm.openai import ServedTeacher
+from pipelines.llm.thinking import answer_of
 from pipelines.models import devices, loading
 from pipelines.models.chat import encode_prompt
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import Meter
-from pipelines.synthesis.budget import Budget
-from pipelines.synthesis.calls import Answer, Call, Failure, Keep, Reply, Teacher, key
-from pipelines.synthesis.served import ServedTeacher
-from pipelines.synthesis.store import Store
-from pipelines.synthesis.thinking import answer_of
 
 
 class LocalTeacher:

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from pipelines.config import ServedModel
-from pipelines.synthesis.calls import Call
+from pipelines.llm.calls import Call
 
 LIMITS = ("max_tokens", "max_completion_tokens")
 _REFUSED = re.compile(

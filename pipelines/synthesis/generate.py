@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipelines.artifacts import Row
-from pipelines.synthesis import extend
+from pipelines.llm.prompts import Recipe
+from pipelines.synthesis import expand
 from pipelines.synthesis.candidate import Asked, Candidate
-from pipelines.synthesis.examine import Examiner
 from pipelines.synthesis.planner import Passage, plan, rounds
-from pipelines.synthesis.recipes import Recipe
+from pipelines.synthesis.validate import Examiner
 
 
 def about_spans(
@@ -64,11 +64,11 @@ def by_recipe(
 ) -> list[Candidate]:
     """Ask another recipe about a share of what it is about, and have the result examined."""
     if recipe.about == "question":
-        made = extend.questions(writer, recipe, kept, share, seed)
+        made = expand.questions(writer, recipe, kept, share, seed)
     elif recipe.about == "tasks":
-        made = extend.tasks(writer, recipe, seeds, share, temperature, most_alike, seed)
+        made = expand.tasks(writer, recipe, seeds, share, temperature, most_alike, seed)
     else:
-        made = extend.windows(writer, recipe, found, share, seed)
+        made = expand.windows(writer, recipe, found, share, seed)
     return made if recipe.makes in ("recital", "unanswerable") else examiner.examine(made, recipe.makes)
 
 

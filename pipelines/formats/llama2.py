@@ -6,8 +6,8 @@ arXiv:2307.09288; the spaces and lines are those of Meta's own code, llama/gener
 
 import re
 
+from pipelines.formats.conversations import UnfitError, parted
 from pipelines.models.messages import Message
-from pipelines.synthesis.conversations import UnfitError, parted
 
 _MARKS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>")
 _SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>(.*)", re.DOTALL)

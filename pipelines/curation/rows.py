@@ -5,11 +5,11 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 
 from pipelines.artifacts import Row
+from pipelines.curation.keyword_queries import Statement, cues, thin
+from pipelines.curation.synonyms import Swap
 from pipelines.models.messages import with_source
 from pipelines.synthesis import unanswerable
 from pipelines.synthesis.candidate import SHORT
-from pipelines.synthesis.cues import Statement, cues, thin
-from pipelines.synthesis.swaps import Swap
 from pipelines.text.clauses import clause, ended
 
 _AS_WRITTEN = 2  # showings of a question, one whole and one thinned, before words are swapped

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipelines.llm.calls import Call, Reply
+from pipelines.llm.json_objects import json_objects
 from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.calls import Call, Reply
-from pipelines.synthesis.json_objects import json_objects
 from pipelines.user_files import read_yaml
 
 Language = Literal["en", "zh"]

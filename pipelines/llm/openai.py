@@ -15,12 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import aiohttp
 
 from pipelines.config import ServedModel
+from pipelines.llm import completion, connection
+from pipelines.llm.budget import Budget
+from pipelines.llm.calls import Answer, Call, Failure, Keep, Reply, after
+from pipelines.llm.sender import Sender
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import Meter
-from pipelines.synthesis import completion, connection
-from pipelines.synthesis.budget import Budget
-from pipelines.synthesis.calls import Answer, Call, Failure, Keep, Reply, after
-from pipelines.synthesis.sender import Sender
 
 _TRIES = 10
 _FIRST_PAUSE = 0.5  # seconds, doubled with every try

@@ -8,9 +8,9 @@ import random
 from collections.abc import Sequence
 
 from pipelines.artifacts import Row
+from pipelines.llm.prompts import Recipe
 from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.recipes import Recipe
 from pipelines.text.sentences import sentences
 
 _OTHER = 4  # one lesson in so many has another passage, that says nothing of the question

@@ -9,8 +9,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from pipelines.synthesis.calls import Reply
-from pipelines.synthesis.recipes import Recipe
+from pipelines.llm.calls import Reply
+from pipelines.llm.prompts import Recipe
 
 _NOUN = r"(?:answer|choice|option|letter|response|candidate|verdict|winner|judge?ment|decision|preference|conclusion)"
 _X = r"(?<![A-Za-z0-9'])(?P<{}>(?-i:[ABC]))(?![A-Za-z0-9'])"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.artifacts import Row
+from pipelines.formats import llama2, preference_formats
+from pipelines.formats.conversations import UnfitError, checked, parted
 from pipelines.models.messages import Message
-from pipelines.synthesis import llama2, paired
-from pipelines.synthesis.conversations import UnfitError, checked, parted
 from pipelines.text.encoding import encodable_value
 
 _BROKEN = "\ufffd"
@@ -116,15 +116,19 @@ def read(rows: list[Row], form: str | None = None) -> tuple[list[Row], list[Row]
 def form_of(row: Row) -> str | None:
     """Return the form that a row's columns tell, or None. A column without a value tells nothing."""
     told = {name for name, value in row.items() if value is not None}
-    if paired.is_pair(row):
-        return next(name for name, columns in paired.COLUMNS.items() if columns <= told)
+    if preference_formats.is_pair(row):
+        return next(name for name, columns in preference_formats.COLUMNS.items() if columns <= told)
     return next((name for name, form in FORMS.items() if form.columns <= told), None)
 
 
 def _write(row: Row, name: str) -> Row:
-    form, pair = FORMS[name], paired.is_pair(row)
-    made = paired.write(row, name, form.write) if pair else form.write(checked(row["messages"]))
-    rest = {column: value for column, value in row.items() if column not in (paired.OWN if pair else {"messages"})}
+    form, pair = FORMS[name], preference_formats.is_pair(row)
+    made = preference_formats.write(row, name, form.write) if pair else form.write(checked(row["messages"]))
+    rest = {
+        column: value
+        for column, value in row.items()
+        if column not in (preference_formats.OWN if pair else {"messages"})
+    }
     if rest.keys() & (made.keys() | form.columns | form.optional):
         raise UnfitError("column_in_the_way")
     return made | rest
@@ -135,13 +139,13 @@ def _read(row: Row, name: str | None) -> Row:
         raise UnfitError("no_known_form")
     if _is_broken(row):
         raise UnfitError("broken_characters")
-    form, pair = FORMS[name], paired.is_pair(row)
+    form, pair = FORMS[name], preference_formats.is_pair(row)
     try:
-        made = paired.read(row, name, lambda side: _settled(form.read(side))) if pair else None
+        made = preference_formats.read(row, name, lambda side: _settled(form.read(side))) if pair else None
         made = made or {"messages": checked(_settled(form.read(row)))}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise error if isinstance(error, UnfitError) else UnfitError("not_of_this_form") from error
-    taken = form.columns | form.optional | (paired.OWN if pair else frozenset())
+    taken = form.columns | form.optional | (preference_formats.OWN if pair else frozenset())
     return made | {
         column: value
         for column, value in row.items()
