@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.broken_documents import docx, epub, markdown, page, pdf
 from benchmarks.broken_files import GOOD, ROOT, Breaker, tar_of_odd_names, tarred, zip_of_odd_names, zipped
 from benchmarks.broken_rows import rows, table, web_archive, web_archive_gz
-from pipelines.data import reading
-from pipelines.data.extract import Found, Limits, Reject, sources
+from pipelines.data.extract import worker_pool
+from pipelines.data.extract.readers import Found, Limits, Reject, sources
 
 LIMITS = Limits(max_bytes=50_000_000, min_characters=200)
 WAYS: list[tuple[str, Callable[[Breaker], bytes]]] = [
@@ -83,7 +83,7 @@ def add_giants(folder: Path) -> None:
 
 def read(folder: Path) -> tuple[int, list[Found]]:
     """Return how many files ended nowhere, and what the others gave."""
-    each = list(reading.read(sources(folder), folder, LIMITS, 60, 2048))
+    each = list(worker_pool.read(sources(folder), folder, LIMITS, 60, 2048))
     return sum(not found for found in each), [one for found in each for one in found]
 
 

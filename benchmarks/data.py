@@ -41,8 +41,8 @@ OURS = """
 import sys
 from pathlib import Path
 from pipelines.data import deduplicate, documents, keys
-from pipelines.data.deduplicate import Preference
-from pipelines.data.runner import Runner
+from pipelines.data.dedup.deduplicate import Preference
+from pipelines.data.executor import Runner
 
 if __name__ == "__main__":
     shards = documents.shards(Path(sys.argv[1]) / "documents")
@@ -125,7 +125,7 @@ import sys
 from pathlib import Path
 from benchmarks import mixed
 from pipelines import config
-from pipelines.data.runner import Runner
+from pipelines.data.executor import Runner
 from tasks.clean import clean
 from tasks.dedup import dedup
 

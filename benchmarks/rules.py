@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pipelines import artifacts, config
 from pipelines.data import documents
 from pipelines.data.documents import Document
-from pipelines.data.extract import Limits, extract, sources
-from pipelines.data.runner import Runner
+from pipelines.data.executor import Runner
+from pipelines.data.extract.readers import Limits, extract, sources
 from tasks.clean import clean
 
 ROOT = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 from flows.folder import dvc_add
 from pipelines import artifacts
 from pipelines.config import IngestConfig
-from pipelines.data.fetch import Manners, fetch_into
+from pipelines.data.crawl.fetch import Manners, fetch_into
 from pipelines.runtime.progress import say
 
 

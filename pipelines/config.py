@@ -80,7 +80,7 @@ class IngestConfig(Block):
 
 
 class QualityConfig(Block):
-    """Heuristics on whole documents (Gopher, C4, FineWeb; pipelines/data/quality.py); null switches one off.
+    """Heuristics on whole documents (Gopher, C4, FineWeb; pipelines/data/clean/quality.py); null switches one off.
 
     Shares of words and lines; those of runs of words (n-grams), repeated lines and paragraphs are of the characters
     unless the name says otherwise.
@@ -158,7 +158,7 @@ class CleanConfig(Block):
     quality: QualityConfig
     """What a text looks like from outside."""
     c4_lines: list[Literal["javascript", "policy", "unpunctuated", "few_words"]]
-    """C4's rules for lines (pipelines/data/c4.py) that are in force: such lines are removed."""
+    """C4's rules for lines (pipelines/data/clean/c4.py) that are in force: such lines are removed."""
     max_kl: Positive
     """A document whose distribution of letters is further than this from the corpus's (KL, nats) is dropped."""
     personal_data: Literal["mask", "drop", "keep"]

@@ -11,12 +11,13 @@ from tempfile import TemporaryDirectory
 
 from pipelines import artifacts
 from pipelines.config import CleanConfig
-from pipelines.data import cleaning, documents, outliers
-from pipelines.data.cleaning import Rules
-from pipelines.data.outliers import Reference
-from pipelines.data.quality import RULES
-from pipelines.data.repeated import Lines, repeated_lines
-from pipelines.data.runner import Runner
+from pipelines.data import documents
+from pipelines.data.clean import character_distribution, passes
+from pipelines.data.clean.boilerplate import Lines, repeated_lines
+from pipelines.data.clean.character_distribution import Reference
+from pipelines.data.clean.passes import Rules
+from pipelines.data.clean.quality import RULES
+from pipelines.data.executor import Runner
 from pipelines.runtime.errors import UserError
 from tasks import task
 
@@ -50,7 +51,7 @@ def clean(source: Path, out: Path, config: CleanConfig, runner: Runner) -> dict[
     Raises:
         UserError: nothing is left.
     """
-    cleaning.judgement(config.judge)
+    passes.judgement(config.judge)
     table = out / "documents"
     table.mkdir(exist_ok=True)
     edits, drops = Journal(out / "edits.jsonl"), Journal(out / "drops.jsonl")
@@ -60,7 +61,7 @@ def clean(source: Path, out: Path, config: CleanConfig, runner: Runner) -> dict[
         shards = documents.shards(Path(scratch))
         marked = list(zip(shards, (each.affected(boilerplate) for each in lines), strict=True))
         reference = _reference(shards, boilerplate, runner)
-        judge = partial(cleaning.judge, table=table, boilerplate=boilerplate, reference=reference, rules=_rules(config))
+        judge = partial(passes.judge, table=table, boilerplate=boilerplate, reference=reference, rules=_rules(config))
         kept, characters = 0, 0
         for judged in runner.over(judge, marked, "judging"):
             kept, characters = kept + judged.documents, characters + judged.characters
@@ -80,17 +81,17 @@ def clean(source: Path, out: Path, config: CleanConfig, runner: Runner) -> dict[
 
 def _mend(source: Path, table: Path, runner: Runner, edits: Journal) -> list[Lines]:
     found = []
-    for mended in runner.over(partial(cleaning.mend, table=table), documents.shards(source), "mending"):
+    for mended in runner.over(partial(passes.mend, table=table), documents.shards(source), "mending"):
         edits.note(mended.edits)
         found.append(mended.lines)
     return found
 
 
 def _reference(shards: list[Path], boilerplate: frozenset[int], runner: Runner) -> Reference:
-    share = cleaning.SAMPLE / len(documents.columns(shards, ["id"]))
-    usual = partial(cleaning.usual, boilerplate=boilerplate, share=share)
+    share = passes.SAMPLE / len(documents.columns(shards, ["id"]))
+    usual = partial(passes.usual, boilerplate=boilerplate, share=share)
     found = runner.over(usual, shards, "sampling", few=len(shards))
-    return outliers.reference([letters for each in found for letters in each])
+    return character_distribution.reference([letters for each in found for letters in each])
 
 
 def _rules(config: CleanConfig) -> Rules:

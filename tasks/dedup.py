@@ -9,12 +9,13 @@ import pyarrow as pa
 
 from pipelines import artifacts
 from pipelines.config import DedupConfig
-from pipelines.data import deduplicate, documents, keys, meaning
-from pipelines.data.deduplicate import Preference
-from pipelines.data.duplicates import NO_PAIRS, Cluster
-from pipelines.data.keys import Banding
-from pipelines.data.passages import Passages
-from pipelines.data.runner import Runner
+from pipelines.data import documents
+from pipelines.data.dedup import deduplicate, minhash, semantic
+from pipelines.data.dedup.clusters import NO_PAIRS, Cluster
+from pipelines.data.dedup.deduplicate import Preference
+from pipelines.data.dedup.minhash import Banding
+from pipelines.data.dedup.passages import Passages
+from pipelines.data.executor import Runner
 from pipelines.runtime.progress import say
 from tasks import task
 
@@ -25,11 +26,11 @@ _CURVE = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 def dedup(source: Path, out: Path, config: DedupConfig, runner: Runner) -> dict[str, float]:
     """Keep one document of each cluster, and of each passage the first; returns how many went, by reason."""
     shards = documents.shards(source / "documents")
-    banding = keys.banding(config.shingle, config.hashes, config.similarity, config.recall)
+    banding = minhash.banding(config.shingle, config.hashes, config.similarity, config.recall)
     say(f"dedup: {_curve(banding)}")
     preference = Preference(config.prefer, config.keep == "newest")
-    semantic = config.semantic
-    same = NO_PAIRS if semantic is None else meaning.pairs(shards, semantic.model, semantic.similarity, runner)
+    chosen = config.semantic
+    same = NO_PAIRS if chosen is None else semantic.pairs(shards, chosen.model, chosen.similarity, runner)
     found = deduplicate.find(shards, banding, config.similarity, preference, runner, same)
     facts = documents.columns(shards, ["id", "source"])
     artifacts.write_rows(out / "clusters.jsonl", (_row(cluster, facts) for cluster in found))

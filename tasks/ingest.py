@@ -12,9 +12,10 @@ from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.config import IngestConfig
-from pipelines.data import documents, reading
+from pipelines.data import documents
 from pipelines.data.documents import Document
-from pipelines.data.extract import KINDS, Found, Limits, Reject, sources
+from pipelines.data.extract import worker_pool
+from pipelines.data.extract.readers import KINDS, Found, Limits, Reject, sources
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import track
 from tasks import task
@@ -32,7 +33,7 @@ def ingest(config: IngestConfig, out: Path) -> dict[str, float]:
     if not paths:
         raise UserError(f"{config.source} is empty; put HTML, Markdown, text, PDF, DOCX or EPUB documents there.")
     limits = Limits(config.max_bytes, config.min_characters)
-    read = reading.read(paths, config.source, limits, config.max_seconds, config.max_memory_mb)
+    read = worker_pool.read(paths, config.source, limits, config.max_seconds, config.max_memory_mb)
     counts = Counts()
     found = _documents(track(read, "reading", len(paths)), counts, out / "rejects.jsonl")
     documents.write(out / "documents", documents.identified(found))

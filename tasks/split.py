@@ -14,11 +14,12 @@ from tempfile import TemporaryDirectory
 
 from pipelines import artifacts
 from pipelines.config import DecontaminateConfig, SplitConfig
-from pipelines.data import contamination, documents, evidence, hold_out, sections
-from pipelines.data.contamination import Index
+from pipelines.data import documents
 from pipelines.data.documents import Document
-from pipelines.data.evidence import Asked, Place
-from pipelines.data.runner import Runner
+from pipelines.data.executor import Runner
+from pipelines.data.split import contamination, evidence, hold_out, sections
+from pipelines.data.split.contamination import Index
+from pipelines.data.split.evidence import Asked, Place
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from tasks import task

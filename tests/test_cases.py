@@ -15,10 +15,11 @@ import pytest
 import yaml
 
 from pipelines.config import Config
-from pipelines.data import cleaning, documents
+from pipelines.data import documents
+from pipelines.data.clean import passes
 from pipelines.data.documents import Document
-from pipelines.data.extract import Found, Limits, Reject, extract
-from pipelines.data.runner import Runner
+from pipelines.data.executor import Runner
+from pipelines.data.extract.readers import Found, Limits, Reject, extract
 from tasks.clean import clean
 from tasks.dedup import dedup
 
@@ -100,7 +101,7 @@ def mended(found: list[Document], folder: Path) -> list[str]:
     if not found:
         return []
     documents.write_shard(folder / "read.parquet", found)
-    cleaning.mend(folder / "read.parquet", folder / "clean")
+    passes.mend(folder / "read.parquet", folder / "clean")
     return [each.text for each in documents.read(folder / "clean")]
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from pipelines.config import PriceBlock
-from pipelines.data.archive import Archive
-from pipelines.data.fetch import Manners, fetch
+from pipelines.data.crawl.archive import Archive
+from pipelines.data.crawl.fetch import Manners, fetch
 from pipelines.llm.calls import Reply
 from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_json

@@ -10,7 +10,7 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.data import documents
 from pipelines.data.documents import Document
-from pipelines.data.runner import Runner
+from pipelines.data.executor import Runner
 from pipelines.runtime.errors import UserError
 from tasks.clean import clean
 from tasks.ingest import ingest

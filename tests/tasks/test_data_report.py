@@ -7,8 +7,8 @@ from lxml import html
 
 from pipelines import artifacts
 from pipelines.config import Config
+from pipelines.data.executor import Runner
 from pipelines.data.report import by_reason, changes
-from pipelines.data.runner import Runner
 from pipelines.runtime.html import excerpt
 from tasks.clean import clean
 from tasks.data_report import data_report

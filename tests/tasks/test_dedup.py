@@ -9,7 +9,7 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.data import documents
 from pipelines.data.documents import Document
-from pipelines.data.runner import Runner
+from pipelines.data.executor import Runner
 from tasks.clean import clean
 from tasks.dedup import dedup
 from tasks.ingest import ingest

@@ -14,7 +14,7 @@ from pipelines import artifacts
 from pipelines.config import Config, SplitConfig, load
 from pipelines.data import documents
 from pipelines.data.documents import Document
-from pipelines.data.runner import Runner
+from pipelines.data.executor import Runner
 from pipelines.runtime.errors import UserError
 from tasks.clean import clean
 from tasks.dedup import dedup

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data import charset, html, plain
 from pipelines.data.documents import UnreadableError
+from pipelines.data.extract import charset, plain
+from pipelines.data.extract.web import html
 
 LETTERS = {
     "windows-1251": "абвгдежзийклмнопрстуфхцчшщъыьэюяАБВГДЕЖ",

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data import quality
-from pipelines.data.c4 import without_lines
-from pipelines.data.outliers import divergence, letters, reference
-from pipelines.data.personal import mask as mask_by
-from pipelines.data.repair import Edit, repair
-from pipelines.data.repeated import lines, repeated_lines, without
+from pipelines.data.clean import quality
+from pipelines.data.clean.boilerplate import lines, repeated_lines, without
+from pipelines.data.clean.c4 import without_lines
+from pipelines.data.clean.character_distribution import divergence, letters, reference
+from pipelines.data.clean.normalize import Edit, repair
+from pipelines.data.clean.pii import mask as mask_by
 from pipelines.text import language
 from pipelines.text.stats import Text, repeated_share, top_share
 from pipelines.text.words import normalise, unspaced, word_count

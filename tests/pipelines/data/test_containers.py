@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import artifacts
-from pipelines.data import documents, extract, memory
+from pipelines.data import documents
 from pipelines.data.documents import Document
-from pipelines.data.extract import Found, Limits, Reject
+from pipelines.data.extract import extraction_cache, readers
+from pipelines.data.extract.readers import Found, Limits, Reject
 
 TEXT = "The sluice keeper rings the bell twice before the gate is opened. " * 3
 LIMITS = Limits(max_bytes=100_000, min_characters=100)
@@ -28,7 +29,7 @@ LIMITS = Limits(max_bytes=100_000, min_characters=100)
 def read(folder: Path, name: str, data: bytes) -> list[Found]:
     path = folder / name
     path.write_bytes(data)
-    return list(extract.extract(path, folder, LIMITS))
+    return list(readers.extract(path, folder, LIMITS))
 
 
 def texts(found: list[Found]) -> dict[str, str]:
@@ -215,7 +216,7 @@ def stored(found: list[Found], folder: Path) -> None:
     assert len(list(documents.identified(read_))) == len(read_)
     artifacts.write_rows(folder / "rejects.jsonl", [vars(each) for each in found if isinstance(each, Reject)])
     assert artifacts.read_rows(folder / "rejects.jsonl") == [vars(each) for each in found if isinstance(each, Reject)]
-    assert [memory.parsed(memory.written(each)) for each in found] == found
+    assert [extraction_cache.parsed(extraction_cache.written(each)) for each in found] == found
 
 
 def test_half_a_pair_of_surrogates_is_replaced_and_a_pair_joined(tmp_path: Path) -> None:

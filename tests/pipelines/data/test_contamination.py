@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import artifacts
-from pipelines.data.contamination import Index, Item, items, leaks, without
+from pipelines.data.split.contamination import Index, Item, items, leaks, without
 from pipelines.runtime.errors import UserError
 
 ENGLISH = "Who was the very first to hold the harbour master's post at Brunnick?"

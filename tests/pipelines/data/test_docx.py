@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data import docx
 from pipelines.data.documents import UnreadableError, UnreadablePart
+from pipelines.data.extract.office import docx
 from tests.pipelines.data.docx_files import STRICT, docx_file, paragraph, part, run, zip_file
 
 LIMIT = 10**6

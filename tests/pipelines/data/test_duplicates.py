@@ -6,11 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipelines.data import documents, keys
+from pipelines.data import documents
+from pipelines.data.dedup import minhash
+from pipelines.data.dedup.clusters import candidates, clusters, equals
+from pipelines.data.dedup.jaccard import Pairs, jaccard, shingles, similarities
+from pipelines.data.dedup.minhash import Banding, address, banding
 from pipelines.data.documents import Document
-from pipelines.data.duplicates import candidates, clusters, equals
-from pipelines.data.keys import Banding, address, banding
-from pipelines.data.near import Pairs, jaccard, shingles, similarities
 from pipelines.text.words import normalise
 
 ENGLISH = " ".join(f"On day {n} the keeper of tower {n * 7 % 31} wrote line {n * n} in his book." for n in range(40))
@@ -30,7 +31,7 @@ def grouped(folder: Path, *found: Document, similarity: float = 0.6) -> dict[str
     for number in range(0, len(found), 2):
         documents.write_shard(folder / f"{number:05}.parquet", found[number : number + 2])
     shards = documents.shards(folder)
-    together = keys.joined([keys.of_shard(shard, BANDING) for shard in shards])
+    together = minhash.joined([minhash.of_shard(shard, BANDING) for shard in shards])
 
     def similar(pairs: Pairs) -> npt.NDArray[np.float64]:
         return similarities(pairs, shards, documents.starts(shards), 5)
@@ -120,7 +121,7 @@ def test_bands_find_the_alike_as_often_as_they_promise() -> None:
             other[place] = known[rng.integers(2000)]
         texts += [" ".join(words), " ".join(other)]
         truths.append(jaccard(shingles(texts[-2], 5), shingles(texts[-1], 5)))
-    bands = keys.bands(texts, BANDING)
+    bands = minhash.bands(texts, BANDING)
     found = (bands[::2] == bands[1::2]).any(axis=1)
     promised = np.mean([BANDING.recall(truth) for truth in truths])
     assert abs(found.mean() - promised) < 0.05
@@ -142,5 +143,5 @@ def test_a_page_that_thousands_copy_makes_few_pairs_and_one_cluster() -> None:
 def test_equal_texts_are_compared_once() -> None:
     column = np.array([5, 5, 6], dtype=np.uint64)
     bands = np.array([[1], [1], [1]], dtype=np.uint64)
-    found = candidates(keys.Keys(column, column, bands, np.zeros(3, dtype=np.int64)))
+    found = candidates(minhash.Keys(column, column, bands, np.zeros(3, dtype=np.int64)))
     assert found.tolist() == [[0, 2]]

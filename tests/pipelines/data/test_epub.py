@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data import epub
 from pipelines.data.documents import Document, UnreadableError
-from pipelines.data.extract import Limits, Reject, extract
+from pipelines.data.extract.office import epub
+from pipelines.data.extract.readers import Limits, Reject, extract
 from tests.pipelines.data.docx_files import zip_file
 
 LIMIT = 10**6

@@ -6,8 +6,9 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.data import documents, evidence
+from pipelines.data import documents
 from pipelines.data.documents import Document
+from pipelines.data.split import evidence
 from pipelines.runtime.errors import UserError
 
 PIECES = [

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.data import html, markdown, pdf, plain
 from pipelines.data.documents import Content, Document, UnreadableError, identified
-from pipelines.data.extract import Limits, Reject, extract, sources
+from pipelines.data.extract import markdown, plain
+from pipelines.data.extract.pdf import pdf
+from pipelines.data.extract.readers import Limits, Reject, extract, sources
+from pipelines.data.extract.web import html
 from tests.pipelines.data.pdf_files import pdf_file
 
 LIMITS = Limits(max_bytes=10**6, min_characters=100)

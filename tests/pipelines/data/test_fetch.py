@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pipelines.data.addresses import RefusedError, check_address, check_url
-from pipelines.data.archive import Archive
+from pipelines.data.crawl.archive import Archive
+from pipelines.data.crawl.fetch import Manners, fetch, read_list
+from pipelines.data.crawl.url_safety import RefusedError, check_address, check_url
 from pipelines.data.documents import Document
-from pipelines.data.extract import Limits, extract
-from pipelines.data.fetch import Manners, fetch, read_list
+from pipelines.data.extract.readers import Limits, extract
 from pipelines.runtime.errors import UserError
 
 PAGE = f"<html><title>Bells</title><body><main><p>{'The bell is rung twice. ' * 20}</p></main></body></html>".encode()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data import html
+from pipelines.data.extract.web import html
 
 HIDDEN = [
     *("hidden", "HIDDEN=''", "aria-hidden=true", "ARIA-HIDDEN='TRUE'", "style='display:none'"),

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from pipelines.data import hold_out
+from pipelines.data.split import hold_out
 
 IDS = [f"d{n}" for n in range(40)]
 

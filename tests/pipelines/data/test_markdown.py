@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data import markdown
-from pipelines.data.repair import repair
+from pipelines.data.clean.normalize import repair
+from pipelines.data.extract import markdown
 
 WORDS = st.text("abcxyz", min_size=1, max_size=6)
 CODE = st.lists(st.text("_ab(`[ =x&;*<>|$", max_size=14).filter(lambda line: "```" not in line), min_size=1, max_size=5)

@@ -11,9 +11,9 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from pipelines.config import Config, SemanticConfig
 from pipelines.data import documents
+from pipelines.data.dedup.semantic import neighbours, pairs
 from pipelines.data.documents import Document
-from pipelines.data.meaning import neighbours, pairs
-from pipelines.data.runner import Runner
+from pipelines.data.executor import Runner
 from pipelines.runtime.errors import UserError
 from tasks.dedup import dedup
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data import pdf
 from pipelines.data.documents import Document
-from pipelines.data.extract import Limits, Reject, extract
+from pipelines.data.extract.pdf import pdf
+from pipelines.data.extract.readers import Limits, Reject, extract
 from tests.pipelines.data.pdf_files import Placed, pdf_file
 
 SIZE = 9

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data.pieces import pieces
+from pipelines.data.split.pieces import pieces
 
 
 def test_paragraphs_and_of_long_ones_lines_and_sentences() -> None:

@@ -9,16 +9,16 @@ from pebble import ProcessPool
 
 from benchmarks.broken import WAYS, break_files, counts
 from benchmarks.broken import read as read_broken
-from pipelines.data import extract, memory, reading
 from pipelines.data.documents import Document
-from pipelines.data.extract import Limits, Reject, sources
+from pipelines.data.extract import extraction_cache, readers, worker_pool
+from pipelines.data.extract.readers import Limits, Reject, sources
 
 TEXT = "The sluice keeper rings the bell twice before the gate is opened. " * 5
 
 
 def read(folder: Path, seconds: float = 30.0, megabytes: int = 1024) -> dict[str, str]:
     """Return the reason by name of each rejected file, an empty one of each document."""
-    read = reading.read(sources(folder), folder, Limits(300_000_000, 100), seconds, megabytes)
+    read = worker_pool.read(sources(folder), folder, Limits(300_000_000, 100), seconds, megabytes)
     return {one.source: one.reason if isinstance(one, Reject) else "" for found in read for one in found}
 
 
@@ -47,7 +47,7 @@ def test_a_corpus_that_grew_is_read_by_what_is_new(tmp_path: Path, monkeypatch: 
     assert read(tmp_path) == {**first, "c.txt": ""}
     assert asked == ["a.txt", "c.txt"]
     asked.clear()
-    monkeypatch.setattr(memory, "readers", lambda: "another version of a library")
+    monkeypatch.setattr(extraction_cache, "readers", lambda: "another version of a library")
     read(tmp_path)
     assert len(asked) == 4
 
@@ -69,7 +69,7 @@ def test_a_file_that_takes_too_long_or_too_much_costs_only_itself(
     assert found["a.txt"] == found["z.txt"] == ""
     assert found["large.txt"] == "took more than 300 MiB to read"
     assert found.keys() == {"a.txt", "z.txt", "large.txt", "deep.html"}
-    monkeypatch.setattr(reading, "BYTES_PER_SECOND", 1e12)
+    monkeypatch.setattr(worker_pool, "BYTES_PER_SECOND", 1e12)
     (tmp_path / "large.txt").unlink()
     (tmp_path / "wide.html").write_text("<p>word</p>" * 3_000_000)
     found = read(tmp_path, seconds=0.5)
@@ -79,7 +79,7 @@ def test_a_file_that_takes_too_long_or_too_much_costs_only_itself(
 
 def test_a_file_that_vanishes_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    (found,) = next(reading.read([path], tmp_path, Limits(10**6, 100), 30, 512))
+    (found,) = next(worker_pool.read([path], tmp_path, Limits(10**6, 100), 30, 512))
     assert isinstance(found, Reject) and "cannot be opened" in found.reason
     assert not isinstance(found, Document)
 
@@ -90,7 +90,7 @@ def test_every_broken_file_ends_somewhere(tmp_path: Path) -> None:
     counted = counts(found)
     assert (lost, counted["failed"], counted["unencodable"]) == (0, 0, 0)
     for path in tmp_path.iterdir():
-        begins = extract.name(path, tmp_path)
+        begins = readers.name(path, tmp_path)
         assert any(each.source == begins or each.source.startswith((f"{begins}/", f"{begins}#")) for each in found)
     assert not list(tmp_path.parent.parent.rglob("escaped.txt"))  # where two archives would have it
 
@@ -99,8 +99,8 @@ def test_a_file_of_many_rows_is_laid_aside_and_whole(tmp_path: Path) -> None:
     rows = [f"Row {number}. {'The gate is opened at seven. ' * 120}" for number in range(5_200)]
     with (tmp_path / "rows.jsonl").open("w") as file:
         file.writelines(json.dumps({"text": row}) + "\n" for row in rows)
-    assert sum(map(len, rows)) > reading.FEW
-    for found in reading.read(sources(tmp_path), tmp_path, Limits(300_000_000, 100), 60, 1024):
+    assert sum(map(len, rows)) > worker_pool.FEW
+    for found in worker_pool.read(sources(tmp_path), tmp_path, Limits(300_000_000, 100), 60, 1024):
         assert not isinstance(found, list)
         assert [each.text for each in found if isinstance(each, Document)] == [row.strip() for row in rows]
-    assert not list(memory.PLACE.parent.glob("tmp*"))
+    assert not list(extraction_cache.PLACE.parent.glob("tmp*"))

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data import html, plain
-from pipelines.data.repair import repair
+from pipelines.data.clean.normalize import repair
+from pipelines.data.extract import plain
+from pipelines.data.extract.web import html
 
 BREAKS = ["\n", "\r\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
 WORDS = st.text(st.sampled_from("abcäéßбв羊¿’—1") | st.characters(categories=["L", "N"]), min_size=1, max_size=8)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data.robots import MOST_BYTES, Rules
+from pipelines.data.crawl.robots import MOST_BYTES, Rules
 
 SITE = "https://site.example"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.data.runner import Runner
+from pipelines.data.executor import Runner
 from pipelines.runtime.errors import UserError
 
 

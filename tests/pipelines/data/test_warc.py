@@ -12,8 +12,8 @@ from fastwarc.stream_io import BrotliWriter, ZstdWriter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data import http_body, warc
 from pipelines.data.documents import UnreadableError
+from pipelines.data.extract.web import http_body, warc
 
 LONGEST = 100_000
 TEXT = (

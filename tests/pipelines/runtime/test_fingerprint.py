@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import config
 from pipelines.config import Config
-from pipelines.data.runner import Runner
+from pipelines.data.executor import Runner
 from pipelines.runtime import code_lock, fingerprint
 from pipelines.runtime.code_syntax import is_runtime
 from pipelines.runtime.errors import UserError

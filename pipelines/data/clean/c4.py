@@ -1,0 +1,35 @@
+"""C4's rules for lines (Raffel et al. 2020, arXiv 1910.10683, 2.2): what a page says about itself."""
+
+import re
+from collections.abc import Callable, Collection
+
+from pipelines.data.clean.normalize import Edit
+from pipelines.data.fences import without_empty_lines
+from pipelines.text.words import word_count
+
+_ENDS = tuple('.!?"”’。！？」』')
+_FEWEST_WORDS = 5
+_POLICY = re.compile(
+    r"terms of use|privacy policy|cookie policy|uses cookies|use of cookies|use cookies"
+    r"|隐私政策|使用条款|プライバシーポリシー|利用規約",
+    re.IGNORECASE,
+)
+_RULES: dict[str, Callable[[str], object]] = {
+    "javascript": lambda line: "javascript" in line.lower(),
+    "policy": _POLICY.search,
+    "unpunctuated": lambda line: not line.rstrip().endswith(_ENDS),
+    "few_words": lambda line: word_count(line) < _FEWEST_WORDS,
+}
+
+
+def without_lines(text: str, rules: Collection[str]) -> tuple[str, list[Edit]]:
+    """Remove the lines that break one of `rules`; empty lines stay."""
+    edits = []
+    for name, breaks in _RULES.items():
+        if name in rules:
+            lines = text.split("\n")
+            removed = [line for line in lines if line.strip() and breaks(line)]
+            if removed:
+                text = "\n".join(line for line in lines if not line.strip() or not breaks(line))
+                edits.append(Edit(f"{name}_line", len(removed), removed[0]))
+    return without_empty_lines(text).strip() if edits else text, edits

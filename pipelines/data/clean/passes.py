@@ -1,0 +1,153 @@
+"""What is done to the documents of one shard: mended in a first pass, judged in a second.
+
+Between the two stand what only the whole corpus can tell: which lines are boilerplate, which letters are usual.
+"""
+
+import importlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from pipelines.artifacts import Row
+from pipelines.data import documents
+from pipelines.data.clean import character_distribution, pii, quality
+from pipelines.data.clean.boilerplate import Lines, lines, without
+from pipelines.data.clean.c4 import without_lines
+from pipelines.data.clean.character_distribution import Reference
+from pipelines.data.clean.normalize import Edit, repair
+from pipelines.data.clean.quality import Drop
+from pipelines.data.documents import Document
+from pipelines.runtime.errors import UserError
+from pipelines.text.language import identify
+
+_TYPED = ("text", "jsonl", "parquet")  # where no reader has resolved the markup of emphasis
+SAMPLE = 4_000  # documents that tell which letters are usual
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a document must be, and what is made of it."""
+
+    languages: Sequence[str]
+    quality: Mapping[str, float]
+    """Limits by the names of `quality.RULES`."""
+    c4_lines: Sequence[str]
+    max_kl: float
+    personal_data: str
+    personal_rules: Sequence[str]
+    judge: str | None
+    """`module:function` of the user's."""
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A shard after the first pass: its lines, and its edits as rows."""
+
+    lines: Lines
+    edits: list[Row]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A shard after the second pass: what is left of it, and its drops and edits as rows."""
+
+    documents: int
+    characters: int
+    drops: list[Row]
+    edits: list[Row]
+
+
+def mend(shard: Path, table: Path) -> Mended:
+    """Mend how the documents of a shard are written; write them into `table`."""
+    mended, edits = [], []
+    for document in documents.read(shard):
+        typed = document.format in _TYPED
+        text, changed = repair(document.text, document.format == "text", typed)
+        title = " ".join(repair(document.title, wrapped=False, typed=typed)[0].split())
+        mended.append(replace(document, text=text, title=title))
+        edits += _rows(document, changed)
+    documents.write_shard(table / shard.name, mended)
+    return Mended(lines([document.text for document in mended]), edits)
+
+
+Marked = tuple[Path, frozenset[int]]
+"""A mended shard, and the numbers of its documents that have boilerplate."""
+
+
+def usual(shard: Path, boilerplate: frozenset[int], share: float) -> list[Counter[str]]:
+    """Return the letters of a share of a shard's documents, chosen by a hash of their ids."""
+    table = pq.read_table(shard, columns=["id", "text"])
+    ids = table.column("id").to_pylist()
+    chosen = [xxhash.xxh3_64_intdigest(each.encode()) < share * 2**64 for each in ids]
+    texts = table.column("text").filter(pa.array(chosen)).to_pylist()
+    return [character_distribution.letters(without(text, boilerplate)[0]) for text in texts]
+
+
+def judge(marked: Marked, table: Path, boilerplate: frozenset[int], reference: Reference, rules: Rules) -> Judged:
+    """Strip a shard's documents of boilerplate and personal data; write those that are fit into `table`."""
+    shard, affected = marked
+    opinion = judgement(rules.judge)
+    kept: list[Document] = []
+    drops: list[Row] = []
+    edits: list[Row] = []
+    for number, document in enumerate(documents.read(shard)):
+        text, changed = without(document.text, boilerplate) if number in affected else (document.text, [])
+        text, removed = without_lines(text, rules.c4_lines)
+        language = identify(text)
+        drop = _unfit(text, language, reference, rules, opinion)
+        masked: list[Edit] = []
+        if drop is None and rules.personal_data != "keep":
+            text, masked = pii.mask(text, rules.personal_rules)
+            if masked and rules.personal_data == "drop":
+                drop = Drop("personal_data", ", ".join(edit.reason for edit in masked))
+        if drop:
+            drops.append({"id": document.id, "source": document.source, **vars(drop)})
+            continue
+        title = pii.mask(document.title, rules.personal_rules)[0] if masked else document.title
+        edits += _rows(document, [*changed, *removed, *masked])
+        kept.append(replace(document, text=text, title=title, language=language))
+    if kept:
+        documents.write_shard(table / shard.name, kept)
+    return Judged(len(kept), sum(len(document.text) for document in kept), drops, edits)
+
+
+Opinion = Callable[[str], str | None]
+
+
+def judgement(name: str | None) -> Opinion:
+    """Return the user's function, or one that has nothing against any text.
+
+    Raises:
+        UserError: there is no such function.
+    """
+    if name is None:
+        return lambda _: None
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function, None)
+    except ImportError as error:
+        raise UserError(f"clean.judge: the module of {name!r} cannot be imported ({error}).") from error
+    if not callable(found):
+        raise UserError(f"clean.judge: {name!r} names no function; write it as package.module:function.")
+    opinion: Opinion = found
+    return opinion
+
+
+def _unfit(text: str, language: str, reference: Reference, rules: Rules, opinion: Opinion) -> Drop | None:
+    if drop := quality.judge(text, rules.quality, language):
+        return drop
+    if (distance := character_distribution.divergence(character_distribution.letters(text), reference)) > rules.max_kl:
+        return Drop("token_distribution", f"KL {distance:.2f} to the corpus")
+    if rules.languages and language not in rules.languages:
+        return Drop("language", language)
+    said = opinion(text)
+    return Drop("judged", said) if said else None
+
+
+def _rows(document: Document, edits: Sequence[Edit]) -> list[Row]:
+    return [{"id": document.id, "source": document.source, **vars(edit)} for edit in edits]

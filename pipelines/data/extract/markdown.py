@@ -1,0 +1,128 @@
+"""Markdown files: readable text without markup but for fences of code; title and address from the front matter.
+
+A footnote stands where it is written. Formulas keep their TeX, dollar signs and all.
+"""
+
+import re
+import tomllib
+from itertools import pairwise
+from typing import Any
+
+import yaml
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from mdit_py_plugins.footnote import footnote_plugin
+
+from pipelines.data import fences
+from pipelines.data.documents import Content
+from pipelines.data.extract import dates, plain
+from pipelines.data.extract.web import html
+from pipelines.text.encoding import encodable_value
+
+_YAML = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_TOML = re.compile(r"\A\+\+\+[ \t]*\n(.*?\n)\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)
+_PARSER = (
+    MarkdownIt("commonmark")
+    .enable(["table", "strikethrough"])
+    .use(footnote_plugin, inline=False, move_to_end=False)
+    .use(dollarmath_plugin, allow_space=False, allow_digits=False, double_inline=True)
+)
+_BREAK = re.compile(r"</?(?:br|p|div|h[1-6]|hr|[uod]l|li|d[td]|t[rdh]|blockquote|pre|summary|details)\b", re.IGNORECASE)
+
+
+def read(data: bytes, charset: str | None = None) -> Content:
+    """Read a Markdown file; without front matter its title is its first heading of level one.
+
+    `charset` is that of an HTTP header.
+
+    Raises:
+        UnreadableError: no encoding fits.
+    """
+    facts, body = _front_matter(plain.decode(data, charset))
+    tokens = _PARSER.parse(body)
+    headings = _headings(tokens)
+    title = facts.get("title") or next((text for level, text in headings if level == "h1"), None)
+    url = html.absolute(facts.get("url") or facts.get("canonical_url"))
+    when = dates.parsed(facts.get("date"))
+    named = title if isinstance(title, str) and title else None
+    return Content(_text(tokens), named, url, when, tuple(text for _, text in headings))
+
+
+def _front_matter(text: str) -> tuple[dict[str, Any], str]:
+    """Split off YAML between lines of dashes or TOML between lines of pluses; what is neither belongs to the text."""
+    for pattern, parse in ((_YAML, _parse_yaml), (_TOML, tomllib.loads)):
+        if found := pattern.match(text):
+            try:
+                facts = parse(found[1])
+            except (yaml.YAMLError, tomllib.TOMLDecodeError, RecursionError):
+                return {}, text
+            return (encodable_value(facts), text[found.end() :]) if isinstance(facts, dict) else ({}, text)
+    return {}, text
+
+
+def _parse_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=yaml.BaseLoader)  # safe, and leaves every value a string
+
+
+def _headings(tokens: list[Token]) -> list[tuple[str, str]]:
+    """Return each heading's tag and words."""
+    pairs = pairwise(tokens)
+    return [(token.tag, " ".join(_inline(after).split())) for token, after in pairs if token.type == "heading_open"]
+
+
+def _text(tokens: list[Token]) -> str:
+    """Lay out blocks: paragraphs apart by an empty line, items and rows of a table on lines of their own."""
+    text, mark, in_table = "", "", False
+    for token in tokens:
+        if token.type in ("table_open", "table_close"):
+            in_table = token.type == "table_open"
+        elif token.type == "list_item_open":
+            mark = f"{token.info}{token.markup} " if token.info else "- "
+        elif token.type == "tr_close":
+            text = text.removesuffix(" | ") + "\n"
+        elif token.type == "inline":
+            words = _inline(token)
+            text += mark + (" ".join(words.split("\n")) if in_table else words)
+            mark = ""
+        else:
+            text += _block(token)
+        text += _AFTER.get(token.type, "") if not token.hidden else ("\n" if token.type == "paragraph_close" else "")
+    return fences.without_empty_lines(text).strip()
+
+
+def _block(token: Token) -> str:
+    """Return what a block holds that is no inline text."""
+    if token.type in ("fence", "code_block"):
+        return fences.fenced(token.content.removesuffix("\n")) + "\n\n"
+    if token.type == "html_block":
+        return html.plain_text(token.content) + "\n\n"
+    if token.type.startswith("math_block"):
+        return f"$${token.content}$$\n\n"
+    return ""
+
+
+_AFTER = {
+    "heading_close": "\n\n",
+    "paragraph_close": "\n\n",
+    "bullet_list_close": "\n",
+    "ordered_list_close": "\n",
+    "table_close": "\n",
+    "th_close": " | ",
+    "td_close": " | ",
+}
+
+
+def _inline(token: Token) -> str:
+    """Return the words of a line: link texts without addresses, no images, wrapped lines joined."""
+    parts = []
+    for child in token.children or []:
+        if child.type in ("text", "code_inline"):
+            parts.append(child.content)
+        elif child.type.startswith("math_inline"):
+            parts.append(f"{child.markup}{child.content}{child.markup}")
+        elif child.type == "softbreak":
+            parts.append(" ")
+        elif child.type == "hardbreak" or (child.type == "html_inline" and _BREAK.match(child.content)):
+            parts.append("\n")
+    return re.sub(r" *\n[ \n]*", "\n", "".join(parts))

@@ -1,0 +1,1 @@
+"""PDF files: text lines, reading order across columns, paragraphs."""

@@ -1,0 +1,33 @@
+"""Plain text files in any common encoding."""
+
+from pipelines.data import paragraphs
+from pipelines.data.documents import Content, UnreadableError
+from pipelines.data.extract import charset
+
+_LONGEST_TITLE = 120
+_ENDS = tuple(".,;:。，；：")
+
+
+def read(data: bytes, declared: str | None = None) -> Content:
+    """Read a text file; its title is a short first line that no sentence ends and no margin broke.
+
+    `declared` is the charset of an HTTP header.
+
+    Raises:
+        UnreadableError: no encoding fits.
+    """
+    text = decode(data, declared)
+    first = paragraphs.unwrap(text.strip())[0].split("\n", 1)[0].strip()
+    return Content(text, first if len(first) <= _LONGEST_TITLE and not first.endswith(_ENDS) else None)
+
+
+def decode(data: bytes, declared: str | None = None) -> str:
+    """Decode text as `charset.decode` does, and write its line breaks as line feeds.
+
+    Raises:
+        UnreadableError: no encoding fits, or it has NUL characters.
+    """
+    text = charset.decode(data, (declared,))
+    if "\0" in text:
+        raise UnreadableError("not text")
+    return paragraphs.line_feeds(text)

@@ -1,0 +1,1 @@
+"""Web pages, and the WARC archives that hold them."""

@@ -1,0 +1,103 @@
+"""Sections held out of documents that training needs: contiguous pieces that no question needs.
+
+They are taken where whole documents are not to be had, as in a corpus of one book.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipelines.data import documents
+from pipelines.data.documents import Document
+from pipelines.data.split.evidence import Place
+from pipelines.data.split.hold_out import rank
+from pipelines.data.split.pieces import pieces
+
+_SCRAP = 4  # a section shorter than a fourth of what is asked for is a heading or a line by itself
+_SHORT = 2  # one shorter than half is taken only where a side has no half of its share yet
+
+EVERY = -1
+"""Stands, as the number of a piece that is needed, for the whole document."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """The pieces `first` to `last`, inclusive, of a document, and how many characters they have."""
+
+    document: str
+    first: int
+    last: int
+    size: int
+
+
+def candidates(document: Document, needed: Set[Place], longest: int, size: int) -> list[Section]:
+    """Cut what no question needs into sections of at most `size` characters, or of one piece.
+
+    The pieces are those of `pieces(text, longest)`.
+    """
+    if (document.id, EVERY) in needed:
+        return []
+    found: list[Section] = []
+    current: Section | None = None
+    for number, piece in enumerate(pieces(document.text, longest)):
+        if (document.id, number) in needed:
+            current = None
+        elif current is not None and current.size + len(piece) <= size:
+            found[-1] = current = replace(current, last=number, size=current.size + len(piece))
+        else:
+            current = Section(document.id, number, number, len(piece))
+            found.append(current)
+    return [each for each in found if each.size * _SCRAP >= size]
+
+
+def choose(found: Iterable[Section], wanted: Mapping[str, float], size: int, seed: int) -> dict[Section, str]:
+    """Return the side of each chosen section; no side gets more characters than `wanted`.
+
+    The order is seeded, sections of at least half of `size` first.
+    """
+    short = {each: each.size * _SHORT < size for each in found}
+    ranked = sorted(short, key=lambda each: (short[each], rank(f"{each.document}#{each.first}", seed)))
+    chosen: dict[Section, str] = {}
+    for side, most in wanted.items():
+        left = most
+        for section in ranked:
+            needed = not short[section] or left > most / 2
+            if section not in chosen and section.size <= left and needed:
+                chosen[section] = side
+                left -= section.size
+    return chosen
+
+
+def cut(document: Document, chosen: Sequence[Section], longest: int) -> tuple[Document, list[Document]]:
+    """Return a document without the chosen sections, and each of them as a document of its own."""
+    parts = pieces(document.text, longest)
+    inside = {number for each in chosen for number in range(each.first, each.last + 1)}
+    rest = "".join(part for number, part in enumerate(parts) if number not in inside).strip()
+    return replace(document, text=rest), [
+        replace(
+            document,
+            id=identity(each),
+            source=f"{document.source}#{each.first + 1}-{each.last + 1}",
+            text="".join(parts[each.first : each.last + 1]).strip(),
+            headings=(),
+        )
+        for each in chosen
+    ]
+
+
+def identity(section: Section) -> str:
+    """Return the id of a section as a document."""
+    return f"{section.document}#{section.first + 1}"
+
+
+def write(shard: Path, table: Path, chosen: Mapping[str, Sequence[Section]], longest: int) -> Path:
+    """Return a shard in which the sections `chosen`, by document, stand apart; written to `table` if there are any."""
+    found = list(documents.read(shard))
+    if not any(each.id in chosen for each in found):
+        return shard
+    rows: list[Document] = []
+    for document in found:
+        rest, apart = cut(document, chosen.get(document.id, ()), longest)
+        rows += [rest, *apart]
+    documents.write_shard(table / shard.name, rows, documents.CLUSTERED)
+    return table / shard.name
