@@ -22,7 +22,7 @@ import yaml
 from mlflow import MlflowClient
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.project import GRAPH, Project, prefect_server, project
+from tests.support.project import GRAPH, Project, prefect_server, project
 
 VICTIMS = ("stage", "dvc", "flow", "SIGTERM", "SIGINT")
 LAST = "sft"

@@ -28,10 +28,10 @@ import numpy as np
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks import mixed
 from pipelines import config
 from pipelines.data import documents
 from pipelines.data.documents import Document
+from tests.support import mixed_corpus as mixed
 
 ROOT = Path(__file__).parents[1]
 PEER = Path(".gradus/benchmarks/datatrove")
@@ -40,7 +40,8 @@ PACKAGES = ("datatrove[io,processing]==0.10.1", "xxhash<4", "spacy", "orjson")
 OURS = """
 import sys
 from pathlib import Path
-from pipelines.data import deduplicate, documents, keys
+from pipelines.data import documents
+from pipelines.data.dedup import deduplicate, minhash
 from pipelines.data.dedup.deduplicate import Preference
 from pipelines.data.executor import Runner
 
@@ -48,7 +49,7 @@ if __name__ == "__main__":
     shards = documents.shards(Path(sys.argv[1]) / "documents")
     table = Path(sys.argv[2]) / "documents"
     table.mkdir()
-    found = deduplicate.find(shards, keys.banding(*BANDING), SIMILARITY, Preference([], False), Runner())
+    found = deduplicate.find(shards, minhash.banding(*BANDING), SIMILARITY, Preference([], False), Runner())
     deduplicate.write(shards, deduplicate.remaining(shards, found), table, Runner())
 """
 
@@ -123,7 +124,7 @@ def judged(removed: set[int], origin: list[int]) -> tuple[float, float]:
 ENGINE = """
 import sys
 from pathlib import Path
-from benchmarks import mixed
+from tests.support import mixed_corpus as mixed
 from pipelines import config
 from pipelines.data.executor import Runner
 from tasks.clean import clean

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.project import Project, prefect_server, project
+from tests.support.project import Project, prefect_server, project
 
 REPEATS = 3
 CHAIN = {"ingest": [], "clean": ["ingest"], "dedup": ["clean"], "split": ["dedup"]}

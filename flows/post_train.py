@@ -16,17 +16,16 @@ from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 from rich.console import Console
 
-from flows import accelerator, graph, ledger, lineage
-from flows.bench import Bench, cores
-from flows.candidate import is_new
-from flows.failures import StageError
-from flows.mend import mend, remove_leftovers
+from flows.dag import dvc_lock, git_state, graph
 from flows.preflight import check_stages
-from flows.process import end_orphans
-from flows.promote import Promotion, promote_candidate
-from flows.publish import published
-from flows.screen import Screen
-from flows.stage import Run, run_stage
+from flows.promotion.candidate import is_new
+from flows.promotion.promote import Promotion, promote_candidate
+from flows.run.console import Screen
+from flows.run.errors import StageError
+from flows.run.publish import published
+from flows.run.recovery import recover
+from flows.run.scheduler import Bench, cores
+from flows.run.stage import Run, run_stage
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.runtime import liveness, tracking
@@ -34,7 +33,7 @@ from pipelines.runtime import liveness, tracking
 FINAL = "compare"
 """The stage a whole run ends with."""
 
-RUNNER: Any = ThreadPoolTaskRunner(max_workers=64)  # threads wait; flows/bench.py admits
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=64)  # threads wait; flows/run/scheduler.py admits
 
 
 def post_train(
@@ -68,17 +67,12 @@ def _cancellable(
 
 
 def _run(settings: Config, console: Console, targets: list[str], force: bool, promoting: bool) -> Promotion | None:
-    mend()
-    remove_leftovers(settings.evaluate.models)
+    recover(settings)
     stages = graph.read().towards(targets)
     check_stages((stage.name for stage in stages), settings)
     names = [stage.name for stage in stages]
-    end_orphans()
-    tracking.reap()
-    liveness.sweep()
-    accelerator.offer()
     with liveness.alone("post_train"):
-        outdated = set(names) if force else stages.after(ledger.changes(stages))
+        outdated = set(names) if force else stages.after(dvc_lock.changes(stages))
         promoting = promoting and FINAL in names
         anew = bool(outdated) or (promoting and is_new(settings))
         with _recorded(anew) as parent, published(parent, targets, settings) as page:
@@ -89,7 +83,7 @@ def _run(settings: Config, console: Console, targets: list[str], force: bool, pr
 
 def _recorded(anew: bool) -> AbstractContextManager[tracking.Run]:
     """Open the flow's run in MLflow; a run with nothing to compute and nothing to register makes none."""
-    tags = {**lineage.tags(), "flow": "post_train"}
+    tags = {**git_state.tags(), "flow": "post_train"}
     return tracking.started("post_train", tags) if anew else nullcontext(tracking.Unrecorded(tags))
 
 
@@ -143,6 +137,6 @@ def link(run: Run) -> None:
             if path.exists()
         }
     )
-    run.parent.tags({"dvc_lock": ledger.lock_hash()})
-    if ledger.LOCK.exists():
-        run.parent.artifact(ledger.LOCK)  # names all that this run read and made (flows/runs.py)
+    run.parent.tags({"dvc_lock": dvc_lock.lock_hash()})
+    if dvc_lock.LOCK.exists():
+        run.parent.artifact(dvc_lock.LOCK)  # names all that this run read and made (flows/commands/runs.py)

@@ -10,12 +10,14 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 from rich.console import Console
 
-from flows import accelerator, exam, graph, ledger, notify, pinned
-from flows.mend import mend
+from flows.commands import run_at_commit
+from flows.dag import dvc_lock, graph
 from flows.post_train import post_train
 from flows.preflight import check
-from flows.process import end_orphans
-from flows.rescore import rescored
+from flows.promotion import eval_fingerprint
+from flows.promotion.evaluate_version import rescored
+from flows.run.recovery import recover
+from flows.serve import notify
 from pipelines.models import registry
 
 
@@ -32,12 +34,11 @@ def retrain(stages: list[str] | None = None, set: list[str] | None = None) -> St
     HEAD runs with these parameters in a worktree of its own, as `gradus run --set` does.
     """
     settings = check()
-    end_orphans()
-    mend()
+    recover(settings)
     targets = stages or []
     if set:
         return _with_parameters(targets, set)
-    if not ledger.changes(graph.read().towards(targets)):
+    if not dvc_lock.changes(graph.read().towards(targets)):
         return Completed(message="Nothing changed since the last run; nothing was started.")
     try:
         promotion = post_train(settings, Console(stderr=True, width=120), targets, False)
@@ -53,7 +54,7 @@ def retrain(stages: list[str] | None = None, set: list[str] | None = None) -> St
 
 
 def _with_parameters(targets: list[str], sets: list[str]) -> State[None]:
-    status = pinned.run(Console(stderr=True, width=120), None, targets, False, False, sets)
+    status = run_at_commit.run(Console(stderr=True, width=120), None, targets, False, False, sets)
     said = f"Run with {', '.join(sets)}: "
     if status == 130:  # stopped, as by Ctrl-C
         return Cancelled(message=f"{said}stopped.")
@@ -66,12 +67,12 @@ def _with_parameters(targets: list[str], sets: list[str]) -> State[None]:
 def examine() -> State[None]:
     """Put the champion to today's exam, unless it has sat it, and tell how it did."""
     settings = check()
-    champion, today = registry.holder(registry.CHAMPION), exam.today(settings)
+    champion, today = registry.holder(registry.CHAMPION), eval_fingerprint.today(settings)
     if champion is None:
         return Completed(message="There is no champion yet.")
     if registry.scores(champion, today) is not None:
         return Completed(message=f"Version {champion.number}, the champion, has been asked these questions.")
-    accelerator.offer()
+    recover(settings)
     figures = registry.scores(rescored(champion, today), today)
     assert figures is not None
     reached = ", ".join(f"{name.replace('_', ' ')} {100 * value:.1f}%" for name, value in figures.items())

@@ -20,9 +20,9 @@ from pipelines.data.crawl.fetch import Manners, fetch
 from pipelines.llm.calls import Reply
 from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_json
-from tests.pipelines.synthesis import stub
-from tests.pipelines.synthesis.stub import Handler, Server
 from tests.pipelines.synthesis.test_served import calls, kept
+from tests.support import chat_server as stub
+from tests.support.chat_server import Handler, Server
 
 CASES = Path(__file__).parent / "cases"
 MANNERS = Manners(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01, allow_private=True)

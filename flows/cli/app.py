@@ -87,14 +87,14 @@ def main() -> None:
 @contextmanager
 def prefect() -> Iterator[Callable[[], None]]:
     """Start a Prefect server where there is none; yield what waits for it, to be called when all is imported."""
-    from flows.process import end_orphans
-    from flows.server import server
+    from flows.run.process import end_orphans
+    from flows.serve.prefect_server import server
 
     end_orphans()  # a server among them would hold Prefect's database
     with server() as served:
 
         def ready() -> None:
-            from flows import accelerator
+            from flows.run import accelerator
 
             served.wait("/health")
             if served.program is not None:

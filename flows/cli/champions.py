@@ -10,7 +10,7 @@ from flows.cli.app import console, end, prefect
 from pipelines.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from flows.gate import Decision
+    from flows.promotion.gate import Decision
     from pipelines.config import Config
 
 Number = Annotated[int | None, typer.Option("--version", help="A version; the challenger when none is given.")]
@@ -23,7 +23,7 @@ Question = Annotated[str, typer.Argument(help="What to ask.")]
 
 def ask(question: Question, version: Asked = None, model: Model = "") -> None:
     """Ask the champion a question, or the challenger while there is no champion."""
-    from flows import chat
+    from flows.commands import chat
     from pipelines import config
 
     place, loaded = chat.load(_which(version, model), config.load())
@@ -34,7 +34,7 @@ def ask(question: Question, version: Asked = None, model: Model = "") -> None:
 
 def chat(version: Asked = None, model: Model = "") -> None:
     """Talk with the champion, or with another model; /model changes it, /quit ends."""
-    from flows import chat
+    from flows.commands import chat
     from pipelines import config
 
     chat.chat(console, _which(version, model), config.load())
@@ -48,7 +48,7 @@ def promote(version: Number = None, force: ForceReason = None) -> None:
     decision = None if _serving() else _decided(version, settings, force)
     if decision is None:
         with prefect() as ready:
-            from flows.promote import promote
+            from flows.promotion.promote import promote
 
             ready()
             chosen, refusal = promote(version, settings, force)
@@ -57,7 +57,7 @@ def promote(version: Number = None, force: ForceReason = None) -> None:
     _promoted(decision.version.number, decision.refusal)
     if decision.changed and _notifies():
         with prefect() as ready:
-            from flows.promote import tell_champion
+            from flows.promotion.promote import tell_champion
 
             ready()
             tell_champion(decision.version)
@@ -67,18 +67,18 @@ def rollback(reason: Reason = "no reason given") -> None:
     """Make the champion before the present one champion again; once more, the one before that."""
     if _serving():
         with prefect() as ready:
-            from flows.promote import rollback
+            from flows.promotion.promote import rollback
 
             ready()
             console.print(f"Version {rollback(reason).number} is champion again.", highlight=False)
         return
-    from flows import gate
+    from flows.promotion import gate
 
     version = gate.restore(reason)
     console.print(f"Version {version.number} is champion again.", highlight=False)
     if _notifies():
         with prefect() as ready:
-            from flows.promote import tell_rollback
+            from flows.promotion.promote import tell_rollback
 
             ready()
             tell_rollback(version, reason)
@@ -92,7 +92,7 @@ def _which(version: int | None, model: str) -> str:
 
 def _decided(version: int | None, settings: "Config", force: str | None) -> "Decision | None":
     """Decide without a Prefect server, whose start takes seconds; None where it is needed, to evaluate models first."""
-    from flows import gate
+    from flows.promotion import gate
 
     try:
         return gate.decide(version, settings, force)
@@ -102,13 +102,13 @@ def _decided(version: int | None, settings: "Config", force: str | None) -> "Dec
 
 def _serving() -> bool:
     """Tell whether a Prefect server runs, at which decisions show as flow runs; one started for this shows nobody."""
-    from flows.server import ADDRESS, announced
+    from flows.serve.prefect_server import ADDRESS, announced
 
     return bool(os.environ.get(ADDRESS) or announced())
 
 
 def _notifies() -> bool:
-    from flows.server import notifies
+    from flows.serve.prefect_server import notifies
 
     return notifies()
 

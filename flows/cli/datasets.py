@@ -20,7 +20,7 @@ def export(
     licenses: Annotated[Path | None, typer.Option(help="JSON: licences by patterns of document names.")] = None,
 ) -> None:
     """Write a data set for others, with a dataset card."""
-    from flows.exchange import export
+    from flows.commands.export import export
 
     export(console, name, form, to, kind, license_, licenses)
 
@@ -33,7 +33,7 @@ def import_(
     form: Annotated[str, typer.Option("--format", help="auto, trl, sharegpt, alpaca or llama2.")] = "auto",
 ) -> None:
     """Take in conversations, or pairs of answers, of one's own, to be trained on with the others."""
-    from flows.intake import import_
+    from flows.commands.import_data import import_
 
     import_(console, source, form, to)
 
@@ -43,7 +43,7 @@ def label(
     port: Port = 5050,
 ) -> None:
     """Choose the better of two answers on a local page; `preferences` can learn from the choices."""
-    from flows.label import serve
+    from flows.serve.label import serve
     from pipelines import config
 
     serve(console, source, config.load().preferences.human, port)
@@ -51,7 +51,7 @@ def label(
 
 def calls() -> None:
     """Show what the teachers were asked, what was kept, what failed, and what it cost."""
-    from flows.calls import show
+    from flows.commands.llm_calls import show
 
     show(console)
 
@@ -64,7 +64,7 @@ def fetch(
     allow_private: Annotated[bool, typer.Option(help="Ask machines of one's own network, too.")] = False,
 ) -> None:
     """Fetch pages of the web, politely, as documents that DVC keeps."""
-    from flows.fetch import fetch_list
+    from flows.commands.fetch import fetch_list
     from pipelines import config
 
     if not fetch_list(pages, into, delay, refresh, allow_private, config.load().ingest):

@@ -11,7 +11,7 @@ from flows.cli.app import console
 
 def init(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Your documents.")]) -> None:
     """Start from a folder of your own documents: have DVC keep it, name it in params.yaml, show what is in it."""
-    from flows.init import init, show
+    from flows.commands.init import init, show
 
     init(console, folder)
     running.run(["data_report"])

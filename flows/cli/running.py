@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.app import console, end, prefect
-from flows.failures import StageError
+from flows.run.errors import StageError
 
 Stages = Annotated[
     list[str] | None, typer.Argument(help="Only these stages and what they need; all when none is named.")
@@ -42,9 +42,9 @@ def run(
 ) -> None:
     """Run the pipeline: what changed runs, the best model is registered and, when good enough, promoted."""
     if rev is not None or sets:
-        from flows import pinned
+        from flows.commands import run_at_commit
 
-        sys.exit(pinned.run(console, rev, stages or [], force, no_promote, sets or []))
+        sys.exit(run_at_commit.run(console, rev, stages or [], force, no_promote, sets or []))
     from flows.preflight import check
     from pipelines.runtime import liveness
 
@@ -53,7 +53,7 @@ def run(
     try:
         with prefect() as ready:
             from flows.post_train import post_train
-            from flows.report import show
+            from flows.run.summary import show
 
             ready()
             promotion = post_train(settings, console, stages or [], force, not no_promote)
@@ -63,15 +63,15 @@ def run(
         end(f"{failure.stage}: {failure}", 2 if failure.user else 1)
     if promotion is not None:
         show(console, promotion)
-    from flows.provenance import keep_lock
+    from flows.dag.provenance import keep_lock
 
     keep_lock(console, commit)
 
 
 def status() -> None:
     """Show what runs and how long it will take, else what would run and why; the champion; addresses of servers."""
+    from flows.commands.status import show
     from flows.folder import check_names, check_repository
-    from flows.status import show
     from pipelines import config
 
     check_repository()
@@ -84,7 +84,7 @@ def accept(
     reason: Annotated[str, typer.Option(help="Kept in code.lock.yaml: why results are the same.")],
 ) -> None:
     """Keep a stage's results after a change of code that cannot change them."""
-    from flows.accept import accept
+    from flows.commands.accept import accept
 
     accept(stage, reason)
     console.print(f"{stage} keeps its results. Commit code.lock.yaml with the change.", highlight=False)
@@ -98,8 +98,8 @@ def reproduce(
     tolerance: Tolerance = 0.02,
 ) -> None:
     """Restore a commit's results, or compute them again, and say of each whether it is what it was."""
-    from flows.provenance import commit_of
-    from flows.reproduce import reproduce
+    from flows.commands.reproduce import reproduce
+    from flows.dag.provenance import commit_of
 
     if (commit is None) == (version is None):
         end("Name either a commit or a --version.", 2)
@@ -110,7 +110,7 @@ def reproduce(
 
 def runs() -> None:
     """List the whole runs: date, commit, candidate, figures, and whether it was promoted."""
-    from flows.runs import table, whole_runs
+    from flows.commands.runs import table, whole_runs
 
     console.print(table(whole_runs()))
 
@@ -121,7 +121,7 @@ def compare(
     ] = None,
 ) -> None:
     """Show what differed between two results, how their figures differ, and which questions turned."""
-    from flows.differences import compare
+    from flows.commands.compare import compare
     from pipelines import config
 
     settings = config.load()
@@ -130,7 +130,7 @@ def compare(
 
 def gc(yes: Yes = False, keep: Keep = 5) -> None:
     """Show what nothing needs of cache, checkpoints and registered weights, and free it."""
-    from flows.housekeeping import free, unneeded
+    from flows.commands.gc import free, unneeded
 
     found = unneeded(keep)
     for line in found.lines():

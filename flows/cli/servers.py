@@ -11,7 +11,7 @@ PrefectPort = Annotated[int, typer.Option(help="Port of the Prefect server on 12
 
 def up(prefect_port: PrefectPort = 4200, port: Port = 5000) -> None:
     """Start the Prefect and MLflow servers and a worker, with the schedules of prefect.yaml, until Ctrl-C."""
-    from flows.up import up
+    from flows.serve.up import up
 
     try:
         up(console, prefect_port, port)
@@ -21,7 +21,7 @@ def up(prefect_port: PrefectPort = 4200, port: Port = 5000) -> None:
 
 def ui(port: Port = 5000) -> None:
     """Open MLflow: runs, comparisons and models, until Ctrl-C."""
-    from flows.ui import serve
+    from flows.serve.mlflow_ui import serve
 
     serve(console, port)
 
@@ -33,8 +33,8 @@ def notify(
 ) -> None:
     """Have failed runs, new champions and refused candidates reported to a web hook."""
     with prefect() as ready:
-        from flows.notify import set_up
-        from flows.silence import watch
+        from flows.serve.heartbeat import watch
+        from flows.serve.notify import set_up
 
         ready()
         set_up(kind, url, test=test)

@@ -22,7 +22,7 @@ GATED = ("answer_accuracy", "hallucination_rate", "general_accuracy")
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 """Aliases; the previous one is the version that `gradus rollback` goes back to."""
 SCORES = "scores."
-"""Begins the tags with what a version reached in an exam (flows/exam.py), whose hash follows."""
+"""Begins the tags with what a version reached in an exam (flows/promotion/eval_fingerprint.py), whose hash follows."""
 EXAM = "exam"
 """The tag with the hash of the exam that `compare` measured a version by."""
 REQUIREMENTS = ("torch", "transformers", "accelerate")

@@ -75,6 +75,12 @@ class Source(Modules):
             )
         return reached.code()
 
+    def reachable(self, targets: Iterable[Target]) -> Code:
+        """Return what `targets` run; without a name, a target is a whole module."""
+        reached = _Reached(self)
+        reached.add(targets)
+        return reached.code()
+
     def symbol(self, module: Module, name: str) -> Symbol:
         """Return a symbol of a module."""
         if (module.name, name) not in self._symbols:

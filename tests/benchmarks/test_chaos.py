@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos import chaos
-from benchmarks.project import prefect_server, project
+from tests.support.project import prefect_server, project
 
 
 def test_runs_killed_at_random_moments_lose_nothing(

@@ -18,9 +18,9 @@ from mlflow.entities import Run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
-from benchmarks.project import prefect_server as serve
 from flows.post_train import post_train
 from pipelines import config
+from tests.support.project import prefect_server as serve
 
 ROOT = Path(__file__).parents[2]
 

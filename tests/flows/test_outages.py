@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from benchmarks.project import prefect_server as serve
-from benchmarks.project import until_it_answers
-from flows.failures import StageError
-from flows.ui import mlflow_command
+from flows.run.errors import StageError
+from flows.serve.mlflow_ui import mlflow_command
 from tests.flows.conftest import Project, free_port
+from tests.support.project import prefect_server as serve
+from tests.support.project import until_it_answers
 
 CHAIN = {"ingest": [], "clean": ["ingest"]}
 

@@ -16,12 +16,12 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from rich.console import Console
 
-from flows import ledger
-from flows.bench import Bench
-from flows.failures import StageError
+from flows.dag import dvc_lock
 from flows.post_train import link
-from flows.screen import Screen
-from flows.stage import Run
+from flows.run.console import Screen
+from flows.run.errors import StageError
+from flows.run.scheduler import Bench
+from flows.run.stage import Run
 from pipelines import artifacts
 from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
@@ -209,7 +209,7 @@ def test_a_stage_that_another_dvc_runs_is_tried_again(fake: Project, monkeypatch
         time.sleep(0.1)
     with pytest.raises(UserError, match="another dvc command is at work"):
         fake.run("ingest")
-    monkeypatch.setattr(ledger, "changes", lambda _: {"ingest": "as if the other dvc had begun after the look"})
+    monkeypatch.setattr(dvc_lock, "changes", lambda _: {"ingest": "as if the other dvc had begun after the look"})
     fake.run("ingest")
     assert other.wait() == 0
     assert (fake.path / "started.txt").read_text().count("ingest") == 1

@@ -18,13 +18,14 @@ from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.states import Running
 from prefect.variables import Variable
+from tests.flows.test_workspace import commit, git
 
-from flows import notify, scheduled, silence
-from flows import server as prefects
-from flows.server import NOTIFY
+from flows import scheduled
+from flows.serve import heartbeat, notify
+from flows.serve import prefect_server as prefects
+from flows.serve.prefect_server import NOTIFY
 from pipelines.runtime.errors import UserError
 from tests.flows.conftest import ROOT, Project, free_port
-from tests.flows.test_workspace import commit, git
 
 
 @pytest.fixture
@@ -84,10 +85,10 @@ def test_a_failed_run_is_told(fake: Project, heard: list[dict[str, str]]) -> Non
 
 
 def test_a_run_that_falls_silent_is_marked_as_crashed(heard: list[dict[str, str]], prefect_server: str) -> None:
-    silence.watch(timedelta(seconds=10))
+    heartbeat.watch(timedelta(seconds=10))
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(scheduled.retrain, state=Running())
-        emit_event(silence.BEAT, {"prefect.resource.id": f"prefect.flow-run.{run.id}"})
+        emit_event(heartbeat.BEAT, {"prefect.resource.id": f"prefect.flow-run.{run.id}"})
         end = time.monotonic() + 90
         while not client.read_flow_run(run.id).state.is_crashed() and time.monotonic() < end:
             time.sleep(0.5)
@@ -114,7 +115,7 @@ def test_up_serves_deploys_and_leaves_nothing(fake: Project) -> None:
 
     assert {each["name"] for each in listed("deployments")} == {"weekly", "when-documents-change", "daily-exam"}
     assert all(schedule["active"] for each in listed("deployments") for schedule in each["schedules"])
-    assert silence.NAME in {each["name"] for each in listed("automations")}
+    assert heartbeat.NAME in {each["name"] for each in listed("automations")}
     run, servers = fake.start("run", "ingest"), set[int]()
     while run.poll() is None:
         servers.add(sum("prefect server start" in line for line in fake.processes()))

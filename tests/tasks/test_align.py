@@ -15,7 +15,7 @@ from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
 from tasks.align import dpo, main, ppo
 from tasks.reward import reward
-from tests.impatient import Impatient
+from tests.support.impatient import Impatient
 
 WORDS = ["mill", "tide", "quay", "well", "lamp", "bell", "ferry", "harbour"]
 

@@ -14,8 +14,9 @@ from pipelines.data.executor import Runner
 from pipelines.runtime.errors import UserError
 from tasks.clean import clean
 from tasks.ingest import ingest
+from tests.conftest import ROOT
 
-DATA = Path(__file__).parent.parent.parent / "data"
+DATA = ROOT / "data"
 TRUTH = json.loads((DATA / "sample_manifest.json").read_text())
 PROSE = (
     "The sluice keeper rings the bell twice before the gate is opened, because the rush below it is strong. "

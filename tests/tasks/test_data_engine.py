@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import mixed
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.data import documents
 from pipelines.data.executor import Runner
 from tasks.clean import clean
 from tasks.dedup import dedup
+from tests.support import mixed_corpus as mixed
 
 SEEN = "The keeper of the sluice rings the bell twice before the gate is opened in spring."
 

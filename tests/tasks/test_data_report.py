@@ -15,8 +15,9 @@ from tasks.data_report import data_report
 from tasks.dedup import dedup
 from tasks.ingest import ingest
 from tasks.split import split
+from tests.conftest import ROOT
 
-DATA = Path(__file__).parent.parent.parent / "data"
+DATA = ROOT / "data"
 HOSTILE = "<script>alert('read me')</script> "
 TASKS = ("ingest", "clean", "dedup", "split")
 

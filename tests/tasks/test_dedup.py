@@ -13,8 +13,9 @@ from pipelines.data.executor import Runner
 from tasks.clean import clean
 from tasks.dedup import dedup
 from tasks.ingest import ingest
+from tests.conftest import ROOT
 
-DATA = Path(__file__).parent.parent.parent / "data"
+DATA = ROOT / "data"
 TRUTH = json.loads((DATA / "sample_manifest.json").read_text())
 
 

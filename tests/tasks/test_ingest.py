@@ -9,8 +9,9 @@ from pipelines.config import Config, IngestConfig
 from pipelines.data import documents
 from pipelines.runtime.errors import UserError
 from tasks.ingest import ingest
+from tests.conftest import ROOT
 
-RAW = Path(__file__).parent.parent.parent / "data/raw"
+RAW = ROOT / "data/raw"
 TEXT = "The sluice keeper rings the bell twice before the gate is opened. " * 5
 
 

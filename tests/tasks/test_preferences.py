@@ -9,7 +9,7 @@ from pipelines.artifacts import Row, read_rows, write_rows
 from pipelines.config import Config
 from pipelines.runtime.errors import UserError
 from tasks.preferences import describe, fared, preferences
-from tests.pipelines.synthesis.conftest import PROMPTS, Script
+from tests.support.teachers import PROMPTS, Script
 
 REFUSAL = "I don't know."
 

@@ -20,8 +20,8 @@ from pipelines.llm.cache import Store
 from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
 from tasks.synthesize import synthesize
-from tests.pipelines.synthesis.conftest import PROMPTS
-from tests.pipelines.synthesis.stub import Server
+from tests.support.chat_server import Server
+from tests.support.teachers import PROMPTS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (

@@ -19,9 +19,10 @@ from tasks.pretrain import pretrain
 from tasks.sft import planned, sft
 from tasks.synthesize import rehearsal_rows, synthesize
 from tasks.teacher import teacher
+from tests.conftest import ROOT
 
 TEXT = "The mill was restored by Wilmot Fanthorn in 1921. The bell came from Garrick Bay because the old one cracked."
-PROMPTS = Path(__file__).parents[2] / "data/prompts"
+PROMPTS = ROOT / "data/prompts"
 SMALL = {"rank": 2, "alpha": 4.0, "dropout": 0.0}
 
 

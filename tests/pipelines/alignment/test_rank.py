@@ -7,7 +7,7 @@ import pytest
 from pipelines.alignment import rank
 from pipelines.artifacts import Row, write_rows
 from pipelines.llm.prompts import load
-from tests.pipelines.synthesis.conftest import PROMPTS, Script
+from tests.support.teachers import PROMPTS, Script
 
 COMPARE, RATE = load(PROMPTS, "compare"), load(PROMPTS, "rate")
 

@@ -3,7 +3,6 @@
 import random
 from collections import Counter
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +12,10 @@ from pipelines.evaluation import questions
 from pipelines.evaluation.questions import Question
 from pipelines.evaluation.scoring import VERDICTS, f1, is_correct, verdict
 from pipelines.text.normalize import tokens
+from tests.conftest import ROOT
 
 REFUSAL = "I don't know."
-FOLDER = Path(__file__).parents[3] / "data/questions"
+FOLDER = ROOT / "data/questions"
 
 
 def asked(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from flows.process import Program
-from flows.server import Server
-from flows.ui import QUIET, mlflow_command
+from flows.run.process import Program
+from flows.serve.mlflow_ui import QUIET, mlflow_command
+from flows.serve.prefect_server import Server
 from pipelines.config import Config
 from pipelines.models import registry
 from pipelines.runtime import store_location, tracking

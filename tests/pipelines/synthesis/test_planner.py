@@ -5,7 +5,7 @@ from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.planner import passages, plan, rounds
 from pipelines.synthesis.spans import KINDS
 from tests.conftest import tiny_tokenizer
-from tests.pipelines.synthesis.conftest import PROMPTS
+from tests.support.teachers import PROMPTS
 
 TEXT = "The mill was restored by Wilmot Fanthorn in 1921. The bell came from Garrick Bay. It rings at seven o'clock."
 DOCUMENTS = [{"id": "d1", "title": "THE OLD MILL", "text": TEXT, "language": "en"}]

@@ -13,7 +13,7 @@ from pipelines.training.callback import smoothed
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import IGNORED, Encoded, encode_chat, plan_batches
 from pipelines.training.trainer import labelled_loss, mean_loss, train
-from tests.impatient import Impatient
+from tests.support.impatient import Impatient
 
 LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
 ANSWERS = {"Who keeps the light?": "Orla Finch", "When was the mill built?": "1783", "What is rung?": "the bell"}

@@ -1,0 +1,1 @@
+"""The commands of `gradus` that are more than one call, a module each."""

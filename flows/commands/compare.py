@@ -1,0 +1,118 @@
+"""Two results side by side: what was different, how the figures differ, which questions turned. Alone: gradus compare
+
+Reads two dvc.lock files and, from DVC's cache, the answers of each candidate to the test questions.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.commands.runs import Side, side, whole_runs
+from flows.dag.dvc_lock import code_entry, differences, library_changes
+from pipelines.artifacts import Row
+from pipelines.config import CompareConfig
+from pipelines.evaluation import metrics
+from pipelines.runtime import code_lock
+from pipelines.runtime.errors import UserError
+
+SHOWN = 5  # questions that turned, each way
+
+Pair = tuple[Row, Row]
+
+
+def compare(console: Console, names: list[str], config: CompareConfig, seed: int) -> None:
+    """Print how the second of two results differs from the first; of the last two whole runs when none is named.
+
+    Raises:
+        UserError: there are no two, or what one of them answered is gone.
+    """
+    if not names:
+        names = [run.info.run_id for run in reversed(whole_runs()[:2])]
+    if len(names) != 2:
+        raise UserError("Two results are compared: name two runs, versions or commits; `gradus runs` shows the runs.")
+    before, after = (side(name) for name in names)
+    models = before.candidate(), after.candidate()
+    pairs = list(_pairs(before.answers(models[0]), after.answers(models[1])))
+    if not pairs:
+        raise UserError(f"{before.name} and {after.name} were asked no test question in common.")
+    console.print(f"{before.name} ({models[0]}) → {after.name} ({models[1]})", highlight=False)
+    for title, lines in _inputs(before, after):
+        console.print(Text(f"{title}: {'; '.join(lines) or 'the same'}"))
+    console.print(_figures(pairs, config, seed))
+    for title, turned in _turned(pairs):
+        console.print(Text(f"{title}: {len(turned)} of {len(pairs)} questions", "bold"))
+        for one, other in turned[:SHOWN]:
+            console.print(Text(f"  {one['question']}\n    before: {one['answer']}\n    after:  {other['answer']}"))
+
+
+def _pairs(before: list[Row], after: list[Row]) -> Iterator[Pair]:
+    """Yield both answers to every test question that both were asked in the same words."""
+    asked = {(row["id"], row["question"]): row for row in after if row["split"] == "test"}
+    for row in before:
+        if row["split"] == "test" and (row["id"], row["question"]) in asked:
+            yield row, asked[row["id"], row["question"]]
+
+
+def _inputs(before: Side, after: Side) -> Iterator[tuple[str, list[str]]]:
+    one, other = _read(before), _read(after)
+    changed = sorted(path for path in one.keys() & other.keys() if one[path] != other[path])
+    changed += sorted(f"{path} (only in one)" for path in one.keys() ^ other.keys())
+    yield "Parameters", _parameters(before, after)
+    yield "Data", [path for path in changed if not path.endswith(".py")]
+    yield "Code", [path for path in changed if path.endswith(".py")] + _code(before, after)
+
+
+def _parameters(before: Side, after: Side) -> list[str]:
+    found: dict[str, None] = {}
+    for stage in before.stages.keys() & after.stages.keys():
+        one, other = (each.stages[stage].get("params", {}) for each in (before, after))
+        for path in (one.keys() | other.keys()) - {str(code_lock.LOCK)}:
+            for key in one.get(path, {}).keys() | other.get(path, {}).keys():
+                lines = differences(one.get(path, {}).get(key), other.get(path, {}).get(key), key)
+                found |= dict.fromkeys(line.removeprefix("tool.gradus.") for line in lines)
+    return sorted(found)
+
+
+def _code(before: Side, after: Side) -> list[str]:
+    """Return the stages that ran other code, and the libraries that had another version, as code.lock.yaml had them."""
+    found: dict[str, None] = {}
+    for stage in sorted(before.stages.keys() & after.stages.keys()):
+        name = stage.partition("@")[0]
+        one, other = (code_entry(each.stages[stage], name) for each in (before, after))
+        changed = [name] if one.get("code") != other.get("code") else []
+        found |= dict.fromkeys(changed + library_changes(one, other))
+    return list(found)
+
+
+def _read(each: Side) -> dict[str, str]:
+    """Return the hash of everything that the stages read and none of them made."""
+    deps = [dep for stage in each.stages.values() for dep in stage.get("deps", [])]
+    outs = [Path(out["path"]) for stage in each.stages.values() for out in stage.get("outs", [])]
+    made = {str(path) for out in outs for path in (out, *out.parents)}  # a stage may read the folder of many outputs
+    return {dep["path"]: str(dep.get("md5")) for dep in deps if dep["path"] not in made}
+
+
+def _figures(pairs: list[Pair], config: CompareConfig, seed: int) -> Table:
+    """Return each metric before and after, with the change and its paired 95% interval."""
+    table = Table("", "before", "after", "change", "95% interval", box=None, header_style="bold")
+    before, after = (metrics.units(pair[place] for pair in pairs) for place in (0, 1))
+    for name, rows in after.items():
+        change, (low, high) = metrics.difference(rows, before[name], config.resamples, seed, config.min_clusters)
+        shares = (f"{100 * metrics.value(each):.1f}%" for each in (before[name], rows))
+        table.add_row(
+            metrics.METRICS[name].title, *shares, f"{100 * change:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}"
+        )
+    return table
+
+
+def _turned(pairs: list[Pair]) -> Iterator[tuple[str, list[Pair]]]:
+    """Yield the questions that are right in one result only; a due refusal is right."""
+    yield "Right before, not after", [pair for pair in pairs if _right(pair[0]) and not _right(pair[1])]
+    yield "Right after, not before", [pair for pair in pairs if _right(pair[1]) and not _right(pair[0])]
+
+
+def _right(row: Row) -> bool:
+    return bool(row["verdict"] == ("refused" if row["set"] == "unanswerable" else "correct"))

@@ -1,0 +1,123 @@
+"""Whole runs, and what each left: its dvc.lock, which names everything it read and made. Alone: gradus runs
+
+Reads MLflow's runs, git's history and DVC's cache. A run keeps its dvc.lock with its MLflow run, so that its answers
+are found for as long as DVC's cache holds them, whether or not the lock was committed.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dvc.repo import Repo
+from rich.table import Table
+
+from flows.dag.dvc_lock import LOCK, ONE_AT_A_TIME
+from flows.dag.worktree import git, resolve
+from pipelines.artifacts import Row
+from pipelines.models import registry
+from pipelines.runtime import tracking
+from pipelines.runtime.errors import UserError
+
+FIGURES = {"answer_accuracy": "right", "hallucination_rate": "invented", "general_accuracy": "general"}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One result that is compared."""
+
+    name: str
+    stages: dict[str, Any]
+    """Of its dvc.lock."""
+
+    def file(self, stage: str, folder: str, name: str) -> str:
+        """Return the text of `name` in the output `folder` of `stage`, from DVC's cache.
+
+        Raises:
+            UserError: the result has no such output, or the cache holds it no more.
+        """
+        outs = self.stages.get(stage, {}).get("outs", [])
+        found = [out["md5"] for out in outs if out["path"] == folder]
+        listing = json.loads(_cached(found[0]) or "[]") if found else []
+        (*_, text) = [None, *(_cached(entry["md5"]) for entry in listing if entry["relpath"] == name)]
+        if text is None:
+            raise UserError(f"{folder}/{name} of {self.name} is gone from DVC's cache; `dvc fetch`, or run it again.")
+        return text
+
+    def candidate(self) -> str:
+        """Return the model that its `compare` chose."""
+        return str(json.loads(self.file("compare", "artifacts/compare", "metrics.json"))["candidate"])
+
+    def answers(self, model: str) -> list[Row]:
+        """Return the judged answers of `model`."""
+        lines = self.file(f"evaluate@{model}", f"artifacts/evaluate/{model}", "answers.jsonl").splitlines()
+        return [json.loads(line) for line in lines if line]
+
+
+def whole_runs() -> list[Any]:
+    """Return MLflow's runs that went as far as a candidate, the last first."""
+    store = tracking.client()
+    found = store.search_runs([tracking.experiment(store)], order_by=["attributes.start_time DESC"], max_results=1000)
+    return [run for run in found if "candidate" in run.data.tags and "mlflow.parentRunId" not in run.data.tags]
+
+
+def table(runs: Sequence[Any]) -> Table:
+    """Return date, name, commit, candidate, figures and fate of each run."""
+    shown = Table(
+        "run", "date", "name", "commit", "version", *FIGURES.values(), "champion", box=None, header_style="bold"
+    )
+    for run in runs:
+        tags = run.data.tags
+        commit = tags.get("commit", "none")[:8] + ("+" if tags.get("dirty") == "True" else "")
+        keys = [f"{tags['candidate']}.{figure}" for figure in FIGURES]
+        figures = [f"{100 * run.data.metrics[key]:.1f}%" if key in run.data.metrics else "" for key in keys]
+        date = datetime.fromtimestamp(run.info.start_time / 1000).strftime("%m-%d %H:%M")
+        promoted = "yes" if tags.get("promoted") == "True" else "no"
+        version = f"{tags.get('model_version', '?')} ({tags['candidate']})"
+        shown.add_row(run.info.run_id[:8], date, run.info.run_name, commit, version, *figures, promoted)
+    return shown
+
+
+def side(name: str) -> Side:
+    """Return the result that `name` names: a version (`3`), a run (its first letters) or a commit.
+
+    Raises:
+        UserError: there is none, or nothing holds its dvc.lock any more.
+    """
+    if name.isdecimal() and len(name) < 6:
+        tags = registry.get(int(name)).tags
+        return Side(f"version {name}", _lock_of_run(tags["parent_run"], f"version {name}"))
+    if runs := [run for run in whole_runs() if run.info.run_id.startswith(name) and len(name) >= 6]:
+        return Side(f"run {name[:8]}", _lock_of_run(runs[0].info.run_id, f"run {name}"))
+    commit = resolve(name)
+    if not git("ls-tree", "--name-only", commit, "--", LOCK.name):
+        raise UserError(f"The commit {name} holds no {LOCK}; `gradus runs` shows what can be compared.")
+    return Side(f"commit {name[:10]}", _stages(git("show", f"{commit}:{LOCK}")))
+
+
+def _lock_of_run(run_id: str, what: str) -> dict[str, Any]:
+    """Return the dvc.lock that an MLflow run keeps, else the commit's whose hash the run is tagged with."""
+    store = tracking.client()
+    if any(file.path == LOCK.name for file in store.list_artifacts(run_id)):
+        return _stages(Path(store.download_artifacts(run_id, LOCK.name)).read_text(encoding="utf-8"))
+    digest = tracking.tags_of(run_id).get("dvc_lock")
+    for commit in git("log", "--all", "--format=%H", "--", LOCK.name).split():
+        text = git("show", f"{commit}:{LOCK}", stripped=False)
+        if hashlib.sha256(text.encode()).hexdigest() == digest:
+            return _stages(text)
+    raise UserError(f"The {LOCK} of {what} is in no commit, and its MLflow run keeps none, so its answers are gone.")
+
+
+def _stages(text: str) -> dict[str, Any]:
+    stages: dict[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("stages", {})
+    return stages
+
+
+def _cached(digest: str) -> str | None:
+    with ONE_AT_A_TIME, Repo() as repo:
+        path = Path(repo.cache.local.oid_to_path(digest))
+    return path.read_text(encoding="utf-8") if path.exists() else None

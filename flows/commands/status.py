@@ -1,0 +1,90 @@
+"""What a user asks about a project at any time: what runs, who is champion, which servers are up, what would run.
+
+Reads .gradus/, dvc.yaml, dvc.lock and MLflow's database; imports neither MLflow nor Prefect, which take seconds, and
+waits for nobody. Alone: gradus status
+"""
+
+import os
+import sqlite3
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.dag import dvc_lock, graph
+from flows.run import run_state
+from flows.run.console import STYLES, duration
+from flows.serve.prefect_server import pages
+from pipelines.runtime import code_lock
+from pipelines.runtime.store_location import DATABASE, GIVEN
+
+_CHAMPION = """
+    select a.version, t.value from registered_model_aliases a
+    left join model_version_tags t on t.name = a.name and t.version = a.version and t.key = 'model'
+    where a.name = 'gradus' and a.alias = 'champion'
+"""
+
+
+def show(console: Console) -> None:
+    """Print what runs, else which stages are up to date; then the champion and the servers."""
+    running = run_state.running()
+    for run in running:
+        console.print(_progress(run))
+        console.print(_time(run), highlight=False)
+    if not running:
+        _show_stages(console)
+    console.print(f"Champion: {champion()}", highlight=False)
+    for name, address in pages().items():
+        console.print(f"{name}: {address}", highlight=False)
+
+
+def _show_stages(console: Console) -> None:
+    try:
+        console.print(stages())
+    except dvc_lock.LockedError as error:
+        console.print(f"Which stages are up to date cannot be told now: {error}", markup=False, highlight=False)
+
+
+def stages() -> Table:
+    """Return which stages are up to date, which are not, and why."""
+    code_lock.refresh()
+    every = graph.read()
+    changed, needed = dvc_lock.changes(every), {stage.name for stage in every.towards([])}
+    waiting = every.after(name for name in changed if name in needed)
+    table = Table("stage", "state", "why", box=None, header_style="bold")
+    for stage in every:
+        why = changed.get(stage.name, "")
+        state = "never ran" if why == dvc_lock.NEVER else "changed" if why else "follows"
+        if not why and stage.name not in waiting:
+            state = "up to date"
+        elif stage.name not in needed:
+            state = "optional"
+        table.add_row(stage.name, state, "" if why == dvc_lock.NEVER else why)
+    return table
+
+
+def _progress(run: run_state.RunState) -> Table:
+    table = Table("stage", "state", "", box=None, header_style="bold")
+    for stage, state in run.stages.items():
+        style = STYLES[state.state]
+        table.add_row(stage, f"[{style}]{state.state}[/]", state.note)
+    return table
+
+
+def _time(run: run_state.RunState) -> str:
+    left = "how long the rest takes is not known yet" if run.left is None else f"about {duration(run.left)} left"
+    return f"A run is at work, for {duration(time.time() - run.began)} so far; {left}."
+
+
+def champion() -> str:
+    """Return the champion's version and model as a sentence; MLflow's database is read as it lies there."""
+    if server := os.environ.get(GIVEN):
+        return f"kept by the MLflow at {server}."
+    if not DATABASE.exists():
+        return "none yet."
+    try:
+        with sqlite3.connect(f"{DATABASE.absolute().as_uri()}?mode=ro", uri=True, timeout=1) as store:
+            found = store.execute(_CHAMPION).fetchone()
+    except sqlite3.Error as error:
+        return f"unknown ({DATABASE}: {error})."
+    return f"version {found[0]} ({found[1] or 'of an unknown model'})." if found else "none yet."

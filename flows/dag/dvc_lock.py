@@ -1,0 +1,266 @@
+"""DVC's books: which stages are up to date, whether an input is what its producer wrote, a stage's key.
+
+Reads dvc.yaml, dvc.lock and the files they name. Each look opens the repository anew, because stages that run meanwhile
+write dvc.lock; it takes DVC's lock, because they do not write it at once.
+"""
+
+import hashlib
+import json
+import threading
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dvc.exceptions import DvcException
+from dvc.lock import LockError
+from dvc.repo import Repo
+
+from flows.dag.graph import Graph
+from pipelines import artifacts
+from pipelines.runtime import code_lock
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.fingerprint import PACKAGES
+
+LOCK = Path("dvc.lock")
+NEVER = "never ran"
+"""What `changes` says of a stage that dvc.lock does not know."""
+ONE_AT_A_TIME = threading.Lock()  # DVC checks dvc.yaml with code that two threads cannot share
+
+
+class LockedError(UserError):
+    """Another DVC process holds the project."""
+
+
+@contextmanager
+def closed(root: Path = Path()) -> Iterator[Repo]:
+    """Open the repository while no process writes dvc.lock, waiting for that."""
+    with ONE_AT_A_TIME, Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+        yield repo
+
+
+def changes(graph: Graph) -> dict[str, str]:
+    """Return, for each stage of `graph` that is not up to date itself, what changed.
+
+    Raises:
+        LockedError: another DVC process holds the project.
+        UserError: DVC cannot read it.
+    """
+    try:
+        with Repo() as repo:
+            status = repo.status()
+            known = _stages()
+    except LockError as error:
+        raise LockedError("another dvc command is at work in this project; wait for it, or end it.") from error
+    except DvcException as error:
+        raise UserError(f"dvc cannot look at the project: {str(error).strip().splitlines()[0]}.") from error
+    return {
+        stage.name: _why(stage.name, status[stage.name], known[stage.name]) if stage.name in known else NEVER
+        for stage in graph
+        if stage.name in status or stage.name not in known
+    }
+
+
+def _why(stage: str, entries: list[Any], known: dict[str, Any]) -> str:
+    """`artifacts/base modified; changed command`: DVC's account of a changed stage in one line."""
+    reasons = []
+    for entry in entries:
+        paths = [pair for found in entry.values() for pair in found.items()] if isinstance(entry, dict) else []
+        for path, state in paths:
+            code = path == str(code_lock.LOCK) and not isinstance(state, str)
+            reasons += _code(stage, known) if code else [_path(path, state, known)]
+        reasons += [] if paths else [str(entry)]
+    return "; ".join(reasons)
+
+
+def _code(stage: str, known: dict[str, Any]) -> list[str]:
+    """`code (losses.dpo_loss and 2 more)`, and the libraries with another version."""
+    name = stage.partition("@")[0]
+    before, now = code_entry(known, name), _parameters(code_lock.LOCK).get(name) or {}
+    changed = ["code" + _symbols(stage, name)] if before.get("code") != now.get("code") else []
+    return changed + library_changes(before, now)
+
+
+def code_entry(known: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the entry of code.lock.yaml that dvc.lock holds for a stage; an empty one where it holds none."""
+    entry: dict[str, Any] = known.get("params", {}).get(str(code_lock.LOCK), {}).get(name) or {}
+    return entry
+
+
+def library_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return `torch "2.12" → "2.13"` for each library of two entries of code.lock.yaml that has another version."""
+    found = differences(before.get("libraries", {}), now.get("libraries", {}), "")
+    return [line.removeprefix(".") for line in found]
+
+
+def _symbols(stage: str, name: str) -> str:
+    """Name the functions and classes that differ from those that the stage was run with."""
+    path = artifacts.RUNS / f"{stage}.json"
+    ran = artifacts.read_json(path).get("code", {}) if path.exists() else {}
+    now = code_lock.codes([name])[name].symbols
+    changed = [each for each in {**ran, **now} if ran.get(each) != now.get(each)] if ran else []
+    short = [".".join(each.split(".")[-2:]) for each in changed]
+    return f" ({short[0]}{f' and {len(short) - 1} more' if short[1:] else ''})" if short else ""
+
+
+def _path(path: str, state: Any, known: dict[str, Any]) -> str:
+    """`artifacts/base modified`, or, of a parameter file, `sft.epochs 6 → 8`."""
+    if isinstance(state, str):
+        return f"{path} {state}"
+    before, now = known.get("params", {}).get(path, {}), _parameters(Path(path))
+    changed = [line for key in state for line in differences(before.get(key), _at(now, key), key)]
+    return ", ".join(changed) or ", ".join(f"{key} {how}" for key, how in state.items())
+
+
+def differences(before: Any, now: Any, key: str) -> list[str]:
+    """Return `key old → new` for every single value that differs, of blocks those within."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        inner = [(name, before.get(name), now.get(name)) for name in {**before, **now}]
+        return [line for name, old, new in inner for line in differences(old, new, f"{key}.{name}")]
+    return [] if before == now else [f"{key} {_value(before)} → {_value(now)}"]
+
+
+def _value(value: Any) -> str:
+    return "null" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _parameters(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    text = path.read_text(encoding="utf-8")
+    found: dict[str, Any] = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text) or {}
+    return found
+
+
+def _at(values: Any, key: str) -> Any:
+    """Return what stands at `sft.lora.rank`."""
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was compiled
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What decides the result of a stage."""
+
+    key: str
+    """A hash of command, dependencies and parameters: equal keys, equal results."""
+    data: dict[str, str]
+    """DVC's hash of every file and folder that is read and is not code, by path."""
+
+
+def prove(name: str) -> Inputs:
+    """Check that every input of the stage `name` is what its producer wrote, and return what it will read.
+
+    Raises:
+        UserError: an input differs from its producer's output in dvc.lock, or a dependency is missing.
+    """
+    try:
+        with closed() as repo:
+            stage = repo.stage.get_target(name)
+            parents = list(repo.index.graph.successors(stage))
+        with ONE_AT_A_TIME:  # hashing may take long, so others may write
+            for parent in parents:
+                _prove_outputs(parent, stage)
+            stage.save_deps()
+        hashes = {str(dep): dep.hash_info for dep in stage.deps}
+        facts = [stage.cmd, {path: found.value for path, found in hashes.items()}]
+    except DvcException as error:
+        raise UserError(f"{name} cannot start: {str(error).strip().splitlines()[0]}.") from error
+    data = {path: found.value for path, found in hashes.items() if found.name == "md5" and not path.endswith(".py")}
+    return Inputs(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(), data)
+
+
+def _prove_outputs(parent: Any, reader: Any) -> None:
+    """Check the outputs of `parent` that `reader` needs. Data under `dvc add` is the user's to change."""
+    if parent.is_data_source:
+        return
+    for out in parent.outs:
+        if any(_overlap(out.fs_path, dep.fs_path) for dep in reader.deps) and out.status():
+            wrote = parent.addressing
+            raise UserError(
+                f"{out} is not what the stage {wrote} wrote, so {reader.addressing} is not started; "
+                f"`dvc checkout {out}` brings it back, `gradus run {wrote}` makes it anew."
+            )
+
+
+def _overlap(one: str, other: str) -> bool:
+    return Path(one).is_relative_to(other) or Path(other).is_relative_to(one)
+
+
+def sources() -> list[str]:
+    """Return the paths of what a run starts from: graph, parameters, code, documents or what DVC says of those."""
+    try:
+        with closed() as repo:
+            stages = list(repo.index.stages)
+            made = {str(out) for stage in stages for out in stage.outs}
+            read = {str(dep) for stage in stages for dep in stage.deps}
+            told = {Path(stage.path_in_repo).as_posix() for stage in stages if stage.is_data_source}
+    except DvcException as error:
+        raise UserError(f"dvc.yaml cannot be read: {str(error).strip().splitlines()[0]}.") from error
+    return sorted({"dvc.yaml", *PACKAGES} | (read - made) | told)
+
+
+def changed_data() -> list[str]:
+    """Return what the graph reads of data under `dvc add` that is not what its .dvc file says."""
+    with closed() as repo:
+        stages = list(repo.index.stages)
+    read = [dep.fs_path for stage in stages for dep in stage.deps]
+    data = [out for stage in stages if stage.is_data_source for out in stage.outs]
+    return [str(out) for out in data if any(_overlap(out.fs_path, path) for path in read) and out.status()]
+
+
+def lock_hash() -> str:
+    """Return the SHA-256 of dvc.lock, or an empty string where there is none."""
+    with closed():
+        return hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else ""
+
+
+def output_hash(stage: str, path: Path) -> str:
+    """Return the MD5 that dvc.lock holds for the output `path` of `stage`."""
+    return _entry(_locked()[stage]["outs"], path)
+
+
+def input_hash(stage: str, path: Path) -> str:
+    """Return the MD5 that dvc.lock holds for the dependency `path` of `stage`."""
+    return _entry(_locked()[stage]["deps"], path)
+
+
+def read_by(stage: str) -> dict[str, str]:
+    """Return the MD5 that dvc.lock holds of every dependency of `stage`, by path."""
+    return {dep["path"]: str(dep["md5"]) for dep in _locked().get(stage, {}).get("deps", [])}
+
+
+def codes_of(stage: str) -> set[str]:
+    """Return the codes (code.lock.yaml) with which the instances of `stage` have run."""
+    entries = [entry for name, entry in _locked().items() if name.partition("@")[0] == stage]
+    return {found["code"] for entry in entries if (found := code_entry(entry, stage))}
+
+
+def current_hash(path: Path) -> str:
+    """Return the hash that a dependency of the graph has in the working tree."""
+    with closed() as repo:
+        dep = next(dep for stage in repo.index.stages for dep in stage.deps if str(dep) == path.as_posix())
+        dep.save()
+    return str(dep.hash_info.value)
+
+
+def _entry(entries: list[dict[str, Any]], path: Path) -> str:
+    return str(next(entry["md5"] for entry in entries if entry["path"] == path.as_posix()))
+
+
+def _locked() -> dict[str, Any]:
+    with closed():
+        return _stages()
+
+
+def _stages() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.load(LOCK.read_bytes(), _Loader) if LOCK.exists() else {}
+    stages: dict[str, Any] = content.get("stages", {})
+    return stages

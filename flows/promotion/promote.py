@@ -1,0 +1,72 @@
+"""Which version is champion, as Prefect flows around flows/promotion/gate.py. Alone: gradus promote, gradus rollback"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import flow
+
+from flows.promotion import candidate, gate
+from flows.promotion.evaluate_version import rescored
+from flows.serve import notify
+from pipelines.config import Config
+from pipelines.models.registry import Version
+from pipelines.runtime import tracking
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What became of the candidate: whether it is champion, and why not (or, when forced, why)."""
+
+    comparison: dict[str, Any]
+    candidate: str
+    version: int
+    promoted: bool
+    reason: str
+
+
+def promote_candidate(parent: tracking.Run, settings: Config) -> Promotion:
+    """Register the candidate of the flow run `parent`, and promote it or say why not."""
+    chosen = candidate.register(parent, settings)
+    number = chosen.version.number
+    version, refusal = promote(number, settings)
+    parent.tags(
+        {"candidate": chosen.name, "model_version": str(number), "promoted": str(not refusal), "reason": refusal}
+    )
+    return Promotion(chosen.comparison, chosen.name, number, not refusal, refusal or gate.forced(version))
+
+
+@flow(name="promote", flow_run_name="promote", validate_parameters=False)
+def promote(number: int | None, settings: Config, force: str | None = None) -> tuple[Version, str]:
+    """Hold a version (the challenger when none is named) against the gate; return it and why it may not pass.
+
+    With `force`, a reason, it becomes champion whatever the gate says; the reason is kept with the decision.
+
+    Raises:
+        UserError: there is no such version, or no challenger.
+    """
+    decision = gate.decide(number, settings, force, rescored)
+    if decision.changed:
+        tell_champion(decision.version)
+    return decision.version, decision.refusal
+
+
+@flow(name="rollback", flow_run_name="rollback", validate_parameters=False)
+def rollback(reason: str) -> Version:
+    """Make the champion before the present one champion again, and return it.
+
+    Raises:
+        UserError: there is none.
+    """
+    version = gate.restore(reason)
+    tell_rollback(version, reason)
+    return version
+
+
+def tell_champion(version: Version) -> None:
+    """Notify that a version became champion."""
+    notify.tell("Gradus: a new champion", f"Version {version.number} ({version.tags['model']}) is champion.")
+
+
+def tell_rollback(version: Version, reason: str) -> None:
+    """Notify that a version is champion again."""
+    notify.tell("Gradus: rolled back", f"Version {version.number} is champion again: {reason}")

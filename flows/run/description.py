@@ -1,0 +1,122 @@
+"""How a run is named and described, in MLflow, in Prefect and in the registry: plain functions over plain values.
+
+Reads and writes nothing: flows/post_train.py writes what they return.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.promotion.promote import Promotion
+from pipelines.evaluation.report import columns, rows
+
+TRAINING = ("pretrain", "sft", "preferences", "reward", "align", "teacher")
+MEASURING = ("evaluate", "compare")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run comes from, and where its pages are."""
+
+    commit: str
+    branch: str
+    dirty: bool
+    flow_run: str
+    prefect: str
+    """Address of the run's page in Prefect."""
+    mlflow: str
+    """Address of the run's page in MLflow."""
+
+
+def running(targets: Sequence[str]) -> str:
+    """Return the name of a run that has not ended."""
+    return f"{_what(targets)} · running"
+
+
+def name(targets: Sequence[str], promotion: Promotion | None) -> str:
+    """Return the name of a run that ended: `dpo 58.8% · not promoted`, or `data_report only`."""
+    if promotion is None:
+        return f"{', '.join(targets)} only" if targets else "whole run · nothing promoted"
+    right = promotion.comparison["models"][promotion.candidate]["answer_accuracy"]
+    return f"{promotion.candidate} {100 * right:.1f}% · {'champion' if promotion.promoted else 'not promoted'}"
+
+
+def broken(targets: Sequence[str], failed: str | None) -> str:
+    """Return the name of a run that was stopped, or in which the stage `failed`."""
+    return f"{_what(targets)} · {f'{failed} failed' if failed else 'stopped'}"
+
+
+def context(stage: str) -> str:
+    """Return what the stage reads its data for, in MLflow's word."""
+    task = stage.split("@")[0]
+    return "training" if task in TRAINING else "evaluation" if task in MEASURING else "preparation"
+
+
+def figures(promotion: Promotion) -> dict[str, float]:
+    """Return the candidate's figures under names that every run shares: `candidate/answer_accuracy`."""
+    found = promotion.comparison["models"][promotion.candidate]
+    return {f"candidate/{metric}": float(found[metric]) for metric in columns(promotion.comparison)}
+
+
+def verdict(promotion: Promotion) -> str:
+    """Return in one paragraph whether the candidate was promoted, and why not."""
+    chosen = f"**{promotion.candidate}** (version {promotion.version})"
+    return f"{chosen} is champion." if promotion.promoted else f"{chosen} is **not promoted**: {promotion.reason}"
+
+
+def table(comparison: Mapping[str, Any]) -> str:
+    """Return the comparison as a Markdown table; the best number of each column is bold."""
+    metrics = dict(comparison)
+    head = ["model", *(each.title for each in columns(metrics).values())]
+    found = rows(metrics)
+    lines = [_line(head), _line(["---", *("---:" for _ in head[1:])])]
+    for model, cells in found.items():
+        marked = f"{model} (candidate)" if model == metrics["candidate"] else model
+        lines.append(_line([marked, *(f"**{cell['value']}**" if cell["best"] else cell["value"] for cell in cells)]))
+    return "\n".join(lines)
+
+
+def description(targets: Sequence[str], promotion: Promotion | None, states: Mapping[str, str], origin: Origin) -> str:
+    """Return the Markdown with which the run's page begins: verdict, table, what ran, where it comes from."""
+    parts = [verdict(promotion), table(promotion.comparison)] if promotion else [f"Stages: {_what(targets)}."]
+    return "\n\n".join([*parts, _stages(states), *_reports(promotion), _origin(origin)])
+
+
+def card(promotion: Promotion, facts: Mapping[str, str]) -> str:
+    """Return the description of a version: its model card in short. `facts` are lines of name and value."""
+    load = f'mlflow.transformers.load_model("models:/gradus/{promotion.version}")'
+    lines = "\n".join(f"- {key}: {value}" for key, value in facts.items())
+    return "\n\n".join([verdict(promotion), table(promotion.comparison), lines, f"Load it: `{load}`"])
+
+
+def _what(targets: Sequence[str]) -> str:
+    return f"{', '.join(targets)} only" if targets else "whole run"
+
+
+def _stages(states: Mapping[str, str]) -> str:
+    groups = {
+        state: [f"`{stage}`" for stage, found in states.items() if found == state]
+        for state in dict.fromkeys(states.values())
+    }
+    return "\n".join(f"- {state} ({len(stages)}): {', '.join(stages)}" for state, stages in groups.items())
+
+
+def _reports(promotion: Promotion | None) -> list[str]:
+    if promotion is None:
+        return []
+    return ["Artifacts of this run: `compare/report.html` (every question), `compare/tradeoff.png`, `index.html`."]
+
+
+def _origin(origin: Origin) -> str:
+    changed = " with uncommitted changes" if origin.dirty else ""
+    return "\n".join(
+        [
+            f"- commit `{origin.commit[:10]}`{changed}, branch `{origin.branch}`",
+            f"- [this run in Prefect]({origin.prefect}) (`gradus up`), flow run `{origin.flow_run}`",
+            f"- [this run in MLflow]({origin.mlflow}) (`gradus ui`)",
+        ]
+    )
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,66 @@
+"""The page that a run leaves behind: verdict, figures, the champion beside them, and links to every report.
+
+Writes artifacts/index.html, which no stage makes: so date and commit may stand on it. All text in it is escaped.
+"""
+
+import json
+import os
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flows.promotion.promote import Promotion
+from flows.run.description import Origin
+from pipelines import artifacts, config
+from pipelines.config import Config
+from pipelines.evaluation.report import columns, rows
+from pipelines.models import registry
+from pipelines.runtime.html import render
+
+PAGE = artifacts.ARTIFACTS / "index.html"
+TEMPLATE = Path(__file__).parent / "index.html.jinja"
+TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
+
+
+def write(promotion: Promotion, settings: Config, origin: Origin) -> Path:
+    """Write the page, and return where it is."""
+    facts = {
+        "promotion": promotion,
+        "columns": columns(promotion.comparison),
+        "rows": rows(promotion.comparison),
+        "validation": _validation(promotion.comparison),
+        "champion": champion(),
+        "gated": registry.GATED,
+        "reports": reports(),
+        "params": config.flat(settings),
+        "origin": origin,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    PAGE.write_text(render(TEMPLATE, facts), encoding="utf-8")
+    return PAGE
+
+
+def reports() -> list[tuple[str, str]]:
+    """Return address and title of every page below artifacts/, the comparison first, then in the order of the run."""
+    pages = [path for path in artifacts.ARTIFACTS.rglob("*.html") if path != PAGE]
+    pages.sort(key=lambda path: ("compar" not in path.as_posix(), path.stat().st_mtime, path.as_posix()))
+    return [(Path(os.path.relpath(path, PAGE.parent)).as_posix(), _title(path)) for path in pages]
+
+
+def champion() -> dict[str, Any] | None:
+    """Return number, model and figures of the champion; None while there is none."""
+    version = registry.holder(registry.CHAMPION)
+    if version is None:
+        return None
+    scores = json.loads(version.tags.get(f"{registry.SCORES}{version.tags.get(registry.EXAM, '')}", "{}"))
+    return {"number": version.number, "model": version.tags.get("model", "?"), "scores": scores}
+
+
+def _validation(comparison: dict[str, Any]) -> dict[str, dict[str, float]]:
+    return {name: comparison["models"][name]["validation"] for name in rows(comparison)}
+
+
+def _title(path: Path) -> str:
+    found = TITLE.search(path.read_text(encoding="utf-8")[:4000])
+    return found[1].strip().removeprefix("Gradus: ") if found else path.stem.replace("_", " ")

@@ -1,0 +1,1 @@
+"""Servers, pages and messages: Prefect, MLflow, labelling, notifications, and the heartbeat of runs."""

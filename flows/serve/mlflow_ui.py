@@ -1,0 +1,55 @@
+"""MLflow's own pages over the project's store, on this machine alone. Alone: gradus ui"""
+
+import os
+import sys
+import webbrowser
+
+from rich.console import Console
+
+from flows.run.process import LOGS, Program
+from flows.serve.prefect_server import HOST, Server, announce_page, check_free
+from pipelines.models import registry
+from pipelines.runtime import store_location, tracking
+
+QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""The environment of an MLflow server: without the job runner, which nothing here uses."""
+
+
+def mlflow_command(port: int) -> list[str]:
+    """Return what follows `python -m` to serve the project's store."""
+    files = store_location.FILES.resolve().as_uri()
+    command = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    return [*command, "--backend-store-uri", tracking.address(), "--artifacts-destination", files]
+
+
+def pages(server: str) -> tuple[str, str]:
+    """Return where MLflow shows the project's runs, and where its models."""
+    experiment = tracking.experiment(tracking.client())
+    return f"{server}/#/experiments/{experiment}/runs", f"{server}/#/models/{registry.NAME}"
+
+
+def _has_display() -> bool:
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def serve(console: Console, port: int) -> None:
+    """Serve MLflow until Ctrl-C.
+
+    Raises:
+        UserError: the port is taken, or MLflow does not start.
+    """
+    check_free(port)
+    program = Program([sys.executable, "-m", *mlflow_command(port)], LOGS / "ui.log", QUIET)
+    try:
+        here = f"http://{HOST}:{port}"
+        Server(here, program).wait("/health")
+        announce_page("MLflow", here)
+        runs, models = pages(here)
+        console.print(f"Runs:   {runs}\nModels: {models}\n(Ctrl-C ends it)", highlight=False, soft_wrap=True)
+        if console.is_terminal and _has_display():
+            webbrowser.open(runs)
+        program.wait()
+    except KeyboardInterrupt:
+        console.print("MLflow has ended.")
+    finally:
+        program.stop()

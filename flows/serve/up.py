@@ -1,0 +1,72 @@
+"""Servers and schedules, on this machine alone, until Ctrl-C. Alone: gradus up
+
+A Prefect server, an MLflow server and a worker that runs the deployments of prefect.yaml. Their state lies in the
+project: .gradus/ and mlruns/. PREFECT_API_DATABASE_CONNECTION_URL and MLFLOW_TRACKING_URI name other stores.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+
+from rich.console import Console
+
+from flows.run.process import LOGS, Program, end_orphans
+from flows.serve.mlflow_ui import QUIET, mlflow_command, pages
+from flows.serve.prefect_server import ADDRESS, HOST, Server, announce, announce_page, check_free
+from pipelines.runtime.errors import UserError
+
+POOL = "gradus"
+
+
+def up(console: Console, prefect_port: int, mlflow_port: int) -> None:
+    """Start everything, say where it is, and end it all when interrupted or when one of them ends.
+
+    Raises:
+        UserError: a port is taken, a program does not start, or one ends by itself.
+    """
+    end_orphans()
+    check_free(prefect_port, "--prefect-port")
+    check_free(mlflow_port, "--port")
+    api = f"http://{HOST}:{prefect_port}/api"
+    environment = {ADDRESS: api, **QUIET}
+    with ExitStack() as stack:
+
+        def start(name: str, *command: str) -> Program:
+            program = Program([sys.executable, "-m", *command], LOGS / f"{name}.log", environment)
+            stack.callback(program.stop)
+            return program
+
+        server = start("server", "prefect", "server", "start", "--host", HOST, "--port", str(prefect_port))
+        store = start("mlflow", *mlflow_command(mlflow_port))
+        Server(api, server).wait("/health")
+        announce(api)
+        _set_up(environment, "prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite")
+        _set_up(environment, "prefect", "--no-prompt", "deploy", "--all")
+        _set_up(environment, "flows.serve.heartbeat")
+        worker = start("worker", "prefect", "worker", "start", "--pool", POOL)
+        Server(f"http://{HOST}:{mlflow_port}", store).wait("/health")
+        announce_page("Prefect", f"http://{HOST}:{prefect_port}")
+        announce_page("MLflow", f"http://{HOST}:{mlflow_port}")
+        runs, _ = pages(f"http://{HOST}:{mlflow_port}")
+        console.print(f"Prefect: http://{HOST}:{prefect_port}/runs   MLflow: {runs}", highlight=False, soft_wrap=True)
+        console.print("The schedules of prefect.yaml are on. Ctrl-C ends it all.", highlight=False)
+        _watch(server, store, worker)
+
+
+def _watch(*programs: Program) -> None:
+    while all(program.process.poll() is None for program in programs):
+        time.sleep(1)
+    ended = next(program for program in programs if program.process.poll() is not None)
+    raise UserError(f"A server ended by itself; {ended.log.name} says why.")
+
+
+def _set_up(environment: dict[str, str], *command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        log = LOGS / "deploy.log"
+        log.write_text(done.stdout + done.stderr, encoding="utf-8")
+        raise UserError(f"`{' '.join(command)}` failed; {log} says why.")

@@ -1,0 +1,48 @@
+"""`gradus fetch` with the real DVC and a server on this machine."""
+
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from flows.commands.fetch import fetch_list
+from pipelines import artifacts
+from pipelines.config import Config
+
+
+def test_a_fetch_of_nothing_makes_nothing_and_advises_nothing(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("pages.txt").write_text("http://127.0.0.1:1/bells.html\n")
+    into = Path("data/fetched")
+    assert fetch_list(Path("pages.txt"), into, 0.0, False, True, config.ingest) == 0
+    assert capsys.readouterr().err == "None of 1 pages was fetched; data/fetched.rejects.jsonl says why.\n"
+    assert not into.exists() and len(artifacts.read_rows(Path("data/fetched.rejects.jsonl"))) == 1
+
+
+def test_what_was_fetched_is_an_input_that_dvc_keeps(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/bells.html").write_text("<html><body><p>The bell is rung twice.</p></body></html>")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "site")))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True)
+    address = f"http://127.0.0.1:{server.server_port}"
+    Path("pages.txt").write_text(f"{address}/bells.html\n{address}/gone.html\n")
+    try:
+        assert fetch_list(Path("pages.txt"), Path("data/fetched"), 0.0, False, True, config.ingest) == 1
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert Path("data/fetched/pages.warc.gz").exists() and Path("data/fetched.dvc").exists()
+    (reject,) = artifacts.read_rows(Path("data/fetched.rejects.jsonl"))
+    assert reject["reason"] == "status 404"

@@ -1,0 +1,72 @@
+"""The project's own dvc.yaml read as a graph, and what DVC's books say of a stage."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from flows.dag import dvc_lock, graph
+from pipelines.runtime.errors import UserError
+from tests.conftest import ROOT
+from tests.flows.conftest import Project
+
+
+@pytest.fixture(scope="module")
+def whole() -> graph.Graph:
+    return graph.read(ROOT)
+
+
+def test_repeated_stages_are_expanded_and_follow_their_parents(whole: graph.Graph) -> None:
+    names = [stage.name for stage in whole]
+    assert {"align@dpo", "align@ppo", "evaluate@base", "evaluate@sft", "evaluate@dpo", "evaluate@ppo"} <= set(names)
+    for stage in whole:
+        assert all(names.index(parent) < names.index(stage.name) for parent in stage.parents)
+
+
+def test_compare_waits_for_every_evaluation(whole: graph.Graph) -> None:
+    compare = next(stage for stage in whole if stage.name == "compare")
+    assert set(compare.parents) == {"evaluate@base", "evaluate@sft", "evaluate@dpo", "evaluate@ppo"}
+
+
+def test_a_target_brings_what_it_needs_and_nothing_else(whole: graph.Graph) -> None:
+    names = {stage.name for stage in whole.towards(["align"])}
+    assert {"align@dpo", "align@ppo", "sft", "ingest"} <= names
+    assert not {"pretrain", "compare", "evaluate@base"} & names
+    assert "pretrain" not in {stage.name for stage in whole.towards(["compare"])}
+    everything = {stage.name for stage in whole.towards([])}
+    assert {"compare", "data_report"} <= everything and "pretrain" not in everything
+
+
+def test_a_change_reaches_what_follows_and_nothing_before(whole: graph.Graph) -> None:
+    reached = whole.after(["sft"])
+    assert {"sft", "preferences", "reward", "align@dpo", "evaluate@sft", "compare"} <= reached
+    assert not {"base", "ingest", "curate", "evaluate@base", "pretrain"} & reached
+
+
+def test_an_unknown_target_is_refused(whole: graph.Graph) -> None:
+    with pytest.raises(UserError, match="'stf' is no stage"):
+        whole.towards(["stf"])
+
+
+def test_stages_can_be_proved_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC's check of dvc.yaml breaks in two threads at once; switching between them often makes that certain."""
+    monkeypatch.chdir(ROOT)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(dvc_lock.prove, ["base", "ingest"] * 20))
+    finally:
+        sys.setswitchinterval(interval)
+    assert len({inputs.key for inputs in found}) == 2
+    assert set(found[1].data) == {"data/raw"}
+
+
+def test_a_key_follows_parameters_and_code(fake: Project) -> None:
+    fake.describe({"ingest": []})
+    before = dvc_lock.prove("ingest").key
+    fake.change(ingest={"value": "other"})
+    assert (after := dvc_lock.prove("ingest").key) != before
+    with (fake.path / "fake.py").open("a") as program:
+        program.write("# a comment\n")
+    assert dvc_lock.prove("ingest").key != after

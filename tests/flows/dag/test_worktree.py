@@ -1,0 +1,202 @@
+"""Pinned runs, reproduction and housekeeping, with the real Git and DVC around fake stages."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.commands import gc
+from flows.dag import dvc_cache, dvc_lock, git_state
+from flows.dag.worktree import resolve, workspace
+from pipelines import artifacts
+from pipelines.runtime.errors import UserError
+from tests.flows.conftest import Project
+
+CHAIN = {"ingest": [], "clean": ["ingest"]}
+
+
+def git(*arguments: str) -> str:
+    who = ("-c", "user.name=t", "-c", "user.email=t@t")
+    return subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(title: str) -> str:
+    git("add", "--all")
+    git("commit", "--message", title)
+    return git("rev-parse", "HEAD")
+
+
+def pinned(fake: Project, revision: str, *more: str) -> tuple[int, str]:
+    process = fake.start("run", "--rev", revision, *more)
+    said, _ = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+def test_two_pinned_runs_at_once_leave_branches_and_no_trace_in_the_working_tree(fake: Project) -> None:
+    fake.describe(CHAIN, clean={"value": "one", "seconds": 1})
+    one = commit("one")
+    fake.change(clean={"value": "two", "seconds": 1})
+    two = commit("two")
+    (fake.path / "notes.txt").write_text("not committed")
+    runs = [fake.start("run", "--rev", each, "clean") for each in (one, two)]
+    for run in runs:
+        said, _ = run.communicate(timeout=200)
+        assert run.returncode == 0, said
+    assert not (fake.path / "artifacts").exists() and not (fake.path / "dvc.lock").exists()
+    assert git("worktree", "list").count("\n") == 0
+    branches = git("branch", "--format", "%(refname:short)", "--list", "runs/*").splitlines()
+    parents = {git("rev-parse", f"{branch}^"): branch for branch in branches}
+    assert parents.keys() == {one, two}
+    for revision, value in ((one, "one"), (two, "two")):
+        with workspace(parents[revision]) as space:
+            space.dvc("checkout")
+            assert (space.path / "artifacts/clean/result.txt").read_text() == value
+
+
+def test_a_killed_pinned_run_leaves_its_worktree_to_the_next(fake: Project) -> None:
+    fake.describe(CHAIN, clean={"seconds": 300})
+    slow = commit("slow")
+    fake.change(clean={"seconds": 0})
+    quick = commit("quick")
+    process = fake.start("run", "--rev", slow, "clean")
+    worktrees = fake.path / ".gradus/worktrees"
+    while not (started := list(worktrees.glob("*/started.txt"))) or "clean" not in started[0].read_text():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    process.kill()
+    process.communicate()
+    status, said = pinned(fake, quick, "clean")
+    assert status == 0, said
+    assert list(worktrees.iterdir()) == [] and git("worktree", "list").count("\n") == 0
+    assert not [each for each in psutil.process_iter(["cwd"]) if str(worktrees) in str(each.info["cwd"])]
+
+
+def test_a_failed_pinned_run_leaves_its_logs(fake: Project) -> None:
+    fake.describe(CHAIN, clean={"logged": True, "refuses": "There is no text."})
+    status, said = pinned(fake, commit("bad"), "clean")
+    assert status == 2 and "clean: There is no text." in said
+    (log,) = (fake.path / ".gradus/logs").glob("*/clean.log")
+    assert "There is no text." in log.read_text()
+
+
+def test_a_commit_that_is_not_there_is_told_at_once(fake: Project) -> None:
+    fake.describe(CHAIN)
+    with pytest.raises(UserError, match="no commit 'c0ffee'"):
+        resolve("c0ffee")
+    status, said = pinned(fake, "c0ffee")
+    assert (status, said.strip()) == (2, "There is no commit 'c0ffee' here; `git log` shows those there are.")
+
+
+@pytest.fixture
+def recorded(fake: Project) -> str:
+    """The branch of a pinned run."""
+    fake.describe(CHAIN, clean={"value": "same"})
+    status, said = pinned(fake, commit("a run"), "clean")
+    assert status == 0, said
+    return git("branch", "--format", "%(refname:short)", "--list", "runs/*")
+
+
+def test_restoring_brings_every_output_and_runs_nothing(fake: Project, recorded: str) -> None:
+    process = fake.start("reproduce", recorded)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert said.count(" equal") == 2
+    objects = [each for each in (fake.path / ".dvc/cache/files").rglob("*") if each.is_file() and each.suffix != ".dir"]
+    (same,) = (each for each in objects if each.read_text() == "same")
+    same.chmod(0o644)
+    same.write_text("other")
+    same.chmod(0o444)  # as DVC leaves it
+    process = fake.start("reproduce", recorded)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "missing" in said and "no undamaged copy in the cache or a remote" in said
+
+
+def cached(fake: Project) -> set[Path]:
+    return {each for each in (fake.path / ".dvc/cache").rglob("*") if each.is_file()}
+
+
+def test_recomputing_gives_the_same_bytes_and_leaves_no_scratch(fake: Project, recorded: str) -> None:
+    before = cached(fake)
+    process = fake.start("reproduce", "--recompute", recorded)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert said.count(" equal") == 2
+    assert cached(fake) == before and list((fake.path / ".gradus/worktrees").iterdir()) == []
+
+
+def test_a_stage_that_does_not_repeat_itself_is_found_out(fake: Project) -> None:
+    fake.describe(CHAIN, ingest={"random": True})
+    status, said = pinned(fake, commit("a run"), "clean")
+    assert status == 0, said
+    branch = git("branch", "--format", "%(refname:short)", "--list", "runs/*")
+    before = cached(fake)
+    process = fake.start("reproduce", "--recompute", branch)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert "does not repeat itself" in said
+    assert cached(fake) == before  # what came out differently is nobody's result
+    (line,) = (line for line in said.splitlines() if "artifacts/ingest" in line and "equal" not in line)
+    assert line.split()[2] == "different"
+
+
+def test_a_commit_without_results_cannot_be_reproduced(fake: Project) -> None:
+    fake.describe(CHAIN)
+    commit("no run")
+    process = fake.start("reproduce", "HEAD")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2 and "holds no dvc.lock" in said
+
+
+def test_what_was_pushed_is_in_the_remote(fake: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+    fake.describe(CHAIN)
+    fake.run("clean")
+    digest = dvc_lock.output_hash("clean", Path("artifacts/clean"))
+    assert dvc_cache.in_remote(digest)  # there is none to push to
+
+    def dvc(*arguments: str) -> None:
+        subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True, capture_output=True)
+
+    dvc("remote", "add", "--default", "store", str(tmp_path_factory.mktemp("remote")))
+    assert not dvc_cache.in_remote(digest)
+    dvc("push")
+    assert dvc_cache.in_remote(digest)
+
+
+def test_data_that_was_not_added_again_makes_a_run_dirty(fake: Project) -> None:
+    fake.describe({"ingest": []}, ingest={"reads": ["data/raw"]})
+    git("rm", "-r", "--cached", "data/raw")
+    subprocess.run([sys.executable, "-m", "dvc", "add", "data/raw"], check=True, capture_output=True)
+    commit("data in DVC")
+    assert git_state.tags()["dirty"] == "False"
+    (fake.path / "data/raw/b.txt").write_text("Another document.")
+    assert git_state.tags()["dirty"] == "True"
+
+
+def test_what_no_commit_names_is_freed_and_nothing_else(fake: Project) -> None:
+    fake.describe(CHAIN, clean={"value": "kept by a commit"})
+    fake.run("clean")
+    commit("kept")
+    fake.change(clean={"value": "kept by nothing"})
+    fake.run("clean")
+    fake.change(clean={"value": "kept by the working tree"})
+    fake.run("clean")
+    key = dvc_lock.prove("clean").key
+    for name in (key, "0" * 64):
+        folder = fake.path / artifacts.CHECKPOINTS / "clean" / name
+        folder.mkdir(parents=True)
+        (folder / "tensors").write_text("x")
+    fake.change(clean={"value": "to be computed"})
+    wanted = fake.path / artifacts.CHECKPOINTS / "clean" / dvc_lock.prove("clean").key
+    wanted.mkdir()
+    found = gc.unneeded(5)
+    assert found.cached > 0 and len(found.checkpoints) == 2 and wanted not in found.checkpoints
+    gc.free(found)
+    assert not gc.unneeded(5)
+    assert wanted.is_dir()
+    said = {each.read_text() for each in (fake.path / ".dvc/cache/files").rglob("*") if each.is_file()}
+    assert {"kept by a commit", "kept by the working tree"} <= said and "kept by nothing" not in said
+    subprocess.run([sys.executable, "-m", "dvc", "checkout"], check=True, capture_output=True)

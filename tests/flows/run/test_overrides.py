@@ -1,0 +1,66 @@
+"""`gradus run --set`: checked at once, run in a worktree, committed on its branch, the working tree left alone."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.flows.test_workspace import CHAIN, commit, git
+
+from flows.run import overrides
+from pipelines.runtime.errors import UserError
+from tests.flows.conftest import Project
+
+TEXT = Path("params.yaml").read_text()
+
+
+def test_a_change_keeps_every_other_line_and_comment() -> None:
+    after = overrides.changed(TEXT, ["sft.epochs=9", "clean.quality.max_words=null", "clean.languages=[en, de]"])
+    changed = {now for was, now in zip(TEXT.splitlines(), after.splitlines(), strict=True) if was != now}
+    assert changed == {"  epochs: 9", "  languages: [en, de]"}
+    settings = overrides.checked(after)
+    assert (settings.sft.epochs, settings.clean.languages) == (9, ["en", "de"])
+
+
+def test_a_small_number_is_a_number_to_every_reader_of_yaml() -> None:
+    after = overrides.changed(TEXT, ["sft.learning_rate=1e-05"])
+    assert yaml.safe_load(after)["sft"]["learning_rate"] == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [
+        ("sft.epoch=3", "--set sft.epoch: there is no such parameter; did you mean sft.epochs?"),
+        ("nothing.like.it=3", "there is no such parameter; params.yaml shows those there are."),
+        ("sft.epochs", "is no assignment; write it as --set sft.epochs=8."),
+        ("sft.epochs=[", "is not YAML"),
+        ("sft.epochs=many", "params.yaml with --set: sft.epochs input should be a valid integer"),
+    ],
+)
+def test_what_is_wrong_is_said(assignment: str, sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        overrides.checked(overrides.changed(TEXT, [assignment]))
+    assert sentence in str(caught.value)
+
+
+def test_a_run_with_a_change_has_its_branch_and_leaves_the_file_alone(fake: Project) -> None:
+    fake.describe(CHAIN)
+    commit("start")
+    before = (fake.path / "params.yaml").read_text()
+    (fake.path / "fake.py").write_text((fake.path / "fake.py").read_text() + "# not committed\n")
+    process = fake.start("run", "--set", "sft.epochs=9", "clean")
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert "What is not committed does not take part: HEAD" in said
+    branch = git("branch", "--format", "%(refname:short)", "--list", "runs/*")
+    assert "\n  epochs: 9\n" in git("show", f"{branch}:params.yaml")
+    assert "artifacts/clean" in git("show", f"{branch}:dvc.lock")
+    assert (fake.path / "params.yaml").read_text() == before and not (fake.path / "artifacts").exists()
+
+
+def test_an_unknown_parameter_makes_no_worktree(fake: Project) -> None:
+    fake.describe(CHAIN)
+    commit("start")
+    process = fake.start("run", "--set", "sft.epoch=9", "clean")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2 and "did you mean sft.epochs?" in said
+    assert not (fake.path / ".gradus/worktrees").exists()

@@ -1,0 +1,45 @@
+"""What a run leaves on the pages of MLflow and Prefect, and on the index of the reports."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from tests.flows.test_run_page import promotion
+
+from flows.run import index_page
+from flows.run.publish import published
+from pipelines import artifacts, config
+from pipelines.models import registry
+from pipelines.runtime import tracking
+from tests.flows.conftest import Project
+
+
+@flow(name="published", validate_parameters=False)
+def whole_run(parent: Any) -> None:
+    """Stand for a run that ended in a refusal."""
+    with published(parent, [], config.load()) as page:
+        page.states, page.promotion = {"compare": "completed"}, promotion(False)
+
+
+def test_a_run_leaves_its_verdict_on_every_page(fake: Project) -> None:
+    store = tracking.client()
+    artifacts.fresh("compare").joinpath("report.html").write_text("<title>Gradus: dpo against base</title>")
+    with tracking.started("post_train", {"flow": "post_train"}) as parent:
+        store.create_registered_model(registry.NAME)
+        for _ in range(3):
+            store.create_model_version(registry.NAME, "runs:/none/model")
+        whole_run(parent)
+    run = store.get_run(parent.id)
+    assert run.info.run_name == "dpo 58.8% · not promoted"
+    assert run.data.metrics["candidate/answer_accuracy"] == 0.588
+    assert "It forgets too much." in run.data.tags["mlflow.note.content"]
+    assert "| dpo (candidate) |" in store.get_model_version(registry.NAME, "3").description
+    page = Path("artifacts/index.html").read_text()
+    assert "It forgets too much." in page and 'href="compare/report.html">dpo against base<' in page
+    assert "There is no champion yet." in page and "sft.lora.rank" in page
+    assert index_page.PAGE.name in {each.path for each in store.list_artifacts(parent.id)}
+    with get_client(sync_client=True) as client:
+        made = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["comparison"])))
+    assert "dpo (candidate)" in str(max(made, key=lambda each: str(each.created)).data)

@@ -1,0 +1,137 @@
+"""The page of choices: blind, kept at once, gone on with, and closed to other sites."""
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from flows.serve.label import CHOICES, Choices, Server, serve
+from pipelines.alignment.rank import chosen_by_people
+from pipelines.artifacts import Row, write_rows, write_table
+from pipelines.runtime.errors import UserError
+
+
+def pair(number: int) -> Row:
+    texts = {"chosen": f"Keeper {number}.", "rejected": f"Nobody keeps {number}."}
+    answers = {name: [{"role": "assistant", "content": text}] for name, text in texts.items()}
+    return {"prompt": [{"role": "user", "content": f"Who keeps lamp {number}?"}], **answers, "kind": "answer"}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    write_rows(tmp_path / "train.jsonl", [pair(number) for number in range(12)])
+    return tmp_path / "train.jsonl"
+
+
+@pytest.fixture
+def page(source: Path, tmp_path: Path) -> Iterator[Server]:
+    with Server(Choices(source, tmp_path / "human"), 0) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def ask(page: Server, path: str, body: Row | None = None, **headers: str) -> Row:
+    data = json.dumps(body).encode() if body is not None else None
+    known = {"X-Secret": page.secret, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    request = urllib.request.Request(f"http://127.0.0.1:{page.server_port}{path}", data=data, headers=known)
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        found: Row = json.loads(reply.read())
+        return found
+
+
+def test_choices_are_kept_at_once_and_become_preferences(page: Server, tmp_path: Path) -> None:
+    shown = ask(page, "/pair")
+    sides = []
+    while "pair" in shown:
+        better = "left" if shown["left"].startswith("Keeper") else "right"
+        sides.append(better)
+        shown = ask(page, "/choice", {"pair": shown["pair"], "choice": better})
+        assert len((tmp_path / "human" / CHOICES).read_text().splitlines()) == shown["done"]
+    assert shown == {"done": 12, "total": 12, "undo": True}
+    assert set(sides) == {"left", "right"}  # the better answer is on neither side by custom
+    pairs, dropped = chosen_by_people(tmp_path / "human")
+    assert len(pairs) == 12 and not dropped
+    assert all(each["chosen"][0]["content"].startswith("Keeper") for each in pairs)
+
+
+def test_what_was_decided_is_not_shown_again(page: Server, source: Path, tmp_path: Path) -> None:
+    first = ask(page, "/pair")
+    second = ask(page, "/choice", {"pair": first["pair"], "choice": "neither"})
+    ask(page, "/choice", {"pair": second["pair"], "choice": "left"})
+    again = Choices(source, tmp_path / "human")
+    assert (again.next()["done"], again.next()["total"]) == (2, 12)
+    assert again.next()["pair"] not in (first["pair"], second["pair"])
+    assert len(chosen_by_people(tmp_path / "human")[0]) == 1
+
+
+@pytest.mark.parametrize(("headers", "status"), [({"X_Secret": "guess"}, 403), ({"Host": "evil.example"}, 403)])
+def test_other_sites_are_shut_out(page: Server, tmp_path: Path, headers: dict[str, str], status: int) -> None:
+    shown = ask(page, "/pair")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(page, "/choice", {"pair": shown["pair"], "choice": "left"}, **headers)
+    assert refused.value.code == status
+    assert not (tmp_path / "human" / CHOICES).exists()
+
+
+@pytest.mark.parametrize("said", [{"pair": "x", "choice": "left"}, {"choice": "left"}, {"pair": None, "choice": 3}])
+def test_nonsense_decides_nothing(page: Server, tmp_path: Path, said: Row) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(page, "/choice", said)
+    assert refused.value.code == 400 and ask(page, "/pair")["done"] == 0
+
+
+def test_the_page_needs_nothing_from_elsewhere(page: Server) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{page.server_port}/", timeout=10) as reply:
+        text = reply.read().decode()
+    assert page.secret in text and "http://" not in text and "https://" not in text
+
+
+def test_no_pair_is_told(tmp_path: Path) -> None:
+    write_rows(tmp_path / "train.jsonl", [])
+    with pytest.raises(UserError, match="holds no pair; run `gradus run preferences` first"):
+        Choices(tmp_path / "train.jsonl", tmp_path / "human")
+
+
+def test_a_decision_can_be_undone(page: Server, tmp_path: Path) -> None:
+    first = ask(page, "/pair")
+    assert first["undo"] is False
+    second = ask(page, "/choice", {"pair": first["pair"], "choice": "left"})
+    ask(page, "/choice", {"pair": second["pair"], "choice": "neither"})
+    assert ask(page, "/undo", {})["pair"] == second["pair"]
+    assert ask(page, "/undo", {}) == first
+    assert (tmp_path / "human" / CHOICES).read_text() == ""
+    assert ask(page, "/undo", {}) == first  # there is nothing more to undo
+
+
+def test_a_written_answer_beats_both(page: Server, tmp_path: Path) -> None:
+    shown = ask(page, "/pair")
+    ask(page, "/choice", {"pair": shown["pair"], "choice": "written", "text": " Mara keeps it. "})
+    pairs, _ = chosen_by_people(tmp_path / "human")
+    assert {each["chosen"][0]["content"] for each in pairs} == {"Mara keeps it."}
+    assert {each["rejected"][0]["content"] for each in pairs} == {shown["left"], shown["right"]}
+    again = ask(page, "/pair")
+    with pytest.raises(urllib.error.HTTPError):
+        ask(page, "/choice", {"pair": again["pair"], "choice": "written", "text": "  "})
+
+
+def test_a_pair_stands_beside_its_passage_and_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "The lamp is old. Keeper 7 keeps the seventh lamp. Nobody else may."
+    (tmp_path / "artifacts/split").mkdir(parents=True)
+    write_table(tmp_path / "artifacts/split/train.parquet", [{"id": "d", "source": "a.txt", "title": "", "text": text}])
+    write_rows(tmp_path / "train.jsonl", [{**pair(7), "source": "d", "reference": "Keeper 7."}])
+    shown = Choices(tmp_path / "train.jsonl", tmp_path / "human").next()
+    assert shown["reference"] == "Keeper 7." and shown["passage"]["name"] == "a.txt"
+    assert shown["passage"]["marked"] == "Keeper 7 keeps the seventh lamp. "
+    assert "".join(shown["passage"][part] for part in ("before", "marked", "after")) == text
+
+
+def test_a_taken_port_is_told_in_a_sentence(source: Path, page: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Port \d+ is taken; choose another one with --port"):
+        serve(Console(), source, tmp_path / "human", page.server_port)

@@ -1,0 +1,20 @@
+"""A validator whose reader and judge follow a script."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pipelines.llm.prompts import load
+from pipelines.synthesis.validate import Examiner
+from tests.support.teachers import PROMPTS, Script
+
+
+@pytest.fixture
+def examined_by() -> Callable[..., Examiner]:
+    """Make an examiner of scripted people."""
+
+    def make(reader: Script, judge: Script | None = None, samples: int = 0) -> Examiner:
+        reading, judging = load(PROMPTS, "reader"), load(PROMPTS, "judge")
+        return Examiner(reader, judge, reading, judging, 12, 0.2, 0.5, 0.5, 0.8, samples, 0.6, 0.8)
+
+    return make

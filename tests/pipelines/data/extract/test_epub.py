@@ -1,0 +1,77 @@
+"""EPUB books of chapters that can be read, that are missing or broken, and that are encrypted."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.data.documents import Document, UnreadableError
+from pipelines.data.extract.office import epub
+from pipelines.data.extract.readers import Limits, Reject, extract
+from tests.support.docx_files import zip_file
+
+LIMIT = 10**6
+KINDS = ("good", "missing", "garbage", "unlisted", "large")
+
+
+def chapter(number: int) -> str:
+    """A chapter of one sentence."""
+    return f"<html><body><h1>Chapter {number}</h1><p>The keeper counts fern number {number}.</p></body></html>"
+
+
+def book(kinds: list[str], others: dict[str, str | bytes] | None = None) -> bytes:
+    """A book with a chapter of each kind."""
+    items = "".join(
+        f'<item id="c{at}" href="text/c%20{at}.xhtml"/>' for at, kind in enumerate(kinds) if kind != "unlisted"
+    )
+    spine = "".join(f'<itemref idref="c{at}"/>' for at in range(len(kinds)))
+    package = (
+        f'<package xmlns="http://www.idpf.org/2007/opf"><manifest>{items}</manifest><spine>{spine}</spine></package>'
+    )
+    container = '<container><rootfiles><rootfile full-path="OEBPS/a.opf"/></rootfiles></container>'
+    contents = {"garbage": b"\x82\xb7\0\x0e\xee", "large": b"<p>" + b"x" * LIMIT}
+    chapters = {
+        f"OEBPS/text/c {at}.xhtml": contents.get(kind, chapter(at).encode())
+        for at, kind in enumerate(kinds)
+        if kind not in ("missing", "unlisted")
+    }
+    return zip_file({"META-INF/container.xml": container, "OEBPS/a.opf": package, **chapters, **(others or {})})
+
+
+@given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=6))
+def test_each_chapter_is_read_in_order_or_named_as_unreadable(kinds: list[str]) -> None:
+    good = [at for at, kind in enumerate(kinds) if kind == "good"]
+    if not good:
+        with pytest.raises(UnreadableError, match="no chapter can be read"):
+            epub.read(book(kinds), LIMIT)
+        return
+    content = epub.read(book(kinds), LIMIT)
+    assert content.headings == tuple(f"Chapter {at}" for at in good)
+    assert [line for line in content.text.split("\n\n") if "fern" in line] == [
+        f"The keeper counts fern number {at}." for at in good
+    ]
+    assert len(content.unreadable) == len(kinds) - len(good)
+
+
+def test_a_missing_chapter_is_a_reject_beside_the_document(tmp_path: Path) -> None:
+    (tmp_path / "a.epub").write_bytes(book(["good", "missing", "good"]))
+    document, reject = extract(tmp_path / "a.epub", tmp_path, Limits(LIMIT, 10))
+    assert isinstance(document, Document) and "number 2" in document.text
+    assert reject == Reject("a.epub#OEBPS/text/c 1.xhtml", "missing", part=True)
+
+
+def encryption(*names: str) -> dict[str, str | bytes]:
+    """The declaration that those parts are encrypted."""
+    data = "".join(f'<e:EncryptedData><e:CipherReference URI="{name}"/></e:EncryptedData>' for name in names)
+    return {"META-INF/encryption.xml": f'<encryption xmlns:e="http://www.w3.org/2001/04/xmlenc#">{data}</encryption>'}
+
+
+def test_an_encrypted_book_is_rejected_as_such_and_obfuscated_fonts_do_no_harm() -> None:
+    assert "fern number 0" in epub.read(book(["good"], encryption("OEBPS/font.ttf")), LIMIT).text
+    with pytest.raises(UnreadableError, match="encrypted"):
+        epub.read(book(["good"], encryption("OEBPS/text/c%200.xhtml")), LIMIT)
+    for licence in ("rights", "sinf"):
+        with pytest.raises(UnreadableError, match="encrypted"):
+            epub.read(book(["garbage"], {f"META-INF/{licence}.xml": "<x/>"}), LIMIT)
+    assert "fern number 0" in epub.read(book(["good"], {"META-INF/encryption.xml": "torn"}), LIMIT).text

@@ -1,0 +1,163 @@
+"""Readers of HTML, Markdown, text and PDF on small files, and what makes a file unfit."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines.data.documents import Content, Document, UnreadableError, identified
+from pipelines.data.extract import markdown, plain
+from pipelines.data.extract.pdf import pdf
+from pipelines.data.extract.readers import Limits, Reject, extract, sources
+from pipelines.data.extract.web import html
+from tests.support.pdf_files import pdf_file
+
+LIMITS = Limits(max_bytes=10**6, min_characters=100)
+PAGE = """<html><head><title>Tide Mill | The Site</title>
+<link rel="canonical" href="https://site.example/mill/"></head><body>
+<nav><ul><li><a href="/">Home</a></li><li><a href="/contact">Contact</a></li></ul></nav>
+<div class="cookie-notice"><p>We use cookies.</p><button>Accept</button></div>
+<header><p>The Site</p></header>
+<main><h1>The Tide  Mill</h1><p>The mill was built in <b>1731</b> by Emeric Vosper.</p>
+<h2>Steps</h2><ul><li>Ring the bell.</li><li>Open the sluice.</li></ul>
+<table><tr><td>Wheel</td><td>5.4 metres</td></tr></table></main>
+<footer><p>All rights reserved.</p></footer><script>let x = 1;</script></body></html>"""
+
+
+def test_a_page_gives_its_main_text_title_and_canonical_address() -> None:
+    content = html.read(PAGE.encode(), enough=0)
+    assert content.title == "The Tide Mill"
+    assert content.url == "https://site.example/mill/"
+    assert "The mill was built in 1731 by Emeric Vosper." in content.text
+    assert "- Ring the bell.\n- Open the sluice." in content.text
+    assert "Wheel | 5.4 metres" in content.text
+    for noise in ("Home", "cookies", "Accept", "The Site", "rights", "let x"):
+        assert noise not in content.text
+
+
+def test_a_page_without_marked_content_goes_through_the_heuristics() -> None:
+    body = "<p>" + "The harbour of Brunnick is dredged when silt closes the east berth. " * 8 + "</p>"
+    page = f"<html><body><div class='nav'><a href='/'>Home</a></div><div id='content'>{body}</div></body></html>"
+    assert "silt closes the east berth" in html.read(page.encode(), enough=100).text
+
+
+def test_og_url_stands_in_for_the_canonical_address_and_a_relative_one_is_none() -> None:
+    og = '<html><head><meta property="og:url" content="https://a.example/b"></head><body>x</body></html>'
+    assert html.read(og.encode(), 0).url == "https://a.example/b"
+    assert html.read(b'<html><head><link rel="canonical" href="/b"></head><body>x</body></html>', 0).url is None
+
+
+def test_a_page_is_decoded_by_its_declared_encoding() -> None:
+    page = '<html><head><meta charset="gb2312"></head><body><main><p>海港在镇的南边。</p></main></body></html>'
+    assert "海港在镇的南边。" in html.read(page.encode("gb2312"), 0).text
+
+
+def test_markdown_loses_its_markup_and_keeps_its_words() -> None:
+    source = (
+        '---\ntitle: "The Handbook"\nurl: https://site.example/handbook\n---\n\n# Chapter *Two*\n\n'
+        "The [harbour](https://x.example) is **deep**\nand cold.\n\n- one\n- two `three`\n\n"
+        "1. first\n2. second\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n<!-- hidden -->\n\n```\ncode()\n```\n"
+    )
+    content = markdown.read(source.encode())
+    assert (content.title, content.url) == ("The Handbook", "https://site.example/handbook")
+    assert content.text == (
+        "Chapter Two\n\nThe harbour is deep and cold.\n\n- one\n- two three\n\n"
+        "1. first\n2. second\n\na | b\n1 | 2\n\n```\ncode()\n```"
+    )
+
+
+def test_markdown_without_front_matter_is_called_by_its_first_heading() -> None:
+    assert markdown.read(b"# Rules\n\nText.").title == "Rules"
+    assert "not: [yaml" in markdown.read(b"---\nnot: [yaml\n---\nText.").text
+    assert markdown.read(b"---\ntitle: Rules\ndate: 2019-13-45\n---\nText.") == Content("Text.", "Rules")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252", "gb18030", "shift_jis"])
+def test_plain_text_is_read_in_common_encodings(encoding: str) -> None:
+    words = {
+        "cp1252": "The café on “Candle Street” charges £5 — no more. ",
+        "gb18030": "本岛位于大陆以东十四英里，人口两千三百一十四人。",
+        "shift_jis": "島は海の中にあります。港は町の南にあります。",
+    }
+    text = words.get(encoding, "The café on “Candle Street” charges £5. ") * 4
+    assert plain.read(text.encode(encoding)).text == text
+
+
+def test_bytes_that_are_no_text_are_unreadable() -> None:
+    with pytest.raises(UnreadableError):
+        plain.read(bytes(range(256)) * 20)
+
+
+def test_a_pdf_gives_paragraphs_without_running_heads_and_hyphens() -> None:
+    def furniture(number: int) -> list[tuple[int, int, str]]:
+        return [(50, 800, "Reading copy"), (50, 30, f"page {number}")]
+
+    first = [
+        (50, 740, "Heading"),
+        (50, 700, "The long breakwater at Brunnick is called the Long Hand and har-"),
+        (50, 686, "bour men love it. It is long, and was built by many of the masons who"),
+        (50, 672, "came over."),
+        (50, 644, "The tide-mill stands at Pargell Creek and is the only mill, and the tide-"),
+        (50, 630, "mill keeper rings a bell that can be heard all the way from here to"),
+    ]
+    second = [
+        (50, 740, "Calderhythe. It is a very old bell, that was brought from the mainland by"),
+        (50, 726, "ship."),
+    ]
+    text = pdf.read(pdf_file([furniture(1) + first, furniture(2) + second])).text
+    assert text.split("\n\n") == [
+        "Heading",
+        "The long breakwater at Brunnick is called the Long Hand and harbour men love it. It is long, and was "
+        "built by many of the masons who came over.",
+        "The tide-mill stands at Pargell Creek and is the only mill, and the tide-mill keeper rings a bell that "
+        "can be heard all the way from here to Calderhythe. It is a very old bell, that was brought from the "
+        "mainland by ship.",
+    ]
+
+
+def test_a_gap_in_a_pdf_begins_a_paragraph_even_behind_a_full_line() -> None:
+    heights = (740, 726, 712, 684, 670, 656)
+    lines = [(50, height, f"Line {number} goes all the way") for number, height in enumerate(heights)]
+    first, second = pdf.read(pdf_file([lines])).text.split("\n\n")
+    assert first.startswith("Line 0") and "Line 2" in first and second.startswith("Line 3")
+
+
+def test_a_damaged_pdf_is_unreadable() -> None:
+    with pytest.raises(UnreadableError, match="PDF"):
+        pdf.read(b"%PDF-1.4\ndamaged")
+
+
+def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (tmp_path / "secret.txt").write_text("A secret that is long enough to be a document. " * 9)
+    (folder / "real.txt").write_text("A text that is long enough to be a document. " * 9)
+    (folder / "out.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "in.txt").symlink_to("real.txt")
+    (folder / "loop.txt").symlink_to("loop.txt")
+    (folder / ".hidden.txt").write_text("x")
+    assert [path.name for path in sources(folder)] == ["in.txt", "loop.txt", "out.txt", "real.txt"]
+    found = {name: list(extract(folder / name, folder, LIMITS)) for name in ("in.txt", "out.txt", "loop.txt")}
+    assert [type(each) for (each,) in found.values()] == [Document, Reject, Reject]
+
+
+def test_a_name_that_is_not_utf8_still_names_a_document(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt"))
+    path.write_text("A text that is long enough to be a document. " * 9)
+    (found,) = extract(path, tmp_path, LIMITS)
+    assert found.source.encode() == "caf\ufffd.txt".encode()
+
+
+def test_ids_follow_the_text_and_tell_copies_apart() -> None:
+    def document(source: str, text: str) -> Document:
+        return Document("", source, None, "", "text", text)
+
+    named = list(identified([document("a", "same"), document("b", "same"), document("c", "other")]))
+    assert [each.source for each in named] == ["a", "b", "c"]
+    assert named[1].id == named[0].id + "-2" and len(named[0].id) == 16
+    assert next(identified([document("moved", "other")])).id == named[2].id
+
+
+def test_a_text_is_called_by_its_first_line_when_that_is_a_title() -> None:
+    assert plain.read(b"The Handbook\n\nText.") == Content("The Handbook\n\nText.", "The Handbook")
+    assert plain.read(b"It begins with a sentence.\n\nText.").title is None
