@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from aiohttp import ClientSession, web
 
 from pipelines import artifacts
-from pipelines.config import ServedModel
 from pipelines.llm.cache import Store
 from pipelines.llm.calls import Call
+from pipelines.llm.config import ServedModel
 from pipelines.llm.openai import Budget, ServedTeacher
 from pipelines.llm.teachers import Kept
 from pipelines.text.normalize import spans, tokens

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import artifacts, config
+from pipelines.block import Block
 from pipelines.runtime import code_lock, liveness, outages, tracking
 from pipelines.runtime.curve import Curve
 from pipelines.runtime.progress import say
@@ -96,8 +97,8 @@ def _begun(place: Path | None) -> str | None:
     return str(artifacts.read_json(place / BEGUN)["run_id"])
 
 
-def _block(settings: config.Config, name: str) -> config.Block:
-    block: config.Block = getattr(settings, name)
+def _block(settings: config.Config, name: str) -> Block:
+    block: Block = getattr(settings, name)
     return block
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from pipelines import artifacts
 from pipelines.alignment import dpo as direct
 from pipelines.alignment.backbone import Backbone
+from pipelines.alignment.config import DPOBlock, PPOBlock
 from pipelines.alignment.experience import assemble
 from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import encode_pairs, stop_ids
-from pipelines.config import BaseModelConfig, ComputeConfig, DPOBlock, PPOBlock
 from pipelines.models import devices, loading
 from pipelines.models.chat import encode_prompt
+from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints

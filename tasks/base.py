@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from pipelines.config import BaseModelConfig, ComputeConfig
 from pipelines.models import devices, loading
+from pipelines.models.config import BaseModelConfig, ComputeConfig
 from tasks import task
 
 

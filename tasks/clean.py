@@ -10,13 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipelines import artifacts
-from pipelines.config import CleanConfig
 from pipelines.data import documents
 from pipelines.data.clean import character_distribution, passes
 from pipelines.data.clean.boilerplate import Lines, repeated_lines
 from pipelines.data.clean.character_distribution import Reference
 from pipelines.data.clean.passes import Rules
 from pipelines.data.clean.quality import RULES
+from pipelines.data.config import CleanConfig
 from pipelines.data.executor import Runner
 from pipelines.runtime.errors import UserError
 from tasks import task

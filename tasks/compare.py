@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines import artifacts
-from pipelines.config import CompareConfig
 from pipelines.evaluation import comparison, metrics, plots, report
+from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.verdict import candidate, verdict
 from pipelines.runtime.errors import UserError
 from tasks import task

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.config import CurateConfig, SynthesizeConfig
 from pipelines.curation import report
 from pipelines.curation.card import card
+from pipelines.curation.config import CurateConfig
 from pipelines.curation.coverage import Coverage, coverage
 from pipelines.curation.keyword_queries import statements
 from pipelines.curation.leaks import Measured, apart_from, unstated
@@ -29,6 +29,7 @@ from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.html import render
 from pipelines.runtime.progress import say
+from pipelines.synthesis.config import SynthesizeConfig
 from pipelines.text.names import count_names
 from pipelines.text.similarity import embeddings, meanings
 from tasks import task

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import artifacts
-from pipelines.config import DataReportConfig
 from pipelines.data import documents, report
+from pipelines.data.config import DataReportConfig
 from pipelines.data.report import Found
 from pipelines.runtime.html import render
 from tasks import task

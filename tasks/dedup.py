@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines import artifacts
-from pipelines.config import DedupConfig
 from pipelines.data import documents
+from pipelines.data.config import DedupConfig
 from pipelines.data.dedup import deduplicate, minhash, semantic
 from pipelines.data.dedup.clusters import NO_PAIRS, Cluster
 from pipelines.data.dedup.deduplicate import Preference

@@ -11,12 +11,13 @@ from collections import Counter
 from pathlib import Path
 
 from pipelines import artifacts
-from pipelines.config import ComputeConfig, EvaluateConfig
 from pipelines.evaluation import harness, questions, scoring
 from pipelines.evaluation.asking import ask
 from pipelines.evaluation.comparison import values
+from pipelines.evaluation.config import EvaluateConfig
 from pipelines.evaluation.metrics import units
 from pipelines.models import devices, loading
+from pipelines.models.config import ComputeConfig
 from pipelines.runtime.errors import UserError
 from tasks import task
 

@@ -11,8 +11,8 @@ from itertools import chain
 from pathlib import Path
 
 from pipelines import artifacts
-from pipelines.config import IngestConfig
 from pipelines.data import documents
+from pipelines.data.config import IngestConfig
 from pipelines.data.documents import Document
 from pipelines.data.extract import worker_pool
 from pipelines.data.extract.readers import KINDS, Found, Limits, Reject, sources

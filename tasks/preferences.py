@@ -13,16 +13,18 @@ from pathlib import Path
 from pipelines import artifacts
 from pipelines.alignment import rank, reward_model
 from pipelines.alignment.backbone import Backbone, train_only
+from pipelines.alignment.config import PreferencesConfig
 from pipelines.alignment.pairs import KEYWORD_QUERIES, Rule, Verdict, balance, choose, hold_out, judged_as, pairs_of
 from pipelines.alignment.sequences import encode
 from pipelines.artifacts import Row
-from pipelines.config import ComputeConfig, Config, PreferencesConfig
+from pipelines.config import Config
 from pipelines.curation.card import card
 from pipelines.inference.generation import generate
 from pipelines.llm.cache import PATH, Store
 from pipelines.llm.prompts import load
 from pipelines.llm.teachers import hire_judge
 from pipelines.models import devices, loading
+from pipelines.models.config import ComputeConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from tasks import task

@@ -12,10 +12,11 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts
-from pipelines.config import BaseModelConfig, ComputeConfig, PretrainConfig
 from pipelines.models import devices, loading
+from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.config import PretrainConfig
 from pipelines.training.examples import Encoded, encode_text, encode_tokens, plan_batches
 from pipelines.training.fim import Sentinels, fitting, rearranged, sentinels
 from pipelines.training.mixture import Source, drawn, sources

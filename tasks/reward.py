@@ -9,10 +9,11 @@ from pathlib import Path
 from pipelines import artifacts
 from pipelines.alignment import reward_model
 from pipelines.alignment.backbone import POLICY, Backbone, scalar_head, train_only
+from pipelines.alignment.config import RewardConfig
 from pipelines.alignment.sequences import encode_pairs
 from pipelines.artifacts import Row
-from pipelines.config import BaseModelConfig, ComputeConfig, RewardConfig
 from pipelines.models import devices, loading
+from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
 from tasks import task

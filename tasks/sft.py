@@ -10,11 +10,12 @@ from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.config import BaseModelConfig, ComputeConfig, SFTConfig
 from pipelines.models import devices, loading
+from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.config import SFTConfig
 from pipelines.training.examples import Encoded, encode_chat, encode_text, plan_batches
 from pipelines.training.trainer import mean_loss, train
 from tasks import task

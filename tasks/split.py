@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipelines import artifacts
-from pipelines.config import DecontaminateConfig, SplitConfig
 from pipelines.data import documents
+from pipelines.data.config import DecontaminateConfig, SplitConfig
 from pipelines.data.documents import Document
 from pipelines.data.executor import Runner
 from pipelines.data.split import contamination, evidence, hold_out, sections

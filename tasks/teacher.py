@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 
 from pipelines import artifacts
-from pipelines.config import ComputeConfig, TeacherConfig
+from pipelines.llm.config import TeacherConfig
 from pipelines.llm.prompts import load
 from pipelines.models import devices, loading
+from pipelines.models.config import ComputeConfig
 from pipelines.models.messages import Message
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import PriceBlock
 from pipelines.data.crawl.archive import Archive
 from pipelines.data.crawl.fetch import Manners, fetch
 from pipelines.llm.calls import Reply
+from pipelines.llm.config import PriceBlock
 from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_json
 from tests.pipelines.synthesis.test_served import calls, kept

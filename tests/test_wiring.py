@@ -25,6 +25,7 @@ FOR_FLOWS = {
     "artifacts",
     "inference.chat_model",
     "config",
+    "block",
     "text.encoding",
     "models.registry",
     "evaluation.questions",
@@ -41,6 +42,13 @@ FOR_FLOWS = {
     "llm.calls",
 }
 """What flows may import of pipelines/: modules, or whole packages, that need no library that computes."""
+ROOMS = (
+    *("runtime", "text", "models", "inference", "llm", "formats", "data"),
+    *("evaluation", "synthesis", "curation", "training", "alignment"),
+)
+"""The packages of pipelines/, each of which may import those before it."""
+MODULES = 15
+"""Modules that one folder may hold."""
 UNTRACKED = {"data"}  # blocks that change no result
 PARAMETER = re.compile(r"\$\{([\w.]+)\}")
 
@@ -201,7 +209,32 @@ def _open_to_flows(root: Path, name: str) -> bool:
     if not name.startswith("pipelines.") or file_of(root, name) is None:
         return True
     inner = name.removeprefix("pipelines.")
+    if inner.endswith(".config"):  # blocks of params.yaml
+        return True
     return any(f"{inner}.".startswith(f"{each}.") or each.startswith(f"{inner}.") for each in FOR_FLOWS)
+
+
+def upward_rooms(root: Path) -> list[str]:
+    """Packages of pipelines/ import those before them in `ROOMS`, and no other: so there is no cycle."""
+    packages = {path.parent.name for path in (root / "pipelines").glob("*/__init__.py")}
+    wrong = [f"pipelines/{name} has no place in the order of packages" for name in sorted(packages ^ set(ROOMS))]
+    for place, package in enumerate(ROOMS):
+        for path in sorted((root / "pipelines" / package).rglob("*.py")):
+            used = {
+                name.split(".")[1] for name in imports(path) if name.count(".") > 1 and name.startswith("pipelines.")
+            }
+            wrong += [
+                f"{path.relative_to(root)} imports {other}, which comes later"
+                for other in used & set(ROOMS[place + 1 :])
+            ]
+    return wrong
+
+
+def crowded_folders(root: Path) -> list[str]:
+    layers = (root / "flows", root / "pipelines")  # tasks/ has one for each stage
+    folders = [each for layer in layers for each in (layer, *layer.rglob("*")) if each.is_dir()]
+    counts = {each: len([path for path in each.glob("*.py") if path.name != "__init__.py"]) for each in folders}
+    return [f"{each.relative_to(root)} has {count} modules" for each, count in counts.items() if count > MODULES]
 
 
 def hidden_inputs(root: Path) -> list[str]:
@@ -265,6 +298,8 @@ CHECKS: list[Callable[[Path], list[str]]] = [
     missing_parameters,
     missing_data,
     upward_imports,
+    upward_rooms,
+    crowded_folders,
     hidden_inputs,
     different_names,
     different_versions,
@@ -302,11 +337,11 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]]
     (missing_code, lambda root: replace(root / "dvc.yaml", "code.lock.yaml: [sft]", "code.lock.yaml: [clean]"), "sft"),
     (
         missing_code,
-        lambda root: replace(root / "dvc.yaml", "deps:\n      - artifacts/clean", "deps:\n      - a.py"),
+        lambda root: replace(root / "dvc.yaml", "deps: [artifacts/clean]", "deps: [a.py]"),
         "a.py",
     ),
     (stale_lock, lambda root: replace(root / "pipelines/inference/batching.py", '="left"', '="right"'), "evaluate"),
-    (unknown_parameters, lambda root: replace(root / "dvc.yaml", "      - clean\n", "      - cleaning\n"), "cleaning"),
+    (unknown_parameters, lambda root: replace(root / "dvc.yaml", "[clean, {", "[cleaning, {"), "cleaning"),
     (
         unknown_parameters,
         lambda root: replace(root / "dvc.yaml", "${teacher.seeds}", "${teacher.seed}"),
@@ -314,12 +349,12 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]]
     ),
     (
         missing_parameters,
-        lambda root: replace(root / "dvc.yaml", "      - dedup\n", "      - split\n"),
+        lambda root: replace(root / "dvc.yaml", "[dedup, {", "[split, {"),
         "the block dedup",
     ),
     (
         missing_data,
-        lambda root: replace(root / "dvc.yaml", "- data/chatml.jinja\n", "- data/raw\n"),
+        lambda root: replace(root / "dvc.yaml", "[data/chatml.jinja]", "[data/raw]"),
         "data/chatml.jinja",
     ),
     (upward_imports, lambda root: append(root / "pipelines/runtime/errors.py", "import tasks.sft"), "imports tasks"),
@@ -336,13 +371,24 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]]
     ),
     (upward_imports, lambda root: append(root / "pipelines/models/registry.py", "import mlflow"), "imports mlflow"),
     (
+        upward_rooms,
+        lambda root: append(root / "pipelines/text/words.py", "def f(): from pipelines.data import documents"),
+        "imports data, which comes later",
+    ),
+    (upward_rooms, lambda root: (root / "pipelines/text").rename(root / "pipelines/words") and None, "no place"),
+    (
+        crowded_folders,
+        lambda root: [(root / f"pipelines/text/{number}.py").touch() for number in range(9)] and None,
+        "pipelines/text has",
+    ),
+    (
         hidden_inputs,
         lambda root: append(root / "tasks/sft.py", "import os\n\nRATE = os.environ['RATE']"),
         "tasks/sft.py reads",
     ),
     (
         different_names,
-        lambda root: replace(root / "dvc.yaml", "artifacts/clean\n      - runs", "artifacts/cleaned\n      - runs"),
+        lambda root: replace(root / "dvc.yaml", "[artifacts/clean, runs", "[artifacts/cleaned, runs"),
         "cleaned",
     ),
     (different_names, lambda root: (root / "tasks/polish.py").write_text("") and None, "polish"),

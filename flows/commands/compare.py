@@ -13,8 +13,8 @@ from rich.text import Text
 from flows.commands.runs import Side, side, whole_runs
 from flows.dag.dvc_lock import code_entry, differences, library_changes
 from pipelines.artifacts import Row
-from pipelines.config import CompareConfig
 from pipelines.evaluation import metrics
+from pipelines.evaluation.config import CompareConfig
 from pipelines.runtime import code_lock
 from pipelines.runtime.errors import UserError
 

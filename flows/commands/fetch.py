@@ -4,7 +4,7 @@ from pathlib import Path
 
 from flows.folder import dvc_add
 from pipelines import artifacts
-from pipelines.config import IngestConfig
+from pipelines.data.config import IngestConfig
 from pipelines.data.crawl.fetch import Manners, fetch_into
 from pipelines.runtime.progress import say
 

@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerBase
 
 from pipelines.alignment.logprob import entropy, token_logprobs
 from pipelines.alignment.sequences import Batch
-from pipelines.config import ComputeConfig
 from pipelines.models import devices
+from pipelines.models.config import ComputeConfig
 
 POLICY = "default"  # the name under which models.save_adapter, and TRL, look for it
 REFERENCE, VALUE, REWARD = "reference", "value", "reward"

@@ -22,8 +22,9 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
+from pipelines.alignment.config import DPOBlock
 from pipelines.alignment.sequences import Pair, plan_pairs
-from pipelines.config import ComputeConfig, DPOBlock
+from pipelines.models.config import ComputeConfig
 from pipelines.models.devices import dtype
 from pipelines.runtime.tracking import Run
 from pipelines.training.callback import ReportCallback

@@ -23,11 +23,11 @@ from pipelines.alignment.backbone import (
     train_only,
     using,
 )
+from pipelines.alignment.config import PPOBlock
 from pipelines.alignment.logprob import kl
 from pipelines.alignment.reward_model import load_head
 from pipelines.alignment.rewards import ScoreNorm, shape_scores, token_rewards
 from pipelines.alignment.sequences import Batch
-from pipelines.config import PPOBlock
 
 Judge = Callable[[Batch], Tensor]
 """Scores the responses of a batch: [B]."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from pipelines.alignment.config import PreferencesConfig
 from pipelines.artifacts import Row
-from pipelines.config import PreferencesConfig
 from pipelines.evaluation import scoring
 from pipelines.evaluation.questions import Question
 from pipelines.runtime.errors import UserError

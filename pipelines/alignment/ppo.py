@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from pipelines.alignment.advantages import explained_variance
 from pipelines.alignment.backbone import POLICY, VALUE, named_head, named_weights, using
+from pipelines.alignment.config import PPOBlock
 from pipelines.alignment.experience import Actors, Experience, Lesson, credit, measure
 from pipelines.alignment.losses import clipped, policy_loss, reduce, value_loss
 from pipelines.alignment.rewards import ScoreNorm
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import Turn, by_length, collate
-from pipelines.config import PPOBlock
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import Meter
 from pipelines.runtime.tracking import Run

@@ -3,8 +3,8 @@
 from typing import Any
 
 from pipelines import artifacts
-from pipelines.config import EvaluateConfig
 from pipelines.evaluation import harness, questions, scoring
+from pipelines.evaluation.config import EvaluateConfig
 
 
 def ask(

@@ -15,11 +15,11 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.config import ComputeConfig
 from pipelines.inference.beam_search import search
 from pipelines.inference.generation import respond
 from pipelines.models import devices
 from pipelines.models.chat import encode_prompt
+from pipelines.models.config import ComputeConfig
 from pipelines.models.messages import Message
 
 ADAPTER = "adapter_config.json"

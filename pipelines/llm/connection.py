@@ -12,7 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from pipelines.config import ServedModel
+from pipelines.llm.config import ServedModel
 from pipelines.runtime.errors import UserError
 
 _PLAIN_TO_TLS = ("plain http", "http request to an https", "https port", "ssl-enabled")

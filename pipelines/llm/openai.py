@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import aiohttp
 
-from pipelines.config import ServedModel
 from pipelines.llm import completion, connection
 from pipelines.llm.budget import Budget
 from pipelines.llm.calls import Answer, Call, Failure, Keep, Reply, after
+from pipelines.llm.config import ServedModel
 from pipelines.llm.sender import Sender
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import Meter

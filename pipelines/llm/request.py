@@ -7,8 +7,8 @@ seed. A field that a refusal names is left out of all later requests; max_tokens
 import re
 from typing import Any
 
-from pipelines.config import ServedModel
 from pipelines.llm.calls import Call
+from pipelines.llm.config import ServedModel
 
 LIMITS = ("max_tokens", "max_completion_tokens")
 _REFUSED = re.compile(

@@ -10,9 +10,9 @@ from typing import Any
 
 import aiohttp
 
-from pipelines.config import ServedModel
 from pipelines.llm import completion, connection
 from pipelines.llm.calls import Answer, Call, Failure
+from pipelines.llm.config import ServedModel
 from pipelines.llm.request import Form
 from pipelines.runtime import retry_after
 from pipelines.runtime.errors import UserError

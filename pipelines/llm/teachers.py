@@ -14,16 +14,17 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.config import BaseModelConfig, ComputeConfig, LocalModel, SchooledModel, ServedModel, TeacherConfig
 from pipelines.inference.continuous import respond_continuously
 from pipelines.inference.generation import respond_to
 from pipelines.llm.budget import Budget
 from pipelines.llm.cache import Store
 from pipelines.llm.calls import Answer, Call, Failure, Keep, Reply, Teacher, key
+from pipelines.llm.config import LocalModel, SchooledModel, ServedModel, TeacherConfig
 from pipelines.llm.openai import ServedTeacher
 from pipelines.llm.thinking import answer_of
 from pipelines.models import devices, loading
 from pipelines.models.chat import encode_prompt
+from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import Meter
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import transformers
 
-from pipelines.config import ComputeConfig
+from pipelines.models.config import ComputeConfig
 from pipelines.runtime import liveness
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say

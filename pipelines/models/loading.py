@@ -15,7 +15,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.config import BaseModelConfig, ComputeConfig, LoraConfig
+from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
 from pipelines.models.devices import device, dtype
 from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_text

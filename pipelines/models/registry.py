@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import ComputeConfig
+from pipelines.models.config import ComputeConfig
 from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
 

@@ -21,7 +21,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig as TRLConfig
 from trl import SFTTrainer
 
-from pipelines.config import ComputeConfig
+from pipelines.models.config import ComputeConfig
 from pipelines.models.devices import autocast, device, dtype
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run

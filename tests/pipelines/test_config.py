@@ -34,7 +34,10 @@ BREAKAGES: list[tuple[Callable[[Any], Any], str]] = [
         lambda values: values["teacher"]["models"].update(big={"kind": "local", "modl": "x"}),
         r"models\.big\.modl .* model\?",
     ),
-    (lambda values: values["sft"].update(zzz=1), "zzz is not a parameter; pipelines/config.py has the known ones"),
+    (
+        lambda values: values["sft"].update(zzz=1),
+        "zzz is not a parameter; the config.py of its package has the known ones",
+    ),
     (lambda values: values.update(strf={}), "strf is not a parameter"),
     (lambda values: values.pop("dedup"), "dedup is missing"),
 ]

@@ -8,8 +8,9 @@ import torch
 
 from pipelines.alignment import dpo as direct
 from pipelines.artifacts import Row, write_rows
-from pipelines.config import Config, LoraConfig
+from pipelines.config import Config
 from pipelines.models import devices, loading
+from pipelines.models.config import LoraConfig
 from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines import artifacts
-from pipelines.config import Config, CurateConfig
+from pipelines.config import Config
+from pipelines.curation.config import CurateConfig
 from pipelines.runtime.errors import UserError
 from tasks.curate import curate
 

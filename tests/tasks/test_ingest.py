@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipelines import artifacts
-from pipelines.config import Config, IngestConfig
+from pipelines.config import Config
 from pipelines.data import documents
+from pipelines.data.config import IngestConfig
 from pipelines.runtime.errors import UserError
 from tasks.ingest import ingest
 from tests.conftest import ROOT

@@ -7,8 +7,9 @@ import torch
 
 from pipelines.alignment.backbone import scalar_head
 from pipelines.alignment.reward_model import load_head, save_head
-from pipelines.config import Config, LoraConfig
+from pipelines.config import Config
 from pipelines.models import loading
+from pipelines.models.config import LoraConfig
 from pipelines.runtime.errors import UserError
 from tasks.reward import accuracies
 

@@ -11,8 +11,9 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from pipelines import artifacts
-from pipelines.config import Config, SplitConfig, load
+from pipelines.config import Config, load
 from pipelines.data import documents
+from pipelines.data.config import SplitConfig
 from pipelines.data.documents import Document
 from pipelines.data.executor import Runner
 from pipelines.runtime.errors import UserError

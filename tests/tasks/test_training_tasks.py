@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from pipelines import artifacts
-from pipelines.config import BaseModelConfig, Config
+from pipelines.config import Config
 from pipelines.llm.cache import Store
 from pipelines.models import loading
+from pipelines.models.config import BaseModelConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import started
 from pipelines.synthesis.rehearsal import ANSWERS, KEY

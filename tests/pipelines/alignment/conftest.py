@@ -17,8 +17,9 @@ from pipelines.alignment.backbone import (
     train_only,
 )
 from pipelines.alignment.sequences import Turn
-from pipelines.config import Config, LoraConfig
+from pipelines.config import Config
 from pipelines.models import loading
+from pipelines.models.config import LoraConfig
 
 LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.alignment.config import PreferencesConfig
 from pipelines.alignment.pairs import Rule, balance, borrow, choose, hold_out, judged_as, pairs_of
 from pipelines.artifacts import Row
-from pipelines.config import PreferencesConfig, load
+from pipelines.config import load
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, named_weights, scalar_head
+from pipelines.alignment.config import PPOBlock
 from pipelines.alignment.experience import Actors, Lesson, credit, reward_judge
 from pipelines.alignment.losses import policy_loss
 from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rewards import ScoreNorm
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import Batch, Turn, stop_ids
-from pipelines.config import Config, PPOBlock
+from pipelines.config import Config
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.config import PriceBlock, ServedModel
 from pipelines.llm import completion
 from pipelines.llm.budget import Budget
 from pipelines.llm.cache import Store
 from pipelines.llm.calls import Call
+from pipelines.llm.config import PriceBlock, ServedModel
 from pipelines.llm.openai import ServedTeacher
 from pipelines.llm.teachers import Kept
 from pipelines.llm.thinking import answer_of

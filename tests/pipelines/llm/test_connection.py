@@ -9,11 +9,11 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from pipelines.config import ServedModel
 from pipelines.llm import connection
 from pipelines.llm.budget import Budget
 from pipelines.llm.cache import Store
 from pipelines.llm.calls import Call, Reply
+from pipelines.llm.config import ServedModel
 from pipelines.llm.openai import ServedTeacher
 from pipelines.llm.teachers import Kept
 from pipelines.runtime.errors import UserError

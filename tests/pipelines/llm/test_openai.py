@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import PriceBlock, ServedModel
 from pipelines.llm.budget import Budget
 from pipelines.llm.cache import Store
 from pipelines.llm.calls import Answer, Call, Reply
+from pipelines.llm.config import PriceBlock, ServedModel
 from pipelines.llm.openai import ServedTeacher
 from pipelines.llm.teachers import Kept
 from pipelines.runtime.errors import UserError

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from pipelines import artifacts
-from pipelines.config import BaseModelConfig, Config, LoraConfig
+from pipelines.config import Config
 from pipelines.models import loading
+from pipelines.models.config import BaseModelConfig, LoraConfig
 from pipelines.runtime.errors import UserError
 from tests.conftest import tiny_model, tiny_tokenizer
 

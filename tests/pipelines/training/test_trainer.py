@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.config import Config, LoraConfig
+from pipelines.config import Config
 from pipelines.models import devices, loading
+from pipelines.models.config import LoraConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run, started
 from pipelines.training.callback import smoothed

@@ -9,8 +9,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from pipelines.config import Config, SemanticConfig
+from pipelines.config import Config
 from pipelines.data import documents
+from pipelines.data.config import SemanticConfig
 from pipelines.data.dedup.semantic import neighbours, pairs
 from pipelines.data.documents import Document
 from pipelines.data.executor import Runner
