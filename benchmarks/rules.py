@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pipelines import artifacts, config
 from pipelines.data import documents
 from pipelines.data.documents import Document
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from pipelines.data.extract.readers import Limits, extract, sources
 from tasks.clean import clean
 
@@ -35,7 +35,7 @@ def cleaned(found: list[Document], folder: Path, languages: list[str]) -> Path:
     documents.write(folder / "documents", documents.identified(found))
     (folder / "clean").mkdir()
     settings = config.load(ROOT / "params.yaml").clean.model_copy(update={"languages": languages})
-    clean(folder, folder / "clean", settings, Runner())
+    clean(folder, folder / "clean", settings, Executor())
     return folder / "clean"
 
 

@@ -27,11 +27,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from aiohttp import ClientSession, web
 
 from pipelines import artifacts
-from pipelines.llm.cache import Store
+from pipelines.llm.cache import ResponseCache
 from pipelines.llm.calls import Call
 from pipelines.llm.config import ServedModel
 from pipelines.llm.openai import Budget, ServedTeacher
-from pipelines.llm.teachers import Kept
+from pipelines.llm.teachers import CachedModel
 from pipelines.text.normalize import spans, tokens
 
 ROOT = Path(__file__).parents[1]
@@ -104,14 +104,14 @@ def ask(port: int, store: Path, first: int, count: int) -> None:
         model="stub",
         revision=None,
         key=None,
-        at_once=AT_ONCE,
+        max_concurrency=AT_ONCE,
         timeout_s=1.0,
         context_tokens=None,
         structured="none",
         price=None,
         extra_body={},
     )
-    people = Kept(ServedTeacher(served, 0, Budget(None)), Store(store), "stub", "1", 0)
+    people = CachedModel(ServedTeacher(served, 0, Budget(None)), ResponseCache(store), "stub", "1", 0)
     calls = [Call([{"role": "user", "content": f"Question {first + at}?"}], 16) for at in range(count)]
     started = time.perf_counter()
     replies = people.ask(calls, "asking")
@@ -188,7 +188,7 @@ def coverage(folder: Path) -> dict[str, float]:
 
 def _covers(row: artifacts.Row, source: str, fact: artifacts.Row) -> bool:
     """Tell whether a question asks for a fact: its answer is the core, its evidence has it, in one of its sources."""
-    core, short = tokens(fact["core"]), tokens(row["short"])
+    core, short = tokens(fact["core"]), tokens(row["answer_span"])
     same = bool(spans(short, core) or spans(core, short))
     return source in fact["sources"] and same and bool(spans(tokens(row["evidence"]), core))
 

@@ -20,11 +20,11 @@ from flows.dag import dvc_lock, git_state, graph
 from flows.preflight import check_stages
 from flows.promotion.candidate import is_new
 from flows.promotion.promote import Promotion, promote_candidate
-from flows.run.console import Screen
+from flows.run.console import RunConsole
 from flows.run.errors import StageError
 from flows.run.publish import published
 from flows.run.recovery import recover
-from flows.run.scheduler import Bench, cores
+from flows.run.scheduler import Scheduler, cores
 from flows.run.stage import Run, run_stage
 from pipelines import artifacts
 from pipelines.config import Config
@@ -71,7 +71,7 @@ def _run(settings: Config, console: Console, targets: list[str], force: bool, pr
     stages = graph.read().towards(targets)
     check_stages((stage.name for stage in stages), settings)
     names = [stage.name for stage in stages]
-    with liveness.alone("post_train"):
+    with liveness.exclusive("post_train"):
         outdated = set(names) if force else stages.after(dvc_lock.changes(stages))
         promoting = promoting and FINAL in names
         anew = bool(outdated) or (promoting and is_new(settings))
@@ -91,10 +91,10 @@ def _stages(
     stages: graph.Graph, settings: Config, console: Console, parent: tracking.Run, outdated: set[str], force: bool
 ) -> dict[str, str]:
     """Run the stages that are `outdated`; return how each ended, in Prefect's words."""
-    bench = Bench(cores(settings.compute.threads))
+    bench = Scheduler(cores(settings.compute.threads))
     names = [stage.name for stage in stages]
     with bench.interruptible():
-        with Screen(console, names) as screen:
+        with RunConsole(console, names) as screen:
             screen.skipped(set(names) - outdated)
             run = Run(parent, bench, screen, frozenset(names) - outdated, force)
             states = submit(stages, run)

@@ -10,7 +10,7 @@ from flows import sample
 from flows.folder import check_names, check_repository
 from pipelines import artifacts, config
 from pipelines.config import Config
-from pipelines.curation.user_data import nothing_written, own_rows
+from pipelines.curation.user_data import nothing_written, user_rows
 from pipelines.evaluation import questions
 from pipelines.llm import prompts
 from pipelines.runtime import code_lock
@@ -51,8 +51,8 @@ def check_stages(names: Iterable[str], settings: Config) -> None:
     needed = {name.split("@")[0] for name in names}
     if "evaluate" in needed:
         _check_questions(settings.evaluate.questions, settings.ingest.source)
-    own = settings.curate.own
-    if "curate" in needed and not settings.writes_questions and not own_rows(own)[0]:
+    own = settings.curate.user_data
+    if "curate" in needed and not settings.writes_questions and not user_rows(own)[0]:
         raise UserError(nothing_written(own))
 
 
@@ -98,7 +98,7 @@ def _installed(name: str) -> str | None:
 
 def _make_folders(settings: Config) -> None:
     """Make the folders that may be empty: DVC does not run a stage when one that it reads is not there."""
-    split, own = settings.split, (settings.curate.own, settings.pretrain.mixture)
+    split, own = settings.split, (settings.curate.user_data, settings.pretrain.mixture)
     read = (split.questions, split.decontaminate.against, settings.evaluate.questions, settings.preferences.choices)
     for folder in (*read, *own):
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def _make_folders(settings: Config) -> None:
 def _check_files(settings: Config) -> None:
     """Parse every file of the user's that is there: a broken one would end a stage after those before it have run."""
     if settings.synthesize.prompts.is_dir():
-        prompts.book(settings.synthesize.prompts, settings.synthesize.recipes)
+        prompts.load_library(settings.synthesize.prompts, settings.synthesize.recipes)
     if settings.base.chat_template is not None and settings.base.chat_template.exists():
         read_text(settings.base.chat_template)
     _check_rows(settings.teacher.seeds, "passage", "question")
@@ -115,7 +115,7 @@ def _check_files(settings: Config) -> None:
     _check_rows(settings.synthesize.out_of_domain, "question")
     for path in sorted(settings.evaluate.questions.glob("*.jsonl")):
         _check_rows(path, "question")
-    for folder in filter(None, (settings.curate.own, settings.preferences.human)):
+    for folder in filter(None, (settings.curate.user_data, settings.preferences.human)):
         for path in sorted(folder.glob("*.jsonl")):
             _check_rows(path)
 

@@ -23,7 +23,7 @@ from pipelines.models import registry
 
 def failed(flow: Any, flow_run: Any, state: State[Any]) -> None:
     """Tell that a scheduled run failed or crashed."""
-    notify.tell(f"Gradus: {flow_run.name} {state.name.lower() if state.name else 'failed'}", state.message or "")
+    notify.send(f"Gradus: {flow_run.name} {state.name.lower() if state.name else 'failed'}", state.message or "")
 
 
 @flow(name="retrain", on_failure=[failed], on_crashed=[failed])
@@ -49,7 +49,7 @@ def retrain(stages: list[str] | None = None, set: list[str] | None = None) -> St
     outcome = "is champion" if promotion.promoted else f"is not promoted: {promotion.reason}"
     said = f"Version {promotion.version} ({promotion.candidate}) {outcome}."
     if not promotion.promoted:
-        notify.tell("Gradus: a run ended", said)
+        notify.send("Gradus: a run ended", said)
     return Completed(message=said)
 
 
@@ -64,10 +64,10 @@ def _with_parameters(targets: list[str], sets: list[str]) -> State[None]:
 
 
 @flow(name="examine", on_failure=[failed], on_crashed=[failed])
-def examine() -> State[None]:
+def evaluate_champion() -> State[None]:
     """Put the champion to today's exam, unless it has sat it, and tell how it did."""
     settings = check()
-    champion, today = registry.holder(registry.CHAMPION), eval_fingerprint.today(settings)
+    champion, today = registry.version_with_alias(registry.CHAMPION), eval_fingerprint.today(settings)
     if champion is None:
         return Completed(message="There is no champion yet.")
     if registry.scores(champion, today) is not None:
@@ -77,5 +77,5 @@ def examine() -> State[None]:
     assert figures is not None
     reached = ", ".join(f"{name.replace('_', ' ')} {100 * value:.1f}%" for name, value in figures.items())
     said = f"Version {champion.number}, the champion, on fresh questions: {reached}."
-    notify.tell("Gradus: the champion on fresh questions", said)
+    notify.send("Gradus: the champion on fresh questions", said)
     return Completed(message=said)

@@ -63,7 +63,7 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
         settings = config.load()
         code = code_lock.check(name)
         place = artifacts.place(stage)
-        with liveness.alone(stage), tracking.started(stage, {"stage": stage}, _begun(place)) as run:
+        with liveness.exclusive(stage), tracking.started(stage, {"stage": stage}, _begun(place)) as run:
             if place is not None:
                 artifacts.write_json(place / BEGUN, {"run_id": run.id})
             run.params(config.flat(_block(settings, name), name) | config.flat(settings.compute, "compute"))

@@ -17,11 +17,11 @@ from pipelines.data.clean.character_distribution import Reference
 from pipelines.data.clean.passes import Rules
 from pipelines.data.clean.quality import RULES
 from pipelines.data.config import CleanConfig
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from pipelines.runtime.errors import UserError
 from tasks import task
 
-DROPS = (*dict.fromkeys(rule.reason for rule in RULES), "language", "token_distribution", "judged", "personal_data")
+DROPS = (*dict.fromkeys(rule.reason for rule in RULES), "language", "token_distribution", "judged", "pii_action")
 EDITS = (
     *("unicode", "wrapped_line", "emphasis", "space", "repeated_line"),
     *("javascript_line", "policy_line", "unpunctuated_line", "few_words_line"),
@@ -45,23 +45,25 @@ class Journal:
         artifacts.add_rows(self.path, rows)
 
 
-def clean(source: Path, out: Path, config: CleanConfig, runner: Runner) -> dict[str, float]:
+def clean(source: Path, out: Path, config: CleanConfig, runner: Executor) -> dict[str, float]:
     """Clean the documents of `source`; returns counts by reason.
 
     Raises:
         UserError: nothing is left.
     """
-    passes.judgement(config.judge)
+    passes.load_custom_filter(config.custom_filter)
     table = out / "documents"
     table.mkdir(exist_ok=True)
     edits, drops = Journal(out / "edits.jsonl"), Journal(out / "drops.jsonl")
     with TemporaryDirectory(dir=out) as scratch:
         lines = _mend(source / "documents", Path(scratch), runner, edits)
-        boilerplate = repeated_lines(lines, config.repeated_line_documents)
+        boilerplate = repeated_lines(lines, config.max_line_documents)
         shards = documents.shards(Path(scratch))
         marked = list(zip(shards, (each.affected(boilerplate) for each in lines), strict=True))
         reference = _reference(shards, boilerplate, runner)
-        judge = partial(passes.judge, table=table, boilerplate=boilerplate, reference=reference, rules=_rules(config))
+        judge = partial(
+            passes.filter_shard, table=table, boilerplate=boilerplate, reference=reference, rules=_rules(config)
+        )
         kept, characters = 0, 0
         for judged in runner.over(judge, marked, "judging"):
             kept, characters = kept + judged.documents, characters + judged.characters
@@ -79,15 +81,15 @@ def clean(source: Path, out: Path, config: CleanConfig, runner: Runner) -> dict[
     }
 
 
-def _mend(source: Path, table: Path, runner: Runner, edits: Journal) -> list[Lines]:
+def _mend(source: Path, table: Path, runner: Executor, edits: Journal) -> list[Lines]:
     found = []
-    for mended in runner.over(partial(passes.mend, table=table), documents.shards(source), "mending"):
+    for mended in runner.over(partial(passes.normalize_shard, table=table), documents.shards(source), "mending"):
         edits.note(mended.edits)
         found.append(mended.lines)
     return found
 
 
-def _reference(shards: list[Path], boilerplate: frozenset[int], runner: Runner) -> Reference:
+def _reference(shards: list[Path], boilerplate: frozenset[int], runner: Executor) -> Reference:
     share = passes.SAMPLE / len(documents.columns(shards, ["id"]))
     usual = partial(passes.usual, boilerplate=boilerplate, share=share)
     found = runner.over(usual, shards, "sampling", few=len(shards))
@@ -101,12 +103,12 @@ def _rules(config: CleanConfig) -> Rules:
         quality=limits,
         c4_lines=config.c4_lines,
         max_kl=config.max_kl,
-        personal_data=config.personal_data,
-        personal_rules=config.personal_rules,
-        judge=config.judge,
+        pii_action=config.pii_action,
+        pii_types=config.pii_types,
+        custom_filter=config.custom_filter,
     )
 
 
 if __name__ == "__main__":
     with task("clean") as t:
-        t.finish(clean(t.input("ingest"), t.out, t.config.clean, Runner(**t.config.data.model_dump())))
+        t.finish(clean(t.input("ingest"), t.out, t.config.clean, Executor(**t.config.data.model_dump())))

@@ -1,10 +1,11 @@
 """Curate: which of the teacher's questions are worth training on, and what else a model is shown.
 
-Reads artifacts/synthesize/, artifacts/split/, artifacts/base/ and the evaluation questions of `data/questions/` (none
-of which may leak); writes to artifacts/curate/ train.jsonl, validation.jsonl and fresh.jsonl in chat form, and
-rejects.jsonl; to artifacts/reports/ curate.html (yields, coverage, rejects to read) and curate.md, the dataset card. A
-row of train.jsonl names the showing it is for (an epoch, modulo `curate.showings`), or none for all; fresh.jsonl is one
-showing more, which tuning never sees, and one's own conversations as they are: preferences are sampled on it.
+Reads artifacts/synthesize/, artifacts/split/, artifacts/base/ and the evaluation questions of `data/questions/`, none
+of which may leak into training. Writes train.jsonl, validation.jsonl, preference_prompts.jsonl (chat format) and
+rejects.jsonl to artifacts/curate/; curate.html (filter yields, coverage, examples of rejects) and curate.md (the
+dataset card) to artifacts/reports/. A row of train.jsonl belongs to one variant (shown in the epochs congruent to it
+modulo `curate.num_variants`) or, with null, to all. preference_prompts.jsonl holds one further variant, which
+fine-tuning never sees, and the user's conversations: preferences are sampled on it.
 Alone: python -m tasks.curate
 """
 
@@ -21,10 +22,10 @@ from pipelines.curation.config import CurateConfig
 from pipelines.curation.coverage import Coverage, coverage
 from pipelines.curation.keyword_queries import statements
 from pipelines.curation.leaks import Measured, apart_from, unstated
-from pipelines.curation.rows import answer_row, cue_rows, refusal_row, rehearsal_row, shown, tagged
+from pipelines.curation.rows import answer_row, keyword_query_rows, refusal_row, rehearsal_row, tagged, variants
 from pipelines.curation.select import apart, choose, hold_back, same_meaning, without_leaks
-from pipelines.curation.synonyms import Swap, swapping
-from pipelines.curation.user_data import declines, own_questions, own_rows
+from pipelines.curation.synonyms import SynonymReplacer, synonym_replacer
+from pipelines.curation.user_data import declines, user_questions, user_rows
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.html import render
@@ -46,7 +47,7 @@ def curate(
     work: SynthesizeConfig,
     seed: int,
 ) -> dict[str, float]:
-    """Keep what survives every filter, word it anew for each showing, and add cues; return the yield of each.
+    """Keep what survives every filter, word it anew for each variant, and add cues; return the yield of each.
 
     Raises:
         UserError: no question survives, and there is no conversation of one's own.
@@ -65,26 +66,28 @@ def curate(
     own, left_out = _own(asked, config)
     if not kept and not own:
         artifacts.write_rows(out / "rejects.jsonl", [*rejected, *left_out])
-        raise UserError(_nothing([*rejected, *left_out], config.own, out))
+        raise UserError(_nothing([*rejected, *left_out], config.user_data, out))
     refused = artifacts.read_rows(synthesized / "unanswerable.jsonl")
     rehearsed, leaked = _rehearsed(synthesized, asked, config)
     rows, close, missing = _rows(kept, own, refused, rehearsed, evaluation, config)
     train, validation = hold_back(rows, config.validation_share, seed)
-    own_train, own_validation = hold_back(own, config.validation_share, seed)
-    swap = swapping(tok, embedded, config.swapped_share)
+    user_train, user_validation = hold_back(own, config.validation_share, seed)
+    swap = synonym_replacer(tok, embedded, config.synonym_rate)
     worded, near = without_leaks(
-        shown([*train, *own_train], config.showings + 1, swap, random.Random(seed)), evaluation, config.leak_rouge_l
+        variants([*train, *user_train], config.num_variants + 1, swap, random.Random(seed)),
+        evaluation,
+        config.leak_rouge_l,
     )
     cued, alike = _cues(split, refused, evaluation, config, swap, seed)
     rejected += [*left_out, *leaked, *close, *near, *alike]
     documents = artifacts.read_table(split / "train.parquet")
     ids, rng = [document["id"] for document in documents], random.Random(seed)
     every = [tagged(row, config.source_tags, ids, rng) for row in (*worded, *cued)]
-    validation = [tagged(row, config.source_tags, ids, rng) for row in (*validation, *own_validation)]
-    trained, fresh = _by_showing(every, config.showings)
-    fresh += [{**row, "kind": "refusal" if declines(row, config.refusal) else "answer"} for row in own_train]
+    validation = [tagged(row, config.source_tags, ids, rng) for row in (*validation, *user_validation)]
+    trained, fresh = _by_showing(every, config.num_variants)
+    fresh += [{**row, "kind": "refusal" if declines(row, config.refusal) else "answer"} for row in user_train]
     artifacts.write_rows(out / "train.jsonl", trained)
-    artifacts.write_rows(out / "fresh.jsonl", fresh)
+    artifacts.write_rows(out / "preference_prompts.jsonl", fresh)
     artifacts.write_rows(out / "validation.jsonl", validation)
     artifacts.write_rows(out / "rejects.jsonl", rejected)
     good = [row for row in candidates if row["reason"] is None]  # a repeated question covers its sentence, too
@@ -99,7 +102,7 @@ def curate(
 def _own(asked: Mapping[str, list[Row]], config: CurateConfig) -> tuple[list[Row], list[Row]]:
     """Return the conversations of one's own, and what is left out of them."""
     general, evaluation = asked.get("general", []), [row["question"] for rows in asked.values() for row in rows]
-    brought, unfit = own_rows(config.own)
+    brought, unfit = user_rows(config.user_data)
     distinct, leaked = without_leaks(brought, evaluation, config.leak_rouge_l)
     own, stated = unstated(distinct, Measured(general, general, config.leak_coverage))
     return own, [*unfit, *leaked, *stated]
@@ -136,7 +139,7 @@ def _rows(
 
     Refusals are balanced against all answered questions. One's own that end with the refusal are refusals already.
     """
-    answered = [*evaluation, *(row["question"] for row in kept), *own_questions(own)]
+    answered = [*evaluation, *(row["question"] for row in kept), *user_questions(own)]
     unanswered, close = apart(refused, answered, config.leak_rouge_l)
     declined = sum(declines(row, config.refusal) for row in own)
     answers = len(kept) + len(own) - declined
@@ -154,19 +157,19 @@ def _rows(
 
 
 def _cues(
-    split: Path, refused: list[Row], evaluation: list[str], config: CurateConfig, swap: Swap, seed: int
+    split: Path, refused: list[Row], evaluation: list[str], config: CurateConfig, swap: SynonymReplacer, seed: int
 ) -> tuple[list[Row], list[Row]]:
     """Return the rows of cues, and those too close to an evaluation question."""
     rng = random.Random(seed)
     found = statements(artifacts.read_table(split / "train.parquet"), config.max_answer_words, config.max_clause_words)
     strangers = sorted(count_names([row["question"] for row in refused if row["kind"] == "out_of_domain"]))
-    rows = cue_rows(
+    rows = keyword_query_rows(
         found,
         strangers,
         config.refusal,
-        showings=config.showings + 1,
-        plain=config.plain_cues,
-        unknown_share=config.unknown_cue_share,
+        num_variants=config.num_variants + 1,
+        plain=config.plain_keyword_queries,
+        unknown_share=config.unanswerable_query_share,
         most_words=config.max_clause_words,
         swap=swap,
         rng=rng,
@@ -174,11 +177,11 @@ def _cues(
     return without_leaks(rows, evaluation, config.leak_rouge_l)
 
 
-def _by_showing(rows: Sequence[Row], showings: int) -> tuple[list[Row], list[Row]]:
-    """Return the rows that tuning sees, and those of the showing after."""
+def _by_showing(rows: Sequence[Row], num_variants: int) -> tuple[list[Row], list[Row]]:
+    """Return the rows that tuning sees, and those of the variant after."""
     return (
-        [row for row in rows if row["showing"] != showings],
-        [row for row in rows if row["showing"] == showings],
+        [row for row in rows if row["variant"] != num_variants],
+        [row for row in rows if row["variant"] == num_variants],
     )
 
 

@@ -15,7 +15,7 @@ from pipelines.data.dedup.clusters import NO_PAIRS, Cluster
 from pipelines.data.dedup.deduplicate import Preference
 from pipelines.data.dedup.minhash import Banding
 from pipelines.data.dedup.passages import Passages
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from pipelines.runtime.progress import say
 from tasks import task
 
@@ -23,7 +23,7 @@ REASONS = ("url", "exact", "near", "meaning")
 _CURVE = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def dedup(source: Path, out: Path, config: DedupConfig, runner: Runner) -> dict[str, float]:
+def dedup(source: Path, out: Path, config: DedupConfig, runner: Executor) -> dict[str, float]:
     """Keep one document of each cluster, and of each passage the first; returns how many went, by reason."""
     shards = documents.shards(source / "documents")
     banding = minhash.banding(config.shingle, config.hashes, config.similarity, config.recall)
@@ -77,4 +77,4 @@ def _row(cluster: Cluster, facts: pa.Table) -> artifacts.Row:
 
 if __name__ == "__main__":
     with task("dedup") as t:
-        t.finish(dedup(t.input("clean"), t.out, t.config.dedup, Runner(**t.config.data.model_dump())))
+        t.finish(dedup(t.input("clean"), t.out, t.config.dedup, Executor(**t.config.data.model_dump())))

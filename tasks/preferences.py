@@ -1,6 +1,6 @@
 """Preferences: what the SFT model answers to questions in wordings new to it, ranked; or people's choices.
 
-Reads artifacts/curate/fresh.jsonl, artifacts/sft, artifacts/split (for the names of the documents) and, as
+Reads artifacts/curate/preference_prompts.jsonl, artifacts/sft, artifacts/split (for the names of the documents) and, as
 `preferences.ranker` says, a judge, a reward model or a folder of choices; writes train.jsonl, held_out.jsonl,
 rejects.jsonl to artifacts/preferences, and a dataset card to artifacts/reports.
 Alone: python -m tasks.preferences
@@ -20,9 +20,9 @@ from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.curation.card import card
 from pipelines.inference.generation import generate
-from pipelines.llm.cache import PATH, Store
+from pipelines.llm.cache import PATH, ResponseCache
 from pipelines.llm.prompts import load
-from pipelines.llm.teachers import hire_judge
+from pipelines.llm.teachers import load_judge
 from pipelines.models import devices, loading
 from pipelines.models.config import ComputeConfig
 from pipelines.runtime.errors import UserError
@@ -91,7 +91,7 @@ def _samples(rows: list[Row], sft: Path, config: Config, ask: rank.Ask | None) -
     composition = composed(chosen)
     rows, asked = [judged_as(row) for row in rows], [judged_as(row) for row in chosen]
     samples = sample(asked, sft, settings, config.compute)
-    rule = Rule(refusal, settings.wrong_share)
+    rule = Rule(refusal, settings.min_token_recall)
     verdicts = [[rule.verdict(row, text) for text in texts] for row, texts in zip(asked, samples, strict=True)]
     rankers: dict[str, Callable[[], tuple[list[Row], list[Row]]]] = {
         "reference": lambda: (_by_reference(rows, asked, samples, rule), []),
@@ -126,7 +126,7 @@ def _rated(
     asked: list[Row], samples: list[list[str]], config: Config, ask: rank.Ask | None
 ) -> list[list[float | None]]:
     recipe = load(config.synthesize.prompts, "rate")
-    return rank.rated(asked, samples, _asked(ask), recipe, config.preferences.opinions)
+    return rank.rated(asked, samples, _asked(ask), recipe, config.preferences.judge_samples)
 
 
 def _rewarded(asked: list[Row], samples: list[list[str]], sft: Path, config: Config) -> list[list[float | None]]:
@@ -185,9 +185,11 @@ if __name__ == "__main__":
         settings = t.config
         judged = settings.preferences.ranker in ("judge", "score")
         size = settings.synthesize.batch_size
-        judge = hire_judge(settings.teacher, settings.base, settings.compute, size, Store(PATH)) if judged else None
+        judge = (
+            load_judge(settings.teacher, settings.base, settings.compute, size, ResponseCache(PATH)) if judged else None
+        )
         devices.prepare(settings.compute)
-        rows = artifacts.read_rows(t.input("curate") / "fresh.jsonl")
+        rows = artifacts.read_rows(t.input("curate") / "preference_prompts.jsonl")
         documents = artifacts.read_table(t.input("split") / "train.parquet")
         asked = judge.ask if judge else None
         t.finish(preferences(rows, documents, t.input("sft"), t.out, t.report(".md"), settings, asked))

@@ -17,7 +17,7 @@ from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import PretrainConfig
-from pipelines.training.examples import Encoded, encode_text, encode_tokens, plan_batches
+from pipelines.training.examples import Example, encode_text, encode_tokens, plan_batches
 from pipelines.training.fim import Sentinels, fitting, rearranged, sentinels
 from pipelines.training.mixture import Source, drawn, sources
 from pipelines.training.packing import keep_apart, pack
@@ -39,7 +39,7 @@ def pretrain(
     devices.prepare(compute)
     tok = loading.tokenizer(base)
     corpus = [row["text"] for row in artifacts.read_table(split / "train.parquet")]
-    found = sources(corpus, config.mixture, config.weights, config.fill_in_middle)
+    found = sources(corpus, config.mixture, config.weights, config.fim_rates)
     model = loading.adaptable(base, config.lora, compute, quantised)
     if config.packing:
         keep_apart(model, "pretrain")
@@ -71,15 +71,15 @@ def pretrain(
 
 def planned(
     tok: PreTrainedTokenizerBase, found: Sequence[Source], config: PretrainConfig, seed: int
-) -> tuple[list[Encoded], list[list[int]], int]:
+) -> tuple[list[Example], list[list[int]], int]:
     """Return the rows of all epochs, batches of them, and how many texts were cut; each epoch draws and packs anew."""
     marks = sentinels(tok) if any(source.middle for source in found) else None
-    rows: list[Encoded] = []
+    rows: list[Example] = []
     plan: list[list[int]] = []
     cut = 0
     for epoch in range(config.epochs):
         rng = np.random.default_rng([seed, epoch, 1])
-        pieces: list[Encoded] = []
+        pieces: list[Example] = []
         for text, middle in drawn(found, seed, epoch):
             parts = _pieces(tok, text, marks if middle else None, config.block_tokens, rng)
             cut += len(parts) > 1
@@ -95,7 +95,7 @@ def planned(
 
 def _pieces(
     tok: PreTrainedTokenizerBase, text: str, marks: Sentinels | None, length: int, rng: np.random.Generator
-) -> list[Encoded]:
+) -> list[Example]:
     if marks is None:
         return encode_text(tok, text, length)
     turned = [rearranged(tok, part, marks, rng) for part in fitting(tok, text, length)]

@@ -1,6 +1,6 @@
 """SFT: tune the model on questions and answers, refusals, rehearsal, and passages of the corpus as plain text.
 
-Reads artifacts/curate/, artifacts/split/ and the model of `sft.start`; writes artifacts/sft/, an adapter.
+Reads artifacts/curate/, artifacts/split/ and the model of `sft.init_from`; writes artifacts/sft/, an adapter.
 Alone: python -m tasks.sft
 """
 
@@ -16,7 +16,7 @@ from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import SFTConfig
-from pipelines.training.examples import Encoded, encode_chat, encode_text, plan_batches
+from pipelines.training.examples import Example, encode_chat, encode_text, plan_batches
 from pipelines.training.trainer import mean_loss, train
 from tasks import task
 
@@ -44,7 +44,7 @@ def sft(
     chats = [(row, tokens) for row, tokens in encoded if len(tokens.ids) <= config.max_tokens]
     if not chats:
         raise UserError(f"{curated}/train.jsonl has no row of at most sft.max_tokens = {config.max_tokens} tokens.")
-    passages = _passages(split, tok, config.text_tokens) if config.text_weight else []
+    passages = _passages(split, tok, config.lm_tokens) if config.lm_weight else []
     rows = [tokens for _, tokens in chats] + passages
     plan = planned([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
     held_back = [encode_chat(tok, row["messages"]) for row in artifacts.read_rows(curated / "validation.jsonl")]
@@ -63,7 +63,7 @@ def sft(
         epochs=config.epochs,
         held_back=held_back,
     )
-    loading.keep_share(model, config.kept_share)
+    loading.keep_share(model, config.adapter_scale)
     loading.save_adapter(model, tok, out)
     return {
         "loss": loss,
@@ -78,7 +78,7 @@ def sft(
 def planned(chats: list[Row], lengths: list[int], config: SFTConfig, seed: int) -> list[list[int]]:
     """Plan the batches of all epochs. `chats` come first in `lengths`, then passages of text.
 
-    Each epoch is one showing: of the rows that name a showing, it takes those of its own, and begins again after the
+    Each epoch is one variant: of the rows that name a variant, it takes those of its own, and begins again after the
     last.
     """
     weights = {
@@ -86,15 +86,15 @@ def planned(chats: list[Row], lengths: list[int], config: SFTConfig, seed: int) 
         "refusal": config.refusal_weight,
         "rehearsal": 1.0,
         "task": 1.0,
-        "cue": config.cue_weight,
-        "cue_refusal": config.cue_weight,
+        "keyword_query": config.keyword_query_weight,
+        "keyword_query_refusal": config.keyword_query_weight,
     }
-    weight = [weights[row["kind"]] for row in chats] + [config.text_weight] * (len(lengths) - len(chats))
-    showing = [row["showing"] for row in chats] + [None] * (len(lengths) - len(chats))
-    showings = 1 + max((number for number in showing if number is not None), default=0)
+    weight = [weights[row["kind"]] for row in chats] + [config.lm_weight] * (len(lengths) - len(chats))
+    variant = [row["variant"] for row in chats] + [None] * (len(lengths) - len(chats))
+    num_variants = 1 + max((number for number in variant if number is not None), default=0)
     plan: list[list[int]] = []
     for epoch in range(config.epochs):
-        due = [row for row, number in enumerate(showing) if number is None or number == epoch % showings]
+        due = [row for row, number in enumerate(variant) if number is None or number == epoch % num_variants]
         batches = plan_batches(
             [lengths[row] for row in due], [weight[row] for row in due], 1, config.batch_tokens, seed + epoch
         )
@@ -102,14 +102,14 @@ def planned(chats: list[Row], lengths: list[int], config: SFTConfig, seed: int) 
     return plan
 
 
-def _passages(split: Path, tok: PreTrainedTokenizerBase, length: int) -> list[Encoded]:
+def _passages(split: Path, tok: PreTrainedTokenizerBase, length: int) -> list[Example]:
     documents = artifacts.read_table(split / "train.parquet")
     return [piece for document in documents for piece in encode_text(tok, document["text"], length)]
 
 
 if __name__ == "__main__":
     with task("sft") as t:
-        start = t.input(t.config.sft.start)
+        start = t.input(t.config.sft.init_from)
         curated, split = t.input("curate"), t.input("split")
         settings, kept = t.config, Checkpoints(t.place)
         t.finish(sft(start, curated, split, t.out, settings.sft, settings.compute, settings.base, t.run, kept))

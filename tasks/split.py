@@ -16,7 +16,7 @@ from pipelines import artifacts
 from pipelines.data import documents
 from pipelines.data.config import DecontaminateConfig, SplitConfig
 from pipelines.data.documents import Document
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from pipelines.data.split import contamination, evidence, hold_out, sections
 from pipelines.data.split.contamination import Index
 from pipelines.data.split.evidence import Asked, Place
@@ -32,7 +32,7 @@ Sides = dict[str, str]
 """The side of each document or section, by id."""
 
 
-def split(source: Path, out: Path, config: SplitConfig, seed: int, runner: Runner) -> dict[str, float]:
+def split(source: Path, out: Path, config: SplitConfig, seed: int, runner: Executor) -> dict[str, float]:
     """Divide the documents; returns the size of each part, and what was cut from which.
 
     Raises:
@@ -96,7 +96,7 @@ def _named(asked: Sequence[Asked], cluster: Mapping[str, str]) -> dict[str, list
 
 
 def _needed(
-    shards: list[Path], asked: Sequence[Asked], named: Mapping[str, list[int]], config: SplitConfig, runner: Runner
+    shards: list[Path], asked: Sequence[Asked], named: Mapping[str, list[int]], config: SplitConfig, runner: Executor
 ) -> set[Place]:
     """Return what the questions need: their evidence, or, where none is found, the documents that they name."""
     search = partial(evidence.search, asked=asked, named=named, longest=config.section_characters)
@@ -163,7 +163,7 @@ def _measured(out: Path, apart: Sides, total: int, config: SplitConfig) -> dict[
 
 
 def _decontaminate(
-    shards: list[Path], ids: dict[str, set[str]], config: DecontaminateConfig, runner: Runner
+    shards: list[Path], ids: dict[str, set[str]], config: DecontaminateConfig, runner: Executor
 ) -> tuple[list[artifacts.Row], dict[str, str]]:
     """Return what training shares with what is measured, and the texts that are other after the cuts, by id."""
     rows: list[artifacts.Row] = []
@@ -190,7 +190,7 @@ def _decontaminate(
 
 
 def _shared(
-    shards: list[Path], index: Index, ids: set[str], runner: Runner
+    shards: list[Path], index: Index, ids: set[str], runner: Executor
 ) -> list[tuple[Document, contamination.Overlap]]:
     check = partial(contamination.check, index=index, ids=frozenset(ids))
     return [found for each in runner.over(check, shards, "looking for leaks", few=4) for found in each]
@@ -216,5 +216,5 @@ def _cluster_of(shards: list[Path], clusters: Path) -> dict[str, str]:
 
 if __name__ == "__main__":
     with task("split") as t:
-        runner = Runner(**t.config.data.model_dump())
+        runner = Executor(**t.config.data.model_dump())
         t.finish(split(t.input("dedup"), t.out, t.config.split, t.config.compute.seed, runner))

@@ -15,7 +15,7 @@ from pipelines.models.config import ComputeConfig
 from pipelines.models.messages import Message
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
-from pipelines.synthesis.teacher_examples import lessons
+from pipelines.synthesis.teacher_examples import training_examples
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import encode_chat, plan_batches
 from pipelines.training.trainer import train
@@ -35,10 +35,10 @@ def teacher(
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Train the teacher's adapter, or take the committed one if it was trained from the very same inputs."""
-    if not config.schooled:
+    if not config.finetunes:
         return {"trained": 0.0}
     recipes = load(prompts, "answer_first"), load(prompts, "reader")
-    chats = lessons(artifacts.read_rows(config.seeds), *recipes, compute.seed)
+    chats = training_examples(artifacts.read_rows(config.seeds), *recipes, compute.seed)
     key = _key(base, chats, config, compute)
     if config.adapter is not None and artifacts.made_from(config.adapter / LESSON, key):
         say(f"teacher: {config.adapter} was trained from these very inputs; it is used as it is")

@@ -18,7 +18,7 @@ from pipelines.config import Config
 from pipelines.data import documents
 from pipelines.data.clean import passes
 from pipelines.data.documents import Document
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from pipelines.data.extract.readers import Found, Limits, Reject, extract
 from tasks.clean import clean
 from tasks.dedup import dedup
@@ -101,7 +101,7 @@ def mended(found: list[Document], folder: Path) -> list[str]:
     if not found:
         return []
     documents.write_shard(folder / "read.parquet", found)
-    passes.mend(folder / "read.parquet", folder / "clean")
+    passes.normalize_shard(folder / "read.parquet", folder / "clean")
     return [each.text for each in documents.read(folder / "clean")]
 
 
@@ -137,14 +137,14 @@ def test_a_document_gives_what_it_says(name: str, folder: Path) -> None:
 def test_text_without_meaning_is_dropped_by_the_rules_of_clean(config: Config, name: str, folder: Path) -> None:
     pages = [each for file in (name, SOUND) for each in extract(CASES / file, CASES, LIMITS)]
     documents.write(folder / "documents", [replace(each, id=each.source) for each in pages])
-    clean(folder, folder / "clean", config.clean, Runner())
+    clean(folder, folder / "clean", config.clean, Executor())
     assert [each.source for each in documents.read(folder / "clean/documents")] == [SOUND]
 
 
 def test_pages_of_one_address_but_for_the_fragment_stay_where_their_texts_differ(config: Config, folder: Path) -> None:
     pages = extract(CASES / "jsonl_spa_urls_differ_by_fragment.jsonl", CASES, LIMITS)
     documents.write(folder / "documents", documents.identified(each for each in pages if isinstance(each, Document)))
-    dedup(folder, folder / "clean", config.dedup, Runner())
+    dedup(folder, folder / "clean", config.dedup, Executor())
     assert documents.count(documents.shards(folder / "clean/documents")) == 2
 
 

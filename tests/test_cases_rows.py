@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.curation.rows import own_row
+from pipelines.curation.rows import user_row
 from pipelines.formats import chat_formats
 from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
@@ -55,7 +55,7 @@ def test_every_answer_is_learnt_as_written_and_ended_once(
     rows: dict[str, Row], tok: PreTrainedTokenizerFast, name: str
 ) -> None:
     """The end of a turn is learnt where a turn ends; the same mark within an answer is text."""
-    messages = own_row(chat_formats.read([rows[name]])[0][0])["messages"]
+    messages = user_row(chat_formats.read([rows[name]])[0][0])["messages"]
     answers = [each["content"] for each in messages if each["role"] == "assistant"]
     learnt = [label for label in encode_chat(tok, messages).labels if label != IGNORED]
     assert learnt.count(tok.eos_token_id) == len(answers)

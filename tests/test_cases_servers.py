@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pipelines.data.crawl.archive import Archive
-from pipelines.data.crawl.fetch import Manners, fetch
+from pipelines.data.crawl.fetch import CrawlPolicy, fetch
 from pipelines.llm.calls import Reply
 from pipelines.llm.config import PriceBlock
 from pipelines.runtime.errors import UserError
@@ -25,7 +25,7 @@ from tests.support import chat_server as stub
 from tests.support.chat_server import Handler, Server
 
 CASES = Path(__file__).parent / "cases"
-MANNERS = Manners(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01, allow_private=True)
+MANNERS = CrawlPolicy(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01, allow_private=True)
 ROBOTS: dict[str, str] = read_json(CASES / "robots_txt_six_kinds.json")
 REFUSED = {
     "bom": ["/private/page"],
@@ -128,7 +128,7 @@ def test_thoughts_that_take_all_tokens_end_the_run_in_one_sentence_and_answer_no
 
 def test_thoughts_alone_are_one_failure_and_paid_for(server: Server, tmp_path: Path) -> None:
     price = PriceBlock(prompt=1000.0, completion=1000.0)
-    people = kept(server, tmp_path, at_once=1, price=price)
+    people = kept(server, tmp_path, max_concurrency=1, price=price)
     server.faults = [to("question 1", said("content_null_and_reasoning_content"))] * 9
     first, second, third = people.ask(calls(3), "asking")
     assert (first, third) == (Reply("question 0!"), Reply("question 2!"))
@@ -137,7 +137,7 @@ def test_thoughts_alone_are_one_failure_and_paid_for(server: Server, tmp_path: P
 
 
 def test_half_a_character_in_an_answer_costs_no_other_answer(server: Server, tmp_path: Path) -> None:
-    people = kept(server, tmp_path, at_once=1)
+    people = kept(server, tmp_path, max_concurrency=1)
     server.faults = [to("question 1", said("half_a_surrogate_pair_in_the_answer"))] * 9
     first, second, third = people.ask(calls(3), "asking")
     assert (first, third) == (Reply("question 0!"), Reply("question 2!"))
@@ -176,4 +176,4 @@ def test_a_server_with_another_name_for_max_tokens_is_asked_by_that_name(server:
             handler.send(200, stub.completion(f"{asked['max_completion_tokens']} at most"))
 
     server.faults = [strict] * 60
-    assert kept(server, tmp_path, at_once=1).ask(calls(2), "asking") == [Reply("9 at most")] * 2
+    assert kept(server, tmp_path, max_concurrency=1).ask(calls(2), "asking") == [Reply("9 at most")] * 2

@@ -91,7 +91,7 @@ def clone(tmp_path: Path) -> Clone:
     made.change(
         base={"model": str(tmp_path / "tiny")},
         teacher={"roles": dict.fromkeys(("writer", "reader", "judge"))},
-        curate={"showings": 1, "plain_cues": 0},
+        curate={"num_variants": 1, "plain_keyword_queries": 0},
         sft={"epochs": 1, "batch_tokens": 4096},
         preferences={"prompts": 64, "samples": 2, "max_new_tokens": 4},
         align={"methods": []},

@@ -98,7 +98,7 @@ def prefect() -> Iterator[Callable[[], None]]:
 
             served.wait("/health")
             if served.program is not None:
-                accelerator.offer(anew=True)  # nobody else could hold it at this server
+                accelerator.create_limit(anew=True)  # nobody else could hold it at this server
 
         yield ready
 

@@ -28,7 +28,8 @@ def export(
 def import_(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines, JSON, Parquet, or a folder of them.")],
     to: Annotated[
-        Path | None, typer.Option(help="A folder; else that of curate.own, or for pairs human/ of preferences.inputs.")
+        Path | None,
+        typer.Option(help="A folder; else that of curate.user_data, or for pairs human/ of preferences.inputs."),
     ] = None,
     form: Annotated[str, typer.Option("--format", help="auto, trl, sharegpt, alpaca or llama2.")] = "auto",
 ) -> None:

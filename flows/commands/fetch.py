@@ -5,7 +5,7 @@ from pathlib import Path
 from flows.folder import dvc_add
 from pipelines import artifacts
 from pipelines.data.config import IngestConfig
-from pipelines.data.crawl.fetch import Manners, fetch_into
+from pipelines.data.crawl.fetch import CrawlPolicy, fetch_into
 from pipelines.runtime.progress import say
 
 
@@ -17,7 +17,7 @@ def fetch_list(pages: Path, into: Path, delay: float, refresh: bool, allow_priva
     Raises:
         UserError: there is no address, or DVC does not take the folder.
     """
-    manners = Manners(delay, limits.max_seconds, limits.max_bytes, allow_private=allow_private)
+    manners = CrawlPolicy(delay, limits.max_seconds, limits.max_bytes, allow_private=allow_private)
     count, rejects = fetch_into(pages, into, manners, refresh)
     rows = ({"url": url, "reason": reason} for url, reason in rejects.items())
     listed = into.with_name(f"{into.name}.rejects.jsonl")

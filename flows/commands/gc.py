@@ -70,7 +70,7 @@ def _checkpoints() -> Iterator[Path]:
     changed = dvc_lock.changes(graph.read())
     for path in sorted(artifacts.CHECKPOINTS.glob("*/*")):
         stage = path.parent.name
-        if liveness.held(liveness.LOCKS / stage):
+        if liveness.is_held(liveness.LOCKS / stage):
             continue
         try:
             wanted = stage in changed and dvc_lock.prove(stage).key == path.name

@@ -1,7 +1,7 @@
 """Data sets of others into the project: `gradus import`. JSON lines, JSON or Parquet, in any form of the field.
 
-Conversations go to the folder of `curate.own`, pairs to `human` in that of `preferences.inputs`, both in TRL's form;
-what is neither goes beside them, with its reason. JSON is not read by `datasets`, which would take texts that look like
+Conversations go to `curate.user_data`, pairs to `human` in `preferences.inputs`, both in TRL's format; rejected rows go
+beside them with a reason. JSON is not read by `datasets`, which would take texts that look like
 dates for dates, and rows of two forms for rows of both.
 """
 
@@ -37,7 +37,7 @@ def import_(console: Console, source: Path, form: str, to: Path | None) -> None:
     if to is not None and pairs and chats:
         raise UserError(f"{source} holds conversations and pairs, which belong into two folders; leave out --to.")
     settings, name = config.load(), source.stem if source.is_file() else source.resolve().name
-    homes = ((chats, settings.curate.own, "conversations"), (pairs, settings.preferences.human, "pairs"))
+    homes = ((chats, settings.curate.user_data, "conversations"), (pairs, settings.preferences.human, "pairs"))
     written = [(found, (to or home) / f"{name}.jsonl", kind) for found, home, kind in homes if found]
     for _, path, _ in written:
         if path.exists():

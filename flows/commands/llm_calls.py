@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.llm.cache import PATH, Store, Use
+from pipelines.llm.cache import PATH, ResponseCache, Use
 
 
 def show(console: Console) -> None:
@@ -11,7 +11,7 @@ def show(console: Console) -> None:
     if not PATH.exists():
         console.print("No teacher has been asked anything yet.")
         return
-    store = Store(PATH)
+    store = ResponseCache(PATH)
     uses = store.summary()
     store.close()
     table = Table("model", "asked for", box=None, header_style="bold")

@@ -18,7 +18,7 @@ from pipelines.runtime.progress import say
 TORN = Path(".gradus/dvc.lock.torn")
 
 
-def mend() -> None:
+def repair() -> None:
     """Put right what DVC keeps of its users and of the stages."""
     _mend_users()
     _mend_lock()

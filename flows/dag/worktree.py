@@ -109,7 +109,7 @@ def workspace(revision: str) -> Iterator[Workspace]:
     end_orphans()
     commit = resolve(revision)
     _clear()
-    path = (WORKTREES / liveness.mark().name).resolve()
+    path = (WORKTREES / liveness.lease().name).resolve()
     git("worktree", "add", "--quiet", "--detach", str(path), commit)
     try:
         _share(path)
@@ -123,7 +123,7 @@ def workspace(revision: str) -> Iterator[Workspace]:
 def _clear() -> None:
     """Remove the worktrees of processes that are dead; each is named after its process's mark."""
     for path in WORKTREES.glob("*"):
-        if not liveness.held(liveness.MARKS / path.name):
+        if not liveness.is_held(liveness.MARKS / path.name):
             git("worktree", "remove", "--force", str(path))
     git("worktree", "prune")
 
@@ -154,7 +154,7 @@ def _environment(path: Path) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": tracking.address(),
         "PREFECT_HOME": str(path / ".gradus"),  # two servers cannot share a database
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        liveness.FLOW: str(liveness.mark()),
+        liveness.FLOW: str(liveness.lease()),
     }
 
 

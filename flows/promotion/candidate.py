@@ -40,7 +40,7 @@ def register(parent: tracking.Run, settings: Config) -> Candidate:
     parent.artifact(artifacts.REPORTS / "compare.html", "compare")
     name = comparison["candidate"]
     version = _version(parent, settings, comparison, name)
-    registry.give(registry.CHALLENGER, version)
+    registry.set_alias(registry.CHALLENGER, version)
     return Candidate(comparison, name, version)
 
 

@@ -49,10 +49,10 @@ def decide(number: int | None, settings: Config, force: str | None, rescore: Res
         UserError: there is no such version, no challenger, or the weights of the one to be forced are gone.
         NotMeasuredError: there is no `rescore`, and something must be measured.
     """
-    version = registry.holder(registry.CHALLENGER) if number is None else registry.get(number)
+    version = registry.version_with_alias(registry.CHALLENGER) if number is None else registry.get(number)
     if version is None:
         raise UserError("There is no challenger yet; `gradus run` makes one.")
-    champion = registry.holder(registry.CHAMPION)
+    champion = registry.version_with_alias(registry.CHAMPION)
     if champion is not None and champion.number == version.number:
         return Decision(version, False)
     if force is not None:
@@ -65,7 +65,7 @@ def decide(number: int | None, settings: Config, force: str | None, rescore: Res
         _keep(version, REFUSED if refusal else PROMOTED, refusal)
     if refusal and force is None:
         return Decision(version, False, refusal)
-    _crown(version)
+    _promote(version)
     return Decision(version, True)
 
 
@@ -79,7 +79,7 @@ def restore(reason: str) -> Version:
     if version is None:
         raise UserError("There is no previous champion to go back to.")
     _keep(version, RESTORED, reason)
-    _crown(version)
+    _promote(version)
     return version
 
 
@@ -99,16 +99,16 @@ def _former() -> Version | None:
             line = line[: line.index(number) + 1]
         elif decision != REFUSED:
             line = [*(each for each in line if each != number), number]
-    champion = registry.holder(registry.CHAMPION)
+    champion = registry.version_with_alias(registry.CHAMPION)
     now = champion.number if champion else None
     before = line[: line.index(now)] if now in line else line
     return next((found[number] for number in reversed(before) if registry.whole(found[number])), None)
 
 
-def _crown(version: Version) -> None:
+def _promote(version: Version) -> None:
     """Make a version champion; the alias `previous` then names the one that a rollback goes back to."""
-    registry.give(registry.CHAMPION, version)
-    registry.give(registry.PREVIOUS, _former())
+    registry.set_alias(registry.CHAMPION, version)
+    registry.set_alias(registry.PREVIOUS, _former())
 
 
 def _flawed(version: Version, settings: Config) -> str:
@@ -178,7 +178,7 @@ def _rank(numbers: dict[str, float]) -> tuple[float, float]:
 
 def _keep(version: Version, decision: str, reason: str) -> None:
     """Keep a decision on the version it is about, with the numbers it was made by; the same refusal only once."""
-    version, champion = registry.get(version.number), registry.holder(registry.CHAMPION)
+    version, champion = registry.get(version.number), registry.version_with_alias(registry.CHAMPION)
     account = {
         "decision": decision,
         "reason": reason,

@@ -64,9 +64,9 @@ def rollback(reason: str) -> Version:
 
 def tell_champion(version: Version) -> None:
     """Notify that a version became champion."""
-    notify.tell("Gradus: a new champion", f"Version {version.number} ({version.tags['model']}) is champion.")
+    notify.send("Gradus: a new champion", f"Version {version.number} ({version.tags['model']}) is champion.")
 
 
 def tell_rollback(version: Version, reason: str) -> None:
     """Notify that a version is champion again."""
-    notify.tell("Gradus: rolled back", f"Version {version.number} is champion again: {reason}")
+    notify.send("Gradus: rolled back", f"Version {version.number} is champion again: {reason}")

@@ -24,7 +24,7 @@ LEASE = 60.0  # seconds; Prefect takes no less
 PATIENCE = 5.0  # seconds between two looks at whether the run is being stopped
 
 
-def offer(anew: bool = False) -> None:
+def create_limit(anew: bool = False) -> None:
     """Create the limit, one stage at a time, unless it is there; `anew` forgets who held it."""
     with get_client(sync_client=True) as client:
         if anew:

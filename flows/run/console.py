@@ -32,7 +32,7 @@ _ENDED = ("done", "cached", "failed", "stopped")
 _LEFT = re.compile(r"\b\d+/\d+, (\d+) s left")  # as pipelines/runtime/progress.py writes it
 
 
-class Screen:
+class RunConsole:
     """The state of every stage, kept on the terminal or told line by line, and in a file."""
 
     def __init__(self, console: Console, stages: Iterable[str]) -> None:
@@ -48,7 +48,7 @@ class Screen:
             Live(get_renderable=self._table, console=console, refresh_per_second=4) if console.is_terminal else None
         )
 
-    def __enter__(self) -> "Screen":
+    def __enter__(self) -> "RunConsole":
         """Start showing."""
         self._write()
         if self.live is not None:

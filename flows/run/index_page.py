@@ -50,7 +50,7 @@ def reports() -> list[tuple[str, str]]:
 
 def champion() -> dict[str, Any] | None:
     """Return number, model and figures of the champion; None while there is none."""
-    version = registry.holder(registry.CHAMPION)
+    version = registry.version_with_alias(registry.CHAMPION)
     if version is None:
         return None
     scores = json.loads(version.tags.get(f"{registry.SCORES}{version.tags.get(registry.EXAM, '')}", "{}"))

@@ -37,7 +37,7 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=subprocess.PIPE if followed else subprocess.STDOUT,
-            env={**os.environ, liveness.FLOW: str(liveness.mark()), **environment},
+            env={**os.environ, liveness.FLOW: str(liveness.lease()), **environment},
             start_new_session=True,
         )
         self.ladder = Lock()
@@ -113,4 +113,4 @@ def _is_orphan(process: psutil.Process) -> bool:
         mark = process.environ().get(liveness.FLOW)
     except (psutil.Error, OSError):  # another user's, or it has just ended
         return False
-    return mark is not None and Path(mark).parent == liveness.MARKS.resolve() and not liveness.held(Path(mark))
+    return mark is not None and Path(mark).parent == liveness.MARKS.resolve() and not liveness.is_held(Path(mark))

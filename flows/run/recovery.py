@@ -4,7 +4,7 @@ Half-written files of DVC, evaluations of models that are compared no longer, or
 ended, locks of dead processes, and the accelerator's concurrency limit.
 """
 
-from flows.dag.repair import mend, remove_leftovers
+from flows.dag.repair import remove_leftovers, repair
 from flows.run import accelerator
 from flows.run.process import end_orphans
 from pipelines.config import Config
@@ -16,9 +16,9 @@ def recover(settings: Config) -> None:
 
     What starts a server calls `end_orphans` before: an orphaned server would hold Prefect's database.
     """
-    mend()
+    repair()
     remove_leftovers(settings.evaluate.models)
     end_orphans()
-    tracking.reap()
-    liveness.sweep()
-    accelerator.offer()
+    tracking.end_stale_runs()
+    liveness.remove_stale()
+    accelerator.create_limit()

@@ -40,7 +40,7 @@ class RunState:
 def write(state: RunState) -> None:
     """Tell the other commands how far this process's run is."""
     with suppress(OSError):  # a full disk costs the account of a run, not the run
-        artifacts.write_json(FILE, {"mark": str(liveness.mark()), **asdict(state)})
+        artifacts.write_json(FILE, {"mark": str(liveness.lease()), **asdict(state)})
 
 
 def clear() -> None:
@@ -58,7 +58,7 @@ def _read(path: Path) -> RunState | None:
     if not path.exists():
         return None
     told: dict[str, Any] = artifacts.read_json(path)
-    if not liveness.held(Path(told["mark"])):
+    if not liveness.is_held(Path(told["mark"])):
         return None
     stages = {name: StageState(**state) for name, state in told["stages"].items()}
     return RunState(told["began"], told["left"], stages)

@@ -20,7 +20,7 @@ from pipelines.runtime.errors import UserError
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Bench:
+class Scheduler:
     """Room for running stages, and the way to end them."""
 
     def __init__(self, cores: int) -> None:

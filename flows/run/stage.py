@@ -26,10 +26,10 @@ from prefect.states import Completed
 from flows.dag import dvc_cache, dvc_lock
 from flows.dag.graph import Stage
 from flows.run import accelerator, description
-from flows.run.console import Screen
+from flows.run.console import RunConsole
 from flows.run.errors import BusyError, StageError, StoppedError
 from flows.run.process import LOGS, Program
-from flows.run.scheduler import Bench
+from flows.run.scheduler import Scheduler
 from pipelines import artifacts
 from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
@@ -46,8 +46,8 @@ class Run:
     """What the stages of one flow run share."""
 
     parent: tracking.Run
-    bench: Bench
-    screen: Screen
+    bench: Scheduler
+    screen: RunConsole
     cached: frozenset[str]
     force: bool
 

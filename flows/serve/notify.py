@@ -72,7 +72,7 @@ def _reason(error: Exception, address: str) -> str:
     return (str(error).replace(address, "…") or type(error).__name__).strip().splitlines()[0]
 
 
-def tell(subject: str, body: str) -> None:
+def send(subject: str, body: str) -> None:
     """Send a message, if there is somebody to send it to."""
     name: Any = Variable.get(NOTIFY)
     if not name:

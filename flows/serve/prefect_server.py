@@ -32,7 +32,7 @@ PATIENCE = 120.0  # seconds; a first start creates the database
 
 def announce(address: str) -> None:
     """Tell the other commands in this project that this process serves Prefect at `address`."""
-    artifacts.write_json(ANNOUNCED, {"address": address, "mark": str(liveness.mark())})
+    artifacts.write_json(ANNOUNCED, {"address": address, "mark": str(liveness.lease())})
 
 
 def announced() -> str | None:
@@ -40,18 +40,18 @@ def announced() -> str | None:
     if not ANNOUNCED.exists():
         return None
     told = artifacts.read_json(ANNOUNCED)
-    return str(told["address"]) if liveness.held(Path(told["mark"])) else None
+    return str(told["address"]) if liveness.is_held(Path(told["mark"])) else None
 
 
 def announce_page(name: str, address: str) -> None:
     """Tell `gradus status` that this process, while it lives, serves the pages `name` at `address`."""
-    artifacts.write_json(PAGES / f"{name}.json", {"address": address, "mark": str(liveness.mark())})
+    artifacts.write_json(PAGES / f"{name}.json", {"address": address, "mark": str(liveness.lease())})
 
 
 def pages() -> dict[str, str]:
     """Return the addresses of the pages that living processes serve for this project, by name."""
     told = {path.stem: artifacts.read_json(path) for path in sorted(PAGES.glob("*.json"))}
-    return {name: str(page["address"]) for name, page in told.items() if liveness.held(Path(page["mark"]))}
+    return {name: str(page["address"]) for name, page in told.items() if liveness.is_held(Path(page["mark"]))}
 
 
 def notifies() -> bool:

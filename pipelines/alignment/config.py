@@ -24,7 +24,7 @@ class PreferencesConfig(Block):
     ranker: Literal["reference", "judge", "score", "reward", "human"]
     """Whose opinion makes pairs: the reference answer's, by rule; the judge's (teacher.roles.judge), of two answers or
     by score; a reward model's; or people's choices alone."""
-    opinions: Count
+    judge_samples: Count
     """How often the judge scores a sample, for `score`; the mean counts."""
     reward_model: Path | None
     """A folder with a reward model of this SFT model, as the task `reward` writes, for `reward`."""
@@ -37,7 +37,7 @@ class PreferencesConfig(Block):
     """A pair whose answers differ less in worth is dropped: in token F1 to the reference, in score, from 0 to 1."""
     max_new_tokens: Count
     """Longest sample."""
-    wrong_share: Share
+    min_token_recall: Share
     """A sample with fewer of the answer's words, or without one of its numbers, is wrong. Half an answer makes no
     pair."""
     held_out_share: Share

@@ -29,7 +29,7 @@ from pipelines.alignment.reward_model import load_head
 from pipelines.alignment.rewards import ScoreNorm, shape_scores, token_rewards
 from pipelines.alignment.sequences import Batch
 
-Judge = Callable[[Batch], Tensor]
+RewardFn = Callable[[Batch], Tensor]
 """Scores the responses of a batch: [B]."""
 
 
@@ -39,7 +39,7 @@ class Actors:
 
     backbone: Backbone
     value_head: nn.Linear
-    judge: Judge
+    judge: RewardFn
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ def assemble(backbone: Backbone, reward: Path) -> Actors:
     model.load_adapter(reward, adapter_name=REWARD)
     clone(model, REWARD, VALUE)
     train_only(model, [POLICY, VALUE])
-    return Actors(backbone, scalar_head(model), reward_judge(backbone, load_head(model, reward)))
+    return Actors(backbone, scalar_head(model), reward_fn(backbone, load_head(model, reward)))
 
 
-def reward_judge(backbone: Backbone, head: nn.Linear) -> Judge:
+def reward_fn(backbone: Backbone, head: nn.Linear) -> RewardFn:
     """Return the reward adapter with its head as a judge."""
 
     def judge(batch: Batch) -> Tensor:
@@ -106,7 +106,7 @@ def measure(actors: Actors, batch: Batch, stops: list[int], temperature: float) 
     return Experience(batch, ended, logprobs, entropy, kl(logprobs, reference, "k1"), values, actors.judge(batch))
 
 
-def credit(seen: list[Experience], norm: ScoreNorm, config: PPOBlock) -> list[Lesson]:
+def compute_advantages(seen: list[Experience], norm: ScoreNorm, config: PPOBlock) -> list[Lesson]:
     """Turn scores and KL into returns, and into advantages whitened over all tokens of the round."""
     estimates = [_estimate(one, norm, config) for one in seen]
     masks = [one.batch.mask for one in seen]

@@ -21,7 +21,7 @@ from pipelines.text.normalize import tokens
 
 Verdict = Literal["right", "wrong", "refused", "unclear"]
 
-KEYWORD_QUERIES = {"cue": "answer", "cue_refusal": "refusal"}
+KEYWORD_QUERIES = {"keyword_query": "answer", "keyword_query_refusal": "refusal"}
 """The kinds of rows that ask in a few words of a text rather than in a question, and the kinds they are judged as."""
 SPARE_WORDS = 5  # a right sample may be this much longer than the reference; more could hold a second answer
 INVENTIONS = 2  # pairs an unanswerable question gives: as many as an answerable one
@@ -32,7 +32,7 @@ class Rule:
     """When a sample is right, wrong, or a refusal: as in the evaluation, but in doubt it is none of them."""
 
     refusal: str
-    wrong_share: float
+    min_token_recall: float
 
     def verdict(self, row: Row, sample: str) -> Verdict:
         """Judge a `sample` of the answer to `row`."""
@@ -53,7 +53,7 @@ class Rule:
         """Tell an invention from half an answer: "Drace" for "Oswin Drace" is no lie, 1783 for 1738 is."""
         said, wanted = Counter(tokens(sample)), Counter(tokens(_short(row)))
         share = (said & wanted).total() / max(1, wanted.total())
-        return bool(_numbers(wanted) - said) or share < self.wrong_share
+        return bool(_numbers(wanted) - said) or share < self.min_token_recall
 
 
 def _numbers(words: Counter[str]) -> Counter[str]:
@@ -72,7 +72,7 @@ def _answer(row: Row) -> str:
 
 def _short(row: Row) -> str:
     """Return the part of the reference answer that a right one must hold."""
-    return str(row["short"] or _answer(row))
+    return str(row["answer_span"] or _answer(row))
 
 
 def _question(row: Row) -> Question:
@@ -99,7 +99,9 @@ def choose(rows: Sequence[Row], config: PreferencesConfig, seed: int) -> list[Ro
         _stratum(different, kind, size) for kind, size in zip(("answer", "refusal"), least, strict=True)
     )
     if not answers:
-        raise UserError("artifacts/curate/fresh.jsonl has no row of the kind 'answer'; see curate's rejects.jsonl.")
+        raise UserError(
+            "artifacts/curate/preference_prompts.jsonl has no row of the kind 'answer'; see curate's rejects.jsonl."
+        )
     share = config.unanswerable_share if refusals else 0.0
     sizes = (_sizes(count, share) for count in range(config.prompts, 0, -1))
     answered, refused = next((a, r) for a, r in sizes if a <= len(answers) and r <= len(refusals))

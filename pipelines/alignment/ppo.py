@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pipelines.alignment.advantages import explained_variance
 from pipelines.alignment.backbone import POLICY, VALUE, named_head, named_weights, using
 from pipelines.alignment.config import PPOBlock
-from pipelines.alignment.experience import Actors, Experience, Lesson, credit, measure
+from pipelines.alignment.experience import Actors, Experience, Lesson, compute_advantages, measure
 from pipelines.alignment.losses import clipped, policy_loss, reduce, value_loss
 from pipelines.alignment.rewards import ScoreNorm
 from pipelines.alignment.rollout import Sampler
@@ -93,7 +93,7 @@ class PPO:
         seen = self.collect(self.sampler.generate(prompts))
         if self.norm is None:  # the policy is still the SFT model
             self.norm = ScoreNorm.of(torch.cat([one.scores for one in seen]))
-        lessons = credit(seen, self.norm, self.config)
+        lessons = compute_advantages(seen, self.norm, self.config)
         return describe(lessons) | self.update(lessons, with_policy=number >= self.config.critic_warmup)
 
     def _decay(self, number: int) -> None:

@@ -23,7 +23,7 @@ _SIZES = {
     10**8: "10M<n<100M",
     10**9: "100M<n<1B",
 }
-_UNFILTERED = {"cue", "cue_refusal", "rehearsal"}
+_UNFILTERED = {"keyword_query", "keyword_query_refusal", "rehearsal"}
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 

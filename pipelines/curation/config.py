@@ -15,13 +15,13 @@ class CurateConfig(Block):
     """A cue never asks for a longer span."""
     max_clause_words: Count
     """A question is answered by the clause that holds the answer; by the answer alone where that clause is longer."""
-    showings: Count
+    num_variants: Count
     """How many wordings of each question and cue tuning sees, one an epoch; preferences get one more."""
-    swapped_share: Share
+    synonym_rate: Share
     """Of the words of a cue, and of a question from its third showing on, for which a neighbour in meaning is put."""
-    plain_cues: Annotated[int, Field(ge=0)]
-    """Cues about sentences that hold no name, number, date, cause or purpose, over all showings."""
-    unknown_cue_share: Share
+    plain_keyword_queries: Annotated[int, Field(ge=0)]
+    """Cues about sentences that hold no name, number, date, cause or purpose, over all num_variants."""
+    unanswerable_query_share: Share
     """Cues about a made-up name, answered by the refusal, for each cue of a statement."""
     max_rouge_l: Share
     """Novelty: a question closer than this to a kept one with the same answer is rejected (self-instruct)."""
@@ -32,7 +32,7 @@ class CurateConfig(Block):
     leak_coverage: Share
     """A rehearsed answer is rejected that states the answer of an evaluation question, together with this share of
     the question's content words; so is a conversation of one's own, of a general question."""
-    own: Path
+    user_data: Path
     """A folder of conversations of one's own (`gradus import`), trained on with the others."""
     license: str
     """Of the documents, for the dataset card; `unknown` where it was not stated."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipelines.artifacts import Row
 from pipelines.synthesis.planner import Corpus, heading
-from pipelines.synthesis.prompt_injection import gives_orders
+from pipelines.synthesis.prompt_injection import is_prompt_injection
 from pipelines.text.sentences import sentences
 
 Place = tuple[str, str]
@@ -53,4 +53,4 @@ def coverage(documents: Sequence[Row], kept: Iterable[Row], kinds: Sequence[str]
 
 
 def _sentences(text: str) -> list[str]:
-    return [text[start:end] for start, end in sentences(text) if not gives_orders(text[start:end])]
+    return [text[start:end] for start, end in sentences(text) if not is_prompt_injection(text[start:end])]

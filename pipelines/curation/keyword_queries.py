@@ -19,7 +19,7 @@ from pipelines.synthesis.spans import propose
 from pipelines.text.clauses import clauses, pieces
 from pipelines.text.names import Names
 from pipelines.text.sentences import sentences
-from pipelines.text.stopwords import EMPTY
+from pipelines.text.stopwords import STOP_WORDS
 
 _END = "end"
 _ASKING = {
@@ -83,7 +83,7 @@ def _ends(text: str) -> list[tuple[str, str]]:
         last: list[re.Match[str]] = []
         for word in reversed(list(_WORD.finditer(text, start, end))):
             apart = last and text[word.end() : last[-1].start()] != " "
-            if word.group().casefold() in EMPTY or apart or len(last) == _LONGEST_END:
+            if word.group().casefold() in STOP_WORDS or apart or len(last) == _LONGEST_END:
                 break
             last.append(word)
         if last:
@@ -91,7 +91,7 @@ def _ends(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def cues(statement: Statement, count: int, rng: random.Random) -> Iterator[tuple[str, str]]:
+def keyword_queries(statement: Statement, count: int, rng: random.Random) -> Iterator[tuple[str, str]]:
     """Yield up to `count` pairs of a cue and the span it asks for; none where there are too few words to go by."""
     for _ in range(count):
         span, kind = rng.choice(statement.spans)
@@ -108,7 +108,7 @@ def cues(statement: Statement, count: int, rng: random.Random) -> Iterator[tuple
         yield (f"{rng.choice(_ASKING[kind])} {cue}?" if rng.random() < _ASKED else cue), span
 
 
-def thin(question: str, rng: random.Random) -> str:
+def drop_words(question: str, rng: random.Random) -> str:
     """Return `question` without some of its words; its first stays, and so does a question of few words."""
     words = question.split()
     kept = words[:1] + [word for word in words[1:] if rng.random() > _THINNED]
@@ -117,4 +117,4 @@ def thin(question: str, rng: random.Random) -> str:
 
 def _telling(text: str) -> list[str]:
     """Return the words of `text` that carry meaning."""
-    return [word for word in _WORD.findall(text) if word.casefold() not in EMPTY]
+    return [word for word in _WORD.findall(text) if word.casefold() not in STOP_WORDS]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pipelines.artifacts import Row
 from pipelines.evaluation.statements import is_ordinal, stem
 from pipelines.text.normalize import spans, tokens
-from pipelines.text.stopwords import EMPTY
+from pipelines.text.stopwords import STOP_WORDS
 
 _NAME = re.compile(r"(?<!^)\b[A-Z][\w'’]*")
 _ASKING = frozenset(
@@ -91,7 +91,7 @@ def _exchanges(messages: Sequence[dict[str, str]]) -> Iterator[str]:
 def _answered(row: Row) -> Answered:
     accepted = [tuple(tokens(variant)) for variant in (row["answer"], *row.get("aliases", []))]
     own = {stem(word) for words in accepted for word in words}
-    content = {stem(word) for word in tokens(row["question"]) if word not in EMPTY}
+    content = {stem(word) for word in tokens(row["question"]) if word not in STOP_WORDS}
     return Answered(tuple(accepted), frozenset(content - own))
 
 
@@ -102,7 +102,7 @@ def _holds(words: list[str], every: set[str], accepted: Iterable[tuple[str, ...]
 def _heads(question: str) -> list[str]:
     """Return what a question asks for, by the stems of its content words: names, ranks and asking words left out."""
     words = tokens(_NAME.sub(" ", question))
-    return [stem(word) for word in words if word not in EMPTY | _ASKING | {"1"} and not _ranks(word)]
+    return [stem(word) for word in words if word not in STOP_WORDS | _ASKING | {"1"} and not _ranks(word)]
 
 
 def _ranks(word: str) -> bool:

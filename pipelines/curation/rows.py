@@ -1,20 +1,20 @@
-"""Training rows: what each says, and how it is worded for each showing."""
+"""Training rows: what each says, and how it is worded for each variant."""
 
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
 
 from pipelines.artifacts import Row
-from pipelines.curation.keyword_queries import Statement, cues, thin
-from pipelines.curation.synonyms import Swap
+from pipelines.curation.keyword_queries import Statement, drop_words, keyword_queries
+from pipelines.curation.synonyms import SynonymReplacer
 from pipelines.models.messages import with_source
 from pipelines.synthesis import unanswerable
 from pipelines.synthesis.candidate import SHORT
 from pipelines.text.clauses import clause, ended
 
-_AS_WRITTEN = 2  # showings of a question, one whole and one thinned, before words are swapped
+_AS_WRITTEN = 2  # num_variants of a question, one whole and one thinned, before words are swapped
 _TRIES = 20  # draws of other words until a question differs from what tuning has shown
-_REFUSALS = ("refusal", "cue_refusal")
+_REFUSALS = ("refusal", "keyword_query_refusal")
 
 
 def answer_row(row: Row, most_words: int) -> Row:
@@ -40,7 +40,7 @@ def _turns(turns: Sequence[Sequence[str]]) -> list[dict[str, str]]:
     ]
 
 
-def own_row(row: Row) -> Row:
+def user_row(row: Row) -> Row:
     """Return the training row of a conversation that the user brought."""
     made = _row("task", row["messages"][0]["content"], row["messages"][-1]["content"], None, row.get("source"))
     return {**made, "messages": row["messages"]}
@@ -56,69 +56,69 @@ def rehearsal_row(row: Row) -> Row:
     return _row("rehearsal", row["prompt"], row["answer"])
 
 
-def shown(rows: Iterable[Row], showings: int, swap: Swap, rng: random.Random) -> Iterator[Row]:
-    """Yield each row once for every showing: as it is, and at every second one with words left out.
+def variants(rows: Iterable[Row], num_variants: int, swap: SynonymReplacer, rng: random.Random) -> Iterator[Row]:
+    """Yield each row once for every variant: as it is, and at every second one with words left out.
 
-    From the third showing on `swap` also puts other words for some. The last one is a whole question for preferences,
-    in words that no showing before it has, where there are such. Rehearsal comes once, spread over all showings but
-    the last; tasks come as they are, for all showings.
+    From the third variant on `swap` also puts other words for some. The last one is a whole question for preferences,
+    in words that no variant before it has, where there are such. Rehearsal comes once, spread over all num_variants but
+    the last; tasks come as they are, for all num_variants.
     """
-    turns = itertools.cycle(range(showings - 1))
+    turns = itertools.cycle(range(num_variants - 1))
     for row in rows:
         if row["kind"] == "rehearsal":
-            yield {**row, "showing": next(turns)}
+            yield {**row, "variant": next(turns)}
             continue
         if row["kind"] == "task":
             yield row
             continue
         question, answer = row["messages"]
         wordings: list[str] = []
-        for showing in range(showings - 1):
-            worded = thin(question["content"], rng) if (showings - showing) % 2 else question["content"]
-            wordings.append(swap(worded, rng) if showing >= _AS_WRITTEN else worded)
+        for variant in range(num_variants - 1):
+            worded = drop_words(question["content"], rng) if (num_variants - variant) % 2 else question["content"]
+            wordings.append(swap(worded, rng) if variant >= _AS_WRITTEN else worded)
         wordings.append(_new_wording(question["content"], wordings, swap, rng))
-        for showing, worded in enumerate(wordings):
-            yield {**row, "messages": [{**question, "content": worded}, answer], "showing": showing}
+        for variant, worded in enumerate(wordings):
+            yield {**row, "messages": [{**question, "content": worded}, answer], "variant": variant}
 
 
-def _new_wording(question: str, known: Sequence[str], swap: Swap, rng: random.Random) -> str:
+def _new_wording(question: str, known: Sequence[str], swap: SynonymReplacer, rng: random.Random) -> str:
     """Return a whole question with other words for some, unlike all that are `known`; as it is if none turns up."""
     tried = (swap(question, rng) for _ in range(_TRIES))
     return next((worded for worded in tried if worded not in known), question)
 
 
-def cue_rows(
+def keyword_query_rows(
     found: Sequence[Statement],
     strangers: Sequence[str],
     refusal: str,
     *,
-    showings: int,
+    num_variants: int,
     plain: int,
     unknown_share: float,
     most_words: int,
-    swap: Swap,
+    swap: SynonymReplacer,
     rng: random.Random,
 ) -> Iterator[Row]:
-    """Yield a cue for every statement and showing, answered by its clause; for plain statements `plain` of them in all.
+    """Yield a cue for every statement and variant, answered by its clause; for plain statements `plain` of them in all.
 
     `swap` puts other words for some of its words. A share of the cues, `unknown_share`, comes a second time, with a
     name made up from `strangers`, and is refused.
     """
-    places = [(at, showing) for at, each in enumerate(found) if each.plain for showing in range(showings)]
+    places = [(at, variant) for at, each in enumerate(found) if each.plain for variant in range(num_variants)]
     chosen = set(rng.sample(places, min(plain, len(places))))
     for at, statement in enumerate(found):
-        for showing, (cue, span) in enumerate(cues(statement, showings, rng)):
-            if statement.plain and (at, showing) not in chosen:
+        for variant, (cue, span) in enumerate(keyword_queries(statement, num_variants, rng)):
+            if statement.plain and (at, variant) not in chosen:
                 continue
             start = statement.start + statement.text.index(span)
             place = [start, start + len(span)]
             answer = clause(ended(statement.text), span, most_words)
             cue = swap(cue, rng)
-            row = _row("cue", cue, answer, span, statement.source, place, statement.text)
-            yield {**row, "showing": showing}
-            unknown = unanswerable.swap_made_up(cue, strangers, rng) if rng.random() < unknown_share else None
+            row = _row("keyword_query", cue, answer, span, statement.source, place, statement.text)
+            yield {**row, "variant": variant}
+            unknown = unanswerable.swap_made_up_entity(cue, strangers, rng) if rng.random() < unknown_share else None
             if unknown is not None:
-                yield {**_row("cue_refusal", unknown, refusal), "showing": showing}
+                yield {**_row("keyword_query_refusal", unknown, refusal), "variant": variant}
 
 
 def tagged(row: Row, where: str, documents: Sequence[str], rng: random.Random) -> Row:
@@ -148,7 +148,7 @@ def _row(
     span: list[int] | None = None,
     evidence: str | None = None,
 ) -> Row:
-    """`short` is the span that `answer` must hold to be right; `showing`, the one that the row is for (null: all)."""
+    """`short` is the span that `answer` must hold to be right; `variant`, the one that the row is for (null: all)."""
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     place = {"source": source, "span": span, "evidence": evidence}
-    return {"messages": messages, "kind": kind, "short": short, "showing": None, **place}
+    return {"messages": messages, "kind": kind, "answer_span": short, "variant": None, **place}

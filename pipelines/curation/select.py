@@ -11,7 +11,7 @@ from pipelines.text.similarity import Vectors
 
 _ALIKE = 0.8  # token F1 of two answers that say the same
 _REPEATED = 0.99  # ROUGE-L from which another wording is the same wording
-_AGAIN = ("wording", "recital")
+_AGAIN = ("wording", "quote_then_answer")
 
 
 def choose(

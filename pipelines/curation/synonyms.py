@@ -14,9 +14,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.text.similarity import Vectors
-from pipelines.text.stopwords import EMPTY
+from pipelines.text.stopwords import STOP_WORDS
 
-Swap = Callable[[str, random.Random], str]
+SynonymReplacer = Callable[[str, random.Random], str]
 
 _NEAREST = 8
 _NEAR = 0.42  # cosine, of vectors less their mean; "rises" has "rose" at 0.58 and "increases" at 0.53
@@ -24,7 +24,7 @@ _SPACE = ("Ġ", "▁")  # how tokenizers write the space before a word
 _WORD = re.compile(r"([a-z]{3,})([?,.']*)")
 
 
-def swapping(tok: PreTrainedTokenizerBase, embedded: Vectors, share: float) -> Swap:
+def synonym_replacer(tok: PreTrainedTokenizerBase, embedded: Vectors, share: float) -> SynonymReplacer:
     """Return a function that puts neighbours in the place of a `share` of the words of a text.
 
     Words are those that `tok` has whole and in small letters: names and numbers stay, and so do languages without
@@ -34,7 +34,7 @@ def swapping(tok: PreTrainedTokenizerBase, embedded: Vectors, share: float) -> S
     places = {
         token[1:]: place
         for place, token in enumerate(tokens)
-        if token.startswith(_SPACE) and _WORD.fullmatch(token[1:]) and token[1:] not in EMPTY
+        if token.startswith(_SPACE) and _WORD.fullmatch(token[1:]) and token[1:] not in STOP_WORDS
     }
     words = list(places)
     table = embedded[list(places.values())] - embedded.mean(axis=0)
@@ -42,7 +42,7 @@ def swapping(tok: PreTrainedTokenizerBase, embedded: Vectors, share: float) -> S
     rows = {word: row for row, word in enumerate(words)}
 
     @cache
-    def near(word: str) -> list[str]:
+    def neighbours(word: str) -> list[str]:
         if word not in rows:
             return []
         cosines = table @ table[rows[word]]
@@ -51,8 +51,8 @@ def swapping(tok: PreTrainedTokenizerBase, embedded: Vectors, share: float) -> S
 
     def other(written: str, rng: random.Random) -> str:
         found = _WORD.fullmatch(written)
-        if found is None or rng.random() >= share or not near(found[1]):
+        if found is None or rng.random() >= share or not neighbours(found[1]):
             return written
-        return rng.choice(near(found[1])) + found[2]
+        return rng.choice(neighbours(found[1])) + found[2]
 
     return lambda text, rng: " ".join(other(written, rng) for written in text.split())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.curation.rows import own_row
+from pipelines.curation.rows import user_row
 from pipelines.formats import chat_formats
 from pipelines.text.normalize import tokens
 
@@ -23,7 +23,7 @@ def declines(row: Row, refusal: str) -> bool:
     return tokens(row["messages"][-1]["content"]) == tokens(refusal)
 
 
-def own_questions(rows: Iterable[Row]) -> list[str]:
+def user_questions(rows: Iterable[Row]) -> list[str]:
     """Return what conversations ask last, where that is one line that ends as a question does.
 
     An instruction is none: with another name in it, it can still be followed.
@@ -32,7 +32,7 @@ def own_questions(rows: Iterable[Row]) -> list[str]:
     return [question for question in asked if question.endswith(("?", "？")) and "\n" not in question]
 
 
-def own_rows(folder: Path) -> tuple[list[Row], list[Row]]:
+def user_rows(folder: Path) -> tuple[list[Row], list[Row]]:
     """Return the conversations in the JSONL files of a folder, in whichever form, as training rows; and the rest.
 
     What is left out names its file and row, with a `reason` that begins with `own_`.
@@ -47,7 +47,7 @@ def own_rows(folder: Path) -> tuple[list[Row], list[Row]]:
             found, bad = chat_formats.read([row])
             reason = bad[0]["reason"] if bad else "pair" if "messages" not in found[0] else None
             if reason is None:
-                good.append(own_row(found[0]))
+                good.append(user_row(found[0]))
             else:
                 unfit.append({"question": f"{path.name}, row {number}", "kind": "own", "reason": f"own_{reason}"})
     return good, unfit

@@ -11,7 +11,7 @@ from pipelines.block import Block, Count, NonNegative, Positive, Share
 class DataConfig(Block):
     """Who carries the work on documents. Changes no result, so no stage depends on it."""
 
-    runner: Literal["native", "ray"]
+    backend: Literal["native", "ray"]
     """`native`: this machine's processes. `ray`: a cluster that sees this folder (pip install 'gradus[ray]')."""
     address: str | None
     """Of the cluster, such as ray://head:10001; null starts Ray on this machine."""
@@ -108,7 +108,7 @@ class CleanConfig(Block):
 
     languages: list[str]
     """ISO 639-1 codes of the languages to keep; empty keeps all."""
-    repeated_line_documents: Count
+    max_line_documents: Count
     """Llama 3's rule: a line found in more documents than this is removed (6 per 30M there, scaled to the corpus)."""
     quality: QualityConfig
     """What a text looks like from outside."""
@@ -116,11 +116,11 @@ class CleanConfig(Block):
     """C4's rules for lines (pipelines/data/clean/c4.py) that are in force: such lines are removed."""
     max_kl: Positive
     """A document whose distribution of letters is further than this from the corpus's (KL, nats) is dropped."""
-    personal_data: Literal["mask", "drop", "keep"]
+    pii_action: Literal["mask", "drop", "keep"]
     """What happens to personal data: masked in place, document dropped, or left."""
-    personal_rules: list[Literal["email", "phone", "ip", "card", "iban", "national_id"]]
+    pii_types: list[Literal["email", "phone", "ip", "card", "iban", "national_id"]]
     """What counts as personal data."""
-    judge: str | None
+    custom_filter: str | None
     """`package.module:function`, which is given each text and returns a reason to drop it, or None; for what no rule
     here can tell, such as toxicity."""
 

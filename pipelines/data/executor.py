@@ -25,10 +25,10 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Runner:
+class Executor:
     """Who carries the work."""
 
-    runner: Literal["native", "ray"] = "native"
+    backend: Literal["native", "ray"] = "native"
     address: str | None = None
     """Of a Ray cluster, such as ray://head:10001; None starts one on this machine."""
 
@@ -42,7 +42,7 @@ class Runner:
         Raises:
             UserError: a process was killed, most likely for want of memory; or there is no Ray.
         """
-        if self.runner == "ray":
+        if self.backend == "ray":
             results = _by_ray(function, items, self.address)
         elif len(items) <= few:
             results = _by_threads(function, items)
@@ -80,7 +80,7 @@ def _by_ray(function: Callable[[Item], Result], items: Sequence[Item], address: 
     try:
         import ray
     except ImportError as error:
-        raise UserError("data.runner is ray, and Ray is not installed; pip install 'gradus[ray]'.") from error
+        raise UserError("data.backend is ray, and Ray is not installed; pip install 'gradus[ray]'.") from error
     if not ray.is_initialized():  # it stays until this program ends
         local: dict[str, Any] = {"num_cpus": workers(), "include_dashboard": False}
         ray.init(**{"address": address} if address else local, log_to_driver=False)

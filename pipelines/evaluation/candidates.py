@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from pipelines.evaluation.negation import NEGATORS, excused
 from pipelines.evaluation.questions import Question
-from pipelines.evaluation.statements import Statement, is_number, is_ordinal, stem, telling
+from pipelines.evaluation.statements import Statement, content_words, is_number, is_ordinal, stem
 from pipelines.text.normalize import MARKS, spans, tokens
 from pipelines.text.quantities import UNITS
 
@@ -118,7 +118,7 @@ def one_candidate(said: Statement, span: Span, ruled_out: Sequence[bool], refere
     other words are not, or the question is taken up, fewer than twice as many, and three times where both are so.
     """
     variant = said.words[slice(*span)]
-    content = {word for word, out in zip(said.words, ruled_out, strict=True) if telling(word) and not out}
+    content = {word for word, out in zip(said.words, ruled_out, strict=True) if content_words(word) and not out}
     shared = {stem(word) for word in content if stem(word) in reference.stems} or set(variant)
     foreign = {word for word in content if stem(word) not in reference.stems}
     numeric = any(map(is_number, variant))
@@ -136,7 +136,7 @@ def one_candidate(said: Statement, span: Span, ruled_out: Sequence[bool], refere
 def takes_up(said: Statement, reference: Reference) -> bool:
     """Tell whether the statement has two content words of the question that are no answer to it."""
     answers = {stem(word) for words in reference.accepted for word in words}
-    asked = {stem(word) for word in reference.question if telling(word)} - answers
+    asked = {stem(word) for word in reference.question if content_words(word)} - answers
     return len(asked & {stem(word) for word in said.words}) >= _TAKEN_UP
 
 

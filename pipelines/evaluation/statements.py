@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pipelines.text.normalize import MARKS, marked_tokens, tokens
-from pipelines.text.stopwords import EMPTY
+from pipelines.text.stopwords import STOP_WORDS
 
 _FRAME = frozenset(
     re.findall(
@@ -55,9 +55,9 @@ def _tokens(words: list[re.Match[str]]) -> frozenset[str]:
     return frozenset(tokens(" ".join(word[0] for word in words)))
 
 
-def telling(word: str) -> bool:
+def content_words(word: str) -> bool:
     """Tell whether a token says something of its own: no stop word, no frame, and no "one"."""
-    return word not in EMPTY and word not in _FRAME and word != "1"
+    return word not in STOP_WORDS and word not in _FRAME and word != "1"
 
 
 def is_number(word: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.artifacts import Row
 from pipelines.formats import llama2, preference_formats
-from pipelines.formats.conversations import UnfitError, checked, parted
+from pipelines.formats.conversations import InvalidRowError, checked, parted
 from pipelines.models.messages import Message
 from pipelines.text.encoding import encodable_value
 
@@ -65,10 +65,10 @@ def _from_alpaca(row: Row) -> list[Message]:
 def _message(said: Row) -> Message:
     """Return a message in either spelling: `from` and `value`, or `role` and `content`."""
     if said.get("tool_calls") or said.get("function_call"):
-        raise UnfitError("calls_a_tool")
+        raise InvalidRowError("calls_a_tool")
     role, text = (said[new] if new in said else said[old] for new, old in (("from", "role"), ("value", "content")))
     if role not in _ROLES:
-        raise UnfitError("unknown_role")
+        raise InvalidRowError("unknown_role")
     return {"role": _ROLES[role], "content": text}
 
 
@@ -78,7 +78,7 @@ def _with_system(system: Any, said: list[Message]) -> list[Message]:
     if not system or first == {"role": "system", "content": system}:
         return said
     if first is not None and first["role"] == "system":
-        raise UnfitError("two_system_messages")
+        raise InvalidRowError("two_system_messages")
     return [{"role": "system", "content": system}, *said]
 
 
@@ -130,21 +130,21 @@ def _write(row: Row, name: str) -> Row:
         if column not in (preference_formats.OWN if pair else {"messages"})
     }
     if rest.keys() & (made.keys() | form.columns | form.optional):
-        raise UnfitError("column_in_the_way")
+        raise InvalidRowError("column_in_the_way")
     return made | rest
 
 
 def _read(row: Row, name: str | None) -> Row:
     if name is None:
-        raise UnfitError("no_known_form")
+        raise InvalidRowError("no_known_form")
     if _is_broken(row):
-        raise UnfitError("broken_characters")
+        raise InvalidRowError("broken_characters")
     form, pair = FORMS[name], preference_formats.is_pair(row)
     try:
         made = preference_formats.read(row, name, lambda side: _settled(form.read(side))) if pair else None
         made = made or {"messages": checked(_settled(form.read(row)))}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise error if isinstance(error, UnfitError) else UnfitError("not_of_this_form") from error
+        raise error if isinstance(error, InvalidRowError) else InvalidRowError("not_of_this_form") from error
     taken = form.columns | form.optional | (preference_formats.OWN if pair else frozenset())
     return made | {
         column: value
@@ -170,6 +170,6 @@ def _each(rows: list[Row], change: Callable[[Row], Row]) -> tuple[list[Row], lis
     for row in rows:
         try:
             good.append(change(row))
-        except UnfitError as error:
+        except InvalidRowError as error:
             unfit.append({**row, "reason": str(error)})
     return good, unfit

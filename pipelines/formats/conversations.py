@@ -3,7 +3,7 @@
 from pipelines.models.messages import Message
 
 
-class UnfitError(ValueError):
+class InvalidRowError(ValueError):
     """A row that a form cannot hold, or that is no conversation; the message is a reason that can be counted."""
 
 
@@ -14,14 +14,14 @@ def checked(messages: list[Message]) -> list[Message]:
         UnfitError: it is not one.
     """
     if not all(isinstance(message["content"], str) for message in messages):
-        raise UnfitError("not_text")
+        raise InvalidRowError("not_text")
     turns = messages[1:] if messages and messages[0]["role"] == "system" else messages
     if not turns or len(turns) % 2:
-        raise UnfitError("no_answer")
+        raise InvalidRowError("no_answer")
     if [message["role"] for message in turns] != ["user", "assistant"] * (len(turns) // 2):
-        raise UnfitError("roles_out_of_turn")
+        raise InvalidRowError("roles_out_of_turn")
     if not all(message["content"].strip() for message in messages):
-        raise UnfitError("empty_message")
+        raise InvalidRowError("empty_message")
     return messages
 
 

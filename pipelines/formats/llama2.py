@@ -6,7 +6,7 @@ arXiv:2307.09288; the spaces and lines are those of Meta's own code, llama/gener
 
 import re
 
-from pipelines.formats.conversations import UnfitError, parted
+from pipelines.formats.conversations import InvalidRowError, parted
 from pipelines.models.messages import Message
 
 _MARKS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>")
@@ -21,7 +21,7 @@ def text_of(messages: list[Message]) -> str:
     """
     _without_marks(messages)
     if any(message["content"] != message["content"].strip() for message in messages):
-        raise UnfitError("space_at_an_end")
+        raise InvalidRowError("space_at_an_end")
     system, turns = parted(messages)
     head = f"<<SYS>>\n{system}\n<</SYS>>\n\n" if system else ""
     said = [message["content"] for message in turns]
@@ -37,12 +37,12 @@ def messages_of(text: object) -> list[Message]:
     """
     head, *exchanges = text.split("[INST]") if isinstance(text, str) else [""]
     if head.strip() not in ("", "<s>") or not exchanges:
-        raise UnfitError("not_of_this_form")
+        raise InvalidRowError("not_of_this_form")
     messages: list[Message] = []
     for number, exchange in enumerate(exchanges):
         asked, mark, said = exchange.partition("[/INST]")
         if not mark:
-            raise UnfitError("not_of_this_form")
+            raise InvalidRowError("not_of_this_form")
         system = _SYSTEM.fullmatch(asked) if not number else None
         if system:
             messages.append({"role": "system", "content": system[1].strip()})
@@ -59,4 +59,4 @@ def _without_ends(said: str) -> str:
 
 def _without_marks(messages: list[Message]) -> None:
     if any(mark in message["content"] for message in messages for mark in _MARKS):
-        raise UnfitError("marks_in_text")
+        raise InvalidRowError("marks_in_text")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipelines.artifacts import Row
-from pipelines.formats.conversations import UnfitError, checked
+from pipelines.formats.conversations import InvalidRowError, checked
 from pipelines.models.messages import Message
 
 SIDES = ("chosen", "rejected")
@@ -40,7 +40,7 @@ def write(row: Row, form: str, conversation: Callable[[list[Message]], Row]) -> 
     if form == "alpaca":
         rest = {column: value for column, value in made["chosen"].items() if column != "output"}
         return rest | {side: made[side]["output"] for side in SIDES}
-    raise UnfitError("no_form_for_pairs")
+    raise InvalidRowError("no_form_for_pairs")
 
 
 def read(row: Row, form: str, conversation: Callable[[Row], list[Message]]) -> Row:
@@ -63,7 +63,7 @@ def _end(row: Row, form: str, side: str) -> Row:
         return row | {"conversations": [*row["conversations"], row[side]]}
     if form == "alpaca":
         return row | {"output": row[side]}
-    raise UnfitError("no_form_for_pairs")
+    raise InvalidRowError("no_form_for_pairs")
 
 
 def _joined(prompt: Any, end: Any) -> list[Message]:
@@ -73,15 +73,15 @@ def _joined(prompt: Any, end: Any) -> list[Message]:
     if not before or len(after) == 1:
         return before + after
     if after[:-1][-len(before) :] != before:
-        raise UnfitError("unlike_prompts")
+        raise InvalidRowError("unlike_prompts")
     return after
 
 
 def _look(ends: dict[str, list[Message]], prompt: int) -> None:
     chosen, rejected = ends.values()
     if chosen[:-1] != rejected[:-1]:
-        raise UnfitError("unlike_prompts")
+        raise InvalidRowError("unlike_prompts")
     if len(chosen) != prompt + 1:
-        raise UnfitError("not_one_answer")
+        raise InvalidRowError("not_one_answer")
     if chosen[-1]["content"].strip() == rejected[-1]["content"].strip():
-        raise UnfitError("same_answer")
+        raise InvalidRowError("same_answer")

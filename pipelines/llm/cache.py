@@ -61,7 +61,7 @@ class Use:
     failures: dict[str, int]
 
 
-class Store:
+class ResponseCache:
     """The open database. Used by one thread."""
 
     def __init__(self, path: Path) -> None:

@@ -9,10 +9,10 @@ from pipelines.block import Block, Count, LearningRate, NonNegative, Positive
 from pipelines.models.config import LoraConfig
 
 
-class SchooledModel(Block):
+class FinetunedModel(Block):
     """The base model, schooled on the seeds: small, and only for asking about spans and reading them back."""
 
-    kind: Literal["schooled"]
+    kind: Literal["finetuned"]
     """Which of the three it is."""
 
 
@@ -51,7 +51,7 @@ class ServedModel(Block):
     """Of the model, where the name alone does not tell; another one is asked everything anew."""
     key: str | None
     """The environment variable that holds the server's key; null for a server without one."""
-    at_once: Count
+    max_concurrency: Count
     """Calls under way at once."""
     timeout_s: Positive
     """A call that takes longer is tried again."""
@@ -91,7 +91,7 @@ class RolesBlock(Block):
 class TeacherConfig(Block):
     """Who writes the questions, who reads them, who judges."""
 
-    models: dict[str, Annotated[SchooledModel | LocalModel | ServedModel, Field(discriminator="kind")]]
+    models: dict[str, Annotated[FinetunedModel | LocalModel | ServedModel, Field(discriminator="kind")]]
     """By a name of one's own."""
     roles: RolesBlock
     """Names of `models`."""
@@ -123,6 +123,6 @@ class TeacherConfig(Block):
         return self
 
     @property
-    def schooled(self) -> bool:
+    def finetunes(self) -> bool:
         """Whether any role is the schooled model's."""
-        return any(name is not None and self.models[name].kind == "schooled" for _, name in self.roles)
+        return any(name is not None and self.models[name].kind == "finetuned" for _, name in self.roles)

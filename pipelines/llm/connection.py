@@ -58,7 +58,7 @@ def session(config: ServedModel) -> aiohttp.ClientSession:
     key = api_key(config)
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"} if key else None,
-        connector=aiohttp.TCPConnector(limit=config.at_once),
+        connector=aiohttp.TCPConnector(limit=config.max_concurrency),
         timeout=aiohttp.ClientTimeout(total=config.timeout_s),
         proxy=proxy(config.url),
     )

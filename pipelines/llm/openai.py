@@ -119,7 +119,7 @@ class _Asking:
         async with connection.session(self.teacher.config) as session:
             workers = [
                 asyncio.create_task(self._work(session, left))
-                for _ in range(min(self.teacher.config.at_once, len(self.wanted)))
+                for _ in range(min(self.teacher.config.max_concurrency, len(self.wanted)))
             ]
             try:
                 await asyncio.gather(*workers)

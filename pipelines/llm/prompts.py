@@ -40,7 +40,7 @@ FIELDS: dict[str, frozenset[str]] = {
     "task": frozenset({"question", "answer"}),
     "read": frozenset({"answer"}),
     "judged": frozenset({"choice"}),
-    "recital": frozenset(),
+    "quote_then_answer": frozenset(),
 }
 """The fields that an answer must have, by what is made of it. One span's question needs no answer and no evidence."""
 
@@ -92,7 +92,7 @@ class Recipe(Strict):
         "task",
         "read",
         "judged",
-        "recital",
+        "quote_then_answer",
     ]
     fields: dict[str, Kind] = Field(default_factory=dict)
     """Of the JSON that is answered, a list being the values to choose from; none: the answer is plain text, the first
@@ -181,7 +181,7 @@ class Recipe(Strict):
 
 
 @dataclass(frozen=True)
-class Book:
+class PromptLibrary:
     """The prompt files that a synthesis uses."""
 
     recipes: dict[str, Recipe]
@@ -213,13 +213,13 @@ def _is_turn(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("question", "answer"))
 
 
-def book(folder: Path, names: Iterable[str]) -> Book:
+def load_library(folder: Path, names: Iterable[str]) -> PromptLibrary:
     """Read the recipes `names`, the reader and the judge of `folder`.
 
     Raises:
         UserError: one is missing, or says what no prompt file may say.
     """
-    return Book({name: load(folder, name) for name in names}, load(folder, "reader"), load(folder, "judge"))
+    return PromptLibrary({name: load(folder, name) for name in names}, load(folder, "reader"), load(folder, "judge"))
 
 
 def load(folder: Path, name: str) -> Recipe:

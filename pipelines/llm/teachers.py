@@ -17,9 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines.inference.continuous import respond_continuously
 from pipelines.inference.generation import respond_to
 from pipelines.llm.budget import Budget
-from pipelines.llm.cache import Store
+from pipelines.llm.cache import ResponseCache
 from pipelines.llm.calls import Answer, Call, Failure, Keep, Reply, Teacher, key
-from pipelines.llm.config import LocalModel, SchooledModel, ServedModel, TeacherConfig
+from pipelines.llm.config import FinetunedModel, LocalModel, ServedModel, TeacherConfig
 from pipelines.llm.openai import ServedTeacher
 from pipelines.llm.thinking import answer_of
 from pipelines.models import devices, loading
@@ -113,10 +113,10 @@ class LocalTeacher:
         yield from ((due[at], tokens, certainty) for at, tokens, certainty in answers)
 
 
-class Kept:
+class CachedModel:
     """A teacher whose answers are kept: what the store holds is not asked again."""
 
-    def __init__(self, teacher: Teacher, store: Store, name: str, revision: str, seed: int) -> None:
+    def __init__(self, teacher: Teacher, store: ResponseCache, name: str, revision: str, seed: int) -> None:
         """Ask `teacher`, whose model is `name` at `revision`."""
         self.teacher, self.store, self.name, self.revision, self.seed = teacher, store, name, revision, seed
         self.instructed = teacher.instructed
@@ -171,9 +171,9 @@ class Kept:
 class Teachers:
     """Who does what; one object where two roles share a model."""
 
-    writer: Kept | None
-    reader: Kept | None
-    judge: Kept | None
+    writer: CachedModel | None
+    reader: CachedModel | None
+    judge: CachedModel | None
 
     def counts(self) -> dict[str, float]:
         """Return how many calls were paid, taken from the store, and failed, and what they cost."""
@@ -184,8 +184,13 @@ class Teachers:
         return totals | {"cost": sum(each.cost for each in people)}
 
 
-def hire(
-    config: TeacherConfig, schooled: Path, base: BaseModelConfig, compute: ComputeConfig, batch_size: int, store: Store
+def load_teachers(
+    config: TeacherConfig,
+    schooled: Path,
+    base: BaseModelConfig,
+    compute: ComputeConfig,
+    batch_size: int,
+    store: ResponseCache,
 ) -> Teachers:
     """Return the teachers; the schooled model lies in `schooled`.
 
@@ -194,59 +199,59 @@ def hire(
     """
     roles = config.roles
     names = {name for _, name in roles if name is not None}
-    hired = _hired(config, names, schooled, base, compute, batch_size, store)
+    hired = _loaded(config, names, schooled, base, compute, batch_size, store)
     writer, reader, judge = (None if name is None else hired[name] for _, name in roles)
     return Teachers(writer, reader, judge)
 
 
-def hire_judge(
-    config: TeacherConfig, base: BaseModelConfig, compute: ComputeConfig, batch_size: int, store: Store
-) -> Kept:
+def load_judge(
+    config: TeacherConfig, base: BaseModelConfig, compute: ComputeConfig, batch_size: int, store: ResponseCache
+) -> CachedModel:
     """Return the judge alone.
 
     Raises:
         UserError: there is none, it cannot judge, or it is not to be had.
     """
     name = config.roles.judge
-    if name is None or config.models[name].kind == "schooled":
+    if name is None or config.models[name].kind == "finetuned":
         raise UserError("A judge is asked for, but teacher.roles.judge names none that follows instructions; name one.")
-    return _hired(config, {name}, Path(), base, compute, batch_size, store)[name]
+    return _loaded(config, {name}, Path(), base, compute, batch_size, store)[name]
 
 
-def _hired(
+def _loaded(
     config: TeacherConfig,
     names: set[str],
     schooled: Path,
     base: BaseModelConfig,
     compute: ComputeConfig,
     batch_size: int,
-    store: Store,
-) -> dict[str, Kept]:
+    store: ResponseCache,
+) -> dict[str, CachedModel]:
     """Return the models of these names, each once."""
     budget = Budget(config.budget)
-    hired: dict[str, Kept] = {}
+    hired: dict[str, CachedModel] = {}
     for name in sorted(names):
         model = config.models[name]
         if isinstance(model, ServedModel):
             served = ServedTeacher(model, compute.seed, budget)
             more = f" {json.dumps(model.extra_body, sort_keys=True)}" if model.extra_body else ""
-            hired[name] = Kept(served, store, model.model, f"{model.url} {model.revision}{more}", compute.seed)
+            hired[name] = CachedModel(served, store, model.model, f"{model.url} {model.revision}{more}", compute.seed)
         else:
             loaded, tok = _local(model, name, schooled, base, compute)
             big = isinstance(model, LocalModel)
             continuous = big and loaded.device.type == "cuda"
             local = LocalTeacher(loaded, tok, batch_size, compute.seed, instructed=big, continuous=continuous)
-            label = model.model if isinstance(model, LocalModel) else "schooled"
-            hired[name] = Kept(
+            label = model.model if isinstance(model, LocalModel) else "finetuned"
+            hired[name] = CachedModel(
                 local, store, label, f"{fingerprint(loaded)} {compute.threads} {batch_size}", compute.seed
             )
     return hired
 
 
 def _local(
-    model: LocalModel | SchooledModel, name: str, schooled: Path, base: BaseModelConfig, compute: ComputeConfig
+    model: LocalModel | FinetunedModel, name: str, schooled: Path, base: BaseModelConfig, compute: ComputeConfig
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    if isinstance(model, SchooledModel):
+    if isinstance(model, FinetunedModel):
         return loading.load(schooled, compute), loading.tokenizer(schooled)
     named = base.model_copy(update={"model": model.model, "chat_template": None})
     loaded, tok = loading.fetch(named, f"teacher.models.{name}.model")

@@ -21,7 +21,7 @@ def look_up(which: str) -> tuple[Version, str]:
     if which.isdigit():
         return registry.get(int(which)), ""
     for alias in [which] if which else (registry.CHAMPION, registry.CHALLENGER):
-        if (version := registry.holder(alias)) is not None:
+        if (version := registry.version_with_alias(alias)) is not None:
             return version, alias
     raise UserError(_nobody(which or registry.CHAMPION))
 

@@ -54,7 +54,7 @@ def whole(version: Version) -> bool:
     return tracking.has_files(NAME, version.number)
 
 
-def holder(alias: str) -> Version | None:
+def version_with_alias(alias: str) -> Version | None:
     """Return the version that carries `alias`, if there is one."""
     store = tracking.client()
     for model in store.search_registered_models(f"name = '{NAME}'"):
@@ -139,11 +139,11 @@ def fetch(found: Version, directory: Path) -> None:
         shutil.copytree(folder / part, directory, dirs_exist_ok=True)
 
 
-def give(alias: str, to: Version | None) -> None:
+def set_alias(alias: str, to: Version | None) -> None:
     """Give `alias` to a version, taking it from the one that has it; to none, and nobody has it."""
     if to is not None:
         tracking.client().set_registered_model_alias(NAME, alias, str(to.number))
-    elif holder(alias) is not None:
+    elif version_with_alias(alias) is not None:
         tracking.client().delete_registered_model_alias(NAME, alias)
 
 

@@ -19,7 +19,7 @@ from pipelines.runtime.code_modules import Module, Modules, Target
 from pipelines.runtime.code_syntax import Normal, anonymous, dump, is_runtime
 
 PACKAGES = ("tasks", "pipelines")
-PLUGINS = {"clean": "clean.judge"}
+PLUGINS = {"clean": "clean.custom_filter"}
 """The parameter of a stage that names a function as `package.module:function`."""
 ROUNDS = 4
 """How far away a symbol is told from another with the same syntax by what it refers to."""

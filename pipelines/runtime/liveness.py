@@ -31,7 +31,7 @@ PATIENCE = 20.0  # seconds an orphan has to end by itself
 
 
 @cache
-def mark() -> Path:
+def lease() -> Path:
     """Return the file that this process holds until it dies; it is gone after a clean end.
 
     A mark appears with its lock on it, so that it is never seen unheld while its holder lives.
@@ -57,7 +57,7 @@ def stay() -> None:
     atexit.unregister(_leave)
 
 
-def held(path: Path) -> bool:
+def is_held(path: Path) -> bool:
     """Tell whether any process holds the lock on `path`."""
     try:
         with path.open() as file:
@@ -69,15 +69,15 @@ def held(path: Path) -> bool:
     return False
 
 
-def sweep() -> None:
+def remove_stale() -> None:
     """Remove the marks of the dead, once what they left has been seen to."""
     for path in MARKS.glob("*"):
-        if path.suffix != ".part" and not held(path):
+        if path.suffix != ".part" and not is_held(path):
             path.unlink(missing_ok=True)
 
 
 @contextmanager
-def alone(stage: str) -> Iterator[None]:
+def exclusive(stage: str) -> Iterator[None]:
     """Be the only process that runs `stage` in this project.
 
     Raises:
@@ -124,7 +124,7 @@ def follow_the_flow() -> None:
 
 
 def _outlive(flow: Path) -> None:
-    while held(flow):
+    while is_held(flow):
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(PATIENCE)

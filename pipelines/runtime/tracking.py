@@ -239,7 +239,7 @@ def started(name: str, tags: Mapping[str, str], begun: str | None = None) -> Ite
     It is a child of GRADUS_PARENT_RUN when that is set.
     """
     store = client()
-    everything = {**environment.facts(), **tags, **_inherited(store), MARK: str(liveness.mark())}
+    everything = {**environment.facts(), **tags, **_inherited(store), MARK: str(liveness.lease())}
     run = _again(store, begun, everything) if begun else None
     if run is None:
         run = Run(store, store.create_run(experiment(store), run_name=name, tags=everything).info.run_id)
@@ -292,7 +292,7 @@ def conclude(parent: Run, stage: str, tags: Mapping[str, str], inputs: Mapping[s
             run.end("KILLED")
 
 
-def reap() -> None:
+def end_stale_runs() -> None:
     """End every run that says RUNNING although its process is dead.
 
     A mark that is not there is another machine's, where it may well be held.
@@ -300,7 +300,7 @@ def reap() -> None:
     store = client()
     for found in store.search_runs([experiment(store)], "attributes.status = 'RUNNING'"):
         mark = Path(found.data.tags.get(MARK, ""))
-        if mark.is_file() and not liveness.held(mark):
+        if mark.is_file() and not liveness.is_held(mark):
             Run(store, found.info.run_id).end("KILLED")
 
 

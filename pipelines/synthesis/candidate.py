@@ -46,11 +46,11 @@ class Candidate:
     question: str = ""
     turns: tuple[tuple[str, str], ...] = ()
     """Of a conversation, each question and answer; the first question is `question`."""
-    written_certainty: float | None = None
+    writer_probability: float | None = None
     """The writer's of its question: the lowest probability of a token; None where it does not tell."""
     read: str | None = None
     """What the reader answered."""
-    read_certainty: float | None = None
+    reader_probability: float | None = None
     """The reader's of its answer, likewise."""
     consistency: float | None = None
     """Share of the reader's samples that agree with the answer."""

@@ -37,12 +37,12 @@ class SynthesizeConfig(Block):
     """Of the sampled attempts, of consistency and of invented tasks."""
     max_answer_words: Count
     """A question whose short answer is longer is rejected."""
-    min_writer_certainty: Share
+    min_writer_probability: Share
     """A question is rejected when the writer gave one of its tokens a lower probability; 0 lets all pass. Servers
     do not tell theirs, nor do local models on a GPU that of sampled answers."""
-    min_ungrounded_certainty: Share
+    min_ungrounded_probability: Share
     """The same of a question with a name that its sentence does not have: taken from the title, or made up."""
-    min_reader_certainty: Share
+    min_reader_probability: Share
     """Likewise the reader and its answer, where that is not the very span that was asked for."""
     min_reader_f1: Share
     """Round trip: a question counts when the reader answers with words of the sentence it was written about, or with at
@@ -51,7 +51,7 @@ class SynthesizeConfig(Block):
     """Answers that the reader is made to sample besides; 0 asks for none."""
     min_consistency: Share
     """Share of them that must agree with the answer."""
-    max_alike: Share
+    max_similarity: Share
     """An invented task closer than this (ROUGE-L) to one of the pool is rejected."""
     unanswerable_share: Share
     """Unanswerable questions written, as a share of the answerable ones: kept ones and one's own conversations."""
@@ -60,7 +60,7 @@ class SynthesizeConfig(Block):
     rehearsal: Path
     """A folder with prompts.jsonl, general prompts: what the base model says to them is rehearsed, so that it does not
     forget. What it said in an earlier run may lie beside them, and is taken while its key says that it still would."""
-    rehearsal_invented: Annotated[int, Field(ge=0)]
+    rehearsal_generated: Annotated[int, Field(ge=0)]
     """Prompts that the base model is made to write besides, begun like those of the file."""
     rehearsal_tokens: Count
     """How much of its answer to a prompt is rehearsed."""

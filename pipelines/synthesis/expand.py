@@ -41,7 +41,7 @@ def windows(writer: Asked, recipe: Recipe, found: Sequence[Passage], share: floa
 def questions(writer: Asked, recipe: Recipe, kept: Sequence[Candidate], share: float, seed: int) -> list[Candidate]:
     """Ask `recipe` for something new about a share of the kept questions."""
     chosen = _some(kept, share, recipe, seed)
-    if recipe.makes == "recital":
+    if recipe.makes == "quote_then_answer":
         return [_recital(recipe, each) for each in chosen]
     calls = [recipe.call(_filled(each), each.language, writer.instructed) for each in chosen]
     replies = writer.ask(calls, recipe.name)
@@ -49,12 +49,18 @@ def questions(writer: Asked, recipe: Recipe, kept: Sequence[Candidate], share: f
 
 
 def tasks(
-    writer: Asked, recipe: Recipe, seeds: Sequence[Row], share: float, temperature: float, most_alike: float, seed: int
+    writer: Asked,
+    recipe: Recipe,
+    seeds: Sequence[Row],
+    share: float,
+    temperature: float,
+    max_similarity: float,
+    seed: int,
 ) -> list[Candidate]:
     """Grow a pool of tasks by what is new in it: as many calls as `share` times the seeds.
 
-    A new task joins the pool when its ROUGE-L to every task in it is at most `most_alike` (Self-Instruct, Wang et al.
-    2023, arXiv:2212.10560, section 2.3); the others are rejected as `not_novel`.
+    A new task joins the pool when its ROUGE-L to every task in it is at most `max_similarity` (Self-Instruct, Wang et
+    al. 2023, arXiv:2212.10560, section 2.3); the others are rejected as `not_novel`.
     """
     rng = random.Random(f"{seed} {recipe.name}")
     by_hand = [f"Task: {row['question']}\nSolution: {row['answer']}" for row in seeds]
@@ -69,7 +75,7 @@ def tasks(
         ]
         for reply in writer.ask(calls, recipe.name):
             each = _task(recipe, reply)
-            if each.reason is None and known.closest(each.question) > most_alike:
+            if each.reason is None and known.closest(each.question) > max_similarity:
                 each = each.rejected("not_novel")
             if each.reason is None:
                 known.add(each.question)

@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from pipelines.synthesis import answer_types
-from pipelines.synthesis.prompt_injection import gives_orders
+from pipelines.synthesis.prompt_injection import is_prompt_injection
 from pipelines.text.normalize import spans, tokens
-from pipelines.text.stopwords import EMPTY
+from pipelines.text.stopwords import STOP_WORDS
 
 _MOST_ASKED = 40  # words of a question
 _SUPPORTED = 0.7  # share of a longer answer's telling words that its passage must have
@@ -22,7 +22,7 @@ _LONGER = re.compile(r"[A-Za-z]{4,}")
 _NAME_OR_NUMBER = re.compile(r"(?<!^)\b[A-Z]\w+|\d|[一-鿿]")
 
 
-def fault(
+def rejection_reason(
     question: str, answer: str, sentence: str, window: str, language: str, max_words: int, verbatim: bool
 ) -> str | None:
     """Name the first fault of a short answer's question that can be seen without asking anybody, or return None.
@@ -35,7 +35,7 @@ def fault(
         return "too_long"
     if not _speaks(language, question):
         return "wrong_language"
-    if gives_orders(question) or gives_orders(answer):
+    if is_prompt_injection(question) or is_prompt_injection(answer):
         return "carries_order"
     if (answer not in sentence) if verbatim else support(answer, sentence) < 1:
         return "evidence_missing"
@@ -56,7 +56,7 @@ def fault(
     return None
 
 
-def text_fault(turns: Sequence[tuple[str, str]], window: str, language: str) -> str | None:
+def text_rejection_reason(turns: Sequence[tuple[str, str]], window: str, language: str) -> str | None:
     """Name the first fault of a task or a conversation and its longer answers, or return None.
 
     `turns` are questions and answers. Where there is a `window`, most words of every answer that carry meaning must
@@ -71,7 +71,7 @@ def text_fault(turns: Sequence[tuple[str, str]], window: str, language: str) -> 
         return "empty_answer"
     if not _speaks(language, "".join(asked + said)):
         return "wrong_language"
-    if any(gives_orders(text) for text in asked + said):
+    if any(is_prompt_injection(text) for text in asked + said):
         return "carries_order"
     if any(_POINTS_AT_TEXT.search(text) for text in asked + said):
         return "points_at_text"
@@ -95,7 +95,7 @@ def _repeats(question: str) -> bool:
 
     Of 2,000 questions that people wrote, one in two hundred does ("a cloud watcher" and "a cloud").
     """
-    words = [word for word in _LONGER.findall(question) if word.casefold() not in EMPTY]
+    words = [word for word in _LONGER.findall(question) if word.casefold() not in STOP_WORDS]
     return len(words) > len(set(words))
 
 
@@ -107,7 +107,7 @@ def support(answer: str, text: str) -> float:
 
 def _telling(text: str) -> list[str]:
     """Return the tokens that carry meaning."""
-    return [word for word in tokens(text) if word not in EMPTY]
+    return [word for word in tokens(text) if word not in STOP_WORDS]
 
 
 def _speaks(language: str, text: str) -> bool:

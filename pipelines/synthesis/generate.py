@@ -8,12 +8,12 @@ from pipelines.llm.prompts import Recipe
 from pipelines.synthesis import expand
 from pipelines.synthesis.candidate import Asked, Candidate
 from pipelines.synthesis.planner import Passage, plan, rounds
-from pipelines.synthesis.validate import Examiner
+from pipelines.synthesis.validate import Validator
 
 
 def about_spans(
     writer: Asked,
-    examiner: Examiner,
+    examiner: Validator,
     recipe: Recipe,
     found: Sequence[Passage],
     *,
@@ -51,7 +51,7 @@ def about_spans(
 
 def by_recipe(
     writer: Asked,
-    examiner: Examiner,
+    examiner: Validator,
     recipe: Recipe,
     share: float,
     found: Sequence[Passage],
@@ -59,20 +59,20 @@ def by_recipe(
     seeds: Sequence[Row],
     *,
     temperature: float,
-    most_alike: float,
+    max_similarity: float,
     seed: int,
 ) -> list[Candidate]:
     """Ask another recipe about a share of what it is about, and have the result examined."""
     if recipe.about == "question":
         made = expand.questions(writer, recipe, kept, share, seed)
     elif recipe.about == "tasks":
-        made = expand.tasks(writer, recipe, seeds, share, temperature, most_alike, seed)
+        made = expand.tasks(writer, recipe, seeds, share, temperature, max_similarity, seed)
     else:
         made = expand.windows(writer, recipe, found, share, seed)
-    return made if recipe.makes in ("recital", "unanswerable") else examiner.examine(made, recipe.makes)
+    return made if recipe.makes in ("quote_then_answer", "unanswerable") else examiner.examine(made, recipe.makes)
 
 
 def _written(each: Candidate, fields: dict[str, str] | str, certainty: float | None) -> Candidate:
     if isinstance(fields, str):
         return each.rejected(fields)
-    return replace(each, question=fields["question"], written_certainty=certainty)
+    return replace(each, question=fields["question"], writer_probability=certainty)

@@ -21,6 +21,6 @@ _ORDER = re.compile(
 )
 
 
-def gives_orders(text: str) -> bool:
+def is_prompt_injection(text: str) -> bool:
     """Tell whether `text` speaks to the reader as to a model."""
     return _ORDER.search(text) is not None

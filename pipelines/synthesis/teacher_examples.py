@@ -16,7 +16,7 @@ from pipelines.text.sentences import sentences
 _OTHER = 4  # one lesson in so many has another passage, that says nothing of the question
 
 
-def lessons(seeds: Sequence[Row], writing: Recipe, reading: Recipe, seed: int) -> list[list[Message]]:
+def training_examples(seeds: Sequence[Row], writing: Recipe, reading: Recipe, seed: int) -> list[list[Message]]:
     """Return the chats: of an answered seed a writer's and a reader's, of an unanswered one a reader's.
 
     Some of the reader's come again with another passage.

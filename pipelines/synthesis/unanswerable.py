@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pipelines.artifacts import Row
 from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.planner import Passage
-from pipelines.synthesis.validate import Examiner
+from pipelines.synthesis.validate import Validator
 from pipelines.text.names import count_names
 
 _CAPITALS = re.compile(r"\b[A-Z][\w'’-]+(?:\s[A-Z][\w'’-]+)*")
@@ -21,7 +21,7 @@ _CLOSEST = 2  # windows that the reader looks into
 
 
 def generate(
-    examiner: Examiner | None,
+    examiner: Validator | None,
     asked: Sequence[str],
     found: Sequence[Passage],
     written: Sequence[Candidate],
@@ -42,16 +42,16 @@ def generate(
     strangers = sorted(count_names(far))
     shuffled = rng.sample(list(asked), len(asked))[: 2 * most]
     if examiner is None:
-        return _swapped(shuffled, strangers, "stranger", rng), 0
+        return _swapped(shuffled, strangers, "out_of_domain_entity", rng), 0
     local = sorted(count_names([each.text for passage in found for each in passage.window.sentences]))
-    doubtful = _swapped(shuffled[::2], local, "swapped", rng)
-    doubtful += _swapped(rng.sample(list(foreign), min(len(foreign), 2 * most)), local, "foreign", rng)
+    doubtful = _swapped(shuffled[::2], local, "swapped_entity", rng)
+    doubtful += _swapped(rng.sample(list(foreign), min(len(foreign), 2 * most)), local, "in_domain_entity", rng)
     doubtful += [{"question": each.question, "kind": "near_miss", "from": each.window} for each in written]
     kept = _unanswered(examiner, doubtful, [passage.window.text for passage in found])
-    return kept + _swapped(shuffled[1::2], strangers, "stranger", rng), len(doubtful) - len(kept)
+    return kept + _swapped(shuffled[1::2], strangers, "out_of_domain_entity", rng), len(doubtful) - len(kept)
 
 
-def swap(question: str, pool: Sequence[str], rng: random.Random) -> str | None:
+def swap_entity(question: str, pool: Sequence[str], rng: random.Random) -> str | None:
     """Replace the longest name in `question` by one of `pool` of as many words, or return None if there is none."""
     own = sorted(count_names([question]), key=lambda name: (-len(name), name))
     if not own:
@@ -61,7 +61,7 @@ def swap(question: str, pool: Sequence[str], rng: random.Random) -> str | None:
     return question.replace(own[0], rng.choice(others)) if others else None
 
 
-def swap_made_up(question: str, strangers: Sequence[str], rng: random.Random) -> str | None:
+def swap_made_up_entity(question: str, strangers: Sequence[str], rng: random.Random) -> str | None:
     """Replace one name in `question` by one put together from words of `strangers`, or return None if there is none."""
     own = [found for found in _CAPITALS.finditer(question) if found.start() > 0]
     words = sorted({word for name in strangers for word in name.split() if word[0].isupper()})
@@ -95,11 +95,11 @@ class Retriever:
 
 def _swapped(questions: Sequence[str], pool: Sequence[str], kind: str, rng: random.Random) -> list[Row]:
     """Return those of the questions in which a name could be swapped for one of `pool`, as rows."""
-    swapped = ((swap(question, pool, rng), question) for question in questions)
+    swapped = ((swap_entity(question, pool, rng), question) for question in questions)
     return [{"question": changed, "kind": kind, "from": before} for changed, before in swapped if changed is not None]
 
 
-def _unanswered(examiner: Examiner, rows: Sequence[Row], texts: Sequence[str]) -> list[Row]:
+def _unanswered(examiner: Validator, rows: Sequence[Row], texts: Sequence[str]) -> list[Row]:
     """Keep the rows whose question the reader cannot answer from any of the windows closest to it."""
     retriever = Retriever(sorted(set(texts)))
     pairs = [(index, window) for index, row in enumerate(rows) for window in retriever.find(row["question"], _CLOSEST)]

@@ -10,14 +10,14 @@ from pipelines.llm.calls import Call, Reply
 from pipelines.llm.prompts import Recipe
 from pipelines.llm.verdicts import letter
 from pipelines.synthesis.candidate import SHORT, Asked, Candidate
-from pipelines.synthesis.filters import agreement, fault, grounded, text_fault
+from pipelines.synthesis.filters import agreement, grounded, rejection_reason, text_rejection_reason
 
 SPANS = "answer_first"
 """The recipe whose answer is a span of its sentence, word for word."""
 
 
 @dataclass(frozen=True)
-class Examiner:
+class Validator:
     """Who examines, and how strictly."""
 
     reader: Asked
@@ -63,13 +63,13 @@ class Examiner:
 
         A small model's own probabilities tell its mistakes (Kadavath et al. 2022, arXiv:2207.05221).
         """
-        if each.written_certainty is not None:
-            if each.written_certainty < self.min_written:
+        if each.writer_probability is not None:
+            if each.writer_probability < self.min_written:
                 return "writer_unsure"
-            if each.written_certainty < self.min_ungrounded and not grounded(each.question, each.sentence):
+            if each.writer_probability < self.min_ungrounded and not grounded(each.question, each.sentence):
                 return "name_from_elsewhere"
         texts = each.question, each.answer, each.sentence, each.window
-        return fault(*texts, each.language, self.max_words, verbatim=each.recipe == SPANS)
+        return rejection_reason(*texts, each.language, self.max_words, verbatim=each.recipe == SPANS)
 
     def _survivors(
         self, candidates: Sequence[Candidate], check: Callable[[list[Candidate]], list[Candidate]]
@@ -88,7 +88,7 @@ class Examiner:
         if reply.text is None:
             return each.rejected(reply.failure or "no_answer")
         words = reply.text.strip().strip(" .,;:!?\"'。，；：！？")
-        read = replace(each, read=reply.text, read_certainty=reply.certainty)
+        read = replace(each, read=reply.text, reader_probability=reply.certainty)
         if self._silent(reply, each.language):
             return read.rejected("reader_finds_nothing")
         if words != each.answer and reply.certainty is not None and reply.certainty < self.min_read:
@@ -150,7 +150,7 @@ class Examiner:
 
 def _text_fault(each: Candidate) -> str | None:
     turns = each.turns or ((each.question, each.answer),)
-    return text_fault(turns, each.window, each.language)
+    return text_rejection_reason(turns, each.window, each.language)
 
 
 def _named(each: Candidate, reason: str | None) -> Candidate:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.synthesis.prompt_injection import gives_orders
+from pipelines.synthesis.prompt_injection import is_prompt_injection
 from pipelines.text.sentences import sentences
 
 
@@ -39,7 +39,7 @@ def windows(text: str, title: str, tok: PreTrainedTokenizerBase, size: int, over
     Each begins with the document's title, since a passage rarely says what it is about. Sentences that give orders to
     a model are left out.
     """
-    spans = [(a, b) for a, b in sentences(text) if not gives_orders(text[a:b])]
+    spans = [(a, b) for a, b in sentences(text) if not is_prompt_injection(text[a:b])]
     texts = [text[a:b] for a, b in spans]
     tokens = tok(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
     lengths = [len(ids) for ids in tokens]

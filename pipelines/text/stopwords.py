@@ -2,7 +2,7 @@
 
 import re
 
-EMPTY = frozenset(
+STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
         """a about all an and any are as at be been but by can could did do does down each every for from had

@@ -28,14 +28,14 @@ class PretrainConfig(Block):
     """A folder of other texts: each .jsonl, .parquet or .txt file is a source, named after it."""
     weights: dict[str, NonNegative]
     """Of how many times its texts an epoch reads each source, none again before all; `corpus` is the documents."""
-    fill_in_middle: dict[str, Share]
+    fim_rates: dict[str, Share]
     """Of a source of code, the share of texts that is read with its middle last."""
 
 
 class SFTConfig(Block):
     """Supervised fine-tuning on questions and answers."""
 
-    start: Literal["base", "pretrain"]
+    init_from: Literal["base", "pretrain"]
     """Whose weights it starts from."""
     lora: LoraConfig
     """The adapter."""
@@ -51,12 +51,12 @@ class SFTConfig(Block):
     """How often a refusal is shown for one showing of an answer."""
     rehearsal_weight: NonNegative
     """What a token of rehearsal counts in the loss, for one of an answer; each row is shown in one epoch of
-    `curate.showings`."""
-    cue_weight: NonNegative
+    `curate.num_variants`."""
+    keyword_query_weight: NonNegative
     """How often a cue is shown for one showing of an answer; 0 is the teacher's questions alone."""
-    kept_share: Annotated[float, Field(gt=0, le=1)]
+    adapter_scale: Annotated[float, Field(gt=0, le=1)]
     """How much of the learnt update is kept in the end; less forgets less of what the model knew before."""
-    text_weight: NonNegative
+    lm_weight: NonNegative
     """Passes over the corpus as plain text, mixed in, for one pass over the rows; 0 is questions alone."""
-    text_tokens: Count
+    lm_tokens: Count
     """Length of one passage of plain text."""

@@ -15,7 +15,7 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Encoded:
+class Example:
     """One training sequence: `ids` and `labels` are equally long.
 
     A `rehearsed` one teaches what the base model would say at its labelled tokens, not those tokens themselves.
@@ -28,7 +28,7 @@ class Encoded:
     """Where several texts are packed into one: of each token the place in its own."""
 
 
-def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message], rehearsed: bool = False) -> Encoded:
+def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message], rehearsed: bool = False) -> Example:
     """Encode a conversation whose last message is the assistant's: its answers, and their ends, are predicted.
 
     Raises:
@@ -46,7 +46,7 @@ def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message], rehea
     ids = [*prompt, *(token for answer in answers for token in answer)]
     labels = [IGNORED] * len(prompt) + [label for answer in answers for label in _labels(answer, tok.eos_token_id)]
     length = 1 + max(at for at, label in enumerate(labels) if label != IGNORED)
-    return Encoded(ids[:length], labels[:length], rehearsed)
+    return Example(ids[:length], labels[:length], rehearsed)
 
 
 def _labels(answer: Sequence[int], end_of_turn: int) -> list[int]:
@@ -55,15 +55,15 @@ def _labels(answer: Sequence[int], end_of_turn: int) -> list[int]:
     return [*answer[:length], *[IGNORED] * (len(answer) - length)]
 
 
-def encode_text(tok: PreTrainedTokenizerBase, text: str, length: int) -> list[Encoded]:
+def encode_text(tok: PreTrainedTokenizerBase, text: str, length: int) -> list[Example]:
     """Cut a text into sequences of at most `length` tokens; every token is predicted."""
     return encode_tokens(chat.encode_text(tok, text), length)
 
 
-def encode_tokens(ids: Sequence[int], length: int) -> list[Encoded]:
+def encode_tokens(ids: Sequence[int], length: int) -> list[Example]:
     """Cut the tokens of a text into sequences of at most `length`; every token is predicted."""
     pieces = [ids[start : start + length] for start in range(0, len(ids), length)]
-    return [Encoded(list(piece), list(piece)) for piece in pieces if len(piece) > 1]
+    return [Example(list(piece), list(piece)) for piece in pieces if len(piece) > 1]
 
 
 def plan_batches(

@@ -45,8 +45,8 @@ def sentinels(tok: PreTrainedTokenizerBase) -> Sentinels:
         if all(name in vocabulary for name in names):
             return Sentinels(*(vocabulary[name] for name in names))
     raise UserError(
-        "pretrain.fill_in_middle: the tokenizer of the base model has no tokens for it; take a model made for code, "
-        "or leave fill_in_middle empty."
+        "pretrain.fim_rates: the tokenizer of the base model has no tokens for it; take a model made for code, "
+        "or leave fim_rates empty."
     )
 
 

@@ -45,7 +45,7 @@ def sources(
             raise UserError(f"{path}: there is another source named {path.stem!r}; rename the file.")
         files[path.stem] = path
     names = {CORPUS, *files}
-    for key, given in (("weights", weights), ("fill_in_middle", middle)):
+    for key, given in (("weights", weights), ("fim_rates", middle)):
         if unknown := sorted(given.keys() - names):
             raise UserError(f"pretrain.{key} names {unknown[0]!r}; there are {', '.join(sorted(names))} ({folder}).")
     if missing := sorted(names - weights.keys()):

@@ -10,7 +10,7 @@ import peft
 import torch
 
 from pipelines.runtime.errors import UserError
-from pipelines.training.examples import IGNORED, Encoded
+from pipelines.training.examples import IGNORED, Example
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -38,7 +38,7 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return [sorted(each) for each in bins]
 
 
-def pack(rows: Sequence[Encoded], length: int) -> list[Encoded]:
+def pack(rows: Sequence[Example], length: int) -> list[Example]:
     """Join rows of at most `length` tokens into blocks of at most as many.
 
     Positions begin anew with each row, which tells attention where one ends; and no row's first token is predicted,
@@ -49,7 +49,7 @@ def pack(rows: Sequence[Encoded], length: int) -> list[Encoded]:
         chosen = [rows[index] for index in members]
         ids = [token for row in chosen for token in row.ids]
         labels = [label for row in chosen for label in (IGNORED, *row.labels[1:])]
-        blocks.append(Encoded(ids, labels, positions=[place for row in chosen for place in range(len(row.ids))]))
+        blocks.append(Example(ids, labels, positions=[place for row in chosen for place in range(len(row.ids))]))
     return blocks
 
 

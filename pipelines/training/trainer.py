@@ -27,7 +27,7 @@ from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
 from pipelines.training.callback import ReportCallback
 from pipelines.training.checkpoints import Checkpoints
-from pipelines.training.examples import IGNORED, Encoded
+from pipelines.training.examples import IGNORED, Example
 
 
 class PlannedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is not followed by the type checker
@@ -127,7 +127,7 @@ def labelled_loss(
 
 
 @torch.no_grad()
-def mean_loss(model: peft.PeftModel, rows: Sequence[Encoded], compute: ComputeConfig) -> float:
+def mean_loss(model: peft.PeftModel, rows: Sequence[Example], compute: ComputeConfig) -> float:
     """Mean loss (nats per labelled token) over `rows`, one row at a time; 0.0 when there are none."""
     model.eval()
     total = count = 0.0
@@ -143,7 +143,7 @@ def mean_loss(model: peft.PeftModel, rows: Sequence[Encoded], compute: ComputeCo
 def train(
     model: peft.PeftModel,
     tok: PreTrainedTokenizerBase,
-    rows: Sequence[Encoded],
+    rows: Sequence[Example],
     plan: list[list[int]],
     *,
     learning_rate: float,
@@ -153,7 +153,7 @@ def train(
     checkpoints: Checkpoints,
     rehearsal_weight: float = 1.0,
     epochs: int = 1,
-    held_back: Sequence[Encoded] = (),
+    held_back: Sequence[Example] = (),
 ) -> float:
     """Train the adapter of `model` on the planned batches of `rows`; return the mean loss of the last tenth.
 

@@ -18,9 +18,9 @@ from rich.console import Console
 
 from flows.dag import dvc_lock
 from flows.post_train import link
-from flows.run.console import Screen
+from flows.run.console import RunConsole
 from flows.run.errors import StageError
-from flows.run.scheduler import Bench
+from flows.run.scheduler import Scheduler
 from flows.run.stage import Run
 from pipelines import artifacts
 from pipelines.runtime import tracking
@@ -63,7 +63,7 @@ def test_an_instance_of_a_stage_is_linked_when_it_is_cached(fake: Project) -> No
     artifacts.write_json(artifacts.RUNS / "evaluate@sft.json", {"run_id": "origin"})
     console = Console()
     with tracking.started("post_train", {}) as parent:
-        link(Run(parent, Bench(1), Screen(console, []), frozenset({"evaluate@sft"}), False))
+        link(Run(parent, Scheduler(1), RunConsole(console, []), frozenset({"evaluate@sft"}), False))
     assert parent.store.get_run(parent.id).data.tags["cached.evaluate/sft"] == "origin"
 
 

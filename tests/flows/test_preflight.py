@@ -123,7 +123,7 @@ def test_without_a_writer_there_must_be_conversations(config: Config) -> None:
     check_stages(["split"], silent)
     with pytest.raises(UserError, match="data/own holds no conversation"):
         check_stages(["curate"], silent)
-    config.curate.own.mkdir(parents=True)
+    config.curate.user_data.mkdir(parents=True)
     chat = [{"role": "user", "content": "Name a fruit."}, {"role": "assistant", "content": "Plum."}]
-    artifacts.write_rows(config.curate.own / "mine.jsonl", [{"messages": chat}])
+    artifacts.write_rows(config.curate.user_data / "mine.jsonl", [{"messages": chat}])
     check_stages(["curate"], silent)

@@ -57,13 +57,13 @@ def heard(prefect_server: str, fake: Project) -> Iterator[list[dict[str, str]]]:
 
 
 def test_a_message_reaches_the_hook(heard: list[dict[str, str]]) -> None:
-    notify.tell("Gradus: a new champion", "Version 3.")
+    notify.send("Gradus: a new champion", "Version 3.")
     assert heard == [{"subject": "Gradus: a new champion", "body": "Version 3."}]
 
 
 def test_a_hook_that_is_deaf_fails_nothing(heard: list[dict[str, str]], capsys: pytest.CaptureFixture[str]) -> None:
     Variable.set(NOTIFY, "custom-webhook/nobody", overwrite=True)
-    notify.tell("Gradus", "anything")
+    notify.send("Gradus", "anything")
     assert heard == []
     assert "took no message" in capsys.readouterr().err
 
@@ -152,7 +152,7 @@ def test_one_command_sets_messages_up(fake: Project, heard: list[dict[str, str]]
     process = fake.start("notify", "webhook", str(hook.url), "--test")
     said, _ = process.communicate(timeout=100)
     assert process.returncode == 0 and "a test message was sent" in said, said
-    notify.tell("Gradus: a new champion", "Version 3.")
+    notify.send("Gradus: a new champion", "Version 3.")
     assert [each["subject"] for each in heard] == ["Gradus: a test", "Gradus: a new champion"]
 
 

@@ -10,7 +10,7 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.data import documents
 from pipelines.data.documents import Document
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from pipelines.runtime.errors import UserError
 from tasks.clean import clean
 from tasks.ingest import ingest
@@ -31,7 +31,7 @@ def sample(config: Config, tmp_path: Path) -> Path:
     for name in ("ingest", "clean"):
         (tmp_path / name).mkdir()
     ingest(config.ingest.model_copy(update={"source": DATA / "raw"}), tmp_path / "ingest")
-    clean(tmp_path / "ingest", tmp_path / "clean", config.clean, Runner())
+    clean(tmp_path / "ingest", tmp_path / "clean", config.clean, Executor())
     return tmp_path / "clean"
 
 
@@ -88,7 +88,7 @@ def test_metrics_count_what_the_journal_lists(config: Config, tmp_path: Path) ->
     )
     out = tmp_path / "out"
     out.mkdir()
-    metrics = clean(tmp_path / "in", out, config.clean, Runner())
+    metrics = clean(tmp_path / "in", out, config.clean, Executor())
     assert metrics["documents"] == 5 and metrics["dropped"] == metrics["dropped_repetition"] == 1
     counted = {name.removeprefix("edited_"): count for name, count in metrics.items() if name.startswith("edited_")}
     listed = Counter(row["reason"] for row in artifacts.read_rows(out / "edits.jsonl"))
@@ -101,7 +101,7 @@ def test_personal_data_can_be_kept_or_drop_the_document(config: Config, tmp_path
     kept = {}
     for rule in ("keep", "drop"):
         (tmp_path / rule).mkdir()
-        clean(tmp_path / "in", tmp_path / rule, config.clean.model_copy(update={"personal_data": rule}), Runner())
+        clean(tmp_path / "in", tmp_path / rule, config.clean.model_copy(update={"pii_action": rule}), Executor())
         kept[rule] = list(texts(tmp_path / rule).values())
     assert "a@b.example" in kept["keep"][0] and len(kept["drop"]) == 1
 
@@ -116,13 +116,13 @@ def test_a_chinese_document_is_kept_where_its_language_is(config: Config, tmp_pa
     for languages, count in ((["en"], 3), (["en", "zh"], 4), ([], 4)):
         (tmp_path / str(count)).mkdir(exist_ok=True)
         settings = config.clean.model_copy(update={"languages": languages})
-        assert clean(tmp_path / "in", tmp_path / str(count), settings, Runner())["documents"] == count
+        assert clean(tmp_path / "in", tmp_path / str(count), settings, Executor())["documents"] == count
 
 
 def test_dropping_everything_is_an_error_that_says_why(config: Config, tmp_path: Path) -> None:
     write(tmp_path / "in", "Too short.")
     with pytest.raises(UserError, match="few_words 1"):
-        clean(tmp_path / "in", tmp_path, config.clean, Runner())
+        clean(tmp_path / "in", tmp_path, config.clean, Executor())
 
 
 def test_a_function_of_the_users_has_its_say(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,10 +131,10 @@ def test_a_function_of_the_users_has_its_say(config: Config, tmp_path: Path, mon
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     write(tmp_path / "in", PROSE, PROSE.upper())
-    settings = config.clean.model_copy(update={"judge": "my_rules:unfriendly"})
-    assert clean(tmp_path / "in", tmp_path, settings, Runner())["dropped_judged"] == 1
+    settings = config.clean.model_copy(update={"custom_filter": "my_rules:unfriendly"})
+    assert clean(tmp_path / "in", tmp_path, settings, Executor())["dropped_judged"] == 1
     (drop,) = artifacts.read_rows(tmp_path / "drops.jsonl")
     assert (drop["reason"], drop["detail"]) == ("judged", "shouting")
     for name, said in (("my_rule:unfriendly", "cannot be imported"), ("my_rules:words", "names no function")):
         with pytest.raises(UserError, match=said):
-            clean(tmp_path / "in", tmp_path, config.clean.model_copy(update={"judge": name}), Runner())
+            clean(tmp_path / "in", tmp_path, config.clean.model_copy(update={"custom_filter": name}), Executor())

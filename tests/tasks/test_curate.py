@@ -23,7 +23,7 @@ def synthesized(folder: Path, candidates: list[artifacts.Row]) -> Path:
         folder / "candidates.jsonl", ({**made, **place, "sentence": SENTENCE, **row} for row in candidates)
     )
     unanswerable = [
-        {"question": "Who taught the heron to sing?", "kind": "stranger"},
+        {"question": "Who taught the heron to sing?", "kind": "out_of_domain_entity"},
         {"question": "How many spoons has old Ely?", "kind": "out_of_domain"},
     ]
     artifacts.write_rows(folder / "unanswerable.jsonl", unanswerable)
@@ -55,13 +55,13 @@ def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, base
     ]
     folder = synthesized(tmp_path / "synthesize", rows)
     settings = config.curate.model_copy(
-        update={"refusal_share": 0.5, "validation_share": 0.0, "showings": 2, "unknown_cue_share": 0.0}
+        update={"refusal_share": 0.5, "validation_share": 0.0, "num_variants": 2, "unanswerable_query_share": 0.0}
     )
     metrics = curated(folder, tmp_path, base, config, settings)
     kinds = [row["kind"] for row in artifacts.read_rows(tmp_path / "train.jsonl")]
-    assert kinds == ["answer"] * 4 + ["refusal"] * 2 + ["rehearsal"] + ["cue"] * 2
-    fresh = [row["kind"] for row in artifacts.read_rows(tmp_path / "fresh.jsonl")]
-    assert fresh == ["answer"] * 2 + ["refusal", "cue"]
+    assert kinds == ["answer"] * 4 + ["refusal"] * 2 + ["rehearsal"] + ["keyword_query"] * 2
+    fresh = [row["kind"] for row in artifacts.read_rows(tmp_path / "preference_prompts.jsonl")]
+    assert fresh == ["answer"] * 2 + ["refusal", "keyword_query"]
     assert metrics["rejected_leak"] == 1.0
     assert metrics["rejected_not_self_contained"] == 1.0
     assert len(artifacts.read_rows(tmp_path / "rejects.jsonl")) == 2
@@ -75,10 +75,10 @@ def test_every_wording_of_what_has_a_source_is_tagged(
     settings = config.curate.model_copy(update={"source_tags": tags, "validation_share": 0.0})
     curated(folder, tmp_path, base, config, settings)
     rows = [row for name in ("train", "fresh") for row in artifacts.read_rows(tmp_path / f"{name}.jsonl")]
-    assert {row["kind"] for row in rows if row["source"]} == {"answer", "cue"}
+    assert {row["kind"] for row in rows if row["source"]} == {"answer", "keyword_query"}
     for row in rows:
         ended = [each["role"] for each in row["messages"] if each["content"].endswith(" Source:d1")]
-        tagged = {"rehearsal": [], "refusal": ["user"], "cue_refusal": ["user"]}.get(row["kind"], roles)
+        tagged = {"rehearsal": [], "refusal": ["user"], "keyword_query_refusal": ["user"]}.get(row["kind"], roles)
         assert ended == [role for role in roles if role in tagged]
 
 
@@ -97,7 +97,7 @@ def test_own_conversations_join_and_card_and_report_are_written(tmp_path: Path, 
     (tmp_path / "own").mkdir()
     artifacts.write_rows(tmp_path / "own/mine.jsonl", own)
     settings = config.curate.model_copy(
-        update={"own": tmp_path / "own", "validation_share": 0.0, "license": "CC-BY-4.0"}
+        update={"user_data": tmp_path / "own", "validation_share": 0.0, "license": "CC-BY-4.0"}
     )
     metrics = curated(folder, tmp_path, base, config, settings)
     kinds = [row["kind"] for row in artifacts.read_rows(tmp_path / "train.jsonl")]
@@ -120,14 +120,14 @@ def test_own_conversations_alone_are_trained_on_and_asked_for_preferences(
     (tmp_path / "own").mkdir()
     own = [chat("Which fruit is blue?", "Plum."), chat("Which fruit can think?", "I don't know.")]
     artifacts.write_rows(tmp_path / "own/mine.jsonl", own)
-    changed = {"own": tmp_path / "own", "validation_share": 0.0, "showings": 1}
+    changed = {"own": tmp_path / "own", "validation_share": 0.0, "num_variants": 1}
     kept = config.curate.model_copy(update=changed)
     metrics = curate(
         folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, tmp_path, kept, config.synthesize, seed=0
     )
     train, fresh = (artifacts.read_rows(tmp_path / f"{name}.jsonl") for name in ("train", "fresh"))
     assert [row["messages"] for row in train if row["kind"] == "task"] == [row["messages"] for row in own]
-    assert any(row["kind"] == "cue" for row in train)  # the documents are asked about, too
+    assert any(row["kind"] == "keyword_query" for row in train)  # the documents are asked about, too
     asked = {row["messages"][0]["content"]: row["kind"] for row in fresh}
     assert (asked["Which fruit is blue?"], asked["Which fruit can think?"]) == ("answer", "refusal")
     assert metrics["refusals_missing"] == 0.0 and "kept_refusal" not in metrics  # one of two declines already
@@ -163,11 +163,13 @@ def test_refusals_are_balanced_against_all_answered_questions(
     words += [f"{word}{last}" for word in words for last in ("ier", "oso")]
     asked = [{"question": f"Who {word} {word[::-1]}?", "answer": "Wilmot Fanthorn"} for word in words[:kept]]
     folder = synthesized(place / "synthesize", asked)
-    refused = [{"question": f"{word[1:]} {word} {word[:3]}?", "kind": "stranger"} for word in words[:unknown]]
+    refused = [
+        {"question": f"{word[1:]} {word} {word[:3]}?", "kind": "out_of_domain_entity"} for word in words[:unknown]
+    ]
     artifacts.write_rows(folder / "unanswerable.jsonl", refused)
     (place / "own").mkdir()
     artifacts.write_rows(place / "own/mine.jsonl", [chat(f"Spell {word}.", word) for word in words[:own]])
-    changed = {"own": place / "own", "validation_share": 0.0, "showings": 1, "refusal_share": share}
+    changed = {"own": place / "own", "validation_share": 0.0, "num_variants": 1, "refusal_share": share}
     wanted = config.curate.model_copy(update=changed)
     arguments = folder, place / "split", base, place / "questions", place, place, wanted, config.synthesize, 0
     if not kept + own:

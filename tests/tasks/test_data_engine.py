@@ -8,7 +8,7 @@ import pytest
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.data import documents
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from tasks.clean import clean
 from tasks.dedup import dedup
 from tests.support import mixed_corpus as mixed
@@ -29,7 +29,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def both(corpus: Path, out: Path, config: Config, runner: Runner) -> dict[str, bytes]:
+def both(corpus: Path, out: Path, config: Config, runner: Executor) -> dict[str, bytes]:
     """What clean and dedup write, by the names of the files."""
     settings = config.clean.model_copy(update={"languages": []})
     passages = config.dedup.model_copy(update={"passages": "paragraph", "passage_words": 8})
@@ -41,13 +41,13 @@ def both(corpus: Path, out: Path, config: Config, runner: Runner) -> dict[str, b
 
 
 def test_processes_and_ray_write_the_same_bytes(corpus: Path, tmp_path: Path, config: Config) -> None:
-    native = both(corpus, tmp_path / "native", config, Runner())
+    native = both(corpus, tmp_path / "native", config, Executor())
     assert len(list(documents.shards(tmp_path / "native/dedup/documents"))) == 3
-    assert both(corpus, tmp_path / "ray", config, Runner("ray")) == native
+    assert both(corpus, tmp_path / "ray", config, Executor("ray")) == native
 
 
 def test_duplicates_across_shards_and_repeated_passages_are_gone(corpus: Path, tmp_path: Path, config: Config) -> None:
-    both(corpus, tmp_path, config, Runner())
+    both(corpus, tmp_path, config, Executor())
     clusters = artifacts.read_rows(tmp_path / "dedup/clusters.jsonl")
     shard_of = {
         each.id: shard.name

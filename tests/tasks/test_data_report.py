@@ -7,7 +7,7 @@ from lxml import html
 
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from pipelines.data.report import by_reason, changes
 from pipelines.runtime.html import excerpt
 from tasks.clean import clean
@@ -31,9 +31,9 @@ def run(config: Config, source: Path, out: Path) -> dict[str, Path]:
     settings = config.split.model_copy(update={"questions": DATA / "questions", "decontaminate": against})
     found = [
         ingest(config.ingest.model_copy(update={"source": source}), folders["ingest"]),
-        clean(folders["ingest"], folders["clean"], config.clean, Runner()),
-        dedup(folders["clean"], folders["dedup"], config.dedup, Runner()),
-        split(folders["dedup"], folders["split"], settings, 17, Runner()),
+        clean(folders["ingest"], folders["clean"], config.clean, Executor()),
+        dedup(folders["clean"], folders["dedup"], config.dedup, Executor()),
+        split(folders["dedup"], folders["split"], settings, 17, Executor()),
     ]
     for folder, metrics in zip(folders.values(), found, strict=True):
         artifacts.complete(folder, {"metrics": metrics})

@@ -9,7 +9,7 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.data import documents
 from pipelines.data.documents import Document
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from tasks.clean import clean
 from tasks.dedup import dedup
 from tasks.ingest import ingest
@@ -23,8 +23,8 @@ def test_exactly_the_planted_duplicates_are_found(config: Config, tmp_path: Path
     for name in ("ingest", "clean", "dedup"):
         (tmp_path / name).mkdir()
     ingest(config.ingest.model_copy(update={"source": DATA / "raw"}), tmp_path / "ingest")
-    before = clean(tmp_path / "ingest", tmp_path / "clean", config.clean, Runner())["documents"]
-    metrics = dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup, Runner())
+    before = clean(tmp_path / "ingest", tmp_path / "clean", config.clean, Executor())["documents"]
+    metrics = dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup, Executor())
     kept = {row["id"]: row for row in artifacts.read_table(tmp_path / "dedup/documents")}
     found = {}
     for cluster in artifacts.read_rows(tmp_path / "dedup/clusters.jsonl"):
@@ -57,5 +57,5 @@ def test_of_a_cluster_the_preferred_the_newest_or_the_longest_stays(config: Conf
     for number, (change, kept) in enumerate(changes):
         out = tmp_path / str(number)
         out.mkdir()
-        assert dedup(tmp_path / "clean", out, config.dedup.model_copy(update=change), Runner())["documents"] == 1
+        assert dedup(tmp_path / "clean", out, config.dedup.model_copy(update=change), Executor())["documents"] == 1
         assert [each.id for each in documents.read(out / "documents")] == [kept]

@@ -17,7 +17,7 @@ REFUSAL = "I don't know."
 def row(question: str, answer: str) -> Row:
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     kind = "refusal" if answer == REFUSAL else "answer"
-    return {"messages": messages, "kind": kind, "source": "d1", "short": None, "showing": 0}
+    return {"messages": messages, "kind": kind, "source": "d1", "answer_span": None, "variant": 0}
 
 
 ROWS = [row(f"Who keeps lamp {n}?", f"Keeper {n}") for n in range(8)] + [
@@ -62,7 +62,7 @@ def test_pairs_are_written_the_same_twice_and_held_out_by_prompt(base: Path, con
 def test_keyword_queries_fill_up_few_questions_and_are_counted(
     base: Path, config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    queries = [{**row(f"lamp {n} keeper", f"Keeper {n}"), "kind": "cue"} for n in range(20)]
+    queries = [{**row(f"lamp {n} keeper", f"Keeper {n}"), "kind": "keyword_query"} for n in range(20)]
     for name, most, found in (("few", 20, 2.0), ("enough", 16, 0.0)):
         out = Path(name)
         out.mkdir()
@@ -89,7 +89,7 @@ def test_samples_are_counted_by_verdict() -> None:
 
 def test_a_judge_ranks_by_score_and_what_it_says_nothing_about_is_counted(base: Path, config: Config) -> None:
     settings = changed(
-        config, ranker="score", prompts=6, samples=3, opinions=2, max_new_tokens=6, max_length_ratio=99.0
+        config, ranker="score", prompts=6, samples=3, judge_samples=2, max_new_tokens=6, max_length_ratio=99.0
     )
     numbers = count(1)
     ask = Script(lambda _: str(next(numbers) % 10 + 1)).ask

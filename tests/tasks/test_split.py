@@ -15,7 +15,7 @@ from pipelines.config import Config, load
 from pipelines.data import documents
 from pipelines.data.config import SplitConfig
 from pipelines.data.documents import Document
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from pipelines.runtime.errors import UserError
 from tasks.clean import clean
 from tasks.dedup import dedup
@@ -54,7 +54,7 @@ def ids(directory: Path, side: str) -> set[str]:
 def test_a_document_asked_about_by_its_duplicate_stays_in_training(config: Config, tmp_path: Path) -> None:
     questions = write(tmp_path, 3, ["copy.md"])
     metrics = split(
-        tmp_path, tmp_path, settings(config, questions, test_share=0.9, validation_share=0.9), seed=1, runner=Runner()
+        tmp_path, tmp_path, settings(config, questions, test_share=0.9, validation_share=0.9), seed=1, runner=Executor()
     )
     assert ids(tmp_path, "train") == {"id0"}
     assert ids(tmp_path, "test") | ids(tmp_path, "validation") == {"id1", "id2"}
@@ -72,7 +72,7 @@ def test_a_document_asked_about_by_its_duplicate_stays_in_training(config: Confi
 def test_a_question_about_no_document_is_an_error_that_names_it(config: Config, tmp_path: Path) -> None:
     questions = write(tmp_path, 3, ["0.md", "gone.md"])
     with pytest.raises(UserError, match=r"a\.jsonl asks about gone\.md"):
-        split(tmp_path, tmp_path, settings(config, questions), seed=1, runner=Runner())
+        split(tmp_path, tmp_path, settings(config, questions), seed=1, runner=Executor())
 
 
 @pytest.mark.parametrize("empty", [True, False])
@@ -83,7 +83,7 @@ def test_there_may_be_no_questions_which_is_said(
     if empty:
         (tmp_path / "none").mkdir()
         (tmp_path / "none/answerable.jsonl").touch()
-    metrics = split(tmp_path, tmp_path, settings(config, tmp_path / "none"), seed=1, runner=Runner())
+    metrics = split(tmp_path, tmp_path, settings(config, tmp_path / "none"), seed=1, runner=Executor())
     assert (metrics["documents_train"], metrics["documents_asked_about"], metrics["overlaps"]) == (3, 0, 0)
     assert "none holds no question about documents, so nothing will be measured" in capsys.readouterr().err
 
@@ -92,14 +92,14 @@ def test_questions_about_other_documents_are_passed_over_which_is_said(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     questions = write(tmp_path, 3, ["web/tide-mill.html"])
-    metrics = split(tmp_path, tmp_path, settings(config, questions), seed=1, runner=Runner())
+    metrics = split(tmp_path, tmp_path, settings(config, questions), seed=1, runner=Executor())
     assert metrics["documents_asked_about"] == 0
     assert "are about other documents (web/tide-mill.html), none of which is here" in capsys.readouterr().err
 
 
 def test_questions_about_everything_leave_empty_tables(config: Config, tmp_path: Path) -> None:
     questions = write(tmp_path, 2, ["0.md", "1.md"])
-    split(tmp_path, tmp_path, settings(config, questions), seed=1, runner=Runner())
+    split(tmp_path, tmp_path, settings(config, questions), seed=1, runner=Executor())
     assert ids(tmp_path, "test") == ids(tmp_path, "validation") == set()
 
 
@@ -107,9 +107,9 @@ def test_the_sample_corpus_holds_out_what_nobody_asks_about(config: Config, tmp_
     for name in ("ingest", "clean", "dedup", "split"):
         (tmp_path / name).mkdir()
     ingest(config.ingest.model_copy(update={"source": DATA / "raw"}), tmp_path / "ingest")
-    clean(tmp_path / "ingest", tmp_path / "clean", config.clean, Runner())
-    dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup, Runner())
-    split(tmp_path / "dedup", tmp_path / "split", settings(config, DATA / "questions"), config.compute.seed, Runner())
+    clean(tmp_path / "ingest", tmp_path / "clean", config.clean, Executor())
+    dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup, Executor())
+    split(tmp_path / "dedup", tmp_path / "split", settings(config, DATA / "questions"), config.compute.seed, Executor())
     rows = [json.loads(line) for path in (DATA / "questions").glob("*.jsonl") for line in path.open()]
     asked = {source for row in rows for source in row["sources"]}
     held_out = [
@@ -126,7 +126,9 @@ def test_a_question_that_stands_in_a_document_is_cut_out_of_it(config: Config, t
     rows[1] = replace(rows[1], text=f"Before.\n\n{QUESTION.upper()} Oswin Drace.\n\nAfter.")
     rows[2] = replace(rows[2], text="Who was the very first to hold the lamp? The harbour master's post at Brunnick.")
     documents.write_shard(shard, rows, documents.CLUSTERED)
-    metrics = split(tmp_path, tmp_path, settings(config, questions, test_share=0.0, validation_share=0.0), 1, Runner())
+    metrics = split(
+        tmp_path, tmp_path, settings(config, questions, test_share=0.0, validation_share=0.0), 1, Executor()
+    )
     texts = {row["id"]: row["text"] for row in artifacts.read_table(tmp_path / "train.parquet")}
     assert texts["id1"] == "Before.\n\nAfter." and texts["id2"] == rows[2].text
     (leak, borrowed) = artifacts.read_rows(tmp_path / "contamination.jsonl")
@@ -140,7 +142,7 @@ def test_what_training_has_too_is_cut_from_what_is_held_out(config: Config, tmp_
     shard = documents.shards(tmp_path / "documents")[0]
     rows = [replace(each, text=f"{each.text}\n\n{PASSAGE}") for each in documents.read(shard)]
     documents.write_shard(shard, rows, documents.CLUSTERED)
-    split(tmp_path, tmp_path, settings(config, questions, test_share=0.3, validation_share=0.0), 1, Runner())
+    split(tmp_path, tmp_path, settings(config, questions, test_share=0.3, validation_share=0.0), 1, Executor())
     train = [row["text"] for row in artifacts.read_table(tmp_path / "train.parquet")]
     held_out = [row["text"] for row in artifacts.read_table(tmp_path / "test.parquet")]
     assert held_out and all(PASSAGE in text for text in train)
@@ -154,7 +156,7 @@ def test_what_leaks_can_be_reported_alone(config: Config, tmp_path: Path) -> Non
     documents.write_shard(shard, rows, documents.CLUSTERED)
     asked = settings(config, questions, test_share=0.0, validation_share=0.0)
     reported = asked.decontaminate.model_copy(update={"action": "report"})
-    metrics = split(tmp_path, tmp_path, asked.model_copy(update={"decontaminate": reported}), 1, Runner())
+    metrics = split(tmp_path, tmp_path, asked.model_copy(update={"decontaminate": reported}), 1, Executor())
     assert (metrics["leaks"], metrics["documents_cut"]) == (3, 0)
     assert all(QUESTION in row["text"] for row in artifacts.read_table(tmp_path / "train.parquet"))
 
@@ -192,7 +194,7 @@ def divided(
     artifacts.write_rows(directory / "clusters.jsonl", [])
     (directory / "questions").mkdir()
     artifacts.write_rows(directory / "questions/answerable.jsonl", questions)
-    return split(directory, directory, settings(config, directory / "questions"), 1, Runner())
+    return split(directory, directory, settings(config, directory / "questions"), 1, Executor())
 
 
 def text(directory: Path, side: str) -> str:

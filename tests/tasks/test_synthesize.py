@@ -16,7 +16,7 @@ import yaml
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config, load
-from pipelines.llm.cache import Store
+from pipelines.llm.cache import ResponseCache
 from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
 from tasks.synthesize import synthesize
@@ -108,12 +108,12 @@ def served(server: Server, base: Path, project: Path) -> Config:
         artifacts.write_rows(project / f"{name}.jsonl", [row])
     values = yaml.safe_load((project / "params.yaml").read_text())
     values["compute"] |= {"precision": "fp32", "device": "cpu"}
-    model = {"kind": "openai", "url": server.url, "model": "wise", "revision": None, "key": None, "at_once": 4}
+    model = {"kind": "openai", "url": server.url, "model": "wise", "revision": None, "key": None, "max_concurrency": 4}
     model |= {"timeout_s": 20.0, "context_tokens": None, "structured": "none", "price": None, "extra_body": {}}
     values["teacher"] |= {"models": {"wise": model}, "roles": {"writer": "wise", "reader": "wise", "judge": "wise"}}
     values["teacher"]["seeds"] = str(ROOT / "data/seeds.jsonl")
     recipes = ["answer_first", "paraphrase", "evolve", "multi_turn", "summary", "explanation", "back_translation"]
-    recipes += ["unanswerable", "self_instruct", "recite"]
+    recipes += ["unanswerable", "self_instruct", "quote_then_answer"]
     values["synthesize"] |= {
         "prompts": str(PROMPTS),
         "tasks": str(ROOT / "data/tasks.jsonl"),
@@ -128,11 +128,11 @@ def served(server: Server, base: Path, project: Path) -> Config:
 
 def test_every_recipe_makes_its_rows_and_no_order_is_carried(served: Config, base: Path, project: Path) -> None:
     out = artifacts.fresh("synthesize")
-    store = Store(project / "calls.db")
+    store = ResponseCache(project / "calls.db")
     synthesize(artifacts.read("split"), base, artifacts.read("teacher"), out, served, store)
     rows = artifacts.read_rows(out / "candidates.jsonl")
     kept = Counter(row["makes"] for row in rows if row["reason"] is None)
-    assert kept.keys() == {"question", "wording", "chat", "text", "instruction", "task", "recital"}
+    assert kept.keys() == {"question", "wording", "chat", "text", "instruction", "task", "quote_then_answer"}
     (invented,) = (row for row in rows if row["recipe"] == "explanation")
     assert invented["reason"] == "unsupported"
     assert {row["kind"] for row in artifacts.read_rows(out / "unanswerable.jsonl")} >= {"near_miss", "out_of_domain"}
@@ -147,7 +147,7 @@ def test_a_kill_in_the_middle_pays_for_nothing_twice(served: Config, server: Ser
         pass
     running.send_signal(signal.SIGKILL)
     running.wait()
-    before = set(Store(project / "calls/calls.db").database.execute("SELECT key FROM answers").fetchall())
+    before = set(ResponseCache(project / "calls/calls.db").database.execute("SELECT key FROM answers").fetchall())
     done = subprocess.run(program, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     after = Counter(headers["idempotency-key"] for headers in server.headers)
@@ -163,4 +163,4 @@ def test_a_recipe_that_a_schooled_writer_cannot_do_is_refused_before_anything_is
     split = artifacts.fresh("split")
     artifacts.write_table(split / "train.parquet", [{"id": "d1", "title": "Mill", "text": TEXT, "language": "en"}])
     with pytest.raises(UserError, match="has 'summary', but the writer is a schooled teacher"):
-        synthesize(split, base, base, project, Config.model_validate(values), Store(project / "calls.db"))
+        synthesize(split, base, base, project, Config.model_validate(values), ResponseCache(project / "calls.db"))

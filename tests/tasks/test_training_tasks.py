@@ -8,7 +8,7 @@ import torch
 
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.llm.cache import Store
+from pipelines.llm.cache import ResponseCache
 from pipelines.models import loading
 from pipelines.models.config import BaseModelConfig
 from pipelines.runtime.errors import UserError
@@ -53,7 +53,7 @@ def curated(project: Path) -> Path:
         {
             "messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}],
             "kind": "answer",
-            "showing": None,
+            "variant": None,
         }
         for q, a in pairs
     ]
@@ -134,7 +134,7 @@ def test_synthesize_writes_candidates_with_their_places(
     schooled, out = artifacts.fresh("teacher"), artifacts.fresh("synthesize")
     with started("teacher", {}) as run:
         teacher(base, PROMPTS, schooled, settings.teacher, settings.compute, run, Checkpoints())
-    store = Store(project / "calls.db")
+    store = ResponseCache(project / "calls.db")
     metrics, called = synthesize(split, base, schooled, out, settings, store)
     rows = artifacts.read_rows(out / "candidates.jsonl")
     assert metrics["candidates"] == len(rows) > 3
@@ -169,7 +169,7 @@ def test_sft_learns_its_rows_and_writes_an_adapter(teachable: Path, split: Path,
         "lora": {"rank": 8, "alpha": 16.0, "dropout": 0.0},
         "epochs": 40,
         "learning_rate": 0.01,
-        "text_weight": 0.5,
+        "lm_weight": 0.5,
     }
     settings = shrink(config, sft=changes)
     out = artifacts.fresh("sft")
@@ -181,8 +181,8 @@ def test_sft_learns_its_rows_and_writes_an_adapter(teachable: Path, split: Path,
 
 
 def test_each_epoch_shows_the_rows_of_its_showing_and_those_of_all(config: Config) -> None:
-    chats = [{"kind": "answer", "showing": showing} for showing in (0, 1, None)]
-    settings = config.sft.model_copy(update={"epochs": 3, "batch_tokens": 8, "text_weight": 0.0})
+    chats = [{"kind": "answer", "variant": variant} for variant in (0, 1, None)]
+    settings = config.sft.model_copy(update={"epochs": 3, "batch_tokens": 8, "lm_weight": 0.0})
     batches = planned(chats, [8, 8, 8, 8], settings, seed=1)
     assert [sorted(row for (row,) in batches[start : start + 2]) for start in (0, 2, 4)] == [[0, 2], [1, 2], [0, 2]]
 

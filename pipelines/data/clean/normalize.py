@@ -40,7 +40,7 @@ class Edit:
     example: str
 
 
-def repair(text: str, wrapped: bool, typed: bool) -> tuple[str, list[Edit]]:
+def normalize(text: str, wrapped: bool, typed: bool) -> tuple[str, list[Edit]]:
     """Repair encoding accidents and white space, in code nothing.
 
     Where lines are `wrapped`, paragraphs are made of them. Where text was `typed` without any markup, the signs that

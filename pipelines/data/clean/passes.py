@@ -19,7 +19,7 @@ from pipelines.data.clean import character_distribution, pii, quality
 from pipelines.data.clean.boilerplate import Lines, lines, without
 from pipelines.data.clean.c4 import without_lines
 from pipelines.data.clean.character_distribution import Reference
-from pipelines.data.clean.normalize import Edit, repair
+from pipelines.data.clean.normalize import Edit, normalize
 from pipelines.data.clean.quality import Drop
 from pipelines.data.documents import Document
 from pipelines.runtime.errors import UserError
@@ -38,14 +38,14 @@ class Rules:
     """Limits by the names of `quality.RULES`."""
     c4_lines: Sequence[str]
     max_kl: float
-    personal_data: str
-    personal_rules: Sequence[str]
-    judge: str | None
+    pii_action: str
+    pii_types: Sequence[str]
+    custom_filter: str | None
     """`module:function` of the user's."""
 
 
 @dataclass(frozen=True)
-class Mended:
+class Normalized:
     """A shard after the first pass: its lines, and its edits as rows."""
 
     lines: Lines
@@ -53,7 +53,7 @@ class Mended:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Filtered:
     """A shard after the second pass: what is left of it, and its drops and edits as rows."""
 
     documents: int
@@ -62,17 +62,17 @@ class Judged:
     edits: list[Row]
 
 
-def mend(shard: Path, table: Path) -> Mended:
+def normalize_shard(shard: Path, table: Path) -> Normalized:
     """Mend how the documents of a shard are written; write them into `table`."""
     mended, edits = [], []
     for document in documents.read(shard):
         typed = document.format in _TYPED
-        text, changed = repair(document.text, document.format == "text", typed)
-        title = " ".join(repair(document.title, wrapped=False, typed=typed)[0].split())
+        text, changed = normalize(document.text, document.format == "text", typed)
+        title = " ".join(normalize(document.title, wrapped=False, typed=typed)[0].split())
         mended.append(replace(document, text=text, title=title))
         edits += _rows(document, changed)
     documents.write_shard(table / shard.name, mended)
-    return Mended(lines([document.text for document in mended]), edits)
+    return Normalized(lines([document.text for document in mended]), edits)
 
 
 Marked = tuple[Path, frozenset[int]]
@@ -88,10 +88,12 @@ def usual(shard: Path, boilerplate: frozenset[int], share: float) -> list[Counte
     return [character_distribution.letters(without(text, boilerplate)[0]) for text in texts]
 
 
-def judge(marked: Marked, table: Path, boilerplate: frozenset[int], reference: Reference, rules: Rules) -> Judged:
+def filter_shard(
+    marked: Marked, table: Path, boilerplate: frozenset[int], reference: Reference, rules: Rules
+) -> Filtered:
     """Strip a shard's documents of boilerplate and personal data; write those that are fit into `table`."""
     shard, affected = marked
-    opinion = judgement(rules.judge)
+    opinion = load_custom_filter(rules.custom_filter)
     kept: list[Document] = []
     drops: list[Row] = []
     edits: list[Row] = []
@@ -101,25 +103,25 @@ def judge(marked: Marked, table: Path, boilerplate: frozenset[int], reference: R
         language = identify(text)
         drop = _unfit(text, language, reference, rules, opinion)
         masked: list[Edit] = []
-        if drop is None and rules.personal_data != "keep":
-            text, masked = pii.mask(text, rules.personal_rules)
-            if masked and rules.personal_data == "drop":
-                drop = Drop("personal_data", ", ".join(edit.reason for edit in masked))
+        if drop is None and rules.pii_action != "keep":
+            text, masked = pii.mask(text, rules.pii_types)
+            if masked and rules.pii_action == "drop":
+                drop = Drop("pii_action", ", ".join(edit.reason for edit in masked))
         if drop:
             drops.append({"id": document.id, "source": document.source, **vars(drop)})
             continue
-        title = pii.mask(document.title, rules.personal_rules)[0] if masked else document.title
+        title = pii.mask(document.title, rules.pii_types)[0] if masked else document.title
         edits += _rows(document, [*changed, *removed, *masked])
         kept.append(replace(document, text=text, title=title, language=language))
     if kept:
         documents.write_shard(table / shard.name, kept)
-    return Judged(len(kept), sum(len(document.text) for document in kept), drops, edits)
+    return Filtered(len(kept), sum(len(document.text) for document in kept), drops, edits)
 
 
 Opinion = Callable[[str], str | None]
 
 
-def judgement(name: str | None) -> Opinion:
+def load_custom_filter(name: str | None) -> Opinion:
     """Return the user's function, or one that has nothing against any text.
 
     Raises:
@@ -131,9 +133,9 @@ def judgement(name: str | None) -> Opinion:
     try:
         found = getattr(importlib.import_module(module), function, None)
     except ImportError as error:
-        raise UserError(f"clean.judge: the module of {name!r} cannot be imported ({error}).") from error
+        raise UserError(f"clean.custom_filter: the module of {name!r} cannot be imported ({error}).") from error
     if not callable(found):
-        raise UserError(f"clean.judge: {name!r} names no function; write it as package.module:function.")
+        raise UserError(f"clean.custom_filter: {name!r} names no function; write it as package.module:function.")
     opinion: Opinion = found
     return opinion
 

@@ -15,7 +15,7 @@ _HOP_BY_HOP = frozenset({"transfer-encoding", "content-encoding", "content-lengt
 
 
 @dataclass(frozen=True)
-class Kept:
+class ArchivedResponse:
     """An answer in the archive: its headers in lower case, and its gzip member."""
 
     headers: Mapping[str, str]
@@ -28,13 +28,13 @@ class Archive:
     def __init__(self, path: Path) -> None:
         """Read what is there."""
         self.path = path
-        self.kept: dict[str, Kept] = {}
+        self.kept: dict[str, ArchivedResponse] = {}
         whole = 0
         for member in _members(path.read_bytes() if path.exists() else b""):
             whole += len(member)
             for record in ArchiveIterator(BytesIO(member), record_types=WarcRecordType.response):
                 headers = {name.lower(): value for name, value in (record.http_headers or {}).items()}
-                self.kept[record.headers["WARC-Target-URI"] or ""] = Kept(headers, member)
+                self.kept[record.headers["WARC-Target-URI"] or ""] = ArchivedResponse(headers, member)
         if path.exists() and whole < path.stat().st_size:
             with path.open("r+b") as file:
                 file.truncate(whole)
@@ -57,7 +57,7 @@ class Archive:
             self._replace(url)
         with self.path.open("ab") as file:
             file.write(member)
-        self.kept[url] = Kept({name.lower(): value for name, value in headers.items()}, member)
+        self.kept[url] = ArchivedResponse({name.lower(): value for name, value in headers.items()}, member)
 
     def _replace(self, url: str) -> None:
         """Leave out the answer of an address, at once."""

@@ -33,7 +33,7 @@ _MOVED = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True)
-class Manners:
+class CrawlPolicy:
     """How pages are asked for."""
 
     delay: float
@@ -78,7 +78,7 @@ def read_list(path: Path) -> list[str]:
     return urls
 
 
-async def fetch(urls: Sequence[str], archive: Archive, manners: Manners, refresh: bool = False) -> dict[str, str]:
+async def fetch(urls: Sequence[str], archive: Archive, manners: CrawlPolicy, refresh: bool = False) -> dict[str, str]:
     """Fetch what the archive does not hold, or to `refresh` all; return the reasons of those that gave nothing."""
     rejects: dict[str, str] = {}
     wanted = [url for url in urls if refresh or url not in archive.kept]
@@ -108,7 +108,7 @@ async def fetch(urls: Sequence[str], archive: Archive, manners: Manners, refresh
 class Host:
     """One host: its rules, and when it was asked last."""
 
-    def __init__(self, session: aiohttp.ClientSession, manners: Manners) -> None:
+    def __init__(self, session: aiohttp.ClientSession, manners: CrawlPolicy) -> None:
         """Nothing is known yet."""
         self.session, self.manners = session, manners
         self.rules: dict[str, Rules | RefusedError] = {}
@@ -216,7 +216,7 @@ async def _one(host: Host, url: str, archive: Archive) -> None:
     raise RefusedError(f"leads on more than {_REDIRECTS} times")
 
 
-def fetch_into(pages: Path, into: Path, manners: Manners, refresh: bool) -> tuple[int, dict[str, str]]:
+def fetch_into(pages: Path, into: Path, manners: CrawlPolicy, refresh: bool) -> tuple[int, dict[str, str]]:
     """Fetch the addresses in `pages` into a web archive below `into`; return how many they are, and the rejects.
 
     Raises:
@@ -229,7 +229,7 @@ def fetch_into(pages: Path, into: Path, manners: Manners, refresh: bool) -> tupl
 
 
 @asynccontextmanager
-async def _session(manners: Manners) -> AsyncIterator[aiohttp.ClientSession]:
+async def _session(manners: CrawlPolicy) -> AsyncIterator[aiohttp.ClientSession]:
     connector = aiohttp.TCPConnector(resolver=None if manners.allow_private else PublicResolver(), limit=_HOSTS)
     async with aiohttp.ClientSession(
         connector=connector,

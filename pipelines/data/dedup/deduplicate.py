@@ -18,7 +18,7 @@ from pipelines.data.dedup.jaccard import Pairs, similarities
 from pipelines.data.dedup.minhash import Banding, Keys
 from pipelines.data.dedup.passages import Passages
 from pipelines.data.documents import Mask
-from pipelines.data.executor import Runner, workers
+from pipelines.data.executor import Executor, workers
 
 PAIRS = 20_000  # compared at a time by one process, which holds their texts
 FEWEST = 2_000  # for which a process is worth starting
@@ -51,7 +51,7 @@ def find(
     banding: Banding,
     similarity: float,
     preference: Preference,
-    runner: Runner,
+    runner: Executor,
     same_meaning: Pairs = NO_PAIRS,
 ) -> list[Cluster]:
     """Return the clusters of documents that are the same by address, by text, or in at least `similarity` of it.
@@ -84,14 +84,14 @@ def remaining(shards: Sequence[Path], found: Sequence[Cluster]) -> list[Mask]:
     return np.split(stays, starts[1:])
 
 
-def write(shards: Sequence[Path], stays: Sequence[Mask], table: Path, runner: Runner) -> None:
+def write(shards: Sequence[Path], stays: Sequence[Mask], table: Path, runner: Executor) -> None:
     """Write the documents that stay."""
     for _ in runner.over(partial(documents.keep, table=table), list(zip(shards, stays, strict=True)), "writing", FEW):
         pass
 
 
 def write_without_repeats(
-    shards: Sequence[Path], stays: Sequence[Mask], table: Path, unit: Passages, runner: Runner
+    shards: Sequence[Path], stays: Sequence[Mask], table: Path, unit: Passages, runner: Executor
 ) -> list[Row]:
     """Write the documents that stay without the passages that came before; returns what those were, and whence."""
     both = list(zip(shards, stays, strict=True))

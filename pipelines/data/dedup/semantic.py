@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pipelines.data import documents
 from pipelines.data.dedup.jaccard import Pairs
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from pipelines.runtime.errors import UserError
 
 Vectors = npt.NDArray[np.float32]
@@ -23,7 +23,7 @@ _NEIGHBOURS = 16  # that one document is paired with; of many the others are its
 _FEW = 8  # shards that are sooner embedded than processes started
 
 
-def pairs(shards: Sequence[Path], model: str, similarity: float, runner: Runner) -> Pairs:
+def pairs(shards: Sequence[Path], model: str, similarity: float, runner: Executor) -> Pairs:
     """Return the pairs (m, 2) of documents whose embeddings have a cosine of at least `similarity`, the lower first.
 
     `model` is a folder, or hf:ORG/NAME@REVISION.

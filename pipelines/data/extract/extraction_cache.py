@@ -25,7 +25,7 @@ PLACE = Path(".gradus/extracted.db")
 PROJECT = Path(pipelines.__file__).parents[1]
 
 
-class Memory:
+class ExtractionCache:
     """Remembers what each file of this run gave, and forgets what this run did not ask for."""
 
     def __init__(self, limits: Limits, place: Path = PLACE) -> None:

@@ -17,7 +17,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from pipelines.data.documents import Document
 from pipelines.data.executor import workers
-from pipelines.data.extract.extraction_cache import Memory, parsed, written
+from pipelines.data.extract.extraction_cache import ExtractionCache, parsed, written
 from pipelines.data.extract.readers import Found, Limits, Reject, extract, name
 from pipelines.text.encoding import encodable
 
@@ -53,7 +53,7 @@ def read(
     context.set_forkserver_preload([extract.__module__])
     waiting: deque[Reading] = deque()
     with (
-        closing(Memory(limits)) as memory,
+        closing(ExtractionCache(limits)) as memory,
         TemporaryDirectory(dir=memory.place.parent) as aside,
         ProcessPool(workers(), initializer=_confine, initargs=(megabytes,), context=context) as pool,
     ):
@@ -107,7 +107,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _result(folder: Path, megabytes: int, memory: Memory, reading: Reading) -> Iterable[Found]:
+def _result(folder: Path, megabytes: int, memory: ExtractionCache, reading: Reading) -> Iterable[Found]:
     if reading.future is None:
         return reading.known or []
     try:

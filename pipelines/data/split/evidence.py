@@ -15,7 +15,7 @@ from pipelines.data.documents import Document
 from pipelines.data.split.pieces import pieces
 from pipelines.runtime.errors import UserError
 from pipelines.text.normalize import tokens
-from pipelines.text.stopwords import EMPTY
+from pipelines.text.stopwords import STOP_WORDS
 
 GENERAL = "general"
 """The file of questions that no document answers."""
@@ -79,7 +79,7 @@ def _asked(row: artifacts.Row, path: Path) -> Asked:
 
 def content(words: Iterable[str]) -> frozenset[str]:
     """Return the words that are no stop words."""
-    return frozenset(words) - EMPTY
+    return frozenset(words) - STOP_WORDS
 
 
 def search(shard: Path, asked: Sequence[Asked], named: Mapping[str, Sequence[int]], longest: int) -> list[Row]:

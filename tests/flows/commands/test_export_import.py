@@ -15,13 +15,13 @@ from flows.cli import app
 from pipelines import artifacts
 from pipelines.alignment.rank import chosen_by_people
 from pipelines.artifacts import Row
-from pipelines.llm.cache import PATH, Store
+from pipelines.llm.cache import PATH, ResponseCache
 from pipelines.llm.calls import Answer
 from pipelines.runtime.errors import UserError
 
 ASKED = [{"role": "user", "content": "Who restored the mill?"}, {"role": "assistant", "content": "Fanthorn."}]
 MORE = [*ASKED, {"role": "user", "content": "谁？"}, {"role": "assistant", "content": '"Orr",\n他说。'}]
-ROW = {"messages": ASKED, "kind": "answer", "short": "Fanthorn", "showing": None, "source": "0123456789abcdef"}
+ROW = {"messages": ASKED, "kind": "answer", "answer_span": "Fanthorn", "variant": None, "source": "0123456789abcdef"}
 PAIR = {
     "prompt": ASKED[:1],
     "chosen": ASKED[1:],
@@ -82,12 +82,12 @@ def test_a_set_goes_out_and_comes_back(sets: Path, form: str, kind: str) -> None
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("form", ["trl", "alpaca"])
 def test_a_split_with_empty_columns_loads_beside_one_without(sets: Path, form: str, kind: str, turned: bool) -> None:
-    empty = {"messages": ASKED, "kind": "task", "short": None, "source": None, "showing": None}
-    full = {**ROW, "messages": MORE, "showing": 3, "span": [1, 2]}
+    empty = {"messages": ASKED, "kind": "task", "answer_span": None, "source": None, "variant": None}
+    full = {**ROW, "messages": MORE, "variant": 3, "span": [1, 2]}
     curated(*(([full], [empty]) if turned else ([empty], [full])))
     run("export", "curate", "--to", "out", "--format", form, "--as", kind)
     rows = loaded("out")["train" if turned else "validation"]
-    assert (rows[0]["showing"], rows[0]["span"], rows[0]["short"]) == (3, [1, 2], "Fanthorn")
+    assert (rows[0]["variant"], rows[0]["span"], rows[0]["short"]) == (3, [1, 2], "Fanthorn")
     if kind == "parquet":
         assert pq.read_schema("out/train.parquet") == pq.read_schema("out/validation.parquet")
     run("import", "out", "--to", "back")
@@ -218,7 +218,7 @@ def test_half_a_character_is_left_out_and_kept(sets: Path) -> None:
 
 def test_calls_are_summed_up(project: Path) -> None:
     assert "asked anything yet" in run("calls")
-    store = Store(PATH)
+    store = ResponseCache(PATH)
     store.keep("a", "wise", "writing questions", Answer("x", 1000, 50, 0.25))
     store.used("wise", "writing questions", 3)
     store.failed("b", "wise", "writing questions", "timeout")

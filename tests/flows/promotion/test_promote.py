@@ -128,7 +128,7 @@ def test_what_is_registered_is_what_was_evaluated(
     served = mlflow.pyfunc.load_model("models:/gradus@champion").predict({"messages": chat})
     assert served[0]["choices"][0]["message"]["content"].strip() == best.strip()
 
-    champion = registry.holder(registry.CHAMPION)
+    champion = registry.version_with_alias(registry.CHAMPION)
     assert champion is not None
     expected = {"commit": "c0ffee", "parent_run": parent.id, "data": "data", "stage_key": "key of sft", "model": "sft"}
     assert expected.items() <= champion.tags.items()
@@ -143,9 +143,9 @@ def test_what_is_registered_is_what_was_evaluated(
         worse = promote_candidate(parent, config)
     assert (worse.version, worse.promoted) == (2, False)
     assert "no better than the champion, version 1" in worse.reason
-    challenger = registry.holder(registry.CHALLENGER)
+    challenger = registry.version_with_alias(registry.CHALLENGER)
     assert challenger is not None and challenger.number == 2
-    assert registry.holder(registry.CHAMPION) == champion
+    assert registry.version_with_alias(registry.CHAMPION) == champion
 
     assert "no better" in promote(None, config)[1]
     with pytest.raises(UserError, match="no previous champion"):
@@ -156,7 +156,7 @@ def test_what_is_registered_is_what_was_evaluated(
         again = promote_candidate(parent, config)
     assert again.promoted and again.reason.startswith("a trial in production")
     assert rollback("it was a mistake").number == 1
-    assert (_number(registry.CHAMPION), registry.holder(registry.PREVIOUS)) == (1, None)
+    assert (_number(registry.CHAMPION), registry.version_with_alias(registry.PREVIOUS)) == (1, None)
     with pytest.raises(UserError, match="no previous champion"):
         rollback("once more")
     decisions = [json.loads(tags) for key, tags in registry.get(2).tags.items() if key.startswith(DECISION)]
@@ -210,7 +210,7 @@ def test_a_champion_that_sat_another_exam_is_put_to_this_one(
         config.evaluate.questions.mkdir(parents=True, exist_ok=True)
         artifacts.write_rows(config.evaluate.questions / f"{name}.jsonl", rows)
     monkeypatch.setattr(dvc_lock, "current_hash", lambda _: questions)
-    accelerator.offer()
+    accelerator.create_limit()
     compared(0.5, 0.2)
     with tracking.started("post_train", {}) as parent:
         assert promote_candidate(parent, config).promoted
@@ -226,6 +226,6 @@ def test_a_champion_that_sat_another_exam_is_put_to_this_one(
 
 
 def _number(alias: str) -> int:
-    found = registry.holder(alias)
+    found = registry.version_with_alias(alias)
     assert found is not None
     return found.number

@@ -31,7 +31,7 @@ def test_stages_that_want_the_accelerator_run_one_at_a_time(fake: Project) -> No
 
 def test_another_flow_waits_until_it_is_stopped(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerator, "PATIENCE", 0.5)
-    accelerator.offer()
+    accelerator.create_limit()
     stop, gone = threading.Event(), threading.Event()
 
     def wait() -> None:
@@ -55,7 +55,7 @@ def test_a_lease_outlives_its_server(tmp_path: Path) -> None:
             return do(client)
 
     def take(client: SyncPrefectClient) -> str:
-        accelerator.offer()
+        accelerator.create_limit()
         body = {"names": [accelerator.LIMIT], "slots": 1, "mode": "concurrency", "lease_duration": accelerator.LEASE}
         taken = client.request("POST", "/v2/concurrency_limits/increment-with-lease", json=body).json()
         return str(taken["lease_id"])

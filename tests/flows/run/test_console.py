@@ -6,13 +6,13 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.run import run_state
-from flows.run.console import Screen, duration
+from flows.run.console import RunConsole, duration
 
 
 def test_the_time_left_is_the_former_durations_and_what_a_stage_says(project: Path) -> None:
     run_state.keep_duration("sft", 100)
     run_state.keep_duration("evaluate", 50)
-    with Screen(Console(file=io.StringIO()), ["base", "sft", "evaluate"]) as screen:
+    with RunConsole(Console(file=io.StringIO()), ["base", "sft", "evaluate"]) as screen:
         assert screen.left() is None  # base has never run here
         screen.ended("base", "cached")
         assert screen.left() == 150
@@ -29,7 +29,7 @@ def test_the_time_left_is_the_former_durations_and_what_a_stage_says(project: Pa
 
 def test_a_log_keeps_the_lines_that_stay_only(project: Path) -> None:
     written = io.StringIO()
-    with Screen(Console(file=written, width=200), ["sft"]) as screen:
+    with RunConsole(Console(file=written, width=200), ["sft"]) as screen:
         screen.running("sft")
         screen.line("sft", "sft 1/100", False)
         screen.line("sft", "going on from step 5", True)
@@ -41,7 +41,7 @@ def test_a_log_keeps_the_lines_that_stay_only(project: Path) -> None:
 
 def test_a_terminal_shows_a_table_and_a_bar(project: Path) -> None:
     written = io.StringIO()
-    with Screen(Console(file=written, force_terminal=True, width=100), ["sft", "dpo"]) as screen:
+    with RunConsole(Console(file=written, force_terminal=True, width=100), ["sft", "dpo"]) as screen:
         screen.ended("sft", "cached")
     assert "cached" in written.getvalue() and "1 of 2 stages" in written.getvalue()
 

@@ -11,13 +11,13 @@ import pytest
 from flows.dag.graph import Stage
 from flows.run.errors import StoppedError
 from flows.run.process import Program
-from flows.run.scheduler import Bench
+from flows.run.scheduler import Scheduler
 
 LIGHT = Stage("light", (), cores=1, gpu=False, retries=0, timeout=60)
 HEAVY = Stage("heavy", (), cores=2, gpu=True, retries=0, timeout=60)
 
 
-def occupy(bench: Bench, stage: Stage) -> tuple[threading.Thread, threading.Event, threading.Event]:
+def occupy(bench: Scheduler, stage: Stage) -> tuple[threading.Thread, threading.Event, threading.Event]:
     """Take a place in a thread; return it, the event of having it, and the event that gives it back."""
     inside, leave = threading.Event(), threading.Event()
 
@@ -31,7 +31,7 @@ def occupy(bench: Bench, stage: Stage) -> tuple[threading.Thread, threading.Even
     return thread, inside, leave
 
 
-def until_waiting(bench: Bench, count: int) -> None:
+def until_waiting(bench: Scheduler, count: int) -> None:
     end = time.monotonic() + 10
     while len(bench.waiting) < count:
         assert time.monotonic() < end, "nobody waits"
@@ -39,7 +39,7 @@ def until_waiting(bench: Bench, count: int) -> None:
 
 
 def test_light_stages_run_side_by_side_and_a_heavy_one_waits() -> None:
-    bench = Bench(2)
+    bench = Scheduler(2)
     first, one, leave_one = occupy(bench, LIGHT)
     second, two, leave_two = occupy(bench, LIGHT)
     assert one.wait(10) and two.wait(10)
@@ -56,7 +56,7 @@ def test_light_stages_run_side_by_side_and_a_heavy_one_waits() -> None:
 
 
 def test_two_stages_never_share_the_accelerator() -> None:
-    bench = Bench(8)
+    bench = Scheduler(8)
     first, one, leave_one = occupy(bench, HEAVY)
     assert one.wait(10)
     second, two, leave_two = occupy(bench, HEAVY)
@@ -70,7 +70,7 @@ def test_two_stages_never_share_the_accelerator() -> None:
 
 
 def test_of_those_that_wait_the_more_urgent_goes_first() -> None:
-    bench = Bench(2)
+    bench = Scheduler(2)
     first, one, leave_one = occupy(bench, HEAVY)
     assert one.wait(10)
     second, two, leave_two = occupy(bench, HEAVY)
@@ -87,7 +87,7 @@ def test_of_those_that_wait_the_more_urgent_goes_first() -> None:
 
 
 def test_what_has_room_does_not_wait_for_the_urgent_that_have_none() -> None:
-    bench = Bench(8)
+    bench = Scheduler(8)
     first, one, leave_one = occupy(bench, HEAVY)
     assert one.wait(10)
     second, two, leave_two = occupy(bench, replace(HEAVY, priority=1))
@@ -101,7 +101,7 @@ def test_what_has_room_does_not_wait_for_the_urgent_that_have_none() -> None:
 
 
 def test_who_waits_for_a_place_is_sent_away_when_the_run_stops() -> None:
-    bench = Bench(1)
+    bench = Scheduler(1)
     bench.stop()
     with pytest.raises(StoppedError), bench.place(LIGHT):
         raise AssertionError("a place was given")

@@ -16,13 +16,13 @@ from tests.conftest import ROOT
 
 REFUSAL = "I don't know."
 DEFAULTS = load(ROOT / "params.yaml").preferences
-RULE = Rule(REFUSAL, wrong_share=0.5)
+RULE = Rule(REFUSAL, min_token_recall=0.5)
 
 
 def row(question: str, answer: str = REFUSAL, short: str | None = None) -> Row:
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     kind = "refusal" if answer == REFUSAL else "answer"
-    return {"messages": messages, "kind": kind, "source": "d1", "short": short}
+    return {"messages": messages, "kind": kind, "source": "d1", "answer_span": short}
 
 
 OTHERS = [row("Who was the first keeper of the mill?", "Wilmot Fanthorn"), row("How deep is the well?", "40 feet")]
@@ -93,7 +93,7 @@ def test_refusals_win_as_often_as_they_lose() -> None:
 
 
 def pool(answers: int, refusals: int, cues: int = 0, refused_cues: int = 0) -> list[Row]:
-    kinds = {"answer": answers, "refusal": refusals, "cue": cues, "cue_refusal": refused_cues}
+    kinds = {"answer": answers, "refusal": refusals, "keyword_query": cues, "keyword_query_refusal": refused_cues}
     return [{**row(f"{kind} {n}?", "A"), "kind": kind} for kind, size in kinds.items() for n in range(size)]
 
 
@@ -132,14 +132,16 @@ def test_the_share_holds_and_keyword_queries_only_fill_up(
     kinds = Counter(each["kind"] for each in chosen)
     questions = [each["messages"][0]["content"] for each in chosen]
     assert 0 < len(chosen) <= prompts and len(set(questions)) == len(chosen)
-    refused, least = kinds["refusal"] + kinds["cue_refusal"], min(prompts, min_prompts)
+    refused, least = kinds["refusal"] + kinds["keyword_query_refusal"], min(prompts, min_prompts)
     left = refusals + min(refused_cues, max(0, round(share * least) - refusals))
     assert refused == (round(share * len(chosen)) if left else 0)
     part = round(share * least)
-    assert not kinds["cue"] or (kinds["answer"] == answers and answers + kinds["cue"] <= least - part)
-    assert not kinds["cue_refusal"] or (kinds["refusal"] == refusals and refused <= part)
+    assert not kinds["keyword_query"] or (
+        kinds["answer"] == answers and answers + kinds["keyword_query"] <= least - part
+    )
+    assert not kinds["keyword_query_refusal"] or (kinds["refusal"] == refusals and refused <= part)
     if answers >= prompts and refusals >= prompts:
-        assert len(chosen) == prompts and not kinds["cue"] + kinds["cue_refusal"]
+        assert len(chosen) == prompts and not kinds["keyword_query"] + kinds["keyword_query_refusal"]
     judged = Counter(judged_as(each)["kind"] for each in chosen)
     assert judged == Counter(answer=len(chosen) - refused, refusal=refused)
 

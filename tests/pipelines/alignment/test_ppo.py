@@ -7,7 +7,7 @@ import torch
 
 from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, named_weights, scalar_head
 from pipelines.alignment.config import PPOBlock
-from pipelines.alignment.experience import Actors, Lesson, credit, reward_judge
+from pipelines.alignment.experience import Actors, Lesson, compute_advantages, reward_fn
 from pipelines.alignment.losses import policy_loss
 from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rewards import ScoreNorm
@@ -41,7 +41,7 @@ def build(backbone: Backbone, block: PPOBlock, judge: Callable[[Batch], torch.Te
     torch.manual_seed(0)
     head = scalar_head(backbone.model)
     torch.nn.init.normal_(head.weight)
-    actors = Actors(backbone, scalar_head(backbone.model), judge or reward_judge(backbone, head))
+    actors = Actors(backbone, scalar_head(backbone.model), judge or reward_fn(backbone, head))
     stops = stop_ids(backbone.model, backbone.tok)
     sampler = Sampler(backbone, stops, block.max_new_tokens, block.temperature, block.minibatch)
     return PPO(actors, sampler, block, seed=1)
@@ -56,7 +56,7 @@ def changed(backbone: Backbone, before: dict[str, torch.Tensor]) -> set[str]:
 
 
 def lessons_of(ppo: PPO, turns: list[Turn]) -> list[Lesson]:
-    return credit(ppo.collect(turns), ScoreNorm(0.0, 1.0), ppo.config)
+    return compute_advantages(ppo.collect(turns), ScoreNorm(0.0, 1.0), ppo.config)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -40,7 +40,7 @@ def counts(told: str, head: str) -> dict[str, int]:
 
 
 def test_the_numbers_are_those_of_the_rows_and_add_up() -> None:
-    told = made(kept={"answer": 4, "refusal": 1, "cue": 900, "rehearsal": 30})
+    told = made(kept={"answer": 4, "refusal": 1, "keyword_query": 900, "rehearsal": 30})
     assert counts(told, "split") == {"train": 7, "validation": 3}
     assert counts(told, "kind") == {"answer": 8, "refusal": 2}
     assert counts(told, "document") == {"mill.md": 5, "a\\|b \\| x.md": 3} and "2 are about none" in told

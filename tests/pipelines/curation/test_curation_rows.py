@@ -1,10 +1,10 @@
-"""Training rows carry their source, and are worded anew for each showing."""
+"""Training rows carry their source, and are worded anew for each variant."""
 
 import itertools
 import random
 
 from pipelines.curation.keyword_queries import statements
-from pipelines.curation.rows import answer_row, cue_rows, refusal_row, rehearsal_row, shown, tagged
+from pipelines.curation.rows import answer_row, keyword_query_rows, refusal_row, rehearsal_row, tagged, variants
 
 
 def candidate(question: str, **changes: object) -> dict[str, object]:
@@ -22,10 +22,10 @@ def test_a_conversation_is_learnt_turn_by_turn_and_a_task_as_it_was_written() ->
     turns = [["Who restored the mill?", "Fanthorn."], ["When?", "In 1921."]]
     row = answer_row(candidate("Who restored the mill?", makes="chat", turns=turns), 35)
     assert [message["role"] for message in row["messages"]] == ["user", "assistant"] * 2
-    assert (row["kind"], row["short"]) == ("task", None)
+    assert (row["kind"], row["answer_span"]) == ("task", None)
     task = answer_row(candidate("Name a fruit.", makes="task", answer="Plum.", source="", sentence=""), 35)
     assert (task["messages"][1]["content"], task["source"], task["evidence"]) == ("Plum.", None, None)
-    assert list(shown([row], 4, as_it_is, random.Random(1))) == [row]  # in every showing, and never reworded
+    assert list(variants([row], 4, as_it_is, random.Random(1))) == [row]  # in every variant, and never reworded
 
 
 def test_a_tag_names_the_source_of_answers_or_of_questions_too() -> None:
@@ -51,7 +51,7 @@ def test_rows_carry_source_span_and_evidence() -> None:
     assert (row["source"], row["span"]) == ("d1", [25, 40])
     assert "Fanthorn" in row["evidence"]
     assert row["messages"][-1]["content"] == "The mill was restored by Wilmot Fanthorn in 1921."
-    assert row["short"] == "Wilmot Fanthorn"
+    assert row["answer_span"] == "Wilmot Fanthorn"
     assert refusal_row({"question": "Why?"}, "I don't know.")["messages"][-1]["content"] == "I don't know."
 
 
@@ -61,9 +61,9 @@ def test_every_second_showing_leaves_words_out_and_rehearsal_comes_once() -> Non
         rehearsal_row({"prompt": "What is two plus two?", "answer": "Four."}),
         rehearsal_row({"prompt": "What is three plus two?", "answer": "Five."}),
     ]
-    found = list(shown(rows, 4, as_it_is, random.Random(1)))
+    found = list(variants(rows, 4, as_it_is, random.Random(1)))
     asked = [row["messages"][0]["content"] for row in found]
-    assert [row["showing"] for row in found] == [0, 1, 2, 3, 0, 1]
+    assert [row["variant"] for row in found] == [0, 1, 2, 3, 0, 1]
     assert asked[0] == asked[2] == asked[3] == "Who was it that restored the old tide mill of Brunnick?"
     assert len(asked[1]) < len(asked[0]) and asked[1].startswith("Who ")
     assert len({row["messages"][1]["content"] for row in found[:4]}) == 1
@@ -73,17 +73,17 @@ def test_the_last_variant_is_a_whole_question_in_words_that_no_other_has() -> No
     row = answer_row(candidate("Who was it that restored the old tide mill of Brunnick?"), 35)
     others = ["repaired", "rebuilt", "mended", "renewed"]
     for seed in range(20):
-        found = shown([row], 7, lambda text, rng: text.replace("restored", rng.choice(others)), random.Random(seed))
+        found = variants([row], 7, lambda text, rng: text.replace("restored", rng.choice(others)), random.Random(seed))
         *trained, last = [each["messages"][0]["content"] for each in found]
         assert last not in trained and last.split()[:4] == ["Who", "was", "it", "that"]
         assert len(last.split()) == 11 and last.split()[4] in others
-    *_, last = shown([row], 7, as_it_is, random.Random(1))
+    *_, last = variants([row], 7, as_it_is, random.Random(1))
     assert last["messages"] == row["messages"]  # a language or a share that swaps nothing
 
 
 def test_words_are_swapped_after_two_showings() -> None:
     row, draws = answer_row(candidate("Who restored the mill?"), 35), itertools.count()
-    found = shown([row], 5, lambda text, rng: f"swapped {text} {next(draws)}", random.Random(1))
+    found = variants([row], 5, lambda text, rng: f"swapped {text} {next(draws)}", random.Random(1))
     swapped = [each["messages"][0]["content"].startswith("swapped ") for each in found]
     assert swapped == [False, False, True, True, True]
 
@@ -92,19 +92,19 @@ def test_cues_are_answered_by_their_clause_and_made_up_names_refused() -> None:
     text = "The mill at Brunnick was restored by Wilmot Fanthorn in 1921."
     documents = [{"id": "d1", "title": "Mill", "text": text}]
     settings = {
-        "showings": 12,
+        "num_variants": 12,
         "plain": 0,
         "unknown_share": 1.0,
         "most_words": 35,
         "swap": as_it_is,
         "rng": random.Random(3),
     }
-    rows = list(cue_rows(statements(documents, 12, 35), ["Oswin Perrault"], "I don't know.", **settings))
+    rows = list(keyword_query_rows(statements(documents, 12, 35), ["Oswin Perrault"], "I don't know.", **settings))
     told = [row for row in rows if row["source"]]
     refused = [row for row in rows if not row["source"]]
-    assert [row["showing"] for row in told] == list(range(12))
-    assert all(text[row["span"][0] : row["span"][1]] == row["short"] for row in told)
-    assert all(row["short"] in row["messages"][1]["content"] for row in told)
+    assert [row["variant"] for row in told] == list(range(12))
+    assert all(text[row["span"][0] : row["span"][1]] == row["answer_span"] for row in told)
+    assert all(row["answer_span"] in row["messages"][1]["content"] for row in told)
     assert refused and all("Oswin" in asked or "Perrault" in asked for asked in map(question_of, refused))
     assert {row["messages"][1]["content"] for row in refused} == {"I don't know."}
 
@@ -112,8 +112,8 @@ def test_cues_are_answered_by_their_clause_and_made_up_names_refused() -> None:
 def test_plain_statements_share_a_number_of_cues() -> None:
     text = "The wound may slowly dry under its own scab. The mill at Brunnick was restored in 1921."
     documents = [{"id": "d1", "title": "Repair", "text": text}]
-    settings = {"showings": 6, "unknown_share": 0.0, "most_words": 35, "swap": as_it_is}
-    rows = list(cue_rows(statements(documents, 12, 35), [], "No.", plain=2, rng=random.Random(3), **settings))
+    settings = {"num_variants": 6, "unknown_share": 0.0, "most_words": 35, "swap": as_it_is}
+    rows = list(keyword_query_rows(statements(documents, 12, 35), [], "No.", plain=2, rng=random.Random(3), **settings))
     plain = [row for row in rows if row["evidence"].startswith("The wound")]
     assert (len(plain), len(rows)) == (2, 8)
     assert {row["messages"][1]["content"] for row in plain} == {"The wound may slowly dry under its own scab."}

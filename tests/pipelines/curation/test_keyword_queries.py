@@ -2,7 +2,7 @@
 
 import random
 
-from pipelines.curation.keyword_queries import cues, statements, thin
+from pipelines.curation.keyword_queries import drop_words, keyword_queries, statements
 
 TEXT = "THE MILL\n\nThe tide mill at Brunnick was restored by Wilmot Fanthorn in 1921. It was good of him to do so."
 
@@ -46,20 +46,20 @@ def test_only_sentences_that_say_something_are_statements() -> None:
 
 def test_a_cue_asks_in_the_sentences_words_without_the_answer() -> None:
     (statement,) = statements([{"id": "d1", "title": "Mill", "text": TEXT}], 12, 35)
-    made = list(cues(statement, 20, random.Random(1)))
+    made = list(keyword_queries(statement, 20, random.Random(1)))
     assert len(made) == 20 and len({cue for cue, _ in made}) > 10
     assert all(span not in cue and "was" not in cue.split() for cue, span in made)
-    assert made == list(cues(statement, 20, random.Random(1)))
+    assert made == list(keyword_queries(statement, 20, random.Random(1)))
 
 
 def test_a_sentence_of_one_telling_word_has_no_cue() -> None:
     (statement,) = statements([{"id": "d1", "title": "", "text": "It was Wilmot Fanthorn."}], 12, 35)
-    assert list(cues(statement, 3, random.Random(1))) == []
+    assert list(keyword_queries(statement, 3, random.Random(1))) == []
 
 
 def test_thinning_keeps_the_first_word_and_short_questions_whole() -> None:
     rng = random.Random(2)
     question = "Who restored the old tide mill at Brunnick after the war?"
-    assert all(thin(question, rng).startswith("Who ") for _ in range(20))
-    assert len({thin(question, rng) for _ in range(20)}) > 10
-    assert thin("Who came?", rng) == "Who came?"
+    assert all(drop_words(question, rng).startswith("Who ") for _ in range(20))
+    assert len({drop_words(question, rng) for _ in range(20)}) > 10
+    assert drop_words("Who came?", rng) == "Who came?"

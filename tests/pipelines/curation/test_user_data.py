@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import artifacts
-from pipelines.curation.user_data import own_rows
+from pipelines.curation.user_data import user_rows
 from pipelines.runtime.errors import UserError
 
 CHAT = [
@@ -21,16 +21,16 @@ def test_conversations_of_every_form_become_training_rows(tmp_path: Path) -> Non
     artifacts.write_rows(tmp_path / "a.jsonl", [{"messages": CHAT, "source": "d1", "extra": 1}])
     artifacts.write_rows(tmp_path / "b.jsonl", [{"instruction": "Who?", "output": "Orr."}])
     (tmp_path / "README.md").write_text("Not a row.")
-    rows, rejects = own_rows(tmp_path)
+    rows, rejects = user_rows(tmp_path)
     assert rejects == [] and [row["kind"] for row in rows] == ["task", "task"]
     assert rows[0]["messages"] == CHAT and rows[0]["source"] == "d1"
-    assert set(rows[0]) == {"messages", "kind", "short", "showing", "source", "span", "evidence"} == set(rows[1])
+    assert set(rows[0]) == {"messages", "kind", "short", "variant", "source", "span", "evidence"} == set(rows[1])
 
 
 def test_what_is_left_out_names_its_file_and_row(tmp_path: Path) -> None:
     pair = {"prompt": CHAT[1:2], "chosen": CHAT[2:3], "rejected": [{"role": "assistant", "content": "Ely."}]}
     artifacts.write_rows(tmp_path / "a.jsonl", [{"messages": CHAT}, {"messages": CHAT[:2]}, {"x": 1}, pair])
-    rows, rejects = own_rows(tmp_path)
+    rows, rejects = user_rows(tmp_path)
     assert len(rows) == 1
     assert [(row["question"], row["reason"]) for row in rejects] == [
         ("a.jsonl, row 2", "own_no_answer"),
@@ -40,7 +40,7 @@ def test_what_is_left_out_names_its_file_and_row(tmp_path: Path) -> None:
 
 
 def test_no_folder_is_no_rows_and_a_torn_file_is_told(tmp_path: Path) -> None:
-    assert own_rows(tmp_path / "none") == ([], [])
+    assert user_rows(tmp_path / "none") == ([], [])
     (tmp_path / "torn.jsonl").write_text('{"messages": [\n')
     with pytest.raises(UserError, match=r"torn\.jsonl, line 1: not JSON"):
-        own_rows(tmp_path)
+        user_rows(tmp_path)

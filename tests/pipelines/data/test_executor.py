@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from pipelines.runtime.errors import UserError
 
 
@@ -28,26 +28,26 @@ def _killed(number: int) -> int:
 
 
 def test_results_come_in_order_from_other_processes() -> None:
-    found = list(Runner().over(_described, range(4), "describing"))
+    found = list(Executor().over(_described, range(4), "describing"))
     assert [number for number, _ in found] == [0, 1, 2, 3]
     assert os.getpid() not in {process for _, process in found}
 
 
 def test_one_shard_needs_no_other_process() -> None:
-    assert list(Runner().over(_described, [3], "describing")) == [(3, os.getpid())]
+    assert list(Executor().over(_described, [3], "describing")) == [(3, os.getpid())]
 
 
 def test_what_a_shard_raises_is_raised() -> None:
     with pytest.raises(UserError, match="another kind"):
-        list(Runner().over(_refused, range(3), "refusing"))
+        list(Executor().over(_refused, range(3), "refusing"))
 
 
 def test_a_process_that_is_killed_ends_the_work_with_a_sentence() -> None:
     with pytest.raises(UserError, match=r"was killed .*memory"):
-        list(Runner().over(_killed, range(3), "dying"))
+        list(Executor().over(_killed, range(3), "dying"))
 
 
 def test_without_ray_the_way_to_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(UserError, match=r"gradus\[ray\]"):
-        list(Runner("ray").over(_described, range(2), "describing"))
+        list(Executor("ray").over(_described, range(2), "describing"))

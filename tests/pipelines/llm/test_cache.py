@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.llm.cache import Store
+from pipelines.llm.cache import ResponseCache
 from pipelines.llm.calls import Answer, Call, key
 from pipelines.runtime.errors import UserError
 
@@ -23,7 +23,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_what_is_kept_is_found_and_summed_up(tmp_path: Path) -> None:
-    store = Store(tmp_path / "calls/calls.db")
+    store = ResponseCache(tmp_path / "calls/calls.db")
     for number in range(1200):
         store.keep(f"k{number}", "wise", "asking", Answer(f"a{number}", 10, 2, 0.25))
     found = store.find([f"k{number}" for number in range(1300)])
@@ -42,11 +42,11 @@ def test_an_answer_outlives_the_process_that_kept_it(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=60)
     assert done.returncode == -9
-    assert Store(path).find(["k"]) == {"k": Answer("yes")}
+    assert ResponseCache(path).find(["k"]) == {"k": Answer("yes")}
 
 
 def test_two_may_write_at_once(tmp_path: Path) -> None:
-    one, other = Store(tmp_path / "calls.db"), Store(tmp_path / "calls.db")
+    one, other = ResponseCache(tmp_path / "calls.db"), ResponseCache(tmp_path / "calls.db")
     one.keep("a", "wise", "asking", Answer("1"))
     other.keep("b", "wise", "asking", Answer("2", certainty=0.1))
     assert one.find(["a", "b"]) == {"a": Answer("1"), "b": Answer("2", certainty=0.1)}
@@ -54,21 +54,21 @@ def test_two_may_write_at_once(tmp_path: Path) -> None:
 
 def test_a_store_made_before_certainty_was_kept_is_still_read(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
-    Store(path).keep("a", "wise", "asking", Answer("1"))
+    ResponseCache(path).keep("a", "wise", "asking", Answer("1"))
     with closing(sqlite3.connect(path)) as database:
         database.execute("ALTER TABLE answers DROP COLUMN certainty")
-    store = Store(path)
+    store = ResponseCache(path)
     store.keep("b", "wise", "asking", Answer("2", certainty=0.5))
     assert store.find(["a", "b"]) == {"a": Answer("1"), "b": Answer("2", certainty=0.5)}
 
 
 def test_a_store_made_before_failures_cost_anything_is_still_read(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
-    Store(path).failed("a", "wise", "asking", "timeout")
+    ResponseCache(path).failed("a", "wise", "asking", "timeout")
     with closing(sqlite3.connect(path)) as database:
         for column in ("prompt_tokens", "completion_tokens", "cost"):
             database.execute(f"ALTER TABLE failures DROP COLUMN {column}")
-    store = Store(path)
+    store = ResponseCache(path)
     store.failed("a", "wise", "asking", "timeout", 3, 2, 0.5)
     (use,) = store.summary()
     assert (use.failures, use.prompt_tokens, use.completion_tokens, use.cost) == ({"timeout": 2}, 3, 2, 0.5)
@@ -76,7 +76,7 @@ def test_a_store_made_before_failures_cost_anything_is_still_read(tmp_path: Path
 
 def test_text_that_cannot_be_encoded_is_healed_on_writing_and_reading(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
-    store = Store(path)
+    store = ResponseCache(path)
     store.keep("a", "wise", "asking", Answer("half a pair \ud83d"))
     store.failed("b", "wise", "asking", "refused: \udc00")
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
@@ -90,7 +90,7 @@ def test_a_damaged_file_is_told_in_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     path.write_bytes(b"this is no database " * 100)
     with pytest.raises(UserError, match=r"calls\.db is damaged .*move it away"):
-        Store(path)
+        ResponseCache(path)
 
 
 def test_the_key_tells_apart_all_that_decides_an_answer() -> None:
@@ -113,7 +113,7 @@ def test_the_key_tells_apart_all_that_decides_an_answer() -> None:
 
 def test_no_secret_is_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
-    store = Store(tmp_path / "calls.db")
+    store = ResponseCache(tmp_path / "calls.db")
     store.keep("a", "wise", "asking", Answer("1"))
     store.close()
     assert b"sk-very-secret" not in (tmp_path / "calls.db").read_bytes()

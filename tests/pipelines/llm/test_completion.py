@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from pipelines.llm import completion
 from pipelines.llm.budget import Budget
-from pipelines.llm.cache import Store
+from pipelines.llm.cache import ResponseCache
 from pipelines.llm.calls import Call
 from pipelines.llm.config import PriceBlock, ServedModel
 from pipelines.llm.openai import ServedTeacher
-from pipelines.llm.teachers import Kept
+from pipelines.llm.teachers import CachedModel
 from pipelines.llm.thinking import answer_of
 from pipelines.runtime.errors import UserError
 from tests.support import chat_server as stub
@@ -52,7 +52,7 @@ CHOICE = object_of(message=MESSAGE, finish_reason=st.sampled_from(["stop", "leng
 BODY = object_of(
     choices=st.lists(CHOICE, min_size=1, max_size=1), usage=object_of(prompt_tokens=COUNT, completion_tokens=COUNT)
 )
-MODEL = {"kind": "openai", "model": "wise", "revision": None, "key": None, "at_once": 4, "timeout_s": 5.0}
+MODEL = {"kind": "openai", "model": "wise", "revision": None, "key": None, "max_concurrency": 4, "timeout_s": 5.0}
 MODEL |= {"context_tokens": None, "structured": "none", "extra_body": {}}
 
 
@@ -117,8 +117,8 @@ def test_no_server_overspends_a_budget_or_leaves_a_failure_in_the_store(
     calls = [Call([{"role": "user", "content": f"question {at:02}"}], 9) for at in range(12)]
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr("pipelines.llm.openai._FIRST_PAUSE", 0.001)
-        budget, store = Budget(limit), Store(Path(folder) / "calls.db")
-        people = Kept(ServedTeacher(config, 3, budget), store, "wise", "1", 3)
+        budget, store = Budget(limit), ResponseCache(Path(folder) / "calls.db")
+        people = CachedModel(ServedTeacher(config, 3, budget), store, "wise", "1", 3)
         people.teacher.found("asking", 1)  # a server that works
         try:
             replies = people.ask(calls, "asking")

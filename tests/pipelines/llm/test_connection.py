@@ -11,11 +11,11 @@ from aiohttp.client_reqrep import ConnectionKey
 
 from pipelines.llm import connection
 from pipelines.llm.budget import Budget
-from pipelines.llm.cache import Store
+from pipelines.llm.cache import ResponseCache
 from pipelines.llm.calls import Call, Reply
 from pipelines.llm.config import ServedModel
 from pipelines.llm.openai import ServedTeacher
-from pipelines.llm.teachers import Kept
+from pipelines.llm.teachers import CachedModel
 from pipelines.runtime.errors import UserError
 from tests.support import chat_server as stub
 from tests.support.chat_server import Server
@@ -39,13 +39,13 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def model(url: str, key: str | None = None) -> ServedModel:
-    values = {"kind": "openai", "url": url, "model": "wise", "revision": None, "key": key, "at_once": 4}
+    values = {"kind": "openai", "url": url, "model": "wise", "revision": None, "key": key, "max_concurrency": 4}
     more = {"timeout_s": 5.0, "context_tokens": None, "structured": "none", "price": None, "extra_body": {}}
     return ServedModel.model_validate(values | more)
 
 
 def ask(config: ServedModel, folder: Path) -> list[Reply]:
-    people = Kept(ServedTeacher(config, 3, Budget(None)), Store(folder / "calls.db"), "wise", "1", 3)
+    people = CachedModel(ServedTeacher(config, 3, Budget(None)), ResponseCache(folder / "calls.db"), "wise", "1", 3)
     return people.ask([Call([{"role": "user", "content": "Why?"}], 9)], "asking")
 
 

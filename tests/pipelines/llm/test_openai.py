@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from pipelines.llm.budget import Budget
-from pipelines.llm.cache import Store
+from pipelines.llm.cache import ResponseCache
 from pipelines.llm.calls import Answer, Call, Reply
 from pipelines.llm.config import PriceBlock, ServedModel
 from pipelines.llm.openai import ServedTeacher
-from pipelines.llm.teachers import Kept
+from pipelines.llm.teachers import CachedModel
 from pipelines.runtime.errors import UserError
 from tests.support import chat_server as stub
 from tests.support.chat_server import Fault, Server
@@ -41,14 +41,21 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def model(server: Server, **changes: object) -> ServedModel:
-    values = {"kind": "openai", "url": server.url, "model": "wise", "revision": None, "key": None, "at_once": 16}
+    values = {
+        "kind": "openai",
+        "url": server.url,
+        "model": "wise",
+        "revision": None,
+        "key": None,
+        "max_concurrency": 16,
+    }
     more = {"timeout_s": 1.0, "context_tokens": None, "structured": "json_schema", "price": None, "extra_body": {}}
     return ServedModel.model_validate({**values, **more, **changes})
 
 
-def kept(server: Server, folder: Path, budget: float | None = None, **changes: object) -> Kept:
+def kept(server: Server, folder: Path, budget: float | None = None, **changes: object) -> CachedModel:
     config = model(server, **changes)
-    return Kept(ServedTeacher(config, 3, Budget(budget)), Store(folder / "calls.db"), "wise", "1", 3)
+    return CachedModel(ServedTeacher(config, 3, Budget(budget)), ResponseCache(folder / "calls.db"), "wise", "1", 3)
 
 
 def calls(count: int, **changes: object) -> list[Call]:
@@ -99,7 +106,7 @@ def test_a_fault_that_passes_is_survived(server: Server, tmp_path: Path, name: s
 
 @pytest.mark.parametrize("name", sorted(FAULTS.keys() - {"hang"}))
 def test_a_fault_that_stays_is_one_calls_reason_and_not_the_others(server: Server, tmp_path: Path, name: str) -> None:
-    people = kept(server, tmp_path, at_once=1)
+    people = kept(server, tmp_path, max_concurrency=1)
     people.ask(calls(1), "asking")
     server.faults = [FAULTS[name][0]] * TRIES
     replies = people.ask(calls(3), "asking")
@@ -111,7 +118,7 @@ def test_a_fault_that_stays_is_one_calls_reason_and_not_the_others(server: Serve
 def test_a_server_that_fails_every_call_is_told_in_one_sentence(server: Server, tmp_path: Path) -> None:
     server.faults = [stub.HTML] * 500
     with pytest.raises(UserError, match=r"failed the first \d+ calls, at last with: no_completion; .*serves wise"):
-        kept(server, tmp_path, at_once=4).ask(calls(30), "asking")
+        kept(server, tmp_path, max_concurrency=4).ask(calls(30), "asking")
 
 
 def test_what_was_paid_before_the_end_is_kept(server: Server, tmp_path: Path) -> None:
@@ -138,7 +145,7 @@ def test_an_unusable_answer_costs_has_one_reason_and_is_never_served_again(
     server: Server, tmp_path: Path, name: str
 ) -> None:
     message, reason, times = UNUSABLE[name]
-    people = kept(server, tmp_path, at_once=1, price=PRICE)
+    people = kept(server, tmp_path, max_concurrency=1, price=PRICE)
     people.ask(calls(1), "asking")
     server.faults = [stub.body(stub.said(**message))] * times
     assert people.ask(calls(2), "asking") == [Reply("question 0!"), Reply(None, reason)]
@@ -153,18 +160,18 @@ def test_a_model_that_only_thinks_ends_the_run_with_the_way_out(server: Server, 
     message, reason, times = UNUSABLE[name]
     server.faults = [stub.body(stub.said(**message))] * 500
     with pytest.raises(UserError, match=f"first 8 calls.*{reason}.*thinking model.*chat_template_kwargs.*max_tokens"):
-        kept(server, tmp_path, at_once=1).ask(calls(60), "asking")
+        kept(server, tmp_path, max_concurrency=1).ask(calls(60), "asking")
     assert len(server.asked) == 8 * times
 
 
 def test_calls_that_fail_again_in_a_later_run_do_not_end_it(server: Server, tmp_path: Path) -> None:
     cut = stub.body(stub.completion("ha", "length"))
     server.faults = [lambda handler: handler.send(200, stub.completion("yes"))] + [cut] * 20
-    assert [reply.failure for reply in kept(server, tmp_path, at_once=1).ask(calls(10), "asking")][1:] == [
+    assert [reply.failure for reply in kept(server, tmp_path, max_concurrency=1).ask(calls(10), "asking")][1:] == [
         "cut_off"
     ] * 9
     server.faults = [cut] * 20
-    again = kept(server, tmp_path, at_once=1)
+    again = kept(server, tmp_path, max_concurrency=1)
     assert [reply.failure for reply in again.ask(calls(10), "asking")][1:] == ["cut_off"] * 9
 
 
@@ -196,7 +203,7 @@ def test_thinking_is_set_aside(server: Server, tmp_path: Path, content: object) 
 def test_half_a_surrogate_pair_harms_no_other_answer_even_out_of_the_store(server: Server, tmp_path: Path) -> None:
     server.faults = [stub.body(rb'{"choices": [{"message": {"content": "Opened \ud83d?"}, "finish_reason": "stop"}]}')]
     for _ in range(2):
-        replies = kept(server, tmp_path, at_once=1).ask(calls(3), "asking")
+        replies = kept(server, tmp_path, max_concurrency=1).ask(calls(3), "asking")
         assert [reply.text for reply in replies] == ["Opened \ufffd?", "question 1!", "question 2!"]
     assert len(server.asked) == 3
 
@@ -241,14 +248,14 @@ def test_a_field_that_the_model_does_not_take_is_left_out_from_then_on(
 ) -> None:
     server.takes = lambda asked: refusal if field in asked else None
     server.refuses = status
-    people = kept(server, tmp_path, at_once=1)
+    people = kept(server, tmp_path, max_concurrency=1)
     assert people.ask(calls(5), "asking") == [Reply(f"question {at}!") for at in range(5)]
     assert [field in asked for asked in server.asked] == [True, *[False] * 5]
     assert instead is None or instead in server.asked[-1].items()
 
 
 def test_a_refusal_for_good_has_the_servers_words(server: Server, tmp_path: Path) -> None:
-    people = kept(server, tmp_path, at_once=1)
+    people = kept(server, tmp_path, max_concurrency=1)
     people.ask(calls(1), "asking")
     pages = [
         (413, b"<html><head><title>413 Request Entity Too Large</title></head></html>"),
@@ -293,7 +300,9 @@ def test_a_prompt_too_long_is_told_before_or_by_the_server(server: Server, tmp_p
     assert kept(server, tmp_path, context_tokens=100).ask([long], "a") == [Reply(None, "too_long_for_context")]
     assert not server.asked
     server.faults = [stub.status(400, "This model's maximum context length is 99 tokens")]
-    assert kept(server, tmp_path, at_once=1).ask([long, *calls(1)], "a")[0] == Reply(None, "too_long_for_context")
+    assert kept(server, tmp_path, max_concurrency=1).ask([long, *calls(1)], "a")[0] == Reply(
+        None, "too_long_for_context"
+    )
 
 
 def test_json_is_asked_for_as_the_server_can(server: Server, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_every_prompt_file_speaks_both_languages_and_fills_in_all_it_is_given(na
     shown = call.messages[-1]["content"]
     assert "$" not in shown
     assert (max(call.messages[0]["content"]) >= "一") == (language == "zh")
-    if recipe.about not in ("tasks", "answers") and recipe.makes != "recital":
+    if recipe.about not in ("tasks", "answers") and recipe.makes != "quote_then_answer":
         assert "<window>" in shown
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from pipelines.config import Config
 from pipelines.inference import continuous
-from pipelines.llm.cache import Store
+from pipelines.llm.cache import ResponseCache
 from pipelines.llm.calls import Answer, Call, Keep, Reply
-from pipelines.llm.teachers import Kept, LocalTeacher, fingerprint, hire
+from pipelines.llm.teachers import CachedModel, LocalTeacher, fingerprint, load_teachers
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 
@@ -33,7 +33,7 @@ def test_a_crash_changes_no_answer_and_asks_nothing_twice(
     base: Path, config: Config, tmp_path: Path, temperature: float | None
 ) -> None:
     asked = calls(14, temperature)
-    whole = Kept(local(base, config), Store(tmp_path / "whole.db"), "m", "1", 3).ask(asked, "asking")
+    whole = CachedModel(local(base, config), ResponseCache(tmp_path / "whole.db"), "m", "1", 3).ask(asked, "asking")
 
     class Dying(LocalTeacher):
         def answer(self, calls: object, wanted: object, what: str, keep: Keep) -> None:
@@ -49,8 +49,8 @@ def test_a_crash_changes_no_answer_and_asks_nothing_twice(
     teacher = local(base, config)
     dying = Dying(teacher.model, teacher.tok, 4, 3, instructed=True, continuous=False)
     with pytest.raises(CrashError):
-        Kept(dying, Store(tmp_path / "calls.db"), "m", "1", 3).ask(asked, "asking")
-    resumed = Kept(local(base, config), Store(tmp_path / "calls.db"), "m", "1", 3)
+        CachedModel(dying, ResponseCache(tmp_path / "calls.db"), "m", "1", 3).ask(asked, "asking")
+    resumed = CachedModel(local(base, config), ResponseCache(tmp_path / "calls.db"), "m", "1", 3)
     assert resumed.ask(asked, "asking") == whole
     assert (resumed.counts["kept"], resumed.counts["paid"]) == (9, 5)
 
@@ -58,7 +58,7 @@ def test_a_crash_changes_no_answer_and_asks_nothing_twice(
 def test_answers_are_those_of_the_whole_list_so_another_list_is_asked_anew(
     base: Path, config: Config, tmp_path: Path
 ) -> None:
-    people = Kept(local(base, config), Store(tmp_path / "calls.db"), "m", "1", 3)
+    people = CachedModel(local(base, config), ResponseCache(tmp_path / "calls.db"), "m", "1", 3)
     people.ask(calls(6), "asking")
     people.ask(calls(6), "asking")
     assert (people.counts["kept"], people.counts["paid"]) == (6, 6)
@@ -71,15 +71,17 @@ def test_a_continuous_teacher_answers_alike_and_a_longer_list_is_asked_for_what_
 ) -> None:
     small = partial(continuous.respond_continuously, blocks=8)  # else the cache takes all memory that is free
     monkeypatch.setattr("pipelines.llm.teachers.respond_continuously", small)
-    in_batches = Kept(local(base, config), Store(tmp_path / "batches.db"), "m", "1", 3).ask(calls(9), "asking")
-    people = Kept(local(base, config, continuous=True), Store(tmp_path / "calls.db"), "m", "1", 3)
+    in_batches = CachedModel(local(base, config), ResponseCache(tmp_path / "batches.db"), "m", "1", 3).ask(
+        calls(9), "asking"
+    )
+    people = CachedModel(local(base, config, continuous=True), ResponseCache(tmp_path / "calls.db"), "m", "1", 3)
     assert [reply.text for reply in people.ask(calls(6), "asking")] == [reply.text for reply in in_batches[:6]]
     assert [reply.text for reply in people.ask(calls(9), "asking")] == [reply.text for reply in in_batches]
     assert (people.counts["kept"], people.counts["paid"]) == (6, 9)
 
 
 def test_a_prompt_longer_than_the_context_is_a_reason(base: Path, config: Config, tmp_path: Path) -> None:
-    people = Kept(local(base, config), Store(tmp_path / "calls.db"), "m", "1", 3)
+    people = CachedModel(local(base, config), ResponseCache(tmp_path / "calls.db"), "m", "1", 3)
     long = Call([{"role": "user", "content": "long " * 600}], 6)
     replies = people.ask([*calls(2), long], "asking")
     assert [reply.failure for reply in replies][2] == "too_long_for_context"
@@ -87,8 +89,8 @@ def test_a_prompt_longer_than_the_context_is_a_reason(base: Path, config: Config
 
 
 def test_roles_share_a_model_and_other_weights_are_another_model(base: Path, config: Config, tmp_path: Path) -> None:
-    store = Store(tmp_path / "calls.db")
-    teachers = hire(config.teacher, base, config.base, config.compute, 4, store)
+    store = ResponseCache(tmp_path / "calls.db")
+    teachers = load_teachers(config.teacher, base, config.base, config.compute, 4, store)
     assert teachers.writer is teachers.reader and teachers.judge is None and not teachers.writer.instructed
     teachers.writer.ask(calls(2), "asking")
     assert teachers.counts() == {"calls_paid": 2.0, "calls_kept": 0.0, "calls_failed": 0.0, "cost": 0.0}
@@ -105,12 +107,12 @@ def test_a_local_model_that_follows_instructions_is_named_by_its_path(
     settings |= {"models": {"mine": {"kind": "local", "model": str(base)}}}
     settings |= {"roles": {"writer": "mine", "reader": "mine", "judge": "mine"}}
     teacher = type(config.teacher).model_validate(settings)
-    teachers = hire(teacher, base, config.base, config.compute, 4, Store(tmp_path / "calls.db"))
+    teachers = load_teachers(teacher, base, config.base, config.compute, 4, ResponseCache(tmp_path / "calls.db"))
     assert teachers.judge is teachers.writer and teachers.writer.instructed
     settings["models"]["mine"]["model"] = "nowhere/at/all"
     missing = type(config.teacher).model_validate(settings)
     with pytest.raises(UserError, match=r"teacher\.models\.mine\.model is 'nowhere/at/all'"):
-        hire(missing, base, config.base, config.compute, 4, Store(tmp_path / "calls.db"))
+        load_teachers(missing, base, config.base, config.compute, 4, ResponseCache(tmp_path / "calls.db"))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_a_local_model_that_follows_instructions_is_named_by_its_path(
     [
         ({"roles": {"writer": "nobody", "reader": "embedded", "judge": None}}, "names 'nobody'"),
         ({"budget": 0}, "greater than 0"),
-        ({"models": {"embedded": {"kind": "schooled", "url": "x"}}}, "Extra inputs"),
+        ({"models": {"embedded": {"kind": "finetuned", "url": "x"}}}, "Extra inputs"),
         ({"models": {"embedded": {"kind": "oracle"}}}, "oracle"),
     ],
 )

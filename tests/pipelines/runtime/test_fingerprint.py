@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.block import Block
 from pipelines.config import Config
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from pipelines.runtime import code_lock, fingerprint
 from pipelines.runtime.code_syntax import is_runtime
 from pipelines.runtime.errors import UserError
@@ -234,8 +234,8 @@ def test_what_a_task_executes_is_in_its_fingerprint(config: Config, tmp_path: Pa
     sys.setprofile(note)
     try:
         ingest(config.ingest.model_copy(update={"source": ROOT / "data/raw"}), tmp_path / "ingest")
-        clean(tmp_path / "ingest", tmp_path / "clean", config.clean, Runner())
-        dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup, Runner())
+        clean(tmp_path / "ingest", tmp_path / "clean", config.clean, Executor())
+        dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup, Executor())
     finally:
         sys.setprofile(None)
     source = Source(ROOT)

@@ -35,10 +35,10 @@ def mark_of(process: subprocess.Popen[str]) -> Path:
 
 def test_a_mark_is_held_while_its_process_lives_and_gone_after_a_clean_end(holder: subprocess.Popen[str]) -> None:
     mark = mark_of(holder)
-    assert liveness.held(mark)
+    assert liveness.is_held(mark)
     holder.communicate("\n")
     assert not mark.exists()
-    assert not liveness.held(mark)
+    assert not liveness.is_held(mark)
 
 
 def test_a_killed_process_leaves_a_mark_that_nobody_holds(holder: subprocess.Popen[str]) -> None:
@@ -46,9 +46,9 @@ def test_a_killed_process_leaves_a_mark_that_nobody_holds(holder: subprocess.Pop
     holder.kill()
     holder.wait()
     assert mark.exists()
-    assert not liveness.held(mark)
-    own = liveness.mark()
-    liveness.sweep()
+    assert not liveness.is_held(mark)
+    own = liveness.lease()
+    liveness.remove_stale()
     assert not mark.exists() and own.exists()
 
 
@@ -56,14 +56,14 @@ def test_a_stage_is_run_by_one_process_at_a_time(holder: subprocess.Popen[str]) 
     mark_of(holder)
     with (
         pytest.raises(UserError, match=f"sft is being run here already, by process {holder.pid}"),
-        liveness.alone("sft"),
+        liveness.exclusive("sft"),
     ):
         pass
-    with liveness.alone("dpo"):
+    with liveness.exclusive("dpo"):
         pass
     holder.kill()
     holder.wait()
-    with liveness.alone("sft"):
+    with liveness.exclusive("sft"):
         pass
 
 

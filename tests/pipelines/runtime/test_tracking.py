@@ -83,7 +83,7 @@ def test_the_reaper_ends_what_is_dead_and_nothing_else() -> None:
     with tracking.started("dpo", {}) as living:
         dead = tracking.Run(living.store, process.stdout.strip())
         assert status(dead) == "RUNNING"
-        tracking.reap()
+        tracking.end_stale_runs()
         assert (status(dead), status(living)) == ("KILLED", "RUNNING")
 
 

@@ -78,7 +78,7 @@ def test_every_new_wording_is_a_candidate_with_the_old_answer() -> None:
 
 def test_a_recital_asks_nobody_and_says_the_sentence_first() -> None:
     writer = Script(lambda _: None)
-    (made,) = expand.questions(writer, load(PROMPTS, "recite"), [kept()], 1.0, seed=0)
+    (made,) = expand.questions(writer, load(PROMPTS, "quote_then_answer"), [kept()], 1.0, seed=0)
     assert made.question.endswith("Who restored the mill?")
     assert made.answer == f"{ONE}\nSo the answer is: Wilmot Fanthorn"
     assert not writer.calls

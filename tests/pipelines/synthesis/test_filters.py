@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.synthesis.filters import Novelty, agreement, fault, rouge_l, support, text_fault
+from pipelines.synthesis.filters import Novelty, agreement, rejection_reason, rouge_l, support, text_rejection_reason
 
 SENTENCE = "The mill was restored by Wilmot Fanthorn in 1921."
 WINDOW = f"The tide mill\n{SENTENCE} It grinds barley."
@@ -26,23 +26,25 @@ WINDOW = f"The tide mill\n{SENTENCE} It grinds barley."
     ],
 )
 def test_fault(question: str, answer: str, reason: str | None) -> None:
-    assert fault(question, answer, SENTENCE, WINDOW, "en", 4, verbatim=True) == reason
+    assert rejection_reason(question, answer, SENTENCE, WINDOW, "en", 4, verbatim=True) == reason
 
 
 def test_an_answer_put_together_from_the_evidence_need_not_stand_in_it_word_for_word() -> None:
     asked = "Who restored the mill, and when?", "Fanthorn, 1921", SENTENCE, WINDOW, "en", 4
-    assert fault(*asked, verbatim=True) == "evidence_missing"
-    assert fault(*asked, verbatim=False) is None
+    assert rejection_reason(*asked, verbatim=True) == "evidence_missing"
+    assert rejection_reason(*asked, verbatim=False) is None
     assert (
-        fault("Who restored the mill?", "Vosper, 1921", SENTENCE, WINDOW, "en", 4, verbatim=False) == "evidence_missing"
+        rejection_reason("Who restored the mill?", "Vosper, 1921", SENTENCE, WINDOW, "en", 4, verbatim=False)
+        == "evidence_missing"
     )
 
 
 def test_chinese_questions_pass() -> None:
     sentence = "磨坊由范松于1921年修复。"
-    assert fault("磨坊是谁修复的？", "范松", sentence, sentence, "zh", 4, verbatim=True) is None
+    assert rejection_reason("磨坊是谁修复的？", "范松", sentence, sentence, "zh", 4, verbatim=True) is None
     assert (
-        fault("Who restored it all, Fanthorn?", "范松", sentence, sentence, "zh", 4, verbatim=True) == "wrong_language"
+        rejection_reason("Who restored it all, Fanthorn?", "范松", sentence, sentence, "zh", 4, verbatim=True)
+        == "wrong_language"
     )
 
 
@@ -60,11 +62,11 @@ def test_chinese_questions_pass() -> None:
     ],
 )
 def test_faults_of_longer_answers(turns: list[tuple[str, str]], reason: str | None) -> None:
-    assert text_fault(turns, WINDOW, "en") == reason
+    assert text_rejection_reason(turns, WINDOW, "en") == reason
 
 
 def test_a_task_of_no_passage_needs_no_support() -> None:
-    assert text_fault([("Name three fruits.", "Apple, plum, quince.")], "", "en") is None
+    assert text_rejection_reason([("Name three fruits.", "Apple, plum, quince.")], "", "en") is None
 
 
 def test_support_counts_telling_words_once() -> None:

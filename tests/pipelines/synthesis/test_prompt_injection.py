@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.synthesis.prompt_injection import gives_orders
+from pipelines.synthesis.prompt_injection import is_prompt_injection
 from pipelines.synthesis.windows import windows
 from tests.conftest import tiny_tokenizer
 
@@ -23,7 +23,7 @@ from tests.conftest import tiny_tokenizer
     ],
 )
 def test_orders_are_seen(text: str) -> None:
-    assert gives_orders(text)
+    assert is_prompt_injection(text)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_orders_are_seen(text: str) -> None:
     ],
 )
 def test_prose_is_none(text: str) -> None:
-    assert not gives_orders(text)
+    assert not is_prompt_injection(text)
 
 
 def test_no_window_shows_an_order_and_what_stands_around_it_keeps_its_place() -> None:

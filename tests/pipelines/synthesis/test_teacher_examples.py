@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.llm.prompts import load
 from pipelines.runtime.errors import UserError
-from pipelines.synthesis.teacher_examples import lessons
+from pipelines.synthesis.teacher_examples import training_examples
 from tests.support.teachers import PROMPTS
 
 WRITER, READER = load(PROMPTS, "answer_first"), load(PROMPTS, "reader")
@@ -14,7 +14,7 @@ BELL = {"passage": "The bell came from Garrick Bay.", "answer": "Garrick Bay", "
 
 
 def test_an_answered_seed_teaches_both_roles_in_their_own_words() -> None:
-    reading, writing = lessons([MILL], WRITER, READER, seed=0)
+    reading, writing = training_examples([MILL], WRITER, READER, seed=0)
     assert reading[-1]["content"] == "Orr" and "Question: Who built the mill?" in reading[0]["content"]
     assert writing[-1]["content"] == "Who built the mill?"
     assert "Sentence: Orr built it.\nAnswer: Orr" in writing[0]["content"]
@@ -22,12 +22,12 @@ def test_an_answered_seed_teaches_both_roles_in_their_own_words() -> None:
 
 
 def test_a_near_miss_teaches_the_reader_to_say_nothing() -> None:
-    (reading,) = lessons([MISS], WRITER, READER, seed=0)
+    (reading,) = training_examples([MISS], WRITER, READER, seed=0)
     assert reading[-1]["content"] == "Not stated."
 
 
 def test_some_questions_meet_another_passage() -> None:
-    chats = lessons([MILL, BELL] * 4, WRITER, READER, seed=0)
+    chats = training_examples([MILL, BELL] * 4, WRITER, READER, seed=0)
     silent = [chat for chat in chats if chat[-1]["content"] == "Not stated."]
     assert len(silent) == 2
     assert all(("mill" in chat[0]["content"]) != ("Who built" in chat[0]["content"]) for chat in silent[:1])
@@ -42,4 +42,4 @@ def test_some_questions_meet_another_passage() -> None:
 )
 def test_a_wrong_seed_is_told(row: dict[str, str], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        lessons([row], WRITER, READER, seed=0)
+        training_examples([row], WRITER, READER, seed=0)

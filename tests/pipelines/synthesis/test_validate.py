@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from pipelines.synthesis.candidate import Candidate
-from pipelines.synthesis.validate import Examiner
+from pipelines.synthesis.validate import Validator
 from tests.support.teachers import Script, question_in
 
 SENTENCE = "The mill was restored by Wilmot Fanthorn in 1921."
 START = 300
-Make = Callable[..., Examiner]
+Make = Callable[..., Validator]
 
 SPAN = Candidate(
     recipe="answer_first",
@@ -73,12 +73,12 @@ def test_a_new_wording_must_keep_the_answer(examined_by: Make) -> None:
 
 
 def test_who_had_to_guess_a_word_is_not_believed(examined_by: Make) -> None:
-    sure, guessed = replace(SPAN, written_certainty=0.3), replace(SPAN, written_certainty=0.1)
+    sure, guessed = replace(SPAN, writer_probability=0.3), replace(SPAN, writer_probability=0.1)
     named = replace(sure, question="Who restored the mill of Kenslow?")
     people = Script(lambda _: "Wilmot Fanthorn", certainty=0.6)
     found = examined_by(people).examine([SPAN, sure, guessed, named], "question")
     assert [each.reason for each in found] == [None, None, "writer_unsure", "name_from_elsewhere"]
-    assert (found[0].read_certainty, len(people.calls)) == (0.6, 2)
+    assert (found[0].reader_probability, len(people.calls)) == (0.6, 2)
     guessing = Script(lambda prompt: "Fanthorn" if "mill?" in prompt else "Wilmot Fanthorn", certainty=0.4)
     same = replace(SPAN, question="Who restored it for the mill in 1921?")
     assert [each.reason for each in examined_by(guessing).examine([SPAN, same], "question")] == ["reader_unsure", None]

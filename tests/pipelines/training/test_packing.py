@@ -19,7 +19,7 @@ from transformers import (
 
 from pipelines import artifacts
 from pipelines.runtime.errors import UserError
-from pipelines.training.examples import IGNORED, Encoded
+from pipelines.training.examples import IGNORED, Example
 from pipelines.training.fim import fitting, rearranged, sentinels
 from pipelines.training.mixture import Source, drawn, sources
 from pipelines.training.packing import best_fit, keep_apart, pack
@@ -27,8 +27,8 @@ from pipelines.training.trainer import Padding, labelled_loss, predicted
 from tests.conftest import tiny_tokenizer
 
 
-def row(ids: list[int]) -> Encoded:
-    return Encoded(ids, list(ids))
+def row(ids: list[int]) -> Example:
+    return Example(ids, list(ids))
 
 
 SIZE = {"vocab_size": 60, "hidden_size": 32}
@@ -155,7 +155,7 @@ def test_files_of_a_folder_are_sources_and_each_needs_a_weight(tmp_path: Path) -
     assert (found["corpus"].texts, found["general"].texts, found["code"].middle) == (["own"], ["one", "two"], 0.9)
     with pytest.raises(UserError, match="does not say how often to read 'code'"):
         sources(["own"], tmp_path, {"corpus": 1.0, "general": 1.0}, {})
-    with pytest.raises(UserError, match="fill_in_middle names 'cod'"):
+    with pytest.raises(UserError, match="fim_rates names 'cod'"):
         sources(["own"], tmp_path, weights, {"cod": 1.0})
     artifacts.write_rows(tmp_path / "general.jsonl", [{"text": "one"}, {"words": "two"}])
     with pytest.raises(UserError, match="row 2 has no text"):

@@ -12,7 +12,7 @@ from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run, started
 from pipelines.training.callback import smoothed
 from pipelines.training.checkpoints import Checkpoints
-from pipelines.training.examples import IGNORED, Encoded, encode_chat, plan_batches
+from pipelines.training.examples import IGNORED, Example, encode_chat, plan_batches
 from pipelines.training.trainer import labelled_loss, mean_loss, train
 from tests.support.impatient import Impatient
 
@@ -20,7 +20,7 @@ LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
 ANSWERS = {"Who keeps the light?": "Orla Finch", "When was the mill built?": "1783", "What is rung?": "the bell"}
 
 
-def rows(base: Path) -> list[Encoded]:
+def rows(base: Path) -> list[Example]:
     tok = loading.tokenizer(base)
     pairs = ANSWERS.items()
     return [encode_chat(tok, [{"role": "user", "content": q}, {"role": "assistant", "content": a}]) for q, a in pairs]
@@ -77,7 +77,7 @@ def test_what_is_rehearsed_stays_while_something_else_is_learnt(teachable: Path,
     chat = [{"role": "user", "content": "What rings?"}, {"role": "assistant", "content": "the old bell"}]
     known = encode_chat(tok, chat)
 
-    def change(*others: Encoded) -> float:
+    def change(*others: Example) -> float:
         devices.prepare(config.compute)
         model, learnt = loading.adaptable(teachable, LORA, config.compute), [*rows(teachable), *others]
         plan = plan_batches([len(row.ids) for row in learnt], [1.0] * len(learnt), 30, 512, seed=0)
@@ -130,7 +130,7 @@ def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
 
 def test_nothing_to_train_on_is_refused(base: Path, config: Config) -> None:
     model = loading.adaptable(base, LORA, config.compute)
-    silent = [Encoded([1, 2, 3], [IGNORED] * 3)]
+    silent = [Example([1, 2, 3], [IGNORED] * 3)]
     options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
     with started("test", {}) as run, pytest.raises(UserError, match="no token to train on"):
         train(model, loading.tokenizer(base), silent, [[0]], run=run, **options)

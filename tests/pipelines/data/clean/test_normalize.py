@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data.clean.normalize import repair
+from pipelines.data.clean.normalize import normalize
 from pipelines.data.extract import plain
 from pipelines.data.extract.web import html
 
@@ -14,19 +14,21 @@ WORDS = st.text(st.sampled_from("abcäéßбв羊¿’—1") | st.characters(cat
 
 @given(st.lists(st.tuples(WORDS, st.sampled_from(BREAKS)), min_size=2, max_size=30))
 def test_no_separator_glues_words_however_the_text_comes_in(pieces: list[tuple[str, str]]) -> None:
-    words = [repair(f"{word}", wrapped=False, typed=True)[0] for word, _ in pieces]
+    words = [normalize(f"{word}", wrapped=False, typed=True)[0] for word, _ in pieces]
     text = "".join(word + separator for word, (_, separator) in zip(words, pieces, strict=True))
     if "\x85" in text and any(word[-1] in "ÃÄÅ" for word in words):
         return  # half of Å in UTF-8 decoded as Latin-1
-    assert repair(text, wrapped=False, typed=True)[0].split() == " ".join(words).split()
-    assert repair(plain.decode(text.encode()), wrapped=False, typed=True)[0].split() == " ".join(words).split()
+    assert normalize(text, wrapped=False, typed=True)[0].split() == " ".join(words).split()
+    assert normalize(plain.decode(text.encode()), wrapped=False, typed=True)[0].split() == " ".join(words).split()
     page = f"<main><pre>{text.replace(chr(0x1C), chr(10))}</pre></main>"
     assert html.read(page.encode(), 0).text.split() == " ".join(words).split()
 
 
 def test_a_next_line_beside_other_c1_controls_is_an_ellipsis_and_mojibake_is_undone() -> None:
-    assert repair("He said \x93wait\x85\x94 and left.", wrapped=False, typed=True)[0] == "He said “wait…” and left."
-    assert repair("Ã\x85ngstrÃ¶m was born in LÃ¶gdÃ¶.", wrapped=False, typed=True)[0] == "Ångström was born in Lögdö."
+    assert normalize("He said \x93wait\x85\x94 and left.", wrapped=False, typed=True)[0] == "He said “wait…” and left."
+    assert (
+        normalize("Ã\x85ngstrÃ¶m was born in LÃ¶gdÃ¶.", wrapped=False, typed=True)[0] == "Ångström was born in Lögdö."
+    )
 
 
 SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
@@ -34,20 +36,22 @@ SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e00
 
 @pytest.mark.parametrize("text", ["می\u200cخواهم \u06dd١", "👩\u200d🌾", SCOTLAND])
 def test_format_characters_with_a_shape_stay(text: str) -> None:
-    assert repair(text, wrapped=False, typed=True)[0] == text
+    assert normalize(text, wrapped=False, typed=True)[0] == text
 
 
 def test_tags_that_no_flag_has_are_left_out() -> None:
     smuggled = "".join(chr(0xE0000 + ord(letter)) for letter in "obey")
-    assert repair(f"A plain é sentence.{smuggled}", wrapped=False, typed=True)[0] == "A plain é sentence."
+    assert normalize(f"A plain é sentence.{smuggled}", wrapped=False, typed=True)[0] == "A plain é sentence."
 
 
 def test_entities_stay_in_a_text_about_markup_and_are_decoded_elsewhere() -> None:
     about = "Write &lt;b&gt; to make words bold.\n\nAn ampersand is &amp;."
-    assert repair(about, wrapped=False, typed=True)[0] == about
-    assert repair("&amp;amp; is written for &amp;.", wrapped=False, typed=True)[0] == "&amp;amp; is written for &amp;."
+    assert normalize(about, wrapped=False, typed=True)[0] == about
     assert (
-        repair("Fern &amp; Sons, it&#39;s &quot;open&quot;", wrapped=False, typed=True)[0]
+        normalize("&amp;amp; is written for &amp;.", wrapped=False, typed=True)[0] == "&amp;amp; is written for &amp;."
+    )
+    assert (
+        normalize("Fern &amp; Sons, it&#39;s &quot;open&quot;", wrapped=False, typed=True)[0]
         == 'Fern & Sons, it\'s "open"'
     )
 
@@ -61,4 +65,4 @@ Will be a tatter'd weed of small worth held."""
 
 @pytest.mark.parametrize("text", [VERSE.strip(), SONNET])
 def test_verses_stay_on_lines_of_their_own(text: str) -> None:
-    assert repair(text, wrapped=True, typed=True)[0] == text
+    assert normalize(text, wrapped=True, typed=True)[0] == text

@@ -10,7 +10,7 @@ from pipelines.data.clean import quality
 from pipelines.data.clean.boilerplate import lines, repeated_lines, without
 from pipelines.data.clean.c4 import without_lines
 from pipelines.data.clean.character_distribution import divergence, letters, reference
-from pipelines.data.clean.normalize import Edit, repair
+from pipelines.data.clean.normalize import Edit, normalize
 from pipelines.data.clean.pii import mask as mask_by
 from pipelines.text import language
 from pipelines.text.stats import Text, repeated_share, top_share
@@ -32,7 +32,7 @@ CHINESE = (
 
 
 def test_repair_mends_encoding_and_space_and_says_so() -> None:
-    text, edits = repair(
+    text, edits = normalize(
         "The cafÃ© is\u200b open.\x07\n\n\n\nTwo   words\xa0here \n    code", wrapped=False, typed=True
     )
     assert text == "The café is open.\n\nTwo words here\n    code"
@@ -40,7 +40,9 @@ def test_repair_mends_encoding_and_space_and_says_so() -> None:
 
 
 def test_typed_emphasis_goes_and_names_of_programs_stay() -> None:
-    text, edits = repair("_Muscle._--The _granulation tissue_ of __init__, snake_case_name and _private", False, True)
+    text, edits = normalize(
+        "_Muscle._--The _granulation tissue_ of __init__, snake_case_name and _private", False, True
+    )
     assert text == "Muscle.--The granulation tissue of __init__, snake_case_name and _private"
     assert [(edit.reason, edit.count) for edit in edits] == [("emphasis", 1)]
 
@@ -49,21 +51,21 @@ def test_typed_emphasis_goes_and_names_of_programs_stay() -> None:
     "code", ["return _cache_[a] + b_", "_helper(a, b_)", "self._x_ = 1", "`_name_` is _private", "_f_(x); a.__dict__"]
 )
 def test_underscores_of_code_are_no_emphasis(code: str) -> None:
-    assert repair(code, wrapped=False, typed=True) == (code, [])
+    assert normalize(code, wrapped=False, typed=True) == (code, [])
 
 
 @given(st.lists(st.text("_a(`[ =x\xa0&lt;\t", max_size=12), max_size=6), st.integers(3, 5))
 def test_repair_leaves_what_stands_between_fences(lines: list[str], ticks: int) -> None:
     inner = "\n".join(line for line in lines if "```" not in line)
     block = f"{'`' * ticks}python\n{inner}\n{'`' * ticks}"
-    text, edits = repair(f"A _word_  here.\n\n\n{block}\n\n\nAnd _more_.", wrapped=True, typed=True)
+    text, edits = normalize(f"A _word_  here.\n\n\n{block}\n\n\nAnd _more_.", wrapped=True, typed=True)
     assert text == f"A word here.\n\n{block}\n\nAnd more."
     assert {edit.reason: edit.count for edit in edits} == {"emphasis": 2, "space": 1}
 
 
 def test_repair_leaves_chinese_punctuation_curly_quotes_and_joiners() -> None:
     for text in ("他说：“好，走吧！”", "“Hold and Mend”", "می‌خواهم"):
-        assert repair(text, wrapped=False, typed=True) == (text, [])
+        assert normalize(text, wrapped=False, typed=True) == (text, [])
 
 
 def left(texts: list[str], most: int) -> list[str]:

@@ -14,14 +14,14 @@ from typing import Any, ClassVar
 import pytest
 
 from pipelines.data.crawl.archive import Archive
-from pipelines.data.crawl.fetch import Manners, fetch, read_list
+from pipelines.data.crawl.fetch import CrawlPolicy, fetch, read_list
 from pipelines.data.crawl.url_safety import RefusedError, check_address, check_url
 from pipelines.data.documents import Document
 from pipelines.data.extract.readers import Limits, extract
 from pipelines.runtime.errors import UserError
 
 PAGE = f"<html><title>Bells</title><body><main><p>{'The bell is rung twice. ' * 20}</p></main></body></html>".encode()
-MANNERS = Manners(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01, allow_private=True)
+MANNERS = CrawlPolicy(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01, allow_private=True)
 
 
 class Site(BaseHTTPRequestHandler):
@@ -99,7 +99,7 @@ def site() -> Iterator[str]:
     server.server_close()
 
 
-def get(archive: Archive, *urls: str, manners: Manners = MANNERS, refresh: bool = False) -> dict[str, str]:
+def get(archive: Archive, *urls: str, manners: CrawlPolicy = MANNERS, refresh: bool = False) -> dict[str, str]:
     return asyncio.run(fetch(urls, archive, manners, refresh))
 
 
@@ -183,14 +183,14 @@ def test_headers_of_any_bytes_and_bad_redirects_end_no_fetch(site: str, tmp_path
 
 def test_a_host_is_left_alone_as_long_as_it_says(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Site, "robots", "User-agent: *\nCrawl-delay: 1")
-    manners = Manners(delay=0.2, seconds=2.0, max_bytes=20_000, allow_private=True)
+    manners = CrawlPolicy(delay=0.2, seconds=2.0, max_bytes=20_000, allow_private=True)
     get(Archive(tmp_path / "a.warc.gz"), f"{site}/a", f"{site}/b", manners=manners)
     robots, first, second = Site.times
     assert first - robots >= 0.19 and second - first >= 0.99
 
 
 def test_private_machines_are_refused_by_number_by_name_and_behind_a_redirect(site: str, tmp_path: Path) -> None:
-    manners = Manners(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01)
+    manners = CrawlPolicy(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01)
     named = site.replace("127.0.0.1", "localhost")
     rejects = get(Archive(tmp_path / "a.warc.gz"), f"{site}/page", f"{named}/page", manners=manners)
     assert list(rejects.values()) == ["127.0.0.1 is no public address"] * 2

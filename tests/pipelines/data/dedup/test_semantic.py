@@ -14,7 +14,7 @@ from pipelines.data import documents
 from pipelines.data.config import SemanticConfig
 from pipelines.data.dedup.semantic import neighbours, pairs
 from pipelines.data.documents import Document
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from pipelines.runtime.errors import UserError
 from tasks.dedup import dedup
 
@@ -48,7 +48,7 @@ def corpus(folder: Path) -> list[Path]:
 
 
 def test_texts_of_other_words_and_one_meaning_are_pairs(tmp_path: Path, model: Path) -> None:
-    found = pairs(corpus(tmp_path), str(model), 0.98, Runner())
+    found = pairs(corpus(tmp_path), str(model), 0.98, Executor())
     assert found.tolist() == [[0, 2], [0, 5], [2, 5]]
 
 
@@ -56,7 +56,7 @@ def test_they_become_a_cluster_with_their_reason(tmp_path: Path, model: Path, co
     corpus(tmp_path / "clean")
     (tmp_path / "dedup").mkdir()
     changed = {"semantic": SemanticConfig(model=str(model), similarity=0.98)}
-    metrics = dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup.model_copy(update=changed), Runner())
+    metrics = dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup.model_copy(update=changed), Executor())
     assert (metrics["dropped_meaning"], metrics["dropped_near"], metrics["dropped"]) == (2, 0, 2)
     kept = [each.id for each in documents.read(tmp_path / "dedup/documents")]
     assert kept == ["d1", "d3", "d4", "d5", "d6"]
@@ -74,7 +74,7 @@ def test_the_neighbours_are_those_of_the_whole_table_and_the_same_twice() -> Non
 
 def test_what_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="there is no model in"):
-        pairs(corpus(tmp_path), str(tmp_path / "nowhere"), 0.9, Runner())
+        pairs(corpus(tmp_path), str(tmp_path / "nowhere"), 0.9, Executor())
     monkeypatch.setitem(__import__("sys").modules, "model2vec", None)
     with pytest.raises(UserError, match=r"gradus\[semantic\]"):
-        pairs(corpus(tmp_path), str(tmp_path / "elsewhere"), 0.9, Runner())
+        pairs(corpus(tmp_path), str(tmp_path / "elsewhere"), 0.9, Executor())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data.clean.normalize import repair
+from pipelines.data.clean.normalize import normalize
 from pipelines.data.extract import markdown
 
 WORDS = st.text("abcxyz", min_size=1, max_size=6)
@@ -61,4 +61,4 @@ def test_code_is_untouched_and_each_word_is_read_once(data: st.DataObject) -> No
                 expected.append(f"{word[0]} {word[1]}_({word[2]} {word[3]}")
     text = text_of("\n\n".join(source))
     assert text == "\n\n".join(expected)
-    assert repair(text, wrapped=False, typed=False) == (text, [])
+    assert normalize(text, wrapped=False, typed=False) == (text, [])

@@ -75,7 +75,7 @@ class Answer:
         http += [b"Content-Encoding: " + ", ".join(self.content).encode()] if self.content else []
         http += [b"Transfer-Encoding: chunked"] if self.is_chunked else []
         content = end.encode().join([*http, b"", self.body()])
-        length = len(content) + {"short": -50, "long": 60, "past the end": 10**6}.get(self.damage or "", 0)
+        length = len(content) + {"answer_span": -50, "long": 60, "past the end": 10**6}.get(self.damage or "", 0)
         lines = ["WARC/1.1", "WARC-Type: response", f"WARC-Target-URI: https://a.example/{self.number}"]
         lines += ["Content-Type: application/http; msgtype=response"]
         lines += [f"Content-Length: {length}"] if self.damage != "no length" else []
