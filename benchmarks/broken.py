@@ -1,9 +1,9 @@
-"""Broken and odd files of every kind, of which each must end among the documents or among the rejects.
+"""Extract malformed files of every kind; each must end up as a document or as a reject.
 
     python benchmarks/broken.py --files 10000    # files, documents, rejected, failed, lost, unencodable, seconds
 
-The last line is one JSON object. `failed` counts rejects for which a reader raised an error that it does not know,
-`lost` files that ended nowhere, `unencodable` documents and rejects with a string that cannot be stored.
+The last line is one JSON object. `failed` counts rejects caused by an unexpected exception in a reader, `lost` files
+without a document or reject, and `unencodable` documents and rejects with a string that cannot be stored.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tests.support.broken_files import GOOD, ROOT
 
 
 def add_giants(folder: Path) -> None:
-    """Write what is broken by its size: a deep page, a long line, a bomb; and a link out of the folder."""
+    """Write oversized files (a deep page, a long line, a decompression bomb) and a symlink out of the folder."""
     (folder / "deep.html").write_bytes(b"<div>" * 100_000 + GOOD)
     (folder / "long.jsonl").write_bytes(b'{"text": "' + b"x" * 200_000_000 + b'"}')
     (folder / "bomb.txt.gz").write_bytes(gzip.compress(bytes(300_000_000)))
@@ -29,17 +29,17 @@ def add_giants(folder: Path) -> None:
 
 
 def main() -> None:
-    """Run what the command line says; print one line of JSON last."""
+    """Run the benchmark; print one line of JSON last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=10_000)
-    wanted = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as elsewhere:
-        break_files(Path(folder), wanted.files)
+        break_files(Path(folder), args.files)
         add_giants(Path(folder))
-        os.chdir(elsewhere)  # no memory of an earlier run
+        os.chdir(elsewhere)  # no extraction cache of an earlier run
         began = time.monotonic()
         lost, found = read(Path(folder))
-        result = {"files": wanted.files + 4, **counts(found), "lost": lost}
+        result = {"files": args.files + 4, **counts(found), "lost": lost}
         print(json.dumps({**result, "seconds": round(time.monotonic() - began, 1)}))
         os.chdir(ROOT)
 

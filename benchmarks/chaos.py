@@ -1,10 +1,10 @@
-"""Kill runs at random moments, run once more, and count what is wrong then.
+"""Kill runs at random moments, rerun them, and count lost or wrong results.
 
     python benchmarks/chaos.py --kills 60 --seed 0    # kills, lost, unequal, orphans, left_running
-    python benchmarks/chaos.py --locks 20             # runs, lost: eight stages at once, 200 MiB each
+    python benchmarks/chaos.py --locks 20             # runs, lost: eight concurrent stages, 200 MiB each
 
-The last line is one JSON object. `lost` counts stages that had finished and ran again, `unequal` outputs that differ
-from an undisturbed run's.
+The last line is one JSON object. `lost` counts finished stages that ran again, `unequal` outputs that differ from those
+of an undisturbed run.
 """
 
 import argparse
@@ -29,7 +29,7 @@ LAST = "sft"
 
 
 def finished(place: Project, round_: int) -> set[str]:
-    """Return the stages that dvc.lock says are done in this round; none when a killed DVC left half of it."""
+    """Return the stages finished in this round according to dvc.lock; none if a killed DVC left it truncated."""
     path = place.path / "dvc.lock"
     try:
         stages = (yaml.safe_load(path.read_text()) or {}).get("stages", {}) if path.exists() else {}
@@ -39,12 +39,14 @@ def finished(place: Project, round_: int) -> set[str]:
 
 
 def kill(place: Project, flow: int, victim: str) -> None:
-    """Send what `victim` says, to the flow when no such process runs."""
+    """Kill the process named by `victim`, or the flow if no such process runs."""
     if victim.startswith("SIG"):
         _send(flow, getattr(signal, victim))
         return
-    words = {"stage": "stage.py", "dvc": "dvc"}.get(victim)
-    found = [each.pid for each in place.processes() if words and any(words in word for word in each.info["cmdline"])]
+    patterns = {"stage": "stage.py", "dvc": "dvc"}.get(victim)
+    found = [
+        each.pid for each in place.processes() if patterns and any(patterns in word for word in each.info["cmdline"])
+    ]
     _send(random.choice(found) if found else flow, signal.SIGKILL)
 
 
@@ -56,17 +58,17 @@ def _send(process: int, number: int) -> None:
 
 
 def chaos(place: Project, kills: int, seed: int, graph: dict[str, list[str]] = GRAPH) -> dict[str, int]:
-    """Kill `kills` runs of `graph`, each of another round."""
+    """Kill `kills` runs of `graph`, each in a new round; return the counts of wrong results."""
     random.seed(seed)
     place.describe(0, 0.3, graph=graph)
-    whole = place.run(LAST)
+    duration = place.run(LAST)
     reference = place.results()
     count: Counter[str] = Counter(kills=0, lost=0, unequal=0, orphans=0, left_running=0)
     for round_ in range(1, kills + 1):
         place.describe(round_, 0.3, graph=graph)
         victim = VICTIMS[round_ % len(VICTIMS)]
         flow = place.start(LAST)
-        time.sleep(random.uniform(0.5, whole))
+        time.sleep(random.uniform(0.5, duration))
         kill(place, flow.pid, victim)
         flow.wait(timeout=120)
         done, before = finished(place, round_), len(place.started())
@@ -85,7 +87,7 @@ def chaos(place: Project, kills: int, seed: int, graph: dict[str, list[str]] = G
 
 
 def running(place: Project) -> int:
-    """Return how many MLflow runs say RUNNING."""
+    """Return the number of MLflow runs with status RUNNING."""
     store = MlflowClient(f"sqlite:///{place.path / 'mlruns/mlflow.db'}")
     experiment = store.get_experiment_by_name("gradus")
     assert experiment is not None
@@ -93,7 +95,7 @@ def running(place: Project) -> int:
 
 
 def locks(place: Project, runs: int) -> dict[str, int]:
-    """Run eight stages side by side, each with a large output, and count those that are not in dvc.lock."""
+    """Run eight concurrent stages with large outputs, and count those missing from dvc.lock."""
     lost = 0
     for round_ in range(1, runs + 1):
         place.describe(round_, 0.5, 200, {name: [] for name in GRAPH})
@@ -105,12 +107,12 @@ def locks(place: Project, runs: int) -> dict[str, int]:
 
 
 def main() -> None:
-    """Run what the command line says; print one line of JSON last."""
+    """Run the benchmark; print one line of JSON last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--locks", type=int, default=0)
-    wanted = parser.parse_args()
+    args = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as home,
         tempfile.TemporaryDirectory() as folder,
@@ -118,7 +120,7 @@ def main() -> None:
     ):
         place = project(Path(folder))
         place.environment["PREFECT_API_URL"] = address
-        result = chaos(place, wanted.kills, wanted.seed) if wanted.kills else locks(place, wanted.locks)
+        result = chaos(place, args.kills, args.seed) if args.kills else locks(place, args.locks)
     print(json.dumps(result))
 
 

@@ -1,14 +1,14 @@
-"""The data engine: near-duplicates beside datatrove's; clean and dedup of a hundred thousand and a million documents.
+"""Benchmark the data engine: near-duplicates against datatrove; clean and dedup of 100,000 and 1,000,000 documents.
 
-    python benchmarks/data.py            # also docs_per_s, growth_10x, peak_gib; a quarter of an hour
+    python benchmarks/data.py            # also docs_per_s, growth_10x, peak_gib; 15 minutes
     python benchmarks/data.py --quick    # neardup_speedup, recall, precision, recall_datatrove, precision_datatrove
 
-The last line is one JSON object. For the near-duplicates a tenth of 20,000 documents of 2 kB are altered copies.
-datatrove (0.10.1, its own settings: 14 buckets of 8 hashes, words in fives) is installed in an environment of its own,
-in .gradus/benchmarks/, and has two workers. Both programs read the same Parquet files and write what is left; both are
-timed from start to end, imports included, and the quicker of two times counts. The many documents are of all kinds
-(benchmarks/mixed.py); `docs_per_s` is of clean and dedup together, `growth_10x` how many times longer ten times as many
-take, and `peak_gib` the memory of all their processes.
+The last line is one JSON object. In the near-duplicate benchmark 10% of 20,000 documents of 2 kB are altered
+copies. datatrove (0.10.1, default settings: 14 buckets of 8 hashes, word 5-grams) is installed in a separate
+environment in .gradus/benchmarks/ and has two workers. Both programs read the same Parquet files and write the
+remaining documents; both are timed end to end including imports, and the faster of two runs counts. The large runs use
+mixed documents (tests/support/mixed_corpus.py); `docs_per_s` covers clean and dedup together, `growth_10x` is the
+factor in time for ten times as many documents, and `peak_gib` is the peak memory of all processes.
 """
 
 import argparse
@@ -43,14 +43,14 @@ from pathlib import Path
 from pipelines.data import documents
 from pipelines.data.dedup import deduplicate, minhash
 from pipelines.data.dedup.deduplicate import Preference
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 
 if __name__ == "__main__":
     shards = documents.shards(Path(sys.argv[1]) / "documents")
     table = Path(sys.argv[2]) / "documents"
     table.mkdir()
-    found = deduplicate.find(shards, minhash.banding(*BANDING), SIMILARITY, Preference([], False), Runner())
-    deduplicate.write(shards, deduplicate.remaining(shards, found), table, Runner())
+    found = deduplicate.find(shards, minhash.banding(*BANDING), SIMILARITY, Preference([], False), Executor())
+    deduplicate.write(shards, deduplicate.remaining(shards, found), table, Executor())
 """
 
 THEIRS = """
@@ -81,25 +81,25 @@ if __name__ == "__main__":
 
 
 def corpus(count: int, copies: float, words: int = 360, seed: int = 0) -> tuple[list[str], list[int]]:
-    """Return texts of about 2 kB, and of each the number of the text that it is or was copied from.
+    """Return texts of about 2 kB, and for each the index of its original.
 
-    Words are drawn by Zipf's law; one to six words of a copy are others, so that the two share 80 to 97% of all runs of
-    five words.
+    Words follow Zipf's law. One to six words of a copy are replaced, so that it shares 80 to 97% of all word 5-grams
+    with its original.
     """
     rng = np.random.default_rng(seed)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
-    known = np.array(["".join(rng.choice(letters, size=rng.integers(2, 10))) for _ in range(30_000)])
-    often = 1 / np.arange(1, len(known) + 1)
+    vocabulary = np.array(["".join(rng.choice(letters, size=rng.integers(2, 10))) for _ in range(30_000)])
+    frequencies = 1 / np.arange(1, len(vocabulary) + 1)
     originals = round(count * (1 - copies))
-    drawn = rng.choice(len(known), size=(originals, words), p=often / often.sum())
-    texts = [" ".join(known[row]) for row in drawn]
+    drawn = rng.choice(len(vocabulary), size=(originals, words), p=frequencies / frequencies.sum())
+    texts = [" ".join(vocabulary[row]) for row in drawn]
     origin = list(range(originals))
     for _ in range(count - originals):
         source = int(rng.integers(originals))
         altered = drawn[source].copy()
         places = rng.choice(words, size=rng.integers(1, 7), replace=False)
-        altered[places] = rng.integers(len(known), size=len(places))
-        texts.append(" ".join(known[altered]))
+        altered[places] = rng.integers(len(vocabulary), size=len(places))
+        texts.append(" ".join(vocabulary[altered]))
         origin.append(source)
     shuffled = rng.permutation(count)
     place = np.argsort(shuffled)
@@ -107,14 +107,14 @@ def corpus(count: int, copies: float, words: int = 360, seed: int = 0) -> tuple[
 
 
 def write(texts: list[str], folder: Path) -> None:
-    """Write documents as `clean` hands them to `dedup`; the number of each is its id."""
+    """Write documents in the output format of `clean`, with their index as id."""
     names = (f"{number:07}" for number in range(len(texts)))
     rows = (Document(name, name, None, name, "text", text) for name, text in zip(names, texts, strict=True))
     documents.write(folder / "documents", rows)
 
 
-def judged(removed: set[int], origin: list[int]) -> tuple[float, float]:
-    """Return recall and precision: of k versions of a text, k - 1 should be gone."""
+def recall_precision(removed: set[int], origin: list[int]) -> tuple[float, float]:
+    """Return recall and precision of the removals: k - 1 of k versions of a text should be removed."""
     sizes = Counter(origin)
     gone = Counter(origin[number] for number in removed)
     right = sum(min(count, sizes[source] - 1) for source, count in gone.items())
@@ -126,7 +126,7 @@ import sys
 from pathlib import Path
 from tests.support import mixed_corpus as mixed
 from pipelines import config
-from pipelines.data.executor import Runner
+from pipelines.data.executor import Executor
 from tasks.clean import clean
 from tasks.dedup import dedup
 
@@ -135,13 +135,13 @@ if __name__ == "__main__":
     settings = config.load(Path("params.yaml"))
     (folder / "clean").mkdir()
     (folder / "dedup").mkdir()
-    print(clean(folder, folder / "clean", settings.clean.model_copy(update={"languages": []}), Runner()))
-    print(dedup(folder / "clean", folder / "dedup", settings.dedup, Runner()))
+    print(clean(folder, folder / "clean", settings.clean.model_copy(update={"languages": []}), Executor()))
+    print(dedup(folder / "clean", folder / "dedup", settings.dedup, Executor()))
 """
 
 
 def scale(count: int, folder: Path) -> tuple[float, float]:
-    """Clean and deduplicate `count` mixed documents; return the seconds and the GiB that it took."""
+    """Clean and deduplicate `count` mixed documents; return seconds and peak GiB."""
     print(f"writing {count} documents", file=sys.stderr, flush=True)
     documents.write(folder / "documents", mixed.corpus(count))
     (folder / "engine.py").write_text(ENGINE, encoding="utf-8")
@@ -159,14 +159,14 @@ def scale(count: int, folder: Path) -> tuple[float, float]:
 
 
 def ended(program: subprocess.Popen[bytes]) -> bool:
-    """Wait for a second; tell whether a program has ended."""
+    """Wait up to one second; return whether the program has exited."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         program.wait(1)
     return program.returncode is not None
 
 
 def memory(root: int) -> int:
-    """Return the bytes that a process and its descendants hold; files that all of them read count once."""
+    """Return the memory of a process and its descendants in bytes; shared pages count once."""
     held = []
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in [psutil.Process(root), *psutil.Process(root).children(recursive=True)]:
@@ -175,7 +175,7 @@ def memory(root: int) -> int:
 
 
 def growth(count: int) -> dict[str, float]:
-    """Measure `count` documents and ten times as many."""
+    """Measure the scaling from `count` documents to ten times as many."""
     found = []
     for each in (count, 10 * count):
         with tempfile.TemporaryDirectory() as folder:
@@ -185,10 +185,10 @@ def growth(count: int) -> dict[str, float]:
 
 
 def timed(command: list[str], out: Path) -> float:
-    """Run a program that writes into the folder `out` twice; return the seconds of the quicker time.
+    """Run a program that writes to the folder `out` twice; return the seconds of the faster run.
 
     Raises:
-        RuntimeError: it fails, with what it said.
+        RuntimeError: the program fails; the message is its stderr.
     """
     seconds = []
     for _ in range(2):
@@ -201,10 +201,10 @@ def timed(command: list[str], out: Path) -> float:
 
 
 def run(command: list[str]) -> None:
-    """Run a program from the project's folder.
+    """Run a program in the project folder.
 
     Raises:
-        RuntimeError: it fails, with what it said.
+        RuntimeError: the program fails; the message is its stderr.
     """
     paths = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=paths, capture_output=True, text=True, check=False)
@@ -213,10 +213,10 @@ def run(command: list[str]) -> None:
 
 
 def peer() -> Path:
-    """Return the Python of datatrove's own environment, made when it is not there."""
+    """Return the Python of datatrove's environment, which is created if missing."""
     python = ROOT / PEER / "bin/python"
     if not (ROOT / PEER / "ready").exists():
-        print("installing datatrove in an environment of its own", file=sys.stderr, flush=True)
+        print("installing datatrove in a separate environment", file=sys.stderr, flush=True)
         venv.create(ROOT / PEER, with_pip=True, clear=True)
         run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES])
         (ROOT / PEER / "ready").touch()
@@ -224,7 +224,7 @@ def peer() -> Path:
 
 
 def near_duplicates(count: int, folder: Path) -> dict[str, float]:
-    """Have both remove the near-duplicates of `count` documents."""
+    """Remove the near-duplicates of `count` documents with both programs; return speedup, recall and precision."""
     texts, origin = corpus(count, 0.1)
     write(texts, folder / "source")
     settings = config.load(ROOT / "params.yaml").dedup
@@ -233,13 +233,13 @@ def near_duplicates(count: int, folder: Path) -> dict[str, float]:
     (folder / "ours.py").write_text(program, encoding="utf-8")
     ours = timed([sys.executable, str(folder / "ours.py"), str(folder / "source")], folder / "ours")
     kept = documents.columns(documents.shards(folder / "ours/documents"), ["id"]).column("id").to_pylist()
-    recall, precision = judged(set(range(count)) - set(map(int, kept)), origin)
+    recall, precision = recall_precision(set(range(count)) - set(map(int, kept)), origin)
     print(f"gradus: {count / ours:.0f} documents a second", file=sys.stderr, flush=True)
     (folder / "theirs.py").write_text(THEIRS, encoding="utf-8")
     theirs = timed([str(peer()), str(folder / "theirs.py"), str(folder / "source")], folder / "theirs")
     print(f"datatrove: {count / theirs:.0f} documents a second", file=sys.stderr, flush=True)
     lines = (line for file in (folder / "theirs/removed").rglob("*.jsonl") for line in file.read_text().splitlines())
-    recalled, precise = judged({int(json.loads(line)["id"]) for line in lines}, origin)
+    recalled, precise = recall_precision({int(json.loads(line)["id"]) for line in lines}, origin)
     return {
         "neardup_speedup": round(theirs / ours, 1),
         "recall": round(recall, 4),
@@ -250,16 +250,21 @@ def near_duplicates(count: int, folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run what the command line says; print one line of JSON last."""
+    """Run the benchmark; print one line of JSON last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="near-duplicates alone")
-    parser.add_argument("--documents", type=int, default=20_000, help="among which near-duplicates are looked for")
-    parser.add_argument("--many", type=int, default=100_000, help="cleaned and deduplicated, and ten times as many")
-    wanted = parser.parse_args()
-    peer()  # its installation is not measured
+    parser.add_argument("--quick", action="store_true", help="run only the near-duplicate benchmark")
+    parser.add_argument("--documents", type=int, default=20_000, help="documents in the near-duplicate benchmark")
+    parser.add_argument(
+        "--many",
+        type=int,
+        default=100_000,
+        help="documents in the smaller run of clean and dedup; the larger has ten times as many",
+    )
+    args = parser.parse_args()
+    peer()  # installation is not timed
     with tempfile.TemporaryDirectory() as folder:
-        figures = near_duplicates(wanted.documents, Path(folder))
-    print(json.dumps(figures | ({} if wanted.quick else growth(wanted.many))))
+        figures = near_duplicates(args.documents, Path(folder))
+    print(json.dumps(figures | ({} if args.quick else growth(args.many))))
 
 
 if __name__ == "__main__":

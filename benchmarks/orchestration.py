@@ -1,4 +1,4 @@
-"""What the orchestration costs: a run with nothing to do, and each stage above the bare `dvc repro` of it.
+"""Measure orchestration overhead: a no-op run, and the overhead per stage over plain `dvc repro`.
 
 python benchmarks/orchestration.py    # {"noop_with_server_s": …, "noop_ephemeral_s": …, "overhead_per_stage_s": …}
 """
@@ -18,7 +18,7 @@ CHAIN = {"ingest": [], "clean": ["ingest"], "dedup": ["clean"], "split": ["dedup
 
 
 def bare(place: Project) -> float:
-    """Run the chain with `dvc repro --single-item`; return seconds."""
+    """Run the chain with `dvc repro --single-item`; return the seconds."""
     began = time.monotonic()
     for stage in CHAIN:
         place.dvc("repro", "--single-item", stage)
@@ -26,7 +26,7 @@ def bare(place: Project) -> float:
 
 
 def main() -> None:
-    """Measure, and print one line of JSON last."""
+    """Run the benchmark; print one line of JSON last."""
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as folder:
         place = project(Path(folder))
         place.describe(0, 0.0, graph=CHAIN)

@@ -1,10 +1,10 @@
-"""What each cleaning rule throws away: of the sample corpus, held against what was planted there, and of any folder.
+"""Measure the cleaning rules: precision and recall on planted junk in the sample corpus, and drops in any folder.
 
     python benchmarks/rules.py                    # the sample corpus
-    python benchmarks/rules.py --folder DIR       # and how the rules behave on other texts
+    python benchmarks/rules.py --folder DIR       # also the drops in other texts
 
-The last line is one JSON object: precision and recall of the repeated-line rule (lines), of the KL filter and of the
-heuristics (documents). A file of the other folder is cut into documents of about 2,000 characters at empty lines.
+The last line is one JSON object: precision and recall of the boilerplate rule (lines), of the KL filter and of the
+heuristics (documents). Files of the other folder are split at empty lines into documents of about 2,000 characters.
 """
 
 import argparse
@@ -29,10 +29,10 @@ PIECE = 2_000
 KL, LANGUAGE = "token_distribution", "language"
 
 
-def cleaned(found: list[Document], folder: Path, languages: list[str]) -> Path:
-    """Clean documents; return where the result lies."""
+def cleaned(docs: list[Document], folder: Path, languages: list[str]) -> Path:
+    """Clean documents; return the output folder."""
     folder.mkdir()
-    documents.write(folder / "documents", documents.identified(found))
+    documents.write(folder / "documents", documents.identified(docs))
     (folder / "clean").mkdir()
     settings = config.load(ROOT / "params.yaml").clean.model_copy(update={"languages": languages})
     clean(folder, folder / "clean", settings, Executor())
@@ -42,13 +42,13 @@ def cleaned(found: list[Document], folder: Path, languages: list[str]) -> Path:
 def read(folder: Path) -> list[Document]:
     """Return the documents of a folder."""
     limits = Limits(50_000_000, 200)
-    found = (each for path in sources(folder) for each in extract(path, folder, limits))
-    return [each for each in found if isinstance(each, Document)]
+    docs = (each for path in sources(folder) for each in extract(path, folder, limits))
+    return [each for each in docs if isinstance(each, Document)]
 
 
-def pieces(found: list[Document]) -> Iterator[Document]:
-    """Cut documents at empty lines into pieces of about two kilobytes."""
-    for document in found:
+def pieces(docs: list[Document]) -> Iterator[Document]:
+    """Split documents at empty lines into pieces of about 2,000 characters."""
+    for document in docs:
         part: list[str] = []
         for number, paragraph in enumerate(document.text.split("\n\n")):
             part.append(paragraph)
@@ -59,14 +59,14 @@ def pieces(found: list[Document]) -> Iterator[Document]:
             yield Document("", f"{document.source}#end", None, document.title, "text", "\n\n".join(part))
 
 
-def scores(found: set[str], truth: set[str]) -> tuple[float, float]:
-    """Return precision and recall; 1 when there is nothing to find, or nothing was found."""
-    right = len(found & truth)
-    return right / len(found) if found else 1.0, right / len(truth) if truth else 1.0
+def scores(predicted: set[str], truth: set[str]) -> tuple[float, float]:
+    """Return precision and recall; an undefined value counts as 1."""
+    correct = len(predicted & truth)
+    return correct / len(predicted) if predicted else 1.0, correct / len(truth) if truth else 1.0
 
 
 def sample(folder: Path) -> dict[str, float]:
-    """Hold the rules against what was planted in the sample corpus."""
+    """Return precision and recall of the rules on the junk planted in the sample corpus."""
     before = read(ROOT / "data/raw")
     out = cleaned(before, folder, ["en"])
     drops = {row["source"]: row["reason"] for row in artifacts.read_rows(out / "drops.jsonl")}
@@ -89,35 +89,35 @@ def sample(folder: Path) -> dict[str, float]:
     names = ("line", "kl", "heuristics")
     return {
         f"{name}_{what}": round(value, 4)
-        for name, found in zip(names, (line, kl, rules), strict=True)
-        for what, value in zip(("precision", "recall"), found, strict=True)
+        for name, pair in zip(names, (line, kl, rules), strict=True)
+        for what, value in zip(("precision", "recall"), pair, strict=True)
     }
 
 
 def other(source: Path, folder: Path) -> None:
-    """Print what the rules take of the texts of another folder."""
-    found = list(pieces(read(source)))
-    out = cleaned(found, folder, [])
+    """Print the drops and edits of the rules on the texts of another folder."""
+    docs = list(pieces(read(source)))
+    out = cleaned(docs, folder, [])
     drops = Counter(row["reason"] for row in artifacts.read_rows(out / "drops.jsonl"))
     edits: Counter[str] = Counter()
     for row in artifacts.read_rows(out / "edits.jsonl"):
         edits[row["reason"]] += row["count"]
-    print(f"{source}: {len(found)} pieces, {documents.count(documents.shards(out / 'documents'))} kept")
+    print(f"{source}: {len(docs)} pieces, {documents.count(documents.shards(out / 'documents'))} kept")
     for reason, count in drops.most_common():
-        print(f"  dropped {reason:20}{count:8}  {count / len(found):7.2%}")
+        print(f"  dropped {reason:20}{count:8}  {count / len(docs):7.2%}")
     for reason, count in edits.most_common():
         print(f"  edited  {reason:20}{count:8}  places")
 
 
 def main() -> None:
-    """Run what the command line says; print one line of JSON last."""
+    """Run the benchmark; print one line of JSON last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="other texts")
-    wanted = parser.parse_args()
+    parser.add_argument("--folder", type=Path, help="folder of other texts")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = sample(Path(folder) / "sample")
-        if wanted.folder:
-            other(wanted.folder, Path(folder) / "other")
+        if args.folder:
+            other(args.folder, Path(folder) / "other")
     print(json.dumps(figures))
 
 

@@ -1,13 +1,14 @@
-"""What synthesis covers, how near a served teacher is kept to its limit, and what faults and kills cost.
+"""Benchmark synthesis: fact coverage, throughput of a served teacher, and losses under faults and kills.
 
-    python benchmarks/synthesis.py            # all of it; the coverage takes six minutes on two cores
-    python benchmarks/synthesis.py --server   # the server's part alone, two minutes
+    python benchmarks/synthesis.py            # everything; coverage takes six minutes on two cores
+    python benchmarks/synthesis.py --server   # only the server benchmark, two minutes
 
-Coverage is of the sample corpus's planted facts, by questions that the embedded teacher wrote and `curate` kept. The
-server is a process of its own that speaks HTTP and answers after 50 ms; 64 calls are under way at once. In the second
-round 30% of the calls fail (429, 500, timeout, cut connection, malformed JSON) and the asking process is killed twice.
-The last line is one JSON object. `paid_twice` counts calls that the server billed twice; it bills an Idempotency-Key
-once, as gateways do; `paid_twice_without_key` are those that it would have billed twice else.
+Coverage is the share of planted facts in the sample corpus with a question that the embedded teacher wrote and
+`curate` kept. The server is a separate HTTP process that answers after 50 ms; 64 calls are concurrent. In the second
+round 30% of the calls fail (429, 500, timeout, dropped connection, malformed JSON) and the client process is killed
+twice. The last line is one JSON object. `paid_twice` counts calls that the server billed twice; it bills an
+Idempotency-Key once, as gateways do. `paid_twice_without_key` counts calls that it would bill twice
+without the key.
 """
 
 import argparse
@@ -36,15 +37,15 @@ from pipelines.text.normalize import spans, tokens
 
 ROOT = Path(__file__).parents[1]
 LATENCY = 0.05  # seconds
-AT_ONCE = 64
+CONCURRENCY = 64
 CALLS = 12_000
 FAULTY_CALLS = 6_000
-FAULTS = 0.3  # share of the calls
+FAULTS = 0.3  # share of calls that fail
 KILLS = (1.5, 4.0)  # seconds after the start
 
 
 def serve(port: int) -> None:
-    """Answer chats, badly when told to; /bill tells what was answered in full, by key."""
+    """Answer chat requests, with faults if configured; /bill returns the number of billed calls."""
     billed: Counter[str] = Counter()
     delivered: Counter[str] = Counter()
     faults = {"share": 0.0}
@@ -97,29 +98,29 @@ def serve(port: int) -> None:
 
 
 def ask(port: int, store: Path, first: int, count: int) -> None:
-    """Ask the server so many different questions, and print the seconds and the answers that are missing."""
+    """Ask the server `count` different questions, and print the seconds and the number of missing answers."""
     served = ServedModel(
         kind="openai",
         url=f"http://127.0.0.1:{port}/v1",
         model="stub",
         revision=None,
         key=None,
-        max_concurrency=AT_ONCE,
+        max_concurrency=CONCURRENCY,
         timeout_s=1.0,
         context_tokens=None,
         structured="none",
         price=None,
         extra_body={},
     )
-    people = CachedModel(ServedTeacher(served, 0, Budget(None)), ResponseCache(store), "stub", "1", 0)
+    teacher = CachedModel(ServedTeacher(served, 0, Budget(None)), ResponseCache(store), "stub", "1", 0)
     calls = [Call([{"role": "user", "content": f"Question {first + at}?"}], 16) for at in range(count)]
     started = time.perf_counter()
-    replies = people.ask(calls, "asking")
+    replies = teacher.ask(calls, "asking")
     print(json.dumps({"seconds": time.perf_counter() - started, "missing": sum(not each.text for each in replies)}))
 
 
 def bill(port: int, faults: float) -> dict[str, int]:
-    """Set the share of faults, and return what the server has billed."""
+    """Set the share of faults, and return the server's billing counts."""
 
     async def get() -> dict[str, int]:
         async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/bill?faults={faults}") as reply:
@@ -135,20 +136,22 @@ def bill(port: int, faults: float) -> dict[str, int]:
 
 
 def server(folder: Path) -> dict[str, float]:
-    """Measure throughput without faults, then losses with them."""
+    """Measure throughput without faults, then losses with faults and kills."""
     port = 20_000 + os.getpid() % 20_000
     me = [sys.executable, __file__]
-    stub = subprocess.Popen([*me, "--serve", str(port)], stderr=subprocess.DEVNULL)  # clients that die are no news
+    stub = subprocess.Popen(
+        [*me, "--serve", str(port)], stderr=subprocess.DEVNULL
+    )  # hides the errors of disconnected clients
     try:
         bill(port, 0.0)
         quick = [*me, "--ask", str(port), str(folder / "quick.db"), "0", str(CALLS)]
         found = json.loads(subprocess.run(quick, capture_output=True, text=True, check=True).stdout)
-        ideal = CALLS * LATENCY / AT_ONCE
+        ideal = CALLS * LATENCY / CONCURRENCY
         before = bill(port, FAULTS)
         faulty = [*me, "--ask", str(port), str(folder / "faulty.db"), str(CALLS), str(FAULTY_CALLS)]
-        for patience in KILLS:
+        for delay in KILLS:
             killed = subprocess.Popen(faulty, stdout=subprocess.DEVNULL)
-            time.sleep(patience + 3.0)  # importing takes about three seconds
+            time.sleep(delay + 3.0)  # importing takes about three seconds
             killed.send_signal(signal.SIGKILL)
             killed.wait()
         last = json.loads(subprocess.run(faulty, capture_output=True, text=True, check=True).stdout)
@@ -167,7 +170,7 @@ def server(folder: Path) -> dict[str, float]:
 
 
 def coverage(folder: Path) -> dict[str, float]:
-    """Run the pipeline up to `curate` on a clone, and hold the kept questions against the planted facts."""
+    """Run the pipeline up to `curate` in a clone, and return the share of planted facts covered by kept questions."""
     clone = folder / "clone"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     for name in ("base", "ingest", "clean", "dedup", "split", "teacher"):
@@ -187,28 +190,28 @@ def coverage(folder: Path) -> dict[str, float]:
 
 
 def _covers(row: artifacts.Row, source: str, fact: artifacts.Row) -> bool:
-    """Tell whether a question asks for a fact: its answer is the core, its evidence has it, in one of its sources."""
-    core, short = tokens(fact["core"]), tokens(row["answer_span"])
-    same = bool(spans(short, core) or spans(core, short))
-    return source in fact["sources"] and same and bool(spans(tokens(row["evidence"]), core))
+    """Return whether a question covers a fact: answer and evidence contain its core, and the source matches."""
+    core, answer = tokens(fact["core"]), tokens(row["answer_span"])
+    matches = bool(spans(answer, core) or spans(core, answer))
+    return source in fact["sources"] and matches and bool(spans(tokens(row["evidence"]), core))
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark; print one line of JSON last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", action="store_true", help="the server's part alone")
+    parser.add_argument("--server", action="store_true", help="run only the server benchmark")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--ask", nargs=4, help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.serve:
-        serve(chosen.serve)
-    elif chosen.ask:
-        port, store, first, count = chosen.ask
+    args = parser.parse_args()
+    if args.serve:
+        serve(args.serve)
+    elif args.ask:
+        port, store, first, count = args.ask
         ask(int(port), Path(store), int(first), int(count))
     else:
         with tempfile.TemporaryDirectory() as scratch:
             figures = server(Path(scratch))
-            covered = {"coverage": None} if chosen.server else coverage(Path(scratch))
+            covered = {"coverage": None} if args.server else coverage(Path(scratch))
         print(json.dumps({**covered, **figures}))
 
 

@@ -1,15 +1,15 @@
-"""When and where tasks run: Prefect flows over the graph of dvc.yaml, and the command `gradus`.
+"""Orchestration: Prefect flows over the stage graph in dvc.yaml, and the command line interface `gradus`.
 
-Prefect reads its settings when it is imported, so they are set here: its database lies in the project
-(.gradus/), it is quiet on the terminal, the lines of a run go to its page in Prefect, leases outlive its server, and a
-flow sends a heartbeat twice a minute.
+Prefect reads its settings at import time, so they are set here: the database is in the project (.gradus/), Prefect
+logs nothing to the terminal, the output of a run goes to its page in Prefect, leases survive a restart of the server,
+and a flow sends a heartbeat every 30 seconds.
 """
 
 import logging
 import os
 from pathlib import Path
 
-import pipelines  # noqa: F401  (switches telemetry off, before anything that has some is imported)
+import pipelines  # noqa: F401  (disables telemetry before any library that sends some is imported)
 from flows.folder import project
 
 for _name, _value in {
@@ -27,4 +27,4 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-logging.raiseExceptions = False  # a line that Prefect's server does not take is no matter for the terminal
+logging.raiseExceptions = False  # do not print tracebacks for log records that Prefect's server rejects

@@ -1,4 +1,4 @@
-"""What can be found wrong before anything starts: versions, parameters, documents, and the user's files."""
+"""Checks before a run starts: library versions, parameters, documents and user-provided files."""
 
 import sys
 import tomllib
@@ -20,11 +20,10 @@ from pipelines.user_files import each_row, read_text
 
 
 def check() -> Config:
-    """Read params.yaml and the files it names, and look for documents, before anything starts.
+    """Validate params.yaml, the files it names and the documents before anything starts.
 
     Raises:
-        UserError: a parameter is wrong, a file cannot be read as what it should be, there is nothing to learn from, or
-            DVC cannot work in this folder.
+        UserError: a parameter or a file is invalid, there are no documents, or DVC cannot work in this folder.
     """
     check_repository()
     check_versions()
@@ -34,7 +33,7 @@ def check() -> Config:
     if not source.is_dir() or not any(artifacts.files(source)):
         raise UserError(
             f"{source} holds no documents; put some there, or set ingest.source in params.yaml "
-            "(conversations of your own are trained on beside one document at least)."
+            "(user-provided conversations are used only with at least one document)."
         )
     check_names(source)
     _make_folders(settings)
@@ -43,69 +42,70 @@ def check() -> Config:
 
 
 def check_stages(names: Iterable[str], settings: Config) -> None:
-    """Look for what the stages `names` will need, which the first of them to miss it would find hours later.
+    """Check the inputs that the stages `names` need, instead of failing hours into the run.
 
     Raises:
-        UserError: the questions that models are evaluated on are incomplete, or there is nothing to train on.
+        UserError: the evaluation questions are incomplete, or there is nothing to train on.
     """
     needed = {name.split("@")[0] for name in names}
     if "evaluate" in needed:
         _check_questions(settings.evaluate.questions, settings.ingest.source)
-    own = settings.curate.user_data
-    if "curate" in needed and not settings.writes_questions and not user_rows(own)[0]:
-        raise UserError(nothing_written(own))
+    user_data = settings.curate.user_data
+    if "curate" in needed and not settings.writes_questions and not user_rows(user_data)[0]:
+        raise UserError(nothing_written(user_data))
 
 
 def _check_questions(folder: Path, documents: Path) -> None:
-    """Look whether models can be measured, and say what cannot be."""
+    """Check that the questions allow an evaluation; warn about metrics that cannot be computed."""
     if named := sample.elsewhere(folder, documents):
         whose = "the sample's" if sample.questions(folder) else "about other documents"
         raise UserError(
-            f"The questions in {folder} are {whose}: {named[0]} and whatever else they name is not in {documents}. "
-            f"Put yours in their place (`gradus init {documents}` sets the sample's aside; docs/data.md), or train "
-            "without measuring: `gradus run sft`."
+            f"The questions in {folder} are {whose}: {named[0]} and the other sources they name are not in "
+            f"{documents}. Replace them with your own (`gradus init {documents}` moves the sample's away; see "
+            "docs/data.md), or train without an evaluation: `gradus run sft`."
         )
     if missing := questions.unmeasured(questions.load(folder)):
-        say(f"{folder} has no {' and no '.join(missing)} test question: what they measure keeps the gate shut.")
+        say(f"{folder} has no {' and no '.join(missing)} test question: without it no model can be promoted.")
 
 
 def check_versions(project: Path = Path("pyproject.toml")) -> None:
-    """Check that the libraries which can change a result are those that the project declares.
+    """Check that the installed versions of libraries that affect results are the declared ones.
 
     Raises:
-        UserError: some are not.
+        UserError: some versions differ.
     """
     text = project.read_text(encoding="utf-8") if project.is_file() else ""
     declared = tomllib.loads(text).get("tool", {}).get("gradus", {}).get("versions", {})
     installed = {name: _installed(name) for name in declared}
     other = {name: has for name, has in installed.items() if has is not None and has != declared[name]}
     if other:
-        found = ", ".join(f"{name} {has} instead of {declared[name]}" for name, has in other.items())
+        differing = ", ".join(f"{name} {has} instead of {declared[name]}" for name, has in other.items())
         wanted = " ".join(f"{name}=={declared[name]}" for name in other)
         raise UserError(
-            f"Installed are {found}, and results depend on these: `{sys.executable} -m pip install {wanted}`, "
-            "or declare what is installed in pyproject.toml, [tool.gradus.versions], and what it may change runs anew."
+            f"Results depend on library versions, and installed are {differing}: run `{sys.executable} -m pip install "
+            f"{wanted}`, or declare the installed versions in pyproject.toml, [tool.gradus.versions], which reruns the "
+            "stages that use them."
         )
 
 
 def _installed(name: str) -> str | None:
-    """Return the version of a library, without the label of its build (`+cpu`); None when it is not there."""
+    """Return the installed version of a library without its build label (`+cpu`); None when it is not installed."""
     try:
         return version(name).partition("+")[0]
-    except PackageNotFoundError:  # an optional one
+    except PackageNotFoundError:  # optional dependency
         return None
 
 
 def _make_folders(settings: Config) -> None:
-    """Make the folders that may be empty: DVC does not run a stage when one that it reads is not there."""
-    split, own = settings.split, (settings.curate.user_data, settings.pretrain.mixture)
+    """Create input folders that may be empty: DVC does not run a stage when a dependency is missing."""
+    split, user_folders = settings.split, (settings.curate.user_data, settings.pretrain.mixture)
     read = (split.questions, split.decontaminate.against, settings.evaluate.questions, settings.preferences.choices)
-    for folder in (*read, *own):
+    for folder in (*read, *user_folders):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 def _check_files(settings: Config) -> None:
-    """Parse every file of the user's that is there: a broken one would end a stage after those before it have run."""
+    """Parse every user-provided file, so that a malformed one does not fail a stage late in the run."""
     if settings.synthesize.prompts.is_dir():
         prompts.load_library(settings.synthesize.prompts, settings.synthesize.recipes)
     if settings.base.chat_template is not None and settings.base.chat_template.exists():
@@ -121,6 +121,6 @@ def _check_files(settings: Config) -> None:
 
 
 def _check_rows(path: Path, *texts: str) -> None:
-    """Parse a JSONL file; a missing one is reported by the stage that needs it, in its first second."""
+    """Parse a JSONL file if it exists; a stage that needs a missing file fails in its first second."""
     for _ in each_row(path, texts) if path.exists() else ():
         pass

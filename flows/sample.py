@@ -1,6 +1,6 @@
-"""The questions that came with the project: which files still are the sample's, and whether they fit the documents.
+"""The sample questions shipped with the project: which files are still unmodified, and whether they fit the documents.
 
-Reads data/sample_manifest.json, which holds the hashes of the sample's questions about its own documents (those about
+Reads data/sample_manifest.json, which holds hashes of the questions about the sample documents (questions about
 general knowledge fit any corpus), and the folder of questions; writes nothing.
 """
 
@@ -14,24 +14,24 @@ MANIFEST = Path("data/sample_manifest.json")
 
 
 def questions(folder: Path) -> list[Path]:
-    """Return the files of `folder` that hold the sample's questions, unchanged."""
+    """Return the files of `folder` that hold unmodified sample questions."""
     known = artifacts.read_json(MANIFEST)["questions"] if MANIFEST.is_file() else {}
     return [path for path in sorted(folder.glob("*.jsonl")) if fingerprint(path) == known.get(path.name)]
 
 
 def fingerprint(path: Path) -> str:
-    """Return the hash of a text, whatever its line ends and its encoding."""
+    """Return the hash of a text file, independent of line endings and encoding."""
     return hashlib.sha256(read_text(path).encode()).hexdigest()
 
 
 def elsewhere(folder: Path, documents: Path) -> list[str]:
-    """Return the documents that the questions of `folder` name, when not one of them is below `documents`."""
+    """Return the source documents that the questions of `folder` name, if none of them is below `documents`."""
     rows = (row for path in sorted(folder.glob("*.jsonl")) for row in artifacts.each_row(path))
     named = sorted({str(source) for row in rows for source in row.get("sources") or []})
     return [] if any(_is_there(source, documents) for source in named) else named
 
 
 def _is_there(source: str, documents: Path) -> bool:
-    """Tell whether a document is a file, or packed in one (`mail.zip/2024/a.docx`, `rows.jsonl#17`)."""
+    """Return whether a document is a file or an entry of one (`mail.zip/2024/a.docx`, `rows.jsonl#17`)."""
     place = documents / source.partition("#")[0]
     return any(each.is_file() for each in (place, *place.parents) if each.is_relative_to(documents))

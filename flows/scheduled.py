@@ -1,4 +1,4 @@
-"""What a schedule runs (prefect.yaml): the pipeline when something changed, the champion's exam when questions did.
+"""Scheduled flows (prefect.yaml): retrain when an input changed, re-evaluate the champion when the questions did.
 
 Alone: gradus up
 """
@@ -22,16 +22,16 @@ from pipelines.models import registry
 
 
 def failed(flow: Any, flow_run: Any, state: State[Any]) -> None:
-    """Tell that a scheduled run failed or crashed."""
+    """Notify that a scheduled run failed or crashed."""
     notify.send(f"Gradus: {flow_run.name} {state.name.lower() if state.name else 'failed'}", state.message or "")
 
 
 @flow(name="retrain", on_failure=[failed], on_crashed=[failed])
 def retrain(stages: list[str] | None = None, set: list[str] | None = None) -> State[None]:
-    """Run the pipeline when anything it reads has changed, and send a message when the candidate is not promoted.
+    """Run the pipeline when an input has changed, and send a message when the candidate is not promoted.
 
-    `stages` names the stages to run, with what they need; all when there is none. With `set`, as in `sft.epochs=8`,
-    HEAD runs with these parameters in a worktree of its own, as `gradus run --set` does.
+    `stages` names the stages to run, with their dependencies; all stages by default. `set`, as in `sft.epochs=8`, runs
+    HEAD with these parameters in a separate worktree, as `gradus run --set` does.
     """
     settings = check()
     recover(settings)
@@ -43,39 +43,39 @@ def retrain(stages: list[str] | None = None, set: list[str] | None = None) -> St
     try:
         promotion = post_train(settings, Console(stderr=True, width=120), targets, False)
     except KeyboardInterrupt:
-        return Cancelled(message="Stopped. What was finished stays; the next run goes on from there.")
+        return Cancelled(message="Stopped. Finished stages are kept; the next run continues from there.")
     if promotion is None:
-        return Completed(message=f"{', '.join(targets)} ran; nothing was to be promoted.")
+        return Completed(message=f"{', '.join(targets)} ran; there was no candidate to promote.")
     outcome = "is champion" if promotion.promoted else f"is not promoted: {promotion.reason}"
-    said = f"Version {promotion.version} ({promotion.candidate}) {outcome}."
+    message = f"Version {promotion.version} ({promotion.candidate}) {outcome}."
     if not promotion.promoted:
-        notify.send("Gradus: a run ended", said)
-    return Completed(message=said)
+        notify.send("Gradus: a run ended", message)
+    return Completed(message=message)
 
 
 def _with_parameters(targets: list[str], sets: list[str]) -> State[None]:
     status = run_at_commit.run(Console(stderr=True, width=120), None, targets, False, False, sets)
-    said = f"Run with {', '.join(sets)}: "
+    prefix = f"Run with {', '.join(sets)}: "
     if status == 130:  # stopped, as by Ctrl-C
-        return Cancelled(message=f"{said}stopped.")
+        return Cancelled(message=f"{prefix}stopped.")
     if status:
-        return Failed(message=f"{said}it ended with exit status {status}; its log says why.")
-    return Completed(message=f"{said}finished; its result is on a branch runs/….")
+        return Failed(message=f"{prefix}failed with exit status {status}; see its log.")
+    return Completed(message=f"{prefix}finished; the result is on a branch runs/….")
 
 
 @flow(name="examine", on_failure=[failed], on_crashed=[failed])
 def evaluate_champion() -> State[None]:
-    """Put the champion to today's exam, unless it has sat it, and tell how it did."""
+    """Evaluate the champion on the present questions, unless it has been, and send a message with the metrics."""
     settings = check()
     champion, today = registry.version_with_alias(registry.CHAMPION), eval_fingerprint.today(settings)
     if champion is None:
         return Completed(message="There is no champion yet.")
     if registry.scores(champion, today) is not None:
-        return Completed(message=f"Version {champion.number}, the champion, has been asked these questions.")
+        return Completed(message=f"Version {champion.number}, the champion, was already asked these questions.")
     recover(settings)
     figures = registry.scores(rescored(champion, today), today)
     assert figures is not None
     reached = ", ".join(f"{name.replace('_', ' ')} {100 * value:.1f}%" for name, value in figures.items())
-    said = f"Version {champion.number}, the champion, on fresh questions: {reached}."
-    notify.send("Gradus: the champion on fresh questions", said)
-    return Completed(message=said)
+    message = f"Version {champion.number}, the champion, on new questions: {reached}."
+    notify.send("Gradus: the champion on new questions", message)
+    return Completed(message=message)

@@ -1,9 +1,8 @@
-"""How everything is computed: plain functions over plain values. Imports no Prefect, no DVC and no task.
+"""The computations of all stages: plain functions over plain values. Imports no Prefect, no DVC and no task.
 
-Importing it, which every task and flow does first, switches off the telemetry of every library used,
-and their progress bars (`pipelines/runtime/progress.py` tells what there is to tell).
-DVC's is switched off in .dvc/config. Servers of this machine (Prefect, MLflow) are asked directly whatever proxy the
-environment names.
+Every task and flow imports this package first. It disables the telemetry of every library used, and their progress
+bars (`pipelines/runtime/progress.py` reports progress). DVC's telemetry is disabled in .dvc/config. Local servers
+(Prefect, MLflow) always bypass the proxy that the environment names.
 """
 
 import logging
@@ -23,7 +22,7 @@ for _name, _value in {
 
 _direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
 _direct = ",".join(dict.fromkeys([*filter(None, _direct.split(",")), "localhost", "127.0.0.1", "::1"]))
-os.environ.update(no_proxy=_direct, NO_PROXY=_direct)  # programs read the one or the other
+os.environ.update(no_proxy=_direct, NO_PROXY=_direct)  # programs read either spelling
 
-logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)  # at import it warns of an optional kernel
-warnings.filterwarnings("ignore", category=FutureWarning)  # libraries speaking to libraries
+logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)  # it warns about an optional kernel on import
+warnings.filterwarnings("ignore", category=FutureWarning)  # addressed to library authors

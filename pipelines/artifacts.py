@@ -1,7 +1,7 @@
-"""Where tasks read and write.
+"""The directories that tasks read and write.
 
-A task owns `artifacts/<task>/`. The directory is complete only when its `record.json` is there, which is
-written last; reading from a directory without one is refused. What no task reads lies apart from them:
+Each task owns `artifacts/<task>/`. A directory is complete only once it holds `record.json`, which is written last;
+reading from an incomplete directory raises an error. Outputs that no task reads are kept separately:
 `artifacts/reports/<stage>.html` and `.md` for people, `artifacts/metrics/<stage>.json` for `dvc metrics`, and
 `artifacts/plots/<stage>.csv` for `dvc plots`. Paths are relative to the project's root, which is the working directory
 of every task.
@@ -27,7 +27,7 @@ RUNS = Path("runs")
 REPORTS, METRICS, PLOTS = ARTIFACTS / "reports", ARTIFACTS / "metrics", ARTIFACTS / "plots"
 RECORD = "record.json"
 KEY = "GRADUS_STAGE_KEY"
-"""Names, to a task, the key of its stage: a hash of all that decides its result. It changes no result itself."""
+"""Environment variable with the stage key, a hash of every input of its result. It does not affect the result."""
 
 Row = dict[str, Any]
 
@@ -42,12 +42,12 @@ def fresh(task: str) -> Path:
 
 
 def complete(directory: Path, record: Mapping[str, Any]) -> None:
-    """Mark `directory` as complete: write its record, last and at once."""
+    """Mark `directory` as complete: write its record last, atomically."""
     write_json(directory / RECORD, record)
 
 
 def place(stage: str) -> Path | None:
-    """Return where this execution of `stage` keeps what it can go on from; None when no flow has named its key."""
+    """Return the directory from which this execution of `stage` can resume; None when no flow has set its key."""
     key = os.environ.get(KEY)
     return CHECKPOINTS / stage / key if key else None
 
@@ -67,27 +67,27 @@ def read(task: str) -> Path:
 
 
 def record(directory: Path) -> dict[str, Any]:
-    """Return what the task recorded when it finished `directory`."""
-    found: dict[str, Any] = read_json(directory / RECORD)
-    return found
+    """Return the record that the task wrote when it completed `directory`."""
+    content: dict[str, Any] = read_json(directory / RECORD)
+    return content
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file that a task wrote; a user's is read by `user_files.read_json`.
+    """Parse a JSON file written by a task; files from users are read by `user_files.read_json`.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: the file is damaged.
     """
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def made_from(record: Path, key: str) -> bool:
-    """Tell whether `record` is there and names `key`, the hash of what something committed was made from."""
+    """Return whether `record` exists and holds `key`, the hash of the inputs of a committed artifact."""
     return record.is_file() and bool(read_json(record)["key"] == key)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON that is equal for equal values, replacing `path` at once."""
+    """Write JSON deterministically (equal bytes for equal values), replacing `path` atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
     aside.write_text(json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -95,26 +95,26 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_rows(path: Path, texts: Sequence[str] = ()) -> list[Row]:
-    """Read a JSONL file whose columns `texts` hold text in every row.
+    """Read a JSONL file in which every row must have non-empty text in the columns `texts`.
 
     Raises:
-        UserError: the file is missing, not in its encoding, a line is not a JSON object, or lacks one of `texts`.
+        UserError: the file is missing or not decodable, or a line is not a JSON object or lacks one of `texts`.
     """
     return list(each_row(path, texts))
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write JSONL, one object a line, keys in the order given."""
+    """Write JSONL, one object per line, with keys in the given order."""
     _write_rows(path, rows, "w")
 
 
 def add_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write JSONL behind what is there."""
+    """Append rows to a JSONL file."""
     _write_rows(path, rows, "a")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV; what a row lacks is left empty."""
+    """Write rows as CSV; missing values are left empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
@@ -129,7 +129,7 @@ def read_table(path: Path) -> list[Row]:
 
 
 def write_table(path: Path, rows: list[Row], schema: pa.Schema | None = None) -> None:
-    """Write rows as Parquet; `schema` is needed when there may be none."""
+    """Write rows as Parquet; `schema` is required when `rows` may be empty."""
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
 
 

@@ -1,4 +1,4 @@
-"""A block of params.yaml, and the types of its values."""
+"""Base class of the blocks of params.yaml, and the types of their values."""
 
 from typing import Annotated
 
@@ -12,6 +12,6 @@ LearningRate = Annotated[float, Field(gt=0, le=1)]
 
 
 class Block(BaseModel):
-    """A block of params.yaml: frozen, strict, no unknown keys."""
+    """A block of params.yaml: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -1,6 +1,6 @@
-"""params.yaml, whole: a block for each task, defined beside what it configures (`pipelines/*/config.py`).
+"""The schema of params.yaml: one block per task, defined in the package that it configures (`pipelines/*/config.py`).
 
-Every key is required and an unknown one is refused, so that no result depends on a default hidden in the code.
+Every key is required and unknown keys are rejected, so that no result depends on a default hidden in the code.
 """
 
 from difflib import get_close_matches
@@ -24,7 +24,7 @@ from pipelines.user_files import read_yaml
 
 
 class Config(Block):
-    """params.yaml, whole."""
+    """All blocks of params.yaml."""
 
     compute: ComputeConfig
     data: DataConfig
@@ -47,15 +47,15 @@ class Config(Block):
 
     @property
     def writes_questions(self) -> bool:
-        """Whether anybody is made to write questions about the documents."""
+        """Whether a teacher writes questions about the documents."""
         return bool(self.synthesize.recipes) and self.teacher.roles.writer is not None
 
 
 def load(path: Path = Path("params.yaml")) -> Config:
-    """Read and check `path`.
+    """Read and validate `path`.
 
     Raises:
-        UserError: the file is missing, is not YAML, has an unknown or missing key, or a value out of range.
+        UserError: the file is missing or not YAML, has an unknown or missing key, or a value is out of range.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist in {Path.cwd()}; run from the project's folder.")
@@ -69,7 +69,7 @@ def load(path: Path = Path("params.yaml")) -> Config:
 
 
 def flat(block: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """Return a block as one flat dictionary, `sft.lora.rank: 32`, for logging."""
+    """Flatten a block to dotted keys (`sft.lora.rank: 32`) for logging."""
     return dict(_flatten(block.model_dump(mode="json"), prefix))
 
 
@@ -82,7 +82,7 @@ def _flatten(value: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
 
 
 def _first(error: ValidationError, values: Any) -> str:
-    """Return the first problem; unknown keys come before all others, since a misspelt key is also a missing one."""
+    """Describe the first problem. Unknown keys come first, since a misspelt key also shows up as a missing one."""
     problems = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     first = problems[0]
     where = ".".join(_path(first["loc"], values))
@@ -99,7 +99,7 @@ def _first(error: ValidationError, values: Any) -> str:
 
 
 def _path(loc: tuple[int | str, ...], values: Any) -> list[str]:
-    """Return the keys that lead to a problem, without the names by which pydantic tells kinds of models apart."""
+    """Return the keys that lead to a problem, without pydantic's discriminator tags."""
     path: list[str] = []
     for number, part in enumerate(loc):
         inner = (isinstance(values, dict) and part in values) or isinstance(values, list)
@@ -110,7 +110,7 @@ def _path(loc: tuple[int | str, ...], values: Any) -> list[str]:
 
 
 def _meant(loc: tuple[int | str, ...], problems: list[ErrorDetails], values: Any) -> str:
-    """Say which key an unknown one is meant to be: one that its block has or lacks."""
+    """Suggest the known key that is closest to an unknown one."""
     extra = {each["loc"] for each in problems if each["type"] == "extra_forbidden"}
     missing = {each["loc"] for each in problems if each["type"] == "missing"}
     block = values
@@ -119,4 +119,4 @@ def _meant(loc: tuple[int | str, ...], problems: list[ErrorDetails], values: Any
     known = [str(key) for key in block if (*loc[:-1], key) not in extra]
     known += [str(each[-1]) for each in missing if each[:-1] == loc[:-1]]
     close = get_close_matches(str(loc[-1]), known, 1)
-    return f"did you mean {close[0]}?" if close else "the config.py of its package has the known ones"
+    return f"did you mean {close[0]}?" if close else "see the config.py of its package for the known ones"

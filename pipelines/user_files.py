@@ -1,4 +1,4 @@
-"""Text, JSON, JSONL and YAML files that a user may have written: parsed, or one sentence: file, line, what to do."""
+"""Parsing of user-written text, JSON, JSONL and YAML files. Errors name the file, the line and the remedy."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,24 +14,24 @@ from pipelines.text.encoding import encodable_value, parse_json
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8, or in UTF-16 or UTF-32 as its first bytes show; line ends are line feeds.
+    """Read a file in UTF-8, or in UTF-16 or UTF-32 as detected from its first bytes; line ends become line feeds.
 
     Raises:
-        UserError: the file is missing, or not in that encoding.
+        UserError: the file is missing or not decodable.
     """
     return "".join(each_line(path))
 
 
 def each_line(path: Path) -> Iterator[str]:
-    """Yield the lines of a file that may be too long to be held, decoded as by `read_text`.
+    """Stream the lines of a file, decoded as by `read_text`.
 
     Raises:
-        UserError: the file is missing, or not in its encoding.
+        UserError: the file is missing or not decodable.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist.")
     with path.open("rb") as file:
-        encoding = json.detect_encoding(file.read(4))  # RFC 4627, section 3: by the byte order mark or the NUL bytes
+        encoding = json.detect_encoding(file.read(4))  # by byte order mark or NUL bytes (RFC 4627, section 3)
     try:
         with path.open(encoding=encoding) as lines:
             yield from lines
@@ -43,17 +43,17 @@ def read_json(path: Path) -> Any:
     """Parse a JSON file.
 
     Raises:
-        UserError: the file is missing, not in its encoding, or not JSON.
+        UserError: the file is missing, not decodable, or not JSON.
     """
     with _parsing(path):
         return parse_json(read_text(path))
 
 
 def each_row(path: Path, texts: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a JSONL file that may be too long to be held; the columns `texts` hold text in every row.
+    """Stream the rows of a JSONL file in which every row must have non-empty text in the columns `texts`.
 
     Raises:
-        UserError: the file is missing, not in its encoding, a line is not a JSON object, or lacks one of `texts`.
+        UserError: the file is missing or not decodable, or a line is not a JSON object or lacks one of `texts`.
     """
     for number, line in enumerate(each_line(path), 1):
         if not line.strip():
@@ -61,7 +61,7 @@ def each_row(path: Path, texts: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
         with _parsing(path, number):
             row = parse_json(line)
         if not isinstance(row, dict):
-            raise UserError(f"{path}, line {number}: a JSON object is expected.")
+            raise UserError(f"{path}, line {number}: a JSON object is expected; correct or remove the line.")
         for name in texts:
             if not isinstance(row.get(name), str) or not row[name].strip():
                 raise UserError(f"{path}, line {number}: {name!r} must be text; add it, or remove the line.")
@@ -72,7 +72,7 @@ def read_yaml(path: Path) -> Any:
     """Parse a YAML file (safe tags only).
 
     Raises:
-        UserError: the file is missing, not in its encoding, or not YAML.
+        UserError: the file is missing, not decodable, or not YAML.
     """
     text = read_text(path)
     try:
@@ -91,20 +91,20 @@ def read_yaml(path: Path) -> Any:
 
 @contextmanager
 def _parsing(path: Path, line: int | None = None) -> Iterator[None]:
-    """Name file and line of what is not JSON."""
+    """Turn JSON errors into a UserError that names the file and line."""
     try:
         yield
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {line or error.lineno}: not JSON ({error.msg}); correct it.") from error
     except ValueError as error:
         where = f"{path}, line {line}" if line else str(path)
-        raise UserError(f"{where}: not JSON that can be read ({str(error).partition(';')[0]}); correct it.") from error
+        raise UserError(f"{where}: JSON that cannot be read ({str(error).partition(';')[0]}); correct it.") from error
 
 
 def _not_decodable(path: Path, encoding: str) -> str:
-    """Name the first line that is not in the encoding of its file."""
+    """Return the error message for a file that cannot be decoded, with the first bad line of a UTF-8 file."""
     if encoding not in ("utf-8", "utf-8-sig"):
-        return f"{path} is not text in {encoding.upper()} as its first bytes say; save it as UTF-8."
+        return f"{path} is not valid {encoding.upper()}, although its first bytes indicate it; save it as UTF-8."
     with path.open("rb") as lines:
         number = next(number for number, line in enumerate(lines, 1) if line != line.decode("utf-8", "ignore").encode())
     return f"{path}, line {number}: not UTF-8; save the file as UTF-8."

@@ -1,8 +1,8 @@
-"""The versioned tasks: one program each, what it reads, writes and logs. Imports no Prefect and no DVC.
+"""The tasks (DVC stages): one program each, with its inputs, outputs and logging. Imports no Prefect and no DVC.
 
-`with task("dedup") as t:` is what all of them share: the checked parameters, inputs that are complete, an empty
-output directory whose record is written last, an MLflow run with its true status, and one sentence and exit
-code 2 for what the user can mend.
+`with task("dedup") as t:` is the protocol shared by all tasks. It provides validated parameters, complete inputs, an
+empty output directory whose record is written last, and an MLflow run that ends with its true status. A UserError
+is reported in one sentence with exit code 2.
 """
 
 import json
@@ -27,14 +27,14 @@ BEGUN, CURVE = "begun.json", "curve.jsonl"
 
 @dataclass
 class Task:
-    """What a task's program is given."""
+    """The context of a running task."""
 
     stage: str
     config: config.Config
     out: Path
     run: tracking.Run
     place: Path | None
-    """Where a training keeps its checkpoints, when there is a flow to go on with them."""
+    """Directory of checkpoints; None when no flow could resume from them."""
     record: dict[str, Any] = field(default_factory=dict)
 
     def input(self, name: str) -> Path:
@@ -42,19 +42,19 @@ class Task:
         return artifacts.read(name)
 
     def report(self, suffix: str = ".html") -> Path:
-        """Return where the stage writes what people read, apart from its data: a report, or a card (`.md`)."""
+        """Return the path of the stage's report (`.html`) or card (`.md`) for people."""
         artifacts.REPORTS.mkdir(parents=True, exist_ok=True)
         return artifacts.REPORTS / f"{self.stage}{suffix}"
 
     def finish(self, metrics: Mapping[str, float], **facts: Any) -> None:
-        """Log what was measured and keep it, with `facts`, in the record. Both must be equal on every repetition."""
+        """Log the metrics and store them, with `facts`, in the record. Both must be reproducible."""
         self.run.metrics(metrics)
         self.record = {"stage": self.stage, "metrics": dict(metrics), **facts}
 
 
 @contextmanager
 def task(name: str, item: str | None = None) -> Iterator[Task]:
-    """Run the body of the task `name` (of its instance `item`, as in `align dpo`) as a program."""
+    """Run the body as the task `name`, or as its instance `item`, as in `align dpo`."""
     stage = f"{name}@{item}" if item else name
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     liveness.follow_the_flow()
@@ -82,7 +82,7 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
         if sentence is None:
             _status(stage, state="crashed", message=f"{type(error).__name__}: {error}")
             if isinstance(error, KeyboardInterrupt):
-                sys.exit(128 + signal.SIGINT)  # stopped on purpose: no traceback
+                sys.exit(128 + signal.SIGINT)  # interrupted by the user: no traceback
             raise
         say(f"{stage}: {sentence}")
         _status(stage, state="failed", message=sentence)
@@ -91,7 +91,7 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
 
 
 def _begun(place: Path | None) -> str | None:
-    """The MLflow run in which this very execution was begun before, if it was."""
+    """Return the MLflow run of an earlier, interrupted attempt at this execution, if any."""
     if place is None or not (place / BEGUN).exists():
         return None
     return str(artifacts.read_json(place / BEGUN)["run_id"])
@@ -103,6 +103,6 @@ def _block(settings: config.Config, name: str) -> Block:
 
 
 def _status(stage: str, **facts: Any) -> None:
-    """Tell the flow how this stage fared: DVC's return code says the same for a busy lock and a failed stage."""
+    """Report the stage's status to the flow: DVC's exit code is the same for a busy lock and a failed stage."""
     STATUS.mkdir(parents=True, exist_ok=True)
     (STATUS / f"{stage}.json").write_text(json.dumps({"pid": os.getpid(), **facts}), encoding="utf-8")

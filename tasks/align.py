@@ -1,4 +1,4 @@
-"""Align: the SFT model, moved towards the better answers by DPO or PPO.
+"""Align: train the SFT model on preferences with DPO or PPO.
 
 Reads artifacts/preferences, artifacts/sft, artifacts/base, and for ppo artifacts/reward; writes an adapter to
 artifacts/align/<method>. Alone: python -m tasks.align dpo
@@ -7,7 +7,6 @@ artifacts/align/<method>. Alone: python -m tasks.align dpo
 import sys
 from pathlib import Path
 
-from pipelines import artifacts
 from pipelines.alignment import dpo as direct
 from pipelines.alignment.backbone import Backbone
 from pipelines.alignment.config import DPOBlock, PPOBlock
@@ -15,6 +14,7 @@ from pipelines.alignment.experience import assemble
 from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import encode_pairs, stop_ids
+from pipelines.curation.schema import read_pairs
 from pipelines.models import devices, loading
 from pipelines.models.chat import encode_prompt
 from pipelines.models.config import BaseModelConfig, ComputeConfig
@@ -34,9 +34,9 @@ def dpo(
     run: Run,
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
-    """Train on the pairs directly, and write the adapter; return how the last batches fared."""
+    """Train on the pairs with DPO and write the adapter; return the metrics of the last steps."""
     model, tok = loading.adaptable(sft, None, compute, base), loading.tokenizer(sft)
-    pairs = encode_pairs(tok, artifacts.read_rows(preferences / "train.jsonl"))
+    pairs = encode_pairs(tok, read_pairs(preferences / "train.jsonl"))
     metrics = direct.train(model, tok, pairs, config, compute, run, checkpoints)
     loading.save_adapter(model, tok, out)
     return metrics
@@ -53,13 +53,13 @@ def ppo(
     run: Run,
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
-    """Train on the model's own answers as the reward model scores them, and write the policy's adapter."""
+    """Train with PPO on rollouts scored by the reward model; write the adapter, return first and last metrics."""
     backbone = Backbone(loading.adaptable(sft, None, compute, base), loading.tokenizer(sft), compute)
     actors = assemble(backbone, reward)
     stops = stop_ids(backbone.model, backbone.tok)
     sampler = Sampler(backbone, stops, config.max_new_tokens, config.temperature, config.prompts)
-    rows = artifacts.read_rows(preferences / "train.jsonl")
-    prompts = dict.fromkeys(tuple(encode_prompt(backbone.tok, row["prompt"])) for row in rows)
+    pairs = read_pairs(preferences / "train.jsonl")
+    prompts = dict.fromkeys(tuple(encode_prompt(backbone.tok, pair.prompt)) for pair in pairs)
     trainer = PPO(actors, sampler, config, compute.seed)
     history = trainer.train([list(prompt) for prompt in prompts], run, checkpoints)
     loading.save_adapter(backbone.model, backbone.tok, out)
@@ -71,10 +71,10 @@ def main(method: str) -> None:
     """Run the method named on the command line.
 
     Raises:
-        UserError: there is no such method.
+        UserError: the method is unknown.
     """
     with task("align", method) as t:
-        settings, kept = t.config, Checkpoints(t.place)
+        settings, checkpoints = t.config, Checkpoints(t.place)
         devices.prepare(settings.compute)
         preferences, sft = t.input("preferences"), t.input("sft")
         if method == "dpo":
@@ -86,7 +86,7 @@ def main(method: str) -> None:
                 settings.compute,
                 settings.base,
                 t.run,
-                kept,
+                checkpoints,
             )
         elif method == "ppo":
             metrics = ppo(
@@ -98,11 +98,11 @@ def main(method: str) -> None:
                 settings.compute,
                 settings.base,
                 t.run,
-                kept,
+                checkpoints,
             )
         else:
             raise UserError(
-                f"There is no alignment method {method!r}; align.methods in params.yaml may name dpo and ppo."
+                f"There is no alignment method {method!r}; align.methods in params.yaml accepts dpo and ppo."
             )
         t.finish(metrics)
 

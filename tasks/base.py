@@ -1,7 +1,7 @@
-"""Base: find the open model everything starts from, and store it in one form.
+"""Base: load the open base model and store it in a canonical form.
 
-Reads the model that `base.model` names (an installed package, a hub, a directory); writes artifacts/base/ with
-safetensors, tokenizer and chat template. Alone: python -m tasks.base
+Reads the model that `base.model` names (an installed package, the Hugging Face Hub or a directory); writes
+artifacts/base/ with safetensors, tokenizer and chat template. Standalone: python -m tasks.base
 """
 
 from pathlib import Path
@@ -14,9 +14,9 @@ from tasks import task
 
 
 def base(out: Path, config: BaseModelConfig, compute: ComputeConfig) -> dict[str, float]:
-    """Store the model in 16 bits, or in 32 if `compute.precision` asks for them; return its size.
+    """Store the model in bf16, or in fp32 if `compute.precision` is fp32; return its number of parameters.
 
-    `auto` stores the same bytes on every machine, whatever it computes in there.
+    `auto` stores the same bytes on every machine, regardless of the precision used for computing.
     """
     devices.prepare(compute)
     model, tok = loading.fetch(config, "base.model")

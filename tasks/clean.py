@@ -1,7 +1,7 @@
-"""Clean: mend, strip and drop. Every edit and every drop is counted by its reason.
+"""Clean: normalize text, remove boilerplate, mask PII and filter documents. Edits and drops are counted by reason.
 
 Reads artifacts/ingest; writes artifacts/clean/{documents/, drops.jsonl, edits.jsonl}.
-Alone: python -m tasks.clean
+Standalone: python -m tasks.clean
 """
 
 from collections import Counter
@@ -30,48 +30,48 @@ EDITS = (
 
 
 class Journal:
-    """Writes what was done to which document, as rows, and counts it by reason."""
+    """Writes edits or drops as rows and counts them by reason."""
 
     def __init__(self, path: Path) -> None:
-        """Begin an empty one at `path`."""
+        """Create an empty journal at `path`."""
         self.counts: Counter[str] = Counter()
         self.path = path
         path.touch()
 
     def note(self, rows: list[artifacts.Row]) -> None:
-        """Add rows; one counts its places, or itself."""
+        """Append rows; a row adds its `count`, or 1."""
         for row in rows:
             self.counts[row["reason"]] += row.get("count", 1)
         artifacts.add_rows(self.path, rows)
 
 
 def clean(source: Path, out: Path, config: CleanConfig, runner: Executor) -> dict[str, float]:
-    """Clean the documents of `source`; returns counts by reason.
+    """Clean the documents of `source`; return counts by reason.
 
     Raises:
-        UserError: nothing is left.
+        UserError: every document is dropped.
     """
     passes.load_custom_filter(config.custom_filter)
     table = out / "documents"
     table.mkdir(exist_ok=True)
     edits, drops = Journal(out / "edits.jsonl"), Journal(out / "drops.jsonl")
     with TemporaryDirectory(dir=out) as scratch:
-        lines = _mend(source / "documents", Path(scratch), runner, edits)
+        lines = _normalize(source / "documents", Path(scratch), runner, edits)
         boilerplate = repeated_lines(lines, config.max_line_documents)
         shards = documents.shards(Path(scratch))
         marked = list(zip(shards, (each.affected(boilerplate) for each in lines), strict=True))
         reference = _reference(shards, boilerplate, runner)
-        judge = partial(
+        apply_filters = partial(
             passes.filter_shard, table=table, boilerplate=boilerplate, reference=reference, rules=_rules(config)
         )
         kept, characters = 0, 0
-        for judged in runner.over(judge, marked, "judging"):
-            kept, characters = kept + judged.documents, characters + judged.characters
-            edits.note(judged.edits)
-            drops.note(judged.drops)
+        for filtered in runner.over(apply_filters, marked, "filtering"):
+            kept, characters = kept + filtered.documents, characters + filtered.characters
+            edits.note(filtered.edits)
+            drops.note(filtered.drops)
     if not kept:
         reasons = ", ".join(f"{reason} {count}" for reason, count in drops.counts.items())
-        raise UserError(f"clean drops all the documents ({reasons}); loosen its limits in params.yaml.")
+        raise UserError(f"clean drops all documents ({reasons}); relax its limits in params.yaml.")
     return {
         "documents": kept,
         "dropped": drops.counts.total(),
@@ -81,19 +81,21 @@ def clean(source: Path, out: Path, config: CleanConfig, runner: Executor) -> dic
     }
 
 
-def _mend(source: Path, table: Path, runner: Executor, edits: Journal) -> list[Lines]:
-    found = []
-    for mended in runner.over(partial(passes.normalize_shard, table=table), documents.shards(source), "mending"):
-        edits.note(mended.edits)
-        found.append(mended.lines)
-    return found
+def _normalize(source: Path, table: Path, runner: Executor, edits: Journal) -> list[Lines]:
+    lines = []
+    for normalized in runner.over(
+        partial(passes.normalize_shard, table=table), documents.shards(source), "normalizing"
+    ):
+        edits.note(normalized.edits)
+        lines.append(normalized.lines)
+    return lines
 
 
 def _reference(shards: list[Path], boilerplate: frozenset[int], runner: Executor) -> Reference:
-    share = passes.SAMPLE / len(documents.columns(shards, ["id"]))
-    usual = partial(passes.usual, boilerplate=boilerplate, share=share)
-    found = runner.over(usual, shards, "sampling", few=len(shards))
-    return character_distribution.reference([letters for each in found for letters in each])
+    share = passes.SAMPLE_DOCUMENTS / len(documents.columns(shards, ["id"]))
+    sample = partial(passes.sample_letters, boilerplate=boilerplate, share=share)
+    counts = runner.over(sample, shards, "sampling", few=len(shards))
+    return character_distribution.reference([letters for each in counts for letters in each])
 
 
 def _rules(config: CleanConfig) -> Rules:

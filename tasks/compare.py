@@ -1,7 +1,7 @@
-"""Compare: one table of all evaluated models, the candidate, and the verdict of the gate.
+"""Compare: build the table of all evaluated models, select the candidate and apply the gate.
 
 Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`; writes artifacts/compare/ with metrics.json
-and plots (PNG), and artifacts/reports/compare.html. Alone: python -m tasks.compare
+and plots (PNG), and artifacts/reports/compare.html. Run alone: python -m tasks.compare
 """
 
 from collections.abc import Iterable
@@ -16,9 +16,9 @@ from tasks import task
 
 
 def compare(evaluated: dict[str, Path], out: Path, page: Path, config: CompareConfig, seed: int) -> dict[str, float]:
-    """Compare the models whose evaluation lies in `evaluated`, by name; return `<model>.<metric>` for each.
+    """Compare the evaluations in the folders `evaluated`, by model name; return every `<model>.<metric>`.
 
-    The candidate is chosen by the validation questions; everything else is about the test questions.
+    The validation questions select the candidate; everything else is on the test questions.
     """
     answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in evaluated.items()}
     texts = {name: artifacts.read_json(folder / "scores.json")["text"] for name, folder in evaluated.items()}
@@ -39,16 +39,16 @@ def compare(evaluated: dict[str, Path], out: Path, page: Path, config: CompareCo
 
 
 def check_leftovers(models: Iterable[str]) -> None:
-    """Check that no other model's evaluation lies among those of `models`, since DVC depends on their folder.
+    """Check that only `models` have evaluations, because the DVC stage depends on the whole folder.
 
     Raises:
-        UserError: one does.
+        UserError: another model has an evaluation.
     """
     folder = artifacts.ARTIFACTS / "evaluate"
-    if left := sorted({each.name for each in folder.iterdir()} - set(models)):
+    if leftovers := sorted({each.name for each in folder.iterdir()} - set(models)):
         raise UserError(
-            f"{folder} holds {left[0]}, which evaluate.models in params.yaml does not name; remove it "
-            "(`gradus run` does so itself)."
+            f"{folder} holds {leftovers[0]}, which evaluate.models in params.yaml does not name; remove it "
+            "(`gradus run` does so automatically)."
         )
 
 

@@ -1,35 +1,38 @@
-"""Curate: which of the teacher's questions are worth training on, and what else a model is shown.
+"""Curate: select synthesised candidates and turn them into training rows with variants, refusals and rehearsal.
 
-Reads artifacts/synthesize/, artifacts/split/, artifacts/base/ and the evaluation questions of `data/questions/`, none
-of which may leak into training. Writes train.jsonl, validation.jsonl, preference_prompts.jsonl (chat format) and
+Reads artifacts/synthesize/, artifacts/split/, artifacts/base/ and the evaluation questions of `data/questions/`, which
+must not leak into training. Writes train.jsonl, validation.jsonl, preference_prompts.jsonl (chat format) and
 rejects.jsonl to artifacts/curate/; curate.html (filter yields, coverage, examples of rejects) and curate.md (the
-dataset card) to artifacts/reports/. A row of train.jsonl belongs to one variant (shown in the epochs congruent to it
-modulo `curate.num_variants`) or, with null, to all. preference_prompts.jsonl holds one further variant, which
-fine-tuning never sees, and the user's conversations: preferences are sampled on it.
+dataset card) to artifacts/reports/. A row of train.jsonl belongs to one variant (used in the epochs congruent to it
+modulo `curate.num_variants`) or, with null, to all. preference_prompts.jsonl has one further variant, which
+is not used in fine-tuning, and the user's conversations; the task `preferences` samples answers to it.
 Alone: python -m tasks.curate
 """
 
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.curation import report
+from pipelines.curation import report, schema
 from pipelines.curation.card import card
 from pipelines.curation.config import CurateConfig
 from pipelines.curation.coverage import Coverage, coverage
 from pipelines.curation.keyword_queries import statements
-from pipelines.curation.leaks import Measured, apart_from, unstated
+from pipelines.curation.leaks import Measured, without_measured, without_stated_answers
 from pipelines.curation.rows import answer_row, keyword_query_rows, refusal_row, rehearsal_row, tagged, variants
-from pipelines.curation.select import apart, choose, hold_back, same_meaning, without_leaks
+from pipelines.curation.schema import Rejection, RowKind, TrainingRow
+from pipelines.curation.select import choose, distinct_questions, hold_back, same_meaning, without_leaks
 from pipelines.curation.synonyms import SynonymReplacer, synonym_replacer
 from pipelines.curation.user_data import declines, user_questions, user_rows
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.html import render
 from pipelines.runtime.progress import say
+from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.config import SynthesizeConfig
 from pipelines.text.names import count_names
 from pipelines.text.similarity import embeddings, meanings
@@ -44,176 +47,167 @@ def curate(
     out: Path,
     reports: Path,
     config: CurateConfig,
-    work: SynthesizeConfig,
+    synthesis: SynthesizeConfig,
     seed: int,
 ) -> dict[str, float]:
-    """Keep what survives every filter, word it anew for each variant, and add cues; return the yield of each.
+    """Select candidates, add refusals, rehearsal and keyword queries, write all variants; return counts and coverage.
 
     Raises:
-        UserError: no question survives, and there is no conversation of one's own.
+        UserError: no candidate is kept, and there is no user conversation.
     """
-    asked = {path.stem: artifacts.read_rows(path) for path in sorted(questions.glob("*.jsonl"))}
-    evaluation = [row["question"] for rows in asked.values() for row in rows]
-    candidates = artifacts.read_rows(synthesized / "candidates.jsonl")
+    measured = {path.stem: artifacts.read_rows(path) for path in sorted(questions.glob("*.jsonl"))}
+    evaluation = [row["question"] for rows in measured.values() for row in rows]
+    candidates = [Candidate.from_row(row) for row in artifacts.read_rows(synthesized / "candidates.jsonl")]
 
     tok, embedded = loading.tokenizer(base), embeddings(base)
 
-    def means_same(rows: Sequence[Row]) -> Iterator[bool]:
-        vectors = meanings([row["question"] for row in rows], tok, embedded)
-        return same_meaning(rows, vectors, config.max_cosine)
+    def means_same(rest: Sequence[Candidate]) -> Iterator[bool]:
+        vectors = meanings([each.question for each in rest], tok, embedded)
+        return same_meaning(rest, vectors, config.max_cosine)
 
-    kept, rejected = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
-    own, left_out = _own(asked, config)
-    if not kept and not own:
-        artifacts.write_rows(out / "rejects.jsonl", [*rejected, *left_out])
-        raise UserError(_nothing([*rejected, *left_out], config.user_data, out))
+    kept, dropped = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
+    rejected = [Rejection(each.as_row(), each.reason or "") for each in dropped]
+    user, invalid = _user_rows(measured, config)
+    if not kept and not user:
+        schema.write(out / "rejects.jsonl", [*rejected, *invalid])
+        raise UserError(_nothing_left([*rejected, *invalid], config.user_data, out))
     refused = artifacts.read_rows(synthesized / "unanswerable.jsonl")
-    rehearsed, leaked = _rehearsed(synthesized, asked, config)
-    rows, close, missing = _rows(kept, own, refused, rehearsed, evaluation, config)
+    rehearsed, leaked = _rehearsal(synthesized, measured, config)
+    rows, close, missing = _rows(kept, user, refused, rehearsed, evaluation, config)
     train, validation = hold_back(rows, config.validation_share, seed)
-    user_train, user_validation = hold_back(own, config.validation_share, seed)
-    swap = synonym_replacer(tok, embedded, config.synonym_rate)
-    worded, near = without_leaks(
-        variants([*train, *user_train], config.num_variants + 1, swap, random.Random(seed)),
-        evaluation,
-        config.leak_rouge_l,
-    )
-    cued, alike = _cues(split, refused, evaluation, config, swap, seed)
-    rejected += [*left_out, *leaked, *close, *near, *alike]
+    user_train, user_validation = hold_back(user, config.validation_share, seed)
+    replace_words = synonym_replacer(tok, embedded, config)
+    augmented = variants([*train, *user_train], config, replace_words, random.Random(seed))
+    questions_, near = without_leaks(augmented, evaluation, config.leak_rouge_l)
+    queries, similar = _keyword_queries(split, refused, evaluation, config, replace_words, seed)
+    rejected += [*invalid, *leaked, *close, *near, *similar]
     documents = artifacts.read_table(split / "train.parquet")
     ids, rng = [document["id"] for document in documents], random.Random(seed)
-    every = [tagged(row, config.source_tags, ids, rng) for row in (*worded, *cued)]
+    every = [tagged(row, config.source_tags, ids, rng) for row in (*questions_, *queries)]
     validation = [tagged(row, config.source_tags, ids, rng) for row in (*validation, *user_validation)]
-    trained, fresh = _by_showing(every, config.num_variants)
-    fresh += [{**row, "kind": "refusal" if declines(row, config.refusal) else "answer"} for row in user_train]
-    artifacts.write_rows(out / "train.jsonl", trained)
-    artifacts.write_rows(out / "preference_prompts.jsonl", fresh)
-    artifacts.write_rows(out / "validation.jsonl", validation)
-    artifacts.write_rows(out / "rejects.jsonl", rejected)
-    good = [row for row in candidates if row["reason"] is None]  # a repeated question covers its sentence, too
-    covered = coverage(documents, good, work.kinds, work.max_span_words)
-    facts = report.facts(documents, candidates, kept, rejected, [*rows, *own], covered, config.report_examples)
+    trained = [row for row in every if row.variant != config.num_variants]
+    schema.write(out / "train.jsonl", trained)
+    schema.write(out / "preference_prompts.jsonl", _preference_prompts(every, user_train, config))
+    schema.write(out / "validation.jsonl", validation)
+    schema.write(out / "rejects.jsonl", rejected)
+    good = [each for each in candidates if each.reason is None]  # duplicates also cover their sentence
+    covered = coverage(documents, good, synthesis)
+    facts = report.facts(documents, candidates, kept, rejected, [*rows, *user], covered, config.report_examples)
     (reports / "curate.html").write_text(render(report.TEMPLATE, facts), encoding="utf-8")
-    described = _card(trained, validation, rejected, documents, Counter(row["kind"] for row in (*rows, *own)), config)
-    (reports / "curate.md").write_text(described, encoding="utf-8")
-    return {**_counts([*rows, *own, *cued], rejected, covered), "refusals_missing": float(missing)}
+    kinds = Counter(row.kind.value for row in (*rows, *user))
+    (reports / "curate.md").write_text(_card(trained, validation, rejected, documents, kinds, config), encoding="utf-8")
+    return {**_counts([*rows, *user, *queries], rejected, covered), "refusals_missing": float(missing)}
 
 
-def _own(asked: Mapping[str, list[Row]], config: CurateConfig) -> tuple[list[Row], list[Row]]:
-    """Return the conversations of one's own, and what is left out of them."""
-    general, evaluation = asked.get("general", []), [row["question"] for rows in asked.values() for row in rows]
-    brought, unfit = user_rows(config.user_data)
-    distinct, leaked = without_leaks(brought, evaluation, config.leak_rouge_l)
-    own, stated = unstated(distinct, Measured(general, general, config.leak_coverage))
-    return own, [*unfit, *leaked, *stated]
+def _user_rows(measured: Mapping[str, list[Row]], config: CurateConfig) -> tuple[list[TrainingRow], list[Rejection]]:
+    """Return the user's conversations without leaks, and the rejections."""
+    general, evaluation = measured.get("general", []), [row["question"] for rows in measured.values() for row in rows]
+    read, invalid = user_rows(config.user_data)
+    distinct, leaked = without_leaks(read, evaluation, config.leak_rouge_l)
+    rows, stated = without_stated_answers(distinct, Measured(general, general, config.leak_coverage))
+    return rows, [*invalid, *leaked, *stated]
 
 
-def _rehearsed(synthesized: Path, asked: Mapping[str, list[Row]], config: CurateConfig) -> tuple[list[Row], list[Row]]:
-    """Return the rehearsed prompts with their answers that give nothing away of what is measured, and the rest."""
-    general, every = asked.get("general", []), [row for rows in asked.values() for row in rows]
-    silent, given_away = apart_from(_prompts(synthesized), Measured(every, general, config.leak_coverage))
-    rehearsed, leaked = apart(silent, [row["question"] for row in every], config.leak_rouge_l)
-    return rehearsed, [*given_away, *leaked]
+def _rehearsal(
+    synthesized: Path, measured: Mapping[str, list[Row]], config: CurateConfig
+) -> tuple[list[Row], list[Rejection]]:
+    """Return the rehearsal rows without leaks of the evaluation, and the rejections."""
+    general, every = measured.get("general", []), [row for rows in measured.values() for row in rows]
+    prompts = [{**row, "question": row["prompt"]} for row in artifacts.read_rows(synthesized / "rehearsal.jsonl")]
+    clean, leaked = without_measured(prompts, Measured(every, general, config.leak_coverage))
+    kept, close = distinct_questions(clean, [row["question"] for row in every], config.leak_rouge_l)
+    return kept, [*leaked, *close]
 
 
-def _nothing(rejected: list[Row], own: Path, out: Path) -> str:
-    """Return why there is nothing to train on."""
+def _nothing_left(rejected: list[Rejection], user_data: Path, out: Path) -> str:
+    """Return the message for a run without a row to train on."""
     if not rejected:
-        return f"There is nothing to train on: synthesize wrote no question, and {own} holds no conversation."
-    ((reason, count),) = Counter(row["reason"] for row in rejected).most_common(1)
+        return f"There is nothing to train on: synthesize generated no question, and {user_data} holds no conversation."
+    ((reason, count),) = Counter(str(each.reason) for each in rejected).most_common(1)
     return (
-        f"None of {len(rejected)} questions is usable, {count} of them for {reason!r}, and {own} holds no usable "
-        f"conversation; see {out}/rejects.jsonl."
+        f"None of {len(rejected)} questions is usable ({count} of them for {reason!r}), and {user_data} holds no "
+        f"usable conversation; see {out}/rejects.jsonl."
     )
 
 
 def _rows(
-    kept: list[Row],
-    own: list[Row],
+    kept: list[Candidate],
+    user: list[TrainingRow],
     refused: list[Row],
     rehearsed: list[Row],
     evaluation: list[str],
     config: CurateConfig,
-) -> tuple[list[Row], list[Row], int]:
-    """Return the rows of kept questions, refusals and rehearsal, the refusals left out, and how many are missing.
+) -> tuple[list[TrainingRow], list[Rejection], int]:
+    """Return the rows of kept candidates, refusals and rehearsal; rejected refusals; the number of missing refusals.
 
-    Refusals are balanced against all answered questions. One's own that end with the refusal are refusals already.
+    Refusals are balanced against all answered questions. User conversations that end with the refusal count as
+    refusals.
     """
-    answered = [*evaluation, *(row["question"] for row in kept), *user_questions(own)]
-    unanswered, close = apart(refused, answered, config.leak_rouge_l)
-    declined = sum(declines(row, config.refusal) for row in own)
-    answers = len(kept) + len(own) - declined
+    answered = [*evaluation, *(each.question for each in kept), *user_questions(user)]
+    unanswerable, close = distinct_questions(refused, answered, config.leak_rouge_l)
+    declined = sum(declines(row, config.refusal) for row in user)
+    answers = len(kept) + len(user) - declined
     wanted = max(0, int(config.refusal_share * answers) - declined)
-    missing = max(0, wanted - len(unanswered))
+    missing = max(0, wanted - len(unanswerable))
     if missing:
         say(
-            f"curate: {answers} answered questions want {wanted} refusals, and there are {len(unanswered)}; raise "
-            "synthesize.unanswerable_share, or add questions to synthesize.out_of_domain."
+            f"curate: {wanted} refusals are needed for {answers} answered questions, but there are only "
+            f"{len(unanswerable)}; raise synthesize.unanswerable_share, or add questions to synthesize.out_of_domain."
         )
-    rows = [answer_row(row, config.max_clause_words) for row in kept]
-    rows += [refusal_row(row, config.refusal) for row in unanswered[:wanted]]
-    rows += [rehearsal_row(row) for row in rehearsed]
+    rows = [answer_row(each, config.max_clause_words) for each in kept]
+    rows += [refusal_row(row["question"], config.refusal) for row in unanswerable[:wanted]]
+    rows += [rehearsal_row(row["prompt"], row["answer"]) for row in rehearsed]
     return rows, close, missing
 
 
-def _cues(
-    split: Path, refused: list[Row], evaluation: list[str], config: CurateConfig, swap: SynonymReplacer, seed: int
-) -> tuple[list[Row], list[Row]]:
-    """Return the rows of cues, and those too close to an evaluation question."""
-    rng = random.Random(seed)
+def _keyword_queries(
+    split: Path,
+    refused: list[Row],
+    evaluation: list[str],
+    config: CurateConfig,
+    replace_words: SynonymReplacer,
+    seed: int,
+) -> tuple[list[TrainingRow], list[Rejection]]:
+    """Return the keyword queries, and the rejections that are too close to an evaluation question."""
     found = statements(artifacts.read_table(split / "train.parquet"), config.max_answer_words, config.max_clause_words)
-    strangers = sorted(count_names([row["question"] for row in refused if row["kind"] == "out_of_domain"]))
-    rows = keyword_query_rows(
-        found,
-        strangers,
-        config.refusal,
-        num_variants=config.num_variants + 1,
-        plain=config.plain_keyword_queries,
-        unknown_share=config.unanswerable_query_share,
-        most_words=config.max_clause_words,
-        swap=swap,
-        rng=rng,
-    )
+    names = sorted(count_names([row["question"] for row in refused if row["kind"] == "out_of_domain"]))
+    rows = keyword_query_rows(found, names, config, replace_words, random.Random(seed))
     return without_leaks(rows, evaluation, config.leak_rouge_l)
 
 
-def _by_showing(rows: Sequence[Row], num_variants: int) -> tuple[list[Row], list[Row]]:
-    """Return the rows that tuning sees, and those of the variant after."""
-    return (
-        [row for row in rows if row["variant"] != num_variants],
-        [row for row in rows if row["variant"] == num_variants],
-    )
+def _preference_prompts(
+    every: Sequence[TrainingRow], user: Sequence[TrainingRow], config: CurateConfig
+) -> list[TrainingRow]:
+    """Return the variant that is not used in fine-tuning, and the user's conversations as answers or refusals."""
+    held_back = [row for row in every if row.variant == config.num_variants]
+    kinds = (RowKind.REFUSAL if declines(row, config.refusal) else RowKind.ANSWER for row in user)
+    return held_back + [replace(row, kind=kind) for row, kind in zip(user, kinds, strict=True)]
 
 
 def _card(
-    trained: list[Row],
-    validation: list[Row],
-    rejected: list[Row],
+    trained: list[TrainingRow],
+    validation: list[TrainingRow],
+    rejected: list[Rejection],
     documents: list[Row],
-    kept: Counter[str],
+    kinds: Counter[str],
     config: CurateConfig,
 ) -> str:
-    """Return the dataset card of what was written."""
+    splits = {"train": ("train.jsonl", trained), "validation": ("validation.jsonl", validation)}
     return card(
         "curate",
-        {"train": ("train.jsonl", trained), "validation": ("validation.jsonl", validation)},
-        rejected,
+        {name: (path, [row.as_row() for row in rows]) for name, (path, rows) in splits.items()},
+        [each.as_row() for each in rejected],
         documents,
         form="trl",
         license_=config.license,
-        kept=kept,
+        kept=kinds,
         parameters={"curate": config.model_dump(mode="json")},
     )
 
 
-def _prompts(synthesized: Path) -> list[Row]:
-    rows = artifacts.read_rows(synthesized / "rehearsal.jsonl")
-    return [{**row, "question": row["prompt"]} for row in rows]
-
-
-def _counts(rows: list[Row], rejected: list[Row], covered: Coverage) -> dict[str, float]:
-    kinds = Counter(f"kept_{row['kind']}" for row in rows)
-    reasons = Counter(f"rejected_{row['reason']}" for row in rejected)
+def _counts(rows: list[TrainingRow], rejected: list[Rejection], covered: Coverage) -> dict[str, float]:
+    kinds = Counter(f"kept_{row.kind}" for row in rows)
+    reasons = Counter(f"rejected_{each.reason}" for each in rejected)
     counts = {key: float(value) for key, value in sorted((kinds + reasons).items())}
     return counts | {"coverage": covered.share, "sentences_asked": float(len(covered.covered))}
 

@@ -1,7 +1,7 @@
-"""Data report: what became of the documents, as one page.
+"""Data report: HTML page with the document funnel, examples of every rule, duplicates and leaks.
 
 Reads artifacts/{ingest,clean,dedup,split}; writes artifacts/reports/data_report.html, and the funnel as metrics.
-Alone: python -m tasks.data_report
+Standalone: python -m tasks.data_report
 """
 
 import heapq
@@ -14,16 +14,16 @@ from typing import Any
 from pipelines import artifacts
 from pipelines.data import documents, report
 from pipelines.data.config import DataReportConfig
-from pipelines.data.report import Found
+from pipelines.data.report import ReasonSummary
 from pipelines.runtime.html import render
 from tasks import task
 
 
 def data_report(folders: dict[str, Path], page: Path, config: DataReportConfig) -> dict[str, float]:
-    """Write the page about what the tasks in `folders`, by name, made of the documents; returns the funnel."""
+    """Write the report on the task outputs in `folders` (by task name); return the funnel."""
     metrics = {name: artifacts.record(folder)["metrics"] for name, folder in folders.items()}
     shards = {name: documents.shards(folders[name] / "documents") for name in ("ingest", "clean", "dedup")}
-    rejects = report.by_reason(_short(folders["ingest"] / "rejects.jsonl"), config.examples)
+    rejects = report.by_reason(_with_countable_reasons(folders["ingest"] / "rejects.jsonl"), config.examples)
     drops = report.by_reason(artifacts.each_row(folders["clean"] / "drops.jsonl"), config.examples)
     edits = report.by_reason(artifacts.each_row(folders["clean"] / "edits.jsonl"), config.examples)
     clusters = _clusters(folders["dedup"], shards["clean"], config.clusters)
@@ -48,18 +48,18 @@ def data_report(folders: dict[str, Path], page: Path, config: DataReportConfig) 
     return {each["name"].replace(" ", "_"): float(each["documents"]) for each in funnel}
 
 
-def _short(rejects: Path) -> Iterator[artifacts.Row]:
-    """Yield the rejects with reasons that can be counted: numbers and names differ from file to file."""
+def _with_countable_reasons(rejects: Path) -> Iterator[artifacts.Row]:
+    """Yield the rejects with reasons stripped of numbers and file-specific details, so that they can be counted."""
     for row in artifacts.each_row(rejects):
         yield row | {"reason": re.sub(r"\d+", "…", row["reason"].split(":")[0]), "detail": row["reason"]}
 
 
-def _ids(found: dict[str, Found]) -> list[str]:
-    return [row["id"] for each in found.values() for row in each.examples]
+def _ids(summaries: dict[str, ReasonSummary]) -> list[str]:
+    return [row["id"] for each in summaries.values() for row in each.examples]
 
 
 def _funnel(metrics: dict[str, dict[str, float]]) -> list[artifacts.Row]:
-    """Return how many documents each step left, and for which reasons the others went."""
+    """Return the number of documents left after each step, and the removed ones by reason."""
     ingest, clean, dedup, split = (metrics[name] for name in ("ingest", "clean", "dedup", "split"))
     held_out = split["documents_validation"] + split["documents_test"]
     steps = [
@@ -79,7 +79,7 @@ def _reasons(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _clusters(dedup: Path, shards: list[Path], most: int) -> list[artifacts.Row]:
-    """Return the largest clusters with the texts of the kept document and of three members."""
+    """Return the largest clusters, each with the text of the kept document and the diffs of three members."""
     rows = heapq.nlargest(most, artifacts.each_row(dedup / "clusters.jsonl"), key=lambda row: len(row["members"]))
     shown = [{**row, "more": len(row["members"][3:]), "members": row["members"][:3]} for row in rows]
     ids = [each for row in shown for each in (row["kept"], *(member["id"] for member in row["members"]))]
@@ -93,10 +93,10 @@ def _clusters(dedup: Path, shards: list[Path], most: int) -> list[artifacts.Row]
 
 
 def _changed(folders: dict[str, Path], shards: dict[str, list[Path]], most: int) -> list[artifacts.Row]:
-    """Return documents that were edited and kept, with what changed in them."""
+    """Return a sample of documents that were edited and kept, with their changes."""
     edited = {row["id"]: row["source"] for row in artifacts.each_row(folders["clean"] / "edits.jsonl")}
     kept = set(documents.columns(shards["clean"], ["id"]).column("id").to_pylist())
-    chosen = report.any_of(edited.keys() & kept, most)
+    chosen = report.sample_ids(edited.keys() & kept, most)
     before, after = (report.texts(shards[name], chosen) for name in ("ingest", "clean"))
     return [{"source": edited[each], "changes": report.changes(before[each], after[each])} for each in chosen]
 

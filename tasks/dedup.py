@@ -1,6 +1,7 @@
-"""Dedup: one document of each cluster of duplicates (URL, exact, near, meaning), the first sighting of each passage.
+"""Dedup: keep one document per duplicate cluster (URL, exact, near, semantic) and the first occurrence of each passage.
 
-Reads artifacts/clean; writes artifacts/dedup/{documents/, clusters.jsonl, passages.jsonl}. Alone: python -m tasks.dedup
+Reads artifacts/clean; writes artifacts/dedup/{documents/, clusters.jsonl, passages.jsonl}.
+Standalone: python -m tasks.dedup
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ from pipelines.data.config import DedupConfig
 from pipelines.data.dedup import deduplicate, minhash, semantic
 from pipelines.data.dedup.clusters import NO_PAIRS, Cluster
 from pipelines.data.dedup.deduplicate import Preference
-from pipelines.data.dedup.minhash import Banding
+from pipelines.data.dedup.minhash import LSHParameters
 from pipelines.data.dedup.passages import Passages
 from pipelines.data.executor import Executor
 from pipelines.runtime.progress import say
@@ -24,41 +25,41 @@ _CURVE = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def dedup(source: Path, out: Path, config: DedupConfig, runner: Executor) -> dict[str, float]:
-    """Keep one document of each cluster, and of each passage the first; returns how many went, by reason."""
+    """Remove duplicate documents and repeated passages; return the numbers of removed documents by reason."""
     shards = documents.shards(source / "documents")
-    banding = minhash.banding(config.shingle, config.hashes, config.similarity, config.recall)
-    say(f"dedup: {_curve(banding)}")
+    lsh = minhash.banding(config.shingle, config.hashes, config.similarity, config.recall)
+    say(f"dedup: {_curve(lsh)}")
     preference = Preference(config.prefer, config.keep == "newest")
-    chosen = config.semantic
-    same = NO_PAIRS if chosen is None else semantic.pairs(shards, chosen.model, chosen.similarity, runner)
-    found = deduplicate.find(shards, banding, config.similarity, preference, runner, same)
+    settings = config.semantic
+    pairs = NO_PAIRS if settings is None else semantic.pairs(shards, settings.model, settings.similarity, runner)
+    clusters = deduplicate.find(shards, lsh, config.similarity, preference, runner, pairs)
     facts = documents.columns(shards, ["id", "source"])
-    artifacts.write_rows(out / "clusters.jsonl", (_row(cluster, facts) for cluster in found))
-    stays = deduplicate.remaining(shards, found)
+    artifacts.write_rows(out / "clusters.jsonl", (_row(cluster, facts) for cluster in clusters))
+    kept = deduplicate.remaining(shards, clusters)
     table = out / "documents"
     table.mkdir(exist_ok=True)
     removed: list[artifacts.Row] = []
     if config.passages is None:
-        deduplicate.write(shards, stays, table, runner)
+        deduplicate.write(shards, kept, table, runner)
     else:
         unit = Passages(config.passages, config.passage_words)
-        removed = deduplicate.write_without_repeats(shards, stays, table, unit, runner)
+        removed = deduplicate.write_without_repeats(shards, kept, table, unit, runner)
     artifacts.write_rows(out / "passages.jsonl", removed)
-    reasons = [member.reason for cluster in found for member in cluster.members]
+    reasons = [member.reason for cluster in clusters for member in cluster.members]
     left = documents.count(documents.shards(table))
     return {
         "documents": left,
         "dropped": len(facts) - left,
-        "clusters": len(found),
+        "clusters": len(clusters),
         **{f"dropped_{reason}": reasons.count(reason) for reason in REASONS},
         "dropped_passages": sum(row["dropped"] for row in removed),
         "removed_passages": sum(row["count"] for row in removed),
     }
 
 
-def _curve(banding: Banding) -> str:
-    found = ", ".join(f"{banding.recall(similarity):.1%} at {similarity}" for similarity in _CURVE)
-    return f"{banding.bands} bands of {banding.rows} hashes find, of the pairs of a similarity, {found}."
+def _curve(lsh: LSHParameters) -> str:
+    recalls = ", ".join(f"{lsh.recall(similarity):.1%} at {similarity}" for similarity in _CURVE)
+    return f"{lsh.bands} bands of {lsh.rows} hashes; recall by Jaccard similarity: {recalls}."
 
 
 def _row(cluster: Cluster, facts: pa.Table) -> artifacts.Row:

@@ -3,7 +3,7 @@
 Reads the model's directory (`evaluate.models`), data/questions/ and artifacts/split/test.parquet; writes
 artifacts/evaluate/<model>/ with answers.jsonl (every question with its answer and verdict) and scores.json (the metrics
 of each split, and the bits of each document), and artifacts/plots/evaluate@<model>.csv with the verdict of each test
-question. Alone: python -m tasks.evaluate sft
+question. Run alone: python -m tasks.evaluate sft
 """
 
 import sys
@@ -21,44 +21,44 @@ from pipelines.models.config import ComputeConfig
 from pipelines.runtime.errors import UserError
 from tasks import task
 
-SHOWN = ("split", "set", "question", "answer", "verdict", "accepted", "id")
-"""The columns of answers.jsonl in MLflow's table of the run."""
+LOGGED_COLUMNS = ("split", "set", "question", "answer", "verdict", "accepted", "id")
+"""Columns of answers.jsonl in the run's MLflow table."""
 
 
 def evaluate(
     model: Path, documents: Path, out: Path, config: EvaluateConfig, compute: ComputeConfig, refusal: str
 ) -> dict[str, float]:
-    """Ask `model`, judge its answers, score `documents`; return the test metrics and the verdicts' counts.
+    """Ask `model`, judge its answers, score `documents`; return the test metrics and the verdict counts.
 
-    `refusal` is the sentence that models are taught to decline with.
+    `refusal` is the sentence that models are fine-tuned to refuse with.
     """
     devices.prepare(compute)
     asked = questions.load(config.questions)
-    ready, tok = loading.load(model, compute), loading.tokenizer(model)
-    rows = ask(ready, tok, asked, config, refusal)
+    loaded, tok = loading.load(model, compute), loading.tokenizer(model)
+    rows = ask(loaded, tok, asked, config, refusal)
     artifacts.write_rows(out / "answers.jsonl", rows)
-    text = harness.text_bits(ready, tok, documents, config.bits_per_byte_tokens)
+    text = harness.text_bits(loaded, tok, documents, config.bits_per_byte_tokens)
     scores = {split: values(units([row for row in rows if row["split"] == split])) for split in questions.SPLITS}
     scores["test"] |= values(units([], text))
     artifacts.write_json(out / "scores.json", {**scores, "text": text})
     counts = Counter((row["set"], row["verdict"]) for row in rows if row["split"] == "test")
-    every = {
+    verdict_counts = {
         f"{name}.{verdict}": float(counts[name, verdict]) for name in questions.SETS for verdict in scoring.VERDICTS
     }
-    return {**scores["test"], **every}
+    return {**scores["test"], **verdict_counts}
 
 
 def outcomes(evaluated: Path) -> list[artifacts.Row]:
-    """Return set, kind and verdict of every test question, as `dvc plots` counts them."""
+    """Return set, kind and verdict of every test question, for `dvc plots`."""
     rows = artifacts.read_rows(evaluated / "answers.jsonl")
     return [{key: row[key] for key in ("set", "kind", "verdict")} for row in rows if row["split"] == "test"]
 
 
 def directory(name: str, config: EvaluateConfig) -> str:
-    """Return the directory below artifacts/ of the model called `name`.
+    """Return the directory in artifacts/ of the model `name`.
 
     Raises:
-        UserError: there is no such name.
+        UserError: `evaluate.models` has no such name.
     """
     if name not in config.models:
         raise UserError(f"evaluate.models has no {name!r}; it has {', '.join(config.models)}.")
@@ -70,5 +70,5 @@ if __name__ == "__main__":
         model = t.input(directory(sys.argv[1], t.config.evaluate))
         documents = t.input("split") / "test.parquet"
         t.finish(evaluate(model, documents, t.out, t.config.evaluate, t.config.compute, t.config.curate.refusal))
-        t.run.table("answers.json", artifacts.read_rows(t.out / "answers.jsonl"), SHOWN)
+        t.run.table("answers.json", artifacts.read_rows(t.out / "answers.jsonl"), LOGGED_COLUMNS)
         artifacts.write_csv(artifacts.PLOTS / f"{t.stage}.csv", outcomes(t.out))

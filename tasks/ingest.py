@@ -1,7 +1,7 @@
-"""Ingest: from files to documents.
+"""Ingest: extract documents from files.
 
 Reads the folder `ingest.source`; writes artifacts/ingest/{documents/, rejects.jsonl}.
-Alone: python -m tasks.ingest
+Standalone: python -m tasks.ingest
 """
 
 from collections import Counter
@@ -22,16 +22,16 @@ from tasks import task
 
 
 def ingest(config: IngestConfig, out: Path) -> dict[str, float]:
-    """Read every file; returns what was found, by format, and what was rejected.
+    """Read every file; return the number of documents by format and of rejects.
 
     Raises:
-        UserError: the folder is missing or empty, nothing in it is usable, or too much is not.
+        UserError: the folder is missing or empty, no document is usable, or too many are rejected.
     """
     if not config.source.is_dir():
-        raise UserError(f"{config.source} is not a folder; put documents there or change ingest.source in params.yaml.")
+        raise UserError(f"{config.source} is not a folder; create it or change ingest.source in params.yaml.")
     paths = sources(config.source)
     if not paths:
-        raise UserError(f"{config.source} is empty; put HTML, Markdown, text, PDF, DOCX or EPUB documents there.")
+        raise UserError(f"{config.source} is empty; add HTML, Markdown, text, PDF, DOCX or EPUB documents to it.")
     limits = Limits(config.max_bytes, config.min_characters)
     read = worker_pool.read(paths, config.source, limits, config.max_seconds, config.max_memory_mb)
     counts = Counts()
@@ -51,11 +51,11 @@ def ingest(config: IngestConfig, out: Path) -> dict[str, float]:
 
 @dataclass
 class Counts:
-    """What was found."""
+    """Counts of documents and rejects."""
 
     rejected: int = 0
     rejected_parts: int = 0
-    """Of documents that were read without them."""
+    """Unreadable parts of documents that were read without them."""
     first: Reject | None = None
     characters: int = 0
     dated: int = 0
@@ -64,12 +64,12 @@ class Counts:
 
     @property
     def documents(self) -> int:
-        """Return how many there are, of all formats."""
+        """Return the number of documents of all formats."""
         return self.formats.total()
 
 
 def _documents(files: Iterable[Iterable[Found]], counts: Counts, rejects: Path) -> Iterator[Document]:
-    """Yield the documents; count them, and write down what is none."""
+    """Yield and count the documents; write the rejects to a file."""
     artifacts.write_rows(rejects, [])
     for each in chain.from_iterable(files):
         if isinstance(each, Document):
@@ -91,8 +91,8 @@ def _check(counts: Counts, config: IngestConfig) -> None:
     total = counts.rejected + counts.documents
     if counts.first and (not counts.documents or counts.rejected > config.max_rejected_share * total):
         raise UserError(
-            f"{counts.rejected} of {total} documents in {config.source} are unusable "
-            f"(the first: {counts.first.source}, {counts.first.reason}); mend them, or raise max_rejected_share."
+            f"{counts.rejected} of {total} documents in {config.source} were rejected (the first is "
+            f"{counts.first.source}: {counts.first.reason}); fix them or raise ingest.max_rejected_share."
         )
 
 

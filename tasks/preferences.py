@@ -1,8 +1,8 @@
-"""Preferences: what the SFT model answers to questions in wordings new to it, ranked; or people's choices.
+"""Preferences: preference pairs from ranked samples of the SFT model, or from people's choices.
 
-Reads artifacts/curate/preference_prompts.jsonl, artifacts/sft, artifacts/split (for the names of the documents) and, as
-`preferences.ranker` says, a judge, a reward model or a folder of choices; writes train.jsonl, held_out.jsonl,
-rejects.jsonl to artifacts/preferences, and a dataset card to artifacts/reports.
+Reads artifacts/curate/preference_prompts.jsonl, artifacts/sft, artifacts/split (for the names of the documents) and,
+depending on `preferences.ranker`, an LLM judge, a reward model or a folder of choices; writes train.jsonl,
+held_out.jsonl and rejects.jsonl to artifacts/preferences, and a dataset card to artifacts/reports.
 Alone: python -m tasks.preferences
 """
 
@@ -14,11 +14,13 @@ from pipelines import artifacts
 from pipelines.alignment import rank, reward_model
 from pipelines.alignment.backbone import Backbone, train_only
 from pipelines.alignment.config import PreferencesConfig
-from pipelines.alignment.pairs import KEYWORD_QUERIES, Rule, Verdict, balance, choose, hold_out, judged_as, pairs_of
+from pipelines.alignment.pairs import KEYWORD_QUERIES, Rule, Verdict, balance, choose, hold_out, pairs_of, scored_as
 from pipelines.alignment.sequences import encode
 from pipelines.artifacts import Row
 from pipelines.config import Config
+from pipelines.curation import schema
 from pipelines.curation.card import card
+from pipelines.curation.schema import PreferencePair, Rejection, RowKind, TrainingRow
 from pipelines.inference.generation import generate
 from pipelines.llm.cache import PATH, ResponseCache
 from pipelines.llm.prompts import load
@@ -29,116 +31,131 @@ from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from tasks import task
 
-Ranked = tuple[list[Row], list[Row], dict[str, float]]
-"""Pairs, what was dropped, and measures."""
+Ranked = tuple[list[PreferencePair], list[Rejection], dict[str, float]]
+"""Pairs, rejections, and metrics."""
 
 
 def preferences(
-    rows: list[Row], documents: list[Row], sft: Path, out: Path, card_: Path, config: Config, ask: rank.Ask | None
+    rows: list[TrainingRow],
+    documents: list[Row],
+    sft: Path,
+    out: Path,
+    card_: Path,
+    config: Config,
+    ask: rank.Ask | None,
 ) -> dict[str, float]:
-    """Write preference pairs, and those held out by prompt; return how many there are, and what was dropped for what.
+    """Write training pairs, and pairs held out by prompt; return their numbers, and rejections by reason.
 
-    `documents` are those that `rows` are about; `ask` asks the judge, where `preferences.ranker` wants one.
+    `documents` are the sources of `rows`; `ask` calls the LLM judge, if `preferences.ranker` needs one.
 
     Raises:
-        UserError: there is nothing to ask about, or no pair is left.
+        UserError: there is no prompt, or no pair is left.
     """
     settings, refusal, seed = config.preferences, config.curate.refusal, config.compute.seed
-    _ready(settings)
-    made, dropped, measured = _people(settings) if settings.ranker == "human" else _samples(rows, sft, config, ask)
-    fit, unfit = rank.fitting(made, refusal, settings.max_length_ratio, settings.min_margin)
-    pairs, spare = balance(fit, seed)
+    _check_reward_model(settings)
+    ranked, dropped, metrics = _people(settings) if settings.ranker == "human" else _samples(rows, sft, config, ask)
+    fit, unfit = rank.fitting(ranked, refusal, settings)
+    pairs, surplus = balance(fit, seed)
     train, held_out = hold_out(pairs, settings.held_out_share, seed)
-    rejects = dropped + unfit + spare
-    artifacts.write_rows(out / "rejects.jsonl", rejects)
+    rejects = dropped + unfit + surplus
+    schema.write(out / "rejects.jsonl", rejects)
     if not train:
         raise UserError("preferences: no pair is left to train on; raise preferences.prompts or lower held_out_share.")
-    artifacts.write_rows(out / "train.jsonl", train)
-    artifacts.write_rows(out / "held_out.jsonl", held_out)
-    described = card(
+    schema.write(out / "train.jsonl", train)
+    schema.write(out / "held_out.jsonl", held_out)
+    splits = {"train": ("train.jsonl", train), "test": ("held_out.jsonl", held_out)}
+    text = card(
         "preferences",
-        {"train": ("train.jsonl", train), "test": ("held_out.jsonl", held_out)},
-        rejects,
+        {name: (path, [pair.as_row() for pair in part]) for name, (path, part) in splits.items()},
+        [each.as_row() for each in rejects],
         documents,
         form="trl",
         license_=config.curate.license,
-        kept=Counter(pair["provenance"] for pair in pairs),
+        kept=Counter(pair.provenance for pair in pairs),
         parameters={"preferences": settings.model_dump(mode="json")},
     )
-    card_.write_text(described, encoding="utf-8")
+    card_.write_text(text, encoding="utf-8")
     sizes: dict[str, float] = {"train_pairs": len(train), "held_out_pairs": len(held_out)}
-    return sizes | dict(rank.reasons(rejects)) | measured | describe(pairs)
+    return sizes | dict(rank.reasons(rejects)) | metrics | describe(pairs)
 
 
-def _ready(settings: PreferencesConfig) -> None:
-    """Refuse to sample for a reward model that is not there."""
+def _check_reward_model(settings: PreferencesConfig) -> None:
+    """Check that the reward model exists before sampling."""
     folder = settings.reward_model
     if settings.ranker == "reward" and (folder is None or not (folder / reward_model.HEAD).is_file()):
-        raise UserError(f"preferences.reward_model is {folder}, where no reward model lies; name a folder with one.")
+        raise UserError(f"preferences.reward_model is {folder}, which has no reward model; name a folder with one.")
 
 
 def _people(settings: PreferencesConfig) -> Ranked:
     pairs, dropped = rank.chosen_by_people(settings.human)
     if not pairs:
-        raise UserError(f"preferences: there is no choice in {settings.human}; make some with `gradus label`.")
+        raise UserError(f"preferences: there is no choice in {settings.human}; label pairs with `gradus label`.")
     return pairs, dropped, {}
 
 
-def _samples(rows: list[Row], sft: Path, config: Config, ask: rank.Ask | None) -> Ranked:
-    """Sample answers of the model itself and have them ranked."""
+def _samples(rows: list[TrainingRow], sft: Path, config: Config, ask: rank.Ask | None) -> Ranked:
+    """Sample answers of the SFT model and rank them."""
     settings, refusal = config.preferences, config.curate.refusal
     chosen = choose(rows, settings, config.compute.seed)
-    composition = composed(chosen)
-    rows, asked = [judged_as(row) for row in rows], [judged_as(row) for row in chosen]
+    composition = prompt_counts(chosen)
+    rows, asked = [scored_as(row) for row in rows], [scored_as(row) for row in chosen]
     samples = sample(asked, sft, settings, config.compute)
     rule = Rule(refusal, settings.min_token_recall)
     verdicts = [[rule.verdict(row, text) for text in texts] for row, texts in zip(asked, samples, strict=True)]
-    rankers: dict[str, Callable[[], tuple[list[Row], list[Row]]]] = {
+    rankers: dict[str, Callable[[], tuple[list[PreferencePair], list[Rejection]]]] = {
         "reference": lambda: (_by_reference(rows, asked, samples, rule), []),
-        "judge": lambda: rank.compared(asked, samples, _asked(ask), load(config.synthesize.prompts, "compare")),
+        "judge": lambda: rank.compared(asked, samples, _required(ask), load(config.synthesize.prompts, "compare")),
         "score": lambda: rank.by_score(asked, samples, _rated(asked, samples, config, ask), "score"),
         "reward": lambda: rank.by_score(asked, samples, _rewarded(asked, samples, sft, config), "reward"),
     }
-    return *rankers[settings.ranker](), composition | fared(verdicts)
+    return *rankers[settings.ranker](), composition | verdict_rates(verdicts)
 
 
-def composed(chosen: list[Row]) -> dict[str, float]:
-    """Count the prompts by kind; say so where questions ran out and keyword queries were taken."""
-    kinds = Counter(judged_as(row)["kind"] for row in chosen)
-    queries = sum(row["kind"] in KEYWORD_QUERIES for row in chosen)
+def prompt_counts(chosen: list[TrainingRow]) -> dict[str, float]:
+    """Count the prompts by kind; print a warning if keyword queries replace missing questions."""
+    kinds = Counter(scored_as(row).kind for row in chosen)
+    queries = sum(row.kind in KEYWORD_QUERIES for row in chosen)
     if queries:
         say(f"preferences: {queries} of {len(chosen)} prompts are keyword queries; there are too few questions.")
-    counts = {"answerable": kinds["answer"], "unanswerable": kinds["refusal"], "keyword_queries": queries}
+    counts = {
+        "answerable": kinds[RowKind.ANSWER],
+        "unanswerable": kinds[RowKind.REFUSAL],
+        "keyword_queries": queries,
+    }
     return {f"prompts_{name}": float(count) for name, count in counts.items()}
 
 
-def _by_reference(rows: list[Row], asked: list[Row], samples: list[list[str]], rule: Rule) -> list[Row]:
-    others = [row for row in rows if row["kind"] == "answer"]
+def _by_reference(
+    rows: list[TrainingRow], asked: list[TrainingRow], samples: list[list[str]], rule: Rule
+) -> list[PreferencePair]:
+    others = [row for row in rows if row.kind == RowKind.ANSWER]
     return [pair for row, texts in zip(asked, samples, strict=True) for pair in pairs_of(row, texts, others, rule)]
 
 
-def _asked(ask: rank.Ask | None) -> rank.Ask:
-    assert ask is not None, "the ranker is a judge, and nobody gave one"
+def _required(ask: rank.Ask | None) -> rank.Ask:
+    assert ask is not None, "rankers with a judge require one"
     return ask
 
 
 def _rated(
-    asked: list[Row], samples: list[list[str]], config: Config, ask: rank.Ask | None
+    asked: list[TrainingRow], samples: list[list[str]], config: Config, ask: rank.Ask | None
 ) -> list[list[float | None]]:
     recipe = load(config.synthesize.prompts, "rate")
-    return rank.rated(asked, samples, _asked(ask), recipe, config.preferences.judge_samples)
+    return rank.rated(asked, samples, _required(ask), recipe, config.preferences)
 
 
-def _rewarded(asked: list[Row], samples: list[list[str]], sft: Path, config: Config) -> list[list[float | None]]:
-    """Return the scores that a reward model of the same base gives each sample; None for an empty one."""
+def _rewarded(
+    asked: list[TrainingRow], samples: list[list[str]], sft: Path, config: Config
+) -> list[list[float | None]]:
+    """Return the score of each sample by a reward model of the same base; None for an empty sample."""
     folder = config.preferences.reward_model
-    assert folder is not None, "_ready has seen to it"
+    assert folder is not None, "checked by _check_reward_model"
     model = loading.adaptable(folder, None, config.compute, config.base)
     train_only(model, [])
     backbone = Backbone(model, loading.tokenizer(sft), config.compute)
     places = [(at, which) for at, texts in enumerate(samples) for which, text in enumerate(texts) if text.strip()]
     turns = [
-        encode(backbone.tok, asked[at]["messages"][:-1], [{"role": "assistant", "content": samples[at][which]}])
+        encode(backbone.tok, asked[at].messages[:-1], [{"role": "assistant", "content": samples[at][which]}])
         for at, which in places
     ]
     found = reward_model.scores(backbone, reward_model.load_head(model, folder), turns, config.preferences.batch_size)
@@ -146,11 +163,11 @@ def _rewarded(asked: list[Row], samples: list[list[str]], sft: Path, config: Con
     return [[scores.get((at, which)) for which in range(len(texts))] for at, texts in enumerate(samples)]
 
 
-def sample(asked: list[Row], sft: Path, config: PreferencesConfig, compute: ComputeConfig) -> list[list[str]]:
+def sample(asked: list[TrainingRow], sft: Path, config: PreferencesConfig, compute: ComputeConfig) -> list[list[str]]:
     """Return `config.samples` answers of the SFT model to each question at each temperature."""
-    prompts = [row["messages"][:-1] for row in asked for _ in range(config.samples)]
+    prompts = [row.messages[:-1] for row in asked for _ in range(config.samples)]
     model, tok = loading.load(sft, compute), loading.tokenizer(sft)
-    found: list[list[str]] = [[] for _ in asked]
+    samples: list[list[str]] = [[] for _ in asked]
     for number, temperature in enumerate(config.temperatures):
         texts = generate(
             model,
@@ -162,19 +179,21 @@ def sample(asked: list[Row], sft: Path, config: PreferencesConfig, compute: Comp
             seed=compute.seed + number,
             what="preferences",
         )
-        for at, texts_of_one in enumerate(found):
+        for at, texts_of_one in enumerate(samples):
             texts_of_one += texts[at * config.samples : (at + 1) * config.samples]
-    return found
+    return samples
 
 
-def describe(pairs: list[Row]) -> dict[str, float]:
-    """Count pairs by where they came from."""
-    names = [pair["provenance"] for pair in pairs]
-    return {f"pairs_{name}": float(names.count(name)) for name in sorted({"sample", "borrowed", "refusal", *names})}
+def describe(pairs: list[PreferencePair]) -> dict[str, float]:
+    """Count pairs by provenance."""
+    names = [pair.provenance for pair in pairs]
+    return {
+        f"pairs_{name}": float(names.count(name)) for name in sorted({"sample", "hard_negative", "refusal", *names})
+    }
 
 
-def fared(verdicts: list[list[Verdict]]) -> dict[str, float]:
-    """Return the shares of samples by verdict of the rule, and of prompts with a wrong one."""
+def verdict_rates(verdicts: list[list[Verdict]]) -> dict[str, float]:
+    """Return the shares of samples by verdict, and the share of prompts with a wrong sample."""
     every = [verdict for row in verdicts for verdict in row]
     shares = {f"samples_{name}": every.count(name) / len(every) for name in ("right", "wrong", "refused", "unclear")}
     return shares | {"prompts_with_wrong_sample": sum("wrong" in row for row in verdicts) / len(verdicts)}
@@ -189,7 +208,7 @@ if __name__ == "__main__":
             load_judge(settings.teacher, settings.base, settings.compute, size, ResponseCache(PATH)) if judged else None
         )
         devices.prepare(settings.compute)
-        rows = artifacts.read_rows(t.input("curate") / "preference_prompts.jsonl")
+        rows = schema.read_training_rows(t.input("curate") / "preference_prompts.jsonl")
         documents = artifacts.read_table(t.input("split") / "train.parquet")
         asked = judge.ask if judge else None
         t.finish(preferences(rows, documents, t.input("sft"), t.out, t.report(".md"), settings, asked))

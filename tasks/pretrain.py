@@ -1,7 +1,7 @@
-"""Pretrain: continue pre-training on the raw text of the corpus. Alone it teaches no answers; this task shows it.
+"""Pretrain: continued pre-training on the raw text of the corpus, which by itself does not teach a model to answer.
 
 Reads artifacts/base/, artifacts/split/ and the sources in `pretrain.mixture`; writes artifacts/pretrain/, a model.
-Not part of `make demo`: gradus run pretrain evaluate@pretrain. Alone: python -m tasks.pretrain
+Not part of `make demo`: gradus run pretrain evaluate@pretrain. Run alone: python -m tasks.pretrain
 """
 
 import tempfile
@@ -18,9 +18,9 @@ from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import PretrainConfig
 from pipelines.training.examples import Example, encode_text, encode_tokens, plan_batches
-from pipelines.training.fim import Sentinels, fitting, rearranged, sentinels
-from pipelines.training.mixture import Source, drawn, sources
-from pipelines.training.packing import keep_apart, pack
+from pipelines.training.fim import Sentinels, rearrange, sentinels, split_to_fit
+from pipelines.training.mixture import Source, sample_epoch, sources
+from pipelines.training.packing import check_document_masking, pack
 from pipelines.training.trainer import train
 from tasks import task
 
@@ -39,11 +39,11 @@ def pretrain(
     devices.prepare(compute)
     tok = loading.tokenizer(base)
     corpus = [row["text"] for row in artifacts.read_table(split / "train.parquet")]
-    found = sources(corpus, config.mixture, config.weights, config.fim_rates)
+    mixed = sources(corpus, config.mixture, config.weights, config.fim_rates)
     model = loading.adaptable(base, config.lora, compute, quantised)
     if config.packing:
-        keep_apart(model, "pretrain")
-    rows, plan, cut = planned(tok, found, config, compute.seed)
+        check_document_masking(model, "pretrain")
+    rows, plan, truncated = planned(tok, mixed, config, compute.seed)
     tokens = sum(len(row.ids) for row in rows)
     loss = train(
         model,
@@ -64,25 +64,25 @@ def pretrain(
         "loss": loss,
         "tokens": float(tokens),
         "steps": float(len(plan)),
-        "cut": float(cut),
+        "cut": float(truncated),
         "fill": tokens / sum(len(batch) * max(len(rows[row].ids) for row in batch) for batch in plan),
     }
 
 
 def planned(
-    tok: PreTrainedTokenizerBase, found: Sequence[Source], config: PretrainConfig, seed: int
+    tok: PreTrainedTokenizerBase, mixed: Sequence[Source], config: PretrainConfig, seed: int
 ) -> tuple[list[Example], list[list[int]], int]:
-    """Return the rows of all epochs, batches of them, and how many texts were cut; each epoch draws and packs anew."""
-    marks = sentinels(tok) if any(source.middle for source in found) else None
+    """Return the rows of all separately packed epochs, their batches and the number of truncated texts."""
+    marks = sentinels(tok) if any(source.fim_rate for source in mixed) else None
     rows: list[Example] = []
     plan: list[list[int]] = []
-    cut = 0
+    truncated = 0
     for epoch in range(config.epochs):
         rng = np.random.default_rng([seed, epoch, 1])
         pieces: list[Example] = []
-        for text, middle in drawn(found, seed, epoch):
-            parts = _pieces(tok, text, marks if middle else None, config.block_tokens, rng)
-            cut += len(parts) > 1
+        for text, use_fim in sample_epoch(mixed, seed, epoch):
+            parts = _pieces(tok, text, marks if use_fim else None, config.block_tokens, rng)
+            truncated += len(parts) > 1
             pieces += parts
         if config.packing:
             pieces = pack(pieces, config.block_tokens)
@@ -90,7 +90,7 @@ def planned(
         batches = plan_batches(lengths, [1.0] * len(pieces), 1, config.batch_tokens, seed + epoch)
         plan += [[len(rows) + row for row in batch] for batch in batches]
         rows += pieces
-    return rows, plan, cut
+    return rows, plan, truncated
 
 
 def _pieces(
@@ -98,12 +98,12 @@ def _pieces(
 ) -> list[Example]:
     if marks is None:
         return encode_text(tok, text, length)
-    turned = [rearranged(tok, part, marks, rng) for part in fitting(tok, text, length)]
-    return [piece for ids in turned for piece in encode_tokens(ids, length)]
+    rearranged = [rearrange(tok, part, marks, rng) for part in split_to_fit(tok, text, length)]
+    return [piece for ids in rearranged for piece in encode_tokens(ids, length)]
 
 
 if __name__ == "__main__":
     with task("pretrain") as t:
         base, split = t.input("base"), t.input("split")
-        settings, kept = t.config, Checkpoints(t.place)
-        t.finish(pretrain(base, split, t.out, settings.pretrain, settings.compute, settings.base, t.run, kept))
+        settings, checkpoints = t.config, Checkpoints(t.place)
+        t.finish(pretrain(base, split, t.out, settings.pretrain, settings.compute, settings.base, t.run, checkpoints))

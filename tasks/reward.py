@@ -1,17 +1,16 @@
-"""Reward: a pairwise reward model, as one more adapter on the base model, begun from the SFT adapter.
+"""Reward: a pairwise reward model, an adapter on the base model that is initialised from the SFT adapter.
 
-Reads artifacts/preferences, artifacts/sft, artifacts/base; writes to artifacts/reward the adapter, its
-tokenizer and head.safetensors. Alone: python -m tasks.reward
+Reads artifacts/preferences, artifacts/sft, artifacts/base; writes the adapter, its tokenizer and
+head.safetensors to artifacts/reward. Alone: python -m tasks.reward
 """
 
 from pathlib import Path
 
-from pipelines import artifacts
 from pipelines.alignment import reward_model
 from pipelines.alignment.backbone import POLICY, Backbone, scalar_head, train_only
 from pipelines.alignment.config import RewardConfig
 from pipelines.alignment.sequences import encode_pairs
-from pipelines.artifacts import Row
+from pipelines.curation.schema import PreferencePair, read_pairs
 from pipelines.models import devices, loading
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.tracking import Run
@@ -29,26 +28,26 @@ def reward(
     run: Run,
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
-    """Train and write the reward model; return its held-out accuracy, also by origin of the worse answer."""
+    """Train and write the reward model; return its held-out pairwise accuracy, also by provenance."""
     model = loading.adaptable(sft, None, compute, base)
     train_only(model, [POLICY])
     backbone, head = Backbone(model, loading.tokenizer(sft), compute), scalar_head(model)
-    train, held_out = (artifacts.read_rows(preferences / f"{name}.jsonl") for name in ("train", "held_out"))
+    train, held_out = (read_pairs(preferences / f"{name}.jsonl") for name in ("train", "held_out"))
     settings = reward_model.Settings(config.learning_rate, config.epochs, config.batch_size, compute.seed)
     reward_model.train(backbone, head, encode_pairs(backbone.tok, train), settings, run, checkpoints)
-    right = reward_model.accuracy(backbone, head, encode_pairs(backbone.tok, held_out), config.batch_size)
+    correct = reward_model.accuracy(backbone, head, encode_pairs(backbone.tok, held_out), config.batch_size)
     loading.save_adapter(model, backbone.tok, out)
     reward_model.save_head(head, out)
-    return accuracies(held_out, right)
+    return accuracies(held_out, correct)
 
 
-def accuracies(rows: list[Row], right: list[bool]) -> dict[str, float]:
-    """Return the share of `right` over all pairs and by provenance; a kind without pairs is left out."""
+def accuracies(pairs: list[PreferencePair], correct: list[bool]) -> dict[str, float]:
+    """Return the pairwise accuracy over all pairs and by provenance; a provenance without pairs is left out."""
     groups: dict[str, list[bool]] = {}
-    for row, correct in zip(rows, right, strict=True):
-        groups.setdefault("held_out_accuracy", []).append(correct)
-        groups.setdefault(f"held_out_accuracy_{row['provenance']}", []).append(correct)
-    return {name: sum(found) / len(found) for name, found in sorted(groups.items())}
+    for pair, is_correct in zip(pairs, correct, strict=True):
+        groups.setdefault("held_out_accuracy", []).append(is_correct)
+        groups.setdefault(f"held_out_accuracy_{pair.provenance}", []).append(is_correct)
+    return {name: sum(group) / len(group) for name, group in sorted(groups.items())}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""SFT: tune the model on questions and answers, refusals, rehearsal, and passages of the corpus as plain text.
+"""SFT: fine-tune on questions and answers, refusals, rehearsal, and optionally passages of the corpus.
 
 Reads artifacts/curate/, artifacts/split/ and the model of `sft.init_from`; writes artifacts/sft/, an adapter.
 Alone: python -m tasks.sft
@@ -9,7 +9,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts
-from pipelines.artifacts import Row
+from pipelines.curation.schema import RowKind, TrainingRow, read_training_rows
 from pipelines.models import devices, loading
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
@@ -32,22 +32,24 @@ def sft(
     run: Run,
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
-    """Train an adapter on the curated rows, with passages mixed in; loss on answers, passages and what is rehearsed.
+    """Train an adapter on the curated rows and passages; the loss covers answers, passages and rehearsal.
 
     Raises:
-        UserError: there is no usable row.
+        UserError: no row is short enough.
     """
     devices.prepare(compute)
     tok = loading.tokenizer(start)
-    curated_rows = artifacts.read_rows(curated / "train.jsonl")
-    encoded = [(row, encode_chat(tok, row["messages"], rehearsed=row["kind"] == "rehearsal")) for row in curated_rows]
+    curated_rows = read_training_rows(curated / "train.jsonl")
+    encoded = [(row, encode_chat(tok, row.messages, row.kind == RowKind.REHEARSAL)) for row in curated_rows]
     chats = [(row, tokens) for row, tokens in encoded if len(tokens.ids) <= config.max_tokens]
     if not chats:
-        raise UserError(f"{curated}/train.jsonl has no row of at most sft.max_tokens = {config.max_tokens} tokens.")
+        raise UserError(
+            f"{curated}/train.jsonl has no row of at most sft.max_tokens = {config.max_tokens} tokens; raise it."
+        )
     passages = _passages(split, tok, config.lm_tokens) if config.lm_weight else []
     rows = [tokens for _, tokens in chats] + passages
     plan = planned([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
-    held_back = [encode_chat(tok, row["messages"]) for row in artifacts.read_rows(curated / "validation.jsonl")]
+    held_back = [encode_chat(tok, row.messages) for row in read_training_rows(curated / "validation.jsonl")]
     model = loading.adaptable(start, config.lora, compute, base)
     loss = train(
         model,
@@ -75,30 +77,29 @@ def sft(
     }
 
 
-def planned(chats: list[Row], lengths: list[int], config: SFTConfig, seed: int) -> list[list[int]]:
+def planned(chats: list[TrainingRow], lengths: list[int], config: SFTConfig, seed: int) -> list[list[int]]:
     """Plan the batches of all epochs. `chats` come first in `lengths`, then passages of text.
 
-    Each epoch is one variant: of the rows that name a variant, it takes those of its own, and begins again after the
-    last.
+    Each epoch uses one variant, cyclically: the rows of that variant, and those that belong to all.
     """
     weights = {
-        "answer": 1.0,
-        "refusal": config.refusal_weight,
-        "rehearsal": 1.0,
-        "task": 1.0,
-        "keyword_query": config.keyword_query_weight,
-        "keyword_query_refusal": config.keyword_query_weight,
+        RowKind.ANSWER: 1.0,
+        RowKind.REFUSAL: config.refusal_weight,
+        RowKind.REHEARSAL: 1.0,
+        RowKind.TASK: 1.0,
+        RowKind.KEYWORD_QUERY: config.keyword_query_weight,
+        RowKind.KEYWORD_QUERY_REFUSAL: config.keyword_query_weight,
     }
-    weight = [weights[row["kind"]] for row in chats] + [config.lm_weight] * (len(lengths) - len(chats))
-    variant = [row["variant"] for row in chats] + [None] * (len(lengths) - len(chats))
+    weight = [weights[row.kind] for row in chats] + [config.lm_weight] * (len(lengths) - len(chats))
+    variant = [row.variant for row in chats] + [None] * (len(lengths) - len(chats))
     num_variants = 1 + max((number for number in variant if number is not None), default=0)
     plan: list[list[int]] = []
     for epoch in range(config.epochs):
-        due = [row for row, number in enumerate(variant) if number is None or number == epoch % num_variants]
+        used = [row for row, number in enumerate(variant) if number is None or number == epoch % num_variants]
         batches = plan_batches(
-            [lengths[row] for row in due], [weight[row] for row in due], 1, config.batch_tokens, seed + epoch
+            [lengths[row] for row in used], [weight[row] for row in used], 1, config.batch_tokens, seed + epoch
         )
-        plan += [[due[index] for index in batch] for batch in batches]
+        plan += [[used[index] for index in batch] for batch in batches]
     return plan
 
 
@@ -111,5 +112,5 @@ if __name__ == "__main__":
     with task("sft") as t:
         start = t.input(t.config.sft.init_from)
         curated, split = t.input("curate"), t.input("split")
-        settings, kept = t.config, Checkpoints(t.place)
-        t.finish(sft(start, curated, split, t.out, settings.sft, settings.compute, settings.base, t.run, kept))
+        settings, checkpoints = t.config, Checkpoints(t.place)
+        t.finish(sft(start, curated, split, t.out, settings.sft, settings.compute, settings.base, t.run, checkpoints))

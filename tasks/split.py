@@ -1,9 +1,10 @@
-"""Split: what the hand-written questions ask about stays in training; some of the rest is held out.
+"""Split: hold out validation and test text, keeping the evidence of the hand-written questions in training.
 
-Whole documents are held out where there are enough that no question needs, else sections of those in training.
-Reads artifacts/dedup, the folder `split.questions` and the evaluation sets of `split.decontaminate`; writes to
-artifacts/split/ train.parquet, validation.parquet, test.parquet and, of what they share with each other and with the
-evaluation sets, contamination.jsonl. Alone: python -m tasks.split
+Whole documents are held out if enough of them are not needed by any question, else sections of training documents.
+Reads artifacts/dedup, the folder `split.questions` and the evaluation sets of `split.decontaminate`; writes
+artifacts/split/{train.parquet, validation.parquet, test.parquet, contamination.jsonl}, the last with the overlaps
+between the splits and with the evaluation sets.
+Standalone: python -m tasks.split
 """
 
 from collections import defaultdict
@@ -19,42 +20,42 @@ from pipelines.data.documents import Document
 from pipelines.data.executor import Executor
 from pipelines.data.split import contamination, evidence, hold_out, sections
 from pipelines.data.split.contamination import Index
-from pipelines.data.split.evidence import Asked, Place
+from pipelines.data.split.evidence import Place, Question
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from tasks import task
 
 SIDES = ("train", "validation", "test")
-FEWEST = 6  # words of a question that can be told from a turn of phrase
-_ENOUGH = 0.5  # of a side's share: less than that in whole documents is made up by sections
+MIN_QUESTION_WORDS = 6  # a shorter question cannot be distinguished from a common phrase
+_MIN_SHARE = 0.5  # if whole documents provide less than this part of a split's share, sections are added
 
 Sides = dict[str, str]
-"""The side of each document or section, by id."""
+"""Split of each document or section, by id."""
 
 
 def split(source: Path, out: Path, config: SplitConfig, seed: int, runner: Executor) -> dict[str, float]:
-    """Divide the documents; returns the size of each part, and what was cut from which.
+    """Split the documents; return the size of each split and the decontamination counts.
 
     Raises:
-        UserError: some questions name a source that is no document, or nothing is left to train on.
+        UserError: a question names a source without a document, or nothing is left to train on.
     """
     shards = documents.shards(source / "documents")
     cluster = _cluster_of(shards, source / "clusters.jsonl")
-    asked = _about(evidence.questions(config.questions), cluster, config.questions)
-    named = _named(asked, cluster)
-    needed = _needed(shards, asked, named, config, runner)
+    questions = _about(evidence.load_questions(config.questions), cluster, config.questions)
+    named = _named(questions, cluster)
+    needed = _needed(shards, questions, named, config, runner)
     asked_about = named.keys() | {document for document, _ in needed}
     sizes = documents.sizes(shards)
     sides = hold_out.sides(sizes, asked_about, config.validation_share, config.test_share, seed)
     with TemporaryDirectory(dir=out) as scratch:
-        shards, apart = _sections(shards, sides, sizes, needed, config, seed, Path(scratch))
-        ids = {side: {each for each, its in (sides | apart).items() if its == side} for side in SIDES}
+        shards, section_sides = _sections(shards, sides, sizes, needed, config, seed, Path(scratch))
+        ids = {side: {each for each, its in (sides | section_sides).items() if its == side} for side in SIDES}
         rows, changed = _decontaminate(shards, ids, config.decontaminate, runner)
         for side in SIDES:
             documents.gather(shards, out / f"{side}.parquet", ids[side], changed)
     artifacts.write_rows(out / "contamination.jsonl", rows)
     return {
-        **_measured(out, apart, sum(sizes.values()), config),
+        **_measured(out, section_sides, sum(sizes.values()), config),
         "documents_asked_about": len(asked_about),
         "overlaps": len(rows),
         "leaks": sum(row["action"] != "none" for row in rows),
@@ -62,47 +63,51 @@ def split(source: Path, out: Path, config: SplitConfig, seed: int, runner: Execu
     }
 
 
-def _about(asked: Sequence[Asked], cluster: Mapping[str, str], folder: Path) -> list[Asked]:
-    """Return the questions that can be about these documents; say so where there are none, or are about others.
+def _about(questions: Sequence[Question], cluster: Mapping[str, str], folder: Path) -> list[Question]:
+    """Return the questions that can be about this corpus; print a note if there are none or they name other documents.
 
-    Questions that name documents, none of which is here, were written about other documents, such as the sample's.
+    If none of the named documents exists, the questions belong to another corpus, such as the sample.
     """
-    if all(Path(each.file).stem == evidence.GENERAL for each in asked):
-        where = f"{folder} holds no question about documents"
-        say(f"split: {where}, so nothing will be measured until some are there (docs/data.md).")
-    sources = sorted({source for each in asked for source in each.sources})
+    if all(Path(each.file).stem == evidence.GENERAL for each in questions):
+        where = f"{folder} has no questions about documents"
+        say(f"split: {where}, so models cannot be evaluated until you add some (docs/data.md).")
+    sources = sorted({source for each in questions for source in each.sources})
     if not sources or cluster.keys() & set(sources):
-        return list(asked)
+        return list(questions)
     say(
-        f"split: the questions in {folder} are about other documents ({hold_out.names(sources)}), none of which is "
-        "here; they are passed over, and yours belong in their place (docs/data.md)."
+        f"split: ignoring the questions in {folder}, because none of the documents they name "
+        f"({hold_out.names(sources)}) exists; replace them with questions about your documents (docs/data.md)."
     )
-    return [each for each in asked if not each.sources]
+    return [each for each in questions if not each.sources]
 
 
-def _named(asked: Sequence[Asked], cluster: Mapping[str, str]) -> dict[str, list[int]]:
-    """Return, by the id of a document, the questions that name it or a duplicate of it."""
-    files = {source: each.file for each in reversed(asked) for source in each.sources}
+def _named(questions: Sequence[Question], cluster: Mapping[str, str]) -> dict[str, list[int]]:
+    """Return, by document id, the questions that name the document or a duplicate of it."""
+    files = {source: each.file for each in reversed(questions) for source in each.sources}
     if missing := files.keys() - cluster.keys():
         raise UserError(
-            f"{files[min(missing)]} asks about {hold_out.names(missing)}: no such document; it is not there, "
-            "or was rejected or dropped (artifacts/ingest/rejects.jsonl, artifacts/clean/drops.jsonl)."
+            f"{files[min(missing)]} names {hold_out.names(missing)}, which is not a document: the file is missing, "
+            "rejected or dropped (see artifacts/ingest/rejects.jsonl and artifacts/clean/drops.jsonl)."
         )
     named: dict[str, list[int]] = defaultdict(list)
-    for number, each in enumerate(asked):
+    for number, each in enumerate(questions):
         for document in dict.fromkeys(cluster[source] for source in each.sources):
             named[document].append(number)
     return dict(named)
 
 
 def _needed(
-    shards: list[Path], asked: Sequence[Asked], named: Mapping[str, list[int]], config: SplitConfig, runner: Executor
+    shards: list[Path],
+    questions: Sequence[Question],
+    named: Mapping[str, list[int]],
+    config: SplitConfig,
+    runner: Executor,
 ) -> set[Place]:
-    """Return what the questions need: their evidence, or, where none is found, the documents that they name."""
-    search = partial(evidence.search, asked=asked, named=named, longest=config.section_characters)
-    found = [row for each in runner.over(search, shards, "looking for evidence", few=4) for row in each]
-    places, lost = evidence.needed(found, asked)
-    whole = {document for document, numbers in named.items() if lost.intersection(numbers)}
+    """Return the places that the questions need: their evidence, or the whole named documents if none is found."""
+    search = partial(evidence.search, questions=questions, named=named, longest=config.section_characters)
+    found = [row for each in runner.over(search, shards, "searching evidence", few=4) for row in each]
+    places, without_evidence = evidence.needed(found, questions)
+    whole = {document for document, numbers in named.items() if without_evidence.intersection(numbers)}
     return places | {(document, sections.EVERY) for document in whole}
 
 
@@ -115,12 +120,12 @@ def _sections(
     seed: int,
     scratch: Path,
 ) -> tuple[list[Path], Sides]:
-    """Cut sections out of training documents for sides that lack text; return the shards and the sections' sides."""
+    """Cut sections from training documents for splits that lack text; return the shards and the sections' splits."""
     total = sum(sizes.values())
     wanted = {}
     for side, share in (("test", config.test_share), ("validation", config.validation_share)):
         held_out = sum(sizes[each] for each, its in sides.items() if its == side)
-        if held_out < _ENOUGH * share * total:
+        if held_out < _MIN_SHARE * share * total:
             wanted[side] = share * total - held_out
     if not wanted:
         return shards, {}
@@ -136,8 +141,8 @@ def _sections(
     return written, {sections.identity(section): side for section, side in chosen.items()}
 
 
-def _measured(out: Path, apart: Sides, total: int, config: SplitConfig) -> dict[str, float]:
-    """Return what each side holds, and say where it is little; a section counts as no document.
+def _measured(out: Path, section_sides: Sides, total: int, config: SplitConfig) -> dict[str, float]:
+    """Return the size of each split and print a note if one is small; sections are counted apart from documents.
 
     Raises:
         UserError: nothing is left to train on.
@@ -148,16 +153,16 @@ def _measured(out: Path, apart: Sides, total: int, config: SplitConfig) -> dict[
     shares = {"validation": config.validation_share, "test": config.test_share}
     for side, share in shares.items():
         characters, wanted = sum(held[side].values()), share * total
-        if characters < _ENOUGH * wanted:
+        if characters < _MIN_SHARE * wanted:
             say(
-                f"split: {characters} characters are held out for {side}, where split.{side}_share asks for "
-                f"{wanted:.0f}; no other passage is free of what questions need."
+                f"split: only {characters} characters are held out for {side}, while split.{side}_share requires "
+                f"{wanted:.0f}; the questions need all other passages."
             )
     if not held["test"]:
-        say("split: no text is held out for the report, so evaluate leaves bits per byte out.")
+        say("split: no text is held out for test, so evaluate skips bits per byte.")
     return {
-        **{f"documents_{side}": len(held[side].keys() - apart.keys()) for side in SIDES},
-        **{f"sections_{side}": len(held[side].keys() & apart.keys()) for side in shares},
+        **{f"documents_{side}": len(held[side].keys() - section_sides.keys()) for side in SIDES},
+        **{f"sections_{side}": len(held[side].keys() & section_sides.keys()) for side in shares},
         **{f"characters_{side}": sum(held[side].values()) for side in SIDES},
     }
 
@@ -165,19 +170,19 @@ def _measured(out: Path, apart: Sides, total: int, config: SplitConfig) -> dict[
 def _decontaminate(
     shards: list[Path], ids: dict[str, set[str]], config: DecontaminateConfig, runner: Executor
 ) -> tuple[list[artifacts.Row], dict[str, str]]:
-    """Return what training shares with what is measured, and the texts that are other after the cuts, by id."""
+    """Return the overlaps of training with evaluation and held-out text, and the texts changed by cuts, by id."""
     rows: list[artifacts.Row] = []
     changed: dict[str, str] = {}
-    asked = Index(contamination.items(config.against), config.words, FEWEST)
-    for document, overlap in _shared(shards, asked, ids["train"], runner):
+    evaluation = Index(contamination.items(config.against), config.words, MIN_QUESTION_WORDS)
+    for document, overlap in _shared(shards, evaluation, ids["train"], runner):
         leaks = contamination.leaks(overlap, config.share)
-        rows.append(contamination.row(asked, overlap, document, config.action if leaks else "none"))
+        rows.append(contamination.row(evaluation, overlap, document, config.action if leaks else "none"))
         if leaks and config.action == "cut":
-            changed[document.id] = contamination.without(document.text, asked, config.share)
+            changed[document.id] = contamination.without(document.text, evaluation, config.share)
     held_out = [
         each for shard in shards for each in documents.read(shard) if each.id in ids["validation"] | ids["test"]
     ]
-    half = config.held_out_words // 2  # each run of so many words, on one side, begins a half
+    half = config.held_out_words // 2  # with this stride, every span of held_out_words contains an indexed n-gram
     passages = Index(contamination.paragraphs(held_out), half, half, stride=half)
     repeated = set()
     for document, overlap in _shared(shards, passages, ids["train"], runner):
@@ -193,11 +198,11 @@ def _shared(
     shards: list[Path], index: Index, ids: set[str], runner: Executor
 ) -> list[tuple[Document, contamination.Overlap]]:
     check = partial(contamination.check, index=index, ids=frozenset(ids))
-    return [found for each in runner.over(check, shards, "looking for leaks", few=4) for found in each]
+    return [found for each in runner.over(check, shards, "searching leaks", few=4) for found in each]
 
 
 def _without(held_out: list[Document], repeated: set[str]) -> dict[str, str]:
-    """Return, by id, the held-out documents without the paragraphs that training has too."""
+    """Return, by id, the held-out documents without the paragraphs that also occur in training."""
     changed = {}
     for document in held_out:
         parts = list(enumerate(document.text.split(contamination.SEPARATOR)))
@@ -208,7 +213,7 @@ def _without(held_out: list[Document], repeated: set[str]) -> dict[str, str]:
 
 
 def _cluster_of(shards: list[Path], clusters: Path) -> dict[str, str]:
-    """Return for each source, of kept documents and of their duplicates, the id of the kept one."""
+    """Return the id of the kept document for each source, including the sources of duplicates."""
     facts = documents.columns(shards, ["id", "source"]).to_pydict()
     duplicates = {member["source"]: row["kept"] for row in artifacts.each_row(clusters) for member in row["members"]}
     return dict(zip(facts["source"], facts["id"], strict=True)) | duplicates

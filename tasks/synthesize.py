@@ -1,9 +1,9 @@
-"""Synthesize: teachers turn sliding windows of text into questions, answers and tasks, each with its source and span.
+"""Synthesize: teachers generate questions, answers and tasks from windows of text, each with its source and span.
 
-Reads artifacts/split/, artifacts/base/, artifacts/teacher/, the prompt files and one's own conversations, which want
-unanswerable questions beside them as much as written ones do; writes artifacts/synthesize/:
-candidates.jsonl (a row with a `reason` is rejected), unanswerable.jsonl, and rehearsal.jsonl with its key. What is
-worth training on among the rest is the task `curate`'s to say. Alone: python -m tasks.synthesize
+Reads artifacts/split/, artifacts/base/, artifacts/teacher/, the prompt templates, and the user's conversations, which
+are balanced with unanswerable questions like generated ones. Writes to artifacts/synthesize/: candidates.jsonl (a row
+with a `reason` is rejected), unanswerable.jsonl, and rehearsal.jsonl with its key. The task `curate` selects the
+training rows. Alone: python -m tasks.synthesize
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ from pipelines.llm.teachers import Teachers, load_teachers
 from pipelines.models import devices, loading
 from pipelines.runtime.errors import UserError
 from pipelines.synthesis import rehearsal, unanswerable
-from pipelines.synthesis.candidate import Asked, Candidate
+from pipelines.synthesis.candidate import Candidate, Teacher
 from pipelines.synthesis.generate import about_spans, by_recipe
 from pipelines.synthesis.planner import Passage, passages
 from pipelines.synthesis.validate import Validator
@@ -29,41 +29,51 @@ from tasks import task
 
 
 def synthesize(
-    split: Path, base: Path, schooled: Path, out: Path, config: Config, store: ResponseCache
+    split: Path, base: Path, finetuned: Path, out: Path, config: Config, cache: ResponseCache
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Ask about every sentence within the budget; then what other recipes ask, what nobody can answer, and rehearsal.
+    """Generate questions about every sentence within the budget, then other tasks, unanswerable questions, rehearsal.
+
+    `finetuned` is the output of the task `teacher`. Returns metrics, and the numbers of calls by model.
 
     Raises:
-        UserError: a prompt file is wrong, a teacher is not there or not up to a recipe, or there is nothing to ask.
+        UserError: a prompt template is invalid, a teacher is missing or unable to apply a recipe, or no sentence states
+            anything to ask about.
     """
     work = config.synthesize
     devices.prepare(config.compute)
-    book = prompts.load_library(work.prompts, work.recipes if config.writes_questions else {})
+    library = prompts.load_library(work.prompts, work.recipes if config.writes_questions else {})
     tok = loading.tokenizer(base)
-    found = passages(artifacts.read_table(split / "train.parquet"), tok, work.window_tokens, work.overlap_tokens)
-    teachers = load_teachers(config.teacher, schooled, config.base, config.compute, work.batch_size, store)
-    _up_to(teachers, book)
+    corpus = passages(artifacts.read_table(split / "train.parquet"), tok, work.window_tokens, work.overlap_tokens)
+    teachers = load_teachers(config.teacher, finetuned, config.base, config.compute, work.batch_size, cache)
+    _check_abilities(teachers, library)
     rehearsed = rehearsal_rows(base, tok, out, config)
-    examiner = _examiner(teachers, book, config)
-    asked = _asked(teachers.writer, examiner, book, found, config) if teachers.writer and examiner else []
-    own = [row for row in user_rows(config.curate.user_data)[0] if not declines(row, config.curate.refusal)]
-    if not asked and not own:
-        sentence = "No sentence of artifacts/split/train.parquet has a name, number or clause to ask about."
-        raise UserError(sentence if config.writes_questions else nothing_written(config.curate.user_data))
-    kept = [each for each in asked if each.reason is None and each.answer]
-    missed = [each for each in asked if each.reason is None and not each.answer]
-    far = [row["question"] for row in artifacts.read_rows(work.out_of_domain, ["question"])]
-    foreign = far + [row["question"] for row in artifacts.read_rows(config.teacher.seeds) if row["answer"]]
-    most = int(work.unanswerable_share * (len(kept) + len(own)) / 2)
-    answered = [each.question for each in kept] + user_questions(own)
-    unanswered, dropped = unanswerable.generate(
-        examiner, answered, found, missed, far, foreign, most, config.compute.seed
+    validator = _validator(teachers, library, config)
+    candidates = (
+        _candidates(teachers.writer, validator, library, corpus, config) if teachers.writer and validator else []
     )
-    refused = [{"question": question, "kind": "out_of_domain"} for question in far] + unanswered
-    artifacts.write_rows(out / "candidates.jsonl", (each.as_row() for each in asked if each.answer or each.reason))
+    user = [row for row in user_rows(config.curate.user_data)[0] if not declines(row, config.curate.refusal)]
+    if not candidates and not user:
+        message = "No sentence of artifacts/split/train.parquet has an answer span of synthesize.kinds; add documents."
+        raise UserError(message if config.writes_questions else nothing_written(config.curate.user_data))
+    kept = [each for each in candidates if each.reason is None and each.answer]
+    written = [each for each in candidates if each.reason is None and not each.answer]
+    out_of_domain = [row["question"] for row in artifacts.read_rows(work.out_of_domain, ["question"])]
+    seeds = [row["question"] for row in artifacts.read_rows(config.teacher.seeds) if row["answer"]]
+    unanswered, dropped = unanswerable.generate(
+        validator,
+        answered=[each.question for each in kept] + user_questions(user),
+        passages=corpus,
+        written=written,
+        out_of_domain=out_of_domain,
+        other_domains=out_of_domain + seeds,
+        most=int(work.unanswerable_share * (len(kept) + len(user)) / 2),
+        seed=config.compute.seed,
+    )
+    refused = [{"question": question, "kind": "out_of_domain"} for question in out_of_domain] + unanswered
+    artifacts.write_rows(out / "candidates.jsonl", (each.as_row() for each in candidates if each.answer or each.reason))
     artifacts.write_rows(out / "unanswerable.jsonl", refused)
     return {
-        "candidates": float(len(asked)),
+        "candidates": float(len(candidates)),
         "survived": float(len(kept)),
         "unanswerable": float(len(refused)),
         "unanswerable_answered": float(dropped),
@@ -71,88 +81,55 @@ def synthesize(
     }, teachers.counts()
 
 
-def _asked(
-    writer: Asked, examiner: Validator, book: PromptLibrary, found: list[Passage], config: Config
+def _candidates(
+    writer: Teacher, validator: Validator, library: PromptLibrary, corpus: list[Passage], config: Config
 ) -> list[Candidate]:
-    """Have every recipe asked: those of spans first, since others build on the questions that were kept."""
+    """Apply every prompt template: those about spans first, since others build on the questions that were kept."""
     work = config.synthesize
-    asked: list[Candidate] = []
-    for recipe in book.recipes.values():
+    candidates: list[Candidate] = []
+    for recipe in library.recipes.values():
         if recipe.about == "span":
-            asked += about_spans(
-                writer,
-                examiner,
-                recipe,
-                found,
-                kinds=work.kinds,
-                spans=work.spans_per_sentence,
-                max_words=work.max_span_words,
-                budget=int(work.recipes[recipe.name] * work.max_questions),
-                attempts=work.attempts,
-                temperature=work.temperature,
-            )
-    kept = [each for each in asked if each.reason is None]
+            candidates += about_spans(writer, validator, recipe, corpus, work)
+    kept = [each for each in candidates if each.reason is None]
     tasks = artifacts.read_rows(work.tasks, ["question", "answer"])
-    for recipe in book.recipes.values():
+    for recipe in library.recipes.values():
         if recipe.about != "span":
-            asked += by_recipe(
-                writer,
-                examiner,
-                recipe,
-                work.recipes[recipe.name],
-                found,
-                kept,
-                tasks,
-                temperature=work.temperature,
-                max_similarity=work.max_similarity,
-                seed=config.compute.seed,
-            )
-    return asked
+            candidates += by_recipe(writer, validator, recipe, corpus, kept, tasks, work, config.compute.seed)
+    return candidates
 
 
-def _examiner(teachers: Teachers, book: PromptLibrary, config: Config) -> Validator | None:
-    """Return who checks questions; None where nobody reads."""
+def _validator(teachers: Teachers, library: PromptLibrary, config: Config) -> Validator | None:
+    """Return the validator of questions, or None without a reader."""
     if teachers.reader is None:
         return None
-    return Validator(
-        reader=teachers.reader,
-        judge=teachers.judge,
-        reading=book.reader,
-        judging=book.judge,
-        max_words=config.synthesize.max_answer_words,
-        min_written=config.synthesize.min_writer_probability,
-        min_ungrounded=config.synthesize.min_ungrounded_probability,
-        min_read=config.synthesize.min_reader_probability,
-        min_f1=config.synthesize.min_reader_f1,
-        samples=config.synthesize.consistency_samples,
-        min_consistency=config.synthesize.min_consistency,
-        temperature=config.synthesize.temperature,
-    )
+    return Validator(teachers.reader, teachers.judge, library.reader, library.judge, config.synthesize)
 
 
-def _up_to(teachers: Teachers, book: PromptLibrary) -> None:
-    """Refuse recipes that a schooled teacher was never taught."""
-    beyond = [each.name for each in book.recipes.values() if each.about != "span" and each.makes != "quote_then_answer"]
-    if beyond and teachers.writer is not None and not teachers.writer.instructed:
+def _check_abilities(teachers: Teachers, library: PromptLibrary) -> None:
+    """Reject recipes and roles that a fine-tuned teacher was not trained for."""
+    others = [
+        each.name for each in library.recipes.values() if each.about != "span" and each.makes != "quote_then_answer"
+    ]
+    if others and teachers.writer is not None and not teachers.writer.instructed:
         raise UserError(
-            f"synthesize.recipes has {beyond[0]!r}, but the writer is a schooled teacher, who only asks about spans; "
-            "take the recipe out, or name another model in teacher.roles."
+            f"synthesize.recipes has {others[0]!r}, but the writer is a fine-tuned teacher, which only asks about "
+            "spans; remove the recipe, or name another model in teacher.roles."
         )
     if teachers.judge is not None and not teachers.judge.instructed:
-        raise UserError("teacher.roles.judge is a schooled teacher, who cannot judge; name another model, or null.")
+        raise UserError("teacher.roles.judge is a fine-tuned teacher, which cannot judge; name another model, or null.")
 
 
 def rehearsal_rows(base: Path, tok: PreTrainedTokenizerBase, out: Path, config: Config) -> list[Row]:
-    """Return prompts and answers for rehearsal: those that lie with the prompts, or else the model is asked."""
+    """Return prompts and answers for rehearsal: the stored answers if their key matches, else the base model's."""
     work, seed = config.synthesize, config.compute.seed
-    asked = [row["prompt"] for row in artifacts.read_rows(work.rehearsal / rehearsal.PROMPTS)]
-    settings = {"prompts": asked, "invented": work.rehearsal_generated, "tokens": work.rehearsal_tokens, "seed": seed}
+    general = [row["prompt"] for row in artifacts.read_rows(work.rehearsal / rehearsal.PROMPTS)]
+    settings = {"prompts": general, "invented": work.rehearsal_generated, "tokens": work.rehearsal_tokens, "seed": seed}
     key = loading.stored_hash(base, tok.chat_template, settings)
-    rows = rehearsal.kept(work.rehearsal, key)
+    rows = rehearsal.stored_answers(work.rehearsal, key)
     if rows is None:
         model = loading.load(base, config.compute)
-        asked += rehearsal.invent(model, tok, asked, work.rehearsal_generated, work.batch_size, seed)
-        rows = rehearsal.rehearse(model, tok, asked, work.rehearsal_tokens, work.batch_size, seed)
+        general += rehearsal.invent(model, tok, general, work.rehearsal_generated, work.batch_size, seed)
+        rows = rehearsal.rehearse(model, tok, general, work.rehearsal_tokens, work.batch_size, seed)
     artifacts.write_rows(out / rehearsal.ANSWERS, rows)
     artifacts.write_json(out / rehearsal.KEY, {"key": key})
     return rows
@@ -160,8 +137,8 @@ def rehearsal_rows(base: Path, tok: PreTrainedTokenizerBase, out: Path, config: 
 
 if __name__ == "__main__":
     with task("synthesize") as t:
-        made, called = synthesize(
+        metrics, call_counts = synthesize(
             t.input("split"), t.input("base"), t.input("teacher"), t.out, t.config, ResponseCache(PATH)
         )
-        t.run.metrics(called)  # not of the record: a repetition takes from the store what this run paid for
-        t.finish(made)
+        t.run.metrics(call_counts)  # not part of the record: a repeated run takes the replies from the cache
+        t.finish(metrics)

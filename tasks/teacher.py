@@ -1,7 +1,7 @@
-"""Teacher: school the embedded model as writer of questions and reader of passages.
+"""Teacher: fine-tune the embedded model to write questions and to answer them from passages.
 
-Reads artifacts/base/, the hand-written seeds and two prompt files; writes artifacts/teacher/, an adapter in 16 bits.
-Other teachers need no schooling, and then only the record is written. Alone: python -m tasks.teacher
+Reads artifacts/base/, the hand-written seeds and two prompt templates; writes artifacts/teacher/, a 16-bit adapter.
+Other teachers are not fine-tuned, and then only the record is written. Run alone: python -m tasks.teacher
 """
 
 import shutil
@@ -21,8 +21,8 @@ from pipelines.training.examples import encode_chat, plan_batches
 from pipelines.training.trainer import train
 from tasks import task
 
-LESSON = "lesson.json"
-SCHOOLING = {"lora", "learning_rate", "epochs", "batch_tokens"}
+KEY_FILE = "lesson.json"
+TRAINING_SETTINGS = {"lora", "learning_rate", "epochs", "batch_tokens"}
 
 
 def teacher(
@@ -34,23 +34,23 @@ def teacher(
     run: Run,
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
-    """Train the teacher's adapter, or take the committed one if it was trained from the very same inputs."""
+    """Fine-tune the teacher's adapter, or use the committed one if it was trained from the same inputs."""
     if not config.finetunes:
         return {"trained": 0.0}
-    recipes = load(prompts, "answer_first"), load(prompts, "reader")
-    chats = training_examples(artifacts.read_rows(config.seeds), *recipes, compute.seed)
+    templates = load(prompts, "answer_first"), load(prompts, "reader")
+    chats = training_examples(artifacts.read_rows(config.seeds), *templates, compute.seed)
     key = _key(base, chats, config, compute)
-    if config.adapter is not None and artifacts.made_from(config.adapter / LESSON, key):
-        say(f"teacher: {config.adapter} was trained from these very inputs; it is used as it is")
+    if config.adapter is not None and artifacts.made_from(config.adapter / KEY_FILE, key):
+        say(f"teacher: {config.adapter} was trained from the same inputs and is reused")
         shutil.copytree(config.adapter, out, dirs_exist_ok=True)
         loading.tokenizer(base).save_pretrained(out)
         return {"trained": 0.0}
-    loss = _school(base, chats, out, config, compute, run, checkpoints)
-    artifacts.write_json(out / LESSON, {"key": key})
+    loss = _finetune(base, chats, out, config, compute, run, checkpoints)
+    artifacts.write_json(out / KEY_FILE, {"key": key})
     return {"trained": 1.0, "loss": loss}
 
 
-def _school(
+def _finetune(
     base: Path,
     chats: list[list[Message]],
     out: Path,
@@ -79,19 +79,19 @@ def _school(
         epochs=config.epochs,
     )
     for weight in (value for value in model.parameters() if value.requires_grad):
-        weight.data = weight.data.bfloat16()  # half the size, for committing it; the teacher runs in 16 bits anyway
+        weight.data = weight.data.bfloat16()  # half the size to commit; the teacher runs in 16 bits
     loading.save_adapter(model, tok, out)
     return loss
 
 
 def _key(base: Path, chats: list[list[Message]], config: TeacherConfig, compute: ComputeConfig) -> str:
-    """Hash all that decides the adapter: base weights, lessons, parameters; not the machine."""
-    settings = config.model_dump(mode="json", include=SCHOOLING) | {"seed": compute.seed}
+    """Hash the inputs that determine the adapter: base weights, training examples, parameters; not the machine."""
+    settings = config.model_dump(mode="json", include=TRAINING_SETTINGS) | {"seed": compute.seed}
     return loading.stored_hash(base, chats, settings)
 
 
 if __name__ == "__main__":
     with task("teacher") as t:
-        settings, kept = t.config, Checkpoints(t.place)
+        settings, checkpoints = t.config, Checkpoints(t.place)
         prompts = settings.synthesize.prompts
-        t.finish(teacher(t.input("base"), prompts, t.out, settings.teacher, settings.compute, t.run, kept))
+        t.finish(teacher(t.input("base"), prompts, t.out, settings.teacher, settings.compute, t.run, checkpoints))

@@ -1,12 +1,14 @@
-"""Real tiny objects: a tokenizer trained on a few sentences, a Llama of two layers, a project folder of its own."""
+"""Shared fixtures: a tokenizer trained on a few sentences, a Llama with two layers, a project folder."""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # more threads than cores, over all workers, make tests three times slower
 os.environ["DO_NOT_TRACK"] = "true"
 os.environ["DVC_NO_ANALYTICS"] = "1"
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,20 +31,9 @@ SENTENCES = [line for path in sorted((ROOT / "data/raw").rglob("*.md")) for line
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE of 600 tokens with ChatML's special tokens."""
-    raw = Tokenizer(models.BPE(unk_token=None))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        special_tokens=special,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    raw.train_from_iterator(SENTENCES, trainer)
+    """Return a byte-level BPE tokenizer with 600 tokens and the special tokens of ChatML."""
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw,
+        tokenizer_object=Tokenizer.from_str(_trained_bpe()),
         bos_token="<|im_start|>",
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -52,8 +43,24 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+@cache
+def _trained_bpe() -> str:
+    """Return the trained tokenizer as JSON; training takes a second."""
+    raw = Tokenizer(models.BPE(unk_token=None))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(SENTENCES, trainer)
+    return str(raw.to_str())
+
+
 def tiny_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Two layers, 64 wide, random weights."""
+    """Return a Llama with two layers, width 64 and random weights."""
     torch.manual_seed(0)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -74,7 +81,7 @@ def tiny_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs: its fifty migrations take seconds, so they are done once."""
+    """An MLflow database without runs, created once because its fifty migrations take seconds."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
@@ -82,7 +89,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Path:
-    """A project folder with its marks, params.yaml and an empty MLflow store, as the working directory."""
+    """A project folder with params.yaml and an empty MLflow store, as the working directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mlruns").mkdir()
     shutil.copy(empty_store, tmp_path / "mlruns" / "mlflow.db")
@@ -94,16 +101,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) 
 
 @pytest.fixture
 def config(project: Path) -> Config:
-    """The project's own parameters, at full precision and on the CPU."""
+    """The parameters of the project, with full precision on the CPU."""
     values = yaml.safe_load((project / "params.yaml").read_text())
-    values["compute"] |= {"precision": "fp32", "device": "cpu"}
+    values["compute"] |= {"precision": "fp32", "device": "cpu", "threads": 1}
     (project / "params.yaml").write_text(yaml.safe_dump(values))
     return load()
 
 
 @pytest.fixture
 def base(project: Path) -> Path:
-    """artifacts/base/, holding the tiny model."""
+    """artifacts/base/ with the tiny model."""
     directory = artifacts.fresh("base")
     tokenizer = tiny_tokenizer()
     tiny_model(tokenizer).save_pretrained(directory)
@@ -114,7 +121,7 @@ def base(project: Path) -> Path:
 
 @pytest.fixture
 def teachable(base: Path) -> Path:
-    """artifacts/base/ with embeddings ten times as large, or no adapter could make the tiny model sure of anything."""
+    """artifacts/base/ with embeddings scaled by ten, so that an adapter can make the tiny model confident."""
     model = LlamaForCausalLM.from_pretrained(base)
     model.get_input_embeddings().weight.data *= 10
     model.save_pretrained(base)

@@ -1,6 +1,6 @@
-"""Small documents with what real files had wrong with them, each read and cleaned, held against the right values.
+"""Small documents with defects seen in real files, extracted and cleaned, compared with expected values.
 
-tests/cases/expected.yaml says what each must give, and explains its own form.
+tests/cases/expected.yaml has the expected values and documents its own format.
 """
 
 import json
@@ -25,7 +25,7 @@ from tasks.dedup import dedup
 
 CASES = Path(__file__).parent / "cases"
 LIMITS = Limits(max_bytes=10**7, min_characters=200)
-OTHERS = ("questions_", "robots_", "server_", "import_rows_")  # of test_cases_rows.py and test_cases_servers.py
+OTHERS = ("questions_", "robots_", "server_", "import_rows_")  # inputs of test_cases_rows.py and test_cases_servers.py
 SOUND = "text_wrapped_at_72_with_list.txt"
 DOCUMENT_KEYS = {"text", "cleaned", "has", "verbatim", "absent", "title", "date", "url", "dropped"}
 
@@ -34,7 +34,7 @@ EXPECTED: dict[str, Any] = _FILE["documents"]
 
 
 def filled(value: Any) -> Any:
-    """Put the shared paragraphs in the place of their names."""
+    """Replace the names of shared paragraphs by their text."""
     if isinstance(value, list):
         return [filled(each) for each in value]
     for name, paragraph in _FILE["texts"].items():
@@ -43,7 +43,7 @@ def filled(value: Any) -> Any:
 
 
 def outcomes(case: Any) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
-    """Yield each accepted outcome of a file: its documents, and the patterns of its rejects."""
+    """Yield each accepted outcome of a file: its documents and the patterns of its rejection reasons."""
     if isinstance(case, dict) and "either" in case:
         for each in case["either"]:
             yield from outcomes(each)
@@ -54,7 +54,7 @@ def outcomes(case: Any) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
 
 
 def document(expected: Any) -> dict[str, Any]:
-    """Return what is expected of one document by its keys."""
+    """Return the expected values of one document by key."""
     if isinstance(expected, dict):
         assert expected.keys() <= DOCUMENT_KEYS
         return expected
@@ -62,12 +62,12 @@ def document(expected: Any) -> dict[str, Any]:
 
 
 def lines(text: str) -> list[str]:
-    """Return the lines of a text that are not empty, with one space between words."""
+    """Return the non-empty lines of a text with normalized spaces."""
     return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
 
 
-def given(text: str, expected: list[Any], wrapped: bool) -> bool:
-    """Say whether a text is one of those that are expected; a `wrapped` one may break its lines at any space."""
+def matches(text: str, expected: list[Any], wrapped: bool) -> bool:
+    """Return whether a text matches the expected lines; a `wrapped` text may break lines at any space."""
     choices = [each if isinstance(each, list) else [each] for each in filled(expected)]
     accepted = ("\n".join(each for each in chosen if each) for chosen in product(*choices))
     found = "\n".join(lines(text))
@@ -77,11 +77,11 @@ def given(text: str, expected: list[Any], wrapped: bool) -> bool:
 
 
 def faults(found: Document, cleaned: str, expected: dict[str, Any]) -> Iterator[str]:
-    """Yield in what a document differs from what is expected."""
+    """Yield the differences of a document from its expected values."""
     stages = {"extract": found.text, "clean": cleaned}
-    if "text" in expected and not given(found.text, expected["text"], wrapped=found.format == "text"):
+    if "text" in expected and not matches(found.text, expected["text"], wrapped=found.format == "text"):
         yield f"extract gives {lines(found.text)}"
-    if (text := expected.get("cleaned", expected.get("text"))) and not given(cleaned, text, wrapped=False):
+    if (text := expected.get("cleaned", expected.get("text"))) and not matches(cleaned, text, wrapped=False):
         yield f"clean leaves {lines(cleaned)}"
     for stage, text in stages.items():
         spaced = " ".join(text.split())
@@ -96,8 +96,8 @@ def faults(found: Document, cleaned: str, expected: dict[str, Any]) -> Iterator[
             yield f"{name} is {getattr(found, name)!r}"
 
 
-def mended(found: list[Document], folder: Path) -> list[str]:
-    """Return the texts of documents after the first pass of clean."""
+def normalized(found: list[Document], folder: Path) -> list[str]:
+    """Return the texts of documents after the normalization pass of clean."""
     if not found:
         return []
     documents.write_shard(folder / "read.parquet", found)
@@ -106,7 +106,7 @@ def mended(found: list[Document], folder: Path) -> list[str]:
 
 
 def differences(found: list[Found], folder: Path, wanted: list[dict[str, Any]], rejects: list[str]) -> list[str]:
-    """Return in what the documents and rejects of a file differ from one outcome."""
+    """Return the differences of a file's documents and rejects from one outcome."""
     read = [each for each in found if isinstance(each, Document)]
     refused = [
         "".join(each.source.partition("#")[1:]) + f": {each.reason}" for each in found if isinstance(each, Reject)
@@ -114,7 +114,7 @@ def differences(found: list[Found], folder: Path, wanted: list[dict[str, Any]], 
     if len(read) != len(wanted) or len(refused) != len(rejects):
         return [f"{len(read)} documents, rejects {refused}"]
     differ = [reason for reason, pattern in zip(refused, rejects, strict=True) if not re.search(pattern, reason)]
-    for each, cleaned, right in zip(read, mended(read, folder), wanted, strict=True):
+    for each, cleaned, right in zip(read, normalized(read, folder), wanted, strict=True):
         differ += faults(each, cleaned, right)
     return differ
 
@@ -126,7 +126,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_document_gives_what_it_says(name: str, folder: Path) -> None:
+def test_document_matches_an_accepted_outcome(name: str, folder: Path) -> None:
     found = list(extract(CASES / name, CASES, LIMITS))
     json.dumps([vars(each) for each in found], ensure_ascii=False).encode()  # every string can be stored
     differ = [differences(found, folder, *outcome) for outcome in outcomes(EXPECTED[name])]
@@ -134,27 +134,27 @@ def test_a_document_gives_what_it_says(name: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, case in EXPECTED.items() if "dropped" in case])
-def test_text_without_meaning_is_dropped_by_the_rules_of_clean(config: Config, name: str, folder: Path) -> None:
+def test_meaningless_text_is_dropped_by_clean(config: Config, name: str, folder: Path) -> None:
     pages = [each for file in (name, SOUND) for each in extract(CASES / file, CASES, LIMITS)]
     documents.write(folder / "documents", [replace(each, id=each.source) for each in pages])
     clean(folder, folder / "clean", config.clean, Executor())
     assert [each.source for each in documents.read(folder / "clean/documents")] == [SOUND]
 
 
-def test_pages_of_one_address_but_for_the_fragment_stay_where_their_texts_differ(config: Config, folder: Path) -> None:
+def test_urls_differing_in_fragment_are_kept_if_texts_differ(config: Config, folder: Path) -> None:
     pages = extract(CASES / "jsonl_spa_urls_differ_by_fragment.jsonl", CASES, LIMITS)
     documents.write(folder / "documents", documents.identified(each for each in pages if isinstance(each, Document)))
     dedup(folder, folder / "clean", config.dedup, Executor())
     assert documents.count(documents.shards(folder / "clean/documents")) == 2
 
 
-def test_every_input_has_its_right_values() -> None:
+def test_every_input_has_expected_values() -> None:
     inputs = {path.name for path in CASES.iterdir() if not path.name.startswith(("expected.", *OTHERS))}
     assert inputs == EXPECTED.keys()
 
 
 @pytest.mark.parametrize("wrong", ["One. Two. Three.", "Two.\nOne.\nThree.", "One.\nTwo.\nTwo.\nThree.", "One.\nTwo."])
-def test_what_is_glued_moved_doubled_or_lost_is_no_right_value(wrong: str) -> None:
+def test_joined_moved_repeated_or_lost_lines_do_not_match(wrong: str) -> None:
     expected = ["One.", "Two.", ["Three.", "Drei."]]
-    assert given("One.\n\nTwo.\n  Drei. ", expected, wrapped=False)
-    assert not given(wrong, expected, wrapped=False) and not given(wrong, expected, wrapped=True)
+    assert matches("One.\n\nTwo.\n  Drei. ", expected, wrapped=False)
+    assert not matches(wrong, expected, wrapped=False) and not matches(wrong, expected, wrapped=True)

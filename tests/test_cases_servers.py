@@ -1,4 +1,4 @@
-"""What servers were seen to say, said by a real one on this machine: robots.txt files, and answers of teachers."""
+"""Responses seen from real servers, replayed by a local server: robots.txt files and teacher answers."""
 
 import asyncio
 import json
@@ -15,17 +15,18 @@ from typing import Any
 import pytest
 
 from pipelines.data.crawl.archive import Archive
-from pipelines.data.crawl.fetch import CrawlPolicy, fetch
+from pipelines.data.crawl.fetch import fetch
+from pipelines.data.crawl.host import CrawlPolicy
 from pipelines.llm.calls import Reply
 from pipelines.llm.config import PriceBlock
 from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_json
-from tests.pipelines.synthesis.test_served import calls, kept
+from tests.pipelines.llm.test_openai import calls, kept
 from tests.support import chat_server as stub
 from tests.support.chat_server import Handler, Server
 
 CASES = Path(__file__).parent / "cases"
-MANNERS = CrawlPolicy(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01, allow_private=True)
+POLICY = CrawlPolicy(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01, allow_private=True)
 ROBOTS: dict[str, str] = read_json(CASES / "robots_txt_six_kinds.json")
 REFUSED = {
     "bom": ["/private/page"],
@@ -40,25 +41,25 @@ QUESTION = "In what year was the glass house of Orrin Vale opened?"
 
 
 class Site(BaseHTTPRequestHandler):
-    """Pages, and one robots.txt, which is a text or leads on to another address."""
+    """A site with pages and a robots.txt, which is a text or redirects to another address."""
 
     def __init__(self, robots: str, *args: Any) -> None:
         self.robots = robots
         super().__init__(*args)
 
     def do_GET(self) -> None:
-        """Answer."""
-        leads_on = "answers 301" in self.robots
-        if self.path == "/robots.txt" and leads_on:
+        """Serve the robots.txt or a page."""
+        redirects = "answers 301" in self.robots
+        if self.path == "/robots.txt" and redirects:
             self.reply(301, b"", "text/plain", Location="/rules.txt")
         elif self.path in ("/robots.txt", "/rules.txt"):
-            rules = "User-agent: *\nDisallow: /private/\n" if leads_on else self.robots
+            rules = "User-agent: *\nDisallow: /private/\n" if redirects else self.robots
             self.reply(200, rules.encode(), "text/plain")
         else:
             self.reply(200, b"<p>The bell is rung twice.</p>", "text/html")
 
     def reply(self, status: int, body: bytes, kind: str, **headers: str) -> None:
-        """Send an answer."""
+        """Send a response."""
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
@@ -66,17 +67,17 @@ class Site(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do not log."""
 
 
 @pytest.mark.parametrize("kind", ROBOTS)
-def test_a_robots_txt_is_obeyed(kind: str, tmp_path: Path) -> None:
+def test_robots_txt_is_obeyed(kind: str, tmp_path: Path) -> None:
     refused, allowed = REFUSED[kind], ALLOWED.get(kind, ["/page"])
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Site, ROBOTS[kind])) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         root = f"http://127.0.0.1:{server.server_port}"
         archive = Archive(tmp_path / "a.warc.gz")
-        rejects = asyncio.run(fetch([root + path for path in refused + allowed], archive, MANNERS))
+        rejects = asyncio.run(fetch([root + path for path in refused + allowed], archive, POLICY))
         server.shutdown()
     assert {url.removeprefix(root) for url in rejects} == set(refused)
     assert [url.removeprefix(root) for url in archive.kept] == allowed
@@ -84,7 +85,7 @@ def test_a_robots_txt_is_obeyed(kind: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A running server; teachers are not patient with it."""
+    """A running server; clients use short pauses and few retries."""
     monkeypatch.setattr("pipelines.llm.openai._FIRST_PAUSE", 0.01)
     monkeypatch.setattr("pipelines.llm.openai._TRIES", 3)
     with Server() as running:
@@ -93,15 +94,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         running.shutdown()
 
 
-def said(name: str) -> stub.Fault:
-    """Return the answer of a case, as a server gives it."""
+def replay(name: str) -> stub.Fault:
+    """Return a fault that sends the recorded response of a case."""
     answer = read_json(CASES / f"server_{name}.json")["answer"]
     raw = answer.get("body_as_sent") or json.dumps(answer["body"])
     return lambda handler: handler.send(answer["status"], raw.encode())
 
 
-def to(question: str, fault: stub.Fault) -> stub.Fault:
-    """Return the same answer to one question, and a good one to the others; for calls one at a time."""
+def only_for(question: str, fault: stub.Fault) -> stub.Fault:
+    """Return a fault for one question only; other questions get a good answer. Requires sequential calls."""
 
     def answered(handler: Handler) -> None:
         asked = handler.server.asked[-1]["messages"][-1]["content"]
@@ -110,15 +111,13 @@ def to(question: str, fault: stub.Fault) -> stub.Fault:
     return answered
 
 
-def test_thoughts_before_the_answer_are_set_aside(server: Server, tmp_path: Path) -> None:
-    server.faults = [said("think_block_before_the_answer")]
+def test_thinking_before_the_answer_is_stripped(server: Server, tmp_path: Path) -> None:
+    server.faults = [replay("think_block_before_the_answer")]
     assert kept(server, tmp_path).ask(calls(1), "asking") == [Reply(QUESTION)]
 
 
-def test_thoughts_that_take_all_tokens_end_the_run_in_one_sentence_and_answer_nothing_later(
-    server: Server, tmp_path: Path
-) -> None:
-    server.faults = [said("thinking_cut_off_at_max_tokens")] * 60
+def test_thinking_that_uses_all_tokens_raises_and_is_not_cached(server: Server, tmp_path: Path) -> None:
+    server.faults = [replay("thinking_cut_off_at_max_tokens")] * 60
     with pytest.raises(UserError, match=r"(?i)think|reason"):
         kept(server, tmp_path).ask(calls(20), "asking")
     server.faults = []
@@ -126,34 +125,34 @@ def test_thoughts_that_take_all_tokens_end_the_run_in_one_sentence_and_answer_no
     assert replies == [Reply(f"question {at}!") for at in range(20)]
 
 
-def test_thoughts_alone_are_one_failure_and_paid_for(server: Server, tmp_path: Path) -> None:
+def test_thinking_without_answer_is_one_paid_failure(server: Server, tmp_path: Path) -> None:
     price = PriceBlock(prompt=1000.0, completion=1000.0)
-    people = kept(server, tmp_path, max_concurrency=1, price=price)
-    server.faults = [to("question 1", said("content_null_and_reasoning_content"))] * 9
-    first, second, third = people.ask(calls(3), "asking")
+    teacher = kept(server, tmp_path, max_concurrency=1, price=price)
+    server.faults = [only_for("question 1", replay("content_null_and_reasoning_content"))] * 9
+    first, second, third = teacher.ask(calls(3), "asking")
     assert (first, third) == (Reply("question 0!"), Reply("question 2!"))
     assert second.text is None and second.failure
-    assert people.cost >= price.cost(90, 9) + 2 * price.cost(10, 5)
+    assert teacher.cost >= price.cost(90, 9) + 2 * price.cost(10, 5)
 
 
-def test_half_a_character_in_an_answer_costs_no_other_answer(server: Server, tmp_path: Path) -> None:
-    people = kept(server, tmp_path, max_concurrency=1)
-    server.faults = [to("question 1", said("half_a_surrogate_pair_in_the_answer"))] * 9
-    first, second, third = people.ask(calls(3), "asking")
+def test_lone_surrogate_in_an_answer_does_not_affect_other_answers(server: Server, tmp_path: Path) -> None:
+    teacher = kept(server, tmp_path, max_concurrency=1)
+    server.faults = [only_for("question 1", replay("half_a_surrogate_pair_in_the_answer"))] * 9
+    first, second, third = teacher.ask(calls(3), "asking")
     assert (first, third) == (Reply("question 0!"), Reply("question 2!"))
     assert second == Reply("In what year was the glass house opened �?") or (second.text is None and second.failure)
 
 
-def test_what_is_not_accounted_for_counts_at_its_most(server: Server, tmp_path: Path) -> None:
+def test_calls_without_usage_count_at_maximum_cost(server: Server, tmp_path: Path) -> None:
     settings = read_json(CASES / "server_no_usage_with_a_price.json")["config"]
-    server.faults = [said("no_usage_with_a_price")] * 60
-    people = kept(server, tmp_path, budget=settings["budget"], price=PriceBlock(**settings["price"]))
-    replies = people.ask([replace(each, max_tokens=150) for each in calls(60)], "asking")
+    server.faults = [replay("no_usage_with_a_price")] * 60
+    teacher = kept(server, tmp_path, budget=settings["budget"], price=PriceBlock(**settings["price"]))
+    replies = teacher.ask([replace(each, max_tokens=150) for each in calls(60)], "asking")
     assert [reply.text for reply in replies if reply.text] == ["Yes?"] * 3 == ["Yes?"] * len(server.asked)
     assert {reply.failure for reply in replies if not reply.text} == {"budget"}
 
 
-def test_a_pause_is_kept_that_is_asked_for_by_a_date(server: Server, tmp_path: Path) -> None:
+def test_retry_after_date_is_respected(server: Server, tmp_path: Path) -> None:
     times: list[float] = []
 
     def busy(handler: Handler) -> None:
@@ -165,8 +164,8 @@ def test_a_pause_is_kept_that_is_asked_for_by_a_date(server: Server, tmp_path: P
     assert time.time() >= int(times[0]) + 2
 
 
-def test_a_server_with_another_name_for_max_tokens_is_asked_by_that_name(server: Server, tmp_path: Path) -> None:
-    refused = said("400_max_tokens_unsupported")
+def test_max_completion_tokens_is_used_if_max_tokens_is_rejected(server: Server, tmp_path: Path) -> None:
+    refused = replay("400_max_tokens_unsupported")
 
     def strict(handler: Handler) -> None:
         asked = handler.server.asked[-1]

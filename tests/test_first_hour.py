@@ -89,6 +89,7 @@ def clone(tmp_path: Path) -> Clone:
     tiny_model(tokenizer).save_pretrained(tmp_path / "tiny")
     tokenizer.save_pretrained(tmp_path / "tiny")
     made.change(
+        compute={"threads": 1},
         base={"model": str(tmp_path / "tiny")},
         teacher={"roles": dict.fromkeys(("writer", "reader", "judge"))},
         curate={"num_variants": 1, "plain_keyword_queries": 0},

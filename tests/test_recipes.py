@@ -1,20 +1,48 @@
-"""Recipes: each is a whole, valid params.yaml."""
+"""Each recipe is an overlay that gives valid parameters, and holds only what differs."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
+from rich.console import Console
 
+from flows.commands.use import use
 from pipelines.config import load
+from pipelines.runtime.errors import UserError
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 
-def test_there_are_recipes() -> None:
-    assert RECIPES
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the product's params.yaml."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-@pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES], ids=lambda path: path.name)
-def test_a_recipe_is_valid(path: Path) -> None:
-    settings = load(path)
-    assert set(settings.align.methods) <= set(settings.evaluate.models)
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipe_is_applied_with_comments_kept_and_changes_only_what_it_says(recipe: Path, project: Path) -> None:
+    before = yaml.safe_load((project / "params.yaml").read_text())
+    assert set(load().align.methods) <= set(load().evaluate.models)
+    use(Console(quiet=True), recipe)
+    after = yaml.safe_load((project / "params.yaml").read_text())
+    assert set(load().align.methods) <= set(load().evaluate.models)
+    overlay = yaml.safe_load(recipe.read_text())
+    assert {name for name in after if after[name] != before[name]} == set(overlay)
+    assert (project / "params.yaml").read_text().count("#") == (ROOT / "params.yaml").read_text().count("#")
+    use(Console(quiet=True), recipe)
+    assert yaml.safe_load((project / "params.yaml").read_text()) == after
+
+
+def test_recipe_with_an_unknown_parameter_changes_nothing(project: Path) -> None:
+    (project / "mine.yaml").write_text("sft: {epoch: 8}\n")
+    before = (project / "params.yaml").read_text()
+    with pytest.raises(UserError, match=r"params\.yaml with mine\.yaml: sft\.epoch is not a parameter"):
+        use(Console(quiet=True), Path("mine.yaml"))
+    assert (project / "params.yaml").read_text() == before
+    (project / "mine.yaml").write_text("- sft\n")
+    with pytest.raises(UserError, match=r"mine\.yaml is not a mapping of parameters"):
+        use(Console(quiet=True), Path("mine.yaml"))

@@ -1,6 +1,6 @@
-"""What holds the house together: graph, parameters, layers, names and versions, checked over the source tree.
+"""Consistency of the source tree: graph, parameters, layers, names and versions.
 
-Each check takes a project's root and returns what is wrong there, so that it is also tried on broken copies.
+Each check takes a project root and returns the violations, so that it is also tested on broken copies.
 """
 
 import ast
@@ -32,7 +32,7 @@ FOR_FLOWS = {
     "evaluation.metrics",
     "evaluation.report",
     "curation.user_data",
-    "data.crawl.fetch",
+    "data.crawl",
     "models.messages",
     "user_files",
     "curation.card",
@@ -41,20 +41,20 @@ FOR_FLOWS = {
     "llm.cache",
     "llm.calls",
 }
-"""What flows may import of pipelines/: modules, or whole packages, that need no library that computes."""
-ROOMS = (
+"""Modules and packages of pipelines/ that flows may import, because they need no compute library."""
+PACKAGES = (
     *("runtime", "text", "models", "inference", "llm", "formats", "data"),
     *("evaluation", "synthesis", "curation", "training", "alignment"),
 )
-"""The packages of pipelines/, each of which may import those before it."""
+"""Packages of pipelines/ in import order; each may import only earlier ones."""
 MODULES = 15
-"""Modules that one folder may hold."""
+"""Maximum number of modules per folder."""
 UNTRACKED = {"data"}  # blocks that change no result
 PARAMETER = re.compile(r"\$\{([\w.]+)\}")
 
 
 def stages(root: Path) -> dict[str, dict[str, Any]]:
-    """The entries of dvc.yaml, those with `foreach` by what they repeat."""
+    """Return the stages of dvc.yaml, with `foreach` entries replaced by their `do` block."""
     entries = yaml.safe_load((root / "dvc.yaml").read_text())["stages"] or {}
     return {name: entry.get("do", entry) for name, entry in entries.items()}
 
@@ -65,14 +65,14 @@ def parameters(root: Path) -> dict[str, Any]:
 
 
 def file_of(root: Path, module: str) -> Path | None:
-    """The file of a project module; None for a name in a module, or another's module."""
+    """Return the file of a project module, or None for a name in a module or a third-party module."""
     path = root / module.replace(".", "/")
     found = [each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file()]
     return found[0] if found and module.split(".")[0] in LAYERS else None
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports, at its top or inside a function, and the packages around each."""
+    """Return every module that a file imports, also inside functions, and their parent packages."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -87,7 +87,7 @@ def no_stages(root: Path) -> list[str]:
 
 
 def missing_code(root: Path) -> list[str]:
-    """Each stage depends on its entry of code.lock.yaml, and on no file of Python beside."""
+    """Check that each stage depends on its entry of code.lock.yaml and on no Python file."""
     wrong = []
     for name, entry in stages(root).items():
         if name not in listed(entry, "code.lock.yaml"):
@@ -106,7 +106,7 @@ def stale_lock(root: Path) -> list[str]:
 
 
 def listed(entry: dict[str, Any], file: str) -> list[str]:
-    """The keys of the parameter file `file` that a stage depends on."""
+    """Return the keys of the parameter file `file` that a stage depends on."""
     if file == "params.yaml":
         return [key for key in entry.get("params", []) if isinstance(key, str)]
     return [key for other in entry.get("params", []) if isinstance(other, dict) for key in other.get(file, [])]
@@ -131,7 +131,7 @@ def unknown_parameters(root: Path) -> list[str]:
 
 
 def used_blocks(path: Path) -> set[str]:
-    """The blocks of params.yaml that a program reads: `x` of `t.config.x`, `settings.x`, `config.x`."""
+    """Return the params.yaml blocks that a program reads: `x` of `t.config.x`, `settings.x`, `config.x`."""
     return {
         node.attr
         for node in ast.walk(ast.parse(path.read_text()))
@@ -158,7 +158,7 @@ def _blocks_of(entry: dict[str, Any]) -> set[str]:
 
 
 def missing_data(root: Path) -> list[str]:
-    """Files that a stage's parameters name must be among its dependencies."""
+    """Check that files named by a stage's parameters are among its dependencies."""
     known = parameters(root)
     wrong = []
     for name, entry in stages(root).items():
@@ -199,13 +199,13 @@ def upward_imports(root: Path) -> list[str]:
             wrong += [
                 f"{path.relative_to(root)} imports {name}" for name in sorted(imports(path)) if refuses(name, path)
             ]
-            if "mlflow" in imports(path) and path != root / "pipelines/runtime/tracking.py":
+            if "mlflow" in imports(path) and path.stem not in ("tracking", "tracking_store"):
                 wrong.append(f"{path.relative_to(root)} imports mlflow")
     return wrong
 
 
 def _open_to_flows(root: Path, name: str) -> bool:
-    """Whether a flow may import `name`: of pipelines/, only what needs no library that computes."""
+    """Return whether a flow may import `name`: in pipelines/, only modules without a compute library."""
     if not name.startswith("pipelines.") or file_of(root, name) is None:
         return True
     inner = name.removeprefix("pipelines.")
@@ -214,31 +214,31 @@ def _open_to_flows(root: Path, name: str) -> bool:
     return any(f"{inner}.".startswith(f"{each}.") or each.startswith(f"{inner}.") for each in FOR_FLOWS)
 
 
-def upward_rooms(root: Path) -> list[str]:
-    """Packages of pipelines/ import those before them in `ROOMS`, and no other: so there is no cycle."""
+def package_order(root: Path) -> list[str]:
+    """Check that packages of pipelines/ import only earlier ones in `PACKAGES`, so that there is no cycle."""
     packages = {path.parent.name for path in (root / "pipelines").glob("*/__init__.py")}
-    wrong = [f"pipelines/{name} has no place in the order of packages" for name in sorted(packages ^ set(ROOMS))]
-    for place, package in enumerate(ROOMS):
+    wrong = [f"pipelines/{name} has no place in the order of packages" for name in sorted(packages ^ set(PACKAGES))]
+    for place, package in enumerate(PACKAGES):
         for path in sorted((root / "pipelines" / package).rglob("*.py")):
             used = {
                 name.split(".")[1] for name in imports(path) if name.count(".") > 1 and name.startswith("pipelines.")
             }
             wrong += [
                 f"{path.relative_to(root)} imports {other}, which comes later"
-                for other in used & set(ROOMS[place + 1 :])
+                for other in used & set(PACKAGES[place + 1 :])
             ]
     return wrong
 
 
 def crowded_folders(root: Path) -> list[str]:
-    layers = (root / "flows", root / "pipelines")  # tasks/ has one for each stage
+    layers = (root / "flows", root / "pipelines")  # tasks/ has one module per stage
     folders = [each for layer in layers for each in (layer, *layer.rglob("*")) if each.is_dir()]
     counts = {each: len([path for path in each.glob("*.py") if path.name != "__init__.py"]) for each in folders}
     return [f"{each.relative_to(root)} has {count} modules" for each, count in counts.items() if count > MODULES]
 
 
 def hidden_inputs(root: Path) -> list[str]:
-    """Nothing that changes a result travels in an environment variable; these modules take from it what does not."""
+    """Check that only modules that do not affect results read environment variables."""
     allowed = {
         "pipelines/__init__.py",
         "pipelines/runtime/liveness.py",
@@ -246,6 +246,7 @@ def hidden_inputs(root: Path) -> list[str]:
         "pipelines/runtime/progress.py",
         "pipelines/runtime/store_location.py",
         "pipelines/runtime/tracking.py",
+        "pipelines/runtime/tracking_store.py",
         "pipelines/llm/connection.py",
     }
     found = []
@@ -257,7 +258,7 @@ def hidden_inputs(root: Path) -> list[str]:
 
 
 def different_names(root: Path) -> list[str]:
-    """One name everywhere: program, block, config class, stage, output directory."""
+    """Check that program, block, config class, stage and output directory have the same name."""
     programs = {path.stem for path in (root / "tasks").glob("*.py")} - {"__init__"}
     entries = stages(root)
     config = (root / "pipelines/config.py").read_text()
@@ -298,7 +299,7 @@ CHECKS: list[Callable[[Path], list[str]]] = [
     missing_parameters,
     missing_data,
     upward_imports,
-    upward_rooms,
+    package_order,
     crowded_folders,
     hidden_inputs,
     different_names,
@@ -307,13 +308,13 @@ CHECKS: list[Callable[[Path], list[str]]] = [
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_the_house_is_in_order(check: Callable[[Path], list[str]]) -> None:
+def test_source_tree_has_no_violations(check: Callable[[Path], list[str]]) -> None:
     assert check(ROOT) == []
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of what the checks read, to be broken."""
+    """A copy of the files that the checks read, for breaking."""
     for layer in LAYERS:
         shutil.copytree(ROOT / layer, tmp_path / layer, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("code.lock.yaml", "dvc.yaml", "params.yaml", "pyproject.toml", "constraints.txt"):
@@ -371,11 +372,11 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]]
     ),
     (upward_imports, lambda root: append(root / "pipelines/models/registry.py", "import mlflow"), "imports mlflow"),
     (
-        upward_rooms,
+        package_order,
         lambda root: append(root / "pipelines/text/words.py", "def f(): from pipelines.data import documents"),
         "imports data, which comes later",
     ),
-    (upward_rooms, lambda root: (root / "pipelines/text").rename(root / "pipelines/words") and None, "no place"),
+    (package_order, lambda root: (root / "pipelines/text").rename(root / "pipelines/words") and None, "no place"),
     (
         crowded_folders,
         lambda root: [(root / f"pipelines/text/{number}.py").touch() for number in range(9)] and None,
@@ -397,16 +398,16 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]]
 
 
 @pytest.mark.parametrize(("check", "spoil", "named"), BREAKAGES, ids=lambda value: getattr(value, "__name__", None))
-def test_a_broken_house_is_noticed(
+def test_violation_is_detected(
     copy: Path, check: Callable[[Path], list[str]], spoil: Callable[[Path], None], named: str
 ) -> None:
     spoil(copy)
     assert any(named in wrong for wrong in check(copy))
 
 
-def test_importing_the_house_switches_telemetry_off() -> None:
+def test_importing_tasks_disables_telemetry() -> None:
     names = ["DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "PREFECT_SERVER_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY"]
     program = f"import os, tasks; print([os.environ[name] for name in {names}])"
-    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, env={})
-    assert said.stdout.strip() == "['true', 'true', 'false', '1']"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, env={})
+    assert done.stdout.strip() == "['true', 'true', 'false', '1']"
     assert "analytics = false" in (ROOT / ".dvc/config").read_text()

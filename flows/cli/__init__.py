@@ -1,6 +1,6 @@
-"""The command `gradus`: its subcommands, in the order in which a user meets them.
+"""The command line interface `gradus`, with its subcommands grouped for `--help`.
 
-Prefect, MLflow and torch take seconds to import, so each command imports what it needs: `--help` stays quick.
+Prefect, MLflow and torch take seconds to import, so each command imports what it needs and `--help` stays fast.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,13 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         *(running.reproduce, running.accept, running.gc),
     ),
     "Models": (champions.ask, champions.chat, champions.promote, champions.rollback),
-    "Data": (project.init, datasets.fetch, datasets.import_, datasets.export, datasets.label, datasets.calls),
+    "Data": (
+        *(project.init, project.use, datasets.fetch),
+        *(datasets.import_, datasets.export, datasets.label, datasets.calls),
+    ),
     "Servers": (servers.ui, servers.up, servers.notify),
 }
-"""By the panel of `gradus --help` in which they stand."""
+"""Commands by their panel in `gradus --help`."""
 
 for _panel, _commands in COMMANDS.items():
     for _command in _commands:

@@ -1,6 +1,6 @@
-"""The command's application, how it starts, and how it ends.
+"""The Typer application: startup, error handling and exit codes.
 
-What the user can mend ends with one sentence and exit code 2, a stopped run with 130, a crashed stage with 1.
+User errors print one sentence and exit with 2; a stopped run exits with 130, a crashed stage with 1.
 """
 
 import inspect
@@ -21,7 +21,7 @@ from pipelines.runtime.errors import UserError
 from pipelines.text.encoding import encodable
 
 app = typer.Typer(
-    help="From a folder of documents to a language model that knows them.",
+    help="Train a language model that answers questions about a folder of documents.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,41 +39,43 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def gradus(
-    shown: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    shown: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """From a folder of documents to a language model that knows them."""
+    """Train a language model that answers questions about a folder of documents."""
 
 
 def in_project(command: Callable[..., None]) -> Callable[..., None]:
-    """Return `command`, run from the project's folder wherever in it the user stands.
+    """Return `command` wrapped to run in the project's folder, from any working directory inside it.
 
-    The paths that the user gave are relative to where they stand; defaults are relative to the project's folder.
+    User-provided paths are relative to the original working directory; defaults are relative to the project's folder.
     """
     parameters = inspect.signature(command).parameters
 
     @wraps(command)
-    def run(**given: Any) -> None:
+    def run(**arguments: Any) -> None:
         from flows.folder import check_place, enter, from_root
         from pipelines.runtime import store_location
 
         before = enter()
         check_place()
-        if said := store_location.repair():
-            Console(stderr=True).print(said, markup=False, highlight=False, soft_wrap=True)
+        if message := store_location.repair():
+            Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
         paths = {
             name: from_root(value, before)
-            for name, value in given.items()
+            for name, value in arguments.items()
             if isinstance(value, Path) and value != parameters[name].default
         }
-        command(**given | paths)
+        command(**arguments | paths)
 
     return run
 
 
 def main() -> None:
-    """Run the command, and turn what the user can mend into a sentence and exit code 2."""
+    """Run the command, and report an error that the user can fix as one sentence with exit code 2."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # All leave time to end what was started. In a shell's background SIGINT is ignored, by all programs below too.
+        # All allow a clean shutdown. Background jobs of a shell, and their children, inherit an ignored SIGINT.
         signal.signal(number, signal.default_int_handler)
     try:
         app([encodable(argument) for argument in sys.argv[1:]])
@@ -86,11 +88,11 @@ def main() -> None:
 
 @contextmanager
 def prefect() -> Iterator[Callable[[], None]]:
-    """Start a Prefect server where there is none; yield what waits for it, to be called when all is imported."""
+    """Start a Prefect server if none is running; yield a function that waits for it, to be called after the imports."""
     from flows.run.process import end_orphans
     from flows.serve.prefect_server import server
 
-    end_orphans()  # a server among them would hold Prefect's database
+    end_orphans()  # an orphaned server would lock Prefect's database
     with server() as served:
 
         def ready() -> None:
@@ -98,29 +100,29 @@ def prefect() -> Iterator[Callable[[], None]]:
 
             served.wait("/health")
             if served.program is not None:
-                accelerator.create_limit(anew=True)  # nobody else could hold it at this server
+                accelerator.create_limit(reset=True)  # no other flow can hold it on a new server
 
         yield ready
 
 
 def _end_on_outage(error: Exception) -> None:
-    """End with a sentence when `error` came of a server that died in the middle of a run, or of a full disk."""
+    """Exit with one sentence if `error` was caused by a server that died during a run, or by a full disk."""
     import httpx
 
     from pipelines.runtime import outages
 
     if isinstance(error, httpx.TransportError):
-        _say("Prefect's server died. What was finished stays; `gradus run` goes on from there.")
-        os._exit(2)  # at a normal exit Prefect would try for long to reach its server
+        _print("Prefect's server died. Finished stages are kept; run `gradus run` to continue.")
+        os._exit(2)  # on a normal exit Prefect would keep trying to reach its server
     if sentence := outages.sentence(error):
         end(sentence, 2)
 
 
 def end(sentence: str, status: int) -> NoReturn:
-    """Say a sentence on stderr, and exit with `status`."""
-    _say(sentence)
+    """Print a sentence to stderr and exit with `status`."""
+    _print(sentence)
     sys.exit(status)
 
 
-def _say(sentence: str) -> None:
+def _print(sentence: str) -> None:
     Console(stderr=True).print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The commands about registered models: ask, chat, promote, roll back."""
+"""Commands for registered models: ask, chat, promote, rollback."""
 
 import os
 from typing import TYPE_CHECKING, Annotated
@@ -13,27 +13,29 @@ if TYPE_CHECKING:
     from flows.promotion.gate import Decision
     from pipelines.config import Config
 
-Number = Annotated[int | None, typer.Option("--version", help="A version; the challenger when none is given.")]
+Number = Annotated[int | None, typer.Option("--version", help="Version to promote; by default the challenger.")]
 Asked = Annotated[int | None, typer.Option("--version", help="Ask this version instead of the champion.")]
-Model = Annotated[str, typer.Option(help="Ask this one of evaluate.models (params.yaml), without the registry.")]
-ForceReason = Annotated[str | None, typer.Option("--force", help="Promote whatever the gate says, for this reason.")]
-Reason = Annotated[str, typer.Option(help="Kept with the decision.")]
-Question = Annotated[str, typer.Argument(help="What to ask.")]
+Model = Annotated[
+    str, typer.Option(help="Ask this model of evaluate.models (params.yaml) instead of a registered one.")
+]
+ForceReason = Annotated[str | None, typer.Option("--force", help="Promote regardless of the gate, for this reason.")]
+Reason = Annotated[str, typer.Option(help="Stored with the decision.")]
+Question = Annotated[str, typer.Argument(help="The question.")]
 
 
 def ask(question: Question, version: Asked = None, model: Model = "") -> None:
-    """Ask the champion a question, or the challenger while there is no champion."""
+    """Ask the champion a question, or the challenger if there is no champion."""
     from flows.commands import chat
     from pipelines import config
 
-    place, loaded = chat.load(_which(version, model), config.load())
-    if place.note:
-        Console(stderr=True).print(f"{place.note} {place.title} answers.", highlight=False, soft_wrap=True)
+    location, loaded = chat.load(_which(version, model), config.load())
+    if location.note:
+        Console(stderr=True).print(f"{location.note} {location.title} answers.", highlight=False, soft_wrap=True)
     console.print(loaded.answer([{"role": "user", "content": question}]), markup=False, highlight=False)
 
 
 def chat(version: Asked = None, model: Model = "") -> None:
-    """Talk with the champion, or with another model; /model changes it, /quit ends."""
+    """Chat with the champion or another model; /model switches the model, /quit ends."""
     from flows.commands import chat
     from pipelines import config
 
@@ -41,31 +43,31 @@ def chat(version: Asked = None, model: Model = "") -> None:
 
 
 def promote(version: Number = None, force: ForceReason = None) -> None:
-    """Hold a version against the gate again, and make it champion when it passes, or by force."""
+    """Check a version against the promotion gate again, and make it champion if it passes or is forced."""
     from pipelines import config
 
     settings = config.load()
-    decision = None if _serving() else _decided(version, settings, force)
+    decision = None if _prefect_is_running() else _decide_locally(version, settings, force)
     if decision is None:
         with prefect() as ready:
             from flows.promotion.promote import promote
 
             ready()
             chosen, refusal = promote(version, settings, force)
-        _promoted(chosen.number, refusal)
+        _report(chosen.number, refusal)
         return
-    _promoted(decision.version.number, decision.refusal)
+    _report(decision.version.number, decision.refusal)
     if decision.changed and _notifies():
         with prefect() as ready:
-            from flows.promotion.promote import tell_champion
+            from flows.promotion.promote import notify_champion
 
             ready()
-            tell_champion(decision.version)
+            notify_champion(decision.version)
 
 
 def rollback(reason: Reason = "no reason given") -> None:
-    """Make the champion before the present one champion again; once more, the one before that."""
-    if _serving():
+    """Make the previous champion champion again; repeat to go further back."""
+    if _prefect_is_running():
         with prefect() as ready:
             from flows.promotion.promote import rollback
 
@@ -78,20 +80,22 @@ def rollback(reason: Reason = "no reason given") -> None:
     console.print(f"Version {version.number} is champion again.", highlight=False)
     if _notifies():
         with prefect() as ready:
-            from flows.promotion.promote import tell_rollback
+            from flows.promotion.promote import notify_rollback
 
             ready()
-            tell_rollback(version, reason)
+            notify_rollback(version, reason)
 
 
 def _which(version: int | None, model: str) -> str:
     if version is not None and model:
-        raise UserError("--version asks a registered version and --model one of evaluate.models; give only one.")
+        raise UserError(
+            "--version selects a registered version and --model one of evaluate.models; give only one of them."
+        )
     return model or ("" if version is None else str(version))
 
 
-def _decided(version: int | None, settings: "Config", force: str | None) -> "Decision | None":
-    """Decide without a Prefect server, whose start takes seconds; None where it is needed, to evaluate models first."""
+def _decide_locally(version: int | None, settings: "Config", force: str | None) -> "Decision | None":
+    """Decide without a Prefect server, which takes seconds to start; None if models must be evaluated first."""
     from flows.promotion import gate
 
     try:
@@ -100,8 +104,8 @@ def _decided(version: int | None, settings: "Config", force: str | None) -> "Dec
         return None
 
 
-def _serving() -> bool:
-    """Tell whether a Prefect server runs, at which decisions show as flow runs; one started for this shows nobody."""
+def _prefect_is_running() -> bool:
+    """Return whether a Prefect server is running, so that decisions are shown as flow runs."""
     from flows.serve.prefect_server import ADDRESS, announced
 
     return bool(os.environ.get(ADDRESS) or announced())
@@ -113,8 +117,8 @@ def _notifies() -> bool:
     return notifies()
 
 
-def _promoted(number: int, refusal: str) -> None:
+def _report(number: int, refusal: str) -> None:
     if refusal:
-        forcing = f'`gradus promote --version {number} --force "REASON"` promotes it all the same.'
+        forcing = f'`gradus promote --version {number} --force "REASON"` promotes it anyway.'
         end(f"Version {number} is not promoted: {refusal.rstrip('.')}. {forcing}", 2)
     console.print(f"Version {number} is champion.", highlight=False)

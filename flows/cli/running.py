@@ -1,4 +1,4 @@
-"""The commands that run stages, and that say what would run."""
+"""Commands that run stages or report on runs."""
 
 import sys
 from typing import Annotated
@@ -9,27 +9,27 @@ from flows.cli.app import console, end, prefect
 from flows.run.errors import StageError
 
 Stages = Annotated[
-    list[str] | None, typer.Argument(help="Only these stages and what they need; all when none is named.")
+    list[str] | None, typer.Argument(help="Only these stages and their dependencies; by default all stages.")
 ]
 Revision = Annotated[
-    str | None, typer.Option("--rev", help="Run this commit, in a worktree; the result goes to the branch runs/ID.")
+    str | None, typer.Option("--rev", help="Run this commit in a worktree; the result is on the branch runs/ID.")
 ]
-NoPromote = Annotated[bool, typer.Option("--no-promote", help="Register and promote nothing.")]
-Force = Annotated[bool, typer.Option("--force", help="Run them even when nothing changed.")]
+NoPromote = Annotated[bool, typer.Option("--no-promote", help="Do not register or promote a model.")]
+Force = Annotated[bool, typer.Option("--force", help="Run stages even if they are up to date.")]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Run HEAD (or --rev) with this parameter changed, in a worktree."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Run HEAD (or --rev) in a worktree with this parameter changed."),
 ]
 CommitLock = Annotated[bool, typer.Option("--commit", help="Commit dvc.lock after the run.")]
-Commit = Annotated[str | None, typer.Argument(help="A commit with a dvc.lock, such as a branch runs/ID.")]
-Version = Annotated[int | None, typer.Option("--version", help="The commit of this registered version.")]
-Only = Annotated[str | None, typer.Option("--stages", help="Only these, separated by commas.")]
-Recompute = Annotated[bool, typer.Option("--recompute", help="Run every stage again instead of restoring.")]
-Tolerance = Annotated[float, typer.Option(help="How far measures may differ where bytes do, relative.")]
+Commit = Annotated[str | None, typer.Argument(help="Commit with a dvc.lock, such as a branch runs/ID.")]
+Version = Annotated[int | None, typer.Option("--version", help="Use the commit of this registered version.")]
+Only = Annotated[str | None, typer.Option("--stages", help="Only these stages, separated by commas.")]
+Recompute = Annotated[bool, typer.Option("--recompute", help="Recompute every stage instead of restoring its outputs.")]
+Tolerance = Annotated[float, typer.Option(help="Relative tolerance for metrics of outputs whose bytes differ.")]
 Keep = Annotated[
-    int, typer.Option(min=1, help="How many of the last versions keep their weights, beside aliased ones.")
+    int, typer.Option(min=1, help="Number of latest versions that keep their weights, in addition to aliased ones.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Free it without asking.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 def run(
@@ -40,7 +40,7 @@ def run(
     no_promote: NoPromote = False,
     commit: CommitLock = False,
 ) -> None:
-    """Run the pipeline: what changed runs, the best model is registered and, when good enough, promoted."""
+    """Run the pipeline: run stages that changed, register the best model and promote it if it passes the gate."""
     if rev is not None or sets:
         from flows.commands import run_at_commit
 
@@ -49,7 +49,7 @@ def run(
     from pipelines.runtime import liveness
 
     settings = check()
-    liveness.follow_the_flow()  # in a worktree: the command that made it
+    liveness.follow_the_flow()  # in a worktree, the command that created it
     try:
         with prefect() as ready:
             from flows.post_train import post_train
@@ -58,7 +58,7 @@ def run(
             ready()
             promotion = post_train(settings, console, stages or [], force, not no_promote)
     except KeyboardInterrupt:
-        end("Stopped. What was finished stays; `gradus run` goes on from there.", 130)
+        end("Stopped. Finished stages are kept; run `gradus run` to continue.", 130)
     except StageError as failure:
         end(f"{failure.stage}: {failure}", 2 if failure.user else 1)
     if promotion is not None:
@@ -69,7 +69,7 @@ def run(
 
 
 def status() -> None:
-    """Show what runs and how long it will take, else what would run and why; the champion; addresses of servers."""
+    """Show the present run and its time left, or what would run and why; the champion; server addresses."""
     from flows.commands.status import show
     from flows.folder import check_names, check_repository
     from pipelines import config
@@ -80,14 +80,14 @@ def status() -> None:
 
 
 def accept(
-    stage: Annotated[str, typer.Argument(help="A stage of dvc.yaml; of repeated ones the name before the @.")],
-    reason: Annotated[str, typer.Option(help="Kept in code.lock.yaml: why results are the same.")],
+    stage: Annotated[str, typer.Argument(help="Stage of dvc.yaml; for a repeated stage, the name before the @.")],
+    reason: Annotated[str, typer.Option(help="Why the results are the same; stored in code.lock.yaml.")],
 ) -> None:
-    """Keep a stage's results after a change of code that cannot change them."""
+    """Keep a stage's results after a code change that does not affect them."""
     from flows.commands.accept import accept
 
     accept(stage, reason)
-    console.print(f"{stage} keeps its results. Commit code.lock.yaml with the change.", highlight=False)
+    console.print(f"{stage} keeps its results. Commit code.lock.yaml with the code change.", highlight=False)
 
 
 def reproduce(
@@ -97,19 +97,19 @@ def reproduce(
     recompute: Recompute = False,
     tolerance: Tolerance = 0.02,
 ) -> None:
-    """Restore a commit's results, or compute them again, and say of each whether it is what it was."""
+    """Restore or recompute a commit's results, and report for each output whether it matches dvc.lock."""
     from flows.commands.reproduce import reproduce
     from flows.dag.provenance import commit_of
 
     if (commit is None) == (version is None):
-        end("Name either a commit or a --version.", 2)
+        end("Give either a commit or a --version.", 2)
     names = [name.strip() for name in (stages or "").split(",") if name.strip()]
     if not reproduce(console, commit or commit_of(version or 0), recompute, tolerance, names):
-        end("Not every output is what it was.", 1)
+        end("Not every output could be reproduced.", 1)
 
 
 def runs() -> None:
-    """List the whole runs: date, commit, candidate, figures, and whether it was promoted."""
+    """List whole runs: date, commit, candidate, metrics, and whether the candidate was promoted."""
     from flows.commands.runs import table, whole_runs
 
     console.print(table(whole_runs()))
@@ -117,10 +117,10 @@ def runs() -> None:
 
 def compare(
     results: Annotated[
-        list[str] | None, typer.Argument(metavar="A B", help="Runs, versions or commits; else the last two runs.")
+        list[str] | None, typer.Argument(metavar="A B", help="Runs, versions or commits; by default the last two runs.")
     ] = None,
 ) -> None:
-    """Show what differed between two results, how their figures differ, and which questions turned."""
+    """Compare two results: inputs, metrics with intervals, and questions whose verdict changed."""
     from flows.commands.compare import compare
     from pipelines import config
 
@@ -129,11 +129,11 @@ def compare(
 
 
 def gc(yes: Yes = False, keep: Keep = 5) -> None:
-    """Show what nothing needs of cache, checkpoints and registered weights, and free it."""
+    """Show and remove unused cache objects, checkpoints and registered weights."""
     from flows.commands.gc import free, unneeded
 
-    found = unneeded(keep)
-    for line in found.lines():
+    garbage = unneeded(keep)
+    for line in garbage.lines():
         console.print(line, highlight=False)
-    if found and (yes or typer.confirm("Free it?")):
-        free(found)
+    if garbage and (yes or typer.confirm("Remove them?")):
+        free(garbage)

@@ -1,4 +1,4 @@
-"""The commands that serve until Ctrl-C, and the one that says where messages go."""
+"""Commands that run servers until Ctrl-C, and the setup of notifications."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ def up(prefect_port: PrefectPort = 4200, port: Port = 5000) -> None:
     try:
         up(console, prefect_port, port)
     except KeyboardInterrupt:
-        console.print("All servers have ended.")
+        console.print("All servers were stopped.")
 
 
 def ui(port: Port = 5000) -> None:
@@ -28,10 +28,10 @@ def ui(port: Port = 5000) -> None:
 
 def notify(
     kind: Annotated[str, typer.Argument(help="slack, teams, discord or webhook (JSON).")],
-    url: Annotated[str, typer.Argument(help="Address of the web hook.")],
-    test: Annotated[bool, typer.Option("--test", help="Send a message at once.")] = False,
+    url: Annotated[str, typer.Argument(help="Address of the webhook.")],
+    test: Annotated[bool, typer.Option("--test", help="Send a test message.")] = False,
 ) -> None:
-    """Have failed runs, new champions and refused candidates reported to a web hook."""
+    """Send messages about failed runs, new champions and refused candidates to a webhook."""
     with prefect() as ready:
         from flows.serve.heartbeat import watch
         from flows.serve.notify import set_up
@@ -39,4 +39,4 @@ def notify(
         ready()
         set_up(kind, url, test=test)
         watch()
-    console.print(f"Messages go to the {kind} hook{', and a test message was sent' if test else ''}.", highlight=False)
+    console.print(f"Messages go to the {kind} webhook{'; a test message was sent' if test else ''}.", highlight=False)

@@ -1,1 +1,1 @@
-"""The commands of `gradus` that are more than one call, a module each."""
+"""Implementations of `gradus` commands, one module each."""

@@ -1,6 +1,6 @@
-"""Questions to a model, and conversations with it. Alone: gradus ask "…", gradus chat
+"""Ask a model a question or chat with it. Alone: gradus ask "…", gradus chat
 
-Reads the registry or artifacts/; writes .gradus/chat_history, the lines typed before.
+Reads the registry or artifacts/; writes the input history to .gradus/chat_history.
 """
 
 import gc
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from pipelines.inference.chat_model import ChatModel
 
 HISTORY = Path(".gradus/chat_history")
-HELP = "/model champion|challenger|NAME|VERSION asks another model, /new starts over, /quit ends."
+HELP = "/model champion|challenger|NAME|VERSION switches the model, /new starts over, /quit ends."
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a model lies, its name, and how it is to answer (None: as is stored with it)."""
+class ModelLocation:
+    """Path, title and decoding parameters of a model (None: the parameters stored with it)."""
 
     title: str
     weights: Path
@@ -39,34 +39,34 @@ class Place:
     note: str = ""
 
 
-def load(which: str, settings: Config) -> tuple[Place, "ChatModel"]:
-    """Load the model that `which` names: an alias or a number of the registry, or a key of `evaluate.models`.
+def load(which: str, settings: Config) -> tuple[ModelLocation, "ChatModel"]:
+    """Load the model that `which` names: a registered alias or version number, or a key of `evaluate.models`.
 
-    When it is empty the champion is loaded, else the challenger, and the place's note says so.
+    An empty name loads the champion or, if there is none, the challenger, with a note in the location.
 
     Raises:
         UserError: there is no such model.
     """
-    gc.disable()  # imports make 400,000 objects that stay: to look for garbage among them took 0.9 of 5.3 s
+    gc.disable()  # imports create 400,000 permanent objects; garbage collection over them took 0.9 of 5.3 s
     try:
-        with _placed(which, settings) as place:
-            from pipelines.inference.chat_model import ChatModel  # torch, while another program asks MLflow
+        with _locate(which, settings) as locate:
+            from pipelines.inference.chat_model import ChatModel  # imports torch while a subprocess queries MLflow
 
-            found = place()
-        return found, ChatModel(found.weights, found.tokenizer, settings.compute, found.decoding)
+            location = locate()
+        return location, ChatModel(location.weights, location.tokenizer, settings.compute, location.decoding)
     finally:
         gc.freeze()
         gc.enable()
 
 
 def chat(console: Console, which: str, settings: Config) -> None:
-    """Talk with a model until /quit, the end of the input, or Ctrl-C.
+    """Chat with a model until /quit, the end of the input, or Ctrl-C.
 
     Raises:
-        UserError: there is no model that `which` names.
+        UserError: `which` names no model.
     """
     with suppress(KeyboardInterrupt):
-        model = _greeted(console, which, settings)
+        model = _load_and_announce(console, which, settings)
         console.print(HELP, markup=False, highlight=False)
         history: list[Message] = []
         for line in _lines(console):
@@ -75,8 +75,8 @@ def chat(console: Console, which: str, settings: Config) -> None:
             if line == "/new":
                 history = []
             elif line.startswith("/model"):
-                with _told(console):
-                    model = _greeted(console, line.removeprefix("/model").strip(), settings)
+                with _errors_printed(console):
+                    model = _load_and_announce(console, line.removeprefix("/model").strip(), settings)
             elif line.startswith("/"):
                 console.print(HELP, markup=False, highlight=False)
             else:
@@ -85,15 +85,15 @@ def chat(console: Console, which: str, settings: Config) -> None:
                 console.print(history[-1]["content"], markup=False, highlight=False)
 
 
-def _greeted(console: Console, which: str, settings: Config) -> "ChatModel":
-    place, model = load(which, settings)
-    console.print(f"{place.note} {place.title} answers.".strip(), markup=False, highlight=False)
+def _load_and_announce(console: Console, which: str, settings: Config) -> "ChatModel":
+    location, model = load(which, settings)
+    console.print(f"{location.note} {location.title} answers.".strip(), markup=False, highlight=False)
     return model
 
 
 @contextmanager
-def _told(console: Console) -> Iterator[None]:
-    """Print a sentence for the user, and go on."""
+def _errors_printed(console: Console) -> Iterator[None]:
+    """Print a UserError instead of raising it."""
     try:
         yield
     except UserError as error:
@@ -101,14 +101,14 @@ def _told(console: Console) -> Iterator[None]:
 
 
 def _lines(console: Console) -> Iterator[str]:
-    """Yield what is typed, with readline's editing and history at a terminal, until the end of the input."""
-    typed = sys.stdin.isatty()
-    with _remembered() if typed else nullcontext():
+    """Yield input lines, with readline's editing and history on a terminal, until the end of the input."""
+    interactive = sys.stdin.isatty()
+    with _readline_history() if interactive else nullcontext():
         while True:
             try:
-                line = input("> " if typed else "").strip()
+                line = input("> " if interactive else "").strip()
             except EOFError:
-                if typed:
+                if interactive:
                     console.print()
                 return
             if line:
@@ -116,7 +116,7 @@ def _lines(console: Console) -> Iterator[str]:
 
 
 @contextmanager
-def _remembered() -> Iterator[None]:
+def _readline_history() -> Iterator[None]:
     import readline
 
     with suppress(OSError):
@@ -130,31 +130,31 @@ def _remembered() -> Iterator[None]:
 
 
 @contextmanager
-def _placed(which: str, settings: Config) -> Iterator[Callable[[], Place]]:
-    """Begin to look where the model lies; yield what waits for the place."""
+def _locate(which: str, settings: Config) -> Iterator[Callable[[], ModelLocation]]:
+    """Start to look the model up; yield a function that waits for its location."""
     if which in settings.evaluate.models:
         directory = artifacts.read(settings.evaluate.models[which])
-        yield lambda: Place(which, directory, directory, settings.evaluate.decoding)
+        yield lambda: ModelLocation(which, directory, directory, settings.evaluate.decoding)
         return
     if which and which not in ("champion", "challenger") and not which.isdigit():
         known = ", ".join(settings.evaluate.models)
-        raise UserError(f"There is no model {which!r}; there are champion, challenger, version numbers, {known}.")
+        raise UserError(f"There is no model {which!r}; choose champion, challenger, a version number, {known}.")
     if not store_location.exists():
-        raise UserError("No model is registered yet; `gradus run` makes one.")
+        raise UserError("No model is registered yet; `gradus run` registers one.")
     command = [sys.executable, "-m", "pipelines.models.lookup", which]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         yield lambda: _registered(program, which)
 
 
-def _registered(program: "subprocess.Popen[str]", which: str) -> Place:
-    said, _ = program.communicate()
+def _registered(program: "subprocess.Popen[str]", which: str) -> ModelLocation:
+    output, _ = program.communicate()
     if program.returncode:
-        raise UserError("MLflow's store could not be asked for the model; see above.")
-    found = json.loads(said.splitlines()[-1])
-    if "error" in found:
-        raise UserError(found["error"])
-    number, alias = found["version"], found["alias"]
+        raise UserError("The model could not be looked up in MLflow; see the error above.")
+    result = json.loads(output.splitlines()[-1])
+    if "error" in result:
+        raise UserError(result["error"])
+    number, alias = result["version"], result["alias"]
     title = f"The {alias}, version {number}," if alias else f"Version {number}"
-    folder = Path(found["folder"])
+    folder = Path(result["folder"])
     note = "There is no champion yet." if not which and alias == "challenger" else ""
-    return Place(title, folder / "model", folder / "components/tokenizer", None, note)
+    return ModelLocation(title, folder / "model", folder / "components/tokenizer", None, note)

@@ -1,4 +1,4 @@
-"""Two results side by side: what was different, how the figures differ, which questions turned. Alone: gradus compare
+"""Compare two results: inputs, metrics and changed verdicts. Alone: gradus compare
 
 Reads two dvc.lock files and, from DVC's cache, the answers of each candidate to the test questions.
 """
@@ -18,38 +18,40 @@ from pipelines.evaluation.config import CompareConfig
 from pipelines.runtime import code_lock
 from pipelines.runtime.errors import UserError
 
-SHOWN = 5  # questions that turned, each way
+SHOWN = 5  # changed questions printed in each direction
 
 Pair = tuple[Row, Row]
 
 
 def compare(console: Console, names: list[str], config: CompareConfig, seed: int) -> None:
-    """Print how the second of two results differs from the first; of the last two whole runs when none is named.
+    """Print how the second of two results differs from the first; by default the last two whole runs.
 
     Raises:
-        UserError: there are no two, or what one of them answered is gone.
+        UserError: there are not two results, or the answers of one are gone.
     """
     if not names:
         names = [run.info.run_id for run in reversed(whole_runs()[:2])]
     if len(names) != 2:
-        raise UserError("Two results are compared: name two runs, versions or commits; `gradus runs` shows the runs.")
+        raise UserError(
+            "A comparison needs two results: name two runs, versions or commits; `gradus runs` lists the runs."
+        )
     before, after = (side(name) for name in names)
     models = before.candidate(), after.candidate()
     pairs = list(_pairs(before.answers(models[0]), after.answers(models[1])))
     if not pairs:
-        raise UserError(f"{before.name} and {after.name} were asked no test question in common.")
+        raise UserError(f"{before.name} and {after.name} have no test question in common.")
     console.print(f"{before.name} ({models[0]}) → {after.name} ({models[1]})", highlight=False)
     for title, lines in _inputs(before, after):
         console.print(Text(f"{title}: {'; '.join(lines) or 'the same'}"))
     console.print(_figures(pairs, config, seed))
-    for title, turned in _turned(pairs):
-        console.print(Text(f"{title}: {len(turned)} of {len(pairs)} questions", "bold"))
-        for one, other in turned[:SHOWN]:
+    for title, changed in _verdict_changes(pairs):
+        console.print(Text(f"{title}: {len(changed)} of {len(pairs)} questions", "bold"))
+        for one, other in changed[:SHOWN]:
             console.print(Text(f"  {one['question']}\n    before: {one['answer']}\n    after:  {other['answer']}"))
 
 
 def _pairs(before: list[Row], after: list[Row]) -> Iterator[Pair]:
-    """Yield both answers to every test question that both were asked in the same words."""
+    """Yield both answers to every test question that both results were asked in the same words."""
     asked = {(row["id"], row["question"]): row for row in after if row["split"] == "test"}
     for row in before:
         if row["split"] == "test" and (row["id"], row["question"]) in asked:
@@ -77,7 +79,7 @@ def _parameters(before: Side, after: Side) -> list[str]:
 
 
 def _code(before: Side, after: Side) -> list[str]:
-    """Return the stages that ran other code, and the libraries that had another version, as code.lock.yaml had them."""
+    """Return the stages whose code differed and the libraries whose version differed, according to code.lock.yaml."""
     found: dict[str, None] = {}
     for stage in sorted(before.stages.keys() & after.stages.keys()):
         name = stage.partition("@")[0]
@@ -88,15 +90,15 @@ def _code(before: Side, after: Side) -> list[str]:
 
 
 def _read(each: Side) -> dict[str, str]:
-    """Return the hash of everything that the stages read and none of them made."""
+    """Return the hash of every input of the stages that no stage produced."""
     deps = [dep for stage in each.stages.values() for dep in stage.get("deps", [])]
     outs = [Path(out["path"]) for stage in each.stages.values() for out in stage.get("outs", [])]
-    made = {str(path) for out in outs for path in (out, *out.parents)}  # a stage may read the folder of many outputs
-    return {dep["path"]: str(dep.get("md5")) for dep in deps if dep["path"] not in made}
+    outputs = {str(path) for out in outs for path in (out, *out.parents)}  # a stage may read a folder of outputs
+    return {dep["path"]: str(dep.get("md5")) for dep in deps if dep["path"] not in outputs}
 
 
 def _figures(pairs: list[Pair], config: CompareConfig, seed: int) -> Table:
-    """Return each metric before and after, with the change and its paired 95% interval."""
+    """Return each metric before and after, with the difference and its paired 95% interval."""
     table = Table("", "before", "after", "change", "95% interval", box=None, header_style="bold")
     before, after = (metrics.units(pair[place] for pair in pairs) for place in (0, 1))
     for name, rows in after.items():
@@ -108,11 +110,11 @@ def _figures(pairs: list[Pair], config: CompareConfig, seed: int) -> Table:
     return table
 
 
-def _turned(pairs: list[Pair]) -> Iterator[tuple[str, list[Pair]]]:
-    """Yield the questions that are right in one result only; a due refusal is right."""
-    yield "Right before, not after", [pair for pair in pairs if _right(pair[0]) and not _right(pair[1])]
-    yield "Right after, not before", [pair for pair in pairs if _right(pair[1]) and not _right(pair[0])]
+def _verdict_changes(pairs: list[Pair]) -> Iterator[tuple[str, list[Pair]]]:
+    """Yield the questions answered correctly in only one result; refusing an unanswerable question is correct."""
+    yield "Correct before, not after", [pair for pair in pairs if _is_correct(pair[0]) and not _is_correct(pair[1])]
+    yield "Correct after, not before", [pair for pair in pairs if _is_correct(pair[1]) and not _is_correct(pair[0])]
 
 
-def _right(row: Row) -> bool:
+def _is_correct(row: Row) -> bool:
     return bool(row["verdict"] == ("refused" if row["set"] == "unanswerable" else "correct"))

@@ -1,5 +1,6 @@
-"""Data sets out of the project, for others: `gradus export`. artifacts/curate or artifacts/preferences, in one of the
-forms of the field, with a dataset card by which `datasets` loads them.
+"""Export artifacts/curate or artifacts/preferences as a data set: `gradus export`.
+
+Rows are written in a common chat or preference format, with a dataset card from which `datasets` can load them.
 """
 
 import subprocess
@@ -28,20 +29,20 @@ SPLITS = {
 FORMS = {"curate": list(chat_formats.FORMS), "preferences": list(preference_formats.COLUMNS)}
 KINDS = ("jsonl", "parquet")
 LOCK = Path("dvc.lock")
-_SCHOOLED = "the embedded model, schooled on hand-written seeds"
+_FINE_TUNED = "the embedded model, fine-tuned on hand-written seeds"
 
 
 def export(
     console: Console, name: str, form: str, folder: Path, kind: str, license_: str, licenses: Path | None
 ) -> None:
-    """Write a set in a form, with its card; rows that the form cannot hold are counted and left out.
+    """Write a data set in a format, with its card; rows that do not fit the format are counted and left out.
 
-    `licenses` is a JSON file of licences by patterns of document names, for what is not under `license_`.
+    `licenses` is a JSON file that maps patterns of document names to licenses; other documents are under `license_`.
 
     Raises:
-        UserError: there is no such set or form, the folder is not empty, or no row fits.
+        UserError: there is no such set or format, the folder is not empty, or no row fits.
     """
-    _look(name, form, folder, kind)
+    _validate(name, form, folder, kind)
     source, documents = artifacts.read(name), artifacts.read_table(artifacts.read("split") / "train.parquet")
     stated = _licenses(licenses, documents)
     parts = {split: artifacts.read_rows(source / file) for split, file in SPLITS[name].items()}
@@ -50,7 +51,7 @@ def export(
     splits = {split: (f"{split}.{kind}", good) for split, (good, _) in fitted.items() if good}
     if not splits:
         raise UserError(f"No row of {source} can be written as {form}; {reasons(unfit)}")
-    told = card(
+    readme = card(
         name,
         splits,
         [*artifacts.read_rows(source / "rejects.jsonl"), *unfit],
@@ -64,40 +65,40 @@ def export(
         commit=_commit(),
     )
     features = _save(splits, folder)
-    (folder / "README.md").write_text(told, encoding="utf-8")
-    # With the types of the columns in the card, a split in which one is empty loads like the others.
+    (folder / "README.md").write_text(readme, encoding="utf-8")
+    # The card declares the column types, so that a split with an empty column loads like the others.
     DatasetInfosDict(default=DatasetInfo(features=features)).write_to_directory(folder)
     counts = ", ".join(f"{len(rows):,} {split}" for split, (_, rows) in splits.items())
     console.print(f"{folder}: {counts} rows as {form}; {reasons(unfit)}", highlight=False)
 
 
-def _look(name: str, form: str, folder: Path, kind: str) -> None:
-    """Refuse what cannot be done before anything is read."""
+def _validate(name: str, form: str, folder: Path, kind: str) -> None:
+    """Raise a UserError for invalid arguments before anything is read."""
     if name not in SPLITS:
-        raise UserError(f"There is no set {name!r}; it is one of {', '.join(SPLITS)}.")
+        raise UserError(f"There is no data set {name!r}; choose one of {', '.join(SPLITS)}.")
     if form not in FORMS[name]:
-        raise UserError(f"{name} cannot be written as {form!r}; it can be as {', '.join(FORMS[name])}.")
+        raise UserError(f"{name} cannot be written as {form!r}; choose one of {', '.join(FORMS[name])}.")
     if kind not in KINDS:
-        raise UserError(f"A set cannot be written as {kind!r}; it can be as {' or '.join(KINDS)}.")
+        raise UserError(f"A data set cannot be written as {kind!r}; choose {' or '.join(KINDS)}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is not an empty folder; name another one.")
+        raise UserError(f"{folder} is not an empty folder; choose another one.")
 
 
 def _licenses(path: Path | None, documents: Sequence[Row]) -> dict[str, str]:
-    """Return the licences that a file states, by the ids of the documents; the first pattern that fits counts."""
+    """Return the license of each document by id, from a JSON file of patterns; the first matching pattern counts."""
     if path is None:
         return {}
     stated = read_json(path)
     if not isinstance(stated, dict) or not all(isinstance(value, str) for value in stated.values()):
         raise UserError(
-            f'{path}: a JSON object of licences by patterns is expected, such as {{"news/*": "CC-BY-4.0"}}.'
+            f'{path}: expected a JSON object that maps patterns to licenses, such as {{"news/*": "CC-BY-4.0"}}.'
         )
-    found = {row["id"]: [text for at, text in stated.items() if fnmatch(row["source"], at)] for row in documents}
-    return {id_: texts[0] for id_, texts in found.items() if texts}
+    matches = {row["id"]: [text for at, text in stated.items() if fnmatch(row["source"], at)] for row in documents}
+    return {id_: texts[0] for id_, texts in matches.items() if texts}
 
 
 def _save(splits: Mapping[str, tuple[str, list[Row]]], folder: Path) -> Features:
-    """Write the files, with the same columns in all of them, and return the types of these."""
+    """Write the files with the same columns in all of them, and return the column types."""
     every = [row for _, rows in splits.values() for row in rows]
     columns = list(dict.fromkeys(column for row in every for column in row))
     features = Dataset.from_dict({column: [row.get(column) for row in every] for column in columns}).features
@@ -110,24 +111,24 @@ def _save(splits: Mapping[str, tuple[str, list[Row]]], folder: Path) -> Features
 
 
 def _made_with(stage: str) -> dict[str, Any]:
-    """Return the parameters with which DVC saw a stage run; params.yaml may have changed since."""
+    """Return the parameters that dvc.lock recorded for a stage; params.yaml may have changed since."""
     locked = yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"] if LOCK.exists() else {}
-    made: dict[str, Any] = locked.get(stage, {}).get("params", {}).get("params.yaml", {})
-    return made
+    recorded: dict[str, Any] = locked.get(stage, {}).get("params", {}).get("params.yaml", {})
+    return recorded
 
 
-def _writers(made: Mapping[str, Any]) -> list[str]:
-    """Return the model that wrote the questions; none where DVC did not see it, or there was none."""
-    writer = made.get("teacher.roles", {}).get("writer")
+def _writers(parameters: Mapping[str, Any]) -> list[str]:
+    """Return the model that wrote the questions; empty when it is not recorded or there was none."""
+    writer = parameters.get("teacher.roles", {}).get("writer")
     if writer is None:
         return []
-    model = made["teacher.models"][writer]
+    model = parameters["teacher.models"][writer]
     revision = f" at {model['revision']}" if model.get("revision") else ""
-    return [model["model"] + revision if "model" in model else _SCHOOLED]
+    return [model["model"] + revision if "model" in model else _FINE_TUNED]
 
 
 def _kept(source: Path, parts: Mapping[str, list[Row]]) -> dict[str, int]:
-    """Return how many rows passed the filters: of questions by kind, of pairs by where they came from."""
+    """Return the number of kept rows: questions by kind, pairs by provenance."""
     metrics = artifacts.record(source)["metrics"]
     kept = {name.removeprefix("kept_"): int(count) for name, count in metrics.items() if name.startswith("kept_")}
     return kept or Counter(row["provenance"] for rows in parts.values() for row in rows)
@@ -139,8 +140,8 @@ def _commit() -> str | None:
 
 
 def reasons(unfit: Sequence[Row]) -> str:
-    """Say how many rows were left out for what."""
+    """Return the numbers of rejected rows by reason, as text."""
     if not unfit:
         return "none left out."
-    found = Counter(row["reason"] for row in unfit).most_common()
-    return "left out: " + ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in found) + "."
+    counts = Counter(row["reason"] for row in unfit).most_common()
+    return "left out: " + ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts) + "."

@@ -1,8 +1,7 @@
-"""What takes room and serves nothing any more. Alone: gradus gc
+"""Garbage collection of unused files. Alone: gradus gc
 
-In DVC's cache: what neither the working tree nor any commit names (a pinned run leaves a branch). Among checkpoints:
-those of a training that today's files would not go on with. In mlruns: weights of old versions
-(flows/promotion/retention.py).
+Removes objects in DVC's cache that neither the working tree nor a commit refers to (a run at a commit leaves a branch),
+checkpoints that no training would resume from, and weights of old versions in mlruns/ (flows/promotion/retention.py).
 """
 
 import re
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.dag import dvc_lock, graph
-from flows.promotion.retention import Weights, remove, superfluous
+from flows.promotion.retention import Weights, removable_weights, remove
 from pipelines import artifacts
 from pipelines.runtime import liveness
 from pipelines.runtime.errors import UserError
@@ -22,51 +21,51 @@ from pipelines.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Unneeded:
-    """What may go."""
+    """Files that can be removed."""
 
     checkpoints: dict[Path, int]
-    """Bytes of each."""
+    """Path and size in bytes."""
     cached: int
-    """Objects in DVC's cache."""
+    """Number of objects in DVC's cache."""
     weights: list[Weights] = field(default_factory=list)
-    """Of registered versions without an alias."""
+    """Weights of registered versions without an alias."""
 
     def __bool__(self) -> bool:
-        """Whether there is anything."""
+        """Return whether there is anything to remove."""
         return bool(self.checkpoints or self.cached or self.weights)
 
     def lines(self) -> Iterator[str]:
-        """Yield what to tell."""
+        """Yield one line of description per item."""
         for path, size in self.checkpoints.items():
-            yield f"{path}: {size / 2**20:.0f} MiB of checkpoints that no run would go on from"
+            yield f"{path}: {size / 2**20:.0f} MiB of checkpoints that no run would resume from"
         if self.cached:
-            yield f"DVC's cache: {self.cached} objects that neither a commit nor the working tree names"
+            yield f"DVC's cache: {self.cached} objects that neither a commit nor the working tree refers to"
         for each in self.weights:
-            yield f"version {each.version} ({each.model}): {each.size / 2**20:.0f} MiB of weights; its record stays"
+            yield f"version {each.version} ({each.model}): {each.size / 2**20:.0f} MiB of weights; its record is kept"
         if not self:
-            yield "There is nothing to free."
+            yield "There is nothing to remove."
 
 
 def unneeded(keep: int) -> Unneeded:
-    """Look for what may go, the last `keep` versions' weights excepted, and touch nothing."""
+    """Find files that can be removed, except the weights of the last `keep` versions, without removing them."""
     removed = re.search(r"Removed (\d+) objects", _gc("--dry"))
     return Unneeded(
-        {path: _size(path) for path in _checkpoints()}, int(removed[1]) if removed else 0, superfluous(keep)
+        {path: _size(path) for path in _checkpoints()}, int(removed[1]) if removed else 0, removable_weights(keep)
     )
 
 
-def free(found: Unneeded) -> None:
-    """Remove it."""
-    for path in found.checkpoints:
+def free(garbage: Unneeded) -> None:
+    """Remove the files."""
+    for path in garbage.checkpoints:
         shutil.rmtree(path)
-    if found.cached:
+    if garbage.cached:
         _gc("--force")
-    for each in found.weights:
+    for each in garbage.weights:
         remove(each)
 
 
 def _checkpoints() -> Iterator[Path]:
-    """Yield the checkpoints whose key is no stage's of today, and which no process uses."""
+    """Yield checkpoints that match no present stage key and are not in use."""
     changed = dvc_lock.changes(graph.read())
     for path in sorted(artifacts.CHECKPOINTS.glob("*/*")):
         stage = path.parent.name
@@ -74,7 +73,7 @@ def _checkpoints() -> Iterator[Path]:
             continue
         try:
             wanted = stage in changed and dvc_lock.prove(stage).key == path.name
-        except UserError:  # what it would read is not there
+        except UserError:  # an input is missing
             wanted = False
         if not wanted:
             yield path

@@ -1,8 +1,8 @@
-"""Data sets of others into the project: `gradus import`. JSON lines, JSON or Parquet, in any form of the field.
+"""Import data sets into the project: `gradus import`. Reads JSON Lines, JSON or Parquet in common chat formats.
 
-Conversations go to `curate.user_data`, pairs to `human` in `preferences.inputs`, both in TRL's format; rejected rows go
-beside them with a reason. JSON is not read by `datasets`, which would take texts that look like
-dates for dates, and rows of two forms for rows of both.
+Conversations go to `curate.user_data`, pairs to `human` in `preferences.inputs`, both in TRL's format; rejected rows
+are written next to them with a reason. JSON is not read with `datasets`, which would parse date-like strings as dates
+and merge the columns of rows in different formats.
 """
 
 import json
@@ -21,13 +21,13 @@ from pipelines.user_files import read_json
 
 
 def import_(console: Console, source: Path, form: str, to: Path | None) -> None:
-    """Read a file, or those of a folder, and write what can be learnt from to `to`, or else where its kind belongs.
+    """Read a file or the files of a folder, and write the usable rows to `to`, or to the default folder of their kind.
 
     Raises:
-        UserError: something cannot be read, nothing can be learnt from, or what would be written is there already.
+        UserError: a file cannot be read, no row is usable, or an output file exists already.
     """
     if form not in ("auto", *chat_formats.FORMS):
-        raise UserError(f"{form!r} is no form; it is auto, {', '.join(chat_formats.FORMS)}.")
+        raise UserError(f"{form!r} is not a format; choose auto, {', '.join(chat_formats.FORMS)}.")
     rows = [row for path in _files(source) for row in _rows(path)]
     good, unfit = chat_formats.read(rows, None if form == "auto" else form)
     if not good:
@@ -35,20 +35,20 @@ def import_(console: Console, source: Path, form: str, to: Path | None) -> None:
     pairs = [row for row in good if preference_formats.is_pair(row)]
     chats = [row for row in good if not preference_formats.is_pair(row)]
     if to is not None and pairs and chats:
-        raise UserError(f"{source} holds conversations and pairs, which belong into two folders; leave out --to.")
+        raise UserError(f"{source} holds conversations and pairs, which need separate folders; omit --to.")
     settings, name = config.load(), source.stem if source.is_file() else source.resolve().name
     homes = ((chats, settings.curate.user_data, "conversations"), (pairs, settings.preferences.human, "pairs"))
-    written = [(found, (to or home) / f"{name}.jsonl", kind) for found, home, kind in homes if found]
-    for _, path, _ in written:
+    outputs = [(part, (to or home) / f"{name}.jsonl", kind) for part, home, kind in homes if part]
+    for _, path, _ in outputs:
         if path.exists():
-            raise UserError(f"{path} is there already; remove it, or give {source} another name.")
-    for found, path, kind in written:
-        _write(path, found)
-        console.print(f"{path}: {len(found):,} {kind}", highlight=False)
+            raise UserError(f"{path} exists already; remove it or rename {source}.")
+    for part, path, kind in outputs:
+        _write(path, part)
+        console.print(f"{path}: {len(part):,} {kind}", highlight=False)
     if unfit:
-        beside = written[0][1].with_suffix(".rejects.json")
-        # In ASCII: what broke a row may be a character that cannot be written.
-        beside.write_text("".join(json.dumps(row) + "\n" for row in unfit), encoding="ascii")
+        rejects = outputs[0][1].with_suffix(".rejects.json")
+        # ASCII, because a row may have been rejected for a character that cannot be encoded.
+        rejects.write_text("".join(json.dumps(row) + "\n" for row in unfit), encoding="ascii")
     console.print(reasons(unfit), highlight=False)
 
 
@@ -58,7 +58,7 @@ def _files(source: Path) -> list[Path]:
     else:
         files = [source] if source.is_file() and source.suffix in _READERS else []
     if not files:
-        raise UserError(f"{source} is no file of {', '.join(_READERS)}, and no folder of some.")
+        raise UserError(f"{source} is neither a file of type {', '.join(_READERS)} nor a folder with such files.")
     return files
 
 
@@ -70,28 +70,28 @@ def _rows(path: Path) -> list[Row]:
 
 
 def _json(path: Path) -> list[Row]:
-    """Read a list of rows, or one row; a file of several lines of JSON has the wrong name, and is read all the same."""
+    """Read a list of rows or one row; a file of JSON Lines with the suffix .json is accepted too."""
     try:
-        found = read_json(path)
+        content = read_json(path)
     except UserError:
         return artifacts.read_rows(path)
-    rows = found if isinstance(found, list) else [found]
+    rows = content if isinstance(content, list) else [content]
     if not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{path}: a list of JSON objects is expected.")
+        raise UserError(f"{path}: expected a list of JSON objects.")
     return rows
 
 
 def _table(path: Path) -> list[Row]:
-    """Read Parquet; what JSON cannot hold, such as a date, becomes text."""
+    """Read Parquet; values that JSON does not support, such as dates, become strings."""
     return [json.loads(json.dumps(row, default=str)) for row in artifacts.read_table(path)]
 
 
 def _write(path: Path, rows: list[Row]) -> None:
-    """Write the rows at once: what lies in the folder is trained on."""
+    """Write the rows atomically, because every file in the folder is used for training."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    artifacts.write_rows(aside, rows)
-    aside.replace(path)
+    partial = path.with_name(path.name + ".part")
+    artifacts.write_rows(partial, rows)
+    partial.replace(path)
 
 
 _READERS: dict[str, Callable[[Path], list[Row]]] = {

@@ -1,8 +1,7 @@
-"""A folder of one's own documents as what the project starts from: `gradus init FOLDER`.
+"""Set up the project for a folder of user-provided documents. Alone: gradus init FOLDER
 
-Reads the folder; copies it below data/ when it lies outside of the project, has DVC keep it, names it in params.yaml
-(`ingest.source`, all else untouched), and moves the sample's questions to data/sample_questions/. It can be repeated,
-and commits nothing. Alone: gradus init FOLDER
+Copies the folder to data/ if it is outside of the project, tracks it with DVC, sets `ingest.source` in params.yaml
+(nothing else is changed), and moves the sample questions to data/sample_questions/. Idempotent; commits nothing.
 """
 
 import filecmp
@@ -32,10 +31,10 @@ _ANSWERABLE = '{"id": "a1", "question": "…?", "answer": "…", "sources": ["fi
 
 
 def init(console: Console, folder: Path) -> None:
-    """Make `folder` the project's documents; say what was done and what to commit.
+    """Make `folder` the project's documents; print the changes and the files to commit.
 
     Raises:
-        UserError: it holds no documents, is no folder of documents alone, or cannot be kept.
+        UserError: it contains no documents, contains other parts of the project, or cannot be tracked.
     """
     check_repository()
     settings = config.load()
@@ -43,11 +42,11 @@ def init(console: Console, folder: Path) -> None:
     place = _inside(console, folder)
     changed = [PARAMS]
     if _in_git(place):
-        console.print(f"{place} is kept by git.", highlight=False)
+        console.print(f"{place} is tracked by git.", highlight=False)
     else:
         dvc_add(place)
         changed += [Path(f"{place}.dvc"), place.parent / ".gitignore"]
-        console.print(f"{place} is kept by DVC.", highlight=False)
+        console.print(f"{place} is tracked by DVC.", highlight=False)
     point_at(place)
     console.print(f"{PARAMS}: ingest.source is {place}.", highlight=False)
     for questions in dict.fromkeys((settings.evaluate.questions, settings.split.questions)):
@@ -57,32 +56,32 @@ def init(console: Console, folder: Path) -> None:
 
 
 def _check(folder: Path) -> None:
-    """Refuse what is no folder of documents."""
+    """Raise a UserError unless `folder` is a folder of documents."""
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; name one that holds your documents.")
+        raise UserError(f"{folder} is not a folder; give the folder of your documents.")
     check_names(folder)
     if not any(not each.name.startswith(".") for each in artifacts.files(folder)):
-        raise UserError(f"{folder} holds no file; put your documents there.")
+        raise UserError(f"{folder} contains no files; put your documents there.")
     here, whole = Path.cwd(), folder.resolve()
     if any((here / each).is_relative_to(whole) for each in (PARAMS, "data/questions")):
-        raise UserError(f"{folder} holds more of the project than documents; put these into a folder of their own.")
+        raise UserError(f"{folder} contains other files of the project; put your documents into a separate folder.")
 
 
 def _inside(console: Console, folder: Path) -> Path:
-    """Return where the folder lies in the project, copied there when it lies outside."""
+    """Return the path of the folder in the project, after copying it there if it is outside."""
     here, whole = Path.cwd(), folder.resolve()
     if whole.is_relative_to(here):
         return whole.relative_to(here)
     place = Path("data") / whole.name
     if place.exists():
         if not _same(whole, place):
-            raise UserError(f"{place} is there already, and is not the same as {folder}; rename one of them.")
+            raise UserError(f"{place} exists already and differs from {folder}; rename one of them.")
         return place
-    aside = place.with_name(place.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)  # what an interrupted copy left
-    shutil.copytree(whole, aside)
-    aside.rename(place)
-    console.print(f"{folder} lies outside of the project and was copied to {place}.", highlight=False)
+    partial = place.with_name(place.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted copy
+    shutil.copytree(whole, partial)
+    partial.rename(place)
+    console.print(f"{folder} is outside of the project and was copied to {place}.", highlight=False)
     return place
 
 
@@ -97,25 +96,25 @@ def _in_git(place: Path) -> bool:
 
 
 def point_at(place: Path) -> None:
-    """Set `ingest.source` in params.yaml, and leave every other byte as it is.
+    """Set `ingest.source` in params.yaml without changing any other byte.
 
     Raises:
-        UserError: the file is written in another way than one key a line.
+        UserError: the file is not written with one key per line.
     """
     before = PARAMS.read_bytes()
     name = place.as_posix()
     written = name if _is_plain(name) else json.dumps(name, ensure_ascii=False)
     after = _SOURCE.sub(lambda found: f"{found[1]}{written}{found[3]}", before.decode("utf-8"), count=1).encode()
     if yaml.safe_load(after)["ingest"]["source"] != name:
-        raise UserError(f"ingest.source in {PARAMS} cannot be found to be changed; set it to {name} yourself.")
+        raise UserError(f"ingest.source was not found in {PARAMS}; set it to {name} yourself.")
     if after != before:
-        aside = PARAMS.with_name(PARAMS.name + ".part")
-        aside.write_bytes(after)
-        aside.replace(PARAMS)
+        partial = PARAMS.with_name(PARAMS.name + ".part")
+        partial.write_bytes(after)
+        partial.replace(PARAMS)
 
 
 def _is_plain(name: str) -> bool:
-    """Tell whether a text means itself in YAML without quotation marks."""
+    """Return whether a string can be written in YAML without quotes."""
     try:
         return bool(yaml.safe_load(f"a: {name} # b") == {"a": name})
     except yaml.YAMLError:
@@ -123,20 +122,20 @@ def _is_plain(name: str) -> bool:
 
 
 def _set_aside(console: Console, folder: Path, documents: Path) -> list[Path]:
-    """Move the sample's questions out of `folder` when they are about other documents; return what changed."""
+    """Move the sample questions out of `folder` if they are about other documents; return the changed folders."""
     found = sample.questions(folder) if sample.elsewhere(folder, documents) else []
     for path in found:
         ASIDE.mkdir(parents=True, exist_ok=True)
         path.replace(ASIDE / path.name)
     if found:
         console.print(
-            f"The sample's questions are in {ASIDE} now; nothing reads them there.", highlight=False, soft_wrap=True
+            f"The sample questions were moved to {ASIDE}, where they are not used.", highlight=False, soft_wrap=True
         )
     return [folder, ASIDE] if found else []
 
 
 def show(console: Console) -> None:
-    """Print what was found in the documents, and what to do next."""
+    """Print a summary of the documents and the next steps."""
     metrics = {
         name: artifacts.record(artifacts.read(name))["metrics"] for name in ("ingest", "clean", "dedup", "split")
     }
@@ -152,11 +151,11 @@ def show(console: Console) -> None:
         + (f" (dropped: {lost})" if lost else ""),
         f"Text kept: {characters:,.0f} characters; languages: {languages}"
         + (f" (only {', '.join(kept)}: clean.languages)" if (kept := settings.clean.languages) else ""),
-        f"What was dropped or edited, and why: {artifacts.REPORTS / 'data_report.html'}",
-        f"Next: write questions into {questions}/answerable.jsonl and unanswerable.jsonl, one a line, some with the "
-        "split test and some validation:",
+        f"Dropped and edited text, with reasons: {artifacts.REPORTS / 'data_report.html'}",
+        f"Next: write questions to {questions}/answerable.jsonl and unanswerable.jsonl, one per line, with the split "
+        "test or validation:",
         f"  {_ANSWERABLE}",
-        "Then `gradus run`. Without questions `gradus run sft` trains, and nothing is measured or promoted.",
+        "Then run `gradus run`. Without questions, `gradus run sft` trains a model without evaluation or promotion.",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

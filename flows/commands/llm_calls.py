@@ -1,4 +1,4 @@
-"""What the teachers were asked, and what it cost: `gradus calls`."""
+"""Summary of the LLM calls to teacher models and their cost: `gradus calls`."""
 
 from rich.console import Console
 from rich.table import Table
@@ -7,27 +7,27 @@ from pipelines.llm.cache import PATH, ResponseCache, Use
 
 
 def show(console: Console) -> None:
-    """Print the store of calls by model and kind of work, and in all."""
+    """Print the cached calls by model and purpose, with totals."""
     if not PATH.exists():
-        console.print("No teacher has been asked anything yet.")
+        console.print("No LLM calls have been made yet.")
         return
     store = ResponseCache(PATH)
     uses = store.summary()
     store.close()
-    table = Table("model", "asked for", box=None, header_style="bold")
-    for heading in ("answers", "taken again", "tokens in", "tokens out", "cost"):
+    table = Table("model", "purpose", box=None, header_style="bold")
+    for heading in ("answers", "cache hits", "tokens in", "tokens out", "cost"):
         table.add_column(heading, justify="right")
     table.add_column("failures")
     for use in uses:
         table.add_row(use.model, use.what, *_numbers([use]), _failures(use))
     table.add_section()
-    table.add_row("all", "", *_numbers(uses), "")
+    table.add_row("total", "", *_numbers(uses), "")
     console.print(table)
     answers, hits = sum(use.answers for use in uses), sum(use.hits for use in uses)
     asked = answers + hits
     console.print(
         f"{hits / asked if asked else 0:.0%} of {asked:,} answers came from {PATH} "
-        f"({PATH.stat().st_size / 1e6:.1f} MB) instead of being asked again.",
+        f"({PATH.stat().st_size / 1e6:.1f} MB) instead of a new call.",
         highlight=False,
     )
 

@@ -1,8 +1,8 @@
-"""Whether a commit gives again what its dvc.lock says. Alone: gradus reproduce COMMIT [--stages A,B] [--recompute]
+"""Check that a commit reproduces its dvc.lock. Alone: gradus reproduce COMMIT [--stages A,B] [--recompute]
 
-*Restore* brings every output from the cache or the remote and runs nothing. *Recompute* runs every stage again, with a
-scratch cache, so that the originals can neither be taken for the result nor be overwritten. Either way each output gets
-a verdict, and what differs is explained by the recorded facts that differ: inputs, libraries, hardware.
+*Restore* checks out every output from the cache or the remote and runs nothing. *Recompute* runs every stage again with
+a scratch cache, so that the originals are neither reused nor overwritten. Either way each output gets a verdict, and a
+difference is explained by the recorded facts that differ: inputs, libraries, hardware.
 """
 
 import json
@@ -18,7 +18,7 @@ from rich.table import Table
 from flows.dag import dvc_cache, graph
 from flows.dag.worktree import LOCK, Workspace, workspace
 from pipelines import artifacts
-from pipelines.runtime import environment, tracking
+from pipelines.runtime import environment, tracking, tracking_store
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 
@@ -31,7 +31,7 @@ Locked = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one output of one stage."""
+    """Verdict on one output of one stage."""
 
     stage: str
     path: str
@@ -41,18 +41,18 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Original:
-    """What is known of the recorded result of a stage."""
+    """Recorded metrics and environment facts of the result of a stage."""
 
     measured: Mapping[str, float]
     facts: Mapping[str, str]
 
 
 def reproduce(console: Console, revision: str, again: bool, tolerance: float, stages: Sequence[str] = ()) -> bool:
-    """Restore the outputs of `revision` (of `stages` alone when some are named), or compute them `again`.
+    """Restore the outputs of `revision` (only of `stages`, if given), or compute them `again`.
 
-    Shows a verdict on each, and returns whether all hold.
+    Prints a verdict on each output, and returns whether all were reproduced.
 
-    What was measured, in an output's record.json, may differ by `tolerance` (relative): a GPU promises no equal bits.
+    Metrics in an output's record.json may differ by the relative `tolerance`, since GPUs are not bitwise deterministic.
 
     Raises:
         UserError: there is no such commit or stage, it holds no dvc.lock, or a stage fails.
@@ -81,14 +81,14 @@ def _restored(space: Workspace, stages: Sequence[str]) -> list[Verdict]:
 def _recomputed(space: Workspace, tolerance: float, stages: Sequence[str]) -> list[Verdict]:
     known = _bring(space, stages)
     originals = {stage: _original(space, stage, path) for stage, path in _outputs(known)}
-    space.dvc("config", "--local", "cache.dir", str(space.path / ".gradus/scratch"))  # it goes with the worktree
-    (space.path / artifacts.CHECKPOINTS).unlink()  # the link to the project's, where an original may have been begun
+    space.dvc("config", "--local", "cache.dir", str(space.path / ".gradus/scratch"))  # removed with the worktree
+    (space.path / artifacts.CHECKPOINTS).unlink()  # a link to the project's checkpoints, which may be the original's
     if stages:
         for stage in (each.name for each in graph.read(space.path) if each.name in known):
-            say(f"{stage}: computing it again")
+            say(f"{stage}: recomputing")
             space.dvc("repro", "--single-item", "--force", stage)
     elif space.gradus("run", *known, "--force", "--no-promote"):
-        raise UserError(f"The commit {space.commit[:10]} could not be computed again; see above.")
+        raise UserError(f"The commit {space.commit[:10]} could not be recomputed; see the error above.")
     now = _lock(space)
     return [
         _compared(stage, path, known, now, originals[stage], _original(space, stage, path), tolerance)
@@ -97,7 +97,7 @@ def _recomputed(space: Workspace, tolerance: float, stages: Sequence[str]) -> li
 
 
 def _bring(space: Workspace, stages: Sequence[str]) -> Locked:
-    """Bring what can be had of the outputs, undamaged, and return what the commit's dvc.lock says of `stages`."""
+    """Check out all undamaged outputs that are available, and return the dvc.lock entries of `stages`."""
     known = _only(_lock(space), stages)
     for stage in known:
         dvc_cache.damaged(stage, space.path)
@@ -111,23 +111,23 @@ def _lock(space: Workspace) -> Locked:
     path = space.path / LOCK
     if not path.exists():
         raise UserError(
-            f"The commit {space.commit[:10]} holds no {LOCK}, so there is no result to hold it against; "
-            "`gradus run --rev` makes one on a branch."
+            f"The commit {space.commit[:10]} holds no {LOCK}, so there is no result to compare with; "
+            "`gradus run --rev` creates one on a branch."
         )
     stages: Locked = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
     return stages
 
 
 def _only(locked: Locked, stages: Sequence[str]) -> Locked:
-    """Return the entries of `stages`, all when none is named; `align` stands for every `align@…`."""
+    """Return the entries of `stages`, by default all; `align` selects every `align@…`."""
     for wanted in stages:
         if not any(wanted in (stage, stage.split("@")[0]) for stage in locked):
-            raise UserError(f"{wanted!r} is no stage of that commit's {LOCK}; there are {', '.join(locked)}.")
+            raise UserError(f"{wanted!r} is not a stage of that commit's {LOCK}; the stages are {', '.join(locked)}.")
     return {stage: entry for stage, entry in locked.items() if not stages or {stage, stage.split("@")[0]} & set(stages)}
 
 
 def _outputs(locked: Locked) -> list[tuple[str, str]]:
-    """Stage and path of every output but runs/<stage>.json, which names a run and is never equal."""
+    """Return stage and path of every output except runs/<stage>.json, which holds a run id and always differs."""
     return [
         (stage, out["path"])
         for stage, entry in locked.items()
@@ -137,17 +137,17 @@ def _outputs(locked: Locked) -> list[tuple[str, str]]:
 
 
 def _changed(space: Workspace) -> set[str]:
-    """Return the outputs that are not what dvc.lock says."""
+    """Return the outputs that differ from dvc.lock."""
     status = json.loads(space.dvc("status", "--json"))
     entries = [entry for found in status.values() for entry in found if isinstance(entry, dict)]
     return {path for entry in entries for path in entry.get("changed outs", {})}
 
 
 def _original(space: Workspace, stage: str, path: str) -> Original:
-    """Read what the result of a stage in the worktree says of itself."""
-    record, told = space.path / path / artifacts.RECORD, space.path / artifacts.RUNS / f"{stage}.json"
+    """Read the recorded metrics and facts of a stage in the worktree."""
+    record, run = space.path / path / artifacts.RECORD, space.path / artifacts.RUNS / f"{stage}.json"
     measured = artifacts.read_json(record)["metrics"] if record.exists() else {}
-    facts = tracking.tags_of(artifacts.read_json(told)["run_id"]) if told.exists() else {}
+    facts = tracking_store.tags_of(artifacts.read_json(run)["run_id"]) if run.exists() else {}
     return Original(measured, {key: facts[key] for key in environment.facts() if key in facts})
 
 
@@ -160,7 +160,7 @@ def _compared(
     if before.measured and before.measured.keys() == after.measured.keys():
         furthest = max(_distance(before.measured[key], after.measured[key]) for key in before.measured)
         if furthest <= tolerance:
-            return Verdict(stage, path, WITHIN, f"measures differ by {100 * furthest:.2g}% at most; {why}")
+            return Verdict(stage, path, WITHIN, f"metrics differ by {100 * furthest:.2g}% at most; {why}")
     return Verdict(stage, path, DIFFERENT, why)
 
 
@@ -169,16 +169,16 @@ def _distance(one: float, other: float) -> float:
 
 
 def _why(known: Mapping[str, Any], now: Mapping[str, Any], before: Original, after: Original) -> str:
-    """Name the first kind of fact that differs: what it read, then on what it was computed."""
+    """Return the first kind of fact that differs: inputs, then library versions and hardware."""
     inputs = [dep["path"] for dep in known.get("deps", []) if dep["md5"] != _hash(now.get("deps", []), dep["path"])]
     if inputs:
-        return f"it read another {', '.join(inputs)}"
+        return f"different input {', '.join(inputs)}"
     facts = [
         f"{key} {before.facts[key]} then, {after.facts.get(key)} now"
         for key in before.facts
         if before.facts[key] != after.facts.get(key)
     ]
-    return "; ".join(facts) or "no recorded fact differs: the stage does not repeat itself"
+    return "; ".join(facts) or "no recorded fact differs: the stage is not deterministic"
 
 
 def _hash(entries: list[dict[str, Any]], path: str) -> str | None:

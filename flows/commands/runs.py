@@ -1,7 +1,7 @@
-"""Whole runs, and what each left: its dvc.lock, which names everything it read and made. Alone: gradus runs
+"""Whole runs and their dvc.lock, which references all inputs and outputs. Alone: gradus runs
 
-Reads MLflow's runs, git's history and DVC's cache. A run keeps its dvc.lock with its MLflow run, so that its answers
-are found for as long as DVC's cache holds them, whether or not the lock was committed.
+Reads MLflow's runs, git's history and DVC's cache. Every run logs its dvc.lock to its MLflow run, so its answers can be
+found as long as DVC's cache holds them, whether or not the lock was committed.
 """
 
 import hashlib
@@ -20,36 +20,42 @@ from flows.dag.dvc_lock import LOCK, ONE_AT_A_TIME
 from flows.dag.worktree import git, resolve
 from pipelines.artifacts import Row
 from pipelines.models import registry
-from pipelines.runtime import tracking
+from pipelines.runtime import tracking_store
 from pipelines.runtime.errors import UserError
 
-FIGURES = {"answer_accuracy": "right", "hallucination_rate": "invented", "general_accuracy": "general"}
+FIGURES = {
+    "answer_accuracy": "accuracy",
+    "hallucination_rate": "hallucination rate",
+    "general_accuracy": "general accuracy",
+}
 
 
 @dataclass(frozen=True)
 class Side:
-    """One result that is compared."""
+    """One result of a comparison."""
 
     name: str
     stages: dict[str, Any]
-    """Of its dvc.lock."""
+    """The stages of its dvc.lock."""
 
     def file(self, stage: str, folder: str, name: str) -> str:
         """Return the text of `name` in the output `folder` of `stage`, from DVC's cache.
 
         Raises:
-            UserError: the result has no such output, or the cache holds it no more.
+            UserError: the result has no such output, or it is no longer in the cache.
         """
         outs = self.stages.get(stage, {}).get("outs", [])
-        found = [out["md5"] for out in outs if out["path"] == folder]
-        listing = json.loads(_cached(found[0]) or "[]") if found else []
+        digests = [out["md5"] for out in outs if out["path"] == folder]
+        listing = json.loads(_cached(digests[0]) or "[]") if digests else []
         (*_, text) = [None, *(_cached(entry["md5"]) for entry in listing if entry["relpath"] == name)]
         if text is None:
-            raise UserError(f"{folder}/{name} of {self.name} is gone from DVC's cache; `dvc fetch`, or run it again.")
+            raise UserError(
+                f"{folder}/{name} of {self.name} is gone from DVC's cache; run `dvc fetch` or repeat the run."
+            )
         return text
 
     def candidate(self) -> str:
-        """Return the model that its `compare` chose."""
+        """Return the model chosen by the `compare` stage."""
         return str(json.loads(self.file("compare", "artifacts/compare", "metrics.json"))["candidate"])
 
     def answers(self, model: str) -> list[Row]:
@@ -59,15 +65,16 @@ class Side:
 
 
 def whole_runs() -> list[Any]:
-    """Return MLflow's runs that went as far as a candidate, the last first."""
-    store = tracking.client()
-    found = store.search_runs([tracking.experiment(store)], order_by=["attributes.start_time DESC"], max_results=1000)
-    return [run for run in found if "candidate" in run.data.tags and "mlflow.parentRunId" not in run.data.tags]
+    """Return the MLflow runs that registered a candidate, latest first."""
+    store = tracking_store.client()
+    experiments = [tracking_store.experiment(store)]
+    runs = store.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=1000)
+    return [run for run in runs if "candidate" in run.data.tags and "mlflow.parentRunId" not in run.data.tags]
 
 
 def table(runs: Sequence[Any]) -> Table:
-    """Return date, name, commit, candidate, figures and fate of each run."""
-    shown = Table(
+    """Return a table with date, name, commit, candidate, metrics and promotion of each run."""
+    listing = Table(
         "run", "date", "name", "commit", "version", *FIGURES.values(), "champion", box=None, header_style="bold"
     )
     for run in runs:
@@ -78,15 +85,15 @@ def table(runs: Sequence[Any]) -> Table:
         date = datetime.fromtimestamp(run.info.start_time / 1000).strftime("%m-%d %H:%M")
         promoted = "yes" if tags.get("promoted") == "True" else "no"
         version = f"{tags.get('model_version', '?')} ({tags['candidate']})"
-        shown.add_row(run.info.run_id[:8], date, run.info.run_name, commit, version, *figures, promoted)
-    return shown
+        listing.add_row(run.info.run_id[:8], date, run.info.run_name, commit, version, *figures, promoted)
+    return listing
 
 
 def side(name: str) -> Side:
-    """Return the result that `name` names: a version (`3`), a run (its first letters) or a commit.
+    """Return the result that `name` refers to: a version (`3`), a run (prefix of its id) or a commit.
 
     Raises:
-        UserError: there is none, or nothing holds its dvc.lock any more.
+        UserError: there is no such result, or its dvc.lock is gone.
     """
     if name.isdecimal() and len(name) < 6:
         tags = registry.get(int(name)).tags
@@ -95,21 +102,21 @@ def side(name: str) -> Side:
         return Side(f"run {name[:8]}", _lock_of_run(runs[0].info.run_id, f"run {name}"))
     commit = resolve(name)
     if not git("ls-tree", "--name-only", commit, "--", LOCK.name):
-        raise UserError(f"The commit {name} holds no {LOCK}; `gradus runs` shows what can be compared.")
+        raise UserError(f"The commit {name} holds no {LOCK}; `gradus runs` lists the runs that can be compared.")
     return Side(f"commit {name[:10]}", _stages(git("show", f"{commit}:{LOCK}")))
 
 
 def _lock_of_run(run_id: str, what: str) -> dict[str, Any]:
-    """Return the dvc.lock that an MLflow run keeps, else the commit's whose hash the run is tagged with."""
-    store = tracking.client()
+    """Return the dvc.lock logged to an MLflow run, or else that of the commit with the tagged hash."""
+    store = tracking_store.client()
     if any(file.path == LOCK.name for file in store.list_artifacts(run_id)):
         return _stages(Path(store.download_artifacts(run_id, LOCK.name)).read_text(encoding="utf-8"))
-    digest = tracking.tags_of(run_id).get("dvc_lock")
+    digest = tracking_store.tags_of(run_id).get("dvc_lock")
     for commit in git("log", "--all", "--format=%H", "--", LOCK.name).split():
         text = git("show", f"{commit}:{LOCK}", stripped=False)
         if hashlib.sha256(text.encode()).hexdigest() == digest:
             return _stages(text)
-    raise UserError(f"The {LOCK} of {what} is in no commit, and its MLflow run keeps none, so its answers are gone.")
+    raise UserError(f"The {LOCK} of {what} is neither in a commit nor in its MLflow run, so its answers are gone.")
 
 
 def _stages(text: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What a user asks about a project at any time: what runs, who is champion, which servers are up, what would run.
+"""Status of the project: the present run or outdated stages, the champion, and running servers. Alone: gradus status
 
-Reads .gradus/, dvc.yaml, dvc.lock and MLflow's database; imports neither MLflow nor Prefect, which take seconds, and
-waits for nobody. Alone: gradus status
+Reads .gradus/, dvc.yaml, dvc.lock and MLflow's database. Does not import MLflow or Prefect, which takes seconds, and
+does not wait for locks.
 """
 
 import os
@@ -26,7 +26,7 @@ _CHAMPION = """
 
 
 def show(console: Console) -> None:
-    """Print what runs, else which stages are up to date; then the champion and the servers."""
+    """Print the present run, or else which stages are up to date; then the champion and the servers."""
     running = run_state.running()
     for run in running:
         console.print(_progress(run))
@@ -42,11 +42,11 @@ def _show_stages(console: Console) -> None:
     try:
         console.print(stages())
     except dvc_lock.LockedError as error:
-        console.print(f"Which stages are up to date cannot be told now: {error}", markup=False, highlight=False)
+        console.print(f"The state of the stages is not available now: {error}", markup=False, highlight=False)
 
 
 def stages() -> Table:
-    """Return which stages are up to date, which are not, and why."""
+    """Return a table of stages with their state and the reason."""
     code_lock.refresh()
     every = graph.read()
     changed, needed = dvc_lock.changes(every), {stage.name for stage in every.towards([])}
@@ -72,14 +72,14 @@ def _progress(run: run_state.RunState) -> Table:
 
 
 def _time(run: run_state.RunState) -> str:
-    left = "how long the rest takes is not known yet" if run.left is None else f"about {duration(run.left)} left"
-    return f"A run is at work, for {duration(time.time() - run.began)} so far; {left}."
+    left = "the time left is not known yet" if run.left is None else f"about {duration(run.left)} left"
+    return f"A run has been in progress for {duration(time.time() - run.began)}; {left}."
 
 
 def champion() -> str:
-    """Return the champion's version and model as a sentence; MLflow's database is read as it lies there."""
+    """Return version and model of the champion as text, read directly from MLflow's database."""
     if server := os.environ.get(GIVEN):
-        return f"kept by the MLflow at {server}."
+        return f"stored in the MLflow server at {server}."
     if not DATABASE.exists():
         return "none yet."
     try:

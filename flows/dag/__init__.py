@@ -1,1 +1,1 @@
-"""The graph of stages as DVC sees it: dvc.yaml, dvc.lock, its cache, worktrees and the state of git."""
+"""The stage graph as DVC sees it: dvc.yaml, dvc.lock, DVC's cache, worktrees and the state of git."""

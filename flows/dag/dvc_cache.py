@@ -1,4 +1,4 @@
-"""What DVC's cache holds undamaged, and what its remote holds."""
+"""Verify objects in DVC's cache and look up objects in its remote."""
 
 import hashlib
 import json
@@ -8,18 +8,18 @@ from typing import Any
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from flows.dag.dvc_lock import ONE_AT_A_TIME, closed
+from flows.dag.dvc_lock import ONE_AT_A_TIME, locked_repo
 from pipelines.runtime.errors import UserError
 
-DIRECTORY = ".dir"  # ends DVC's hash of a directory
+DIRECTORY = ".dir"  # suffix of DVC's hash of a directory
 
 
 def damaged(name: str, root: Path = Path()) -> list[str]:
-    """Hash what the cache holds of the outputs of the stage `name`; remove, and return, the objects that are damaged.
+    """Hash the cached outputs of the stage `name`; remove damaged objects and return their hashes.
 
-    DVC hashes an object once, and believes it as long as it is write-protected; a disk may have lost it since.
+    DVC hashes an object once and trusts it as long as it is write-protected, so later disk corruption goes unnoticed.
     """
-    with closed(root) as repo:
+    with locked_repo(root) as repo:
         outs = list(repo.stage.get_target(f"{root.resolve() / 'dvc.yaml'}:{name}").outs)
     found = [(oid, Path(out.cache.oid_to_path(oid))) for out in outs for oid in _objects(out)]
     bad = {oid: path for oid, path in found if path.exists() and _md5(path) != oid.removesuffix(DIRECTORY)}
@@ -29,7 +29,7 @@ def damaged(name: str, root: Path = Path()) -> list[str]:
 
 
 def _objects(out: Any) -> list[str]:
-    """Return the hash of an output and, when it is a directory that the cache lists, those of its files."""
+    """Return the hash of an output and, for a directory with an intact listing, the hashes of its files."""
     oid = out.hash_info.value
     listing = Path(out.cache.oid_to_path(oid))
     if not oid.endswith(DIRECTORY) or not listing.exists() or _md5(listing) != oid.removesuffix(DIRECTORY):
@@ -43,9 +43,9 @@ def _md5(path: Path) -> str:
 
 
 def in_remote(digest: str) -> bool:
-    """Tell whether the default remote holds the output with this MD5; it does not matter where there is no remote.
+    """Return whether the default remote holds the output with this MD5; True when there is no remote.
 
-    A directory's own object is pushed after all its files, so it stands for them.
+    DVC pushes the object of a directory after all of its files, so checking that object is enough.
 
     Raises:
         UserError: the remote does not answer.

@@ -1,7 +1,7 @@
-"""DVC's books: which stages are up to date, whether an input is what its producer wrote, a stage's key.
+"""DVC's recorded state: which stages are up to date, whether an input is what its producer wrote, a stage's key.
 
-Reads dvc.yaml, dvc.lock and the files they name. Each look opens the repository anew, because stages that run meanwhile
-write dvc.lock; it takes DVC's lock, because they do not write it at once.
+Reads dvc.yaml, dvc.lock and the files they name. Every query reopens the repository, because running stages write
+dvc.lock, and takes DVC's lock, because they do not write it atomically.
 """
 
 import hashlib
@@ -27,36 +27,36 @@ from pipelines.runtime.fingerprint import PACKAGES
 
 LOCK = Path("dvc.lock")
 NEVER = "never ran"
-"""What `changes` says of a stage that dvc.lock does not know."""
-ONE_AT_A_TIME = threading.Lock()  # DVC checks dvc.yaml with code that two threads cannot share
+"""Reason that `changes` gives for a stage missing from dvc.lock."""
+ONE_AT_A_TIME = threading.Lock()  # DVC's validation of dvc.yaml is not thread-safe
 
 
 class LockedError(UserError):
-    """Another DVC process holds the project."""
+    """Another DVC process holds the lock of the project."""
 
 
 @contextmanager
-def closed(root: Path = Path()) -> Iterator[Repo]:
-    """Open the repository while no process writes dvc.lock, waiting for that."""
+def locked_repo(root: Path = Path()) -> Iterator[Repo]:
+    """Open the repository under DVC's lock, waiting until no other process writes dvc.lock."""
     with ONE_AT_A_TIME, Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
         yield repo
 
 
 def changes(graph: Graph) -> dict[str, str]:
-    """Return, for each stage of `graph` that is not up to date itself, what changed.
+    """Return what changed for each stage of `graph` that is itself out of date.
 
     Raises:
-        LockedError: another DVC process holds the project.
-        UserError: DVC cannot read it.
+        LockedError: another DVC process holds the lock of the project.
+        UserError: DVC cannot read the project.
     """
     try:
         with Repo() as repo:
             status = repo.status()
             known = _stages()
     except LockError as error:
-        raise LockedError("another dvc command is at work in this project; wait for it, or end it.") from error
+        raise LockedError("another dvc command is running in this project; wait for it or stop it.") from error
     except DvcException as error:
-        raise UserError(f"dvc cannot look at the project: {str(error).strip().splitlines()[0]}.") from error
+        raise UserError(f"DVC cannot read the project: {str(error).strip().splitlines()[0]}.") from error
     return {
         stage.name: _why(stage.name, status[stage.name], known[stage.name]) if stage.name in known else NEVER
         for stage in graph
@@ -65,7 +65,7 @@ def changes(graph: Graph) -> dict[str, str]:
 
 
 def _why(stage: str, entries: list[Any], known: dict[str, Any]) -> str:
-    """`artifacts/base modified; changed command`: DVC's account of a changed stage in one line."""
+    """Return DVC's status of a changed stage as one line: `artifacts/base modified; changed command`."""
     reasons = []
     for entry in entries:
         paths = [pair for found in entry.values() for pair in found.items()] if isinstance(entry, dict) else []
@@ -77,7 +77,7 @@ def _why(stage: str, entries: list[Any], known: dict[str, Any]) -> str:
 
 
 def _code(stage: str, known: dict[str, Any]) -> list[str]:
-    """`code (losses.dpo_loss and 2 more)`, and the libraries with another version."""
+    """Return the changed code, as `code (losses.dpo_loss and 2 more)`, and the libraries whose version changed."""
     name = stage.partition("@")[0]
     before, now = code_entry(known, name), _parameters(code_lock.LOCK).get(name) or {}
     changed = ["code" + _symbols(stage, name)] if before.get("code") != now.get("code") else []
@@ -85,19 +85,19 @@ def _code(stage: str, known: dict[str, Any]) -> list[str]:
 
 
 def code_entry(known: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the entry of code.lock.yaml that dvc.lock holds for a stage; an empty one where it holds none."""
+    """Return the entry of code.lock.yaml recorded in dvc.lock for a stage; empty when there is none."""
     entry: dict[str, Any] = known.get("params", {}).get(str(code_lock.LOCK), {}).get(name) or {}
     return entry
 
 
 def library_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return `torch "2.12" → "2.13"` for each library of two entries of code.lock.yaml that has another version."""
+    """Return `torch "2.12" → "2.13"` for each library whose version differs between two entries of code.lock.yaml."""
     found = differences(before.get("libraries", {}), now.get("libraries", {}), "")
     return [line.removeprefix(".") for line in found]
 
 
 def _symbols(stage: str, name: str) -> str:
-    """Name the functions and classes that differ from those that the stage was run with."""
+    """Return the functions and classes that changed since the stage ran."""
     path = artifacts.RUNS / f"{stage}.json"
     ran = artifacts.read_json(path).get("code", {}) if path.exists() else {}
     now = code_lock.codes([name])[name].symbols
@@ -107,7 +107,7 @@ def _symbols(stage: str, name: str) -> str:
 
 
 def _path(path: str, state: Any, known: dict[str, Any]) -> str:
-    """`artifacts/base modified`, or, of a parameter file, `sft.epochs 6 → 8`."""
+    """Return `artifacts/base modified` or, for a parameter file, `sft.epochs 6 → 8`."""
     if isinstance(state, str):
         return f"{path} {state}"
     before, now = known.get("params", {}).get(path, {}), _parameters(Path(path))
@@ -116,7 +116,7 @@ def _path(path: str, state: Any, known: dict[str, Any]) -> str:
 
 
 def differences(before: Any, now: Any, key: str) -> list[str]:
-    """Return `key old → new` for every single value that differs, of blocks those within."""
+    """Return `key old → new` for every scalar that differs, descending into nested blocks."""
     if isinstance(before, dict) and isinstance(now, dict):
         inner = [(name, before.get(name), now.get(name)) for name in {**before, **now}]
         return [line for name, old, new in inner for line in differences(old, new, f"{key}.{name}")]
@@ -136,36 +136,36 @@ def _parameters(path: Path) -> dict[str, Any]:
 
 
 def _at(values: Any, key: str) -> Any:
-    """Return what stands at `sft.lora.rank`."""
+    """Return the value at a dotted key such as `sft.lora.rank`."""
     for part in key.split("."):
         values = values.get(part) if isinstance(values, dict) else None
     return values
 
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was compiled
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is available
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What decides the result of a stage."""
+    """The inputs that determine the result of a stage."""
 
     key: str
-    """A hash of command, dependencies and parameters: equal keys, equal results."""
+    """Hash of command, dependencies and parameters: equal keys give equal results."""
     data: dict[str, str]
-    """DVC's hash of every file and folder that is read and is not code, by path."""
+    """DVC's hash of every input file and folder except code, by path."""
 
 
 def prove(name: str) -> Inputs:
-    """Check that every input of the stage `name` is what its producer wrote, and return what it will read.
+    """Check that every input of the stage `name` is what its producer wrote, and return these inputs.
 
     Raises:
         UserError: an input differs from its producer's output in dvc.lock, or a dependency is missing.
     """
     try:
-        with closed() as repo:
+        with locked_repo() as repo:
             stage = repo.stage.get_target(name)
             parents = list(repo.index.graph.successors(stage))
-        with ONE_AT_A_TIME:  # hashing may take long, so others may write
+        with ONE_AT_A_TIME:  # hashing may take long, so DVC's lock is not held
             for parent in parents:
                 _prove_outputs(parent, stage)
             stage.save_deps()
@@ -178,7 +178,7 @@ def prove(name: str) -> Inputs:
 
 
 def _prove_outputs(parent: Any, reader: Any) -> None:
-    """Check the outputs of `parent` that `reader` needs. Data under `dvc add` is the user's to change."""
+    """Check the outputs of `parent` that `reader` needs; data tracked by `dvc add` may change at any time."""
     if parent.is_data_source:
         return
     for out in parent.outs:
@@ -186,7 +186,7 @@ def _prove_outputs(parent: Any, reader: Any) -> None:
             wrote = parent.addressing
             raise UserError(
                 f"{out} is not what the stage {wrote} wrote, so {reader.addressing} is not started; "
-                f"`dvc checkout {out}` brings it back, `gradus run {wrote}` makes it anew."
+                f"`dvc checkout {out}` restores it, `gradus run {wrote}` recomputes it."
             )
 
 
@@ -195,21 +195,21 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def sources() -> list[str]:
-    """Return the paths of what a run starts from: graph, parameters, code, documents or what DVC says of those."""
+    """Return the source paths of a run: graph, parameters, code, and documents or their .dvc files."""
     try:
-        with closed() as repo:
+        with locked_repo() as repo:
             stages = list(repo.index.stages)
-            made = {str(out) for stage in stages for out in stage.outs}
+            outputs = {str(out) for stage in stages for out in stage.outs}
             read = {str(dep) for stage in stages for dep in stage.deps}
-            told = {Path(stage.path_in_repo).as_posix() for stage in stages if stage.is_data_source}
+            dvc_files = {Path(stage.path_in_repo).as_posix() for stage in stages if stage.is_data_source}
     except DvcException as error:
         raise UserError(f"dvc.yaml cannot be read: {str(error).strip().splitlines()[0]}.") from error
-    return sorted({"dvc.yaml", *PACKAGES} | (read - made) | told)
+    return sorted({"dvc.yaml", *PACKAGES} | (read - outputs) | dvc_files)
 
 
 def changed_data() -> list[str]:
-    """Return what the graph reads of data under `dvc add` that is not what its .dvc file says."""
-    with closed() as repo:
+    """Return the data tracked by `dvc add` that the graph reads and that differs from its .dvc file."""
+    with locked_repo() as repo:
         stages = list(repo.index.stages)
     read = [dep.fs_path for stage in stages for dep in stage.deps]
     data = [out for stage in stages if stage.is_data_source for out in stage.outs]
@@ -217,8 +217,8 @@ def changed_data() -> list[str]:
 
 
 def lock_hash() -> str:
-    """Return the SHA-256 of dvc.lock, or an empty string where there is none."""
-    with closed():
+    """Return the SHA-256 of dvc.lock; empty when there is no dvc.lock."""
+    with locked_repo():
         return hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else ""
 
 
@@ -233,19 +233,19 @@ def input_hash(stage: str, path: Path) -> str:
 
 
 def read_by(stage: str) -> dict[str, str]:
-    """Return the MD5 that dvc.lock holds of every dependency of `stage`, by path."""
+    """Return the MD5 that dvc.lock holds for each dependency of `stage`, by path."""
     return {dep["path"]: str(dep["md5"]) for dep in _locked().get(stage, {}).get("deps", [])}
 
 
 def codes_of(stage: str) -> set[str]:
-    """Return the codes (code.lock.yaml) with which the instances of `stage` have run."""
+    """Return the code hashes (code.lock.yaml) with which the instances of `stage` ran."""
     entries = [entry for name, entry in _locked().items() if name.partition("@")[0] == stage]
     return {found["code"] for entry in entries if (found := code_entry(entry, stage))}
 
 
 def current_hash(path: Path) -> str:
-    """Return the hash that a dependency of the graph has in the working tree."""
-    with closed() as repo:
+    """Return the present hash of a dependency of the graph in the working tree."""
+    with locked_repo() as repo:
         dep = next(dep for stage in repo.index.stages for dep in stage.deps if str(dep) == path.as_posix())
         dep.save()
     return str(dep.hash_info.value)
@@ -256,7 +256,7 @@ def _entry(entries: list[dict[str, Any]], path: Path) -> str:
 
 
 def _locked() -> dict[str, Any]:
-    with closed():
+    with locked_repo():
         return _stages()
 
 

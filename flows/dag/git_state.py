@@ -1,4 +1,4 @@
-"""Where a flow run came from: the commit, whether what it reads differed from it, and Prefect's own id."""
+"""Provenance of a flow run: the commit, whether inputs differed from it (dirty), and Prefect's run id."""
 
 import getpass
 import subprocess
@@ -9,7 +9,7 @@ from flows.dag import dvc_lock
 
 
 def tags() -> dict[str, str]:
-    """Return what the MLflow run of this flow run is tagged with; its children inherit it."""
+    """Return the tags of this flow run's MLflow run, which its child runs inherit."""
     commit = _git("rev-parse", "HEAD") or "none"
     return {
         "mlflow.user": _git("config", "user.name") or getpass.getuser(),
@@ -28,5 +28,5 @@ def _flow_run() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """Return what git says; nothing where there is no commit yet."""
+    """Return the output of git; empty when there is no commit yet."""
     return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()

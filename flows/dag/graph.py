@@ -1,7 +1,7 @@
-"""dvc.yaml read as a graph: stages in order, `foreach` expanded, parents found from dependencies and outputs.
+"""dvc.yaml as a graph: stages in topological order, `foreach` expanded, parents derived from dependencies and outputs.
 
-DVC's own resolver does the reading, through `dvc.repo.Repo`. DVC promises no stability for that class, so
-only this module and flows/dag/dvc_lock.py touch it, and constraints.txt pins its version.
+dvc.yaml is resolved by `dvc.repo.Repo`. DVC does not promise a stable API for that class, so
+only this module and flows/dag/dvc_lock.py use it, and constraints.txt pins its version.
 """
 
 import logging
@@ -15,33 +15,33 @@ from dvc.repo import Repo
 
 from pipelines.runtime.errors import UserError
 
-for _name in ("dvc", "dvc_objects", "dvc_data"):  # DVC draws bars while errors are logged; here errors are raised
+for _name in ("dvc", "dvc_objects", "dvc_data"):  # errors are raised here, so DVC need not log them too
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One node of the graph, and what its `meta:` asks of the machine."""
+    """One node of the graph, with the resource requirements from its `meta:` block."""
 
     name: str
     parents: tuple[str, ...]
     cores: int
     """CPU cores it keeps busy."""
     gpu: bool
-    """Whether it wants the accelerator: such stages run one at a time."""
+    """Whether it needs the accelerator; such stages run one at a time."""
     retries: int
-    """How often it is tried again when DVC was busy; a stage that failed is never tried again."""
+    """Number of retries when DVC was busy; a stage that failed is never retried."""
     timeout: float
-    """Seconds after which it is ended."""
+    """Seconds after which it is terminated."""
     priority: int = 0
-    """Which goes first of those that wait for cores: the higher."""
+    """Among stages waiting for cores, the one with the highest priority starts first."""
     optional: bool = False
-    """Whether it runs only when asked for, or when another stage needs it."""
+    """Whether it runs only when requested or needed by another stage."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Stages in an order in which each follows its parents."""
+    """Stages in topological order: each follows its parents."""
 
     stages: tuple[Stage, ...]
 
@@ -50,9 +50,9 @@ class Graph:
         return iter(self.stages)
 
     def towards(self, targets: Sequence[str]) -> "Graph":
-        """Return the graph of `targets` and all they need; of none, of every stage that is not optional.
+        """Return the graph of `targets` and their dependencies; by default of all stages that are not optional.
 
-        A target `align` stands for every `align@…`.
+        The target `align` selects every `align@…`.
 
         Raises:
             UserError: no stage has that name.
@@ -77,7 +77,7 @@ class Graph:
         found = [stage for stage in self.stages if target in (stage.name, stage.name.split("@")[0])]
         if not found:
             known = ", ".join(stage.name for stage in self.stages)
-            raise UserError(f"{target!r} is no stage of dvc.yaml; there are {known}.")
+            raise UserError(f"{target!r} is not a stage of dvc.yaml; the stages are {known}.")
         return found
 
 
@@ -85,7 +85,7 @@ def read(root: Path = Path()) -> Graph:
     """Read `root`/dvc.yaml.
 
     Raises:
-        UserError: it cannot be read, or describes no stage.
+        UserError: it cannot be read, or defines no stage.
     """
     try:
         with Repo(str(root)) as repo:
@@ -93,12 +93,12 @@ def read(root: Path = Path()) -> Graph:
     except DvcException as error:
         raise UserError(f"dvc.yaml cannot be read: {str(error).strip().splitlines()[0]}.") from error
     if not stages:
-        raise UserError("dvc.yaml describes no stage.")
+        raise UserError("dvc.yaml defines no stage.")
     return Graph(tuple(stages))
 
 
 def _ordered(stages: list[Stage]) -> list[Stage]:
-    """Parents first; beyond that, in the order of dvc.yaml."""
+    """Sort parents first, otherwise in the order of dvc.yaml."""
     named = {stage.name: stage for stage in stages}
     order: dict[str, Stage] = {}
 
@@ -113,7 +113,7 @@ def _ordered(stages: list[Stage]) -> list[Stage]:
 
 
 def _stage(node: Any, edges: Any) -> Stage:
-    """`node` is DVC's stage, `edges` its graph, which points from a stage to its parents."""
+    """Convert DVC's stage `node`; `edges` is DVC's graph, with edges from a stage to its parents."""
     meta = {"cores": 1, "gpu": False, "retries": 0, "timeout": 86400, "priority": 0, "optional": False}
     meta |= node.meta or {}
     return Stage(

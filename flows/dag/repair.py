@@ -1,4 +1,4 @@
-"""What a killed DVC, or a full disk, leaves half written, and DVC would never get past: dvc.lock and the rwlock."""
+"""Repair files that a killed DVC or a full disk left truncated and DVC cannot recover from: dvc.lock and the rwlock."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from dvc.exceptions import DvcException
 from dvc.lock import make_lock
 from dvc.repo import Repo
 
-from flows.dag.dvc_lock import LOCK, ONE_AT_A_TIME, closed
+from flows.dag.dvc_lock import LOCK, ONE_AT_A_TIME, locked_repo
 from pipelines import artifacts
 from pipelines.runtime.progress import say
 
@@ -19,23 +19,23 @@ TORN = Path(".gradus/dvc.lock.torn")
 
 
 def repair() -> None:
-    """Put right what DVC keeps of its users and of the stages."""
-    _mend_users()
-    _mend_lock()
+    """Repair DVC's rwlock and dvc.lock."""
+    _repair_rwlock()
+    _repair_lock()
 
 
 def remove_leftovers(models: Container[str]) -> None:
-    """Remove evaluations of models that are compared no longer: `compare` depends on the folder, which names none.
+    """Remove evaluations of models that are no longer compared: `compare` depends on the whole folder.
 
-    DVC's templates cannot list dependencies that a parameter names; so the folder holds these and no others.
+    DVC's templates cannot take the list of dependencies from a parameter, so the folder must hold exactly these models.
     """
     for path in (artifacts.ARTIFACTS / "evaluate").glob("*"):
         if path.name not in models and path.is_dir():
             shutil.rmtree(path)
 
 
-def _mend_users() -> None:
-    """Remove the list of who reads and writes what, when it is torn or names no living DVC."""
+def _repair_rwlock() -> None:
+    """Remove DVC's rwlock, which lists readers and writers, when it is truncated or names no running DVC process."""
     with ONE_AT_A_TIME, Repo() as repo:
         users = Path(repo.tmp_dir) / "rwlock"
         with make_lock(f"{users}.lock", tmp_dir=repo.tmp_dir, wait=True):
@@ -43,21 +43,21 @@ def _mend_users() -> None:
                 users.unlink()
 
 
-def _mend_lock() -> None:
-    """Set half a dvc.lock aside: DVC's run cache knows all it said. A merge conflict is the user's to mend."""
+def _repair_lock() -> None:
+    """Move a truncated dvc.lock away: DVC's run cache can restore it. Merge conflicts are left to the user."""
     if not LOCK.exists() or "<<<<<<<" in LOCK.read_text(encoding="utf-8", errors="replace"):
         return
     try:
-        with closed() as repo:
+        with locked_repo() as repo:
             Lockfile(repo, str(LOCK)).load()
     except DvcException:
         TORN.parent.mkdir(exist_ok=True)
         LOCK.replace(TORN)
-        say(f"{LOCK} was half written and is now {TORN}; what it named is brought back from DVC's cache")
+        say(f"{LOCK} was truncated and has been moved to {TORN}; its outputs are restored from DVC's cache")
 
 
 def _processes(users: Path) -> list[int]:
-    """Return the processes that DVC's list names; none when it cannot be read."""
+    """Return the process ids in DVC's rwlock; empty when it cannot be parsed."""
     try:
         listed = json.loads(users.read_text(encoding="utf-8"))
     except ValueError:
@@ -67,7 +67,7 @@ def _processes(users: Path) -> list[int]:
 
 
 def _is_dvc(process: int) -> bool:
-    """Whether this process lives and is DVC: numbers of dead ones are used again."""
+    """Return whether the process is running and is DVC, since process ids are reused."""
     try:
         return any("dvc" in word for word in psutil.Process(process).cmdline())
     except psutil.NoSuchProcess:

@@ -1,7 +1,7 @@
-"""A worktree at a commit, in which a run disturbs nothing and nothing disturbs it.
+"""A git worktree at a commit, which isolates a run from the working tree.
 
-It lies in .gradus/worktrees/. DVC's cache, MLflow's store, checkpoints, calls and the marks of who is alive are the
-project's own; everything else is the commit's, its code too. Needs git.
+Worktrees are in .gradus/worktrees/. DVC's cache, MLflow's store, checkpoints, the LLM cache and process leases are
+shared with the project; everything else, including the code, is the commit's. Needs git.
 """
 
 import os
@@ -20,7 +20,7 @@ from flows.run.process import end_orphans
 from flows.serve.prefect_server import ADDRESS, announced
 from pipelines import artifacts
 from pipelines.llm.cache import PATH as CALLS
-from pipelines.runtime import liveness, tracking
+from pipelines.runtime import liveness, store_location, tracking_store
 from pipelines.runtime.errors import UserError
 
 WORKTREES = Path(".gradus/worktrees")
@@ -29,7 +29,7 @@ LOCK = "dvc.lock"
 
 @dataclass(frozen=True)
 class Workspace:
-    """A worktree and what programs in it are told."""
+    """A worktree and the environment of programs that run in it."""
 
     id: str
     commit: str
@@ -37,7 +37,7 @@ class Workspace:
     environment: dict[str, str]
 
     def gradus(self, *arguments: str) -> int:
-        """Run the command `gradus` of the commit, passing Ctrl-C on to it; return its exit status."""
+        """Run the commit's own `gradus`, forwarding Ctrl-C to it; return its exit status."""
         command = [sys.executable, "-m", "flows.cli", *arguments]
         process = subprocess.Popen(command, cwd=self.path, env=self.environment, start_new_session=True)
         while True:
@@ -47,10 +47,10 @@ class Workspace:
                 process.send_signal(signal.SIGINT)
 
     def dvc(self, *arguments: str) -> str:
-        """Run DVC; return what it says.
+        """Run DVC in the worktree; return its output.
 
         Raises:
-            UserError: it fails.
+            UserError: DVC fails.
         """
         command = [sys.executable, "-m", "dvc", *arguments]
         done = subprocess.run(command, cwd=self.path, env=self.environment, capture_output=True, text=True, check=False)
@@ -60,20 +60,20 @@ class Workspace:
         return done.stdout
 
     def git(self, *arguments: str) -> str:
-        """Run git in the worktree; return what it says."""
+        """Run git in the worktree; return its output."""
         return git(*arguments, where=self.path)
 
     def commit_files(self, title: str, *paths: str) -> None:
-        """Commit `paths` on no branch yet, unless they are the commit's own."""
+        """Commit `paths` on a detached HEAD, unless they are unchanged."""
         self.git("add", "--force", *paths)
         if self.git("status", "--porcelain", "--", *paths):
-            who = ("-c", "user.name=gradus", "-c", "user.email=gradus@localhost")
-            self.git(*who, "commit", "--quiet", "--no-verify", "--message", title, "--", *paths)
+            identity = ("-c", "user.name=gradus", "-c", "user.email=gradus@localhost")
+            self.git(*identity, "commit", "--quiet", "--no-verify", "--message", title, "--", *paths)
 
     def keep(self, title: str, *, always: bool = False) -> str | None:
-        """Commit dvc.lock on the branch `runs/<id>`, push the data when there is a remote; return the branch.
+        """Commit dvc.lock on the branch `runs/<id>` and push the data to the remote, if any; return the branch.
 
-        Where the lock is the commit's own there is no branch, unless `always`.
+        When dvc.lock is unchanged, no branch is created unless `always`.
         """
         before = self.git("rev-parse", "HEAD")
         self.commit_files(title, LOCK)
@@ -90,17 +90,17 @@ def resolve(revision: str) -> str:
     """Return the commit that `revision` names.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such commit.
     """
     try:
         return git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     except UserError as error:
-        raise UserError(f"There is no commit {revision!r} here; `git log` shows those there are.") from error
+        raise UserError(f"There is no commit {revision!r} here; `git log` lists the commits.") from error
 
 
 @contextmanager
 def workspace(revision: str) -> Iterator[Workspace]:
-    """Make a worktree at `revision`, and remove it in the end.
+    """Create a worktree at `revision`, and remove it on exit.
 
     Raises:
         UserError: there is no such commit, or its data is neither in the cache nor in a remote.
@@ -108,7 +108,7 @@ def workspace(revision: str) -> Iterator[Workspace]:
     check_repository()
     end_orphans()
     commit = resolve(revision)
-    _clear()
+    _remove_stale()
     path = (WORKTREES / liveness.lease().name).resolve()
     git("worktree", "add", "--quiet", "--detach", str(path), commit)
     try:
@@ -120,8 +120,8 @@ def workspace(revision: str) -> Iterator[Workspace]:
         git("worktree", "remove", "--force", str(path))
 
 
-def _clear() -> None:
-    """Remove the worktrees of processes that are dead; each is named after its process's mark."""
+def _remove_stale() -> None:
+    """Remove the worktrees of dead processes; each is named after the lease of its process."""
     for path in WORKTREES.glob("*"):
         if not liveness.is_held(liveness.MARKS / path.name):
             git("worktree", "remove", "--force", str(path))
@@ -129,12 +129,12 @@ def _clear() -> None:
 
 
 def _share(path: Path) -> None:
-    """Give the worktree the project's cache, settings, checkpoints, calls, marks and MLflow's files."""
-    own = Path(".dvc/config.local")
-    if own.exists():
-        shutil.copy(own, path / own)
+    """Share DVC's cache and settings, checkpoints, the LLM cache, leases and MLflow's files with the worktree."""
+    settings = Path(".dvc/config.local")
+    if settings.exists():
+        shutil.copy(settings, path / settings)
     _dvc("--cd", str(path), "config", "--local", "cache.dir", str(Path(_dvc("cache", "dir")).resolve()))
-    for shared in (liveness.MARKS, artifacts.CHECKPOINTS, CALLS.parent, tracking.STORE):
+    for shared in (liveness.MARKS, artifacts.CHECKPOINTS, CALLS.parent, store_location.STORE):
         shared.mkdir(parents=True, exist_ok=True)
         (path / shared).parent.mkdir(parents=True, exist_ok=True)
         (path / shared).symlink_to(shared.resolve())
@@ -146,12 +146,12 @@ def _dvc(*arguments: str) -> str:
 
 
 def _environment(path: Path) -> dict[str, str]:
-    tracking.experiment(tracking.client())  # so that its files go where the project keeps them
+    tracking_store.experiment(tracking_store.client())  # so that its artifacts are stored in the project
     served = announced()
     return {
         **os.environ,
         **({ADDRESS: served} if served else {}),
-        "MLFLOW_TRACKING_URI": tracking.address(),
+        "MLFLOW_TRACKING_URI": tracking_store.address(),
         "PREFECT_HOME": str(path / ".gradus"),  # two servers cannot share a database
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         liveness.FLOW: str(liveness.lease()),
@@ -159,7 +159,7 @@ def _environment(path: Path) -> dict[str, str]:
 
 
 def _fetch(space: Workspace) -> None:
-    """Bring the data that the commit names by `dvc add`: from the cache, else from the remote."""
+    """Check out the data that the commit tracks with `dvc add`, from the cache or else the remote."""
     named = [line for line in space.git("ls-files", "*.dvc").splitlines() if line]
     if not named:
         return
@@ -170,16 +170,16 @@ def _fetch(space: Workspace) -> None:
 
 
 def git(*arguments: str, where: Path = Path(), stripped: bool = True) -> str:
-    """Run git; return what it says, without the white space around it unless not `stripped`.
+    """Run git; return its output, without surrounding white space unless not `stripped`.
 
     Raises:
-        UserError: it fails, or there is no git.
+        UserError: git fails or is not installed.
     """
     try:
         done = subprocess.run(["git", *arguments], cwd=where, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise UserError("git is not installed; a run at a commit needs it.") from error
+        raise UserError("git is not installed; it is needed to run a commit.") from error
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise UserError(f"`git {arguments[0]}` failed: {said[-1]}")
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise UserError(f"`git {arguments[0]}` failed: {lines[-1]}")
     return done.stdout.strip() if stripped else done.stdout

@@ -1,1 +1,1 @@
-"""From a candidate to the champion: registration, evaluation, the gate, promotion and rollback."""
+"""From candidate to champion: registration, evaluation, the promotion gate, promotion and rollback."""

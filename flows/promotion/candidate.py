@@ -1,4 +1,4 @@
-"""The model that `compare` chose, as a version in the registry: whole weights, figures, where it came from.
+"""Register the model chosen by `compare` as a version: merged weights, metrics and provenance.
 
 Reads artifacts/compare/ and dvc.lock; writes a version, which becomes the challenger.
 """
@@ -17,12 +17,12 @@ from pipelines.runtime import tracking
 
 COMPARISON = artifacts.ARTIFACTS / "compare"
 VERDICT = "verdict"
-"""The tag with what `compare` has against a version; empty when nothing."""
+"""Tag with the reasons of `compare` against promoting a version; empty when there are none."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What `compare` said, whom it chose, and the version that is."""
+    """The comparison, the name of the chosen model, and its registered version."""
 
     comparison: dict[str, Any]
     name: str
@@ -30,9 +30,9 @@ class Candidate:
 
 
 def register(parent: tracking.Run, settings: Config) -> Candidate:
-    """Keep the comparison with the flow's run, and register its candidate as challenger.
+    """Log the comparison to the flow's run, and register its candidate as challenger.
 
-    A version is made only when these very weights have none; the figures and the commit are today's.
+    A version is created only for weights that have none; metrics and commit are always updated.
     """
     comparison = artifacts.read_json(COMPARISON / "metrics.json")
     parent.metrics(_figures(comparison))
@@ -45,21 +45,21 @@ def register(parent: tracking.Run, settings: Config) -> Candidate:
 
 
 def is_new(settings: Config) -> bool:
-    """Tell whether the registry holds no version yet of the weights that `compare` chose."""
-    place = settings.evaluate.models[artifacts.read_json(COMPARISON / "metrics.json")["candidate"]]
-    return registry.find(dvc_lock.output_hash(place.replace("/", "@"), artifacts.ARTIFACTS / place)) is None
+    """Return whether the weights that `compare` chose have no registered version yet."""
+    path = settings.evaluate.models[artifacts.read_json(COMPARISON / "metrics.json")["candidate"]]
+    return registry.find(dvc_lock.output_hash(path.replace("/", "@"), artifacts.ARTIFACTS / path)) is None
 
 
 def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any], name: str) -> Version:
-    place = settings.evaluate.models[name]
-    directory, stage = artifacts.ARTIFACTS / place, place.replace("/", "@")
+    path = settings.evaluate.models[name]
+    directory, stage = artifacts.ARTIFACTS / path, path.replace("/", "@")
     numbers = comparison["models"][name]
     figures = {metric: numbers[metric] for metric in registry.GATED if metric in numbers}
-    taken = eval_fingerprint.of(dvc_lock.input_hash(f"evaluate@{name}", settings.evaluate.questions), settings)
+    fingerprint = eval_fingerprint.of(dvc_lock.input_hash(f"evaluate@{name}", settings.evaluate.questions), settings)
     measured = {
         **{metric: repr(number) for metric, number in figures.items()},
-        f"{registry.SCORES}{taken}": json.dumps(figures),
-        registry.EXAM: taken,
+        f"{registry.SCORES}{fingerprint}": json.dumps(figures),
+        registry.EXAM: fingerprint,
         VERDICT: " ".join(comparison["verdict"]["reasons"]),
         **parent.lineage(),
     }
@@ -67,7 +67,7 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
     version = registry.find(artifact)
     if version is not None:
         return registry.describe(version, measured)
-    made = {
+    lineage = {
         "artifact": artifact,
         "model": name,
         "stage_key": dvc_lock.prove(stage).key,
@@ -75,7 +75,7 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
         "dvc_lock": dvc_lock.lock_hash(),
         "parent_run": parent.id,
     }
-    return registry.register(parent, directory, settings.compute, settings.evaluate.decoding, {**measured, **made})
+    return registry.register(parent, directory, settings.compute, settings.evaluate.decoding, {**measured, **lineage})
 
 
 def _figures(comparison: dict[str, Any]) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""The evaluation fingerprint: the questions, and how they are asked and judged.
+"""The evaluation fingerprint: a hash of the questions, the decoding parameters and the scoring code.
 
-Metrics of two models may be compared when both were evaluated under the same fingerprint. Reads the questions in
-`evaluate.questions` and the code that scores; writes nothing.
+Metrics of two models are comparable when both were evaluated under the same fingerprint. Reads the questions in
+`evaluate.questions` and the scoring code; writes nothing.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ from pipelines.runtime.fingerprint import Source
 
 PROJECT = Path(pipelines.__file__).parents[1]
 SCORING = ("pipelines.evaluation.scoring", "pipelines.evaluation.metrics")
-"""The modules that turn answers into metrics; what they import counts with them."""
+"""Modules that turn answers into metrics; the code they import is included."""
 
 
 def today(settings: Config) -> str:
-    """Return the fingerprint of the evaluation as the working tree has it."""
+    """Return the evaluation fingerprint of the working tree."""
     return of(dvc_lock.current_hash(settings.evaluate.questions), settings)
 
 
 def of(questions: str, settings: Config) -> str:
-    """Return the fingerprint of the evaluation whose questions have the DVC hash `questions`."""
+    """Return the evaluation fingerprint for questions with the DVC hash `questions`."""
     asked = [questions, settings.evaluate.decoding, settings.curate.refusal]
     facts = [*asked, settings.evaluate.max_extra_words, rules(PROJECT)]
     return hashlib.md5(json.dumps(facts, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
@@ -34,5 +34,5 @@ def of(questions: str, settings: Config) -> str:
 
 @cache
 def rules(root: Path) -> str:
-    """Return the hash of the code that scores in the project `root`: its syntax, without comments and docstrings."""
+    """Return the hash of the scoring code in the project `root`: its syntax, without comments and docstrings."""
     return Source(root).reachable(Target(module, None) for module in SCORING).digest

@@ -1,4 +1,4 @@
-"""A registered version put to today's exam, in a program of its own (pipelines/evaluation/rescore.py)."""
+"""Evaluate a registered version on the present questions, in a subprocess (pipelines/evaluation/rescore.py)."""
 
 import sys
 
@@ -14,16 +14,16 @@ from pipelines.runtime.progress import say
 
 
 @task(name="rescore", cache_policy=NO_CACHE)
-def rescored(version: Version, exam: str) -> Version:
-    """Return `version` with its scores in today's exam, whose hash is `exam`; it sits it only once.
+def rescored(version: Version, fingerprint: str) -> Version:
+    """Return `version` with its metrics under the evaluation `fingerprint`, evaluating it unless it already has them.
 
     Raises:
-        UserError: it could not be asked.
+        UserError: the evaluation failed.
     """
-    if registry.scores(version, exam) is not None:
+    if registry.scores(version, fingerprint) is not None:
         return version
     log = LOGS / "rescore.log"
-    command = [sys.executable, "-m", "pipelines.evaluation.rescore", str(version.number), exam]
+    command = [sys.executable, "-m", "pipelines.evaluation.rescore", str(version.number), fingerprint]
     with accelerator.held(lambda: False):
         program = Program(command, log, {}, followed=True)
         try:
@@ -34,5 +34,5 @@ def rescored(version: Version, exam: str) -> Version:
         finally:
             program.stop()
     if status:
-        raise UserError(f"Version {version.number} could not be asked today's questions; {log} says why.")
+        raise UserError(f"Version {version.number} could not be evaluated on the present questions; see {log}.")
     return registry.get(version.number)

@@ -1,4 +1,4 @@
-"""Which version is champion, as Prefect flows around flows/promotion/gate.py. Alone: gradus promote, gradus rollback"""
+"""Promotion and rollback as Prefect flows around flows/promotion/gate.py. Alone: gradus promote, gradus rollback"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from pipelines.runtime import tracking
 
 @dataclass(frozen=True)
 class Promotion:
-    """What became of the candidate: whether it is champion, and why not (or, when forced, why)."""
+    """The outcome for the candidate: whether it was promoted, and the reason of a refusal or a forced promotion."""
 
     comparison: dict[str, Any]
     candidate: str
@@ -25,7 +25,7 @@ class Promotion:
 
 
 def promote_candidate(parent: tracking.Run, settings: Config) -> Promotion:
-    """Register the candidate of the flow run `parent`, and promote it or say why not."""
+    """Register the candidate of the flow run `parent`, and promote it or record the reason of the refusal."""
     chosen = candidate.register(parent, settings)
     number = chosen.version.number
     version, refusal = promote(number, settings)
@@ -37,36 +37,36 @@ def promote_candidate(parent: tracking.Run, settings: Config) -> Promotion:
 
 @flow(name="promote", flow_run_name="promote", validate_parameters=False)
 def promote(number: int | None, settings: Config, force: str | None = None) -> tuple[Version, str]:
-    """Hold a version (the challenger when none is named) against the gate; return it and why it may not pass.
+    """Check a version (by default the challenger) against the gate; return it and the reason of a refusal, if any.
 
-    With `force`, a reason, it becomes champion whatever the gate says; the reason is kept with the decision.
+    With `force`, a reason, it is promoted regardless of the gate; the reason is stored with the decision.
 
     Raises:
         UserError: there is no such version, or no challenger.
     """
     decision = gate.decide(number, settings, force, rescored)
     if decision.changed:
-        tell_champion(decision.version)
+        notify_champion(decision.version)
     return decision.version, decision.refusal
 
 
 @flow(name="rollback", flow_run_name="rollback", validate_parameters=False)
 def rollback(reason: str) -> Version:
-    """Make the champion before the present one champion again, and return it.
+    """Make the previous champion champion again, and return it.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no previous champion.
     """
     version = gate.restore(reason)
-    tell_rollback(version, reason)
+    notify_rollback(version, reason)
     return version
 
 
-def tell_champion(version: Version) -> None:
-    """Notify that a version became champion."""
-    notify.send("Gradus: a new champion", f"Version {version.number} ({version.tags['model']}) is champion.")
+def notify_champion(version: Version) -> None:
+    """Send a message that a version became champion."""
+    notify.send("Gradus: new champion", f"Version {version.number} ({version.tags['model']}) is champion.")
 
 
-def tell_rollback(version: Version, reason: str) -> None:
-    """Notify that a version is champion again."""
+def notify_rollback(version: Version, reason: str) -> None:
+    """Send a message that a version is champion again."""
     notify.send("Gradus: rolled back", f"Version {version.number} is champion again: {reason}")

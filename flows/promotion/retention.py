@@ -1,6 +1,6 @@
-"""Weights of registered versions that nothing points at: they may go, the versions' records stay. Alone: gradus gc
+"""Remove the weights of old registered versions without an alias, but keep the versions' records. Alone: gradus gc
 
-Reads the registry and MLflow's files in mlruns/; removes files of models, and tags their versions `weights: removed`.
+Reads the registry and MLflow's files in mlruns/; removes model files and tags their versions `weights: removed`.
 """
 
 import shutil
@@ -10,10 +10,10 @@ from urllib.parse import unquote, urlsplit
 
 from pipelines import artifacts
 from pipelines.models import registry
-from pipelines.runtime import store_location, tracking
+from pipelines.runtime import store_location, tracking_store
 
 WEIGHTS, REMOVED = "weights", "removed"
-"""The tag of a version whose files are gone, and its value."""
+"""Tag, and its value, of a version whose files were removed."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Weights:
     size: int
 
 
-def superfluous(keep: int) -> list[Weights]:
-    """Return the weights of the versions that carry no alias and are not among the last `keep`."""
-    store = tracking.client()
+def removable_weights(keep: int) -> list[Weights]:
+    """Return the weights of versions that have no alias and are not among the last `keep`."""
+    store = tracking_store.client()
     models = store.search_registered_models(f"name = '{registry.NAME}'")
     aliased = {str(number) for model in models for number in model.aliases.values()}
     versions = sorted(store.search_model_versions(f"name = '{registry.NAME}'"), key=lambda each: -int(each.version))
@@ -43,15 +43,15 @@ def superfluous(keep: int) -> list[Weights]:
 
 
 def remove(weights: Weights) -> None:
-    """Remove the files of a version and say so on it."""
+    """Remove the files of a version and tag it."""
     registry.describe(registry.get(weights.version), {WEIGHTS: REMOVED})
     shutil.rmtree(weights.folder)
 
 
 def _folder(source: str) -> Path | None:
-    """Return where the files of a version lie below mlruns/artifacts/; None when they are gone or elsewhere."""
+    """Return the folder of a version's files below mlruns/artifacts/; None when it is gone or elsewhere."""
     if source.startswith("models:/"):
-        source = tracking.client().get_logged_model(source.removeprefix("models:/")).artifact_location
+        source = tracking_store.client().get_logged_model(source.removeprefix("models:/")).artifact_location
     files, address = store_location.FILES.resolve(), urlsplit(source)
     served = files / unquote(address.path).lstrip("/") if address.scheme == "mlflow-artifacts" else None
     folder = (served or store_location.local(source) or files).resolve()

@@ -1,1 +1,1 @@
-"""One run: its stages as programs, the accelerator they take turns at, what is shown and what is published."""
+"""Execution of one run: stages as subprocesses, accelerator locking, console output and published pages."""

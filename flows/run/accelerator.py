@@ -1,8 +1,8 @@
-"""The accelerator as a global concurrency limit of Prefect, so that the flows of one server take turns at it.
+"""Mutual exclusion on the accelerator: a Prefect global concurrency limit shared by all flows of one server.
 
-A stage whose `meta` says `gpu` holds it while it runs. Its lease is renewed, and ends a minute after a flow was killed;
-it lies in a file, and outlives the server. Where the server itself is gone a stage starts all the same: the lock that
-its own process takes (pipelines/runtime/liveness.py) still keeps two apart.
+A stage with `gpu: true` in its `meta` holds the limit while it runs. The lease is renewed periodically and expires a
+minute after a flow was killed; it is stored in a file, so it survives a restart of the server. When the server is
+down, a stage starts anyway: the file lock of its own process (pipelines/runtime/liveness.py) still excludes others.
 """
 
 import socket
@@ -20,14 +20,14 @@ from prefect.settings import PREFECT_API_URL
 from flows.run.errors import StoppedError
 
 LIMIT = f"gradus-gpu-{socket.gethostname()}"
-LEASE = 60.0  # seconds; Prefect takes no less
-PATIENCE = 5.0  # seconds between two looks at whether the run is being stopped
+LEASE = 60.0  # seconds; Prefect's minimum
+PATIENCE = 5.0  # seconds between two checks whether the run is being stopped
 
 
-def create_limit(anew: bool = False) -> None:
-    """Create the limit, one stage at a time, unless it is there; `anew` forgets who held it."""
+def create_limit(reset: bool = False) -> None:
+    """Create the limit of one stage at a time unless it exists; `reset` recreates it and drops its holder."""
     with get_client(sync_client=True) as client:
-        if anew:
+        if reset:
             with suppress(ObjectNotFound):
                 client.delete_global_concurrency_limit_by_name(LIMIT)
         try:
@@ -38,38 +38,38 @@ def create_limit(anew: bool = False) -> None:
 
 @contextmanager
 def held(stopping: Callable[[], bool]) -> Iterator[None]:
-    """Wait for the accelerator, and hold it.
+    """Acquire the accelerator, waiting for it, and release it on exit.
 
     Raises:
         StoppedError: the run is `stopping`.
     """
-    turn = _turn(stopping)
+    lease = _acquire(stopping)
     try:
         yield
     finally:
-        with suppress(httpx.TransportError):  # the lease ends by itself
-            turn.close()
+        with suppress(httpx.TransportError):  # the lease expires by itself
+            lease.close()
 
 
-def _turn(stopping: Callable[[], bool]) -> ExitStack:
-    """Wait for a lease; return what gives it back, which is nothing where there is no server any more."""
-    turn = ExitStack()
+def _acquire(stopping: Callable[[], bool]) -> ExitStack:
+    """Wait for a lease; return the stack that releases it, which is empty when the server is down."""
+    stack = ExitStack()
     while not stopping():
         lease = concurrency(
             LIMIT, timeout_seconds=PATIENCE, lease_duration=LEASE, strict=True, raise_on_lease_renewal_failure=False
         )
         try:
-            turn.enter_context(lease)
-            return turn
+            stack.enter_context(lease)
+            return stack
         except (TimeoutError, ConcurrencySlotAcquisitionError) as error:
-            if _gone():
-                return turn
+            if _server_is_down():
+                return stack
             if not isinstance(error, TimeoutError):
                 raise
     raise StoppedError
 
 
-def _gone() -> bool:
+def _server_is_down() -> bool:
     try:
         httpx.get(f"{PREFECT_API_URL.value()}/health", timeout=PATIENCE)
     except httpx.TransportError:

@@ -1,7 +1,7 @@
-"""What the user sees of running stages: on a terminal a table with a bar, elsewhere lines that name their stage.
+"""Progress display of a run: a table with a progress bar on a terminal, log lines prefixed by the stage elsewhere.
 
-Writes .gradus/running.json (flows/run/run_state.py), which `gradus status` shows meanwhile. Time left comes from how
-long the stages took before and from what the running ones say of themselves.
+Writes .gradus/running.json (flows/run/run_state.py), which `gradus status` reads. The time left is estimated from the
+previous durations of the stages and from the progress that running stages report.
 """
 
 import re
@@ -27,20 +27,20 @@ STYLES = {
     "stopped": "yellow",
     "waiting": "dim",
 }
-_EVERY = 2.0  # seconds between two states in the file
+_EVERY = 2.0  # seconds between two writes of the state file
 _ENDED = ("done", "cached", "failed", "stopped")
-_LEFT = re.compile(r"\b\d+/\d+, (\d+) s left")  # as pipelines/runtime/progress.py writes it
+_LEFT = re.compile(r"\b\d+/\d+, (\d+) s left")  # format of pipelines/runtime/progress.py
 
 
 class RunConsole:
-    """The state of every stage, kept on the terminal or told line by line, and in a file."""
+    """The state of every stage, shown on the terminal or logged line by line, and written to a file."""
 
     def __init__(self, console: Console, stages: Iterable[str]) -> None:
-        """Show `stages` on `console`; all are waiting."""
+        """Show `stages` on `console`, all of them waiting."""
         self.console = console
         self.states = dict.fromkeys(stages, StageState("waiting", "", None))
         self.before = run_state.durations()
-        self.told_left: dict[str, tuple[float, float]] = {}  # stage: seconds left, and when it said so
+        self.reported_left: dict[str, tuple[float, float]] = {}  # stage: seconds left, and time of the report
         self.began = self.written = time.time()
         self.lock = threading.RLock()
         self.width = max(map(len, self.states), default=0)
@@ -49,7 +49,7 @@ class RunConsole:
         )
 
     def __enter__(self) -> "RunConsole":
-        """Start showing."""
+        """Start the display."""
         self._write()
         if self.live is not None:
             self.live.start()
@@ -58,31 +58,31 @@ class RunConsole:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Show the last state and let go of the terminal."""
+        """Show the final state and release the terminal."""
         run_state.clear()
         if self.live is not None:
             self.live.stop()
 
     def skipped(self, cached: Iterable[str]) -> None:
-        """Take `cached` out of the time left: they will not run."""
+        """Exclude `cached` stages, which will not run, from the time left."""
         for stage in cached:
             self.before[stage] = 0.0
 
     def running(self, stage: str) -> None:
-        """Tell that `stage` has started."""
+        """Report that `stage` has started."""
         self._set(stage, "running", "", time.time())
-        self._tell(stage, "started")
+        self._log(stage, "started")
 
     def line(self, stage: str, text: str, stays: bool) -> None:
-        """Tell the last line that a running stage wrote; one that does not stay is shown on a terminal only."""
-        if found := _LEFT.search(text):
-            self.told_left[stage] = float(found[1]), time.time()
+        """Show the last line that a running stage wrote; a line that does not stay is shown on terminals only."""
+        if match := _LEFT.search(text):
+            self.reported_left[stage] = float(match[1]), time.time()
         self._set(stage, "running", text, self.states[stage].began)
         if stays:
-            self._tell(stage, text)
+            self._log(stage, text)
 
     def ended(self, stage: str, state: str) -> None:
-        """Tell that `stage` is done, cached, failed or stopped; why it failed is said when the run ends."""
+        """Report that `stage` is done, cached, failed or stopped; the reason of a failure is printed at the end."""
         began = self.states[stage].began
         seconds = None if began is None else time.time() - began
         took = "" if seconds is None else f"{seconds:.1f} s"
@@ -91,24 +91,24 @@ class RunConsole:
                 self.before[stage] = seconds
                 run_state.keep_duration(stage, seconds)
         self._set(stage, state, took, began)
-        self._tell(stage, " ".join(filter(None, (state, took))) + (f"   ({self.summary()})" if seconds else ""))
+        self._log(stage, " ".join(filter(None, (state, took))) + (f"   ({self.summary()})" if seconds else ""))
 
     def left(self) -> float | None:
-        """Return the seconds left; None when a stage that waits or runs has never run here nor says how far it is."""
-        found = [self._left(stage, state) for stage, state in list(self.states.items()) if state.state not in _ENDED]
-        known = [seconds for seconds in found if seconds is not None]
-        return sum(known) if len(known) == len(found) else None
+        """Return the seconds left; None when a pending stage has neither a previous duration nor reported progress."""
+        guesses = [self._left(stage, state) for stage, state in list(self.states.items()) if state.state not in _ENDED]
+        known = [seconds for seconds in guesses if seconds is not None]
+        return sum(known) if len(known) == len(guesses) else None
 
     def summary(self) -> str:
-        """Return `3 of 12 stages, about 25 min left`."""
+        """Return a summary such as `3 of 12 stages, about 25 min left`."""
         ended = sum(state.state in _ENDED for state in self.states.values())
         seconds = self.left()
         about = f", about {duration(seconds)} left" if seconds else ""
         return f"{ended} of {len(self.states)} stages{about}"
 
     def _left(self, stage: str, state: StageState) -> float | None:
-        if state.state == "running" and stage in self.told_left:
-            seconds, when = self.told_left[stage]
+        if state.state == "running" and stage in self.reported_left:
+            seconds, when = self.reported_left[stage]
             return max(seconds - (time.time() - when), 0.0)
         if stage not in self.before:
             return None
@@ -125,7 +125,7 @@ class RunConsole:
         self.written = time.time()
         run_state.write(RunState(self.began, self.left(), dict(self.states)))
 
-    def _tell(self, stage: str, text: str) -> None:
+    def _log(self, stage: str, text: str) -> None:
         if self.live is None:
             self.console.print(Text(f"{stage:<{self.width}} | {text}"), soft_wrap=True)
 
@@ -149,7 +149,7 @@ class RunConsole:
 
 
 def duration(seconds: float) -> str:
-    """`50 s`, `12 min` or `3 h 20 min`."""
+    """Format a duration as `50 s`, `12 min` or `3 h 20 min`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,6 +1,6 @@
-"""How a run is named and described, in MLflow, in Prefect and in the registry: plain functions over plain values.
+"""Names and descriptions of a run for MLflow, Prefect and the registry: pure functions over plain values.
 
-Reads and writes nothing: flows/post_train.py writes what they return.
+Reads and writes nothing; flows/run/publish.py writes the returned texts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,16 +16,16 @@ MEASURING = ("evaluate", "compare")
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a run comes from, and where its pages are."""
+    """Provenance of a run and the addresses of its pages."""
 
     commit: str
     branch: str
     dirty: bool
     flow_run: str
     prefect: str
-    """Address of the run's page in Prefect."""
+    """URL of the run's page in Prefect."""
     mlflow: str
-    """Address of the run's page in MLflow."""
+    """URL of the run's page in MLflow."""
 
 
 def running(targets: Sequence[str]) -> str:
@@ -34,11 +34,11 @@ def running(targets: Sequence[str]) -> str:
 
 
 def name(targets: Sequence[str], promotion: Promotion | None) -> str:
-    """Return the name of a run that ended: `dpo 58.8% · not promoted`, or `data_report only`."""
+    """Return the name of a finished run, such as `dpo 58.8% · not promoted` or `data_report only`."""
     if promotion is None:
         return f"{', '.join(targets)} only" if targets else "whole run · nothing promoted"
-    right = promotion.comparison["models"][promotion.candidate]["answer_accuracy"]
-    return f"{promotion.candidate} {100 * right:.1f}% · {'champion' if promotion.promoted else 'not promoted'}"
+    accuracy = promotion.comparison["models"][promotion.candidate]["answer_accuracy"]
+    return f"{promotion.candidate} {100 * accuracy:.1f}% · {'champion' if promotion.promoted else 'not promoted'}"
 
 
 def broken(targets: Sequence[str], failed: str | None) -> str:
@@ -47,43 +47,43 @@ def broken(targets: Sequence[str], failed: str | None) -> str:
 
 
 def context(stage: str) -> str:
-    """Return what the stage reads its data for, in MLflow's word."""
+    """Return the MLflow context in which a stage reads its data sets."""
     task = stage.split("@")[0]
     return "training" if task in TRAINING else "evaluation" if task in MEASURING else "preparation"
 
 
 def figures(promotion: Promotion) -> dict[str, float]:
-    """Return the candidate's figures under names that every run shares: `candidate/answer_accuracy`."""
-    found = promotion.comparison["models"][promotion.candidate]
-    return {f"candidate/{metric}": float(found[metric]) for metric in columns(promotion.comparison)}
+    """Return the candidate's metrics under names shared by all runs, such as `candidate/answer_accuracy`."""
+    values = promotion.comparison["models"][promotion.candidate]
+    return {f"candidate/{metric}": float(values[metric]) for metric in columns(promotion.comparison)}
 
 
 def verdict(promotion: Promotion) -> str:
-    """Return in one paragraph whether the candidate was promoted, and why not."""
+    """Return one paragraph: whether the candidate was promoted and, if not, why."""
     chosen = f"**{promotion.candidate}** (version {promotion.version})"
     return f"{chosen} is champion." if promotion.promoted else f"{chosen} is **not promoted**: {promotion.reason}"
 
 
 def table(comparison: Mapping[str, Any]) -> str:
-    """Return the comparison as a Markdown table; the best number of each column is bold."""
+    """Return the comparison as a Markdown table with the best value of each column in bold."""
     metrics = dict(comparison)
     head = ["model", *(each.title for each in columns(metrics).values())]
-    found = rows(metrics)
+    models = rows(metrics)
     lines = [_line(head), _line(["---", *("---:" for _ in head[1:])])]
-    for model, cells in found.items():
+    for model, cells in models.items():
         marked = f"{model} (candidate)" if model == metrics["candidate"] else model
         lines.append(_line([marked, *(f"**{cell['value']}**" if cell["best"] else cell["value"] for cell in cells)]))
     return "\n".join(lines)
 
 
 def description(targets: Sequence[str], promotion: Promotion | None, states: Mapping[str, str], origin: Origin) -> str:
-    """Return the Markdown with which the run's page begins: verdict, table, what ran, where it comes from."""
+    """Return the run's description in Markdown: verdict, table, stages and provenance."""
     parts = [verdict(promotion), table(promotion.comparison)] if promotion else [f"Stages: {_what(targets)}."]
     return "\n\n".join([*parts, _stages(states), *_reports(promotion), _origin(origin)])
 
 
 def card(promotion: Promotion, facts: Mapping[str, str]) -> str:
-    """Return the description of a version: its model card in short. `facts` are lines of name and value."""
+    """Return a short model card as the description of a version; `facts` are listed as name and value."""
     load = f'mlflow.transformers.load_model("models:/gradus/{promotion.version}")'
     lines = "\n".join(f"- {key}: {value}" for key, value in facts.items())
     return "\n\n".join([verdict(promotion), table(promotion.comparison), lines, f"Load it: `{load}`"])

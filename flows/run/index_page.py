@@ -1,6 +1,6 @@
-"""The page that a run leaves behind: verdict, figures, the champion beside them, and links to every report.
+"""The index page of a run: verdict, metrics of all models and the champion, and links to every report.
 
-Writes artifacts/index.html, which no stage makes: so date and commit may stand on it. All text in it is escaped.
+Writes artifacts/index.html, which is not a stage output, so it may contain date and commit. All text in it is escaped.
 """
 
 import json
@@ -24,7 +24,7 @@ TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
 
 
 def write(promotion: Promotion, settings: Config, origin: Origin) -> Path:
-    """Write the page, and return where it is."""
+    """Write the page and return its path."""
     facts = {
         "promotion": promotion,
         "columns": columns(promotion.comparison),
@@ -42,14 +42,14 @@ def write(promotion: Promotion, settings: Config, origin: Origin) -> Path:
 
 
 def reports() -> list[tuple[str, str]]:
-    """Return address and title of every page below artifacts/, the comparison first, then in the order of the run."""
+    """Return address and title of every page below artifacts/, the comparison first, then by modification time."""
     pages = [path for path in artifacts.ARTIFACTS.rglob("*.html") if path != PAGE]
     pages.sort(key=lambda path: ("compar" not in path.as_posix(), path.stat().st_mtime, path.as_posix()))
     return [(Path(os.path.relpath(path, PAGE.parent)).as_posix(), _title(path)) for path in pages]
 
 
 def champion() -> dict[str, Any] | None:
-    """Return number, model and figures of the champion; None while there is none."""
+    """Return version, model and metrics of the champion; None when there is no champion."""
     version = registry.version_with_alias(registry.CHAMPION)
     if version is None:
         return None

@@ -1,8 +1,8 @@
-"""Parameters changed for one run: `gradus run --set sft.epochs=8`. Alone: the same
+"""Parameter overrides for one run. Alone: gradus run --set sft.epochs=8
 
-Each is checked against params.yaml as it stands and then with all of them, before anything starts. The change is
-committed in the worktree of the run (flows/commands/run_at_commit.py), with params.yaml's comments; the working tree's
-file stays.
+Every key must exist in params.yaml, and the changed file is validated before anything starts. It is committed in the
+worktree of the run (flows/commands/run_at_commit.py) with its comments preserved; params.yaml in the working tree is
+unchanged.
 """
 
 import difflib
@@ -32,7 +32,7 @@ _yaml.representer.add_representer(float, lambda dumper, value: _float(dumper, va
 
 
 def _float(dumper: Any, value: float) -> Any:
-    """1e-05 as 1.0e-05, for PyYAML and DVC read the former as text."""
+    """Write 1e-05 as 1.0e-05, because PyYAML and DVC read the former as a string."""
     digits, e, power = repr(value).partition("e")
     text = f"{digits}{'' if '.' in digits else '.0'}e{power}" if e else digits
     return dumper.represent_scalar("tag:yaml.org,2002:float", text)
@@ -42,17 +42,17 @@ def write(assignments: Sequence[str], folder: Path) -> None:
     """Write `assignments` (`sft.epochs=8`) into params.yaml of `folder`, keeping its comments.
 
     Raises:
-        UserError: one is no assignment, or names no parameter.
+        UserError: an item is not an assignment, or names no parameter.
     """
     text = changed(read_text(folder / PARAMS), assignments)
     (folder / PARAMS).write_text(text, encoding="utf-8")
 
 
 def changed(text: str, assignments: Sequence[str]) -> str:
-    """Return `text`, a params.yaml, with `assignments` made.
+    """Return `text`, a params.yaml, with `assignments` applied.
 
     Raises:
-        UserError: one is no assignment, names no parameter, or its value is not YAML.
+        UserError: an item is not an assignment, names no parameter, or its value is not YAML.
     """
     values = _yaml.load(text)
     for assignment in assignments:
@@ -64,11 +64,28 @@ def changed(text: str, assignments: Sequence[str]) -> str:
     return written.getvalue()
 
 
-def checked(text: str) -> Config:
-    """Return the parameters in `text`.
+def merged(text: str, recipe: Mapping[str, Any]) -> str:
+    """Return `text`, a params.yaml, with the values of `recipe`: blocks are merged, other values replaced."""
+    values = _yaml.load(text)
+    _merge(values, recipe)
+    written = io.StringIO()
+    _yaml.dump(values, written)
+    return written.getvalue()
+
+
+def _merge(values: Any, recipe: Mapping[str, Any]) -> None:
+    for key, value in recipe.items():
+        if isinstance(value, Mapping) and isinstance(values.get(key), Mapping):
+            _merge(values[key], value)
+        else:
+            values[key] = value
+
+
+def checked(text: str, name: str = "params.yaml with --set") -> Config:
+    """Return the validated parameters in `text`, which messages call `name`.
 
     Raises:
-        UserError: one of them is not allowed.
+        UserError: a parameter is invalid.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / PARAMS
@@ -76,22 +93,22 @@ def checked(text: str) -> Config:
         try:
             return config.load(path)
         except UserError as error:
-            raise UserError(str(error).replace(str(path), "params.yaml with --set")) from error
+            raise UserError(str(error).replace(str(path), name)) from error
 
 
 def _parsed(assignment: str) -> tuple[str, Any]:
     key, equals, value = assignment.partition("=")
     if not equals or not key:
-        raise UserError(f"--set {assignment!r} is no assignment; write it as --set sft.epochs=8.")
+        raise UserError(f"--set {assignment!r} is not an assignment; write it as --set sft.epochs=8.")
     try:
         plain = YAML(typ="safe").load(value)
         return key.strip(), _yaml.load(value) if isinstance(plain, list | dict) else plain  # a list stays on one line
     except YAMLError as error:
-        raise UserError(f"--set {key}: {value!r} is not YAML, so it is no value.") from error
+        raise UserError(f"--set {key}: the value {value!r} is not valid YAML.") from error
 
 
 def _place(values: Any, key: str) -> tuple[Any, Any]:
-    """Return the block that holds `key`, and the name it has there."""
+    """Return the block that holds `key`, and the name of the key in it."""
     *path, last = key.split(".")
     block = values
     for part in path:
@@ -99,8 +116,8 @@ def _place(values: Any, key: str) -> tuple[Any, Any]:
     if isinstance(block, list) and last.isdecimal() and int(last) < len(block):
         return block, int(last)
     if not isinstance(block, Mapping) or last not in block:
-        near = difflib.get_close_matches(key, list(_keys(values)), n=1)
-        hint = f"did you mean {near[0]}?" if near else "params.yaml shows those there are."
+        matches = difflib.get_close_matches(key, list(_keys(values)), n=1)
+        hint = f"did you mean {matches[0]}?" if matches else "params.yaml lists all parameters."
         raise UserError(f"--set {key}: there is no such parameter; {hint}")
     return block, last
 

@@ -1,4 +1,4 @@
-"""A program in a process group of its own, so that ending it ends everything it started."""
+"""Subprocesses in their own process group, so that terminating one also terminates its children."""
 
 import io
 import os
@@ -17,18 +17,18 @@ from pipelines.runtime import liveness
 LOGS = Path(".gradus/logs")
 
 GRACE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
-"""The ladder: which signal, and seconds to react to it. The first leaves time to save a checkpoint."""
+"""Escalation: signals and the seconds to react to each. The first leaves time to save a checkpoint."""
 
 
 class Program:
-    """A running program. What it writes goes to a log; its stderr can be followed line by line."""
+    """A running program. Its output goes to a log; its stderr can be followed line by line."""
 
     def __init__(
         self, command: Sequence[str], log: Path, environment: Mapping[str, str], *, followed: bool = False
     ) -> None:
-        """Start `command` with `environment` added to this process's; `followed` promises to read `lines`.
+        """Start `command` with `environment` added to this process's; with `followed`, the caller must read `lines`.
 
-        It is marked as this process's, so that it can be ended when this process is dead (`end_orphans`).
+        The program inherits this process's lease, so that `end_orphans` can terminate it when this process is dead.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log.open("w", encoding="utf-8")
@@ -40,30 +40,30 @@ class Program:
             env={**os.environ, liveness.FLOW: str(liveness.lease()), **environment},
             start_new_session=True,
         )
-        self.ladder = Lock()
+        self.stop_lock = Lock()
 
     def lines(self) -> Iterator[tuple[str, bool]]:
-        """Yield each line of stderr and whether it stays: a bar ends in a carriage return and does not."""
+        """Yield each line of stderr and whether it stays; progress bars end in a carriage return and do not stay."""
         assert self.process.stderr is not None
         with io.TextIOWrapper(self.process.stderr, encoding="utf-8", errors="replace", newline="") as stream:
             for line in stream:
-                with suppress(OSError):  # a full disk costs the log, not the run
+                with suppress(OSError):  # a full disk must not fail the run
                     os.write(self.log.fileno(), line.encode())
                 if text := line.strip():
                     yield text, line.endswith("\n")
 
     def wait(self) -> int:
-        """Wait until it ends, then end what it left behind; return its exit status."""
+        """Wait until the program ends, then terminate remaining children; return its exit status."""
         status = self.process.wait()
         self.stop()
         self.log.close()
         return status
 
     def stop(self, patient: bool = True) -> None:
-        """End the whole group: SIGINT, SIGTERM, SIGKILL, each with its grace; without patience at once."""
+        """Terminate the group with SIGINT, SIGTERM, SIGKILL and a grace period each; SIGKILL first if not `patient`."""
         if not patient:
             self._signal(signal.SIGKILL)
-        with self.ladder:
+        with self.stop_lock:
             for number, seconds in GRACE:
                 if not self._alive():
                     return
@@ -78,7 +78,7 @@ class Program:
             time.sleep(0.05)
 
     def _signal(self, number: int) -> bool:
-        """Send a signal to the group (0 sends none); return whether there is a group."""
+        """Send a signal to the group (0 sends none); return whether the group exists."""
         try:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
@@ -86,7 +86,7 @@ class Program:
         return True
 
     def _alive(self) -> bool:
-        """Whether any process of the group still runs. One that is dead but not yet reaped does not."""
+        """Return whether any process of the group is still running; zombies do not count."""
         self.process.poll()
         return self._signal(0) and any(map(self._runs, psutil.process_iter()))
 
@@ -98,7 +98,7 @@ class Program:
 
 
 def end_orphans() -> None:
-    """End the programs whose flow is dead: one that was killed could not end them itself."""
+    """Terminate programs whose flow was killed and could not terminate them itself."""
     orphans = [process for process in psutil.process_iter() if _is_orphan(process)]
     for number, seconds in GRACE:
         for process in orphans:
@@ -108,9 +108,9 @@ def end_orphans() -> None:
 
 
 def _is_orphan(process: psutil.Process) -> bool:
-    """Whether it was started under a mark of this project that nobody holds any more."""
+    """Return whether the process was started under a lease of this project that is no longer held."""
     try:
-        mark = process.environ().get(liveness.FLOW)
+        lease = process.environ().get(liveness.FLOW)
     except (psutil.Error, OSError):  # another user's, or it has just ended
         return False
-    return mark is not None and Path(mark).parent == liveness.MARKS.resolve() and not liveness.is_held(Path(mark))
+    return lease is not None and Path(lease).parent == liveness.MARKS.resolve() and not liveness.is_held(Path(lease))

@@ -1,6 +1,6 @@
-"""A flow run's pages: its name, parameters, data and description in MLflow, name and comparison in Prefect, the index.
+"""Publish a flow run: name, parameters, data and description in MLflow, name and comparison in Prefect, index page.
 
-Writes to MLflow, to Prefect and artifacts/index.html; what stands there is composed by flows/run/description.py.
+Writes to MLflow, Prefect and artifacts/index.html; flows/run/description.py composes the texts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,15 +22,15 @@ from flows.serve.prefect_server import HOST, announced
 from pipelines import config
 from pipelines.config import Config
 from pipelines.models import registry
-from pipelines.runtime import tracking
+from pipelines.runtime import tracking, tracking_store
 
 PREFECT, MLFLOW = f"http://{HOST}:4200", f"http://{HOST}:5000"
-"""Where `gradus up` and `gradus ui` serve, unless they are told otherwise."""
+"""Default addresses of `gradus up` and `gradus ui`."""
 
 
 @dataclass
 class Page:
-    """What a run has to tell when it ends."""
+    """The outcome of a run, published when it ends."""
 
     states: Mapping[str, str] = field(default_factory=dict)
     promotion: Promotion | None = None
@@ -38,7 +38,7 @@ class Page:
 
 @contextmanager
 def published(parent: tracking.Run, targets: list[str], settings: Config) -> Iterator[Page]:
-    """Name and describe the run, before its body as running, after it by how it went."""
+    """Name and describe the run: as running on entry, by its outcome on exit."""
     page = Page()
     origin = _origin(parent)
     _name(parent, description.running(targets), description.description(targets, None, {}, origin))
@@ -67,12 +67,12 @@ def _origin(parent: tracking.Run) -> Origin:
         dirty=tags["dirty"] == "True",
         flow_run=str(flow_run.get_name() or "none"),
         prefect=f"{prefect}/runs/flow-run/{tags['flow_run']}",
-        mlflow=tracking.page_of(parent.id, MLFLOW) if parent.id else "",
+        mlflow=tracking_store.page_of(parent.id, MLFLOW) if parent.id else "",
     )
 
 
 def _name(parent: tracking.Run, name: str, text: str) -> None:
-    """Give the run its name, in MLflow and in Prefect."""
+    """Set the name of the run in MLflow and Prefect, and its description in MLflow."""
     parent.page(name, text)
     if run_id := flow_run.get_id():
         with get_client(sync_client=True) as client:
@@ -80,7 +80,7 @@ def _name(parent: tracking.Run, name: str, text: str) -> None:
 
 
 def _data(parent: tracking.Run, settings: Config, states: Mapping[str, str]) -> None:
-    """Log documents and questions as the run's data sets, so far as it has read them."""
+    """Log the documents and questions that the run has read as its data sets."""
     asked = next((stage for stage in states if stage.startswith("evaluate@")), "")
     for stage, path, use in (
         ("ingest", settings.ingest.source, "training"),
@@ -93,13 +93,13 @@ def _data(parent: tracking.Run, settings: Config, states: Mapping[str, str]) -> 
 
 def _in_prefect(text: str, origin: Origin, parent: tracking.Run) -> None:
     get_run_logger().info(text)
-    create_markdown_artifact(text, key="comparison", description="What the run came to.")
+    create_markdown_artifact(text, key="comparison", description="Comparison of the models of the run.")
     if parent.id:
         create_link_artifact(origin.mlflow, link_text="This run in MLflow", key="mlflow")
 
 
 def _promoted(parent: tracking.Run, promotion: Promotion, settings: Config, origin: Origin) -> None:
-    """Write the candidate's figures, the version's description, and the index of the reports."""
+    """Log the candidate's metrics, and write the description of the version and the index page."""
     parent.metrics(description.figures(promotion))
     facts = {
         "model": promotion.candidate,

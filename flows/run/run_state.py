@@ -1,7 +1,7 @@
-"""What runs now, in a small file that other commands read at any time: stages, progress, time left.
+"""State of the present run, in a small file that other commands can read: stages, progress, time left.
 
-Writes and reads .gradus/running.json, of this folder and of the worktrees of pinned runs. It names the mark that its
-writer holds while it lives (pipelines/runtime/liveness.py), so the file of a process that was killed is not believed.
+Writes and reads .gradus/running.json of this folder and of worktrees. The file names the lease that its writer holds
+while it is alive (pipelines/runtime/liveness.py), so the file of a killed process is ignored.
 """
 
 from contextlib import suppress
@@ -19,7 +19,7 @@ WORKTREES = ".gradus/worktrees/*"
 
 @dataclass(frozen=True)
 class StageState:
-    """How far one stage is."""
+    """State of one stage."""
 
     state: str
     note: str
@@ -29,48 +29,48 @@ class StageState:
 
 @dataclass(frozen=True)
 class RunState:
-    """How far one run is."""
+    """State of one run."""
 
     began: float
     left: float | None
-    """Seconds until the whole run ends; None where nothing is known yet."""
+    """Estimated seconds until the run ends; None when unknown."""
     stages: dict[str, StageState]
 
 
 def write(state: RunState) -> None:
-    """Tell the other commands how far this process's run is."""
-    with suppress(OSError):  # a full disk costs the account of a run, not the run
+    """Write the state of this process's run for other commands."""
+    with suppress(OSError):  # a full disk must not fail the run
         artifacts.write_json(FILE, {"mark": str(liveness.lease()), **asdict(state)})
 
 
 def clear() -> None:
-    """Tell the other commands that nothing runs any more."""
+    """Remove the state file: nothing is running."""
     FILE.unlink(missing_ok=True)
 
 
 def running() -> list[RunState]:
-    """Return the runs of living processes: of the working tree, and of commits in worktrees."""
-    found = [_read(folder / FILE) for folder in (Path(), *sorted(Path().glob(WORKTREES)))]
-    return [state for state in found if state is not None]
+    """Return the runs of living processes, in the working tree and in worktrees."""
+    states = [_read(folder / FILE) for folder in (Path(), *sorted(Path().glob(WORKTREES)))]
+    return [state for state in states if state is not None]
 
 
 def _read(path: Path) -> RunState | None:
     if not path.exists():
         return None
-    told: dict[str, Any] = artifacts.read_json(path)
-    if not liveness.is_held(Path(told["mark"])):
+    content: dict[str, Any] = artifacts.read_json(path)
+    if not liveness.is_held(Path(content["mark"])):
         return None
-    stages = {name: StageState(**state) for name, state in told["stages"].items()}
-    return RunState(told["began"], told["left"], stages)
+    stages = {name: StageState(**state) for name, state in content["stages"].items()}
+    return RunState(content["began"], content["left"], stages)
 
 
 def durations() -> dict[str, float]:
-    """Return the seconds that each stage took when it last ran here."""
+    """Return the duration in seconds of the last run of each stage."""
     found: dict[str, float] = artifacts.read_json(DURATIONS) if DURATIONS.exists() else {}
     return found
 
 
 def keep_duration(stage: str, seconds: float) -> None:
-    """Keep how long `stage` took."""
+    """Record the duration of `stage`."""
     with suppress(OSError):
         artifacts.write_json(DURATIONS, {**durations(), stage: round(seconds, 1)})

@@ -1,8 +1,8 @@
-"""The workbench of one flow run: what runs, whether there is room for more, and how to end it all.
+"""Scheduler of one flow run: admits stages by free cores and accelerator, and stops them all on request.
 
-A stage takes as many cores as its `meta.cores` says and, when it wants the accelerator, this flow's turn at it (other
-flows: flows/run/accelerator.py), so that light stages run side by side and heavy ones do not fight. Of those that
-wait and have room, the one with the highest `meta.priority` goes first.
+A stage takes `meta.cores` cores and, with `meta.gpu`, this flow's accelerator slot (other flows:
+flows/run/accelerator.py), so that light stages run concurrently and heavy ones do not compete. Among waiting stages
+that fit, the one with the highest `meta.priority` starts first.
 """
 
 import os
@@ -21,10 +21,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Scheduler:
-    """Room for running stages, and the way to end them."""
+    """Resources of the machine, the stages waiting for them, and the running programs."""
 
     def __init__(self, cores: int) -> None:
-        """Offer `cores` cores and one turn at the accelerator."""
+        """Provide `cores` cores and one accelerator slot."""
         self.cores, self.free, self.accelerator_free = cores, cores, True
         self.waiting: list[Stage] = []
         self.stopping = False
@@ -33,7 +33,7 @@ class Scheduler:
 
     @contextmanager
     def place(self, stage: Stage) -> Iterator[None]:
-        """Wait for room for `stage`, and hold it.
+        """Acquire the resources of `stage`, waiting for them, and release them on exit.
 
         Raises:
             StoppedError: the run is being stopped.
@@ -66,7 +66,7 @@ class Scheduler:
 
     @contextmanager
     def watched(self, program: Program) -> Iterator[Program]:
-        """Have `program` ended with the run, and see that nothing of it is left at the end."""
+        """Register `program` to be stopped with the run, and stop its remaining processes on exit."""
         with self.room:
             self.programs.add(program)
             stopping = self.stopping
@@ -81,7 +81,7 @@ class Scheduler:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let Ctrl-C, SIGTERM and SIGHUP stop the run: once with patience, twice without."""
+        """Let Ctrl-C, SIGTERM and SIGHUP stop the run: gracefully the first time, immediately the second."""
         before = {number: signal.signal(number, self._interrupted) for number in SIGNALS}
         try:
             yield
@@ -90,25 +90,25 @@ class Scheduler:
                 signal.signal(number, handler)
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
-        """Work in a thread: the one interrupted may hold a lock that is needed."""
+        """Stop in a thread, because the interrupted thread may hold a lock that `stop` needs."""
         threading.Thread(target=self.stop, args=(not self.stopping,), daemon=True).start()
 
     def stop(self, patient: bool = True) -> None:
-        """Start nothing more and end what runs."""
+        """Start no further stage and stop the running programs."""
         with self.room:
             self.stopping = True
             self.room.notify_all()
             programs = list(self.programs)
-        endings = [threading.Thread(target=program.stop, args=(patient,)) for program in programs]
-        for ending in endings:
-            ending.start()
+        threads = [threading.Thread(target=program.stop, args=(patient,)) for program in programs]
+        for thread in threads:
+            thread.start()
 
 
 def cores(threads: int) -> int:
-    """Return how many cores the stages may share: the machine's, and never fewer than one stage's threads.
+    """Return the number of cores that stages may share: the machine's, but at least `threads`.
 
     Raises:
-        UserError: one task alone would take more threads than there are cores.
+        UserError: `threads` is more than four times the number of cores.
     """
     present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if threads > 4 * present:

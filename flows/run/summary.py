@@ -1,4 +1,4 @@
-"""What a run ends with on the terminal: the comparison of all models, the verdict, and what to do next."""
+"""Terminal summary of a run: comparison of all models, verdict and next steps."""
 
 from rich.console import Console
 
@@ -9,13 +9,13 @@ from pipelines.models.registry import Version
 
 
 def show(console: Console, promotion: Promotion) -> None:
-    """Print the table, whether the candidate is champion and why not, and what can be done next."""
+    """Print the comparison, the promotion decision with its reason, and the next steps."""
     console.print(terminal_table(promotion.comparison))
     name = f"{promotion.candidate} (version {promotion.version} of {registry.NAME})"
     if promotion.promoted:
         console.print(f"[green]{name} is champion.[/]")
         if promotion.reason:
-            console.print(f"It was made champion by force: {promotion.reason}", markup=False, highlight=False)
+            console.print(f"The promotion was forced: {promotion.reason}", markup=False, highlight=False)
     else:
         console.print(f"[yellow]{name} is not promoted:[/]", end=" ")
         console.print(promotion.reason, markup=False, highlight=False)
@@ -24,14 +24,14 @@ def show(console: Console, promotion: Promotion) -> None:
 
 
 def hints(promotion: Promotion, champion: Version | None) -> list[str]:
-    """Return what can be done next, and which commands work now."""
-    look = "Look closer with `gradus ui`"
+    """Return the next steps as commands that work in the present state."""
+    inspect = "Inspect the run with `gradus ui`"
     if promotion.promoted:
-        return [f'{look}; ask it something with `gradus ask "…"`, or talk with it: `gradus chat`.']
+        return [f'{inspect}; ask the model with `gradus ask "…"`, or chat with it: `gradus chat`.']
     number = promotion.version
     asked = (
-        f'asks it, for there is no champion yet; `gradus promote --version {number} --force "REASON"` makes it champion'
+        f'asks it while there is no champion; `gradus promote --version {number} --force "REASON"` makes it champion'
         if champion is None
-        else f"asks the champion, version {champion.number}; with `--version {number}` it asks this one"
+        else f"asks the champion, version {champion.number}; add `--version {number}` to ask this one"
     )
-    return [f'{look}. `gradus ask "…"` {asked}.']
+    return [f'{inspect}. `gradus ask "…"` {asked}.']

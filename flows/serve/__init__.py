@@ -1,1 +1,1 @@
-"""Servers, pages and messages: Prefect, MLflow, labelling, notifications, and the heartbeat of runs."""
+"""Servers and notifications: Prefect, MLflow, the labelling page, messages, and the heartbeat of runs."""

@@ -1,7 +1,7 @@
-"""Runs that die without a word: with their machine, or with their worker. Alone: python -m flows.serve.heartbeat
+"""Detect runs that died with their machine or worker, by missing heartbeats. Alone: python -m flows.serve.heartbeat
 
-A flow tells Prefect twice a minute that it is alive (flows/__init__.py). An automation marks as crashed what has been
-silent for three times as long, and sends word where there is somebody to tell (flows/serve/notify.py).
+A flow sends Prefect a heartbeat every 30 seconds (flows/__init__.py). An automation marks a run as crashed after three
+missed heartbeats, and sends a message if notifications are configured (flows/serve/notify.py).
 """
 
 from datetime import timedelta
@@ -24,8 +24,8 @@ PATIENCE = timedelta(seconds=90)
 
 
 def watch(patience: timedelta = PATIENCE) -> None:
-    """Create the automation in Prefect, in place of an earlier one."""
-    crash = ChangeFlowRunState(name=None, state=StateType.CRASHED, message="It fell silent.", force=False)
+    """Create the automation in Prefect, replacing an earlier one."""
+    crash = ChangeFlowRunState(name=None, state=StateType.CRASHED, message="No heartbeat received.", force=False)
     automation = AutomationCore(
         name=NAME,
         trigger=EventTrigger(
@@ -37,7 +37,7 @@ def watch(patience: timedelta = PATIENCE) -> None:
             threshold=1,
             within=patience,
         ),
-        actions=[crash, *_word()],
+        actions=[crash, *_notification()],
     )
     with get_client(sync_client=True) as client:
         for earlier in client.read_automations_by_name(NAME):
@@ -45,12 +45,12 @@ def watch(patience: timedelta = PATIENCE) -> None:
         client.create_automation(automation)
 
 
-def _word() -> list[SendNotification]:
+def _notification() -> list[SendNotification]:
     name: Any = Variable.get(NOTIFY)
     if not name:
         return []
     block: Any = Block.load(name)
-    body = "{{ flow_run.name }} has told nothing for a while: its machine or its worker is gone."
+    body = "{{ flow_run.name }} sent no heartbeat: its machine or its worker is down."
     return [SendNotification(block_document_id=block._block_document_id, subject="Gradus: a run crashed", body=body)]
 
 

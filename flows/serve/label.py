@@ -1,8 +1,8 @@
-"""A page to choose the better of two answers, on this machine alone: `gradus label`.
+"""A local page for choosing the better of two answers: `gradus label`.
 
-It shows pairs blind, in an order of sides that a hash decides, beside the passage and the reference answer, and writes
-each choice at once, in TRL's form, where `preferences` reads it (`preferences.ranker: human`). What was decided is not
-shown again, unless it is undone.
+Pairs are shown blind, with left and right assigned by a hash, next to the passage and the reference answer. Each choice
+is written immediately, in TRL's format, where `preferences` reads it (`preferences.ranker: human`). Decided pairs are
+not shown again unless the decision is undone.
 """
 
 import hashlib
@@ -26,27 +26,25 @@ PAGE = "label.html"
 
 
 class Choices:
-    """The pairs, and what was decided of them; every decision is on the disk before it is answered."""
+    """The pairs and the decisions on them; every decision is on disk before the request is answered."""
 
     def __init__(self, source: Path, folder: Path) -> None:
-        """Take the pairs of `source` that are not decided in `folder`.
+        """Load the pairs of `source` and the decisions in `folder`.
 
         Raises:
-            UserError: there is no pair.
+            UserError: `source` holds no pair.
         """
         rows = {_name(row): row for row in artifacts.read_rows(source)}
         if not rows:
-            raise UserError(f"{source} holds no pair; run `gradus run preferences` first.")
+            raise UserError(f"{source} contains no pairs; run `gradus run preferences` first.")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.rows, self.documents = folder, rows, documents()
-        self.written: list[
-            tuple[str, Path, int, int]
-        ] = []  # of each decision: its pair, file, where it begins and ends
+        self.written: list[tuple[str, Path, int, int]] = []  # pair, file, start and end offset of each decision
         decided = [path for path in (folder / CHOICES, folder / UNDECIDED) if path.exists()]
         self.done = {row["pair"] for path in decided for row in artifacts.read_rows(path)} & rows.keys()
 
     def next(self) -> Row:
-        """Return what the page shows: a pair that is not decided, or none, and how far one is."""
+        """Return the content of the page: the progress and the next undecided pair, if any."""
         left = [name for name in self.rows if name not in self.done]
         progress = {"done": len(self.done), "total": len(self.rows), "undo": bool(self.written)}
         if not left:
@@ -64,11 +62,11 @@ class Choices:
         }
 
     def decide(self, name: str, choice: str, text: str = "") -> None:
-        """Write a choice: `left`, `right`, `neither`, or `written`: both are wrong, and `text` is the right answer.
+        """Write a choice: `left`, `right`, `neither`, or `written` (both are wrong; `text` is the correct answer).
 
         Raises:
-            KeyError: there is no such pair, or no such choice.
-            ValueError: nothing was written.
+            KeyError: there is no such pair or choice.
+            ValueError: `text` is empty.
         """
         row = self.rows[name]
         sides = dict(zip(("left", "right"), _sides(name, row), strict=True))
@@ -77,17 +75,17 @@ class Choices:
         else:
             chosen = text.strip() if choice == "written" else sides.pop(choice)
             if not chosen:
-                raise ValueError("the right answer is empty")
+                raise ValueError("the correct answer is empty")
             worse = [side for side in sides.values() if side.strip() != chosen]
             self._write(CHOICES, name, [_choice(row, name, chosen, rejected) for rejected in worse])
         self.done.add(name)
 
     def undo(self) -> None:
-        """Take the last decision back; those of before this program was started stand."""
+        """Undo the last decision; decisions from earlier sessions are kept."""
         if not self.written:
             return
         name, path, start, end = self.written.pop()
-        if path.stat().st_size == end:  # nobody has written to it since
+        if path.stat().st_size == end:  # nothing was written to it since
             os.truncate(path, start)
             self.done.discard(name)
 
@@ -105,11 +103,11 @@ def serve(console: Console, source: Path, folder: Path, port: int) -> None:
     """Serve the page until Ctrl-C.
 
     Raises:
-        UserError: there is no pair, or the port is taken.
+        UserError: there are no pairs, or the port is taken.
     """
     check_free(port)
     with Server(Choices(source, folder), port) as running:
-        console.print(f"http://127.0.0.1:{running.server_port}  (choices go to {folder / CHOICES}; Ctrl-C ends)")
+        console.print(f"http://127.0.0.1:{running.server_port}  (choices go to {folder / CHOICES}; Ctrl-C stops it)")
         try:
             running.serve_forever()
         except KeyboardInterrupt:
@@ -117,16 +115,16 @@ def serve(console: Console, source: Path, folder: Path, port: int) -> None:
 
 
 class Server(HTTPServer):
-    """One page, one secret that other pages of the browser do not know."""
+    """Serves the page; a secret protects it from requests of other sites in the same browser."""
 
     def __init__(self, choices: Choices, port: int) -> None:
-        """Listen on 127.0.0.1; port 0 takes a free one."""
+        """Listen on 127.0.0.1; port 0 picks a free port."""
         super().__init__(("127.0.0.1", port), Handler)
         self.choices, self.secret = choices, secrets.token_urlsafe()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers the page."""
+    """Handles the requests of the page."""
 
     server: Server
 
@@ -143,22 +141,22 @@ class Handler(BaseHTTPRequestHandler):
             self._send(404, b"{}")
 
     def do_POST(self) -> None:
-        """Take a choice, and send the next pair."""
+        """Save a choice and send the next pair."""
         if not self._from_here() or not self._knows():
             return
         try:
-            said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if self.path == "/undo":
                 self.server.choices.undo()
             else:
-                self.server.choices.decide(said["pair"], said["choice"], str(said.get("text", "")))
+                self.server.choices.decide(body["pair"], body["choice"], str(body.get("text", "")))
         except (KeyError, TypeError, ValueError):
             self._send(400, b"{}")
             return
         self._send(200, json.dumps(self.server.choices.next()).encode())
 
     def _from_here(self) -> bool:
-        """Refuse other names of this machine, by which another site could reach it (DNS rebinding)."""
+        """Reject requests for other host names, which prevents DNS rebinding."""
         port = self.server.server_port
         good = self.headers.get("Host") in (f"127.0.0.1:{port}", f"localhost:{port}")
         if not good:
@@ -181,23 +179,23 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Disable request logging."""
 
 
 def _choice(row: Row, name: str, chosen: str, rejected: str) -> Row:
-    """Return a pair in TRL's form."""
+    """Return a pair in TRL's format."""
     answers = {"chosen": chosen, "rejected": rejected}
-    made = {key: [{"role": "assistant", "content": text}] for key, text in answers.items()}
-    return {"prompt": row["prompt"], **made, **{key: row.get(key) for key in ("kind", "source")}, "pair": name}
+    messages = {key: [{"role": "assistant", "content": text}] for key, text in answers.items()}
+    return {"prompt": row["prompt"], **messages, **{key: row.get(key) for key in ("kind", "source")}, "pair": name}
 
 
 def _name(row: Row) -> str:
-    """Return the same name for a pair whichever way round it is."""
+    """Return an identifier of a pair that does not depend on the order of its answers."""
     texts = sorted(row[key][0]["content"] for key in ("chosen", "rejected"))
     return hashlib.sha256(json.dumps([row["prompt"], texts]).encode()).hexdigest()[:16]
 
 
 def _sides(name: str, row: Row) -> tuple[str, str]:
-    """Return left and right; a hash decides, so that the better answer is on neither side by custom."""
+    """Return left and right answer, ordered by a hash so that the better one is not always on the same side."""
     chosen, rejected = sorted(row[key][0]["content"] for key in ("chosen", "rejected"))
     return (chosen, rejected) if int(name, 16) % 2 else (rejected, chosen)

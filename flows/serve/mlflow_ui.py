@@ -1,4 +1,4 @@
-"""MLflow's own pages over the project's store, on this machine alone. Alone: gradus ui"""
+"""MLflow's web interface for the project's store, on this machine only. Alone: gradus ui"""
 
 import os
 import sys
@@ -9,22 +9,22 @@ from rich.console import Console
 from flows.run.process import LOGS, Program
 from flows.serve.prefect_server import HOST, Server, announce_page, check_free
 from pipelines.models import registry
-from pipelines.runtime import store_location, tracking
+from pipelines.runtime import store_location, tracking_store
 
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-"""The environment of an MLflow server: without the job runner, which nothing here uses."""
+"""Environment of the MLflow server: disables the job runner, which is not used."""
 
 
 def mlflow_command(port: int) -> list[str]:
-    """Return what follows `python -m` to serve the project's store."""
+    """Return the arguments of `python -m` that serve the project's store."""
     files = store_location.FILES.resolve().as_uri()
     command = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    return [*command, "--backend-store-uri", tracking.address(), "--artifacts-destination", files]
+    return [*command, "--backend-store-uri", tracking_store.address(), "--artifacts-destination", files]
 
 
 def pages(server: str) -> tuple[str, str]:
-    """Return where MLflow shows the project's runs, and where its models."""
-    experiment = tracking.experiment(tracking.client())
+    """Return the addresses of the project's runs and models in MLflow."""
+    experiment = tracking_store.experiment(tracking_store.client())
     return f"{server}/#/experiments/{experiment}/runs", f"{server}/#/models/{registry.NAME}"
 
 
@@ -41,15 +41,15 @@ def serve(console: Console, port: int) -> None:
     check_free(port)
     program = Program([sys.executable, "-m", *mlflow_command(port)], LOGS / "ui.log", QUIET)
     try:
-        here = f"http://{HOST}:{port}"
-        Server(here, program).wait("/health")
-        announce_page("MLflow", here)
-        runs, models = pages(here)
-        console.print(f"Runs:   {runs}\nModels: {models}\n(Ctrl-C ends it)", highlight=False, soft_wrap=True)
+        address = f"http://{HOST}:{port}"
+        Server(address, program).wait("/health")
+        announce_page("MLflow", address)
+        runs, models = pages(address)
+        console.print(f"Runs:   {runs}\nModels: {models}\n(press Ctrl-C to stop)", highlight=False, soft_wrap=True)
         if console.is_terminal and _has_display():
             webbrowser.open(runs)
         program.wait()
     except KeyboardInterrupt:
-        console.print("MLflow has ended.")
+        console.print("MLflow was stopped.")
     finally:
         program.stop()

@@ -1,6 +1,6 @@
-"""The passage that a pair of answers is about: the document of its question, marked where it speaks of the answer.
+"""The passage for a pair of answers: the source document of its question, with the most relevant sentence marked.
 
-Reads artifacts/split/. A pair that names no document, or one that is not there, has no passage.
+Reads artifacts/split/. A pair without a source document, or with a missing one, has no passage.
 """
 
 import re
@@ -10,17 +10,17 @@ from pipelines import artifacts
 from pipelines.artifacts import Row
 
 SPLIT = artifacts.ARTIFACTS / "split"
-AROUND = 1200  # characters before and after what is marked
+AROUND = 1200  # characters shown before and after the marked sentence
 SENTENCE = re.compile(r"[^.!?\n]+[.!?]*\s*")
 
 
 def documents(folder: Path = SPLIT) -> dict[str, Row]:
-    """Return the documents of all splits by id; none where the stage has not run."""
+    """Return the documents of all splits by id; empty when the stage has not run."""
     return {row["id"]: row for path in sorted(folder.glob("*.parquet")) for row in artifacts.read_table(path)}
 
 
 def passage(document: Row | None, words: str) -> Row | None:
-    """Return `name`, and the text `before`, `marked` and `after` the sentence that shares most with `words`."""
+    """Return `name` and the text `before`, `marked` (the sentence with most words of `words`) and `after`."""
     if document is None:
         return None
     text: str = document["text"]

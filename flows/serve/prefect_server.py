@@ -1,7 +1,7 @@
-"""A Prefect server that lives as long as one command, unless there is one already: PREFECT_API_URL's, or `gradus up`'s.
+"""A Prefect server for the duration of one command, unless PREFECT_API_URL or `gradus up` already provides one.
 
-Prefect's own ephemeral server would do, but importing it costs the flow's process four seconds, and its last
-words end up on the terminal. This one starts while the flow's libraries are still being imported.
+Prefect's own ephemeral server takes four seconds to import in the flow's process and logs to the terminal on shutdown.
+This one starts while the flow's libraries are still being imported.
 """
 
 import os
@@ -26,36 +26,36 @@ PAGES = Path(".gradus/pages")
 DATABASE = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
 ELSEWHERE = "PREFECT_API_DATABASE_CONNECTION_URL"
 NOTIFY = "gradus_notify"
-"""The variable of Prefect that names the block through which messages are sent (flows/serve/notify.py)."""
+"""Prefect variable that names the notification block (flows/serve/notify.py)."""
 PATIENCE = 120.0  # seconds; a first start creates the database
 
 
 def announce(address: str) -> None:
-    """Tell the other commands in this project that this process serves Prefect at `address`."""
+    """Announce to other commands in this project that this process serves Prefect at `address`."""
     artifacts.write_json(ANNOUNCED, {"address": address, "mark": str(liveness.lease())})
 
 
 def announced() -> str | None:
-    """Return the address at which another command serves Prefect for this project, while it lives."""
+    """Return the address of the Prefect server that another living command runs for this project, if any."""
     if not ANNOUNCED.exists():
         return None
-    told = artifacts.read_json(ANNOUNCED)
-    return str(told["address"]) if liveness.is_held(Path(told["mark"])) else None
+    content = artifacts.read_json(ANNOUNCED)
+    return str(content["address"]) if liveness.is_held(Path(content["mark"])) else None
 
 
 def announce_page(name: str, address: str) -> None:
-    """Tell `gradus status` that this process, while it lives, serves the pages `name` at `address`."""
+    """Announce to `gradus status` that this process serves the pages `name` at `address` while it is alive."""
     artifacts.write_json(PAGES / f"{name}.json", {"address": address, "mark": str(liveness.lease())})
 
 
 def pages() -> dict[str, str]:
     """Return the addresses of the pages that living processes serve for this project, by name."""
-    told = {path.stem: artifacts.read_json(path) for path in sorted(PAGES.glob("*.json"))}
-    return {name: str(page["address"]) for name, page in told.items() if liveness.is_held(Path(page["mark"]))}
+    content = {path.stem: artifacts.read_json(path) for path in sorted(PAGES.glob("*.json"))}
+    return {name: str(page["address"]) for name, page in content.items() if liveness.is_held(Path(page["mark"]))}
 
 
 def notifies() -> bool:
-    """Tell, without a server, whether messages are sent to anybody, or may be: a database elsewhere is not asked."""
+    """Return, without starting a server, whether notifications may be configured; assume so for a remote database."""
     if os.environ.get(ELSEWHERE):
         return True
     if not DATABASE.exists():
@@ -63,13 +63,13 @@ def notifies() -> bool:
     try:
         with closing(sqlite3.connect(f"file:{DATABASE}?mode=ro", uri=True)) as database:
             return database.execute("select 1 from variable where name = ?", (NOTIFY,)).fetchone() is not None
-    except sqlite3.Error:  # a server will say what is wrong with it
+    except sqlite3.Error:  # the server will report the error
         return True
 
 
 @contextmanager
 def server() -> Iterator["Server"]:
-    """Start a server, and end it at the end. Prefect must not be imported before this is entered."""
+    """Start a server and stop it on exit. Prefect must not be imported before this is entered."""
     if address := os.environ.get(ADDRESS) or announced():
         os.environ[ADDRESS] = address
         yield Server(address, None)
@@ -97,17 +97,17 @@ def server() -> Iterator["Server"]:
 
 
 class Server:
-    """A web server that may still be starting."""
+    """An HTTP server that may still be starting."""
 
     def __init__(self, address: str, program: Program | None) -> None:
-        """It will answer at `address`; `program` is None when it is another's."""
+        """Keep the `address`; `program` is None when another process runs the server."""
         self.address, self.program = address, program
 
     def wait(self, path: str) -> None:
-        """Wait until it answers at `path`.
+        """Wait until the server answers at `path`.
 
         Raises:
-            UserError: it does not, or its program has ended.
+            UserError: the server does not answer in time, or its program has ended.
         """
         end = time.monotonic() + (PATIENCE if self.program else 5.0)
         while time.monotonic() < end and (self.program is None or self.program.process.poll() is None):
@@ -116,12 +116,12 @@ class Server:
                     return
             except OSError:
                 time.sleep(0.1)
-        hint = f"{self.program.log.name} says why" if self.program else f"{ADDRESS} names it"
+        hint = f"{self.program.log.name} shows the error" if self.program else f"{ADDRESS} points to it"
         raise UserError(f"The server {self.address} does not answer; {hint}.")
 
 
 def check_free(port: int, option: str = "--port") -> None:
-    """Raise a UserError, which names the `option` to choose another one by, when something listens on `port`."""
+    """Raise a UserError that names the `option` for another port when `port` is in use."""
     with socket.socket() as probe:
         if probe.connect_ex((HOST, port)) != 0:
             return

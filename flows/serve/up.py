@@ -1,7 +1,7 @@
-"""Servers and schedules, on this machine alone, until Ctrl-C. Alone: gradus up
+"""Servers and schedules on this machine, until Ctrl-C. Alone: gradus up
 
-A Prefect server, an MLflow server and a worker that runs the deployments of prefect.yaml. Their state lies in the
-project: .gradus/ and mlruns/. PREFECT_API_DATABASE_CONNECTION_URL and MLFLOW_TRACKING_URI name other stores.
+Starts a Prefect server, an MLflow server and a worker that runs the deployments of prefect.yaml. Their state is in the
+project: .gradus/ and mlruns/. PREFECT_API_DATABASE_CONNECTION_URL and MLFLOW_TRACKING_URI select other stores.
 """
 
 import os
@@ -21,10 +21,10 @@ POOL = "gradus"
 
 
 def up(console: Console, prefect_port: int, mlflow_port: int) -> None:
-    """Start everything, say where it is, and end it all when interrupted or when one of them ends.
+    """Start all servers, print their addresses, and stop them when interrupted or when one of them exits.
 
     Raises:
-        UserError: a port is taken, a program does not start, or one ends by itself.
+        UserError: a port is taken, a program does not start, or one exits unexpectedly.
     """
     end_orphans()
     check_free(prefect_port, "--prefect-port")
@@ -51,7 +51,7 @@ def up(console: Console, prefect_port: int, mlflow_port: int) -> None:
         announce_page("MLflow", f"http://{HOST}:{mlflow_port}")
         runs, _ = pages(f"http://{HOST}:{mlflow_port}")
         console.print(f"Prefect: http://{HOST}:{prefect_port}/runs   MLflow: {runs}", highlight=False, soft_wrap=True)
-        console.print("The schedules of prefect.yaml are on. Ctrl-C ends it all.", highlight=False)
+        console.print("The schedules of prefect.yaml are active. Press Ctrl-C to stop all servers.", highlight=False)
         _watch(server, store, worker)
 
 
@@ -59,7 +59,7 @@ def _watch(*programs: Program) -> None:
     while all(program.process.poll() is None for program in programs):
         time.sleep(1)
     ended = next(program for program in programs if program.process.poll() is not None)
-    raise UserError(f"A server ended by itself; {ended.log.name} says why.")
+    raise UserError(f"A server exited unexpectedly; see {ended.log.name}.")
 
 
 def _set_up(environment: dict[str, str], *command: str) -> None:
@@ -69,4 +69,4 @@ def _set_up(environment: dict[str, str], *command: str) -> None:
     if done.returncode:
         log = LOGS / "deploy.log"
         log.write_text(done.stdout + done.stderr, encoding="utf-8")
-        raise UserError(f"`{' '.join(command)}` failed; {log} says why.")
+        raise UserError(f"`{' '.join(command)}` failed; see {log}.")

@@ -1,4 +1,4 @@
-"""How much better each token was than the critic expected."""
+"""Advantages: how much better each token was than the critic predicted."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from torch import Tensor
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
     """Return advantages and returns [B, T] by generalised advantage estimation (Schulman et al. 2016).
 
-    Nothing follows the last token of a response: the value after it is zero, whatever stands in the padding.
+    The value after the last token of a response is zero, regardless of the padding.
     """
     rewards, values = torch.where(mask, rewards, 0.0), torch.where(mask, values, 0.0)
     advantages = torch.zeros_like(rewards)
@@ -22,7 +22,7 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
 
 
 def whiten(values: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
-    """Scale `values` to spread 1 (population) over the tokens in `mask`, and to mean 0 if `shift_mean`."""
+    """Scale `values` to standard deviation 1 (population) over the tokens in `mask`, and to mean 0 if `shift_mean`."""
     kept = values[mask]
     mean = kept.mean()
     scaled = (values - mean) * torch.rsqrt(kept.var(correction=0) + 1e-8)
@@ -30,6 +30,6 @@ def whiten(values: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> float:
-    """Return the share of the variance of `returns` [N] that `values` [N] foresaw; 1 is perfect."""
+    """Return the share of the variance of `returns` [N] that `values` [N] explain; 1 is perfect."""
     variance = returns.var(correction=0)
     return float(1 - (returns - values).var(correction=0) / variance) if variance > 1e-12 else 0.0

@@ -1,8 +1,8 @@
 """One frozen model that carries several adapters: policy, reference, value and reward.
 
-Only `using` switches adapters. PEFT's own `set_adapter` also decides which parameters train, so that a switch
+Only `using` switches adapters. PEFT's `set_adapter` also sets which parameters are trainable, so that a switch
 between forward and backward silently leaves the policy without gradients and makes the reference trainable;
-here `train_only` decides that, once, and a switch never changes it.
+here `train_only` sets it once, and a switch never changes it.
 """
 
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ from pipelines.alignment.sequences import Batch
 from pipelines.models import devices
 from pipelines.models.config import ComputeConfig
 
-POLICY = "default"  # the name under which models.save_adapter, and TRL, look for it
+POLICY = "default"  # the adapter name that loading.save_adapter and TRL expect
 REFERENCE, VALUE, REWARD = "reference", "value", "reward"
 
 
 @contextmanager
 def using(model: PeftModel, name: str) -> Iterator[None]:
-    """Make the adapter `name` the active one inside the block; what trains stays as it was."""
+    """Activate the adapter `name` inside the block; `requires_grad` of all parameters is unchanged."""
     before = model.active_adapter
     _activate(model, name)
     try:
@@ -48,12 +48,12 @@ def named_weights(model: PeftModel, name: str) -> dict[str, nn.Parameter]:
 
 
 def named_head(head: nn.Linear) -> dict[str, nn.Parameter]:
-    """Return the weights of `head`, under names that no adapter's weights have."""
+    """Return the weights of `head`, with names that do not collide with those of adapters."""
     return {f"head.{key}": parameter for key, parameter in head.named_parameters()}
 
 
 def train_only(model: PeftModel, names: list[str]) -> None:
-    """Let only the adapters `names` train, and in eval mode: with dropout no log-probability would repeat."""
+    """Make only the adapters `names` trainable, in eval mode: dropout would make log-probabilities irreproducible."""
     model.eval()
     model.requires_grad_(False)
     for name in names:
@@ -69,7 +69,7 @@ def clone(model: PeftModel, source: str, target: str) -> None:
 
 
 def scalar_head(model: PeftModel) -> nn.Linear:
-    """Return a float32 head from hidden state to one number, zero at first: no opinion, not a random one."""
+    """Return a float32 head from hidden state to a scalar, initialised to zero, so that all scores start equal."""
     head = nn.Linear(model.get_base_model().config.get_text_config().hidden_size, 1).to(model.device)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -78,7 +78,7 @@ def scalar_head(model: PeftModel) -> nn.Linear:
 
 @dataclass(frozen=True)
 class Backbone:
-    """Scores batches with the adapters of `model`. Call the methods inside `using`."""
+    """Computes log-probabilities, values and scores with the adapters of `model`. Call the methods inside `using`."""
 
     model: PeftModel
     tok: PreTrainedTokenizerBase
@@ -86,14 +86,14 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
-        found: torch.device = self.model.device
-        return found
+        """Device of the model."""
+        device: torch.device = self.model.device
+        return device
 
     def hidden(self, batch: Batch) -> Tensor:
-        """Return the last hidden states [B, L, H], without the cost of scoring the vocabulary.
+        """Return the last hidden states [B, L, H], without the cost of the output layer.
 
-        Autocast casts the adapters' inputs; PEFT's own copies of them in float32 are left out.
+        Autocast casts the adapters' inputs; PEFT's casts to float32 are disabled.
         """
         with devices.autocast(self.compute, self.device), disable_input_dtype_casting(self.model):
             states: Tensor = self.model.get_base_model().get_decoder()(batch.ids, use_cache=False).last_hidden_state
@@ -102,7 +102,7 @@ class Backbone:
     def policy(self, batch: Batch, temperature: float, with_entropy: bool = False) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and entropies [B, T] of the response's tokens; zero in the padding.
 
-        Only the response's own tokens meet the output layer, which can cost as much as all the rest.
+        The output layer runs on the response's tokens only; it can cost as much as all other layers.
         """
         states = self._gather(self.hidden(batch), batch)[batch.mask]
         with devices.autocast(self.compute, self.device):
@@ -112,12 +112,12 @@ class Backbone:
         return _scatter(logs, batch.mask), _scatter(spread, batch.mask)
 
     def values(self, batch: Batch, head: nn.Linear) -> Tensor:
-        """Return what `head` expects [B, T] in the state before each response token; zero in the padding."""
+        """Return the values [B, T] that `head` predicts from the state before each response token; zero in padding."""
         states = self._gather(self.hidden(batch), batch)[batch.mask]
         return _scatter(head(states.float()).squeeze(-1), batch.mask)
 
     def scores(self, batch: Batch, head: nn.Linear) -> Tensor:
-        """Return the score [B] that `head` reads off the last token of the response, its end of turn."""
+        """Return the score [B] that `head` assigns to the last token of the response, its end of turn."""
         rows = torch.arange(len(batch.starts), device=batch.ids.device)
         ends = self.hidden(batch)[rows, batch.starts + batch.last]
         scores: Tensor = head(ends.float()).squeeze(-1)

@@ -9,58 +9,61 @@ from pipelines.block import Block, Count, LearningRate, NonNegative, Positive, S
 
 
 class PreferencesConfig(Block):
-    """Pairs of answers, the better one first."""
+    """How preference pairs are sampled, ranked and filtered."""
 
     prompts: Count
-    """Questions that answers are sampled to, at most: there are as many as `unanswerable_share` allows."""
+    """Maximum number of prompts; `unanswerable_share` may allow fewer."""
     min_prompts: Annotated[int, Field(ge=0)]
-    """Where there are fewer questions, keyword queries fill up to so many."""
+    """Keyword queries fill up to this number of prompts if there are fewer questions."""
     unanswerable_share: Share
-    """Of the prompts that have no answer: there refusing is preferred to inventing, elsewhere answering to refusing."""
+    """Share of unanswerable prompts. Their pairs prefer the refusal to hallucinations; pairs of other prompts prefer
+    the answer to a refusal."""
     samples: Count
-    """Answers drawn for each, at each temperature."""
+    """Samples per prompt and temperature."""
     temperatures: Annotated[list[Positive], Field(min_length=1)]
-    """Of the samples."""
+    """Sampling temperatures."""
     ranker: Literal["reference", "judge", "score", "reward", "human"]
-    """Whose opinion makes pairs: the reference answer's, by rule; the judge's (teacher.roles.judge), of two answers or
-    by score; a reward model's; or people's choices alone."""
+    """How pairs are made: `reference` compares samples with the reference answer by rule; `judge` compares two samples
+    and `score` rates each with teacher.roles.judge; `reward` uses a reward model; `human` uses people's choices."""
     judge_samples: Count
-    """How often the judge scores a sample, for `score`; the mean counts."""
+    """Ratings of each sample by the judge (`score`); their mean is the score."""
+    judge_temperature: Positive
+    """Sampling temperature of the ratings if `judge_samples` is above 1; a single rating is greedy."""
     reward_model: Path | None
-    """A folder with a reward model of this SFT model, as the task `reward` writes, for `reward`."""
+    """Folder with a reward model of this SFT model, as written by the task `reward` (`reward` only)."""
     inputs: Path
-    """A folder with one for each ranker, of what that one reads: `human` holds people's choices (`gradus label`). Only
-    the chosen ranker's is a dependency, so that labelling makes nothing stale until the labels are used."""
+    """Folder with one subfolder of inputs per ranker; `human` contains people's choices (`gradus label`). Only the
+    subfolder of the chosen ranker is a dependency, so that labelling makes no stage stale until the labels are used."""
     max_length_ratio: Annotated[float, Field(ge=1)]
-    """A pair with a longer answer than this many times the other is dropped, unless one is the refusal."""
+    """Maximum ratio of the lengths of the two answers; pairs above it are dropped, unless one is the refusal."""
     min_margin: NonNegative
-    """A pair whose answers differ less in worth is dropped: in token F1 to the reference, in score, from 0 to 1."""
+    """Minimum margin of a pair, from 0 to 1: the difference in token F1 to the reference, or in score."""
     max_new_tokens: Count
-    """Longest sample."""
+    """Maximum length of a sample, in tokens."""
     min_token_recall: Share
-    """A sample with fewer of the answer's words, or without one of its numbers, is wrong. Half an answer makes no
-    pair."""
+    """Minimum token recall of the reference answer; a sample below it, or without one of its numbers, is wrong. A
+    partial answer makes no pair."""
     held_out_share: Share
-    """Share of the prompts whose pairs only test the reward model."""
+    """Share of the prompts whose pairs are held out to evaluate the reward model."""
     batch_size: Count
-    """Prompts generated at once."""
+    """Prompts in one generation batch."""
 
     @property
     def human(self) -> Path:
-        """Where people's choices lie."""
+        """Folder of people's choices."""
         return self.inputs / "human"
 
     @property
     def choices(self) -> Path:
-        """What the chosen ranker reads."""
+        """Input folder of the chosen ranker."""
         return self.inputs / self.ranker
 
 
 class RewardConfig(Block):
-    """The pairwise reward model (Bradley-Terry): a copy of the SFT adapter, trained on, with a head of its own."""
+    """Pairwise reward model (Bradley-Terry): a copy of the SFT adapter, trained further, with a scalar head."""
 
     learning_rate: LearningRate
-    """Peak."""
+    """Peak learning rate."""
     epochs: Count
     """Passes over the pairs."""
     batch_size: Count
@@ -71,11 +74,11 @@ class DPOBlock(Block):
     """Direct preference optimisation (Rafailov et al. 2023)."""
 
     beta: Positive
-    """Strength of the pull to the reference."""
+    """Strength of the implicit KL constraint to the reference."""
     sft_weight: NonNegative
-    """Weight of the likelihood of the chosen answer, against likelihood displacement."""
+    """Weight of the SFT loss on the chosen answer, against likelihood displacement."""
     learning_rate: LearningRate
-    """Peak."""
+    """Peak learning rate."""
     epochs: Count
     """Passes over the pairs."""
     batch_size: Count
@@ -88,39 +91,39 @@ class PPOBlock(Block):
     iterations: Count
     """Rounds of rollout and update."""
     prompts: Count
-    """Prompts in one round, answered at once."""
+    """Prompts in one round, in one generation batch."""
     minibatch: Count
     """Rollouts in one optimiser step."""
     microbatch: Count
-    """Rollouts in one forward pass: memory against speed."""
+    """Rollouts in one forward pass; larger is faster and needs more memory."""
     epochs: Count
     """Passes over the rollouts of a round."""
     critic_warmup: Annotated[int, Field(ge=0)]
-    """First rounds in which only the value function learns."""
+    """Number of first rounds in which only the critic is trained."""
     temperature: Positive
-    """Of the rollouts, the reference and the update alike."""
+    """Sampling temperature of the rollouts; log-probabilities of policy and reference use the same one."""
     max_new_tokens: Count
-    """Longest answer."""
+    """Maximum length of an answer, in tokens."""
     learning_rate: LearningRate
-    """Of the policy."""
+    """Initial learning rate of the policy; it decays linearly to zero."""
     critic_learning_rate: LearningRate
-    """Of the value function."""
+    """Initial learning rate of the critic; it decays linearly to zero."""
     kl_coefficient: NonNegative
-    """Weight of the per-token KL to the reference, in the reward."""
+    """Weight of the per-token KL to the reference in the reward."""
     gamma: Share
-    """Discount."""
+    """Discount factor."""
     gae_lambda: Share
-    """Of the generalised advantage estimate."""
+    """Lambda of generalised advantage estimation."""
     clip: Positive
-    """Range of the probability ratio."""
+    """Clip range of the probability ratio around 1."""
     dual_clip: Annotated[float, Field(gt=1)]
-    """Bound of the loss of a token that was worse than expected, in advantages."""
+    """Upper bound of the loss of a token with negative advantage, as a multiple of |advantage|."""
     value_clip: Positive
-    """Range in which the value may move in one round."""
+    """Clip range of the value around its estimate at the start of the round."""
     score_clip: Positive
-    """Bound of a score, in standard deviations of the SFT model's scores."""
+    """Clip range of normalised scores, in standard deviations of the SFT model's scores."""
     missing_eos_penalty: NonNegative
-    """Taken off the score of an answer that did not end."""
+    """Penalty on the score of an answer without an end-of-turn token."""
 
     @model_validator(mode="after")
     def _batches(self) -> "PPOBlock":
@@ -130,11 +133,11 @@ class PPOBlock(Block):
 
 
 class AlignConfig(Block):
-    """Alignment with preferences, one model per method."""
+    """Alignment from preferences, one model per method."""
 
     methods: list[Literal["dpo", "ppo"]]
-    """Each becomes a stage `align@<method>`."""
+    """Alignment methods; each is a stage `align@<method>`."""
     dpo: DPOBlock
-    """Direct preference optimisation."""
+    """Settings of direct preference optimisation."""
     ppo: PPOBlock
-    """Reward model and policy gradient."""
+    """Settings of proximal policy optimisation with the reward model."""

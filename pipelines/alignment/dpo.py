@@ -1,4 +1,4 @@
-"""Direct preference optimisation through TRL, from the SFT adapter and with its copy as the reference."""
+"""Direct preference optimisation with TRL, from the SFT adapter, with a copy of it as the reference."""
 
 import math
 import tempfile
@@ -32,10 +32,10 @@ from pipelines.training.checkpoints import Checkpoints
 
 
 class StartsAtReference(TrainerCallback):  # type: ignore[misc]  # transformers is not followed by the type checker
-    """Holds the first step against what it must be: policy = reference, so the preference loss is ln 2.
+    """Checks that the preference loss of the first step is ln 2, as it must be if policy = reference.
 
     Raises:
-        RuntimeError: it is not; the reference is another model than the one training started from.
+        RuntimeError: the loss is not ln 2, so the reference is not the model that training started from.
     """
 
     def on_log(
@@ -46,7 +46,7 @@ class StartsAtReference(TrainerCallback):  # type: ignore[misc]  # transformers 
         logs: dict[str, Any],
         **_: Any,
     ) -> None:
-        """Check the first step."""
+        """Check the logs of the first step."""
         if state.global_step == 1 and "rewards/margins" in logs:
             loss = math.log1p(math.exp(-logs["rewards/margins"]))
             if abs(loss - math.log(2)) > 1e-3 or abs(logs["rewards/chosen"]) > 1e-3:
@@ -54,7 +54,7 @@ class StartsAtReference(TrainerCallback):  # type: ignore[misc]  # transformers 
 
 
 class PlannedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # trl is not followed by the type checker
-    """A DPOTrainer that takes rows that are tokens already, in planned batches of like length."""
+    """A DPOTrainer for rows that are already tokenised, in planned batches of similar length."""
 
     plan: list[list[int]]
 
@@ -68,10 +68,10 @@ class PlannedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # trl is not followe
 
 @contextmanager
 def labelled_positions_only() -> Iterator[None]:
-    """Let TRL's fused output layer skip, on a CPU too, what is not predicted: prompts and padding are most of a batch.
+    """Let TRL's fused output layer skip prompts and padding, most of a batch, on a CPU too.
 
-    TRL does so only on devices with Triton, sparing others a recompilation that a CPU does not know. The name is
-    private and TRL is pinned; were it gone, this would fail loudly.
+    TRL does so only on devices with Triton, to avoid recompilation elsewhere; a CPU does not recompile. The name is
+    private, but TRL is pinned, and a missing name raises AttributeError.
     """
     before = trl.trainer.utils._use_triton
     trl.trainer.utils._use_triton = lambda device: device.type == "cpu" or before(device)
@@ -90,7 +90,7 @@ def train(
     run: Run,
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
-    """Fit the adapter "default" of `model` to prefer the first of each pair; return metrics of the end.
+    """Train the adapter "default" of `model` to prefer the first of each pair; return the metrics of the last steps.
 
     Raises:
         UserError: the loss becomes NaN.
@@ -123,7 +123,7 @@ def train(
 
 
 def arguments(config: DPOBlock, compute: ComputeConfig, steps: int, device: str, scratch: str) -> DPOConfig:
-    """Return TRL's settings; with `sft_weight` the likelihood of the chosen answer is part of the loss."""
+    """Return TRL's settings; a positive `sft_weight` adds the SFT loss on the chosen answer."""
     mixed = config.sft_weight > 0
     return DPOConfig(
         output_dir=scratch,

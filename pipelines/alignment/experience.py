@@ -1,7 +1,7 @@
-"""What one round of rollouts taught: each token's log-probabilities, value, reward and advantage.
+"""Experience of one round of rollouts: each token's log-probabilities, value, reward and advantage.
 
-Old log-probabilities are computed here by the forward that the update will use, in the same micro-batches,
-and not taken from generation, whose rounding differs: so the ratio is exactly 1 before the first step.
+Old log-probabilities are computed by the forward pass of the update, in the same micro-batches, and not taken
+from generation, whose rounding differs. So the ratio is exactly 1 before the first step.
 """
 
 from collections.abc import Callable
@@ -30,48 +30,48 @@ from pipelines.alignment.rewards import ScoreNorm, shape_scores, token_rewards
 from pipelines.alignment.sequences import Batch
 
 RewardFn = Callable[[Batch], Tensor]
-"""Scores the responses of a batch: [B]."""
+"""Returns the scores [B] of the responses of a batch."""
 
 
 @dataclass(frozen=True)
 class Actors:
-    """Everyone on the one backbone, and the heads beside it."""
+    """The shared backbone with all adapters, the value head, and the reward function."""
 
     backbone: Backbone
     value_head: nn.Linear
-    judge: RewardFn
+    reward_fn: RewardFn
 
 
 @dataclass(frozen=True)
 class Experience:
-    """One micro-batch of rollouts as measured before the update. [B, T] unless said otherwise."""
+    """Measurements of one micro-batch of rollouts before the update; [B, T] unless stated otherwise."""
 
     batch: Batch
     ended: Tensor
-    """[B] whether the response reached a stop token."""
+    """[B] whether the response ended with a stop token."""
     logprobs: Tensor
     entropy: Tensor
     kl: Tensor
-    """Per token, k1, to the reference."""
+    """Per-token KL to the reference, estimator k1."""
     values: Tensor
     scores: Tensor
-    """[B] raw."""
+    """[B] raw scores of the reward model."""
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """An experience with its credit assigned."""
+class AdvantageBatch:
+    """One micro-batch of rollouts with its advantages and returns."""
 
-    seen: Experience
+    rollouts: Experience
     advantages: Tensor
     returns: Tensor
 
 
 def assemble(backbone: Backbone, reward: Path) -> Actors:
-    """Put everyone on `backbone`, which carries the SFT adapter as policy.
+    """Add reference, reward and value adapters to `backbone`, which has the SFT adapter as policy.
 
-    The reference is a copy of it. The critic begins as a copy of the reward model in `reward`, with a head
-    that expects nothing yet.
+    The reference is a copy of the policy. The critic is initialised from the reward model in `reward`, with a zero
+    head.
     """
     model = backbone.model
     clone(model, POLICY, REFERENCE)
@@ -82,18 +82,18 @@ def assemble(backbone: Backbone, reward: Path) -> Actors:
 
 
 def reward_fn(backbone: Backbone, head: nn.Linear) -> RewardFn:
-    """Return the reward adapter with its head as a judge."""
+    """Return the reward adapter with its head as a reward function."""
 
-    def judge(batch: Batch) -> Tensor:
+    def score(batch: Batch) -> Tensor:
         with using(backbone.model, REWARD):
             return backbone.scores(batch, head)
 
-    return judge
+    return score
 
 
 @torch.no_grad()
 def measure(actors: Actors, batch: Batch, stops: list[int], temperature: float) -> Experience:
-    """Score one micro-batch with the policy, the reference, the critic and the judge."""
+    """Evaluate one micro-batch with the policy, the reference, the critic and the reward model."""
     backbone = actors.backbone
     with using(backbone.model, POLICY):
         logprobs, entropy = backbone.policy(batch, temperature, with_entropy=True)
@@ -103,19 +103,19 @@ def measure(actors: Actors, batch: Batch, stops: list[int], temperature: float) 
         values = backbone.values(batch, actors.value_head)
     final = batch.responses.gather(1, batch.last[:, None]).squeeze(1)
     ended = torch.isin(final, torch.tensor(stops, device=final.device))
-    return Experience(batch, ended, logprobs, entropy, kl(logprobs, reference, "k1"), values, actors.judge(batch))
+    return Experience(batch, ended, logprobs, entropy, kl(logprobs, reference, "k1"), values, actors.reward_fn(batch))
 
 
-def compute_advantages(seen: list[Experience], norm: ScoreNorm, config: PPOBlock) -> list[Lesson]:
-    """Turn scores and KL into returns, and into advantages whitened over all tokens of the round."""
-    estimates = [_estimate(one, norm, config) for one in seen]
-    masks = [one.batch.mask for one in seen]
+def compute_advantages(rollouts: list[Experience], norm: ScoreNorm, config: PPOBlock) -> list[AdvantageBatch]:
+    """Compute returns from scores and KL, and advantages whitened over all tokens of the round."""
+    estimates = [_estimate(one, norm, config) for one in rollouts]
+    masks = [one.batch.mask for one in rollouts]
     every = torch.cat([advantages[mask] for (advantages, _), mask in zip(estimates, masks, strict=True)])
     whitened = whiten(every, torch.ones_like(every, dtype=torch.bool))
     parts = torch.split(whitened, [int(mask.sum()) for mask in masks])
     return [
-        Lesson(one, torch.zeros_like(returns).masked_scatter(one.batch.mask, advantages), returns)
-        for one, advantages, (_, returns) in zip(seen, parts, estimates, strict=True)
+        AdvantageBatch(one, torch.zeros_like(returns).masked_scatter(one.batch.mask, advantages), returns)
+        for one, advantages, (_, returns) in zip(rollouts, parts, estimates, strict=True)
     ]
 
 

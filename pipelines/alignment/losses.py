@@ -1,9 +1,9 @@
-"""PPO's two losses, per token, and how tokens become one number."""
+"""Per-token losses of PPO, their reduction, and the pairwise loss of the reward model."""
 
 import torch
 from torch import Tensor
 
-LOG_RATIO = 20.0  # e^20 is beyond any ratio that is not clipped anyway, and still finite
+LOG_RATIO = 20.0  # e^20 is finite, and far beyond the clip range
 
 
 def policy_loss(new: Tensor, old: Tensor, advantages: Tensor, low: float, high: float, dual: float) -> Tensor:
@@ -24,9 +24,9 @@ def clipped(new: Tensor, old: Tensor, low: float, high: float) -> Tensor:
 
 
 def value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float) -> Tensor:
-    """Return half the squared error [B, T]: of the value, or of it held within `clip` of `old`, the worse."""
-    held = old + (values - old).clamp(-clip, clip)
-    return torch.maximum((values - returns).square(), (held - returns).square()) / 2
+    """Return half the squared error [B, T] of the value or of the value clipped to `old` ± `clip`, the larger one."""
+    bounded = old + (values - old).clamp(-clip, clip)
+    return torch.maximum((values - returns).square(), (bounded - returns).square()) / 2
 
 
 def pair_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
@@ -37,6 +37,6 @@ def pair_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
 def reduce(losses: Tensor, mask: Tensor, denominator: int) -> Tensor:
     """Sum `losses` over `mask` and divide by the tokens of the whole optimiser step.
 
-    A mean per micro-batch would weigh a token by the company it keeps.
+    With a mean per micro-batch, the weight of a token would depend on the size of its micro-batch.
     """
     return torch.where(mask, losses, 0.0).sum() / denominator

@@ -1,106 +1,98 @@
-"""Preference pairs from samples of the model itself, ranked against the reference answer by a plain rule.
+"""Preference pairs from samples of the policy, ranked against the reference answer by a rule.
 
-An answerable question gives two pairs: the reference over a wrong answer, and over a needless refusal. An
-unanswerable one gives the refusal over inventions. Wrong answers are the model's own samples where it made
-any; else they are borrowed from the question most like this one that has another answer.
+An answerable question gives two pairs: the reference over a wrong answer, and over a refusal. An unanswerable one gives
+the refusal over hallucinations. Wrong answers are samples of the policy if there are any, else hard negatives: answers
+of the most similar questions.
 """
 
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
 from pipelines.alignment.config import PreferencesConfig
-from pipelines.artifacts import Row
+from pipelines.curation.schema import PreferencePair, Rejection, RowKind, TrainingRow
 from pipelines.evaluation import scoring
 from pipelines.evaluation.questions import Question
 from pipelines.runtime.errors import UserError
-from pipelines.text.normalize import tokens
+from pipelines.synthesis.reasons import Reason
+from pipelines.text.normalize import f1, tokens
 
 Verdict = Literal["right", "wrong", "refused", "unclear"]
 
-KEYWORD_QUERIES = {"keyword_query": "answer", "keyword_query_refusal": "refusal"}
-"""The kinds of rows that ask in a few words of a text rather than in a question, and the kinds they are judged as."""
-SPARE_WORDS = 5  # a right sample may be this much longer than the reference; more could hold a second answer
-INVENTIONS = 2  # pairs an unanswerable question gives: as many as an answerable one
+KEYWORD_QUERIES = {RowKind.KEYWORD_QUERY: RowKind.ANSWER, RowKind.KEYWORD_QUERY_REFUSAL: RowKind.REFUSAL}
+"""The kind of question that the samples of a keyword query are scored as."""
+EXTRA_WORDS = 5  # a right sample may have so many words more than the reference; more could contain a second answer
+HALLUCINATIONS = 2  # pairs of an unanswerable question, as many as an answerable one gives
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When a sample is right, wrong, or a refusal: as in the evaluation, but in doubt it is none of them."""
+    """Scores a sample as in the evaluation, except that doubtful samples are neither right nor wrong."""
 
     refusal: str
     min_token_recall: float
 
-    def verdict(self, row: Row, sample: str) -> Verdict:
-        """Judge a `sample` of the answer to `row`."""
+    def verdict(self, row: TrainingRow, sample: str) -> Verdict:
+        """Score a `sample` of an answer to `row`."""
         question = _question(row)
-        found = scoring.verdict(sample, question, self.refusal, self._extra_words(row))
-        if row["kind"] == "refusal":
-            return "right" if found == "refused" else "wrong"
-        if found == "refused":
+        scored = scoring.verdict(sample, question, self.refusal, self._extra_words(row))
+        if row.kind == RowKind.REFUSAL:
+            return "right" if scored == "refused" else "wrong"
+        if scored == "refused":
             return "refused"
-        if found == "correct":
+        if scored == "correct":
             return "right"
         return "wrong" if self._clearly_wrong(sample, row) else "unclear"
 
-    def _extra_words(self, row: Row) -> int:
-        return len(tokens(_answer(row))) - len(tokens(_short(row))) + SPARE_WORDS
+    def _extra_words(self, row: TrainingRow) -> int:
+        return len(tokens(row.answer)) - len(tokens(_span(row))) + EXTRA_WORDS
 
-    def _clearly_wrong(self, sample: str, row: Row) -> bool:
-        """Tell an invention from half an answer: "Drace" for "Oswin Drace" is no lie, 1783 for 1738 is."""
-        said, wanted = Counter(tokens(sample)), Counter(tokens(_short(row)))
-        share = (said & wanted).total() / max(1, wanted.total())
-        return bool(_numbers(wanted) - said) or share < self.min_token_recall
+    def _clearly_wrong(self, sample: str, row: TrainingRow) -> bool:
+        """Distinguish a hallucination from a partial answer: "Drace" for "Oswin Drace", but not 1783 for 1738."""
+        given, wanted = Counter(tokens(sample)), Counter(tokens(_span(row)))
+        share = (given & wanted).total() / max(1, wanted.total())
+        return bool(_numbers(wanted) - given) or share < self.min_token_recall
 
 
 def _numbers(words: Counter[str]) -> Counter[str]:
     return Counter({word: count for word, count in words.items() if word[0].isdigit()})
 
 
-def _asked(row: Row) -> str:
-    question: str = row["messages"][-2]["content"]
-    return question
+def _span(row: TrainingRow) -> str:
+    """Return the part of the reference answer that a right answer must contain."""
+    return row.answer_span or row.answer
 
 
-def _answer(row: Row) -> str:
-    answer: str = row["messages"][-1]["content"]
-    return answer
-
-
-def _short(row: Row) -> str:
-    """Return the part of the reference answer that a right one must hold."""
-    return str(row["answer_span"] or _answer(row))
-
-
-def _question(row: Row) -> Question:
-    """Return `row` as the evaluation would ask it; an unanswerable one accepts nothing."""
-    answers = () if row["kind"] == "refusal" else (_short(row),)
+def _question(row: TrainingRow) -> Question:
+    """Return `row` as an evaluation question; an unanswerable one accepts nothing."""
+    accepted = () if row.kind == RowKind.REFUSAL else (_span(row),)
     return Question(
-        id="", set="", kind=row["kind"], split="", question=_asked(row), accepted=answers, competing=(), sources=()
+        id="", set="", kind=row.kind, split="", question=row.question, accepted=accepted, competing=(), sources=()
     )
 
 
-def choose(rows: Sequence[Row], config: PreferencesConfig, seed: int) -> list[Row]:
-    """Return at most `config.prompts` rows, each of another question, stratified: a fixed share is unanswerable.
+def choose(rows: Sequence[TrainingRow], config: PreferencesConfig, seed: int) -> list[TrainingRow]:
+    """Return at most `config.prompts` rows with distinct questions, stratified: a fixed share is unanswerable.
 
-    Each stratum holds questions; keyword queries only fill it up to its part of `config.min_prompts`. The scarcer
-    stratum decides how many prompts there are; an empty one leaves all places to the other.
+    The strata consist of questions; keyword queries only fill them up to their share of `config.min_prompts`. The
+    smaller stratum limits the number of prompts; without refusals, all prompts are answerable.
 
     Raises:
         UserError: there is no answer row to ask about.
     """
     generator = random.Random(seed)
-    different = list({_asked(row): row for row in generator.sample(rows, len(rows))}.values())
+    different = list({row.question: row for row in generator.sample(rows, len(rows))}.values())
     least = _sizes(min(config.prompts, config.min_prompts), config.unanswerable_share)
     answers, refusals = (
-        _stratum(different, kind, size) for kind, size in zip(("answer", "refusal"), least, strict=True)
+        _stratum(different, kind, size) for kind, size in zip((RowKind.ANSWER, RowKind.REFUSAL), least, strict=True)
     )
     if not answers:
         raise UserError(
-            "artifacts/curate/preference_prompts.jsonl has no row of the kind 'answer'; see curate's rejects.jsonl."
+            "artifacts/curate/preference_prompts.jsonl has no row of the kind 'answer'; "
+            "artifacts/curate/rejects.jsonl gives the reasons."
         )
     share = config.unanswerable_share if refusals else 0.0
     sizes = (_sizes(count, share) for count in range(config.prompts, 0, -1))
@@ -109,108 +101,106 @@ def choose(rows: Sequence[Row], config: PreferencesConfig, seed: int) -> list[Ro
 
 
 def _sizes(count: int, unanswerable_share: float) -> tuple[int, int]:
-    """Return how many of `count` prompts have an answer, and how many have none."""
+    """Return how many of `count` prompts are answerable, and how many are not."""
     unanswerable = round(unanswerable_share * count)
     return count - unanswerable, unanswerable
 
 
-def _stratum(rows: Sequence[Row], kind: str, least: int) -> list[Row]:
-    """Return the questions of a kind, then as many keyword queries as are missing to `least`."""
-    questions = [row for row in rows if row["kind"] == kind]
-    queries = [row for row in rows if KEYWORD_QUERIES.get(row["kind"]) == kind]
+def _stratum(rows: Sequence[TrainingRow], kind: RowKind, least: int) -> list[TrainingRow]:
+    """Return the questions of a kind, then keyword queries up to `least` rows in all."""
+    questions = [row for row in rows if row.kind == kind]
+    queries = [row for row in rows if KEYWORD_QUERIES.get(row.kind) == kind]
     return questions + queries[: max(0, least - len(questions))]
 
 
-def judged_as(row: Row) -> Row:
-    """Return a row with the kind that its samples are judged as."""
-    return {**row, "kind": KEYWORD_QUERIES.get(row["kind"], row["kind"])}
+def scored_as(row: TrainingRow) -> TrainingRow:
+    """Return `row` with the kind that its samples are scored as."""
+    return replace(row, kind=KEYWORD_QUERIES.get(row.kind, row.kind))
 
 
-def pairs_of(row: Row, samples: Sequence[str], others: Sequence[Row], rule: Rule) -> list[Row]:
-    """Return the pairs that `row` and the model's `samples` give; `others` are answer rows to borrow from."""
+def pairs_of(
+    row: TrainingRow, samples: Sequence[str], others: Sequence[TrainingRow], rule: Rule
+) -> list[PreferencePair]:
+    """Return the pairs of `row` and the policy's `samples`; `others` are answer rows to take hard negatives from."""
     wrong = distinct(sample for sample in samples if tokens(sample) and rule.verdict(row, sample) == "wrong")
-    wrong.sort(key=lambda sample: abs(len(tokens(sample)) - len(tokens(_answer(row)))))
-    wanted = 1 if row["kind"] == "answer" else INVENTIONS
+    wrong.sort(key=lambda sample: abs(len(tokens(sample)) - len(tokens(row.answer))))
+    wanted = 1 if row.kind == RowKind.ANSWER else HALLUCINATIONS
     rejected = [(sample, "sample") for sample in wrong[:wanted]]
     if not rejected:
-        rejected = [(answer, "borrowed") for answer in borrow(row, others, rule, wanted)]
-    if row["kind"] == "answer":
+        rejected = [(answer, "hard_negative") for answer in hard_negatives(row, others, rule, wanted)]
+    if row.kind == RowKind.ANSWER:
         rejected.append((rule.refusal, "refusal"))
     return [_pair(row, text, provenance) for text, provenance in rejected]
 
 
-def borrow(row: Row, others: Sequence[Row], rule: Rule, count: int) -> list[str]:
-    """Return up to `count` answers that are wrong here, from the questions most like this one."""
-    like = sorted(others, key=lambda other: (-likeness(other, row), _asked(other)))
-    answers = (_answer(other) for other in like)
+def hard_negatives(row: TrainingRow, others: Sequence[TrainingRow], rule: Rule, count: int) -> list[str]:
+    """Return up to `count` answers of the most similar questions that are wrong for this one."""
+    similar = sorted(others, key=lambda other: (-similarity(other, row), other.question))
+    answers = (other.answer for other in similar)
     return distinct((answer for answer in answers if rule.verdict(row, answer) == "wrong"), count)
 
 
-def likeness(one: Row, other: Row) -> float:
-    """Return the F1 of the words of two questions."""
-    left, right = _words(_asked(one)), _words(_asked(other))
-    return 2 * (left & right).total() / max(1, left.total() + right.total())
+def similarity(one: TrainingRow, other: TrainingRow) -> float:
+    """Return the token F1 of two questions."""
+    return f1(_tokens(one.question), _tokens(other.question))
 
 
 @cache
-def _words(question: str) -> Counter[str]:
-    return Counter(tokens(question))
+def _tokens(question: str) -> tuple[str, ...]:
+    return tuple(tokens(question))
 
 
 def distinct(texts: Iterable[str], count: int | None = None) -> list[str]:
-    """Return the first `count` of `texts` that normalise differently."""
-    found: dict[tuple[str, ...], str] = {}
+    """Return the first `count` of `texts` with distinct tokens."""
+    texts_by_tokens: dict[tuple[str, ...], str] = {}
     for text in texts:
-        found.setdefault(tuple(tokens(text)), text)
-        if len(found) == count:
+        texts_by_tokens.setdefault(tuple(tokens(text)), text)
+        if len(texts_by_tokens) == count:
             break
-    return list(found.values())
+    return list(texts_by_tokens.values())
 
 
-def _pair(row: Row, rejected: str, provenance: str) -> Row:
-    """`margin`: how far the rejected answer is from the reference, in token F1."""
-    *prompt, answer = row["messages"]
-    return {
-        "prompt": prompt,
-        "chosen": [answer],
-        "rejected": [{"role": "assistant", "content": rejected}],
-        "kind": row["kind"],
-        "source": row["source"],
-        "reference": answer["content"],
-        "provenance": provenance,
-        "margin": 1 - _f1(tokens(rejected), tokens(answer["content"])),
-    }
+def _pair(row: TrainingRow, rejected: str, provenance: str) -> PreferencePair:
+    """Pair the reference with a rejected answer; the margin is 1 - their token F1."""
+    margin = 1 - f1(tokens(rejected), tokens(row.answer))
+    return PreferencePair(
+        prompt=row.messages[:-1],
+        chosen=row.messages[-1:],
+        rejected=[{"role": "assistant", "content": rejected}],
+        kind=row.kind,
+        source=row.source,
+        reference=row.answer,
+        provenance=provenance,
+        margin=margin,
+    )
 
 
-def _f1(one: list[str], other: list[str]) -> float:
-    shared = (Counter(one) & Counter(other)).total()
-    return 2 * shared / max(1, len(one) + len(other))
+def balance(pairs: Sequence[PreferencePair], seed: int) -> tuple[list[PreferencePair], list[Rejection]]:
+    """Drop pairs at random until as many reject a refusal as choose one, so that the model learns neither by default.
 
-
-def balance(pairs: Sequence[Row], seed: int) -> tuple[list[Row], list[Row]]:
-    """Drop pairs at random until as many reject a refusal as choose one, so that neither always wins.
-
-    When there is only one of the two, all are kept. Returns the kept and the dropped.
+    If all are of one sort, all are kept. Returns the kept and the dropped pairs.
     """
-    chosen = [index for index, pair in enumerate(pairs) if pair["kind"] == "refusal"]
-    rejected = [index for index, pair in enumerate(pairs) if pair["provenance"] == "refusal"]
-    fewer = min(len(chosen), len(rejected)) or max(len(chosen), len(rejected))
+    chosen = [index for index, pair in enumerate(pairs) if pair.kind == RowKind.REFUSAL]
+    rejected = [index for index, pair in enumerate(pairs) if pair.provenance == "refusal"]
+    size = min(len(chosen), len(rejected)) or max(len(chosen), len(rejected))
     generator = random.Random(seed)
     kept = {
-        *generator.sample(chosen, min(fewer, len(chosen))),
-        *generator.sample(rejected, min(fewer, len(rejected))),
+        *generator.sample(chosen, min(size, len(chosen))),
+        *generator.sample(rejected, min(size, len(rejected))),
     }
-    spare = {*chosen, *rejected} - kept
-    dropped = [{**pairs[index], "reason": "unbalanced"} for index in sorted(spare)]
-    return [pair for index, pair in enumerate(pairs) if index not in spare], dropped
+    surplus = {*chosen, *rejected} - kept
+    dropped = [Rejection(pairs[index].as_row(), Reason.UNBALANCED) for index in sorted(surplus)]
+    return [pair for index, pair in enumerate(pairs) if index not in surplus], dropped
 
 
-def hold_out(pairs: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Split `pairs` by prompt, all pairs of one on the same side; `share` of the prompts go to the second."""
+def hold_out(
+    pairs: Sequence[PreferencePair], share: float, seed: int
+) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """Split `pairs` by prompt into training and held-out pairs; `share` of the prompts are held out."""
     prompts = list(dict.fromkeys(_prompt(pair) for pair in pairs))
     held = set(random.Random(seed).sample(prompts, round(share * len(prompts))))
     return [pair for pair in pairs if _prompt(pair) not in held], [pair for pair in pairs if _prompt(pair) in held]
 
 
-def _prompt(pair: Row) -> str:
-    return "\n".join(message["content"] for message in pair["prompt"])
+def _prompt(pair: PreferencePair) -> str:
+    return "\n".join(message["content"] for message in pair.prompt)

@@ -1,8 +1,8 @@
 """Proximal policy optimisation (Schulman et al. 2017) of a chat model, in rounds: collect, score, update.
 
-Policy, reference, critic and reward model are adapters on one frozen backbone. The KL to the reference is
-part of the reward, per token; the score lands on the last token; policy and critic step apart and never share
-a graph.
+Policy, reference, critic and reward model are adapters on one frozen backbone. The per-token KL to the reference
+is part of the reward, and the score is added to the last token. Policy and critic have separate optimiser steps and
+never share a graph.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pipelines.alignment.advantages import explained_variance
 from pipelines.alignment.backbone import POLICY, VALUE, named_head, named_weights, using
 from pipelines.alignment.config import PPOBlock
-from pipelines.alignment.experience import Actors, Experience, Lesson, compute_advantages, measure
+from pipelines.alignment.experience import Actors, AdvantageBatch, Experience, compute_advantages, measure
 from pipelines.alignment.losses import clipped, policy_loss, reduce, value_loss
 from pipelines.alignment.rewards import ScoreNorm
 from pipelines.alignment.rollout import Sampler
@@ -26,14 +26,14 @@ from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints, Saved, State, pack, restore_generators, unpack
 
 GRADIENT_NORM = 1.0
-ADAM_EPS = 1e-5  # PyTorch's 1e-8 multiplies the noise of the first steps (Huang et al. 2024)
+ADAM_EPS = 1e-5  # PyTorch's 1e-8 amplifies the noise of the first steps (Huang et al. 2024)
 
 
 class PPO:
-    """Trains the policy and value adapters of `actors`; both must have been marked by `train_only`."""
+    """Trains the policy and value adapters of `actors`; `train_only` must have made both trainable."""
 
     def __init__(self, actors: Actors, sampler: Sampler, config: PPOBlock, seed: int) -> None:
-        """Prepare two optimisers, one for the policy's adapter, one for the critic's and its head."""
+        """Create two optimisers: one for the policy's adapter, one for the critic's adapter and head."""
         self.actors, self.sampler, self.config = actors, sampler, config
         model = actors.backbone.model
         policy = named_weights(model, POLICY)
@@ -46,9 +46,9 @@ class PPO:
         self.history: list[dict[str, float]] = []
 
     def train(self, prompts: list[list[int]], run: Run, checkpoints: Checkpoints) -> list[dict[str, float]]:
-        """Run every round on draws from `prompts`; return each one's metrics, which `run` also gets.
+        """Run every round on draws from `prompts`; return the metrics of each round, which are also logged to `run`.
 
-        A training that `checkpoints` knows goes on with the round after the last whole one.
+        Training resumes after the last complete round of `checkpoints`, if there is one.
         """
         draws = list(self._draw(prompts))
         if saved := checkpoints.latest():
@@ -79,7 +79,7 @@ class PPO:
         self.history = saved.facts["history"]
 
     def _draw(self, prompts: list[list[int]]) -> Iterator[list[list[int]]]:
-        """Yield each round's prompts; none comes again before all have come."""
+        """Yield the prompts of each round, sampled without replacement until all have been used."""
         waiting: list[list[int]] = []
         for _ in range(self.config.iterations):
             while len(waiting) < self.config.prompts:
@@ -88,13 +88,13 @@ class PPO:
             waiting = waiting[self.config.prompts :]
 
     def round(self, prompts: list[list[int]], number: int) -> dict[str, float]:
-        """Collect responses, score them, update; in the first `critic_warmup` rounds only the critic."""
+        """Collect responses, score them and update; the first `critic_warmup` rounds update only the critic."""
         self._decay(number)
-        seen = self.collect(self.sampler.generate(prompts))
+        rollouts = self.collect(self.sampler.generate(prompts))
         if self.norm is None:  # the policy is still the SFT model
-            self.norm = ScoreNorm.of(torch.cat([one.scores for one in seen]))
-        lessons = compute_advantages(seen, self.norm, self.config)
-        return describe(lessons) | self.update(lessons, with_policy=number >= self.config.critic_warmup)
+            self.norm = ScoreNorm.of(torch.cat([one.scores for one in rollouts]))
+        batches = compute_advantages(rollouts, self.norm, self.config)
+        return describe(batches) | self.update(batches, with_policy=number >= self.config.critic_warmup)
 
     def _decay(self, number: int) -> None:
         left = 1 - number / self.config.iterations
@@ -105,16 +105,16 @@ class PPO:
             optimizer.param_groups[0]["lr"] = rate * left
 
     def collect(self, turns: list[Turn]) -> list[Experience]:
-        """Score `turns` in the micro-batches in which the update will see them."""
+        """Evaluate `turns` in the micro-batches of the update."""
         backbone = self.actors.backbone
         groups = by_length(turns, self.config.microbatch)
         batches = [collate([turns[i] for i in group], backbone.tok.pad_token_id, backbone.device) for group in groups]
         return [measure(self.actors, batch, self.sampler.stops, self.config.temperature) for batch in batches]
 
-    def update(self, lessons: list[Lesson], with_policy: bool) -> dict[str, float]:
-        """Take every optimiser step of a round; return the mean losses and the share of clipped tokens."""
+    def update(self, batches: list[AdvantageBatch], with_policy: bool) -> dict[str, float]:
+        """Run all optimiser steps of a round; return the mean losses and the share of clipped tokens."""
         policy_losses, value_losses, clips = [], [], []
-        for group in self._minibatches(lessons):
+        for group in self._minibatches(batches):
             if with_policy:
                 loss, share = self.policy_step(group)
                 policy_losses.append(loss)
@@ -123,46 +123,46 @@ class PPO:
         measured = {"policy_loss": policy_losses, "value_loss": value_losses, "clip_fraction": clips}
         return {name: sum(values) / len(values) if values else 0.0 for name, values in measured.items()}
 
-    def _minibatches(self, lessons: list[Lesson]) -> Iterator[list[Lesson]]:
+    def _minibatches(self, batches: list[AdvantageBatch]) -> Iterator[list[AdvantageBatch]]:
         size = max(1, self.config.minibatch // self.config.microbatch)
         for _ in range(self.config.epochs):
-            order = self.random.sample(lessons, len(lessons))
+            order = self.random.sample(batches, len(batches))
             yield from (order[start : start + size] for start in range(0, len(order), size))
 
-    def policy_step(self, group: list[Lesson]) -> tuple[float, float]:
-        """Take one step of the policy; return its loss and the share of tokens whose ratio was clipped."""
+    def policy_step(self, group: list[AdvantageBatch]) -> tuple[float, float]:
+        """Run one optimiser step of the policy; return its loss and the share of tokens with a clipped ratio."""
         clip, tokens, total, left = self.config.clip, _tokens(group), 0.0, 0
         with using(self.actors.backbone.model, POLICY):
-            for lesson in group:
-                old, mask = lesson.seen.logprobs, lesson.seen.batch.mask
-                new, _ = self.actors.backbone.policy(lesson.seen.batch, self.config.temperature)
-                losses = policy_loss(new, old, lesson.advantages, clip, clip, self.config.dual_clip)
+            for batch in group:
+                old, mask = batch.rollouts.logprobs, batch.rollouts.batch.mask
+                new, _ = self.actors.backbone.policy(batch.rollouts.batch, self.config.temperature)
+                losses = policy_loss(new, old, batch.advantages, clip, clip, self.config.dual_clip)
                 total += backward(reduce(losses, mask, tokens), "policy")
                 left += int((clipped(new.detach(), old, clip, clip) & mask).sum())
         step(self.policy)
         return total, left / tokens
 
-    def critic_step(self, group: list[Lesson]) -> float:
-        """Take one step of the critic on `group`; return its loss."""
+    def critic_step(self, group: list[AdvantageBatch]) -> float:
+        """Run one optimiser step of the critic on `group`; return its loss."""
         tokens, total = _tokens(group), 0.0
         with using(self.actors.backbone.model, VALUE):
-            for lesson in group:
-                values = self.actors.backbone.values(lesson.seen.batch, self.actors.value_head)
-                losses = value_loss(values, lesson.seen.values, lesson.returns, self.config.value_clip)
-                total += backward(reduce(losses, lesson.seen.batch.mask, tokens), "critic")
+            for batch in group:
+                values = self.actors.backbone.values(batch.rollouts.batch, self.actors.value_head)
+                losses = value_loss(values, batch.rollouts.values, batch.returns, self.config.value_clip)
+                total += backward(reduce(losses, batch.rollouts.batch.mask, tokens), "critic")
         step(self.critic)
         return total
 
 
-def _tokens(group: list[Lesson]) -> int:
-    return sum(int(lesson.seen.batch.mask.sum()) for lesson in group)
+def _tokens(group: list[AdvantageBatch]) -> int:
+    return sum(int(batch.rollouts.batch.mask.sum()) for batch in group)
 
 
 def backward(loss: Tensor, whose: str) -> float:
     """Add the gradients of `loss` and return its value.
 
     Raises:
-        UserError: it is NaN or infinite.
+        UserError: the loss is NaN or infinite.
     """
     value = float(loss.detach())
     if not math.isfinite(value):
@@ -174,10 +174,10 @@ def backward(loss: Tensor, whose: str) -> float:
 
 
 def step(optimizer: torch.optim.Optimizer) -> None:
-    """Clip the gradients and step.
+    """Clip the gradients, step the optimiser, and reset the gradients.
 
     Raises:
-        RuntimeError: a parameter got no gradient: its adapter was not the active one in the forward pass.
+        RuntimeError: a parameter has no gradient, since its adapter was not active in the forward pass.
     """
     parameters = optimizer.param_groups[0]["params"]
     if any(parameter.grad is None for parameter in parameters):
@@ -187,19 +187,19 @@ def step(optimizer: torch.optim.Optimizer) -> None:
     optimizer.zero_grad()
 
 
-def describe(lessons: list[Lesson]) -> dict[str, float]:
-    """Return a round's means per response (entropy: per token); `kl` is summed over a response's tokens."""
-    seen = [lesson.seen for lesson in lessons]
-    masks = [one.batch.mask for one in seen]
+def describe(batches: list[AdvantageBatch]) -> dict[str, float]:
+    """Return the means of a round per response (entropy: per token); `kl` is summed over a response's tokens."""
+    rollouts = [batch.rollouts for batch in batches]
+    masks = [one.batch.mask for one in rollouts]
     values, returns = (
         torch.cat([tensor[mask] for tensor, mask in zip(tensors, masks, strict=True)])
-        for tensors in ([one.values for one in seen], [lesson.returns for lesson in lessons])
+        for tensors in ([one.values for one in rollouts], [batch.returns for batch in batches])
     )
     return {
-        "score": float(torch.cat([one.scores for one in seen]).mean()),
-        "kl": float(torch.cat([one.kl.sum(dim=1) for one in seen]).mean()),
-        "entropy": sum(float(one.entropy.sum()) for one in seen) / _tokens(lessons),
+        "score": float(torch.cat([one.scores for one in rollouts]).mean()),
+        "kl": float(torch.cat([one.kl.sum(dim=1) for one in rollouts]).mean()),
+        "entropy": sum(float(one.entropy.sum()) for one in rollouts) / _tokens(batches),
         "length": float(torch.cat([mask.sum(dim=1) for mask in masks]).float().mean()),
-        "ended": float(torch.cat([one.ended for one in seen]).float().mean()),
+        "ended": float(torch.cat([one.ended for one in rollouts]).float().mean()),
         "explained_variance": explained_variance(values, returns),
     }

@@ -1,33 +1,37 @@
-"""Preference pairs from somebody's opinion of a model's own samples: a judge's, a reward model's, or people's choices.
+"""Preference pairs from an LLM judge or a reward model that ranks samples of the policy, or from people's choices.
 
-Every function returns pairs and what it dropped, each with a `reason`.
+Functions that make or filter pairs return the pairs and the rejections.
 """
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
+from pipelines.alignment.config import PreferencesConfig
 from pipelines.alignment.pairs import distinct
-from pipelines.artifacts import Row, read_rows
+from pipelines.artifacts import read_rows
+from pipelines.curation.schema import PreferencePair, Rejection, RowKind, TrainingRow
 from pipelines.llm.calls import Call, Reply
 from pipelines.llm.prompts import Recipe
 from pipelines.llm.verdicts import letter, number
 from pipelines.models.messages import Message
+from pipelines.synthesis.reasons import Reason
 
 Ask = Callable[[Sequence[Call], str], list[Reply]]
 
-_COMPARED = 3  # different samples of one prompt that a judge compares with each other
+_COMPARED = 3  # distinct samples of one prompt that a judge compares pairwise
 _WORST, _BEST = 1.0, 10.0
 
 
 def compared(
-    rows: Sequence[Row], samples: Sequence[Sequence[str]], ask: Ask, recipe: Recipe
-) -> tuple[list[Row], list[Row]]:
-    """Have a judge compare the samples of each prompt two by two, both ways round.
+    rows: Sequence[TrainingRow], samples: Sequence[Sequence[str]], ask: Ask, recipe: Recipe
+) -> tuple[list[PreferencePair], list[Rejection]]:
+    """Compare the samples of each prompt pairwise with an LLM judge, in both orders.
 
-    A judge that changes its mind with the order has a bias for a position (Zheng et al. 2023, arXiv:2306.05685, section
-    3.4): such pairs are dropped as ties.
+    A verdict that changes with the order is position bias (Zheng et al. 2023, arXiv:2306.05685, section 3.4): such
+    pairs are dropped as ties.
     """
     asked = [
         (row, first, second)
@@ -36,8 +40,8 @@ def compared(
     ]
     calls = [_call(recipe, row, *order) for row, a, b in asked for order in ((a, b), (b, a))]
     replies = ask(calls, "comparing")
-    pairs: list[Row] = []
-    dropped: list[Row] = []
+    pairs: list[PreferencePair] = []
+    dropped: list[Rejection] = []
     for at, (row, first, second) in enumerate(asked):
         forth, back = (letter(recipe, reply) for reply in replies[2 * at : 2 * at + 2])
         if (forth, back) == ("A", "B"):
@@ -45,16 +49,24 @@ def compared(
         elif (forth, back) == ("B", "A"):
             pairs.append(pair(row, second, first, "judge", 1.0))
         else:
-            dropped.append(_dropped(row, "no_opinion" if None in (forth, back) else "tie", first, second))
+            dropped.append(_dropped(row, Reason.NO_OPINION if None in (forth, back) else Reason.TIE, first, second))
     return pairs, dropped
 
 
 def rated(
-    rows: Sequence[Row], samples: Sequence[Sequence[str]], ask: Ask, recipe: Recipe, times: int
+    rows: Sequence[TrainingRow],
+    samples: Sequence[Sequence[str]],
+    ask: Ask,
+    recipe: Recipe,
+    config: PreferencesConfig,
 ) -> list[list[float | None]]:
-    """Return a judge's mean score of each sample, from 0 to 1, over `times` opinions; None where it gave none."""
+    """Return an LLM judge's mean score of each sample, from 0 to 1; None where it gave no score.
+
+    Each sample is rated `config.judge_samples` times; several ratings are sampled at `config.judge_temperature`.
+    """
+    times = config.judge_samples
     calls = [
-        _call(recipe, row, text, "", sample, 0.7 if times > 1 else None)
+        _call(recipe, row, text, "", sample, config.judge_temperature if times > 1 else None)
         for row, texts in zip(rows, samples, strict=True)
         for text in texts
         for sample in range(times)
@@ -64,33 +76,36 @@ def rated(
 
 
 def by_score(
-    rows: Sequence[Row], samples: Sequence[Sequence[str]], scores: Sequence[Sequence[float | None]], provenance: str
-) -> tuple[list[Row], list[Row]]:
+    rows: Sequence[TrainingRow],
+    samples: Sequence[Sequence[str]],
+    scores: Sequence[Sequence[float | None]],
+    provenance: str,
+) -> tuple[list[PreferencePair], list[Rejection]]:
     """Pair each prompt's best sample with its worst.
 
-    Among hundreds of samples the worst is an outlier, and one at two standard deviations below the mean teaches more
-    (Xiao et al. 2025, arXiv:2502.16825); of up to eight, the sample nearest to there is always the worst.
+    With hundreds of samples, a rejected sample two standard deviations below the mean trains better than the worst,
+    an outlier (Xiao et al. 2025, arXiv:2502.16825). With up to eight samples, the worst is always the closest to it.
     """
-    pairs: list[Row] = []
-    dropped: list[Row] = []
+    pairs: list[PreferencePair] = []
+    dropped: list[Rejection] = []
     for row, texts, values in zip(rows, samples, scores, strict=True):
-        found = {text: score for text, score in zip(texts, values, strict=True) if score is not None}
-        if len(found) < 2 or min(found.values()) == max(found.values()):
-            dropped.append(_dropped(row, "no_opinion" if len(found) < len(set(texts)) else "tie"))
+        score_of = {text: score for text, score in zip(texts, values, strict=True) if score is not None}
+        if len(score_of) < 2 or min(score_of.values()) == max(score_of.values()):
+            dropped.append(_dropped(row, Reason.NO_OPINION if len(score_of) < len(set(texts)) else Reason.TIE))
             continue
-        best, worst = (pick(found, key=lambda text: found[text]) for pick in (max, min))
-        pairs.append(pair(row, best, worst, provenance, found[best] - found[worst]))
+        best, worst = (pick(score_of, key=lambda text: score_of[text]) for pick in (max, min))
+        pairs.append(pair(row, best, worst, provenance, score_of[best] - score_of[worst]))
     return pairs, dropped
 
 
-def chosen_by_people(folder: Path) -> tuple[list[Row], list[Row]]:
-    """Read people's choices from the JSONL files of a folder, in TRL's form, conversational or plain.
+def chosen_by_people(folder: Path) -> tuple[list[PreferencePair], list[Rejection]]:
+    """Read people's choices from the JSONL files of a folder, in TRL's format, conversational or plain.
 
-    Rows that are no pair are dropped, and pairs chosen both ways round.
+    Rows that are not pairs are dropped, and so are contradictory pairs, chosen in both directions.
     """
     rows = [row for path in sorted(folder.glob("*.jsonl")) for row in read_rows(path)]
-    pairs: dict[tuple[str, str, str], Row] = {}
-    dropped: list[Row] = []
+    pairs: dict[tuple[str, str, str], PreferencePair] = {}
+    dropped: list[Rejection] = []
     for row in rows:
         try:
             prompt = _messages(row["prompt"], "user")
@@ -101,54 +116,57 @@ def chosen_by_people(folder: Path) -> tuple[list[Row], list[Row]]:
         except (KeyError, TypeError, IndexError, AttributeError):
             good = False
         if not good or not all(text):
-            dropped.append({**row, "reason": "not_a_pair"})
+            dropped.append(Rejection(row, Reason.NOT_A_PAIR))
             continue
-        made = {"prompt": prompt, "chosen": chosen, "rejected": rejected, "kind": row.get("kind", "answer")}
-        pairs[text] = {**made, "source": row.get("source"), "reference": text[1], "provenance": "human", "margin": 1.0}
+        kind = RowKind(row["kind"]) if row.get("kind") in set(RowKind) else RowKind.ANSWER
+        pairs[text] = PreferencePair(prompt, chosen, rejected, kind, row.get("source"), text[1], "human", 1.0)
     both = {text for text in pairs if (text[0], text[2], text[1]) in pairs}
-    dropped += [{**pairs[text], "reason": "chosen_both_ways"} for text in sorted(both)]
+    dropped += [Rejection(pairs[text].as_row(), Reason.CHOSEN_BOTH_WAYS) for text in sorted(both)]
     return [row for text, row in pairs.items() if text not in both], dropped
 
 
 def fitting(
-    pairs: Sequence[Row], refusal: str, max_length_ratio: float, min_margin: float
-) -> tuple[list[Row], list[Row]]:
-    """Drop pairs whose answers differ too much in length, or too little in worth; a refusal is short by nature."""
-    kept: list[Row] = []
-    dropped: list[Row] = []
-    for row in pairs:
-        chosen, rejected = row["chosen"][0]["content"], row["rejected"][0]["content"]
-        lengths = sorted((len(chosen), len(rejected)))
-        unlike = refusal not in (chosen, rejected) and lengths[1] > max_length_ratio * max(1, lengths[0])
-        reason = "length" if unlike else "margin" if row["margin"] < min_margin else None
-        (kept if reason is None else dropped).append(row if reason is None else {**row, "reason": reason})
+    pairs: Sequence[PreferencePair], refusal: str, config: PreferencesConfig
+) -> tuple[list[PreferencePair], list[Rejection]]:
+    """Drop pairs whose lengths differ too much (except for refusals, which are short) or whose margin is too small."""
+    kept: list[PreferencePair] = []
+    dropped: list[Rejection] = []
+    for each in pairs:
+        chosen, rejected = each.chosen[0]["content"], each.rejected[0]["content"]
+        shorter, longer = sorted((len(chosen), len(rejected)))
+        if refusal not in (chosen, rejected) and longer > config.max_length_ratio * max(1, shorter):
+            dropped.append(Rejection(each.as_row(), Reason.LENGTH))
+        elif each.margin < config.min_margin:
+            dropped.append(Rejection(each.as_row(), Reason.MARGIN))
+        else:
+            kept.append(each)
     return kept, dropped
 
 
-def pair(row: Row, chosen: str, rejected: str, provenance: str, margin: float) -> Row:
-    """Return a preference row, in TRL's conversational form; `margin` says how much better the chosen answer is."""
-    *prompt, reference = row["messages"]
-    return {
-        "prompt": prompt,
-        "chosen": [{"role": "assistant", "content": chosen}],
-        "rejected": [{"role": "assistant", "content": rejected}],
-        "kind": row["kind"],
-        "source": row["source"],
-        "reference": reference["content"],
-        "provenance": provenance,
-        "margin": margin,
-    }
+def pair(row: TrainingRow, chosen: str, rejected: str, provenance: str, margin: float) -> PreferencePair:
+    """Return the pair of two samples of an answer to `row`; the margin is the difference of their scores."""
+    return PreferencePair(
+        prompt=row.messages[:-1],
+        chosen=[{"role": "assistant", "content": chosen}],
+        rejected=[{"role": "assistant", "content": rejected}],
+        kind=row.kind,
+        source=row.source,
+        reference=row.answer,
+        provenance=provenance,
+        margin=margin,
+    )
 
 
-def _call(recipe: Recipe, row: Row, first: str, second: str, sample: int = 0, temperature: float | None = None) -> Call:
-    *_, asked, reference = (message["content"] for message in row["messages"])
-    filled = {"sentence": row.get("evidence") or "", "question": asked, "answer": reference}
-    language = "zh" if asked.endswith("？") else "en"
+def _call(
+    recipe: Recipe, row: TrainingRow, first: str, second: str, sample: int = 0, temperature: float | None = None
+) -> Call:
+    filled = {"sentence": row.evidence or "", "question": row.question, "answer": row.answer}
+    language = "zh" if row.question.endswith("？") else "en"
     return recipe.call({**filled, "first": first, "second": second}, language, True, temperature, sample)
 
 
-def _score(said: float | None) -> float | None:
-    return None if said is None else (said - _WORST) / (_BEST - _WORST)
+def _score(rating: float | None) -> float | None:
+    return None if rating is None else (rating - _WORST) / (_BEST - _WORST)
 
 
 def _mean(scores: list[float | None]) -> float | None:
@@ -156,15 +174,15 @@ def _mean(scores: list[float | None]) -> float | None:
     return statistics.mean(given) if given else None
 
 
-def _dropped(row: Row, reason: str, *texts: str) -> Row:
-    return {"question": row["messages"][-2]["content"], "samples": list(texts), "reason": reason}
+def _dropped(row: TrainingRow, reason: Reason, *texts: str) -> Rejection:
+    return Rejection({"question": row.question, "samples": list(texts)}, reason)
 
 
 def _messages(value: str | list[Message], role: str) -> list[Message]:
     return [{"role": role, "content": value}] if isinstance(value, str) else value
 
 
-def reasons(dropped: Sequence[Row]) -> Iterator[tuple[str, float]]:
-    """Yield how many were dropped for each reason, as metrics."""
-    names = [row["reason"] for row in dropped]
-    yield from ((f"dropped_{name}", float(names.count(name))) for name in sorted(set(names)))
+def reasons(dropped: Sequence[Rejection]) -> Iterator[tuple[str, float]]:
+    """Yield (metric, number of dropped pairs) by reason."""
+    counts = Counter(each.reason for each in dropped)
+    yield from ((f"dropped_{reason}", float(counts[reason])) for reason in sorted(counts))

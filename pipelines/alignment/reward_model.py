@@ -1,9 +1,9 @@
-"""The reward model: an adapter on the policy's backbone, and a head that reads a score off the end of a turn.
+"""The reward model: an adapter on the policy's backbone, and a head that scores the end-of-turn token.
 
-A plain loop in place of TRL's RewardTrainer, because PPO holds policy and reward model on one backbone. TRL's
-model is an AutoModelForSequenceClassification, whose head lies inside the model and which scores what a chat
-template writes last (a newline, here). This loop scores with `Backbone.scores`, as PPO does, so both read the
-same position, and it batches by length, which TRL cannot for pairs.
+A plain loop instead of TRL's RewardTrainer, because PPO keeps policy and reward model on one backbone. TRL's
+model is an AutoModelForSequenceClassification, whose head is part of the model and scores the last token of the
+chat template (a newline, here). This loop scores with `Backbone.scores`, as PPO does, so both use the same
+position, and it batches by length, which TRL cannot do for pairs.
 """
 
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints, pack, unpack
 
 HEAD = "head.safetensors"
-WARMUP = 0.1  # share of the steps in which the learning rate rises
+WARMUP = 0.1  # share of the steps with a rising learning rate
 GRADIENT_NORM = 1.0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How long and how fast."""
+    """Hyperparameters of the training loop."""
 
     learning_rate: float
     epochs: int
@@ -41,7 +41,7 @@ class Settings:
 def train(
     backbone: Backbone, head: nn.Linear, pairs: list[Pair], settings: Settings, run: Run, checkpoints: Checkpoints
 ) -> None:
-    """Fit the active adapter of `backbone` and `head` to prefer the first of each pair (Bradley-Terry).
+    """Train the active adapter of `backbone` and `head` to prefer the first of each pair (Bradley-Terry).
 
     Raises:
         UserError: the loss becomes NaN.
@@ -79,7 +79,7 @@ def train(
 
 
 def margins(backbone: Backbone, head: nn.Linear, pairs: list[Pair]) -> tuple[Tensor, Tensor]:
-    """Return the scores [B] of the better and of the worse turns, from one forward pass."""
+    """Return the scores [B] of the chosen and of the rejected turns, from one forward pass."""
     turns = [chosen for chosen, _ in pairs] + [rejected for _, rejected in pairs]
     scores = backbone.scores(collate(turns, backbone.tok.pad_token_id, backbone.device), head)
     return scores[: len(pairs)], scores[len(pairs) :]
@@ -87,27 +87,27 @@ def margins(backbone: Backbone, head: nn.Linear, pairs: list[Pair]) -> tuple[Ten
 
 @torch.no_grad()
 def accuracy(backbone: Backbone, head: nn.Linear, pairs: list[Pair], batch_size: int) -> list[bool]:
-    """Return for each pair whether the better turn scores higher; a tie does not count."""
-    right: list[bool] = []
+    """Return for each pair whether the chosen turn scores higher; a tie counts as wrong."""
+    correct: list[bool] = []
     for start in range(0, len(pairs), batch_size):
         chosen, rejected = margins(backbone, head, pairs[start : start + batch_size])
-        right += (chosen > rejected).tolist()
-    return right
+        correct += (chosen > rejected).tolist()
+    return correct
 
 
 @torch.no_grad()
 def scores(backbone: Backbone, head: nn.Linear, turns: list[Turn], batch_size: int) -> list[float]:
     """Return the score of each turn."""
-    found = [0.0] * len(turns)
+    turn_scores = [0.0] * len(turns)
     for batch in by_length(turns, batch_size):
         part = collate([turns[index] for index in batch], backbone.tok.pad_token_id, backbone.device)
         for index, score in zip(batch, backbone.scores(part, head).tolist(), strict=True):
-            found[index] = score
-    return found
+            turn_scores[index] = score
+    return turn_scores
 
 
 def save_head(head: nn.Linear, out: Path) -> None:
-    """Write the head beside its adapter."""
+    """Write the head to the folder of its adapter."""
     save_file({key: value.contiguous().cpu() for key, value in head.state_dict().items()}, out / HEAD)
 
 
@@ -115,11 +115,11 @@ def load_head(model: PeftModel, directory: Path) -> nn.Linear:
     """Read the head that `save_head` wrote.
 
     Raises:
-        UserError: there is none, or it belongs to another model.
+        UserError: the folder has no head, or that of another model.
     """
     head = scalar_head(model)
     try:
         head.load_state_dict(load_file(directory / HEAD))
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{directory} holds no reward head for this model; run the task 'reward' again.") from error
+        raise UserError(f"{directory} has no reward head for this model; run the task 'reward' again.") from error
     return head.requires_grad_(False)

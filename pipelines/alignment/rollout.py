@@ -1,4 +1,4 @@
-"""Responses of the policy as it is now, as tokens."""
+"""Rollouts: responses sampled from the current policy, as tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipelines.models.devices import autocast
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws one response for each prompt, from the whole distribution at `temperature`."""
+    """Samples one response per prompt from the full distribution at `temperature`."""
 
     backbone: Backbone
     stops: list[int]
@@ -22,7 +22,7 @@ class Sampler:
     batch_size: int
 
     def generate(self, prompts: Sequence[list[int]]) -> list[Turn]:
-        """Return a turn for every prompt, in the order given; each ends with its first stop token, if it met one."""
+        """Return a turn for every prompt, in order; a response ends after its first stop token, if it has one."""
         model, precision = self.backbone.model, autocast(self.backbone.compute, self.backbone.device)
         with using(model, POLICY), precision, disable_input_dtype_casting(model):
             responses = dict(

@@ -1,7 +1,7 @@
-"""Prompts and responses as tokens: encoding, stop tokens, and the padded batch that everything scores.
+"""Prompts and responses as tokens: encoding, stop tokens, and padded batches.
 
-A batch is padded on the right. Attention is causal, so padding that comes after a token cannot touch it: no
-attention mask and no position ids are needed, and none can be wrong.
+Batches are padded on the right. Attention is causal, so padding cannot affect the tokens before it, and neither an
+attention mask nor position ids are needed.
 """
 
 import random
@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.artifacts import Row
+from pipelines.curation.schema import PreferencePair
 from pipelines.models.messages import Message
 from pipelines.training.examples import IGNORED, encode_chat
 
 Turn = tuple[list[int], list[int]]
-"""A prompt and one response to it, as token ids. The response holds its end-of-turn token, if it ended."""
+"""A prompt and one response to it, as token ids. The response includes its end-of-turn token, if it ended."""
 
 Pair = tuple[Turn, Turn]
-"""The better turn, and the worse, of one prompt."""
+"""The chosen and the rejected turn of one prompt."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Batch:
     """B turns, padded on the right to L tokens; their responses alone, padded to T."""
 
     ids: Tensor
-    """[B, L] prompt, response, padding."""
+    """[B, L] token ids: prompt, response, padding."""
     starts: Tensor
-    """[B] where the response starts."""
+    """[B] index in L of the first token of the response."""
     responses: Tensor
-    """[B, T] the response."""
+    """[B, T] token ids of the response."""
     mask: Tensor
     """[B, T] true on the tokens of the response, its end-of-turn token included."""
 
@@ -68,13 +68,13 @@ def collate(turns: Sequence[Turn], pad: int, device: torch.device) -> Batch:
 
 
 def by_length(turns: Sequence[Turn], size: int) -> list[list[int]]:
-    """Cut the indices of `turns` into groups of `size` of like length, so that little is padded."""
+    """Split the indices of `turns` into groups of `size` with similar lengths, to reduce padding."""
     order = sorted(range(len(turns)), key=lambda index: (sum(map(len, turns[index])), index))
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def plan_pairs(pairs: Sequence[Pair], size: int, seed: int) -> list[list[int]]:
-    """Return one pass over `pairs`, as indices: batches of like length, in a seeded order."""
+    """Return one epoch over `pairs`, as indices: batches of similar length, in a seeded order."""
     generator = random.Random(seed)
     order = generator.sample(range(len(pairs)), len(pairs))
     order.sort(key=lambda index: max(sum(map(len, turn)) for turn in pairs[index]))
@@ -83,22 +83,22 @@ def plan_pairs(pairs: Sequence[Pair], size: int, seed: int) -> list[list[int]]:
 
 
 def encode(tok: PreTrainedTokenizerBase, prompt: list[Message], answer: list[Message]) -> Turn:
-    """Return a turn as the model would have generated it, up to its end of turn."""
-    whole = encode_chat(tok, prompt + answer)
-    start = len(whole.labels) - whole.labels[::-1].index(IGNORED)
-    return whole.ids[:start], whole.ids[start:]
+    """Return a turn as the model would generate it, up to its end-of-turn token."""
+    encoded = encode_chat(tok, prompt + answer)
+    start = len(encoded.labels) - encoded.labels[::-1].index(IGNORED)
+    return encoded.ids[:start], encoded.ids[start:]
 
 
-def encode_pairs(tok: PreTrainedTokenizerBase, rows: Sequence[Row]) -> list[Pair]:
-    """Return preference rows as pairs of turns."""
-    return [(encode(tok, row["prompt"], row["chosen"]), encode(tok, row["prompt"], row["rejected"])) for row in rows]
+def encode_pairs(tok: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair]) -> list[Pair]:
+    """Return preference pairs as pairs of turns: chosen, rejected."""
+    return [(encode(tok, each.prompt, each.chosen), encode(tok, each.prompt, each.rejected)) for each in pairs]
 
 
 def stop_ids(model: PreTrainedModel, tok: PreTrainedTokenizerBase) -> list[int]:
     """Return every token that ends a turn.
 
     Raises:
-        ValueError: padding is one of them, which would hide the end from the losses.
+        ValueError: the padding token is one of them, which would exclude the end of turn from the losses.
     """
     configured = model.generation_config.eos_token_id
     stops = {tok.eos_token_id, *(configured if isinstance(configured, list) else [configured])} - {None}

@@ -1,4 +1,4 @@
-"""A dataset card: counts, yields, sources and licences of a set, in the form that the Hugging Face hub reads."""
+"""Dataset cards for the Hugging Face hub: counts, filter yields, sources and licences of a data set."""
 
 import re
 from collections import Counter
@@ -29,7 +29,7 @@ _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 @dataclass(frozen=True)
 class Split:
-    """One file of a set."""
+    """One file of a data set."""
 
     name: str
     path: str
@@ -50,11 +50,12 @@ def card(
     parameters: Mapping[str, Any] | None = None,
     commit: str | None = None,
 ) -> str:
-    """Return the card of the set made by the task `set_`; equal inputs give the same card.
+    """Return the card of the data set of the task `set_`; equal inputs give equal cards.
 
-    `splits` are files and rows by name; `documents` those that rows may be about, `licenses` theirs by id, `license_`
-    that of one without. `kept` are the rows that passed the filters, by kind, before they were worded anew; with
-    them the card tells what share each filter took. `parameters` are those the set was made with.
+    `splits` are file names and rows by split name; `documents` the documents that rows may be about; `licenses` their
+    licences by id, `license_` the licence of documents without one. `kept` counts the rows that passed the filters, by
+    kind, before augmentation; with it the card states the share that each filter rejected. `parameters` are those of
+    the task.
     """
     rows = [row for _, part in splits.values() for row in part]
     names = {document["id"]: document["source"] for document in documents}
@@ -92,7 +93,7 @@ def card(
 
 
 def _front(facts: Mapping[str, Any], languages: Set[str | None]) -> dict[str, Any]:
-    """Return what the hub reads: `datasets` finds the files by it."""
+    """Return the YAML front matter, with the files for `datasets`."""
     known = sorted(language for language in languages if language and language != UNKNOWN)
     rows = sum(split.rows for split in facts["splits"])
     files = [{"split": split.name, "path": split.path} for split in facts["splits"]]
@@ -106,11 +107,11 @@ def _front(facts: Mapping[str, Any], languages: Set[str | None]) -> dict[str, An
 
 
 def _license(stated: str) -> dict[str, str]:
-    """Return the licence as the hub wants it: one of its short names, or "other" with a name of its own."""
+    """Return the licence in the hub's format: a short name, or "other" with `license_name`."""
     short = stated.lower()
     return {"license": short} if _LICENSE.fullmatch(short) else {"license": "other", "license_name": stated}
 
 
 def _cell(text: str) -> str:
-    """Return a text that cannot end a cell of a Markdown table."""
+    """Escape a text for a cell of a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|")

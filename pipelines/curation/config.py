@@ -9,41 +9,50 @@ from pipelines.block import Block, Count, Share
 
 
 class CurateConfig(Block):
-    """Which candidates become training rows."""
+    """How candidates are selected and turned into training rows."""
 
     max_answer_words: Count
-    """A cue never asks for a longer span."""
+    """Maximum length of the answer span of a keyword query, in words."""
     max_clause_words: Count
-    """A question is answered by the clause that holds the answer; by the answer alone where that clause is longer."""
+    """Maximum length of the clause that answers a question, in words; if it is longer, the answer span is used."""
     num_variants: Count
-    """How many wordings of each question and cue tuning sees, one an epoch; preferences get one more."""
+    """Variants of each question and keyword query in fine-tuning, one per epoch; preferences get a further one."""
     synonym_rate: Share
-    """Of the words of a cue, and of a question from its third showing on, for which a neighbour in meaning is put."""
+    """Fraction of content words replaced by an embedding neighbour (synonym replacement), in keyword queries and from
+    the third variant of a question on."""
+    min_synonym_cosine: Annotated[float, Field(ge=-1, le=1)]
+    """Minimum cosine of the mean-centred embeddings of two synonyms."""
+    word_dropout: Share
+    """Fraction of a question's words dropped in every second variant (word dropout)."""
+    keyword_rate: Share
+    """Fraction of a sentence's content words kept in a keyword query."""
     plain_keyword_queries: Annotated[int, Field(ge=0)]
-    """Cues about sentences that hold no name, number, date, cause or purpose, over all num_variants."""
+    """Maximum number of keyword queries, over all variants, about sentences without a name, number, date, cause or
+    purpose."""
     unanswerable_query_share: Share
-    """Cues about a made-up name, answered by the refusal, for each cue of a statement."""
+    """Share of keyword queries repeated with an invented name and answered by the refusal."""
     max_rouge_l: Share
-    """Novelty: a question closer than this to a kept one with the same answer is rejected (self-instruct)."""
+    """Maximum ROUGE-L of a question to kept questions with the same answer (self-instruct's novelty filter)."""
     max_cosine: Share
-    """Novelty of meaning: a question closer than this to a kept one with the same answer is rejected."""
+    """Maximum cosine of a question's embedding to those of kept questions with the same answer."""
     leak_rouge_l: Share
-    """A question closer than this to a hand-written evaluation question is rejected."""
+    """Maximum ROUGE-L of a question to the evaluation questions."""
     leak_coverage: Share
-    """A rehearsed answer is rejected that states the answer of an evaluation question, together with this share of
-    the question's content words; so is a conversation of one's own, of a general question."""
+    """Share of an evaluation question's content words from which a text that also states its answer is a leak. Checked
+    in rehearsed answers and, for general questions, in the user's conversations."""
     user_data: Path
-    """A folder of conversations of one's own (`gradus import`), trained on with the others."""
+    """Folder of the user's conversations (`gradus import`), which are added to the training rows."""
     license: str
-    """Of the documents, for the dataset card; `unknown` where it was not stated."""
+    """Licence of the documents, for the dataset card; `unknown` if it was not stated."""
     source_tags: Literal["none", "answer", "both"]
-    """Whether answers, or questions too, end with a tag that names their document: `Source:<id>`."""
+    """Whether answers (`answer`), or questions as well (`both`), end with a tag that names their document:
+    `Source:<id>`."""
     report_examples: Count
-    """Rows of each reason that the report shows."""
+    """Example rows per rejection reason in the report."""
     refusal: str
-    """What the model is taught to say when it does not know."""
+    """Answer to unanswerable questions."""
     refusal_share: Share
-    """Refusals, as a share of all answered questions, one's own conversations included (each counts once, however many
-    turns it has)."""
+    """Refusals, as a share of all answered questions; each of the user's conversations counts as one question,
+    regardless of its turns."""
     validation_share: Share
-    """Share of the rows held back to watch the loss."""
+    """Share of the rows held out for the validation loss."""

@@ -1,30 +1,32 @@
-"""Coverage: which share of the sentences that state something has a kept question, in all and document by document."""
+"""Coverage: the share of the sentences with facts that have a kept question, overall and by document."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.artifacts import Row
+from pipelines.synthesis.candidate import Candidate
+from pipelines.synthesis.config import SynthesizeConfig
 from pipelines.synthesis.planner import Corpus, heading
 from pipelines.synthesis.prompt_injection import is_prompt_injection
 from pipelines.text.sentences import sentences
 
 Place = tuple[str, str]
-"""A document's id and one of its sentences."""
+"""(document id, sentence)"""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Sentences that state something, and those of them that a kept question is about, by document."""
+    """Sentences that state facts, by document, and the covered ones, which have a kept question."""
 
     stated: dict[str, list[str]]
     covered: frozenset[Place]
     kinds: Counter[str]
-    """Of the spans that kept questions ask for."""
+    """Number of kept questions by kind of the answer span."""
 
     @property
     def share(self) -> float:
-        """Covered sentences of all."""
+        """Share of the stated sentences that are covered."""
         total = sum(map(len, self.stated.values()))
         return sum(len(self.of(document)) for document in self.stated) / max(1, total)
 
@@ -32,24 +34,24 @@ class Coverage:
         """Return the covered sentences of a document."""
         return [sentence for sentence in self.stated[document] if (document, sentence) in self.covered]
 
-    def thin(self, most: int) -> list[tuple[str, int, int]]:
-        """Return the documents covered least: id, sentences that state something, and how many are covered."""
+    def least_covered(self, most: int) -> list[tuple[str, int, int]]:
+        """Return (id, stated sentences, covered sentences) of the `most` documents with the lowest coverage."""
         rows = [(document, len(stated), len(self.of(document))) for document, stated in self.stated.items() if stated]
         return sorted(rows, key=lambda row: (row[2] / row[1], row[0]))[:most]
 
 
-def coverage(documents: Sequence[Row], kept: Iterable[Row], kinds: Sequence[str], max_words: int) -> Coverage:
-    """Hold the evidence of kept candidates against every sentence that the planner would ask about."""
-    found = {document["id"]: _sentences(document["text"]) for document in documents}
-    corpus = Corpus.of([sentence for texts in found.values() for sentence in texts])
+def coverage(documents: Sequence[Row], kept: Iterable[Candidate], config: SynthesizeConfig) -> Coverage:
+    """Compare the evidence of kept candidates with every sentence that the planner would ask about."""
+    texts = {document["id"]: _sentences(document["text"]) for document in documents}
+    corpus = Corpus.of([sentence for group in texts.values() for sentence in group])
     stated: dict[str, list[str]] = {}
     for document in documents:
         title = heading(document["title"])
-        worth = (each for each in found[document["id"]] if corpus.ranked(each, title, kinds, max_words))
-        stated[document["id"]] = list(dict.fromkeys(worth))
-    rows = list(kept)
-    places = {(row["source"], row["sentence"]) for row in rows}
-    return Coverage(stated, frozenset(places), Counter(row["kind"] for row in rows if row["kind"]))
+        factual = (each for each in texts[document["id"]] if corpus.ranked(each, title, config))
+        stated[document["id"]] = list(dict.fromkeys(factual))
+    candidates = list(kept)
+    places = {(each.source, each.sentence) for each in candidates}
+    return Coverage(stated, frozenset(places), Counter(each.kind for each in candidates if each.kind))
 
 
 def _sentences(text: str) -> list[str]:

@@ -1,12 +1,12 @@
-"""Cues: what a sentence is about, in a few of its own words, as somebody would type who searches for it.
+"""Keyword queries: a few content words of a sentence, as a user would type them into a search box.
 
-A teacher asks about part of a corpus, and each fact once. A small model then knows that question and no other. A cue
-costs nothing, exists for every sentence that states something, and is worded anew at each showing, so that a model
-learns to find what was said from whichever words it is asked with. Questions are worded anew too, by leaving words out.
+A teacher asks about part of a corpus, and about each fact once; a small model then knows that one question. Keyword
+queries need no teacher, exist for every sentence that states something, and differ in every variant, so that the model
+learns to retrieve a statement from any of its words. Questions get variants as well, by word dropout.
 
-Prose is full of sentences without a name, a number, a date, a cause or a purpose. Of those the ends of clauses are
-asked for: what is new stands there. So is the end of the first clause of other sentences: "The emblem of Byfold School
-is a heron" names the school and tells of the heron.
+Much of prose has no name, number, date, cause or purpose. In such sentences, queries ask for the ends of clauses, where
+new information usually is; in other sentences, for the end of the first clause as well: "The emblem of Byfold School is
+a heron" has a name, but its information is the heron.
 """
 
 import random
@@ -22,7 +22,7 @@ from pipelines.text.sentences import sentences
 from pipelines.text.stopwords import STOP_WORDS
 
 _END = "end"
-_ASKING = {
+_QUESTION_WORDS = {
     "name": ("Who", "What", "Where", "Which", "Whose"),
     "date": ("When", "In what year", "On what date"),
     "number": ("How many", "How much", "How long", "How"),
@@ -31,18 +31,16 @@ _ASKING = {
     _END: ("What", "How", "Which"),
 }
 _WORD = re.compile(r"[\w'’-]+")
-_KEPT = 0.65  # share of a sentence's words that a cue repeats
-_MOST = 9  # words in a cue
-_IN_ORDER = 0.6  # share of cues whose words stand as in the sentence
-_ASKED = 0.8  # share of cues that begin as a question does
-_THINNED = 0.3  # share of a question's words that are left out
-_SPANS = 4
-_LONGEST_END = 3  # words
+_MAX_KEYWORDS = 9
+_ORDERED_RATE = 0.6  # fraction of queries with the words in the order of the sentence
+_QUESTION_RATE = 0.8  # fraction of queries that begin with a question word
+_MAX_SPANS = 4  # maximum spans of a sentence, and words of a query from which dropout left fewer than two
+_MAX_END_WORDS = 3  # maximum words of a span at the end of a clause
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A sentence, or clauses of a long one, that says something, where it stands, and what could be asked for."""
+    """A sentence, or clauses of a long one, that states something: its text, place and answer spans."""
 
     source: str
     title: str
@@ -51,70 +49,72 @@ class Statement:
     spans: tuple[tuple[str, str], ...]
     """(span, kind)"""
     plain: bool
-    """Whether nothing in it looks like a fact."""
+    """Whether it has no name, number, date, cause or purpose."""
 
 
 def statements(documents: Sequence[Row], max_span_words: int, max_words: int) -> list[Statement]:
-    """Return every different sentence with a span in it that a cue can ask for; of one too long its clauses."""
+    """Return every distinct sentence with an answer span; sentences of more than `max_words` are split by clause."""
     places = [(document, *place) for document in documents for place in sentences(document["text"])]
     names = Names.of([document["text"][start:end] for document, start, end in places])
-    found: dict[str, Statement] = {}
+    statement_of: dict[str, Statement] = {}
     for document, start, end in places:
         whole = document["text"][start:end]
-        for first, last in pieces(whole, max_words) if not whole[-1].isalnum() else ():  # a heading states nothing
+        for first, last in pieces(whole, max_words) if not whole[-1].isalnum() else ():  # headings state nothing
             text = whole[first:last]
-            facts = [pair for pair in propose(text, _SPANS, max_span_words) if pair[1] in _ASKING]
+            facts = [pair for pair in propose(text, _MAX_SPANS, max_span_words) if pair[1] in _QUESTION_WORDS]
             real = [(span, kind) for span, kind in facts if kind != "name" or names.has(span, text)]
-            ends = [end for end in _ends(text)[: 1 if real else None] if not _known(end[0], real)]
-            if text not in found and (real or ends):
+            ends = [end for end in _ends(text)[: 1 if real else None] if not _overlaps(end[0], real)]
+            if text not in statement_of and (real or ends):
                 place = document["id"], document["title"] or "", text, start + first
-                found[text] = Statement(*place, (*real, *ends), plain=not facts)
-    return list(found.values())
+                statement_of[text] = Statement(*place, (*real, *ends), plain=not facts)
+    return list(statement_of.values())
 
 
-def _known(end: str, spans: Sequence[tuple[str, str]]) -> bool:
+def _overlaps(end: str, spans: Sequence[tuple[str, str]]) -> bool:
     return any(end in span or span in end for span, _ in spans)
 
 
 def _ends(text: str) -> list[tuple[str, str]]:
-    """Return the last telling words of each clause, with their kind."""
-    found = []
+    """Return the last content words of each clause, as (span, kind)."""
+    ends = []
     for start, end in clauses(text):
         last: list[re.Match[str]] = []
         for word in reversed(list(_WORD.finditer(text, start, end))):
-            apart = last and text[word.end() : last[-1].start()] != " "
-            if word.group().casefold() in STOP_WORDS or apart or len(last) == _LONGEST_END:
+            interrupted = last and text[word.end() : last[-1].start()] != " "
+            if word.group().casefold() in STOP_WORDS or interrupted or len(last) == _MAX_END_WORDS:
                 break
             last.append(word)
         if last:
-            found.append((text[last[-1].start() : last[0].end()], _END))
-    return found
+            ends.append((text[last[-1].start() : last[0].end()], _END))
+    return ends
 
 
-def keyword_queries(statement: Statement, count: int, rng: random.Random) -> Iterator[tuple[str, str]]:
-    """Yield up to `count` pairs of a cue and the span it asks for; none where there are too few words to go by."""
+def keyword_queries(
+    statement: Statement, count: int, keyword_rate: float, rng: random.Random
+) -> Iterator[tuple[str, str]]:
+    """Yield up to `count` pairs (keyword query, answer span); none if the sentence has too few content words."""
     for _ in range(count):
         span, kind = rng.choice(statement.spans)
-        words = _telling(statement.text.replace(span, " ", 1))
+        words = _content_words(statement.text.replace(span, " ", 1))
         if len(words) < 3:
-            words += _telling(statement.title)
+            words += _content_words(statement.title)
         if len(words) < 2:
             continue
-        kept = ([word for word in words if rng.random() < _KEPT] or words)[:_MOST]
-        kept = kept if len(kept) > 1 else words[:_SPANS]
-        if rng.random() > _IN_ORDER:
+        kept = ([word for word in words if rng.random() < keyword_rate] or words)[:_MAX_KEYWORDS]
+        kept = kept if len(kept) > 1 else words[:_MAX_SPANS]
+        if rng.random() > _ORDERED_RATE:
             rng.shuffle(kept)
-        cue = " ".join(kept)
-        yield (f"{rng.choice(_ASKING[kind])} {cue}?" if rng.random() < _ASKED else cue), span
+        query = " ".join(kept)
+        yield (f"{rng.choice(_QUESTION_WORDS[kind])} {query}?" if rng.random() < _QUESTION_RATE else query), span
 
 
-def drop_words(question: str, rng: random.Random) -> str:
-    """Return `question` without some of its words; its first stays, and so does a question of few words."""
+def drop_words(question: str, word_dropout: float, rng: random.Random) -> str:
+    """Return `question` after word dropout; the first word is kept, and questions of few words are unchanged."""
     words = question.split()
-    kept = words[:1] + [word for word in words[1:] if rng.random() > _THINNED]
+    kept = words[:1] + [word for word in words[1:] if rng.random() > word_dropout]
     return " ".join(kept) if len(kept) > 2 else question
 
 
-def _telling(text: str) -> list[str]:
-    """Return the words of `text` that carry meaning."""
+def _content_words(text: str) -> list[str]:
+    """Return the content words of `text`."""
     return [word for word in _WORD.findall(text) if word.casefold() not in STOP_WORDS]

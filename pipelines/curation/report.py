@@ -1,4 +1,4 @@
-"""What became of every question, as a page to be read: yields of the filters, coverage, rejects of each reason."""
+"""The curation report: filter yields, coverage, and examples of kept and rejected questions."""
 
 import random
 from collections import Counter, defaultdict
@@ -8,59 +8,33 @@ from typing import Any
 
 from pipelines.artifacts import Row
 from pipelines.curation.coverage import Coverage
+from pipelines.curation.schema import Rejection, TrainingRow
+from pipelines.synthesis.candidate import Candidate
+from pipelines.synthesis.reasons import in_order
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
-ORDER = (
-    "too_long_for_context",
-    "cut_off",
-    "filtered",
-    "broken_character",
-    "not_json",
-    "field_missing",
-    "not_a_question",
-    "too_long",
-    "empty_answer",
-    "wrong_language",
-    "carries_order",
-    "evidence_missing",
-    "answer_too_long",
-    "answer_in_question",
-    "answer_of_wrong_kind",
-    "points_at_text",
-    "not_self_contained",
-    "unrelated",
-    "unsupported",
-    "reader_finds_nothing",
-    "reader_disagrees",
-    "inconsistent",
-    "judge_says_neither",
-    "judge_wavers",
-    "judge_rejects",
-    "leak",
-    "not_novel",
-    "same_meaning",
-)
-"""The filters, in the order in which a candidate meets them."""
-_THIN = 12  # documents
+_LEAST_COVERED = 12  # documents listed
 
 
 def facts(
     documents: Sequence[Row],
-    candidates: Sequence[Row],
-    kept: Sequence[Row],
-    rejected: Sequence[Row],
-    rows: Sequence[Row],
+    candidates: Sequence[Candidate],
+    kept: Sequence[Candidate],
+    rejected: Sequence[Rejection],
+    rows: Sequence[TrainingRow],
     covered: Coverage,
     examples: int,
 ) -> dict[str, Any]:
-    """Return what the page shows. Examples are drawn at random, the same ones on every repetition."""
+    """Return the variables of the template; examples are a seeded random sample."""
     rng = random.Random(0)
     reasons: dict[str, list[Row]] = defaultdict(list)
-    for row in rejected:
-        reasons[row["reason"]].append(row)
+    for each in rejected:
+        reasons[each.reason].append(each.as_row())
     names = {document["id"]: document["source"] for document in documents}
-    thin = [(names[document], stated, count) for document, stated, count in covered.thin(_THIN)]
+    least_covered = [
+        (names[document], stated, count) for document, stated, count in covered.least_covered(_LEAST_COVERED)
+    ]
     missed = [(names[place], sentence) for place, sentence in _missed(covered)]
     return {
         "steps": steps(candidates, rejected),
@@ -68,35 +42,34 @@ def facts(
         "share_covered": covered.share,
         "stated": sum(map(len, covered.stated.values())),
         "kinds": covered.kinds.most_common(),
-        "thin": thin,
+        "least_covered": least_covered,
         "missed": rng.sample(missed, min(examples, len(missed))),
         "kept": rng.sample(list(kept), min(examples, len(kept))),
         "rejects": {
-            reason: (len(found), rng.sample(found, min(examples, len(found))))
-            for reason, found in sorted(reasons.items(), key=lambda pair: -len(pair[1]))
+            reason: (len(group), rng.sample(group, min(examples, len(group))))
+            for reason, group in sorted(reasons.items(), key=lambda pair: -len(pair[1]))
         },
-        "rows": Counter(row["kind"] for row in rows).most_common(),
+        "rows": Counter(row.kind.value for row in rows).most_common(),
         "names": names,
     }
 
 
-def steps(candidates: Sequence[Row], rejected: Sequence[Row]) -> list[tuple[str, int, int]]:
-    """Return of every filter that rejected something, in their order: its reason, how many it met, and rejected."""
-    reasons = Counter(row["reason"] for row in rejected if "recipe" in row)
-    met = len(candidates)
-    found: list[tuple[str, int, int]] = []
-    ordered = [*(reason for reason in ORDER if reason in reasons), *sorted(reasons.keys() - set(ORDER))]
-    for reason in ordered:
-        found.append((reason, met, reasons[reason]))
-        met -= reasons[reason]
-    return found
+def steps(candidates: Sequence[Candidate], rejected: Sequence[Rejection]) -> list[tuple[str, int, int]]:
+    """Return (reason, candidates it was applied to, candidates it rejected) of every filter, in order."""
+    reasons = Counter(each.reason for each in rejected if "recipe" in each.row)
+    remaining = len(candidates)
+    funnel: list[tuple[str, int, int]] = []
+    for reason in in_order(set(reasons)):
+        funnel.append((reason, remaining, reasons[reason]))
+        remaining -= reasons[reason]
+    return funnel
 
 
-def _recipes(candidates: Sequence[Row], kept: Sequence[Row]) -> list[tuple[str, int, int]]:
-    """Return of every recipe its name and version, how many candidates it made, and how many were kept."""
-    made = Counter(f"{row['recipe']} {row['version']}" for row in candidates)
-    survived = Counter(f"{row['recipe']} {row['version']}" for row in kept)
-    return [(name, count, survived[name]) for name, count in made.most_common()]
+def _recipes(candidates: Sequence[Candidate], kept: Sequence[Candidate]) -> list[tuple[str, int, int]]:
+    """Return (name and version, candidates, kept candidates) of every prompt template."""
+    written = Counter(f"{each.recipe} {each.version}" for each in candidates)
+    survived = Counter(f"{each.recipe} {each.version}" for each in kept)
+    return [(name, count, survived[name]) for name, count in written.most_common()]
 
 
 def _missed(covered: Coverage) -> list[tuple[str, str]]:

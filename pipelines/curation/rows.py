@@ -1,154 +1,145 @@
-"""Training rows: what each says, and how it is worded for each variant."""
+"""Training rows and their augmented variants, one per epoch."""
 
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
-from pipelines.artifacts import Row
+from pipelines.curation.config import CurateConfig
 from pipelines.curation.keyword_queries import Statement, drop_words, keyword_queries
+from pipelines.curation.schema import RowKind, TrainingRow
 from pipelines.curation.synonyms import SynonymReplacer
-from pipelines.models.messages import with_source
+from pipelines.models.messages import Message, with_source
 from pipelines.synthesis import unanswerable
-from pipelines.synthesis.candidate import SHORT
+from pipelines.synthesis.candidate import SHORT_ANSWER, Candidate
 from pipelines.text.clauses import clause, ended
 
-_AS_WRITTEN = 2  # num_variants of a question, one whole and one thinned, before words are swapped
-_TRIES = 20  # draws of other words until a question differs from what tuning has shown
-_REFUSALS = ("refusal", "keyword_query_refusal")
+_UNREPLACED = 2  # variants of a question without synonyms: one unchanged, one with word dropout
+_TRIES = 20  # draws of synonyms to find a wording that no variant of training has
 
 
-def answer_row(row: Row, most_words: int) -> Row:
-    """Return the training row of a kept candidate, tagged with its source.
+def answer_row(candidate: Candidate, max_clause_words: int) -> TrainingRow:
+    """Return the training row of a kept candidate, with its source.
 
-    A short answer becomes the clause of its evidence that holds it; a task, a recital and a conversation are learnt as
-    they were written.
+    A short answer is expanded to the clause of its evidence that contains it; tasks, quote-then-answer rows and
+    conversations are used verbatim.
     """
-    span = [row["start"], row["end"]] if row["source"] else None
-    if row["makes"] not in SHORT:
-        made = _row("task", row["question"], row["answer"], None, row["source"] or None, span, row["sentence"] or None)
-        return {**made, "messages": _turns(row["turns"])} if row["turns"] else made
-    answer = clause(row["sentence"], row["answer"], most_words)
-    return _row("answer", row["question"], answer, row["answer"], row["source"], span, row["sentence"])
+    source = candidate.source or None
+    span = [candidate.start, candidate.end] if source else None
+    evidence = candidate.sentence or None
+    if candidate.makes not in SHORT_ANSWER:
+        turns = candidate.turns or ((candidate.question, candidate.answer),)
+        messages = [message for turn in turns for message in exchange(*turn)]
+        return TrainingRow(messages, RowKind.TASK, source=source, span=span, evidence=evidence)
+    answer = clause(candidate.sentence, candidate.answer, max_clause_words)
+    messages = exchange(candidate.question, answer)
+    return TrainingRow(messages, RowKind.ANSWER, candidate.answer, source=source, span=span, evidence=evidence)
 
 
-def _turns(turns: Sequence[Sequence[str]]) -> list[dict[str, str]]:
-    """Return a conversation as messages."""
-    return [
-        {"role": role, "content": text}
-        for turn in turns
-        for role, text in zip(("user", "assistant"), turn, strict=True)
-    ]
+def user_row(messages: list[Message], source: str | None) -> TrainingRow:
+    """Return the training row of a conversation that the user provided."""
+    return TrainingRow(messages, RowKind.TASK, source=source)
 
 
-def user_row(row: Row) -> Row:
-    """Return the training row of a conversation that the user brought."""
-    made = _row("task", row["messages"][0]["content"], row["messages"][-1]["content"], None, row.get("source"))
-    return {**made, "messages": row["messages"]}
+def refusal_row(question: str, refusal: str) -> TrainingRow:
+    """Return the training row of a question without an answer."""
+    return TrainingRow(exchange(question, refusal), RowKind.REFUSAL)
 
 
-def refusal_row(row: Row, refusal: str) -> Row:
-    """Return the training row of a question that has no answer."""
-    return _row("refusal", row["question"], refusal)
+def rehearsal_row(prompt: str, answer: str) -> TrainingRow:
+    """Return the training row of a general prompt with the base model's own answer."""
+    return TrainingRow(exchange(prompt, answer), RowKind.REHEARSAL)
 
 
-def rehearsal_row(row: Row) -> Row:
-    """Return the training row of a general prompt and the base model's own answer."""
-    return _row("rehearsal", row["prompt"], row["answer"])
+def variants(
+    rows: Iterable[TrainingRow], config: CurateConfig, replace_words: SynonymReplacer, rng: random.Random
+) -> Iterator[TrainingRow]:
+    """Yield the variants of each question: every second one with word dropout, from the third on with synonyms.
 
-
-def variants(rows: Iterable[Row], num_variants: int, swap: SynonymReplacer, rng: random.Random) -> Iterator[Row]:
-    """Yield each row once for every variant: as it is, and at every second one with words left out.
-
-    From the third variant on `swap` also puts other words for some. The last one is a whole question for preferences,
-    in words that no variant before it has, where there are such. Rehearsal comes once, spread over all num_variants but
-    the last; tasks come as they are, for all num_variants.
+    One variant more than `config.num_variants`, the last, is for preferences: the question without word dropout, in a
+    wording that no other variant has, if one is found. A rehearsal row is in one variant, cycling through all but the
+    last; a task is yielded once, for all variants.
     """
-    turns = itertools.cycle(range(num_variants - 1))
+    num_variants = config.num_variants + 1
+    cycle = itertools.cycle(range(num_variants - 1))
     for row in rows:
-        if row["kind"] == "rehearsal":
-            yield {**row, "variant": next(turns)}
+        if row.kind == RowKind.REHEARSAL:
+            yield replace(row, variant=next(cycle))
             continue
-        if row["kind"] == "task":
+        if row.kind == RowKind.TASK:
             yield row
             continue
-        question, answer = row["messages"]
-        wordings: list[str] = []
+        questions: list[str] = []
         for variant in range(num_variants - 1):
-            worded = drop_words(question["content"], rng) if (num_variants - variant) % 2 else question["content"]
-            wordings.append(swap(worded, rng) if variant >= _AS_WRITTEN else worded)
-        wordings.append(_new_wording(question["content"], wordings, swap, rng))
-        for variant, worded in enumerate(wordings):
-            yield {**row, "messages": [{**question, "content": worded}, answer], "variant": variant}
+            question = (
+                drop_words(row.question, config.word_dropout, rng) if (num_variants - variant) % 2 else row.question
+            )
+            questions.append(replace_words(question, rng) if variant >= _UNREPLACED else question)
+        questions.append(_new_wording(row.question, questions, replace_words, rng))
+        for variant, question in enumerate(questions):
+            yield replace(row, messages=exchange(question, row.answer), variant=variant)
 
 
-def _new_wording(question: str, known: Sequence[str], swap: SynonymReplacer, rng: random.Random) -> str:
-    """Return a whole question with other words for some, unlike all that are `known`; as it is if none turns up."""
-    tried = (swap(question, rng) for _ in range(_TRIES))
-    return next((worded for worded in tried if worded not in known), question)
+def _new_wording(question: str, known: Sequence[str], replace_words: SynonymReplacer, rng: random.Random) -> str:
+    """Return the question with synonyms in a wording not in `known`; the question itself if none is found."""
+    wordings = (replace_words(question, rng) for _ in range(_TRIES))
+    return next((wording for wording in wordings if wording not in known), question)
 
 
 def keyword_query_rows(
-    found: Sequence[Statement],
-    strangers: Sequence[str],
-    refusal: str,
-    *,
-    num_variants: int,
-    plain: int,
-    unknown_share: float,
-    most_words: int,
-    swap: SynonymReplacer,
+    statements: Sequence[Statement],
+    other_names: Sequence[str],
+    config: CurateConfig,
+    replace_words: SynonymReplacer,
     rng: random.Random,
-) -> Iterator[Row]:
-    """Yield a cue for every statement and variant, answered by its clause; for plain statements `plain` of them in all.
+) -> Iterator[TrainingRow]:
+    """Yield a keyword query for every statement and variant, answered by the statement's clause.
 
-    `swap` puts other words for some of its words. A share of the cues, `unknown_share`, comes a second time, with a
-    name made up from `strangers`, and is refused.
+    Plain statements yield at most `config.plain_keyword_queries`, over all variants. A share of the queries,
+    `config.unanswerable_query_share`, is repeated with an invented name made of `other_names`, and refused.
     """
-    places = [(at, variant) for at, each in enumerate(found) if each.plain for variant in range(num_variants)]
-    chosen = set(rng.sample(places, min(plain, len(places))))
-    for at, statement in enumerate(found):
-        for variant, (cue, span) in enumerate(keyword_queries(statement, num_variants, rng)):
+    num_variants = config.num_variants + 1
+    places = [(at, variant) for at, each in enumerate(statements) if each.plain for variant in range(num_variants)]
+    chosen = set(rng.sample(places, min(config.plain_keyword_queries, len(places))))
+    for at, statement in enumerate(statements):
+        for variant, (query, span) in enumerate(keyword_queries(statement, num_variants, config.keyword_rate, rng)):
             if statement.plain and (at, variant) not in chosen:
                 continue
             start = statement.start + statement.text.index(span)
-            place = [start, start + len(span)]
-            answer = clause(ended(statement.text), span, most_words)
-            cue = swap(cue, rng)
-            row = _row("keyword_query", cue, answer, span, statement.source, place, statement.text)
-            yield {**row, "variant": variant}
-            unknown = unanswerable.swap_made_up_entity(cue, strangers, rng) if rng.random() < unknown_share else None
-            if unknown is not None:
-                yield {**_row("keyword_query_refusal", unknown, refusal), "variant": variant}
+            query = replace_words(query, rng)
+            yield TrainingRow(
+                exchange(query, clause(ended(statement.text), span, config.max_clause_words)),
+                RowKind.KEYWORD_QUERY,
+                answer_span=span,
+                variant=variant,
+                source=statement.source,
+                span=[start, start + len(span)],
+                evidence=statement.text,
+            )
+            share = config.unanswerable_query_share
+            invented = unanswerable.swap_made_up_entity(query, other_names, rng) if rng.random() < share else None
+            if invented is not None:
+                yield TrainingRow(exchange(invented, config.refusal), RowKind.KEYWORD_QUERY_REFUSAL, variant=variant)
 
 
-def tagged(row: Row, where: str, documents: Sequence[str], rng: random.Random) -> Row:
-    """Return a row with its source told: `Source:<id>` ends every answer ("answer"), or every question too ("both").
+def tagged(row: TrainingRow, source_tags: str, documents: Sequence[str], rng: random.Random) -> TrainingRow:
+    """Return a row with source tags: `Source:<id>` ends every answer ("answer"), or every question as well ("both").
 
-    A refusal names no source. Its question, where questions do, names one of `documents` at random, so that no tag
-    tells which question can be answered. Other rows without a source stay as they are.
+    A refusal has no source. With "both", its question names one of `documents` at random, so that tags do not reveal
+    which questions are answerable. Other rows without a source are unchanged.
     """
-    source = row["source"] or (rng.choice(documents) if row["kind"] in _REFUSALS and documents else None)
-    if not source or where == "none":
+    source = row.source or (rng.choice(documents) if row.kind.refuses and documents else None)
+    if not source or source_tags == "none":
         return row
-    roles = {"assistant"} if row["source"] else set()
-    roles |= {"user"} if where == "both" else set()
+    roles = {"assistant"} if row.source else set()
+    roles |= {"user"} if source_tags == "both" else set()
     messages = [
         {**each, "content": with_source(each["content"], source)} if each["role"] in roles else each
-        for each in row["messages"]
+        for each in row.messages
     ]
-    return {**row, "messages": messages}
+    return replace(row, messages=messages)
 
 
-def _row(
-    kind: str,
-    question: str,
-    answer: str,
-    short: str | None = None,
-    source: str | None = None,
-    span: list[int] | None = None,
-    evidence: str | None = None,
-) -> Row:
-    """`short` is the span that `answer` must hold to be right; `variant`, the one that the row is for (null: all)."""
-    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    place = {"source": source, "span": span, "evidence": evidence}
-    return {"messages": messages, "kind": kind, "answer_span": short, "variant": None, **place}
+def exchange(question: str, answer: str) -> list[Message]:
+    """Return a question and its answer as messages."""
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]

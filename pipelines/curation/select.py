@@ -1,115 +1,121 @@
-"""Choosing training rows among what the teacher wrote: every reject keeps its reason, and reasons are counted."""
+"""Selection of training rows among synthesised candidates: novelty, leaks into the evaluation, validation split."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from pipelines.artifacts import Row
-from pipelines.synthesis.candidate import SHORT
+from pipelines.curation.schema import Rejection, TrainingRow
+from pipelines.synthesis.candidate import SHORT_ANSWER, Candidate
 from pipelines.synthesis.filters import Novelty, agreement
+from pipelines.synthesis.reasons import Reason
 from pipelines.text.similarity import Vectors
 
-_ALIKE = 0.8  # token F1 of two answers that say the same
-_REPEATED = 0.99  # ROUGE-L from which another wording is the same wording
-_AGAIN = ("wording", "quote_then_answer")
+_SAME_ANSWER = 0.8  # minimum token F1 of two equal answers
+_SAME_WORDING = 0.99  # maximum ROUGE-L of a paraphrase to kept questions with the same answer
+_PARAPHRASES = ("wording", "quote_then_answer")
 
 
 def choose(
-    candidates: Iterable[Row],
+    candidates: Iterable[Candidate],
     evaluation: Sequence[str],
-    means_same: Callable[[Sequence[Row]], Iterator[bool]],
+    means_same: Callable[[Sequence[Candidate]], Iterator[bool]],
     max_rouge_l: float,
     leak_rouge_l: float,
-) -> tuple[list[Row], list[Row]]:
-    """Split candidates into kept and rejected, the latter with a `reason`.
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Split candidates into kept and rejected ones; the latter have a `reason`.
 
-    In this order: what synthesis rejected already, closeness to an evaluation question (`leak`), to a question kept
-    before that has the same answer (`not_novel`, as in self-instruct, Wang et al. 2023, section 2.2), and the same
-    meaning as one kept before (`same_meaning`, told by `means_same` of all that is left). Other wordings of a kept
-    question may be close. Unlike answers make unlike questions: "When was X built?" is close to "When was Y built?".
+    The filters, in order: rejected by synthesis; similar to an evaluation question (`leak`); similar to a kept question
+    with the same answer (`not_novel`, as in self-instruct, Wang et al. 2023, section 2.2); same meaning as a kept one
+    (`same_meaning`, decided by `means_same` for all that remain). Paraphrases of a kept question may be similar to it.
+    Questions with different answers count as different: "When was X built?" is close to "When was Y built?".
     """
-    rejected: list[Row] = []
-    fresh: list[Row] = []
+    rejected: list[Candidate] = []
+    novel: list[Candidate] = []
     leaks, known = Novelty(evaluation), Novelty()
-    for row in candidates:
-        asked = [question for question, _ in row["turns"]] or [row["question"]]
-        reason = row["reason"]
-        if reason is None and max(map(leaks.closest, asked)) > leak_rouge_l:
-            reason = "leak"
-        limit = _REPEATED if _again(row) else max_rouge_l
+    for each in candidates:
+        questions = [question for question, _ in each.turns] or [each.question]
+        reason = each.reason
+        if reason is None and max(map(leaks.closest, questions)) > leak_rouge_l:
+            reason = Reason.LEAK
+        limit = _SAME_WORDING if _is_paraphrase(each) else max_rouge_l
         if reason is None and any(
-            score > limit and _same_answer(fresh[index], row) for index, score in known.near(row["question"])
+            score > limit and _same_answer(novel[index], each) for index, score in known.near(each.question)
         ):
-            reason = "not_novel"
+            reason = Reason.NOT_NOVEL
         if reason is None:
-            known.add(row["question"])
-            fresh.append(row)
+            known.add(each.question)
+            novel.append(each)
         else:
-            rejected.append({**row, "reason": reason})
-    kept: list[Row] = []
-    for row, same in zip(fresh, means_same(fresh), strict=True):
-        if same and not _again(row):
-            rejected.append({**row, "reason": "same_meaning"})
+            rejected.append(each.rejected(reason))
+    kept: list[Candidate] = []
+    for each, same in zip(novel, means_same(novel), strict=True):
+        if same and not _is_paraphrase(each):
+            rejected.append(each.rejected(Reason.SAME_MEANING))
         else:
-            kept.append(row)
+            kept.append(each)
     return kept, rejected
 
 
-def _same_answer(one: Row, other: Row) -> bool:
-    """Tell whether two rows are answered alike; long answers are never compared."""
-    long = one["makes"] not in SHORT or other["makes"] not in SHORT
-    return long or agreement(one["answer"], other["answer"]) >= _ALIKE
+def _same_answer(one: Candidate, other: Candidate) -> bool:
+    """Return whether two candidates have the same answer; long answers are not compared and count as the same."""
+    long = one.makes not in SHORT_ANSWER or other.makes not in SHORT_ANSWER
+    return long or agreement(one.answer, other.answer) >= _SAME_ANSWER
 
 
-def _again(row: Row) -> bool:
-    """Tell whether the row says another one anew."""
-    return row["makes"] in _AGAIN
+def _is_paraphrase(candidate: Candidate) -> bool:
+    return candidate.makes in _PARAPHRASES
 
 
-def same_meaning(rows: Sequence[Row], vectors: Vectors, max_cosine: float) -> Iterator[bool]:
-    """Tell of each row whether one before it has the same answer and a question of nearly the same meaning.
+def same_meaning(candidates: Sequence[Candidate], vectors: Vectors, max_cosine: float) -> Iterator[bool]:
+    """Yield for each candidate whether an earlier one has the same answer and a question of nearly the same meaning.
 
-    `vectors` (rows, width) are unit vectors of the questions.
+    `vectors` (candidates, width) are unit vectors of the questions.
     """
-    for at, row in enumerate(rows):
+    for at, each in enumerate(candidates):
         close: list[int] = np.flatnonzero(vectors[:at] @ vectors[at] > max_cosine).tolist()
-        yield any(_same_answer(rows[before], row) for before in close)
+        yield any(_same_answer(candidates[before], each) for before in close)
 
 
-def apart(rows: Iterable[Row], others: Sequence[str], max_rouge_l: float) -> tuple[list[Row], list[Row]]:
-    """Split questions without an answer into those unlike `others` and unlike each other, and the rest (`too_close`).
+def distinct_questions(
+    rows: Iterable[Row], others: Sequence[str], max_rouge_l: float
+) -> tuple[list[Row], list[Rejection]]:
+    """Split rows with a `question` into distinct ones and rejections (`too_close`).
 
-    A question that resembles an answered one must not be taught as unknown.
+    A row is distinct if its ROUGE-L to `others` and to kept rows is at most `max_rouge_l`. A question similar to an
+    answered one must not be trained as unanswerable.
     """
     kept: list[Row] = []
-    rejected: list[Row] = []
+    rejected: list[Rejection] = []
     known = Novelty(others)
     for row in rows:
         if known.closest(row["question"]) > max_rouge_l:
-            rejected.append({**row, "reason": "too_close"})
+            rejected.append(Rejection(row, Reason.TOO_CLOSE))
         else:
             known.add(row["question"])
             kept.append(row)
     return kept, rejected
 
 
-def without_leaks(rows: Iterable[Row], evaluation: Sequence[str], leak_rouge_l: float) -> tuple[list[Row], list[Row]]:
-    """Split rows into those unlike every question of `evaluation`, and the rest (`leak`)."""
+def without_leaks(
+    rows: Iterable[TrainingRow], evaluation: Sequence[str], leak_rouge_l: float
+) -> tuple[list[TrainingRow], list[Rejection]]:
+    """Split rows into those with no user turn similar to an evaluation question, and rejections (`leak`)."""
     leaks = Novelty(evaluation)
-    kept: list[Row] = []
-    rejected: list[Row] = []
+    kept: list[TrainingRow] = []
+    rejected: list[Rejection] = []
     for row in rows:
-        asked = [message["content"] for message in row["messages"] if message["role"] == "user"]
-        closest = max(asked, key=leaks.closest)
+        questions = [message["content"] for message in row.messages if message["role"] == "user"]
+        closest = max(questions, key=leaks.closest)
         if leaks.closest(closest) > leak_rouge_l:
-            rejected.append({**row, "question": closest, "reason": "leak"})
+            rejected.append(Rejection({**row.as_row(), "question": closest}, Reason.LEAK))
         else:
             kept.append(row)
     return kept, rejected
 
 
-def hold_back(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Return (training rows, validation rows): a seeded choice, in the order given."""
+def hold_back(rows: Sequence[TrainingRow], share: float, seed: int) -> tuple[list[TrainingRow], list[TrainingRow]]:
+    """Split rows at random, seeded, into training and validation rows, in their order."""
     chosen = set(np.random.default_rng(seed).permutation(len(rows))[: int(share * len(rows))].tolist())
     return [row for at, row in enumerate(rows) if at not in chosen], [
         row for at, row in enumerate(rows) if at in chosen

@@ -1,8 +1,8 @@
-"""Other words for a question's words: their neighbours among the base model's own input embeddings.
+"""Synonym replacement: words of a question are replaced by nearest neighbours in the base model's input embeddings.
 
-Somebody who asks "who established the school?" means what a text calls "founded". A small model that has read a
-question in one wording does not see that; shown near words in the place of some ("formed", "built"), it learns to look
-past them. Only questions are changed, never answers, so that a poor neighbour teaches nothing false.
+A user asks "who established the school?" where the text says "founded". A small model trained on one wording does not
+generalise to the other; trained with neighbours of some words ("formed", "built"), it does. Only questions are changed,
+never answers, so that a poor neighbour adds no false statement.
 """
 
 import random
@@ -13,22 +13,22 @@ from functools import cache
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from pipelines.curation.config import CurateConfig
 from pipelines.text.similarity import Vectors
 from pipelines.text.stopwords import STOP_WORDS
 
 SynonymReplacer = Callable[[str, random.Random], str]
 
-_NEAREST = 8
-_NEAR = 0.42  # cosine, of vectors less their mean; "rises" has "rose" at 0.58 and "increases" at 0.53
+_NEIGHBOURS = 8  # nearest neighbours considered per word
 _SPACE = ("Ġ", "▁")  # how tokenizers write the space before a word
 _WORD = re.compile(r"([a-z]{3,})([?,.']*)")
 
 
-def synonym_replacer(tok: PreTrainedTokenizerBase, embedded: Vectors, share: float) -> SynonymReplacer:
-    """Return a function that puts neighbours in the place of a `share` of the words of a text.
+def synonym_replacer(tok: PreTrainedTokenizerBase, embedded: Vectors, config: CurateConfig) -> SynonymReplacer:
+    """Return a function that replaces a fraction of the words of a text, `config.synonym_rate`, by neighbours.
 
-    Words are those that `tok` has whole and in small letters: names and numbers stay, and so do languages without
-    spaces. `embedded` are the input embeddings (tokens, width).
+    Only words that are one lower-case token of `tok` are replaced; names, numbers and languages without spaces are
+    unchanged. `embedded` are the input embeddings (tokens, width).
     """
     tokens = tok.convert_ids_to_tokens(range(min(len(tok), len(embedded))))
     places = {
@@ -46,13 +46,13 @@ def synonym_replacer(tok: PreTrainedTokenizerBase, embedded: Vectors, share: flo
         if word not in rows:
             return []
         cosines = table @ table[rows[word]]
-        nearest = np.argsort(-cosines)[: _NEAREST + 1].tolist()
-        return [words[at] for at in nearest if cosines[at] >= _NEAR and words[at] != word]
+        nearest = np.argsort(-cosines)[: _NEIGHBOURS + 1].tolist()
+        return [words[at] for at in nearest if cosines[at] >= config.min_synonym_cosine and words[at] != word]
 
-    def other(written: str, rng: random.Random) -> str:
-        found = _WORD.fullmatch(written)
-        if found is None or rng.random() >= share or not neighbours(found[1]):
+    def replaced(written: str, rng: random.Random) -> str:
+        match = _WORD.fullmatch(written)
+        if match is None or rng.random() >= config.synonym_rate or not neighbours(match[1]):
             return written
-        return rng.choice(neighbours(found[1])) + found[2]
+        return rng.choice(neighbours(match[1])) + match[2]
 
-    return lambda text, rng: " ".join(other(written, rng) for written in text.split())
+    return lambda text, rng: " ".join(replaced(written, rng) for written in text.split())

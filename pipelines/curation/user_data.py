@@ -1,53 +1,53 @@
-"""Conversations that the user brought, as rows to train on."""
+"""Conversations that the user provided, as training rows."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines import artifacts
-from pipelines.artifacts import Row
 from pipelines.curation.rows import user_row
+from pipelines.curation.schema import Rejection, TrainingRow
 from pipelines.formats import chat_formats
 from pipelines.text.normalize import tokens
 
 
 def nothing_written(folder: Path) -> str:
-    """Return what is missing where no questions are to be written and the folder holds no conversation."""
+    """Return the message for a run without a writer and without user conversations."""
     return (
-        f"No questions are to be written (synthesize.recipes, teacher.roles.writer), and {folder} holds no "
-        "conversation; write some there, or have questions written."
+        f"There is nothing to train on: question generation is off (synthesize.recipes, teacher.roles.writer) and "
+        f"{folder} holds no conversation; add conversations there or enable generation."
     )
 
 
-def declines(row: Row, refusal: str) -> bool:
-    """Tell whether a conversation ends with the refusal; any other is an answered question."""
-    return tokens(row["messages"][-1]["content"]) == tokens(refusal)
+def declines(row: TrainingRow, refusal: str) -> bool:
+    """Return whether a conversation ends with the refusal; all others count as answered questions."""
+    return tokens(row.answer) == tokens(refusal)
 
 
-def user_questions(rows: Iterable[Row]) -> list[str]:
-    """Return what conversations ask last, where that is one line that ends as a question does.
+def user_questions(rows: Iterable[TrainingRow]) -> list[str]:
+    """Return the last user turns that are questions: a single line that ends with a question mark.
 
-    An instruction is none: with another name in it, it can still be followed.
+    Instructions are excluded, since an instruction can still be followed after an entity swap.
     """
-    asked = (row["messages"][-2]["content"].strip() for row in rows)
-    return [question for question in asked if question.endswith(("?", "？")) and "\n" not in question]
+    questions = (row.question.strip() for row in rows)
+    return [question for question in questions if question.endswith(("?", "？")) and "\n" not in question]
 
 
-def user_rows(folder: Path) -> tuple[list[Row], list[Row]]:
-    """Return the conversations in the JSONL files of a folder, in whichever form, as training rows; and the rest.
+def user_rows(folder: Path) -> tuple[list[TrainingRow], list[Rejection]]:
+    """Return the conversations of a folder's JSONL files, in any chat format, as training rows, and the rejections.
 
-    What is left out names its file and row, with a `reason` that begins with `own_`.
+    A rejection names the file and the row; its reason begins with `own_`.
 
     Raises:
         UserError: a line of a file is not a JSON object.
     """
-    good: list[Row] = []
-    unfit: list[Row] = []
+    rows: list[TrainingRow] = []
+    rejected: list[Rejection] = []
     for path in sorted(folder.glob("*.jsonl")):
         for number, row in enumerate(artifacts.each_row(path), 1):
-            found, bad = chat_formats.read([row])
-            reason = bad[0]["reason"] if bad else "pair" if "messages" not in found[0] else None
+            read, invalid = chat_formats.read([row])
+            reason = invalid[0]["reason"] if invalid else "pair" if "messages" not in read[0] else None
             if reason is None:
-                good.append(user_row(found[0]))
+                rows.append(user_row(read[0]["messages"], read[0].get("source")))
             else:
-                unfit.append({"question": f"{path.name}, row {number}", "kind": "own", "reason": f"own_{reason}"})
-    return good, unfit
+                rejected.append(Rejection({"question": f"{path.name}, row {number}", "kind": "own"}, f"own_{reason}"))
+    return rows, rejected

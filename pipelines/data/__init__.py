@@ -1,1 +1,1 @@
-"""From files to clean, unique documents: extract, clean, deduplicate, split."""
+"""Document processing: extract, clean, deduplicate and split the corpus."""

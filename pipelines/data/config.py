@@ -1,4 +1,4 @@
-"""The blocks of params.yaml about documents: `data`, `ingest`, `clean`, `dedup`, `split` and `data_report`."""
+"""Config blocks of params.yaml for documents: `data`, `ingest`, `clean`, `dedup`, `split` and `data_report`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,183 +9,186 @@ from pipelines.block import Block, Count, NonNegative, Positive, Share
 
 
 class DataConfig(Block):
-    """Who carries the work on documents. Changes no result, so no stage depends on it."""
+    """Execution backend of the document stages. It changes no result, so no stage depends on it."""
 
     backend: Literal["native", "ray"]
-    """`native`: this machine's processes. `ray`: a cluster that sees this folder (pip install 'gradus[ray]')."""
+    """`native`: local processes. `ray`: a Ray cluster that can access this folder (pip install 'gradus[ray]')."""
     address: str | None
-    """Of the cluster, such as ray://head:10001; null starts Ray on this machine."""
+    """Address of the Ray cluster, such as ray://head:10001; null starts Ray on this machine."""
 
 
 class IngestConfig(Block):
-    """From files to documents."""
+    """Limits for reading files into documents."""
 
     source: Path
-    """The folder of documents; every file below it is read."""
+    """Folder of documents, read recursively."""
     max_bytes: Count
-    """A larger document is rejected, packed or not."""
+    """Maximum size of a document, before or after decompression; larger ones are rejected."""
     max_seconds: Positive
-    """A file that takes longer to read is rejected; a large one is given a second more for every MiB."""
+    """Time limit for reading a file, plus one second per MiB; slower files are rejected."""
     max_memory_mb: Count
-    """A file that takes more memory to read is rejected."""
+    """Memory limit for reading a file, in MiB; files that need more are rejected."""
     min_characters: Count
-    """A document with less text is rejected."""
+    """Minimum text length of a document; shorter ones are rejected."""
     max_rejected_share: Share
-    """The task fails when more than this share of the files is rejected."""
+    """Maximum share of rejected files; the task fails above it."""
 
 
 class QualityConfig(Block):
-    """Heuristics on whole documents (Gopher, C4, FineWeb; pipelines/data/clean/quality.py); null switches one off.
+    """Document-level quality heuristics (Gopher, C4, FineWeb; pipelines/data/clean/quality.py); null disables a rule.
 
-    Shares of words and lines; those of runs of words (n-grams), repeated lines and paragraphs are of the characters
-    unless the name says otherwise.
+    Shares are of words or lines. The shares of n-grams, repeated lines and repeated paragraphs are of characters unless
+    the description says otherwise.
     """
 
     min_words: NonNegative | None
-    """Gopher (a character of Chinese or Japanese is half a word)."""
+    """Gopher: minimum word count (a Chinese or Japanese character counts as half a word)."""
     max_words: NonNegative | None
-    """Gopher."""
+    """Gopher: maximum word count."""
     max_top_2gram: Share | None
-    """Gopher: in the most frequent run of 2 words."""
+    """Gopher: characters in the most frequent 2-gram."""
     max_top_3gram: Share | None
-    """Gopher: of 3 words."""
+    """Gopher: characters in the most frequent 3-gram."""
     max_top_4gram: Share | None
-    """Gopher: of 4 words."""
+    """Gopher: characters in the most frequent 4-gram."""
     max_repeated_5gram: Share | None
-    """Gopher: in runs of 5 words seen before."""
+    """Gopher: characters in repeated 5-grams."""
     max_repeated_6gram: Share | None
-    """Gopher: of 6 words."""
+    """Gopher: characters in repeated 6-grams."""
     max_repeated_7gram: Share | None
-    """Gopher: of 7 words."""
+    """Gopher: characters in repeated 7-grams."""
     max_repeated_8gram: Share | None
-    """Gopher: of 8 words."""
+    """Gopher: characters in repeated 8-grams."""
     max_repeated_9gram: Share | None
-    """Gopher: of 9 words."""
+    """Gopher: characters in repeated 9-grams."""
     max_repeated_10gram: Share | None
-    """Gopher: of 10 words."""
+    """Gopher: characters in repeated 10-grams."""
     max_repeated_lines: Share | None
-    """Gopher: share of the lines seen before."""
+    """Gopher: share of lines that repeat an earlier line."""
     max_repeated_line_characters: Share | None
-    """Gopher, and FineWeb with 0.1: in such lines."""
+    """Gopher, and FineWeb with 0.1: characters in repeated lines."""
     max_repeated_paragraphs: Share | None
-    """Gopher: share of the paragraphs seen before."""
+    """Gopher: share of paragraphs that repeat an earlier paragraph."""
     max_repeated_paragraph_characters: Share | None
-    """Gopher: in such paragraphs."""
+    """Gopher: characters in repeated paragraphs."""
     min_alphabetic: Share | None
     """Gopher: share of words with at least one letter."""
     min_mean_word: NonNegative | None
-    """Gopher: mean characters a word, where words are separated."""
+    """Gopher: minimum mean word length, in scripts that separate words."""
     max_mean_word: NonNegative | None
-    """Gopher: the same."""
+    """Gopher: maximum mean word length, in scripts that separate words."""
     max_word: NonNegative | None
-    """C4: characters of the longest word."""
+    """C4: length of the longest word."""
     max_hashes: NonNegative | None
-    """Gopher: hashes a word."""
+    """Gopher: hash signs per word."""
     max_ellipses: NonNegative | None
-    """Gopher: ellipses a word."""
+    """Gopher: ellipses per word."""
     max_bullet_lines: Share | None
-    """Gopher: share of lines that are bullets."""
+    """Gopher: share of lines that start with a bullet."""
     max_ellipsis_lines: Share | None
-    """Gopher: share of lines that end in an ellipsis."""
+    """Gopher: share of lines that end with an ellipsis."""
     min_stop_words: NonNegative | None
-    """Gopher: different stop words; asked of English only."""
+    """Gopher: distinct stop words; applied to English only."""
     max_lorem_ipsum: NonNegative | None
-    """C4: times that lorem ipsum stands there."""
+    """C4: occurrences of "lorem ipsum"."""
     max_curly_brackets: NonNegative | None
-    """C4: curly brackets."""
+    """C4: number of curly brackets."""
     min_sentences: NonNegative | None
-    """C4: sentences."""
+    """C4: number of sentences."""
     min_punctuated_lines: Share | None
-    """FineWeb: share of lines that end a sentence."""
+    """FineWeb: share of lines that end with sentence punctuation."""
     max_short_lines: Share | None
-    """FineWeb: share of lines of less than 30 characters."""
+    """FineWeb: share of lines with fewer than 30 characters."""
     max_newlines: NonNegative | None
-    """FineWeb: line breaks a word."""
+    """FineWeb: line breaks per word."""
 
 
 class CleanConfig(Block):
-    """What is thrown away or mended in a document."""
+    """Normalization, filtering and PII masking of documents."""
 
     languages: list[str]
     """ISO 639-1 codes of the languages to keep; empty keeps all."""
     max_line_documents: Count
-    """Llama 3's rule: a line found in more documents than this is removed (6 per 30M there, scaled to the corpus)."""
+    """Llama 3's boilerplate rule: remove a line found in more documents than this (6 per 30M in the paper, scaled to
+    the corpus)."""
     quality: QualityConfig
-    """What a text looks like from outside."""
+    """Document-level quality heuristics."""
     c4_lines: list[Literal["javascript", "policy", "unpunctuated", "few_words"]]
-    """C4's rules for lines (pipelines/data/clean/c4.py) that are in force: such lines are removed."""
+    """Enabled line rules of C4 (pipelines/data/clean/c4.py); matching lines are removed."""
     max_kl: Positive
-    """A document whose distribution of letters is further than this from the corpus's (KL, nats) is dropped."""
+    """Maximum KL divergence, in nats, of a document's letter distribution from the corpus's; documents above it are
+    dropped."""
     pii_action: Literal["mask", "drop", "keep"]
-    """What happens to personal data: masked in place, document dropped, or left."""
+    """Action on PII: mask it in place, drop the document, or keep it."""
     pii_types: list[Literal["email", "phone", "ip", "card", "iban", "national_id"]]
-    """What counts as personal data."""
+    """Types of PII to detect."""
     custom_filter: str | None
-    """`package.module:function`, which is given each text and returns a reason to drop it, or None; for what no rule
-    here can tell, such as toxicity."""
+    """User-provided filter, `package.module:function`: takes a text and returns a reason to drop it, or None. Use it
+    for properties that the built-in rules cannot detect, such as toxicity."""
 
 
 class SemanticConfig(Block):
-    """Which documents say the same in other words."""
+    """Semantic deduplication by document embeddings (SemDeDup)."""
 
     model: str
     """Static embeddings (model2vec): `hf:ORG/NAME@REVISION`, or a folder."""
     similarity: Share
-    """Cosine from which two documents say the same."""
+    """Minimum cosine similarity of two semantic duplicates."""
 
 
 class DedupConfig(Block):
-    """Which documents count as the same, and which of them stays."""
+    """Deduplication: when documents are duplicates, and which one of a cluster is kept."""
 
     shingle: Count
     """Words per shingle (characters where words are not separated by spaces)."""
     similarity: Share
-    """A candidate pair is a duplicate when its true Jaccard similarity reaches this."""
+    """Minimum exact Jaccard similarity of a duplicate pair; every MinHash candidate is verified against it."""
     recall: Share
-    """Probability with which MinHash makes a pair of that similarity a candidate; bands and rows follow from it."""
+    """Probability that MinHash LSH makes a pair of that similarity a candidate; bands and rows follow from it."""
     hashes: Count
-    """Of a signature, at most; more find less similar pairs, or more of them, and take longer."""
+    """Maximum number of hashes per MinHash signature. More hashes find less similar pairs, or more pairs, and take
+    longer."""
     keep: Literal["longest", "newest"]
-    """Which of a cluster stays; `newest` by its date, and of equally old ones the longest."""
+    """Which document of a cluster is kept; `newest` prefers the latest date and breaks ties by length."""
     prefer: list[str]
-    """Beginnings of `source`: a document of the first one stays before all others, then of the second, …"""
+    """Prefixes of `source` in order of preference; a matching document is kept before all others."""
     semantic: SemanticConfig | None
-    """Documents of one meaning are duplicates, too; null compares no meanings."""
+    """Semantic deduplication; null disables it."""
     passages: Literal["paragraph", "line"] | None
-    """Passages that an earlier document has already are removed; null leaves them."""
+    """Unit of passage deduplication: passages that occur in an earlier document are removed; null disables it."""
     passage_words: Count
-    """A shorter passage is no repetition."""
+    """Minimum number of words of a repeated passage; shorter ones are kept."""
 
 
 class DecontaminateConfig(Block):
-    """What training may not share with what models are measured on."""
+    """Decontamination: n-gram overlap between training and evaluation data."""
 
     against: Path
-    """A folder of evaluation sets: JSONL files with a question, prompt, instruction or text in each row."""
+    """Folder of evaluation sets: JSONL files with a question, prompt, instruction or text in each row."""
     words: Annotated[int, Field(ge=3)]
-    """Words in a row that make an overlap, which is reported; of a shorter question, all."""
+    """Minimum length of a reported overlap, in consecutive words; a shorter question must match entirely."""
     share: Share
-    """An overlap that covers this much of a question, or of a document, is a leak."""
+    """Minimum share of a question, or of a document, that an overlap must cover to count as a leak."""
     held_out_words: Annotated[int, Field(ge=20)]
-    """So many words in a row that a held-out document shares with training are a leak."""
+    """Minimum number of consecutive words shared by a held-out document and training that count as a leak."""
     action: Literal["cut", "report"]
-    """`cut`: the paragraph goes, from training where it holds a question, else from the held-out document."""
+    """`cut` removes the leaking paragraph: from training if it contains a question, else from the held-out document."""
 
 
 class SplitConfig(Block):
-    """Which text is held out to measure bits per byte."""
+    """Text held out to measure bits per byte."""
 
     validation_share: Share
-    """Share of documents held out for tuning decisions; of the text, where no whole documents are free."""
+    """Share of documents held out for tuning decisions; share of the text if no whole documents are available."""
     test_share: Share
-    """The same for the report."""
+    """Share of documents (or of the text) held out for the final report."""
     section_characters: Count
-    """Where questions ask about too many documents, or a document is too long, sections of at most so many characters
-    that no question needs are held out; longer ones have more context, shorter ones are spread more evenly."""
+    """Maximum length of a held-out section. Sections that no question needs are held out where questions ask about too
+    many documents or a document is too long; longer sections have more context, shorter ones spread more evenly."""
     questions: Path
-    """Hand-written questions; what they ask about stays in training."""
+    """Hand-written questions; the passages they ask about are kept in training."""
     decontaminate: DecontaminateConfig
-    """What must not be trained on."""
+    """Overlap with the evaluation sets and the held-out text."""
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> "SplitConfig":
@@ -195,11 +198,11 @@ class SplitConfig(Block):
 
 
 class DataReportConfig(Block):
-    """How much the page about the documents shows."""
+    """Number of examples in the data report."""
 
     examples: Count
-    """Of each rule."""
+    """Examples per rule."""
     clusters: Count
-    """The largest clusters of duplicates."""
+    """Number of duplicate clusters shown, largest first."""
     edited: Count
-    """Documents before and after."""
+    """Number of edited documents shown before and after cleaning."""

@@ -1,6 +1,6 @@
-"""A document as the tasks from ingest to split hand it on, and the table of them: a folder of Parquet shards.
+"""Document schema of the tasks from ingest to split, and the document table: a folder of Parquet shards.
 
-A shard is what one process holds at a time, so that memory stays bounded however large the corpus grows.
+A process holds one shard at a time, which bounds memory regardless of corpus size.
 """
 
 import hashlib
@@ -32,17 +32,17 @@ SCHEMA = pa.schema(
 SHARD_DOCUMENTS = 5_000
 SHARD_CHARACTERS = 2**24
 Mask = npt.NDArray[np.bool_]
-"""Which documents of a shard are meant."""
+"""Boolean selection of a shard's documents."""
 CLUSTERED = SCHEMA.append(pa.field("cluster", pa.string()))
 
 
 class UnreadableError(Exception):
-    """A file that gives no document. Its message is the reason, in a few words."""
+    """A file that yields no document. The message is a short rejection reason."""
 
 
 @dataclass(frozen=True)
 class UnreadablePart:
-    """A chapter, a page or another part of a file that could not be read, while the rest was."""
+    """A part of a file, such as a chapter or a page, that could not be read although the rest was."""
 
     name: str
     reason: str
@@ -50,7 +50,7 @@ class UnreadablePart:
 
 @dataclass(frozen=True)
 class Content:
-    """What a reader found in a file: text (paragraphs apart by an empty line), title, address, date and headings."""
+    """Content extracted from a file: text (paragraphs separated by an empty line), title, URL, date and headings."""
 
     text: str
     title: str | None = None
@@ -62,7 +62,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Document:
-    """A text with where it came from; `source` is the path below the raw folder."""
+    """A text with its provenance; `source` is the path relative to the raw folder."""
 
     id: str
     source: str
@@ -71,17 +71,17 @@ class Document:
     format: str
     text: str
     date: str | None = None
-    """As much of it as is known: 2021-03-04, 2021-03 or 2021."""
+    """ISO 8601 date at the known precision: 2021-03-04, 2021-03 or 2021."""
     language: str | None = None
-    """ISO 639-1; `clean` finds it."""
+    """ISO 639-1 code, detected by `clean`."""
     headings: tuple[str, ...] = ()
-    """In their order, without the title."""
+    """Headings in document order, without the title."""
 
 
 def identified(documents: Iterable[Document]) -> Iterator[Document]:
-    """Give each document its id: the first 16 hex digits of its text's SHA-256, which outlives a renaming.
+    """Assign ids: the first 16 hex digits of the text's SHA-256, which are stable when a file is renamed.
 
-    Of several with one text the first has the bare id, the others `-2`, `-3`, … after it.
+    Among documents with identical text the first has the plain id, the others a suffix `-2`, `-3`, ….
     """
     seen: Counter[int] = Counter()
     for document in documents:
@@ -92,12 +92,12 @@ def identified(documents: Iterable[Document]) -> Iterator[Document]:
 
 
 def shards(folder: Path) -> list[Path]:
-    """Return the files of a table, in order."""
+    """Return the shard files of a table, in order."""
     return sorted(folder.glob("*.parquet"))
 
 
 def read(table: Path) -> Iterator[Document]:
-    """Yield the documents of a table, shard by shard, or of one shard; a `cluster` column is left out."""
+    """Yield the documents of a table, shard by shard, or of one shard; a `cluster` column is ignored."""
     for shard in shards(table) if table.is_dir() else [table]:
         columns = pq.read_table(shard, columns=SCHEMA.names)
         values = {name: columns.column(name).to_pylist() for name in SCHEMA.names}
@@ -106,14 +106,14 @@ def read(table: Path) -> Iterator[Document]:
 
 
 def write(table: Path, documents: Iterable[Document], schema: pa.Schema = SCHEMA) -> None:
-    """Write a table, of as many shards as it takes."""
+    """Write documents as a table of one or more shards."""
     table.mkdir(parents=True, exist_ok=True)
     for number, shard in enumerate(_sharded(documents)):
         write_shard(table / f"{number:05}.parquet", shard, schema)
 
 
 def write_shard(shard: Path, documents: Sequence[Document], schema: pa.Schema = SCHEMA) -> None:
-    """Write one shard; in a `CLUSTERED` one each document stands for its cluster."""
+    """Write one shard; with the `CLUSTERED` schema each document represents its own cluster."""
     columns = {
         name: [getattr(each, "id" if name == "cluster" else name) for each in documents] for name in schema.names
     }
@@ -121,16 +121,16 @@ def write_shard(shard: Path, documents: Sequence[Document], schema: pa.Schema = 
 
 
 def keep(shard: tuple[Path, Mask], table: Path) -> None:
-    """Write those documents of a shard into `table` that are kept, each as standing for its cluster."""
+    """Write the kept documents of a shard to `table`, each as the representative of its cluster."""
     path, kept = shard
     rows = pq.read_table(path, schema=SCHEMA).filter(pa.array(kept))
     pq.write_table(rows.append_column("cluster", rows.column("id")), table / path.name, compression="zstd")
 
 
 def gather(shards: Sequence[Path], file: Path, ids: Set[str], changed: Mapping[str, str]) -> int:
-    """Write the clustered documents of those ids into one file, some with another text; return how many.
+    """Write the clustered documents with the given ids to one file and return their number.
 
-    A document of which nothing is left is gone.
+    `changed` maps ids to replacement texts; documents whose text is empty are dropped.
     """
     written = 0
     with pq.ParquetWriter(file, CLUSTERED, compression="zstd") as writer:
@@ -144,26 +144,26 @@ def gather(shards: Sequence[Path], file: Path, ids: Set[str], changed: Mapping[s
 
 
 def columns(shards: Sequence[Path], names: Sequence[str]) -> pa.Table:
-    """Return some columns of all shards, in order."""
+    """Return the named columns of all shards, in order."""
     return pa.concat_tables([pq.read_table(shard, columns=list(names)) for shard in shards])
 
 
 def sizes(shards: Sequence[Path]) -> dict[str, int]:
-    """Return the characters of each document by id; one shard's texts are in memory at a time."""
-    found: dict[str, int] = {}
+    """Return the number of characters of each document by id; only one shard's texts are in memory at a time."""
+    lengths: dict[str, int] = {}
     for shard in shards:
         table = pq.read_table(shard, columns=["id", "text"])
-        found |= zip(table.column("id").to_pylist(), pc.utf8_length(table.column("text")).to_pylist(), strict=True)
-    return found
+        lengths |= zip(table.column("id").to_pylist(), pc.utf8_length(table.column("text")).to_pylist(), strict=True)
+    return lengths
 
 
 def starts(shards: Sequence[Path]) -> list[int]:
-    """Return the number of each shard's first document."""
+    """Return the index of each shard's first document in the table."""
     return list(accumulate((pq.read_metadata(shard).num_rows for shard in shards[:-1]), initial=0))
 
 
 def count(shards: Sequence[Path]) -> int:
-    """Return how many documents there are."""
+    """Return the number of documents."""
     return sum(pq.read_metadata(shard).num_rows for shard in shards)
 
 

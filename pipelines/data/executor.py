@@ -1,8 +1,8 @@
-"""One function over many shards: by processes of this machine, or by Ray on many.
+"""Parallel map over shards, by local processes or on a Ray cluster.
 
-A shard is named, not handed over: the function reads and writes its files itself, and returns little. So texts pass
-through no queue, this process holds none of them, and the result is the same whoever carries it. On Ray the project's
-folder must lie where all machines see it.
+Shards are passed by path: the function reads and writes the files itself and returns little. Texts therefore pass
+through no queue, the parent process holds none of them, and the result does not depend on the backend. On Ray the
+project folder must be on a file system that all machines share.
 """
 
 import gc
@@ -26,21 +26,21 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Executor:
-    """Who carries the work."""
+    """Execution backend for functions over shards."""
 
     backend: Literal["native", "ray"] = "native"
     address: str | None = None
-    """Of a Ray cluster, such as ray://head:10001; None starts one on this machine."""
+    """Address of a Ray cluster, such as ray://head:10001; None starts one on this machine."""
 
     def over(
         self, function: Callable[[Item], Result], items: Sequence[Item], what: str, few: int = 1
     ) -> Iterator[Result]:
-        """Yield `function` of every item, in their order, showing progress; `function` can be pickled.
+        """Yield `function(item)` for every item, in order, with a progress bar; `function` must be picklable.
 
-        A `few` items are done by this process, for others would take longer to start than to work.
+        Up to `few` items run in this process, because starting workers would take longer than the work.
 
         Raises:
-            UserError: a process was killed, most likely for want of memory; or there is no Ray.
+            UserError: a worker was killed, most likely for lack of memory, or Ray is not installed.
         """
         if self.backend == "ray":
             results = _by_ray(function, items, self.address)
@@ -52,7 +52,7 @@ class Executor:
 
 
 def workers() -> int:
-    """Return how many processes this machine keeps busy."""
+    """Return the number of worker processes for this machine: its available CPU cores."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -69,8 +69,8 @@ def _by_processes(function: Callable[[Item], Result], items: Sequence[Item]) -> 
             yield from pool.map(function, items).result()
         except ProcessExpired as error:
             raise UserError(
-                f"A process that read a shard of documents was killed (exit code {error.exitcode}), most likely for "
-                "want of memory; free some, or run on fewer cores (taskset -c 0 gradus run)."
+                f"A worker that processed a shard of documents was killed (exit code {error.exitcode}), most likely "
+                "for lack of memory; free some memory, or use fewer cores (taskset -c 0 gradus run)."
             ) from error
         finally:
             pool.stop()  # type: ignore[no-untyped-call]
@@ -80,15 +80,15 @@ def _by_ray(function: Callable[[Item], Result], items: Sequence[Item], address: 
     try:
         import ray
     except ImportError as error:
-        raise UserError("data.backend is ray, and Ray is not installed; pip install 'gradus[ray]'.") from error
-    if not ray.is_initialized():  # it stays until this program ends
+        raise UserError("data.backend is ray, but Ray is not installed; run pip install 'gradus[ray]'.") from error
+    if not ray.is_initialized():  # Ray keeps running until this program ends
         local: dict[str, Any] = {"num_cpus": workers(), "include_dashboard": False}
         ray.init(**{"address": address} if address else local, log_to_driver=False)
     here = Path.cwd()
 
     @ray.remote
-    def carried(item: Item) -> Result:
+    def run_item(item: Item) -> Result:
         os.chdir(here)
         return function(item)
 
-    yield from map(ray.get, [carried.remote(item) for item in items])
+    yield from map(ray.get, [run_item.remote(item) for item in items])

@@ -1,7 +1,7 @@
-"""Paragraphs from lines that were broken to fit a page.
+"""Line unwrapping: rebuild paragraphs from hard-wrapped lines.
 
-A line was broken by the margin if the next line's first word would not have fitted behind it; otherwise its
-author ended it. The margin of plain text is counted in characters here; a PDF measures it in points.
+A line was wrapped at the margin if the next line's first word would not have fitted on it; otherwise the author ended
+it. For plain text the margin is measured in characters here; for a PDF it is measured in points.
 """
 
 import re
@@ -11,49 +11,49 @@ from itertools import pairwise
 
 from pipelines.text.words import UNSPACED
 
-LONGEST_WRAPPED = 120  # cells; a file with longer lines than a terminal's has a paragraph on each
-NARROWEST_WRAPPED = 40  # cells; shorter lines are verse, or a list
-_VERSE_SHARE = 0.9  # of lines that begin with a capital; in German prose one in three does
-_FEWEST_VERSES = 3
-_WRAPPED_SHARE = 0.5  # of neighbouring lines that the margin must explain before any are joined
+LONGEST_WRAPPED = 120  # terminal cells; a file with longer lines has one paragraph per line
+NARROWEST_WRAPPED = 40  # terminal cells; shorter lines are verse or a list
+_VERSE_SHARE = 0.9  # share of lines that begin with a capital; one in three does in German prose
+_MIN_VERSES = 3
+_WRAPPED_SHARE = 0.5  # share of adjacent line pairs that the margin must explain before any are joined
 ITEM = re.compile(r"\s*(?:[-*+•‣◦·–—]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
 _TABLE = re.compile(r"\S(?: {3,}|\t)\S|\|")
 _HYPHENS = ("-", "\u2010", "\u00ad")
 _HYPHENATED = re.compile(rf"(\w+)[{''.join(_HYPHENS)}]$")
 _BREAK = re.compile("\r\n|[\r\v\f\x1c-\x1e\u2028]")
 _C1 = re.compile("[\x80-\x84\x86-\x9f]")
-_NEXT_LINE = re.compile("(?<![ÃÄÅ])\x85")  # behind these it is half of Å, ą or Ņ in UTF-8 decoded as Latin-1
+_NEXT_LINE = re.compile("(?<![ÃÄÅ])\x85")  # after these letters U+0085 is half of Å, ą or Ņ (UTF-8 read as Latin-1)
 _FIRST_WORD = re.compile(r"\w+")
 _NO_SPACE = re.compile(f"{UNSPACED}|[\u3000-\u303f\uff00-\uff65]")
 
 
 def line_feeds(text: str) -> str:
-    """Write what Unicode and `str.splitlines` take for the end of a line as a line feed, U+2029 as an empty line.
+    """Replace every Unicode line break (as in `str.splitlines`) by a line feed, and U+2029 by an empty line.
 
-    Beside other C1 controls U+0085 is the ellipsis of Windows-1252 decoded as Latin-1, and no line break.
+    In a text with other C1 controls, U+0085 is the ellipsis of Windows-1252 decoded as Latin-1, not a line break.
     """
     text = _BREAK.sub("\n", text).replace("\u2029", "\n\n")
     return _NEXT_LINE.sub("\n", text) if "\x85" in text and not _C1.search(text) else text
 
 
 def joined(lines: Sequence[str], vocabulary: set[str]) -> str:
-    """Join the lines of one paragraph; a word divided at a line's end is mended as `vocabulary` spells it."""
+    """Join the lines of one paragraph; words hyphenated at a line's end are rejoined as `vocabulary` spells them."""
     parts = [lines[0].strip()]
     for line in map(str.strip, lines[1:]):
-        parts[-1], between = _seam(parts[-1], line, vocabulary)
-        parts += [between, line]
+        parts[-1], separator = _seam(parts[-1], line, vocabulary)
+        parts += [separator, line]
     return "".join(parts)
 
 
 def vocabulary(text: str) -> set[str]:
-    """Return the words of `text` in lower case, compounds with their hyphens."""
+    """Return the lower-case words of `text`; compounds keep their hyphens."""
     return set(re.findall(r"\w+(?:-\w+)*", text.lower()))
 
 
 def unwrap(text: str) -> tuple[str, int]:
-    """Join the wrapped lines of a plain text. Returns the text and the number of line breaks removed.
+    """Join the wrapped lines of a plain text; return the text and the number of line breaks removed.
 
-    Verse stays: lines shorter than any margin, or nearly all with a capital in front.
+    Verse is kept: lines shorter than any margin, or nearly all starting with a capital.
     """
     lines = text.split("\n")
     margin = _margin(lines)
@@ -61,7 +61,7 @@ def unwrap(text: str) -> tuple[str, int]:
     if (
         not pairs
         or not NARROWEST_WRAPPED <= margin <= LONGEST_WRAPPED
-        or sum(map(_begins_verse, lines)) > max(_FEWEST_VERSES, _VERSE_SHARE * sum(map(bool, map(str.strip, lines))))
+        or sum(map(_begins_verse, lines)) > max(_MIN_VERSES, _VERSE_SHARE * sum(map(bool, map(str.strip, lines))))
         or sum(_full(a, b, margin) for a, b in pairs) < _WRAPPED_SHARE * len(pairs)
     ):
         return text, 0
@@ -80,7 +80,7 @@ def _begins_verse(line: str) -> bool:
 
 
 def _seam(before: str, line: str, vocabulary: set[str]) -> tuple[str, str]:
-    """Return the line before as it goes into the paragraph, and what stands between it and the next."""
+    """Return the preceding line as it enters the paragraph, and the separator between it and `line`."""
     divided = _HYPHENATED.search(before) if before.endswith(_HYPHENS) else None
     rest = _FIRST_WORD.match(line)
     if divided and rest and rest[0][0].islower():
@@ -91,7 +91,7 @@ def _seam(before: str, line: str, vocabulary: set[str]) -> tuple[str, str]:
 
 
 def _margin(lines: Sequence[str]) -> int:
-    """Return the width of the text in cells; one line in fifty may stick out."""
+    """Return the width of the text in cells; one line in fifty may exceed it."""
     widths = sorted((_cells(line) for line in lines if line.strip()), reverse=True)
     return widths[len(widths) // 50] if widths else 0
 
@@ -105,12 +105,12 @@ def _full(line: str, after: str, margin: int) -> bool:
 def _continues(before: str, line: str, margin: int) -> bool:
     if not before.strip() or not line.strip() or ITEM.match(line) or _in_table(before) or _in_table(line):
         return False
-    # Some programs fill lines evenly rather than greedily; a small letter shows that the sentence goes on.
+    # Some programs fill lines evenly rather than greedily; a lower-case start shows that the sentence continues.
     return _full(before, line, margin) or (line.strip()[0].islower() and 2 * _cells(before) > margin)
 
 
 def _in_table(line: str) -> bool:
-    """A quick look for what a table's row must have comes first; nearly all lines have none of it."""
+    """Return whether a line is a table row; cheap substring tests reject nearly all lines before the regex runs."""
     return ("   " in line or "\t" in line or "|" in line) and _TABLE.search(line) is not None
 
 

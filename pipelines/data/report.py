@@ -1,7 +1,7 @@
-"""What became of the documents, as a page to be read: a funnel, every rule with examples, clusters, changes.
+"""Data report: HTML page with the document funnel, examples of every rule, duplicate clusters and text diffs.
 
-Examples are chosen by a hash of their ids, so that they are any and not the first, and the same on every repetition.
-Texts are read of what is shown alone. The page is `report.html.jinja` beside this file.
+Examples are sampled by a hash of their ids, which is unbiased by order and reproducible. Only the texts that are shown
+are read. The template is `report.html.jinja` in this folder.
 """
 
 import difflib
@@ -21,42 +21,42 @@ from pipelines.artifacts import Row
 from pipelines.runtime.html import excerpt
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
-_LINES = 40  # of a document's changes
-_CONTEXT = 1  # lines around a change
+_MAX_DIFF_LINES = 40
+_CONTEXT = 1  # unchanged lines shown around a change
 
 
 @dataclass
-class Found:
-    """How often something was found, and a few rows that show it."""
+class ReasonSummary:
+    """Number of documents and places affected for one reason, with example rows."""
 
     documents: int = 0
     places: int = 0
     examples: list[Row] = field(default_factory=list)
 
 
-def by_reason(rows: Iterable[Row], most: int) -> dict[str, Found]:
-    """Return by reason how many documents and places there are, with at most so many examples of each."""
-    found: dict[str, Found] = defaultdict(Found)
+def by_reason(rows: Iterable[Row], most: int) -> dict[str, ReasonSummary]:
+    """Return a summary by reason, most frequent first, each with at most `most` examples."""
+    summaries: dict[str, ReasonSummary] = defaultdict(ReasonSummary)
     chosen: dict[str, list[tuple[int, int, Row]]] = defaultdict(list)
     for number, row in enumerate(rows):
         reason = row["reason"]
-        found[reason].documents += 1
-        found[reason].places += row.get("count", 1)
+        summaries[reason].documents += 1
+        summaries[reason].places += row.get("count", 1)
         rank = (-_hash(f"{reason}/{row['source']}"), -number, row)
         push = heapq.heappush if len(chosen[reason]) < most else heapq.heappushpop
         push(chosen[reason], rank)
     for reason, heap in chosen.items():
-        found[reason].examples = [row for *_, row in sorted(heap, reverse=True)]
-    return dict(sorted(found.items(), key=lambda each: -each[1].documents))
+        summaries[reason].examples = [row for *_, row in sorted(heap, reverse=True)]
+    return dict(sorted(summaries.items(), key=lambda each: -each[1].documents))
 
 
-def any_of(ids: Iterable[str], most: int) -> list[str]:
-    """Return at most so many different ids, those with the smallest hashes."""
+def sample_ids(ids: Iterable[str], most: int) -> list[str]:
+    """Return at most `most` distinct ids: those with the smallest hashes."""
     return heapq.nsmallest(most, sorted(set(ids)), key=_hash)
 
 
 def texts(shards: Sequence[Path], ids: Iterable[str]) -> dict[str, str]:
-    """Return the texts of documents by their ids."""
+    """Return the texts of the given documents by id."""
     wanted = pa.array(sorted(set(ids)), pa.string())
     found: dict[str, str] = {}
     for shard in shards:
@@ -67,7 +67,7 @@ def texts(shards: Sequence[Path], ids: Iterable[str]) -> dict[str, str]:
 
 
 def lengths(shards: Sequence[Path]) -> Counter[int]:
-    """Return how many documents have 2^n to 2^(n+1) characters, by n."""
+    """Return the number of documents with 2^n to 2^(n+1) characters, by n."""
     counts: Counter[int] = Counter()
     for shard in shards:
         characters = pc.utf8_length(pq.read_table(shard, columns=["text"]).column("text")).to_numpy()
@@ -76,7 +76,7 @@ def lengths(shards: Sequence[Path]) -> Counter[int]:
 
 
 def values(shards: Sequence[Path], column: str) -> Counter[str]:
-    """Return how many documents have each value of a column."""
+    """Return the number of documents for each value of a column."""
     counts: Counter[str] = Counter()
     for shard in shards:
         counts.update(each or "unknown" for each in pq.read_table(shard, columns=[column]).column(column).to_pylist())
@@ -84,7 +84,7 @@ def values(shards: Sequence[Path], column: str) -> Counter[str]:
 
 
 def changes(before: str, after: str) -> list[tuple[str, str]]:
-    """Return the lines that changed, with those around them: each a sign (` `, `-`, `+`, `…`) and the line."""
+    """Return the changed lines with their context, each as a sign (` `, `-`, `+`, `…`) and the line."""
     old, new = before.split("\n"), after.split("\n")
     lines: list[tuple[str, str]] = []
     for group in difflib.SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(_CONTEXT):
@@ -95,7 +95,7 @@ def changes(before: str, after: str) -> list[tuple[str, str]]:
             else:
                 lines += [("-", line) for line in old[first:last]]
                 lines += [("+", line) for line in new[start:end]]
-    return [(sign, excerpt(line)) for sign, line in lines[1 : _LINES + 1]]
+    return [(sign, excerpt(line)) for sign, line in lines[1 : _MAX_DIFF_LINES + 1]]
 
 
 def _hash(key: str) -> int:

@@ -1,1 +1,1 @@
-"""What a model answers, how that is scored, and how models are compared."""
+"""Evaluation: generate answers, score them and compare models."""

@@ -1,4 +1,4 @@
-"""Every question put to one model, closed-book, and each answer judged."""
+"""Ask one model every question, closed-book, and judge each answer."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from pipelines.evaluation.config import EvaluateConfig
 def ask(
     model: Any, tokenizer: Any, asked: list[questions.Question], config: EvaluateConfig, refusal: str
 ) -> list[artifacts.Row]:
-    """Return a row for each question `asked`: what counts as right, what was said, and the verdict.
+    """Return one row per question in `asked`: accepted answers, the model's answer and the verdict.
 
-    `refusal` is the sentence that models are taught to decline with.
+    `refusal` is the sentence that models are fine-tuned to refuse with.
     """
-    said = harness.answers(model, tokenizer, config.questions, asked, config.decoding, config.batch_size)
-    return [_judged(question, said[question.id], refusal, config.max_extra_words) for question in asked]
+    answers = harness.answers(model, tokenizer, config.questions, asked, config.decoding, config.batch_size)
+    return [_row(question, answers[question.id], refusal, config.max_extra_words) for question in asked]
 
 
-def _judged(question: questions.Question, answer: str, refusal: str, max_extra_words: int) -> artifacts.Row:
+def _row(question: questions.Question, answer: str, refusal: str, max_extra_words: int) -> artifacts.Row:
     return {
         "id": question.id,
         "set": question.set,

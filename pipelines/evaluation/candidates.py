@@ -1,7 +1,8 @@
-"""Which candidates an answer names: accepted and competing variants, and whether the accepted one is the only one.
+"""Candidates in an answer: find accepted and competing variants, and check that the accepted one is the only one.
 
-A list of names and years holds the right one, too, and answers nothing. Candidates can't be told from other words by
-form alone, so the bound is on content: most of what an answer says must be the accepted variant's or the question's.
+A list of names and years also contains the right one, but does not answer the question. Form alone does not separate
+candidates from other words, so the bound is on content: most content words of an answer must come from the accepted
+variant or the question.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,7 @@ from pipelines.text.quantities import UNITS
 Span = tuple[int, int]
 Tokens = tuple[str, ...]
 
-_TAKEN_UP = 2  # content words of the question by which an answer is seen to be about it
+_RESTATED = 2  # content words shared with the question that make an answer restate it
 _SCALES = frozenset(["celsius", "fahrenheit"])
 _POLAR = frozenset(["yes", "no"])
 
@@ -29,20 +30,20 @@ class Reference:
     question: Tokens
     accepted: frozenset[Tokens]
     competing: frozenset[Tokens]
-    """Less those that the question itself contains."""
+    """Competing variants, except those that the question itself contains."""
     stems: frozenset[str]
-    """Of the question and of all accepted variants."""
+    """Word stems of the question and of all accepted variants."""
     excused: frozenset[str]
-    """Words that deny nothing in an answer."""
+    """Words that negate nothing in an answer."""
     capital: bool
     """Whether the answer is a name."""
 
 
 @lru_cache(maxsize=4096)
-def known(question: Question) -> Reference:
-    """Return what is known of a question.
+def reference_of(question: Question) -> Reference:
+    """Return the tokens of a question and its variants.
 
-    A number is accepted without its unit where the question names the unit: "How many metres" asks for "268".
+    A number is accepted without its unit if the question names the unit: "How many metres" accepts "268".
     """
     asked = tokens(question.question)
     accepted = {words for variant in question.accepted if (words := tuple(tokens(variant)))}
@@ -61,11 +62,10 @@ def known(question: Question) -> Reference:
     )
 
 
-def found(words: Sequence[str], reference: Reference) -> tuple[list[Span], list[Span]]:
-    """Return where accepted and where competing variants stand in `words`, the longest first.
+def find_variants(words: Sequence[str], reference: Reference) -> tuple[list[Span], list[Span]]:
+    """Return the spans of accepted and of competing variants in `words`, the longest first.
 
-    The longer of two names wins where one lies inside the other: "Newton Abbot" is not "Newton", and "New York City" is
-    not "York".
+    The longer of two nested names wins: "Newton Abbot" is not "Newton", and "New York City" is not "York".
     """
     right = [span for variant in reference.accepted for span in spans(list(words), list(variant))]
     rivals = [span for variant in reference.competing for span in spans(list(words), list(variant))]
@@ -73,32 +73,34 @@ def found(words: Sequence[str], reference: Reference) -> tuple[list[Span], list[
 
 
 def _outside(these: Iterable[Span], those: Sequence[Span]) -> list[Span]:
-    """Return the spans of `these` that lie in none of `those`."""
+    """Return the spans of `these` that no span of `those` contains."""
     left = [span for span in these if not any(other[0] <= span[0] and span[1] <= other[1] for other in those)]
     return sorted(left, key=lambda span: (span[0] - span[1], span))
 
 
-def holds(said: Statement, span: Span, ruled_out: Sequence[bool], reference: Reference) -> bool:
-    """Tell whether the variant at `span` is asserted, and with its own unit.
+def is_asserted(statement: Statement, span: Span, ruled_out: Sequence[bool], reference: Reference) -> bool:
+    """Return whether the variant at `span` is asserted with its own unit.
 
-    A variant that is a negation itself ("no", "not allowed") is not denied by one; "yes" and "no" answer at the
-    beginning of a sentence only.
+    A variant that contains a negation ("no", "not allowed") is not denied by it; "yes" and "no" count only at the
+    beginning of a sentence.
     """
-    variant = said.words[slice(*span)]
+    variant = statement.words[slice(*span)]
     if len(variant) == 1 and variant[0] in _POLAR:
-        return span[0] in _beginnings(said.marked) and not _POLAR & set(said.words[span[1] : span[1] + 2])
+        return span[0] in _sentence_starts(statement.marked) and not _POLAR & set(
+            statement.words[span[1] : span[1] + 2]
+        )
     negative = any(word in NEGATORS for word in variant)
-    return (negative or not any(ruled_out[slice(*span)])) and not _other_unit(said.words, span, reference)
+    return (negative or not any(ruled_out[slice(*span)])) and not _has_other_unit(statement.words, span, reference)
 
 
-def _beginnings(marked: Sequence[str]) -> set[int]:
-    """Return which words begin the answer or follow a mark."""
+def _sentence_starts(marked: Sequence[str]) -> set[int]:
+    """Return the indices of the words that begin the answer or follow a punctuation mark."""
     words = [at for at, token in enumerate(marked) if token not in MARKS]
     return {index for index, at in enumerate(words) if at == 0 or marked[at - 1] in MARKS}
 
 
-def _other_unit(words: Sequence[str], span: Span, reference: Reference) -> bool:
-    """Tell whether a unit follows the span that neither the accepted variants of this number nor the question name."""
+def _has_other_unit(words: Sequence[str], span: Span, reference: Reference) -> bool:
+    """Return whether a unit follows the span that neither this number's accepted variants nor the question name."""
     following, number = words[span[1] : span[1] + 1], words[span[0]]
     if not UNITS & set(following) or not any(map(is_number, words[slice(*span)])):
         return False
@@ -109,44 +111,48 @@ def _other_unit(words: Sequence[str], span: Span, reference: Reference) -> bool:
     return bool(units) and following[0] not in units
 
 
-def one_candidate(said: Statement, span: Span, ruled_out: Sequence[bool], reference: Reference) -> bool:
-    """Tell whether the answer names nothing else that could be meant: what is foreign to question and variants.
+def is_only_candidate(statement: Statement, span: Span, ruled_out: Sequence[bool], reference: Reference) -> bool:
+    """Return whether the answer names no other candidate, judged by its foreign words.
 
-    A number stands alone, but for numbers of the question. Foreign names and numbers must be fewer than the words that
-    are the question's or a variant's; beside an answer that is neither name nor number, in words that take up nothing
-    of the question, there is none. All foreign words must be fewer, too; where a name or number is asked for, which
-    other words are not, or the question is taken up, fewer than twice as many, and three times where both are so.
+    Foreign words are content words of neither the question nor a variant; the other content words are shared. A numeric
+    answer allows no foreign number. Foreign names and numbers must be fewer than the shared words; if the variant is
+    neither a name nor a number and the answer does not restate the question, none are allowed. All foreign words
+    together must also be fewer than the shared words: fewer than twice as many if the variant is a name or number or
+    the answer restates the question, and fewer than three times as many if both hold.
     """
-    variant = said.words[slice(*span)]
-    content = {word for word, out in zip(said.words, ruled_out, strict=True) if content_words(word) and not out}
+    variant = statement.words[slice(*span)]
+    content = {word for word, out in zip(statement.words, ruled_out, strict=True) if content_words(word) and not out}
     shared = {stem(word) for word in content if stem(word) in reference.stems} or set(variant)
     foreign = {word for word in content if stem(word) not in reference.stems}
     numeric = any(map(is_number, variant))
     if numeric and any(is_number(word) and is_ordinal(word) == is_ordinal(variant[0]) for word in foreign):
         return False
-    taken_up = len(shared - {stem(word) for words in reference.accepted for word in words}) >= _TAKEN_UP
+    restated = len(shared - {stem(word) for words in reference.accepted for word in words}) >= _RESTATED
     by_form = numeric or reference.capital
-    told_apart = not reference.capital or bool(said.capitals & set(variant))  # by capitals: "drace tule" has none
-    rivals = {word for word in foreign if is_number(word) or word in said.names or not told_apart}
-    if len(rivals) >= (len(shared) if by_form or taken_up else 1):
+    has_case = not reference.capital or bool(
+        statement.capitals & set(variant)
+    )  # capitals mark names; "drace tule" has none
+    rivals = {word for word in foreign if is_number(word) or word in statement.names or not has_case}
+    if len(rivals) >= (len(shared) if by_form or restated else 1):
         return False
-    return len(foreign) < len(shared) * (1 + by_form + taken_up)
+    return len(foreign) < len(shared) * (1 + by_form + restated)
 
 
-def takes_up(said: Statement, reference: Reference) -> bool:
-    """Tell whether the statement has two content words of the question that are no answer to it."""
+def restates_question(statement: Statement, reference: Reference) -> bool:
+    """Return whether the statement has two content words of the question that are not part of an accepted answer."""
     answers = {stem(word) for words in reference.accepted for word in words}
     asked = {stem(word) for word in reference.question if content_words(word)} - answers
-    return len(asked & {stem(word) for word in said.words}) >= _TAKEN_UP
+    return len(asked & {stem(word) for word in statement.words}) >= _RESTATED
 
 
-def answers_anew(said: Statement, reference: Reference) -> bool:
-    """Tell whether a further statement may be another answer, as one that repeats an accepted variant is not.
+def is_new_answer(statement: Statement, reference: Reference) -> bool:
+    """Return whether a further statement may be another answer.
 
-    It holds a number where one is asked for, or takes up the question and names something.
+    It contains a number if one is asked for, or restates the question and names something. A statement that repeats an
+    accepted variant is not a new answer.
     """
-    if found(said.words, reference)[0]:
+    if find_variants(statement.words, reference)[0]:
         return False
     numeric = any(is_number(word) for words in reference.accepted for word in words)
-    number = any(is_number(word) for word in said.words)
-    return (numeric and number) or (takes_up(said, reference) and bool(number or said.names))
+    number = any(is_number(word) for word in statement.words)
+    return (numeric and number) or (restates_question(statement, reference) and bool(number or statement.names))

@@ -1,4 +1,4 @@
-"""All models side by side: every metric with its interval, and its paired differences. Reads and writes nothing."""
+"""Compare all models: every metric with its interval and its paired differences. Reads and writes nothing."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from pipelines.artifacts import Row
 from pipelines.evaluation.metrics import METRICS, Unit, difference, interval, units, value
 from pipelines.runtime.errors import UserError
 
-PARENT = "sft"  # what the aligned models start from: they must beat it too
+PARENT = "sft"  # the initial policy of the aligned models; they are compared with it too
 
 Units = dict[str, list[Unit]]
 
@@ -19,35 +19,34 @@ def compare(
     min_clusters: int,
     seed: int,
 ) -> dict[str, dict[str, Any]]:
-    """Return by model its metrics on the test questions and the held-out text, as they stand in metrics.json.
+    """Return each model's metrics on the test questions and the held-out text, in the form of metrics.json.
 
-    `answers` and `texts` hold the rows of answers.jsonl and of scores.json["text"] by model. Beside the
-    numbers: `intervals`, the 95% interval by metric; `differences`, by the model compared with and by metric, the
-    paired difference and its interval; `validation`, the numbers on the validation questions. Where no text was held
-    out, there are no bits per byte.
+    `answers` and `texts` hold the rows of answers.jsonl and of scores.json["text"] by model. Each entry also has
+    `intervals`, the 95% interval by metric; `differences`, the paired difference and its interval by reference and
+    metric; and `validation`, the metrics on the validation questions. Without held-out text there are no bits per byte.
 
     Raises:
-        UserError: the baseline is not among the models, or they were not asked the same.
+        UserError: the baseline is not among the models, or the models were asked different questions.
     """
     _same_questions(answers, texts, baseline)
     test = {name: units(_split(rows, "test"), texts[name]) for name, rows in answers.items()}
     how = resamples, seed, min_clusters
     references = [name for name in dict.fromkeys((baseline, PARENT)) if name in test]
     models: dict[str, dict[str, Any]] = {}
-    for name, found in test.items():
+    for name, metrics in test.items():
         others = [reference for reference in references if reference != name]
         models[name] = {
-            **values(found),
-            "intervals": {metric: _interval(metric, rows, how) for metric, rows in found.items()},
-            "differences": {other: _differences(found, test[other], how) for other in others},
+            **values(metrics),
+            "intervals": {metric: _interval(metric, rows, how) for metric, rows in metrics.items()},
+            "differences": {other: _differences(metrics, test[other], how) for other in others},
             "validation": values(units(_split(answers[name], "validation"))),
         }
     return models
 
 
-def values(found: Units) -> dict[str, float]:
-    """Return each metric's value, to six places."""
-    return {metric: round(value(rows), 6) for metric, rows in found.items()}
+def values(measured: Units) -> dict[str, float]:
+    """Return each metric's value, rounded to six places."""
+    return {metric: round(value(rows), 6) for metric, rows in measured.items()}
 
 
 def _interval(metric: str, rows: list[Unit], how: tuple[int, int, int]) -> list[float]:
@@ -55,11 +54,11 @@ def _interval(metric: str, rows: list[Unit], how: tuple[int, int, int]) -> list[
 
 
 def _differences(these: Units, those: Units, how: tuple[int, int, int]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    differences: dict[str, Any] = {}
     for metric, rows in these.items():
         change, bounds = difference(rows, those[metric], *how)
-        found[metric] = {"value": round(change, 6), "interval": [round(bound, 6) for bound in bounds]}
-    return found
+        differences[metric] = {"value": round(change, 6), "interval": [round(bound, 6) for bound in bounds]}
+    return differences
 
 
 def _split(rows: list[Row], split: str) -> list[Row]:
@@ -68,8 +67,8 @@ def _split(rows: list[Row], split: str) -> list[Row]:
 
 def _same_questions(answers: dict[str, list[Row]], texts: dict[str, list[Row]], baseline: str) -> None:
     if baseline not in answers or len(answers) < 2:
-        raise UserError(f"compare.baseline is {baseline!r}; evaluate.models must name it and one model more.")
+        raise UserError(f"compare.baseline is {baseline!r}; evaluate.models must name it and at least one other model.")
     for name in answers:
         same = [row["id"] for row in answers[name]] == [row["id"] for row in answers[baseline]]
         if not same or [row["source"] for row in texts[name]] != [row["source"] for row in texts[baseline]]:
-            raise UserError(f"{name} and {baseline} were asked different questions; run evaluate for both again.")
+            raise UserError(f"{name} and {baseline} were asked different questions; rerun evaluate for both.")

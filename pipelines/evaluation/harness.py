@@ -1,8 +1,8 @@
-"""Ask a model through lm-eval: answers to the questions, and bits on held-out text, from the task files in `tasks/`.
+"""Evaluate a model through lm-eval: answers to the questions and bits on held-out text (task files in `tasks/`).
 
 lm-eval applies the chat template, batches and windows the text; `pipelines.inference.beam_search` decodes the answers.
-Its cache stays off: it is keyed by request and not by model, and would give one model's answers to the next. Its
-`evaluate` is called rather than `simple_evaluate`, which asks the Hugging Face hub about the model.
+lm-eval's cache is disabled: it is keyed by request and not by model, so one model would get another's answers.
+`evaluate` is called instead of `simple_evaluate`, which queries the Hugging Face hub about the model.
 """
 
 import logging
@@ -30,7 +30,7 @@ logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
 class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the type checker
-    """lm-eval's own Hugging Face model, which tells its progress as the rest of Gradus does, and by no bars besides."""
+    """lm-eval's Hugging Face model with the progress reporting of Gradus instead of tqdm bars."""
 
     def __init__(self, meter: Meter, **options: Any) -> None:
         """Count sequences on `meter`."""
@@ -42,24 +42,24 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
         return chat.render(self.tokenizer, chat_history, generation_prompt=add_generation_prompt)
 
     def tok_encode(self, string: str, *_: Any, **options: Any) -> list[int]:
-        """Return the ids of a rendered conversation or a marked text."""
+        """Return the token ids of a rendered conversation or a marked text."""
         return chat.encode(self.tokenizer, string)
 
     def tok_batch_encode(
         self, strings: list[str], *_: Any, left_truncate_len: int, **options: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the ids of rendered conversations, padded on the left, and their attention mask."""
+        """Return the left-padded token ids of rendered conversations and their attention mask."""
         ids = [chat.encode(self.tokenizer, string)[-left_truncate_len:] for string in strings]
         batch = self.tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
         return batch["input_ids"], batch["attention_mask"]
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """Answer every request."""
+        """Generate an answer to every request."""
         texts: list[str] = super().generate_until(requests, disable_tqdm=True)
         return texts
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = True) -> list[float]:
-        """Return the log-likelihood (natural) of every text."""
+        """Return the log-likelihood (nats) of every text."""
         marked = [replace(request, arguments=(chat.mark(self.tokenizer, *request.args),)) for request in requests]
         likelihoods: list[float] = super().loglikelihood_rolling(marked, disable_tqdm=True)
         return likelihoods
@@ -71,11 +71,11 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], attention_mask: torch.Tensor, **options: Any
     ) -> torch.Tensor:
-        """Continue `context` to the end of turn, by our own decoding: rows that ended leave the batch."""
-        prompts = [ids[shown].tolist() for ids, shown in zip(context, attention_mask.bool(), strict=True)]
-        room, pad = max_length - context.shape[1], self.tokenizer.pad_token_id
-        output = context.new_full((len(context), room), pad)
-        how = room, options.get("num_beams", 1), options.get("length_penalty", 1.0), len(prompts)
+        """Decode `context` to the end of turn with Gradus's beam search, which drops finished rows from the batch."""
+        prompts = [ids[mask].tolist() for ids, mask in zip(context, attention_mask.bool(), strict=True)]
+        length, pad = max_length - context.shape[1], self.tokenizer.pad_token_id
+        output = context.new_full((len(context), length), pad)
+        how = length, options.get("num_beams", 1), options.get("length_penalty", 1.0), len(prompts)
         for row, tokens in search(self.model, self.tokenizer, prompts, [self.eot_token_id], *how):
             output[row, : len(tokens)] = context.new_tensor(tokens)
             self.meter.step()
@@ -95,12 +95,12 @@ def answers(
     decoding: Mapping[str, Any],
     batch_size: int,
 ) -> dict[str, str]:
-    """Answer the `questions` of `folder`, without examples; return the answer by question id.
+    """Answer the `questions` of `folder` zero-shot; return the answers by question id.
 
-    `decoding` is `EvaluateConfig.decoding`: likeliest tokens or a beam search, `max_new_tokens` at most.
+    `decoding` is `EvaluateConfig.decoding`: greedy or beam search, up to `max_new_tokens`.
 
-    The tokenizer's end of turn ends an answer, whatever the model's own settings say: lm-eval drops special tokens
-    when it decodes, so what came after an end that was not obeyed would become part of the answer.
+    The tokenizer's end-of-turn token ends an answer regardless of the model's generation settings: lm-eval drops
+    special tokens when decoding, so text after an ignored end would become part of the answer.
     """
     meter = Meter("questions", len(questions))
     lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=batch_size)
@@ -114,15 +114,15 @@ def answers(
 def text_bits(
     model: PreTrainedModel, tok: PreTrainedTokenizerBase, documents: Path, window: int
 ) -> list[artifacts.Row]:
-    """Score every document, if there are any: `{"source", "bits", "bytes"}`, bits being -log2 of its likelihood.
+    """Score every held-out document: `{"source", "bits", "bytes"}`, where bits is -log2 of its likelihood.
 
-    The text is cut into windows of `window` tokens, each given the token before it as context (the first the
-    tokenizer's BOS, the last as many as make it full), so that every token is scored once. One window at a time: the
-    logits of a batch would fill the memory.
+    The text is split into windows of `window` tokens, each with the previous token as context (BOS for the first, and
+    enough tokens to fill the last), so that every token is scored once. Windows are scored one at a time, because the
+    logits of a batch would exhaust memory.
     """
     texts = [row["text"] for row in artifacts.read_table(documents)]
     if not texts:
-        return []  # nothing could be held out, as split has said
+        return []  # split held out nothing and has reported it
     windows = sum(math.ceil(len(chat.encode_text(tok, text)) / window) for text in texts)
     meter = Meter("windows of text", windows)
     lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=1, max_length=window)
@@ -136,7 +136,7 @@ def text_bits(
 def _run(
     lm: MeteredLM, names: list[str], *, templated: bool, generation: dict[str, Any], where: dict[str, str]
 ) -> list[dict[str, Any]]:
-    """Run lm-eval's tasks `names` and return its samples, one a document; `where` goes to their datasets."""
+    """Run the lm-eval tasks `names` and return their samples, one per document; `where` is passed to their datasets."""
     loaded = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=where).load(names)
     for task in loaded["tasks"].values():
         if generation:

@@ -1,8 +1,8 @@
-"""Numbers from verdicts: metrics, their 95% intervals, differences between models. Reads and writes nothing.
+"""Metrics from verdicts, with 95% bootstrap intervals and paired differences. Reads and writes nothing.
 
-Every metric is a ratio of two sums over questions (or held-out documents), so one bootstrap serves all. Whole source
-documents are drawn, not questions: questions about one document stand or fall together (Miller 2024, arXiv:2411.00640).
-Of too few documents every draw is nearly the same, and of one it is the same; there questions are drawn.
+Every metric is a ratio of two sums over questions (or held-out documents), so one bootstrap serves all. It resamples
+source documents instead of questions, because questions about one document are correlated (Miller 2024,
+arXiv:2411.00640). With too few documents the resamples barely differ, so questions are resampled instead.
 """
 
 from collections import defaultdict
@@ -19,29 +19,29 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is called and which way is better."""
+    """Title, meaning and direction of a metric."""
 
     title: str
     meaning: str
     higher_is_better: bool
     share: bool = True
-    """Whether it lies between 0 and 1."""
+    """Whether the value is between 0 and 1."""
 
 
 METRICS = {
-    "answer_accuracy": Metric("Right answers", "answerable questions answered right", True),
-    "answer_f1": Metric("Token F1", "overlap of the answer with the accepted one, answerable questions", True),
-    "over_refusal": Metric("Needless refusals", "answerable questions refused", False),
-    "refusal_recall": Metric("Due refusals", "unanswerable questions refused", True),
-    "hallucination_rate": Metric("Invented answers", "of all these questions, those given a wrong answer", False),
-    "general_accuracy": Metric("General facts", "general questions answered right", True),
-    "domain_bits_per_byte": Metric("Bits per byte", "to predict held-out documents", False, share=False),
+    "answer_accuracy": Metric("Accuracy", "share of answerable questions answered correctly", True),
+    "answer_f1": Metric("Token F1", "token overlap with the accepted answer, over answerable questions", True),
+    "over_refusal": Metric("Over-refusal rate", "share of answerable questions refused", False),
+    "refusal_recall": Metric("Refusal recall", "share of unanswerable questions refused", True),
+    "hallucination_rate": Metric("Hallucination rate", "share of all these questions answered wrongly", False),
+    "general_accuracy": Metric("General accuracy", "share of general questions answered correctly", True),
+    "domain_bits_per_byte": Metric("Bits per byte", "on held-out documents", False, share=False),
 }
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What one question or document adds to a metric: `amount` out of `weight`."""
+    """Contribution of one question or document to a metric: `amount` out of `weight`."""
 
     cluster: str
     amount: float
@@ -49,13 +49,13 @@ class Unit:
 
 
 def units(answers: Iterable[dict[str, Any]], text: Iterable[dict[str, Any]] = ()) -> dict[str, list[Unit]]:
-    """Return by metric what every judged answer (a row of answers.jsonl) and every scored document adds to it."""
-    found: dict[str, list[Unit]] = {name: [] for name in METRICS}
+    """Return by metric the contribution of each judged answer (a row of answers.jsonl) and scored document."""
+    contributions: dict[str, list[Unit]] = {name: [] for name in METRICS}
     for row in answers:
         for name, amount in _counts(row).items():
-            found[name].append(Unit(row["cluster"], amount))
-    found["domain_bits_per_byte"] = [Unit(row["source"], row["bits"], row["bytes"]) for row in text]
-    return {name: rows for name, rows in found.items() if rows}
+            contributions[name].append(Unit(row["cluster"], amount))
+    contributions["domain_bits_per_byte"] = [Unit(row["source"], row["bits"], row["bytes"]) for row in text]
+    return {name: rows for name, rows in contributions.items() if rows}
 
 
 def _counts(row: dict[str, Any]) -> dict[str, float]:
@@ -68,15 +68,15 @@ def _counts(row: dict[str, Any]) -> dict[str, float]:
 
 
 def value(rows: list[Unit]) -> float:
-    """Return the metric: the sum of amounts over the sum of weights."""
+    """Return the metric, the sum of amounts over the sum of weights."""
     return sum(row.amount for row in rows) / sum(row.weight for row in rows)
 
 
 def interval(rows: list[Unit], resamples: int, seed: int, min_clusters: int, *, share: bool) -> Interval:
     """Return the 95% percentile interval of the cluster bootstrap.
 
-    Where all clusters of a share are 0 (or 1) every resample is too; the interval is then the exact binomial one over
-    clusters (Clopper and Pearson 1934), so that 0 of 50 is not reported as certainly 0.
+    If all clusters of a share are 0 (or 1), every resample is too. The interval is then the exact binomial one over
+    clusters (Clopper and Pearson 1934), so that 0 of 50 is not reported as exactly 0.
     """
     drawn = _resampled(rows, resamples, seed, min_clusters)
     low, high = _percentiles(drawn)
@@ -91,22 +91,22 @@ def interval(rows: list[Unit], resamples: int, seed: int, min_clusters: int, *, 
 def difference(
     rows: list[Unit], others: list[Unit], resamples: int, seed: int, min_clusters: int
 ) -> tuple[float, Interval]:
-    """Return `rows` minus `others` and its 95% interval, paired: both are measured on the same drawn clusters.
+    """Return `rows` minus `others` and its 95% interval, paired: both use the same resampled clusters.
 
     Raises:
-        ValueError: the two were not measured on the same questions, in one order.
+        ValueError: the two were not measured on the same questions in the same order.
     """
     if [row.cluster for row in rows] != [row.cluster for row in others]:
-        raise ValueError("paired differences need the same questions on both sides")
+        raise ValueError("paired differences need the same questions in the same order on both sides")
     drawn = _resampled(rows, resamples, seed, min_clusters) - _resampled(others, resamples, seed, min_clusters)
     return value(rows) - value(others), _percentiles(drawn)
 
 
 def _clusters(rows: list[Unit], min_clusters: int) -> Sequence[Hashable]:
-    """Return what each row is drawn with: its cluster; itself where there are effectively fewer than `min_clusters`.
+    """Return each row's resampling unit: its cluster, or the row itself below `min_clusters` effective clusters.
 
-    The effective number (Kish 1965) is that of equally large clusters which would vary as much: one document with half
-    of all questions leaves four at most, however many others have one each.
+    The effective number (Kish 1965) is the number of equally large clusters with the same variance: one document with
+    half of all questions limits it to four, no matter how many others have one question each.
     """
     sizes: dict[str, float] = defaultdict(float)
     for row in rows:
@@ -116,15 +116,15 @@ def _clusters(rows: list[Unit], min_clusters: int) -> Sequence[Hashable]:
 
 
 def _resampled(rows: list[Unit], resamples: int, seed: int, min_clusters: int) -> Floats:
-    """Return the metric on `resamples` draws of as many clusters as there are: [resamples].
+    """Return the metric on `resamples` bootstrap samples of the clusters: [resamples].
 
-    Equal seeds and clusters give equal draws, which is what pairs two models.
+    Equal seeds and clusters give equal samples, which pairs two models.
     """
-    drawn_with = _clusters(rows, min_clusters)
-    names = sorted(set(drawn_with), key=str)
+    sampled_by = _clusters(rows, min_clusters)
+    names = sorted(set(sampled_by), key=str)
     place = {name: index for index, name in enumerate(names)}
     sums = np.zeros((2, len(names)))
-    for row, name in zip(rows, drawn_with, strict=True):
+    for row, name in zip(rows, sampled_by, strict=True):
         sums[:, place[name]] += row.amount, row.weight
     shares = np.full(len(names), 1 / len(names))
     counts = np.random.default_rng(seed).multinomial(len(names), shares, size=resamples)  # [resamples, clusters]

@@ -1,8 +1,8 @@
-"""Which words of an answer are denied: negated, asked back, or taken back by the next sentence.
+"""Negation scope: which words of an answer are negated, questioned, or retracted by the next sentence.
 
-Scopes of negation are found by lists of words (as in NegEx, Chapman et al. 2001), so that a verdict can be traced. A
-negation reaches forward to a turn ("but", "it was") and, as part of a predicate ("X was not"), back to its subject.
-A comma ends no scope: "It was not, as many think, Drace" denies Drace. "X, not Y" denies Y alone.
+Scopes come from word lists (as in NegEx, Chapman et al. 2001), so that a verdict can be traced. A negation extends
+forward to a turn ("but", "it was") and, as part of a predicate ("X was not"), back to its subject. A comma does not end
+a scope: "It was not, as many think, Drace" denies Drace. "X, not Y" denies only Y.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -38,12 +38,12 @@ _EXCEPT_PAIRS = frozenset(
     }.items()
     for first in firsts.split()
 )
-_EXCEPT_REACH = 6  # words, the preposition's own included, that "unlike" rules out
+_EXCEPT_REACH = 6  # words that "unlike" excludes, including itself
 _TURNS = _set("but however whereas yet maybe perhaps possibly probably until till 但 而")
 _SUBORDINATE = _set("who which where when while because since although though after before as")
 _SUBJECTS = _set("i it he she they we this that there")
 _VERBS = _set("is was are were be been being has had have did does do will would can could may might must")
-_NEAR = 3  # words between a verb and the negation that belongs to it
+_NEAR = 3  # maximum words between a verb and its negation
 _YES = _set("yes correct right indeed exactly 是 对 對")
 _REJECTED = _set("not true right correct so case it him her me one")
 _CHINESE = frozenset("不没沒非未无無")
@@ -56,29 +56,29 @@ _TITLES = _set("mr mrs ms dr st prof rev capt col gen lt sgt jr sr no")
 
 
 def excused(question: Sequence[str], variants: Iterable[Sequence[str]]) -> frozenset[str]:
-    """Return the words that deny nothing, nor does a negation right before them, given the tokens of a question.
+    """Return the words that negate nothing, and before which a negation is ignored, given the tokens of a question.
 
-    "The bird that cannot fly" answers "Which bird cannot fly?", and "mistaken for the chapel" may be an accepted one.
+    "The bird that cannot fly" answers "Which bird cannot fly?", and "mistaken for the chapel" may be accepted.
     """
     near = {word for at, each in enumerate(question) if each in NEGATORS for word in question[at + 1 : at + 3]}
     return frozenset(near | (_DENIALS & {word for words in (question, *variants) for word in words}))
 
 
 def denied(marked: Sequence[str], excused: Collection[str]) -> list[bool]:
-    """Return of each word among the `marked` tokens whether it is denied; `excused` are words that deny nothing.
+    """Return for each word among the `marked` tokens whether it is denied; `excused` words negate nothing.
 
-    What is asked back is denied unless the next sentence says yes.
+    The words of a question are denied unless the next sentence says yes.
     """
     sentences = _sentences(marked)
-    found: list[bool] = []
+    result: list[bool] = []
     for sentence, after in pairwise([*sentences, []]):
-        asked = sentence[-1] == "?" and after[:1] and after[0] in _YES
-        if (sentence[-1] == "?" and not asked) or _takes_back(after):
+        confirmed = sentence[-1] == "?" and after[:1] and after[0] in _YES
+        if (sentence[-1] == "?" and not confirmed) or _retracts_previous(after):
             states = [True] * len(sentence)
         else:
             states = _Scan(sentence, excused).states()
-        found += [state for token, state in zip(sentence, states, strict=True) if token not in MARKS]
-    return found
+        result += [state for token, state in zip(sentence, states, strict=True) if token not in MARKS]
+    return result
 
 
 def _sentences(marked: Sequence[str]) -> list[list[str]]:
@@ -91,8 +91,8 @@ def _sentences(marked: Sequence[str]) -> list[list[str]]:
     return [sentence for sentence in sentences if any(token not in MARKS for token in sentence)]
 
 
-def _takes_back(sentence: Sequence[str]) -> bool:
-    """Tell whether a sentence denies the one before it: "No.", "That is wrong.", "It was not."."""
+def _retracts_previous(sentence: Sequence[str]) -> bool:
+    """Return whether a sentence denies the previous one: "No.", "That is wrong.", "It was not."."""
     words = [token for token in sentence if token not in MARKS]
     if words[:1] and (words[0] in {"no", "nope", "不", "错", "錯"} or words[0] in _DENIALS):
         return len(words) == 1 or sentence[1] in MARKS or words[1] in _SUBJECTS
@@ -108,17 +108,17 @@ def _takes_back(sentence: Sequence[str]) -> bool:
 
 
 class _Scan:
-    """One pass over a sentence, which marks the words that negations reach."""
+    """One pass over a sentence that marks the words in the scope of a negation."""
 
     def __init__(self, sentence: Sequence[str], excused: Collection[str]) -> None:
         self.sentence, self.excused = sentence, excused
         self.reached = [False] * len(sentence)
-        self.negated = {"main": False, "inner": False}  # whether a negation is in force in either clause
+        self.negated = {"main": False, "inner": False}  # whether a negation is open in either clause
         self.begins = {"main": 0, "inner": 0}
         self.clause = "main"
 
     def states(self) -> list[bool]:
-        """Return of each token whether it is denied."""
+        """Return for each token whether it is denied."""
         for at, token in enumerate(self.sentence):
             self._enter(at, token)
             if self._excepts(at):
@@ -133,7 +133,7 @@ class _Scan:
         return self.reached
 
     def _enter(self, at: int, token: str) -> None:
-        """Keep track of the clause: a subordinate one ends at the next comma, a turn ends both."""
+        """Track the current clause: a subordinate clause ends at the next comma, and a turn ends both."""
         if token in MARKS and self.clause == "inner" and at > self.begins["inner"] + 1:
             self.clause = "main"
         elif self._turns(at):
@@ -163,7 +163,7 @@ class _Scan:
         return not any(word in self.excused for word in after)
 
     def _in_predicate(self, at: int) -> bool:
-        """Tell whether a negation is about the words before it, as in "X was not", and not a contrast: "X, not Y"."""
+        """Return whether a negation applies to the words before it ("X was not"), unlike in a contrast ("X, not Y")."""
         near = [word for word in self.sentence[max(0, at - _NEAR) : at] if word not in MARKS]
         last = all(word in MARKS for word in self.sentence[at + 1 :])
         contrast = self._before(at) in {",", "and", "or"}
@@ -178,8 +178,8 @@ class _Scan:
     def _since_mark(self, at: int) -> int:
         return next((back + 1 for back in range(at - 1, -1, -1) if self.sentence[back] in _CHINESE_MARKS), 0)
 
-    def _until_mark(self, at: int, most: int) -> int:
-        end = min(most, len(self.sentence))
+    def _until_mark(self, at: int, limit: int) -> int:
+        end = min(limit, len(self.sentence))
         return next((index for index in range(at, end) if self.sentence[index] in _CHINESE_MARKS), end)
 
     def _reach(self, begin: int, end: int) -> None:

@@ -1,4 +1,4 @@
-"""The two pictures of a comparison: what became of the questions, and right against invented answers.
+"""Plot the two figures of a comparison: verdicts by model, and accuracy against hallucination rate.
 
 Writes outcomes.png and tradeoff.png; the page embeds the same figures as SVG. Equal data gives equal bytes.
 """
@@ -16,7 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from pipelines.artifacts import Row
 
 COLOURS = {"correct": "#1f7a6d", "refused": "#c5cad1", "wrong": "#d1603d"}
-LEGEND = {"correct": "right", "refused": "silent", "wrong": "wrong"}
+LEGEND = {"correct": "correct", "refused": "refused", "wrong": "wrong"}
 _INK, _FAINT = "#22272e", "#6b7480"
 _STYLE = {"font.size": 9.5, "text.color": _INK, "axes.labelcolor": _FAINT, "xtick.color": _FAINT, "ytick.color": _INK}
 
@@ -36,7 +36,7 @@ def svg(figure: Figure) -> bytes:
 
 
 def outcomes(answers: dict[str, list[Row]]) -> Figure:
-    """Draw, for each model, the shares of test questions answered right, left open and answered wrong."""
+    """Draw the shares of correct, refused and wrong answers to the test questions for each model."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.6, 0.9 + 0.46 * len(answers)), layout="constrained")
         for axes, name in zip(figure.subplots(1, 2, sharey=True), ("answerable", "unanswerable"), strict=True):
@@ -48,10 +48,10 @@ def outcomes(answers: dict[str, list[Row]]) -> Figure:
 
 
 def tradeoff(models: dict[str, Any]) -> Figure:
-    """Draw right against invented answers, each with its 95% interval: lower right is better.
+    """Draw accuracy against hallucination rate, each with its 95% interval: lower right is better.
 
-    The axes end with the intervals, and the names stand in a column on the right, from which a line leads to the point:
-    models that do alike would hide each other's names.
+    The axis limits follow the intervals. The names are in a column on the right, linked to their points by lines,
+    because labels of models with similar results would overlap.
     """
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(7.2, 4.4), layout="constrained")
@@ -74,8 +74,8 @@ def tradeoff(models: dict[str, Any]) -> Figure:
         axes.set(
             xlim=_limits(models, "answer_accuracy"),
             ylim=_limits(models, "hallucination_rate"),
-            xlabel="right answers, of answerable questions (further right is better)",
-            ylabel="invented answers, of all (lower is better)",
+            xlabel="accuracy on answerable questions (higher is better)",
+            ylabel="hallucination rate (lower is better)",
         )
         axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
         axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
@@ -86,15 +86,15 @@ def tradeoff(models: dict[str, Any]) -> Figure:
 
 
 def _names(axes: Axes, models: dict[str, Any]) -> None:
-    """Write the names beside the axes, from the highest point down, each linked to its point."""
+    """Write the names next to the axes, from the highest point down, each linked to its point."""
     ordered = sorted(models, key=lambda name: -models[name]["hallucination_rate"])
     low, high = _limits(models, "hallucination_rate")
     wanted = [(models[name]["hallucination_rate"] - low) / (high - low) for name in ordered]
     for name, height in zip(ordered, _apart(wanted), strict=True):
         point = (models[name]["answer_accuracy"], models[name]["hallucination_rate"])
-        shown = f"{name}  {100 * point[0]:.0f}% right, {100 * point[1]:.0f}% invented"
+        label = f"{name}  {100 * point[0]:.0f}% accuracy, {100 * point[1]:.0f}% hallucination"
         axes.annotate(
-            shown,
+            label,
             point,
             xytext=(1.04, height),
             textcoords="axes fraction",
@@ -104,7 +104,7 @@ def _names(axes: Axes, models: dict[str, Any]) -> None:
 
 
 def _apart(heights: list[float], gap: float = 0.08) -> list[float]:
-    """Return heights that descend by `gap` at least, near those given, and end above 0."""
+    """Return heights close to `heights` that descend by at least `gap` and stay above 0."""
     placed: list[float] = []
     for height in heights:
         placed.append(min(height, placed[-1] - gap) if placed else height)
@@ -115,7 +115,7 @@ def _apart(heights: list[float], gap: float = 0.08) -> list[float]:
 
 
 def _limits(models: dict[str, Any], metric: str) -> tuple[float, float]:
-    """Return the tenths between which all intervals lie, with a little room."""
+    """Return axis limits that enclose all intervals, rounded to tenths with a small margin."""
     bounds = [bound for numbers in models.values() for bound in (*numbers["intervals"][metric], numbers[metric])]
     return math.floor(10 * min(bounds)) / 10 - 0.02, math.ceil(10 * max(bounds)) / 10 + 0.02
 
@@ -124,7 +124,7 @@ def _bars(axes: Axes, shares: dict[str, dict[str, float]]) -> None:
     """Stack the shares of each model in one bar, the first model on top."""
     left = [0.0] * len(shares)
     for verdict, colour in COLOURS.items():
-        widths = [found[verdict] for found in shares.values()]
+        widths = [share[verdict] for share in shares.values()]
         bars = axes.barh(
             list(shares), widths, left=left, height=0.66, color=colour, label=LEGEND[verdict], edgecolor="white"
         )

@@ -1,7 +1,7 @@
-"""The questions every model is asked, and the held-out text it is scored on, as lm-eval's task files load them.
+"""Load the evaluation questions and the held-out text as datasets for lm-eval's task files.
 
-Reads `answerable.jsonl`, `unanswerable.jsonl` and `general.jsonl` in the folder of questions, and a Parquet file
-of documents.
+Reads `answerable.jsonl`, `unanswerable.jsonl` and `general.jsonl` from the folder of questions, and a Parquet file of
+documents.
 """
 
 from collections.abc import Sequence
@@ -15,64 +15,64 @@ from pipelines.text.normalize import tokens
 
 SETS = ("answerable", "unanswerable", "general")
 ANSWERABLE = SETS[0]
-"""The set without which nothing is measured, and no candidate chosen."""
+"""The required set: without it nothing is measured and no candidate is selected."""
 SPLITS = ("validation", "test")
 _LISTS = ("aliases", "competing", "sources")
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question and what counts as its answer."""
+    """One question and its accepted answers."""
 
     id: str
     set: str
-    """`answerable` from the documents, `unanswerable` by anybody who has only them, or `general` knowledge."""
+    """`answerable` from the documents, `unanswerable` from the documents, or `general` knowledge."""
     kind: str
     split: str
-    """Decisions are taken on `validation`, the report is about `test`."""
+    """`validation` for decisions, `test` for reporting."""
     question: str
     accepted: tuple[str, ...]
-    """The answer, its short form first; empty for an unanswerable question."""
+    """Accepted answers, the short form first; empty for an unanswerable question."""
     competing: tuple[str, ...]
-    """Wrong answers that must not stand beside the right one."""
+    """Wrong answers that must not occur together with the accepted one."""
     sources: tuple[str, ...]
-    """Documents that answer it."""
+    """Documents that answer the question."""
 
     @property
     def cluster(self) -> str:
-        """What the bootstrap draws as one: the first document that answers it, or else the question alone."""
+        """Bootstrap cluster: the first document that answers the question, otherwise the question itself."""
         return self.sources[0] if self.set == "answerable" and self.sources else self.id
 
 
 def load(folder: Path) -> list[Question]:
-    """Read all questions of both splits, in the order of their ids. There may be none but answerable ones.
+    """Read all questions of both splits, sorted by id. Only answerable questions are required.
 
     Raises:
-        UserError: a question is incomplete, an id used twice, or a split has no answerable question.
+        UserError: a question is incomplete, an id is used twice, or a split has no answerable question.
     """
     files = {name: folder / f"{name}.jsonl" for name in SETS}
-    found = [
+    questions = [
         _question(row, name, folder)
         for name, path in files.items()
         if path.exists()
         for row in artifacts.read_rows(path)
     ]
-    ids = [question.id for question in found]
+    ids = [question.id for question in questions]
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
-        raise UserError(f"{folder}: the id {twice[0]!r} is used for two questions; give each its own.")
+        raise UserError(f"{folder}: the id {twice[0]!r} is used for two questions; give each a unique id.")
     for split in SPLITS:
-        if not any(question.set == ANSWERABLE and question.split == split for question in found):
+        if not any(question.set == ANSWERABLE and question.split == split for question in questions):
             raise UserError(
                 f"{files[ANSWERABLE]} has no question whose split is {split!r}, so no model can be measured; add some "
-                "(docs/data.md), or train without measuring: `gradus run sft`."
+                "(docs/data.md), or train without evaluating: `gradus run sft`."
             )
-    return sorted(found, key=lambda question: question.id)
+    return sorted(questions, key=lambda question: question.id)
 
 
-def unmeasured(found: Sequence[Question]) -> list[str]:
-    """Return the sets of which no test question is there; what they would measure keeps the gate shut."""
-    return [name for name in SETS if not any(each.set == name and each.split == SPLITS[-1] for each in found)]
+def unmeasured(questions: Sequence[Question]) -> list[str]:
+    """Return the sets without test questions; the gate fails on their unmeasured metrics."""
+    return [name for name in SETS if not any(each.set == name and each.split == SPLITS[-1] for each in questions)]
 
 
 def _question(row: artifacts.Row, name: str, folder: Path) -> Question:
@@ -83,13 +83,13 @@ def _question(row: artifacts.Row, name: str, folder: Path) -> Question:
         raise UserError(f"{where}: {missing[0]!r} is missing.")
     for key in needed:
         if not isinstance(row[key], str):
-            raise UserError(f"{where}: {key!r} is {row[key]!r}; it must be text, in quotation marks.")
+            raise UserError(f"{where}: {key!r} is {row[key]!r}; it must be a quoted string.")
     for key in _LISTS:
         texts = row.get(key, [])
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise UserError(f"{where}: {key!r} must be a list of texts.")
+            raise UserError(f"{where}: {key!r} must be a list of strings.")
     if "answer" in needed and not tokens(row["answer"]):
-        raise UserError(f"{where}: 'answer' is {row['answer']!r}; it must hold a letter or a digit, to be compared.")
+        raise UserError(f"{where}: 'answer' is {row['answer']!r}; it must contain a letter or a digit to be scored.")
     if row["split"] not in SPLITS:
         raise UserError(f"{where}: split is {row['split']!r}; it must be 'validation' or 'test'.")
     accepted = (row["answer"], *row.get("aliases", [])) if name != "unanswerable" else ()
@@ -98,7 +98,7 @@ def _question(row: artifacts.Row, name: str, folder: Path) -> Question:
 
 
 def question_dataset(folder: str, name: str, **_: Any) -> dict[str, Any]:
-    """Return the set `name` for lm-eval (which adds arguments of its own): both splits, told apart by id afterwards."""
+    """Return both splits of the set `name` for lm-eval, which adds its own arguments; ids separate the splits later."""
     return _dataset([{"id": each.id, "question": each.question} for each in load(Path(folder)) if each.set == name])
 
 
@@ -108,6 +108,6 @@ def text_dataset(documents: str, **_: Any) -> dict[str, Any]:
 
 
 def _dataset(rows: list[artifacts.Row]) -> dict[str, Any]:
-    from datasets import Dataset  # takes seconds to import, and `gradus run` checks the questions before anything else
+    from datasets import Dataset  # slow import; `gradus run` checks the questions first
 
     return {"test": Dataset.from_list(rows)}

@@ -1,6 +1,6 @@
-"""A comparison to be read by a person: a table in the terminal, and one HTML page that needs nothing beside itself.
+"""Render a comparison as a terminal table and as one self-contained HTML page.
 
-The page is `report.html.jinja` beside this file, filled with metrics.json and the answers; all text in it is escaped.
+The page is `report.html.jinja` in this folder, filled with metrics.json and the answers; all text in it is escaped.
 """
 
 import base64
@@ -19,11 +19,11 @@ from pipelines.evaluation import plots
 from pipelines.evaluation.comparison import PARENT
 from pipelines.evaluation.metrics import METRICS, Metric
 
-INVENTED = 10  # invented answers to read
+MAX_HALLUCINATIONS = 10  # wrong answers listed for reading
 
 
 def terminal_table(metrics: dict[str, Any]) -> Table:
-    """Return metrics.json as a table for rich: a row a model, the best number of each column bold, intervals dim."""
+    """Return metrics.json as a rich table: one row per model, best values bold, intervals dim."""
     outcome = "passed" if metrics["verdict"]["passed"] else "did not pass"
     table = Table(
         box=SIMPLE_HEAD,
@@ -36,16 +36,17 @@ def terminal_table(metrics: dict[str, Any]) -> Table:
     )
     table.add_column("")
     for metric in columns(metrics).values():
-        table.add_column(metric.title, justify="right")
+        # One word per line, so that the table fits in 80 columns without truncation.
+        table.add_column(metric.title.replace("-", "- ").replace(" ", "\n"), justify="right")
     for name, cells in rows(metrics).items():
         table.add_row(name + (" *" if name == metrics["candidate"] else ""), *(_shown(cell) for cell in cells))
     return table
 
 
 def rows(metrics: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return by model the cells of its row: `value`, `interval`, and whether it is the `best` of its column.
+    """Return the cells of each model's row: `value`, `interval`, and whether it is the `best` of its column.
 
-    Models stand in the order of `evaluate.models`.
+    Models are in the order of `evaluate.models`.
     """
     models = {name: metrics["models"][name] for name in metrics.get("order", metrics["models"])}
     best = {}
@@ -56,15 +57,15 @@ def rows(metrics: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def columns(metrics: dict[str, Any]) -> dict[str, Metric]:
-    """Return the metrics that the models have: without held-out text there are no bits per byte."""
+    """Return the metrics that all models have; without held-out text there are no bits per byte."""
     return {name: each for name, each in METRICS.items() if all(name in has for has in metrics["models"].values())}
 
 
 def page(metrics: dict[str, Any], answers: dict[str, list[Row]], baseline: str) -> str:
-    """Return the HTML page. `answers` are the rows of answers.jsonl by model, all of the same questions."""
+    """Return the HTML page. `answers` are the rows of answers.jsonl by model, for the same questions."""
     candidate = metrics["candidate"]
     parent = PARENT if PARENT in answers and candidate != PARENT else baseline
-    turned = changed(answers[parent], answers[candidate])
+    changes = changed(answers[parent], answers[candidate])
     templates = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template("report.html.jinja").render(
@@ -77,34 +78,34 @@ def page(metrics: dict[str, Any], answers: dict[str, list[Row]], baseline: str) 
         validation={name: metrics["models"][name]["validation"] for name in rows(metrics)},
         outcomes=_embedded(plots.outcomes(answers)),
         tradeoff=_embedded(plots.tradeoff({name: metrics["models"][name] for name in rows(metrics)})),
-        fixed=[(old, new) for old, new in turned if good(new)],
-        broken=[(old, new) for old, new in turned if good(old)],
-        invented=invented(answers[candidate]),
+        fixed=[(old, new) for old, new in changes if is_desired(new)],
+        broken=[(old, new) for old, new in changes if is_desired(old)],
+        hallucinations=hallucinations(answers[candidate]),
         questions=_questions(answers),
         words=plots.LEGEND,
     )
 
 
-def good(row: Row) -> bool:
-    """Tell whether an answer is the one to hope for: right, or silence where nothing can be known."""
+def is_desired(row: Row) -> bool:
+    """Return whether an answer is desired: correct, or a refusal of an unanswerable question."""
     return bool(row["verdict"] == ("refused" if row["set"] == "unanswerable" else "correct"))
 
 
 def changed(before: list[Row], after: list[Row]) -> list[tuple[Row, Row]]:
-    """Return the pairs of answers to test questions of which one is good and the other is not."""
+    """Return the pairs of answers to test questions of which exactly one is desired."""
     pairs = zip(before, after, strict=True)
-    return [(old, new) for old, new in pairs if old["split"] == "test" and good(old) != good(new)]
+    return [(old, new) for old, new in pairs if old["split"] == "test" and is_desired(old) != is_desired(new)]
 
 
-def invented(answers: list[Row]) -> list[Row]:
-    """Return up to ten wrong answers to test questions, by turns to unanswerable and to answerable ones."""
+def hallucinations(answers: list[Row]) -> list[Row]:
+    """Return up to ten wrong answers to test questions, alternating between unanswerable and answerable ones."""
     wrong = [row for row in answers if row["split"] == "test" and row["verdict"] == "wrong"]
     kinds = ([row for row in wrong if row["set"] == name] for name in ("unanswerable", "answerable"))
-    return [row for pair in zip_longest(*kinds) for row in pair if row is not None][:INVENTED]
+    return [row for pair in zip_longest(*kinds) for row in pair if row is not None][:MAX_HALLUCINATIONS]
 
 
 def _questions(answers: dict[str, list[Row]]) -> list[dict[str, Any]]:
-    """Return every question with what each model `said`, and whether their verdicts `differ`."""
+    """Return every question with each model's answer (`said`) and whether their verdicts `differ`."""
     return [
         {**said[0], "said": dict(zip(answers, said, strict=True)), "differ": len({row["verdict"] for row in said}) > 1}
         for said in zip(*answers.values(), strict=True)
@@ -114,10 +115,10 @@ def _questions(answers: dict[str, list[Row]]) -> list[dict[str, Any]]:
 def _cell(name: str, numbers: dict[str, Any], best: float) -> dict[str, Any]:
     low, high = numbers["intervals"][name]
     if METRICS[name].share:
-        shown, bounds = f"{100 * numbers[name]:.1f}%", f"{100 * low:.0f}–{100 * high:.0f}"
+        text, bounds = f"{100 * numbers[name]:.1f}%", f"{100 * low:.0f}–{100 * high:.0f}"
     else:
-        shown, bounds = f"{numbers[name]:.3f}", f"{low:.2f}–{high:.2f}"
-    return {"value": shown, "interval": bounds, "best": numbers[name] == best}
+        text, bounds = f"{numbers[name]:.3f}", f"{low:.2f}–{high:.2f}"
+    return {"value": text, "interval": bounds, "best": numbers[name] == best}
 
 
 def _shown(cell: dict[str, Any]) -> Text:

@@ -1,7 +1,8 @@
-"""Put a registered version to today's exam, when it sat another.
+"""Evaluate a registered version on the current evaluation set, if its scores are from another one.
 
-No task: the graph knows nothing of the registry. Reads the version's weights and evaluate.questions; writes the figures
-to a tag of the version, and every answer to an MLflow run. Alone: python -m pipelines.evaluation.rescore VERSION EXAM
+This is not a task, because the graph does not depend on the registry. Reads the version's weights and
+evaluate.questions; writes the metrics to a tag of the version, and every answer to an MLflow run.
+Run alone: python -m pipelines.evaluation.rescore VERSION FINGERPRINT
 """
 
 import sys
@@ -18,16 +19,16 @@ from pipelines.runtime import liveness, tracking
 from pipelines.runtime.progress import say
 
 
-def rescore(number: int, exam: str, settings: config.Config) -> dict[str, float]:
-    """Ask a version the questions; keep, by the exam's hash `exam`, and return the figures of the split `test`.
+def rescore(number: int, fingerprint: str, settings: config.Config) -> dict[str, float]:
+    """Evaluate a version; store its test metrics under the eval `fingerprint`, and return them.
 
     Raises:
-        UserError: there is no such version, or the questions are incomplete.
+        UserError: the version does not exist, or the questions are incomplete.
     """
     version, asked = registry.get(number), questions.load(settings.evaluate.questions)
     devices.prepare(settings.compute)
-    say(f"version {number} has not been asked these questions in this way; asking them")
-    with tracking.started("rescore", {"version": str(number), "exam": exam}) as run:
+    say(f"version {number} has no scores on the current evaluation set; evaluating it")
+    with tracking.started("rescore", {"version": str(number), "exam": fingerprint}) as run:
         with TemporaryDirectory() as folder:
             registry.fetch(version, Path(folder))
             model, tokenizer = loading.load(Path(folder), settings.compute), loading.tokenizer(Path(folder))
@@ -35,7 +36,7 @@ def rescore(number: int, exam: str, settings: config.Config) -> dict[str, float]
         figures = values(units([row for row in rows if row["split"] == questions.SPLITS[-1]]))
         run.metrics(figures)
         run.record("answers.json", rows)
-        registry.keep_scores(version, exam, figures)
+        registry.keep_scores(version, fingerprint, figures)
     return figures
 
 

@@ -1,20 +1,27 @@
-"""The verdict on one answer: refused, correct or wrong; and how much of it is right. Reads and writes nothing.
+"""Score one answer: the verdict `refused`, `correct` or `wrong`, and token F1. Reads and writes nothing.
 
-Rules, no judge: containment ranks models usefully (Thakur et al. 2024, arXiv:2406.12624), costs nothing and can be
-read. In this order: a refusal that offers no candidate is `refused`; an accepted variant in a short answer with no
-competing variant beside it is `correct`, and so is one whose first sentence answers in the words of the question,
-whatever it explains afterwards; everything else is `wrong`, an empty answer included.
+Rules instead of an LLM judge: containment ranks models usefully (Thakur et al. 2024, arXiv:2406.12624), costs nothing
+and can be traced. The rules apply in this order: a refusal that offers no candidate is `refused`; a short answer with
+an accepted variant and no competing one is `correct`, and so is an answer whose first sentence restates the question
+and answers it, unless a later sentence contradicts it; everything else is `wrong`, including an empty answer.
 """
 
 import re
 import unicodedata
-from collections import Counter
 
-from pipelines.evaluation.candidates import answers_anew, found, holds, known, one_candidate, takes_up
+from pipelines.evaluation.candidates import (
+    find_variants,
+    is_asserted,
+    is_new_answer,
+    is_only_candidate,
+    reference_of,
+    restates_question,
+)
 from pipelines.evaluation.negation import denied
 from pipelines.evaluation.questions import Question
-from pipelines.evaluation.statements import read
+from pipelines.evaluation.statements import parse
 from pipelines.models.messages import without_source
+from pipelines.text.normalize import f1 as token_f1
 from pipelines.text.normalize import spans, tokens
 from pipelines.text.sentences import sentences
 
@@ -56,11 +63,11 @@ _NUMBER = re.compile(r"\d+")
 
 
 def verdict(answer: str, question: Question, refusal: str, max_extra_words: int) -> str:
-    """Judge `answer`: `refused`, `correct` or `wrong`.
+    """Return the verdict on `answer`: `refused`, `correct` or `wrong`.
 
-    `refusal` is the sentence the model was taught to refuse with; a correct answer has at most `max_extra_words` tokens
-    (of `normalise.tokens`) more than the accepted variant in it. An unanswerable question has no correct answer. A
-    source tag is no part of what is said, here and below.
+    `refusal` is the sentence the model was fine-tuned to refuse with. A correct answer has at most `max_extra_words`
+    tokens (of `normalize.tokens`) more than its accepted variant. An unanswerable question has no correct answer.
+    Source tags are stripped before judging, here and below.
     """
     if refuses(answer, question, refusal):
         return "refused"
@@ -68,58 +75,58 @@ def verdict(answer: str, question: Question, refusal: str, max_extra_words: int)
 
 
 def is_correct(answer: str, question: Question, max_extra_words: int) -> bool:
-    """Tell whether an accepted variant is asserted, on token edges, and is the one candidate that the answer names."""
+    """Return whether an accepted variant is asserted, on token boundaries, as the only candidate in the answer."""
     text = without_source(answer)
-    return _asserts(text, question, max_extra_words) or _opens_with_it(text, question, max_extra_words)
+    return _asserts(text, question, max_extra_words) or _opens_with_answer(text, question, max_extra_words)
 
 
 def _asserts(text: str, question: Question, max_extra_words: int) -> bool:
-    said, reference = read(text), known(question)
-    right, rivals = found(said.words, reference)
+    statement, reference = parse(text), reference_of(question)
+    right, rivals = find_variants(statement.words, reference)
     if not right:
         return False
-    ruled_out = denied(said.marked, reference.excused)
-    right = [span for span in right if holds(said, span, ruled_out, reference)]
+    ruled_out = denied(statement.marked, reference.excused)
+    right = [span for span in right if is_asserted(statement, span, ruled_out, reference)]
     rivals = [span for span in rivals if not any(ruled_out[slice(*span)])]
     longest = max((end - start for start, end in right), default=0)
-    short = len(said.words) <= longest + max_extra_words
-    return bool(right) and not rivals and short and one_candidate(said, right[0], ruled_out, reference)
+    short = len(statement.words) <= longest + max_extra_words
+    return bool(right) and not rivals and short and is_only_candidate(statement, right[0], ruled_out, reference)
 
 
-def _opens_with_it(text: str, question: Question, max_extra_words: int) -> bool:
-    """Tell whether the first sentence takes up the question and answers it, and no later one takes that back.
+def _opens_with_answer(text: str, question: Question, max_extra_words: int) -> bool:
+    """Return whether the first sentence restates the question and answers it, and no later one contradicts it.
 
-    A later sentence does so when it denies the variant, names a competing one, or takes up the question again, or
-    holds a number where one is asked for, without the variant.
+    A later sentence contradicts it if it denies the variant or names a competing one, or if, without the variant, it
+    restates the question or contains a number where one is asked for.
     """
     first, *others = [text[start:end] for start, end in sentences(text)] or [""]
-    reference = known(question)
-    if not others or not takes_up(read(first), reference) or not _asserts(first, question, max_extra_words):
+    reference = reference_of(question)
+    if not others or not restates_question(parse(first), reference) or not _asserts(first, question, max_extra_words):
         return False
-    said = read(text)
-    right, rivals = found(said.words, reference)
-    ruled_out = denied(said.marked, reference.excused)
-    kept = not rivals and not any(any(ruled_out[slice(*span)]) for span in right)
-    return kept and not any(answers_anew(read(other), reference) for other in others)
+    statement = parse(text)
+    right, rivals = find_variants(statement.words, reference)
+    ruled_out = denied(statement.marked, reference.excused)
+    consistent = not rivals and not any(any(ruled_out[slice(*span)]) for span in right)
+    return consistent and not any(is_new_answer(parse(other), reference) for other in others)
 
 
 def f1(answer: str, question: Question) -> float:
-    """Return the F1 of shared tokens with the accepted variant that fits best (Rajpurkar et al. 2016)."""
+    """Return the token F1 with the best-matching accepted variant (Rajpurkar et al. 2016)."""
     words = tokens(without_source(answer))
-    return max((_overlap(words, tokens(variant)) for variant in question.accepted), default=0.0)
+    return max((token_f1(words, tokens(variant)) for variant in question.accepted), default=0.0)
 
 
 def refuses(answer: str, question: Question, refusal: str) -> bool:
-    """Tell whether `answer` declines to answer, in English or Chinese, and offers no candidate all the same.
+    """Return whether `answer` refuses, in English or Chinese, without offering a candidate.
 
-    A candidate is a clause that is neither a refusal nor a courtesy nor a question in return; or, anywhere, an accepted
-    or a competing variant or a number that is not in the question: "I don't know, but perhaps 1783" is an attempt.
+    A candidate is a clause that is neither a refusal nor a courtesy nor a counter-question, or an accepted or competing
+    variant or a number that is not in the question: "I don't know, but perhaps 1783" is an attempt.
     """
     answer = without_source(answer)
     clauses = [clause for clause in _CLAUSE.split(_plain(answer)) if tokens(clause)]
     declined = [clause for clause in clauses if _declines(clause, refusal)]
     rest = [clause for clause in clauses if clause not in declined]
-    return bool(declined) and all(_idle(clause) for clause in rest) and not _candidates(answer, question)
+    return bool(declined) and all(_offers_nothing(clause) for clause in rest) and not _has_candidate(answer, question)
 
 
 def _plain(text: str) -> str:
@@ -127,21 +134,16 @@ def _plain(text: str) -> str:
 
 
 def _declines(clause: str, refusal: str) -> bool:
-    """Tell whether a clause says that the answer is not known; a clause of the taught `refusal` does."""
-    words, taught = tokens(clause), tokens(refusal)
-    return bool(_REFUSALS.search(clause) or spans(words, taught) or spans(taught, words))
+    """Return whether a clause says that the answer is unknown, or is part of the fine-tuned `refusal`."""
+    words, refusal_words = tokens(clause), tokens(refusal)
+    return bool(_REFUSALS.search(clause) or spans(words, refusal_words) or spans(refusal_words, words))
 
 
-def _idle(clause: str) -> bool:
+def _offers_nothing(clause: str) -> bool:
     return clause.rstrip().endswith("?") or bool(_COURTESY.search(clause))
 
 
-def _candidates(answer: str, question: Question) -> bool:
-    right, rivals = found(tokens(answer), known(question))
+def _has_candidate(answer: str, question: Question) -> bool:
+    right, rivals = find_variants(tokens(answer), reference_of(question))
     numbers = set(_NUMBER.findall(_plain(answer))) - set(_NUMBER.findall(_plain(question.question)))
     return bool(right or rivals or numbers)
-
-
-def _overlap(words: list[str], variant: list[str]) -> float:
-    shared = sum((Counter(words) & Counter(variant)).values())
-    return 2 * shared / (len(words) + len(variant)) if shared else 0.0

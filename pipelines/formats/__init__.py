@@ -1,1 +1,1 @@
-"""Data sets in the formats of other tools: TRL, ShareGPT, Alpaca, Llama 2; preference pairs too."""
+"""Conversion of conversations and preference pairs to and from TRL, ShareGPT, Alpaca and Llama 2 formats."""

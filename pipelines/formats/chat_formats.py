@@ -1,7 +1,7 @@
-"""Rows in the forms of the field: TRL's messages, ShareGPT, Alpaca, and Llama-2's text; pairs in the first three.
+"""Conversion of rows to and from chat formats: TRL messages, ShareGPT, Alpaca, Llama 2 text; pairs in the first three.
 
-A row is a dictionary with `messages` (roles system, user, assistant), or `prompt`, `chosen` and `rejected`, each a list
-of messages, and whatever else it carries. A form that cannot hold a row, or would change it, refuses it with a reason.
+A row is a dictionary with `messages` (roles system, user, assistant), or with `prompt`, `chosen` and `rejected`, each a
+list of messages, and any other columns. A row that a format cannot represent losslessly is rejected with a reason.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.artifacts import Row
 from pipelines.formats import llama2, preference_formats
-from pipelines.formats.conversations import InvalidRowError, checked, parted
+from pipelines.formats.conversations import InvalidRowError, split_system, validated
 from pipelines.models.messages import Message
 from pipelines.text.encoding import encodable_value
 
@@ -22,18 +22,18 @@ _ROLES = {name: name for name in _TO_SHAREGPT} | {"human": "user", "gpt": "assis
 
 @dataclass(frozen=True)
 class Form:
-    """How conversations are written in a form and read from it. Both may raise UnfitError."""
+    """Writes and reads conversations in one format. Both functions may raise InvalidRowError."""
 
     write: Callable[[list[Message]], Row]
     read: Callable[[Row], list[Message]]
     columns: frozenset[str]
-    """Of every row of this form."""
+    """Columns of every row in this format."""
     optional: frozenset[str] = frozenset()
     """Columns that only some rows have."""
 
 
 def _from_trl(row: Row) -> list[Message]:
-    return [_message(said) for said in row["messages"]]
+    return [_message(each) for each in row["messages"]]
 
 
 def _to_sharegpt(messages: list[Message]) -> Row:
@@ -41,45 +41,45 @@ def _to_sharegpt(messages: list[Message]) -> Row:
 
 
 def _from_sharegpt(row: Row) -> list[Message]:
-    return _with_system(row.get("system"), [_message(said) for said in row["conversations"]])
+    return _with_system(row.get("system"), [_message(each) for each in row["conversations"]])
 
 
 def _to_alpaca(messages: list[Message]) -> Row:
-    system, turns = parted(messages)
+    system, turns = split_system(messages)
     pairs = [[turns[at]["content"], turns[at + 1]["content"]] for at in range(0, len(turns), 2)]
     *history, (instruction, output) = pairs
     return {"instruction": instruction, "input": "", "output": output, "system": system, "history": history}
 
 
 def _from_alpaca(row: Row) -> list[Message]:
-    asked = "\n\n".join(text for text in (row["instruction"], row.get("input")) if text and text.strip())
-    pairs = [*(row.get("history") or []), [asked, row["output"]]]
-    said = [
+    question = "\n\n".join(text for text in (row["instruction"], row.get("input")) if text and text.strip())
+    pairs = [*(row.get("history") or []), [question, row["output"]]]
+    messages = [
         {"role": role, "content": text}
         for pair in pairs
         for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
-    return _with_system(row.get("system"), said)
+    return _with_system(row.get("system"), messages)
 
 
-def _message(said: Row) -> Message:
-    """Return a message in either spelling: `from` and `value`, or `role` and `content`."""
-    if said.get("tool_calls") or said.get("function_call"):
+def _message(raw: Row) -> Message:
+    """Parse a message with the keys `from` and `value`, or `role` and `content`."""
+    if raw.get("tool_calls") or raw.get("function_call"):
         raise InvalidRowError("calls_a_tool")
-    role, text = (said[new] if new in said else said[old] for new, old in (("from", "role"), ("value", "content")))
+    role, text = (raw[new] if new in raw else raw[old] for new, old in (("from", "role"), ("value", "content")))
     if role not in _ROLES:
         raise InvalidRowError("unknown_role")
     return {"role": _ROLES[role], "content": text}
 
 
-def _with_system(system: Any, said: list[Message]) -> list[Message]:
-    """Put a row's own system message first."""
-    first = said[0] if said else None
+def _with_system(system: Any, messages: list[Message]) -> list[Message]:
+    """Prepend the system message of a row's own column."""
+    first = messages[0] if messages else None
     if not system or first == {"role": "system", "content": system}:
-        return said
+        return messages
     if first is not None and first["role"] == "system":
         raise InvalidRowError("two_system_messages")
-    return [{"role": "system", "content": system}, *said]
+    return [{"role": "system", "content": system}, *messages]
 
 
 FORMS: dict[str, Form] = {
@@ -101,37 +101,37 @@ _ANY = frozenset[str]().union(*(form.columns | form.optional for form in FORMS.v
 
 
 def written(rows: list[Row], form: str) -> tuple[list[Row], list[Row]]:
-    """Return the rows in a form, with all else that they carry, and those that it cannot hold with a `reason`."""
+    """Return the rows in a format, with their other columns, and the rows it cannot represent, with a `reason`."""
     return _each(rows, lambda row: _write(row, form))
 
 
 def read(rows: list[Row], form: str | None = None) -> tuple[list[Row], list[Row]]:
-    """Return rows as conversations or pairs, and those that are none, each with its `reason`.
+    """Return the rows as conversations or pairs, and the invalid rows, each with a `reason`.
 
-    Without a `form` the columns of each row tell it.
+    Without a `form`, the format is detected from the columns of each row.
     """
     return _each(rows, lambda row: _read(row, form or form_of(row)))
 
 
 def form_of(row: Row) -> str | None:
-    """Return the form that a row's columns tell, or None. A column without a value tells nothing."""
-    told = {name for name, value in row.items() if value is not None}
+    """Detect the format from a row's columns; None when unknown. Columns without a value are ignored."""
+    present = {name for name, value in row.items() if value is not None}
     if preference_formats.is_pair(row):
-        return next(name for name, columns in preference_formats.COLUMNS.items() if columns <= told)
-    return next((name for name, form in FORMS.items() if form.columns <= told), None)
+        return next(name for name, columns in preference_formats.COLUMNS.items() if columns <= present)
+    return next((name for name, form in FORMS.items() if form.columns <= present), None)
 
 
 def _write(row: Row, name: str) -> Row:
     form, pair = FORMS[name], preference_formats.is_pair(row)
-    made = preference_formats.write(row, name, form.write) if pair else form.write(checked(row["messages"]))
+    written_row = preference_formats.write(row, name, form.write) if pair else form.write(validated(row["messages"]))
     rest = {
         column: value
         for column, value in row.items()
-        if column not in (preference_formats.OWN if pair else {"messages"})
+        if column not in (preference_formats.PAIR_COLUMNS if pair else {"messages"})
     }
-    if rest.keys() & (made.keys() | form.columns | form.optional):
+    if rest.keys() & (written_row.keys() | form.columns | form.optional):
         raise InvalidRowError("column_in_the_way")
-    return made | rest
+    return written_row | rest
 
 
 def _read(row: Row, name: str | None) -> Row:
@@ -141,35 +141,37 @@ def _read(row: Row, name: str | None) -> Row:
         raise InvalidRowError("broken_characters")
     form, pair = FORMS[name], preference_formats.is_pair(row)
     try:
-        made = preference_formats.read(row, name, lambda side: _settled(form.read(side))) if pair else None
-        made = made or {"messages": checked(_settled(form.read(row)))}
+        parsed = (
+            preference_formats.read(row, name, lambda side: _without_empty_system(form.read(side))) if pair else None
+        )
+        parsed = parsed or {"messages": validated(_without_empty_system(form.read(row)))}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise error if isinstance(error, InvalidRowError) else InvalidRowError("not_of_this_form") from error
-    taken = form.columns | form.optional | (preference_formats.OWN if pair else frozenset())
-    return made | {
+    taken = form.columns | form.optional | (preference_formats.PAIR_COLUMNS if pair else frozenset())
+    return parsed | {
         column: value
         for column, value in row.items()
-        if column not in taken and not (value is None and column in _ANY)  # a table has every column in every row
+        if column not in taken and not (value is None and column in _ANY)  # tables fill absent columns with nulls
     }
 
 
 def _is_broken(row: Row) -> bool:
-    """Tell whether a row holds half of a character, or U+FFFD, by which one was replaced when the file was read."""
+    """Return whether a row contains a lone surrogate, or U+FFFD from replacing one when the file was read."""
     return _BROKEN in json.dumps(encodable_value(row), ensure_ascii=False)
 
 
-def _settled(messages: list[Message]) -> list[Message]:
-    """Leave out a system message that says nothing: many sets carry one in every row."""
+def _without_empty_system(messages: list[Message]) -> list[Message]:
+    """Drop an empty system message: many data sets have one in every row."""
     empty = bool(messages) and messages[0]["role"] == "system" and not (messages[0]["content"] or "").strip()
     return messages[1:] if empty else messages
 
 
 def _each(rows: list[Row], change: Callable[[Row], Row]) -> tuple[list[Row], list[Row]]:
     good: list[Row] = []
-    unfit: list[Row] = []
+    invalid: list[Row] = []
     for row in rows:
         try:
             good.append(change(row))
         except InvalidRowError as error:
-            unfit.append({**row, "reason": str(error)})
-    return good, unfit
+            invalid.append({**row, "reason": str(error)})
+    return good, invalid

@@ -1,17 +1,17 @@
-"""What a conversation must be to be learnt from, whatever the form that it is written in."""
+"""Validation of conversations for fine-tuning, independent of their file format."""
 
 from pipelines.models.messages import Message
 
 
 class InvalidRowError(ValueError):
-    """A row that a form cannot hold, or that is no conversation; the message is a reason that can be counted."""
+    """A row that a format cannot represent, or that is not a valid conversation; the message is a countable reason."""
 
 
-def checked(messages: list[Message]) -> list[Message]:
-    """Return a conversation that a model can be tuned on: at most one system message, first, then both sides in turn.
+def validated(messages: list[Message]) -> list[Message]:
+    """Validate a conversation for fine-tuning: an optional system message, then alternating user and assistant turns.
 
     Raises:
-        UnfitError: it is not one.
+        InvalidRowError: the conversation is not valid.
     """
     if not all(isinstance(message["content"], str) for message in messages):
         raise InvalidRowError("not_text")
@@ -25,6 +25,6 @@ def checked(messages: list[Message]) -> list[Message]:
     return messages
 
 
-def parted(messages: list[Message]) -> tuple[str, list[Message]]:
-    """Return the system message, or an empty one, and the turns."""
+def split_system(messages: list[Message]) -> tuple[str, list[Message]]:
+    """Split off the system message, empty if there is none, from the turns."""
     return (messages[0]["content"], messages[1:]) if messages[0]["role"] == "system" else ("", messages)

@@ -1,62 +1,63 @@
-"""Pairs of answers in the forms of the field: TRL's, and LLaMA-Factory's kinds of ShareGPT and Alpaca.
+"""Preference pairs in the formats of TRL, and in LLaMA-Factory's variants of ShareGPT and Alpaca.
 
-A pair is a conversation that ends in two ways, so both ends are written and read as conversations. TRL: `prompt`,
-`chosen`, `rejected`, as messages, as text, or whole conversations without a prompt. ShareGPT: `conversations` is the
-prompt, `chosen` and `rejected` a message each. Alpaca: `chosen` and `rejected` stand for `output`.
+A pair is a conversation with two alternative endings, so each ending is written and read as a conversation. TRL:
+`prompt`, `chosen` and `rejected`, as messages, as text, or as full conversations without a prompt. ShareGPT:
+`conversations` is the prompt, `chosen` and `rejected` are one message each. Alpaca: `chosen` and `rejected` replace
+`output`.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from pipelines.artifacts import Row
-from pipelines.formats.conversations import InvalidRowError, checked
+from pipelines.formats.conversations import InvalidRowError, validated
 from pipelines.models.messages import Message
 
 SIDES = ("chosen", "rejected")
-OWN = frozenset({"prompt", *SIDES})
+PAIR_COLUMNS = frozenset({"prompt", *SIDES})
 COLUMNS = {"sharegpt": {"conversations"}, "alpaca": {"instruction"}, "trl": set[str]()}
-"""What tells the forms apart, beside the sides."""
+"""Columns that identify each format, in addition to the sides."""
 
 
 def is_pair(row: Row) -> bool:
-    """Tell whether a row has a better and a worse answer."""
+    """Return whether a row has a chosen and a rejected answer."""
     return all(row.get(side) is not None for side in SIDES)
 
 
 def write(row: Row, form: str, conversation: Callable[[list[Message]], Row]) -> Row:
-    """Return a pair in a form, given how the form writes a conversation.
+    """Write a pair in a format; `conversation` writes a conversation in that format.
 
     Raises:
-        UnfitError: the form has no pairs, or the row is none.
+        InvalidRowError: the format does not support pairs, or the row is not a valid pair.
     """
-    ends = {side: checked([*row["prompt"], *row[side]]) for side in SIDES}
-    _look(ends, len(row["prompt"]))
-    made = {side: conversation(messages) for side, messages in ends.items()}
+    ends = {side: validated([*row["prompt"], *row[side]]) for side in SIDES}
+    _check_pair(ends, len(row["prompt"]))
+    written = {side: conversation(messages) for side, messages in ends.items()}
     if form == "trl":
         return {"prompt": row["prompt"], **{side: row[side] for side in SIDES}}
     if form == "sharegpt":
-        *prompt, _ = made["chosen"]["conversations"]
-        return {"conversations": prompt, **{side: made[side]["conversations"][-1] for side in SIDES}}
+        *prompt, _ = written["chosen"]["conversations"]
+        return {"conversations": prompt, **{side: written[side]["conversations"][-1] for side in SIDES}}
     if form == "alpaca":
-        rest = {column: value for column, value in made["chosen"].items() if column != "output"}
-        return rest | {side: made[side]["output"] for side in SIDES}
+        rest = {column: value for column, value in written["chosen"].items() if column != "output"}
+        return rest | {side: written[side]["output"] for side in SIDES}
     raise InvalidRowError("no_form_for_pairs")
 
 
 def read(row: Row, form: str, conversation: Callable[[Row], list[Message]]) -> Row:
-    """Return a pair of a form with `prompt`, `chosen` and `rejected` as messages.
+    """Parse a pair in a format into `prompt`, `chosen` and `rejected`, each a list of messages.
 
     Raises:
-        UnfitError: it is no pair of this form.
+        InvalidRowError: the row is not a valid pair in this format.
     """
-    ends = {side: checked(conversation(_end(row, form, side))) for side in SIDES}
+    ends = {side: validated(conversation(_end(row, form, side))) for side in SIDES}
     *prompt, _ = ends["chosen"]
-    _look(ends, len(prompt))
+    _check_pair(ends, len(prompt))
     return {"prompt": prompt, **{side: messages[-1:] for side, messages in ends.items()}}
 
 
 def _end(row: Row, form: str, side: str) -> Row:
-    """Return a pair with one of its ends alone, as a conversation of the form."""
+    """Return a pair with only one of its endings, as a conversation in the format."""
     if form == "trl":
         return {"messages": _joined(row.get("prompt"), row[side])}
     if form == "sharegpt":
@@ -67,7 +68,7 @@ def _end(row: Row, form: str, side: str) -> Row:
 
 
 def _joined(prompt: Any, end: Any) -> list[Message]:
-    """Return TRL's prompt and one end as a conversation; the end may repeat the prompt, or hold it alone."""
+    """Join TRL's prompt and one ending to a conversation; the ending may repeat the prompt, or contain it alone."""
     before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt or [])
     after = [{"role": "assistant", "content": end}] if isinstance(end, str) else list(end)
     if not before or len(after) == 1:
@@ -77,7 +78,7 @@ def _joined(prompt: Any, end: Any) -> list[Message]:
     return after
 
 
-def _look(ends: dict[str, list[Message]], prompt: int) -> None:
+def _check_pair(ends: dict[str, list[Message]], prompt: int) -> None:
     chosen, rejected = ends.values()
     if chosen[:-1] != rejected[:-1]:
         raise InvalidRowError("unlike_prompts")

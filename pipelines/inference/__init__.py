@@ -1,1 +1,1 @@
-"""Answers from a model: batched greedy decoding, sampling, beam search and continuous batching."""
+"""Inference: batched greedy decoding, sampling, beam search and continuous batching."""

@@ -1,7 +1,7 @@
-"""Prompts in batches, ready to be continued token by token.
+"""Batched prefill with prefix sharing, for token-by-token decoding.
 
-Questions about one passage share its tokens, whose keys and values are computed once; prompts of like length share a
-batch; and rows that have ended can leave it.
+Questions about one passage share a prefix, whose keys and values are computed once. Prompts of similar length share a
+batch, from which finished rows can be removed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-_WORTH_SHARING = 16  # tokens; a shorter common beginning is computed anew
+_WORTH_SHARING = 16  # tokens; a shorter common prefix is recomputed
 
 
 @dataclass(frozen=True)
 class Group:
-    """Prompts that begin with the same tokens: their places in the list, and how many tokens they share."""
+    """Prompts with a common prefix: their positions in the list, and the length of the prefix in tokens."""
 
     members: tuple[int, ...]
     shared: int
@@ -23,35 +23,35 @@ class Group:
 
 @dataclass
 class Batch:
-    """Prompts of which the model has seen all but their last tokens."""
+    """Prompts whose tokens, except for the last ones, are in the key-value cache."""
 
     places: list[int]
-    """Of the prompts in the list, one a row at first."""
+    """Positions of the prompts in the list, one per initial row."""
     ids: torch.Tensor
-    """Tokens that the model has yet to see, padded on the left: (rows, tokens)."""
+    """Tokens not yet in the cache, left-padded: (rows, tokens)."""
     mask: torch.Tensor
-    """0 on padding: (rows, seen + yet to see)."""
+    """Attention mask, 0 on padding: (rows, cached + new tokens)."""
     cache: DynamicCache
-    """Keys and values of what it has seen."""
+    """Key-value cache."""
 
     def logits(self, model: PreTrainedModel) -> torch.Tensor:
-        """Let the model see the rest; return its logits for each row's next token: (rows, vocabulary)."""
-        hidden = _see(model, self.ids, self.mask, self.cache)
+        """Run the tokens that are not yet cached; return the next-token logits: (rows, vocabulary)."""
+        hidden = _forward(model, self.ids, self.mask, self.cache)
         logits: torch.Tensor = model.get_output_embeddings()(hidden[:, -1].contiguous())
         return logits.float()
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Go on with these rows, in this order; a row may be among them more than once."""
+        """Select rows in the given order; a row may be repeated."""
         self.cache.batch_select_indices(rows)
         self.mask = self.mask[rows]
 
     def push(self, tokens: torch.Tensor) -> None:
-        """Let each row go on with its token of `tokens`: (rows,)."""
+        """Append one token to each row; `tokens` is (rows,)."""
         self.ids, self.mask = tokens[:, None], torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
 
 
 def plan(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[Group]]:
-    """Yield groups of like length whose prompts number at most `size` together."""
+    """Yield batches of groups of similar length, with at most `size` prompts each."""
     groups = share(prompts, size)
     groups.sort(key=lambda group: (group.shared, len(prompts[group.members[0]]), group.members))
     batch: list[Group] = []
@@ -65,13 +65,13 @@ def plan(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[Group]]:
 
 
 def share(prompts: Sequence[Sequence[int]], most: int) -> list[Group]:
-    """Group the prompts that begin alike, at most `most` together; each prompt keeps a last token of its own."""
+    """Group prompts by common prefix, at most `most` per group; the prefix excludes the last token of every prompt."""
     groups: list[Group] = []
     for index in sorted(range(len(prompts)), key=lambda at: (list(prompts[at]), at)):
         common = 0
         if groups and len(groups[-1].members) < most:
             last = groups[-1]
-            common = min(last.shared, _common(prompts[last.members[0]], prompts[index]), len(prompts[index]) - 1)
+            common = min(last.shared, _common_prefix(prompts[last.members[0]], prompts[index]), len(prompts[index]) - 1)
         if common >= _WORTH_SHARING:
             groups[-1] = Group((*groups[-1].members, index), common)
         else:
@@ -79,8 +79,8 @@ def share(prompts: Sequence[Sequence[int]], most: int) -> list[Group]:
     return groups
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return the length of the common beginning."""
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return the length of the common prefix."""
     for at, (a, b) in enumerate(zip(one, other, strict=False)):
         if a != b:
             return at
@@ -90,20 +90,20 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
 def prefill(
     model: PreTrainedModel, tok: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]], groups: list[Group]
 ) -> Batch:
-    """Let the model see what the prompts of each group share, once, and hand it to all of them."""
+    """Compute the shared prefix of each group once, and copy its keys and values to all prompts of the group."""
     places = [place for group in groups for place in group.members]
     owner = [number for number, group in enumerate(groups) for _ in group.members]
     cache = DynamicCache(config=model.config)
     ids, mask = _pad(tok, model, [prompts[place][group.shared :] for group in groups for place in group.members])
-    beginnings, seen = _pad(tok, model, [prompts[group.members[0]][: group.shared] for group in groups])
-    _see(model, beginnings, seen, cache)
+    prefixes, seen = _pad(tok, model, [prompts[group.members[0]][: group.shared] for group in groups])
+    _forward(model, prefixes, seen, cache)
     if len(owner) > len(groups):
         cache.batch_select_indices(torch.tensor(owner, device=model.device))
     return Batch(places, ids, torch.cat([seen[owner], mask], dim=1), cache)
 
 
-def _see(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
-    """Run the tokens `ids` after what `cache` holds; positions count what `mask` does not hide."""
+def _forward(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+    """Run the tokens `ids` after those in `cache`; position ids count only unmasked tokens."""
     places = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
     output = model.get_decoder()(
         input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True

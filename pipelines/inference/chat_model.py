@@ -1,12 +1,12 @@
-"""A conversation with one model, which answers as it is evaluated: same encoding, same search, same end.
+"""Interactive chat with one model, with the same encoding, decoding and stop tokens as in evaluation.
 
-Reads a directory with weights (whole, or an adapter) and one with a tokenizer; writes nothing. PEFT is imported for an
-adapter only: it takes a second.
+Reads a directory with weights (a whole model or an adapter) and one with a tokenizer; writes nothing. PEFT is imported
+only for an adapter, since the import takes a second.
 """
 
 import os
 
-# A thread that waits for another one must not spin: on a processor that others use too, a token took 1.9 s, not 0.08.
+# Waiting threads must not spin: on a processor shared with other processes, a token took 1.9 s instead of 0.08 s.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from collections.abc import Mapping
@@ -26,19 +26,19 @@ ADAPTER = "adapter_config.json"
 
 
 class ChatModel:
-    """A model that is loaded once, and answers conversations."""
+    """A model loaded once, that answers conversations."""
 
     def __init__(
         self, weights: Path, tokenizer: Path, compute: ComputeConfig, decoding: Mapping[str, Any] | None = None
     ) -> None:
-        """Load it; without `decoding` (`EvaluateConfig.decoding`) it answers as its generation config says."""
+        """Load the model; without `decoding` (`EvaluateConfig.decoding`) its stored generation config applies."""
         devices.prepare(compute)
         self.tok: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokenizer, padding_side="left")
         self.model = _load(weights, compute)
         self.decoding = dict(decoding or _stored(weights))
 
     def answer(self, messages: list[Message]) -> str:
-        """Return the answer to a conversation; where it is too long for the model, without its first turns."""
+        """Answer a conversation; the first turns are dropped when it exceeds the model's context."""
         limit, messages = self.decoding["max_new_tokens"], list(messages)
         room = self.model.config.max_position_embeddings - limit
         while len(ids := encode_prompt(self.tok, messages)) > room and len(messages) > 2:
@@ -46,12 +46,12 @@ class ChatModel:
         beams, ends = self.decoding.get("num_beams", 1), [self.tok.eos_token_id]
         if beams > 1:
             penalty = self.decoding["length_penalty"]
-            found = search(self.model, self.tok, [ids], ends, limit, beams, penalty, batch_size=1)
+            outputs = search(self.model, self.tok, [ids], ends, limit, beams, penalty, batch_size=1)
         else:
-            found = respond(self.model, self.tok, [ids], ends, limit, None, batch_size=1)
-        ((_, tokens),) = found
-        said: str = self.tok.decode(tokens, skip_special_tokens=True)
-        return said.strip()
+            outputs = respond(self.model, self.tok, [ids], ends, limit, None, batch_size=1)
+        ((_, tokens),) = outputs
+        text: str = self.tok.decode(tokens, skip_special_tokens=True)
+        return text.strip()
 
 
 def _load(weights: Path, compute: ComputeConfig) -> PreTrainedModel:
@@ -66,6 +66,6 @@ def _load(weights: Path, compute: ComputeConfig) -> PreTrainedModel:
 
 
 def _stored(weights: Path) -> dict[str, Any]:
-    """Return the decoding that was registered with a version (`registry.register`)."""
+    """Return the decoding settings registered with a version (`registry.register`)."""
     stored: dict[str, Any] = GenerationConfig.from_pretrained(weights).to_diff_dict()
     return stored

@@ -1,7 +1,7 @@
-"""Answers from a model on a GPU: as soon as one has ended, the next prompt takes its place.
+"""Continuous batching on a GPU: when an answer ends, the next prompt takes its slot.
 
-Continuous batching over a paged cache (Yu et al. 2022, "Orca", OSDI; Kwon et al. 2023, arXiv:2309.06180), as
-transformers has it. Last digits depend on what is computed side by side, so that sampled answers differ between runs.
+Uses transformers' implementation with a paged cache (Yu et al. 2022, "Orca", OSDI; Kwon et al. 2023, arXiv:2309.06180).
+The last digits depend on the composition of the batch, so that sampled answers differ between runs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from math import exp
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
 from transformers.generation.continuous_batching.utils import WorkloadHints
 
-_PATIENCE = 1.0  # seconds between two looks whether the generating thread still lives
+_PATIENCE = 1.0  # seconds between two checks that the generating thread is alive
 
 
 def respond_continuously(
@@ -22,13 +22,13 @@ def respond_continuously(
     seed: int,
     blocks: int | None = None,
 ) -> Iterator[tuple[int, list[int], float | None]]:
-    """Yield, as answers end, each prompt's place, the tokens that follow it with `stop`, and their lowest probability.
+    """Yield, as answers end, a prompt's position, its answer tokens including `stop`, and their minimum probability.
 
-    Greedy when `temperature` is None; else sampled from the whole distribution, whose probabilities are not told.
-    The cache has so many `blocks`, or as many as the GPU's free memory holds.
+    Decoding is greedy when `temperature` is None; otherwise answers are sampled from the full distribution, and the
+    probability is None. The cache has `blocks` blocks, by default as many as fit in free GPU memory.
 
     Raises:
-        RuntimeError: an answer failed, such as for want of memory; those before it have been yielded.
+        RuntimeError: an answer failed, for example out of memory; earlier answers have been yielded.
     """
     sampling = {"do_sample": False} if temperature is None else {"do_sample": True, "temperature": temperature}
     settings = GenerationConfig(
@@ -49,5 +49,5 @@ def respond_continuously(
                 continue
             if result.error is not None:
                 raise RuntimeError(f"An answer failed: {result.error}")
-            certainty = exp(min(result.logprobs, default=0.0)) if temperature is None else None
-            yield waiting.pop(result.request_id), list(result.generated_tokens), certainty
+            probability = exp(min(result.logprobs, default=0.0)) if temperature is None else None
+            yield waiting.pop(result.request_id), list(result.generated_tokens), probability

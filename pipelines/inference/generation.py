@@ -1,4 +1,4 @@
-"""Answers from a model: chat in, text out, many at once; the likeliest token each time, or a sampled one."""
+"""Batched greedy decoding and sampling, from chat messages to text."""
 
 from collections.abc import Iterator, Sequence, Set
 
@@ -10,7 +10,7 @@ from pipelines.models.chat import encode_prompt
 from pipelines.models.messages import Message
 from pipelines.runtime.progress import track
 
-_WORTH_LEAVING = 0.125  # share of ended rows from which copying the others' keys and values pays
+_WORTH_LEAVING = 0.125  # fraction of finished rows from which copying the remaining keys and values pays off
 
 
 def generate(
@@ -24,9 +24,10 @@ def generate(
     seed: int,
     what: str,
 ) -> list[str]:
-    """Answer every prompt, in the order given.
+    """Answer every prompt, in order.
 
-    Greedy when `temperature` is None; else sampled from the whole distribution, seeded once before the first batch.
+    Decoding is greedy when `temperature` is None; otherwise answers are sampled from the full distribution, seeded once
+    before the first batch.
     """
     encoded = [encode_prompt(tok, chat) for chat in prompts]
     torch.manual_seed(seed)
@@ -48,9 +49,10 @@ def respond(
     temperature: float | None,
     batch_size: int,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Yield each prompt's place and the tokens that follow it, up to and including the first of `stops`.
+    """Yield each prompt's position and its answer tokens, up to and including the first of `stops`.
 
-    Greedy when `temperature` is None; else sampled from the whole distribution by PyTorch's global generator.
+    Decoding is greedy when `temperature` is None; otherwise answers are sampled from the full distribution with
+    PyTorch's global generator.
     """
     ends = torch.tensor(stops, device=model.device)
     for groups in batching.plan(prompts, batch_size):
@@ -69,10 +71,10 @@ def respond_to(
     batch_size: int,
     seed: int,
 ) -> Iterator[tuple[int, list[int], float]]:
-    """Yield, as `respond` does, the answers of those batches that hold a prompt whose place is `due`.
+    """Yield, as `respond` does, the answers of the batches that contain a prompt whose position is in `due`.
 
-    The third of each is the lowest probability that the model gave one of the tokens, before any temperature. Batches
-    are planned over all prompts and seeded one by one, so that an answer does not depend on what is due.
+    The third element is the minimum token probability, before temperature scaling. Batches are planned over all prompts
+    and seeded individually, so that an answer does not depend on which prompts are due.
     """
     ends = torch.tensor([tok.eos_token_id], device=model.device)
     for number, groups in enumerate(batching.plan(prompts, batch_size)):
@@ -85,9 +87,9 @@ def respond_to(
 def _decode(
     model: PreTrainedModel, batch: batching.Batch, ends: torch.Tensor, limit: int, temperature: float | None
 ) -> Iterator[tuple[int, list[int], float]]:
-    """Continue each prompt up to and including a token of `ends`, at most `limit` tokens.
+    """Decode each prompt up to and including a token of `ends`, at most `limit` tokens.
 
-    Yields their places, the tokens, and the lowest probability among these.
+    Yields the position, the tokens, and the minimum token probability.
     """
     answers: list[list[int]] = [[] for _ in batch.places]
     lowest = [1.0] * len(answers)
@@ -97,22 +99,22 @@ def _decode(
         logits = batch.logits(model)
         chosen = _choose(logits, temperature)
         probability = (logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)).exp()
-        for at, token, share in zip(*(each[~ended].tolist() for each in (owner, chosen, probability)), strict=True):
+        for at, token, p in zip(*(each[~ended].tolist() for each in (owner, chosen, probability)), strict=True):
             answers[at].append(token)
-            lowest[at] = min(lowest[at], share)
+            lowest[at] = min(lowest[at], p)
         ended |= torch.isin(chosen, ends)
         if ended.all():
             break
         if ended.float().mean() >= _WORTH_LEAVING:
-            going = (~ended).nonzero()[:, 0]
-            batch.keep(going)
-            chosen, ended, owner = chosen[going], ended[going], owner[going]
+            active = (~ended).nonzero()[:, 0]
+            batch.keep(active)
+            chosen, ended, owner = chosen[active], ended[active], owner[active]
         batch.push(chosen)
     yield from zip(batch.places, answers, lowest, strict=True)
 
 
 def _choose(logits: torch.Tensor, temperature: float | None) -> torch.Tensor:
-    """Choose one token a row."""
+    """Choose the next token of each row."""
     if temperature is None:
         return logits.argmax(-1)
     return torch.multinomial(torch.softmax(logits / temperature, -1), 1)[:, 0]

@@ -1,23 +1,23 @@
-"""What served calls may cost in one run."""
+"""The budget of one run for served calls."""
 
 
 class Budget:
-    """What may be spent on served calls in one run; None is without limit."""
+    """The budget of one run for served calls, with reservations for calls in flight; None is unlimited."""
 
     def __init__(self, limit: float | None) -> None:
-        """Begin with nothing spent."""
-        self.limit, self.spent, self.promised, self.open = limit, 0.0, 0.0, 0
+        """Start with nothing spent."""
+        self.limit, self.spent, self.reserved, self.open = limit, 0.0, 0.0, 0
 
-    def promise(self, most: float) -> bool:
-        """Put the most that a call can cost aside, if there is room for it."""
-        if self.limit is not None and self.spent + self.promised + most > self.limit:
+    def reserve(self, max_cost: float) -> bool:
+        """Reserve the maximum cost of a call; return False when it would exceed the budget."""
+        if self.limit is not None and self.spent + self.reserved + max_cost > self.limit:
             return False
-        self.promised += most
+        self.reserved += max_cost
         self.open += 1
         return True
 
-    def settle(self, most: float, cost: float) -> None:
-        """Take what a call did cost in place of what was put aside."""
+    def settle(self, max_cost: float, cost: float) -> None:
+        """Replace a call's reservation with its actual cost."""
         self.open -= 1
-        self.promised = self.promised - most if self.open else 0.0
+        self.reserved = self.reserved - max_cost if self.open else 0.0
         self.spent += cost

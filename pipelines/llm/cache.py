@@ -1,18 +1,21 @@
-"""The store of calls: every usable answer that a model gave, kept for ever in SQLite, so that none is paid for twice.
+"""The response cache: every usable answer of a model, kept indefinitely in SQLite, so that none is paid for twice.
 
-A row is committed before its answer is read. A killed process loses nothing that was committed (WAL); a power cut may
-lose the last few rows, never the file. Failures are counted apart, with what they cost, and answer no later call.
+A row is committed before its answer is parsed. A killed process loses nothing that was committed (WAL); a power cut
+may lose the last few rows, never the file. Failures are counted separately, with their cost, and are never served.
 """
 
+import hashlib
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.llm.calls import Answer
+from pipelines.llm.calls import Answer, Call, Failure, Reply, Teacher
+from pipelines.llm.calls import key as call_key
 from pipelines.runtime.errors import UserError
 from pipelines.text.encoding import encodable
 
@@ -34,27 +37,27 @@ CREATE TABLE IF NOT EXISTS uses (
     model TEXT NOT NULL, what TEXT NOT NULL, hits INTEGER NOT NULL, PRIMARY KEY (model, what)
 ) WITHOUT ROWID;
 """
-_LATER = (  # columns that older stores lack
+_LATER = (  # columns that older databases lack
     ("answers", "certainty", "REAL"),
     ("failures", "prompt_tokens", "INTEGER NOT NULL DEFAULT 0"),
     ("failures", "completion_tokens", "INTEGER NOT NULL DEFAULT 0"),
     ("failures", "cost", "REAL NOT NULL DEFAULT 0"),
 )
-_PATIENCE = 60.0  # seconds for another process to let go of the file
+_PATIENCE = 60.0  # seconds to wait for another process to release the database
 _TOOK = ("prompt_tokens", "completion_tokens", "cost")
 _NOTHING = (0, 0, 0, 0.0)
-_AT_ONCE = 500  # keys in one question to the database
+_AT_ONCE = 500  # keys per query
 
 
 @dataclass(frozen=True)
 class Use:
-    """What one model was asked for one kind of work."""
+    """The calls to one model for one kind of work."""
 
     model: str
     what: str
     answers: int
     hits: int
-    """Answers that were taken from the store instead of being asked again."""
+    """Answers served from the cache instead of being requested again."""
     prompt_tokens: int
     completion_tokens: int
     cost: float
@@ -62,13 +65,13 @@ class Use:
 
 
 class ResponseCache:
-    """The open database. Used by one thread."""
+    """The open database. Not thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        """Open `path`, or make it.
+        """Open `path`, creating it if necessary.
 
         Raises:
-            UserError: the file is no database, or a damaged one.
+            UserError: the file is not a database, or is damaged.
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +90,7 @@ class ResponseCache:
         self.database.close()
 
     def find(self, keys: Iterable[str]) -> dict[str, Answer]:
-        """Return the answers that are kept, by key, without what they took."""
+        """Return the cached answers by key, without their token counts and cost."""
         wanted = list(keys)
         found: dict[str, Answer] = {}
         with self._readable():
@@ -115,7 +118,7 @@ class ResponseCache:
         completion_tokens: int = 0,
         cost: float = 0.0,
     ) -> None:
-        """Count a call that got no usable answer, and what it took."""
+        """Count a call without a usable answer, with its tokens and cost."""
         row = (key, model, what, encodable(reason), prompt_tokens, completion_tokens, cost)
         sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in ("times", *_TOOK))
         with self._readable():
@@ -126,7 +129,7 @@ class ResponseCache:
             )
 
     def used(self, model: str, what: str, hits: int) -> None:
-        """Count answers that were taken from the store."""
+        """Count answers served from the cache."""
         with self._readable():
             self.database.execute(
                 "INSERT INTO uses VALUES (?, ?, ?) ON CONFLICT (model, what) DO UPDATE SET hits = hits + excluded.hits",
@@ -134,7 +137,7 @@ class ResponseCache:
             )
 
     def summary(self) -> list[Use]:
-        """Return what every model was asked, by kind of work; failures cost, too."""
+        """Return the calls to every model by kind of work; failures count towards the cost."""
         sums = ", ".join(f"SUM({name})" for name in _TOOK)
         with self._readable():
             answered = self._by_work(f"SELECT model, what, COUNT(*), {sums} FROM answers GROUP BY model, what")
@@ -145,25 +148,79 @@ class ResponseCache:
                 "SELECT model, what, reason, SUM(times) FROM failures GROUP BY model, what, reason"
             ):
                 reasons.setdefault((model, what), {})[reason] = times
-        found = []
+        uses = []
         for work in sorted(answered.keys() | hits.keys() | reasons.keys()):
             pairs = zip(answered.get(work, _NOTHING), failed.get(work, _NOTHING), strict=True)
             count, prompts, completions, cost = (one + other for one, other in pairs)
             (taken,) = hits.get(work, (0,))
-            found.append(Use(*work, count, taken, prompts, completions, cost, reasons.get(work, {})))
-        return found
+            uses.append(Use(*work, count, taken, prompts, completions, cost, reasons.get(work, {})))
+        return uses
 
     def _by_work(self, query: str) -> dict[tuple[str, str], list[Any]]:
         return {(model, what): numbers for model, what, *numbers in self.database.execute(query)}
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
-        """Tell in a sentence of a file that cannot be read as what it should be."""
+        """Turn database corruption into a UserError."""
         try:
             yield
         except sqlite3.OperationalError:
-            raise  # locked for too long, or a full disk: told elsewhere
+            raise  # locked for too long, or a full disk: reported elsewhere
         except sqlite3.DatabaseError as error:
             raise UserError(
-                f"The store of calls {self.path} is damaged ({error}); move it away, and what it held is asked again."
+                f"The response cache {self.path} is damaged ({error}); move it away, and its calls are made again."
             ) from error
+
+
+class CachedModel:
+    """A teacher behind the response cache: only calls without a cached answer reach the model."""
+
+    def __init__(self, teacher: Teacher, store: ResponseCache, name: str, revision: str, seed: int) -> None:
+        """Wrap `teacher`, whose model is `name` at `revision`."""
+        self.teacher, self.store, self.name, self.revision, self.seed = teacher, store, name, revision, seed
+        self.instructed = teacher.instructed
+        self.counts: Counter[str] = Counter()
+        self.cost = 0.0
+
+    def ask(self, calls: Sequence[Call], what: str) -> list[Reply]:
+        """Answer every call, in order; identical calls are sent once."""
+        keys = self._keys(calls)
+        answers = {each: answer for each, answer in self.store.find(keys).items() if self._usable(answer)}
+        hits = sum(each in answers for each in keys)
+        failed: dict[str, Reply] = {}
+        first = {each: place for place, each in reversed(list(enumerate(keys)))}
+        wanted = {place: each for each, place in sorted(first.items(), key=lambda pair: pair[1]) if each not in answers}
+
+        def keep(place: int, answer: Answer | Failure) -> None:
+            self.cost += answer.cost
+            if isinstance(answer, Answer):
+                self.store.keep(keys[place], self.name, what, answer)
+                answers[keys[place]] = answer
+                self.counts["paid"] += 1
+            else:
+                took = answer.prompt_tokens, answer.completion_tokens, answer.cost
+                self.store.failed(keys[place], self.name, what, answer.reason, *took)
+                failed[keys[place]] = Reply(None, answer.reason)
+                self.counts["failed"] += 1
+
+        self.store.used(self.name, what, hits)
+        self.counts["kept"] += hits
+        self.teacher.count_cached(what, hits)
+        if wanted:
+            self.teacher.answer(calls, wanted, what, keep)
+        lost = Reply(None, "no_answer")
+        return [self._read(answers[each]) if each in answers else failed.get(each, lost) for each in keys]
+
+    def _usable(self, answer: Answer) -> bool:
+        """Return whether a cached answer may be served: older caches contain truncated and empty answers."""
+        return self.teacher.deterministic or self._read(answer).text is not None
+
+    def _read(self, answer: Answer) -> Reply:
+        return replace(self.teacher.read(answer.raw), certainty=answer.certainty)
+
+    def _keys(self, calls: Sequence[Call]) -> list[str]:
+        alone = [call_key(call, self.name, self.revision, self.seed) for call in calls]
+        if not self.teacher.batch_dependent:
+            return alone
+        beside = hashlib.sha256("".join(alone).encode()).hexdigest()
+        return [call_key(call, self.name, self.revision, self.seed, beside) for call in calls]

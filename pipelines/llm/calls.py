@@ -1,4 +1,4 @@
-"""What is asked of a model, what comes back, and the key that tells one call from every other."""
+"""Calls to a model, their outcomes, and the cache key of a call."""
 
 import hashlib
 import json
@@ -8,91 +8,91 @@ from typing import Any, Protocol, TypeVar
 
 from pipelines.models.messages import Message
 
-_FORM = 1  # of what is hashed; another form is another key
+_FORM = 1  # version of the hashed fields; another version yields other keys
 
 
 @dataclass(frozen=True)
 class Call:
-    """One question to a model, with all that decides its answer but the model and its seed."""
+    """One request to a model, with everything that determines its answer except the model and its seed."""
 
     messages: list[Message]
     max_tokens: int
     temperature: float | None = None
-    """None is greedy."""
+    """None is greedy decoding."""
     schema: dict[str, Any] | None = None
-    """JSON Schema of the answer, where it has to be JSON."""
+    """JSON Schema of the answer; None for plain text."""
     sample: int = 0
-    """Which of several answers to the same question."""
+    """Index among several samples for the same request."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said, as it came, and what it took."""
+    """The raw answer of a model, with its tokens and cost."""
 
     raw: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
     certainty: float | None = None
-    """The lowest probability that the model gave one of its tokens, before any temperature; None: not told."""
+    """Minimum token probability, before temperature scaling; None when unknown."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A model's answer, read, or why there is none."""
+    """A model's parsed answer, or the reason why there is none."""
 
     text: str | None
     failure: str | None = None
     certainty: float | None = None
-    """As the answer's."""
+    """Minimum token probability of the answer, as in `Answer`."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a call has no answer that can be used, and what it took all the same."""
+    """The reason why a call has no usable answer, with the tokens and cost it took nevertheless."""
 
     reason: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
     words: str = ""
-    """What the server said of it, where the reason does not hold that."""
+    """The server's error message, unless the reason contains it."""
     pause: float = 0.0
-    """Seconds that the server asks every caller to wait."""
+    """Seconds that the server asks clients to wait."""
 
 
 Keep = Callable[[int, Answer | Failure], None]
-"""Takes the place of a call and its answer, or why it failed."""
+"""Callback that receives the position of a call and its answer or failure."""
 
 
 class Teacher(Protocol):
-    """Answers calls."""
+    """A model that answers calls."""
 
     instructed: bool
-    """Whether it needs the instructions spelt out."""
-    neighbours: bool
-    """Whether an answer depends, in its last digits, on the calls that are answered beside it."""
+    """Whether the prompt must include the instructions."""
+    batch_dependent: bool
+    """Whether an answer depends, in its last digits, on the other calls of its batch."""
     deterministic: bool
-    """Whether a call that had no usable answer would have none again, so that asking once more is in vain."""
+    """Whether a call without a usable answer would fail again, so that retrying is pointless."""
 
-    def found(self, what: str, count: int) -> None:
-        """Learn how many calls of this kind of work the store answers."""
+    def count_cached(self, what: str, count: int) -> None:
+        """Receive the number of calls of this kind of work that the cache answers."""
 
     def answer(self, calls: Sequence[Call], wanted: Mapping[int, str], what: str, keep: Keep) -> None:
-        """Answer the calls whose places are `wanted`, in any order, and `keep` each as soon as it is there.
+        """Answer the calls at the positions in `wanted`, in any order, and pass each outcome to `keep` immediately.
 
-        `wanted` gives every place its key; `what` names the work to whoever watches.
+        `wanted` maps positions to cache keys; `what` names the work in progress reports.
         """
 
     def read(self, raw: str) -> Reply:
-        """Return what a raw answer says."""
+        """Parse a raw answer."""
 
 
 Outcome = TypeVar("Outcome", Answer, Failure)
 
 
 def after(before: Failure, outcome: Outcome) -> Outcome:
-    """Return the outcome of a call with what an attempt before it took, too."""
+    """Return an outcome whose tokens and cost include those of the attempt before it."""
     return replace(
         outcome,
         prompt_tokens=before.prompt_tokens + outcome.prompt_tokens,
@@ -102,6 +102,6 @@ def after(before: Failure, outcome: Outcome) -> Outcome:
 
 
 def key(call: Call, model: str, revision: str, seed: int, beside: str = "") -> str:
-    """Return the SHA-256 of all that decides an answer; `beside` tells the calls that are answered beside it."""
-    said = [_FORM, model, revision, seed, call.messages, call.max_tokens, call.temperature, call.schema, call.sample]
-    return hashlib.sha256(json.dumps([*said, beside], sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    """Return the SHA-256 of everything that determines an answer; `beside` identifies the other calls of its batch."""
+    inputs = [_FORM, model, revision, seed, call.messages, call.max_tokens, call.temperature, call.schema, call.sample]
+    return hashlib.sha256(json.dumps([*inputs, beside], sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""What an OpenAI-compatible server sends back: the answer, the tokens it took, or the server's words on a refusal.
+"""Parsing of an OpenAI-compatible server's response: the answer, its token usage, or the error message.
 
-Every reader takes any JSON at all: servers leave fields out, and gateways answer in forms of their own.
+Every function accepts arbitrary JSON: servers omit fields, and gateways respond in their own formats.
 """
 
 import re
@@ -14,11 +14,11 @@ _CUT_OFF = frozenset({"length", "max_tokens"})
 _FILTERED = frozenset({"content_filter", "safety", "recitation", "prohibited_content", "blocklist"})
 _MOST_TOKENS = 2**53
 _TAG = re.compile(r"<(?:style|script).*?</(?:style|script)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_LONGEST_WORDS = 200  # characters of what a server says
+_LONGEST_MESSAGE = 200  # characters of a server's error message
 
 
 def parsed(raw: str) -> Any:
-    """Return the JSON of a body, with text that can be encoded; None where it is not JSON."""
+    """Return the parsed JSON of a body, with encodable text; None when it is not JSON."""
     try:
         return parse_json(raw)
     except ValueError:
@@ -26,7 +26,7 @@ def parsed(raw: str) -> Any:
 
 
 def reply(body: Any) -> Reply:
-    """Return the answer of a chat completion without its chain of thought, or why it has none."""
+    """Return the answer of a chat completion without its chain of thought, or the failure reason."""
     choices = body.get("choices") if isinstance(body, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
@@ -42,20 +42,20 @@ def reply(body: Any) -> Reply:
 
 
 def tokens(body: Any) -> tuple[int | None, int | None]:
-    """Return the tokens of prompt and completion; None for a count that is missing, odd or zero."""
+    """Return the token counts of prompt and completion; None for a count that is missing, implausible or zero."""
     usage = body.get("usage") if isinstance(body, dict) else None
     counts = usage if isinstance(usage, dict) else {}
     return _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
 
 
-def words(raw: str) -> str:
-    """Return what a server says of a refusal, in one line: its message, or the text of its page."""
-    said = _message(parsed(raw)) or _TAG.sub(" ", raw)
-    return " ".join(said.split())[:_LONGEST_WORDS].rstrip(". ")
+def error_message(raw: str) -> str:
+    """Return a server's error message in one line: the JSON error, or else the text of the HTML page."""
+    message = _message(parsed(raw)) or _TAG.sub(" ", raw)
+    return " ".join(message.split())[:_LONGEST_MESSAGE].rstrip(". ")
 
 
 def _content(value: Any) -> str:
-    """Return the text of a message, which some servers send in parts, those of thinking among them."""
+    """Return the text of a message; some servers send a list of parts, which may include reasoning."""
     if isinstance(value, str):
         return value
     parts = value if isinstance(value, list) else []
@@ -71,7 +71,7 @@ def _count(value: Any) -> int | None:
 
 
 def _message(body: Any) -> str:
-    """Return the first message in an error: OpenAI's, vLLM's, Ollama's or FastAPI's, with the field that it names."""
+    """Return the first message in an error of OpenAI, vLLM, Ollama or FastAPI, with the field that it names."""
     if isinstance(body, str):
         return body
     if isinstance(body, list):
@@ -79,8 +79,8 @@ def _message(body: Any) -> str:
     if not isinstance(body, dict):
         return ""
     for name in ("error", "message", "detail", "msg"):
-        if said := _message(body.get(name)):
+        if message := _message(body.get(name)):
             where = body.get("param") or body.get("loc")
             field = ".".join(map(str, where)) if isinstance(where, list) else where
-            return f"{field}: {said}" if isinstance(field, str) and field not in said else said
+            return f"{field}: {message}" if isinstance(field, str) and field not in message else message
     return ""

@@ -1,4 +1,4 @@
-"""The block `teacher` of params.yaml: models, their servers and prices, and their roles."""
+"""The `teacher` block of params.yaml: models, their servers and prices, and their roles."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,31 +10,31 @@ from pipelines.models.config import LoraConfig
 
 
 class FinetunedModel(Block):
-    """The base model, schooled on the seeds: small, and only for asking about spans and reading them back."""
+    """The base model, fine-tuned on the seeds: small, and able only to ask about spans and to read them back."""
 
     kind: Literal["finetuned"]
-    """Which of the three it is."""
+    """Discriminator of the three kinds of model."""
 
 
 class LocalModel(Block):
-    """A model that follows instructions, as it is."""
+    """An instruction-tuned model in this process, used without fine-tuning."""
 
     kind: Literal["local"]
-    """Which of the three it is."""
+    """Discriminator of the three kinds of model."""
     model: str
     """`package:NAME`, `hf:ORG/NAME@REVISION`, or a path."""
 
 
 class PriceBlock(Block):
-    """What a server takes for a million tokens."""
+    """A server's prices per million tokens."""
 
     prompt: NonNegative
-    """Of what it is asked."""
+    """Price of prompt tokens."""
     completion: NonNegative
-    """Of what it answers."""
+    """Price of completion tokens."""
 
     def cost(self, prompt: float, completion: float) -> float:
-        """Return the cost of so many tokens."""
+        """Return the cost of the given numbers of tokens."""
         return (prompt * self.prompt + completion * self.completion) / 1e6
 
 
@@ -42,87 +42,87 @@ class ServedModel(Block):
     """A model behind an OpenAI-compatible server."""
 
     kind: Literal["openai"]
-    """Which of the three it is."""
+    """Discriminator of the three kinds of model."""
     url: str
     """The server's address, such as http://127.0.0.1:8000/v1."""
     model: str
     """The server's name for the model."""
     revision: str | None
-    """Of the model, where the name alone does not tell; another one is asked everything anew."""
+    """Revision of the model, where its name is ambiguous; changing it invalidates the cached answers."""
     key: str | None
     """The environment variable that holds the server's key; null for a server without one."""
     max_concurrency: Count
-    """Calls under way at once."""
+    """Maximum number of concurrent calls."""
     timeout_s: Positive
-    """A call that takes longer is tried again."""
+    """Timeout of a call, after which it is retried."""
     context_tokens: Count | None
-    """How much prompt and answer it can take together; null leaves it to the server to refuse."""
+    """Context window: prompt and answer together. Null leaves rejecting long prompts to the server."""
     structured: Literal["json_schema", "json_object", "none"]
-    """How the server can be made to answer in JSON."""
+    """How the server is asked for JSON output (`response_format`)."""
     price: PriceBlock | None
-    """For the cost and the budget; null where there is none."""
+    """Prices for the cost and the budget; null for a free server."""
     extra_body: dict[str, Any]
     """Merged into the body of every request: {chat_template_kwargs: {enable_thinking: false}}, {max_tokens: 4096}. Null
-    leaves a field out; {} merges nothing."""
+    omits a field; {} merges nothing."""
 
     @field_validator("extra_body")
     @classmethod
     def _mergeable(cls, value: dict[str, Any]) -> dict[str, Any]:
         if taken := sorted(value.keys() & {"model", "messages", "stream", "n"}):
-            raise ValueError(f"{taken[0]} is not for extra_body to change")
+            raise ValueError(f"{taken[0]} may not be set in extra_body; remove it")
         for name in ("max_tokens", "max_completion_tokens"):
             if name in value and (type(value[name]) is not int or value[name] < 1):
-                raise ValueError(f"{name} is a count of tokens, at least 1")
+                raise ValueError(f"{name} in extra_body must be an integer of at least 1")
         return value
 
 
 class RolesBlock(Block):
-    """Who of the models does what."""
+    """The model for each role."""
 
     writer: str | None
-    """Writes questions, answers and tasks; null has none written, as for training on one's own conversations alone."""
+    """Writes questions, answers and tasks; null writes none, as for training on user data alone."""
     reader: str | None
-    """Reads questions back: must answer them from the passage. Without one, no name of the documents is put into an
-    unanswerable question, since nobody could say that they do not answer it."""
+    """Reads questions back: it must answer them from the passage. With null, no entity from the documents is swapped
+    into an unanswerable question, since nothing could verify that the documents do not answer it."""
     judge: str | None
-    """Says whether the passage supports an answer; null leaves that out."""
+    """Decides whether the passage supports an answer; null skips this check."""
 
 
 class TeacherConfig(Block):
-    """Who writes the questions, who reads them, who judges."""
+    """The teacher models and their roles as writer, reader and judge."""
 
     models: dict[str, Annotated[FinetunedModel | LocalModel | ServedModel, Field(discriminator="kind")]]
-    """By a name of one's own."""
+    """Models by a user-chosen name."""
     roles: RolesBlock
-    """Names of `models`."""
+    """The name in `models` for each role."""
     budget: Positive | None
-    """What one run may spend on served calls, in the currency of the prices; null is without limit."""
+    """Maximum cost of served calls in one run, in the currency of the prices; null is unlimited."""
     seeds: Path
-    """Hand-written passages with questions and answers, and questions without, that school the schooled model."""
+    """Hand-written passages with answerable and unanswerable questions, on which the `finetuned` model is trained."""
     adapter: Path | None
-    """A committed adapter, used instead of training when it was trained from the same inputs; null always trains."""
+    """A committed adapter, used instead of training if its inputs are unchanged; null always trains."""
     lora: LoraConfig
-    """The teacher's adapter."""
+    """LoRA adapter of the fine-tuned teacher."""
     learning_rate: LearningRate
-    """Peak, after a linear warm-up."""
+    """Peak learning rate, after a linear warm-up."""
     epochs: Count
-    """Passes over the seeds."""
+    """Number of epochs over the seeds."""
     batch_tokens: Count
-    """Tokens in one optimiser step."""
+    """Tokens per optimiser step."""
 
     @model_validator(mode="after")
     def _whole(self) -> "TeacherConfig":
         for role, name in self.roles:
             if name is not None and name not in self.models:
-                raise ValueError(f"roles.{role} names {name!r}, which is not among models")
+                raise ValueError(f"roles.{role} names {name!r}, which models does not define")
         if self.roles.writer is not None and self.roles.reader is None:
-            raise ValueError("roles.writer writes questions, and roles.reader is null, so that nobody checks them")
+            raise ValueError("roles.writer is set, but roles.reader, which checks its questions, is null; name one")
         unpriced = [name for name, model in self.models.items() if model.kind == "openai" and model.price is None]
         if self.budget is not None and unpriced:
-            raise ValueError(f"there is a budget, but models.{unpriced[0]} has no price to hold it against")
+            raise ValueError(f"budget is set, but models.{unpriced[0]} has no price; add one, or set budget to null")
         return self
 
     @property
     def finetunes(self) -> bool:
-        """Whether any role is the schooled model's."""
+        """Whether any role uses the fine-tuned model."""
         return any(name is not None and self.models[name].kind == "finetuned" for _, name in self.roles)

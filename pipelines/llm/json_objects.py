@@ -1,4 +1,4 @@
-"""JSON objects in the prose of a model: behind fences, other brackets and a sentence before, whole or nearly right."""
+"""Extraction of JSON objects, valid or repairable, from a model's prose, code fences and other brackets."""
 
 import json
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from json_repair import repair_json
 
 from pipelines.text.encoding import encodable_value
 
-_WHOLE, _REPAIRED = 100, 10  # opening braces that are tried
+_WHOLE, _REPAIRED = 100, 10  # opening braces tried for valid and for repaired objects
 
-_DECODER = json.JSONDecoder(strict=False)  # models break lines within strings
+_DECODER = json.JSONDecoder(strict=False)  # models put raw line breaks in strings
 
 
 def json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a text, inner ones too: first those that are valid JSON, in order, then repaired ones."""
+    """Yield the objects in a text, nested ones included: first the valid ones in order, then repaired ones."""
     for at in islice(_braces(text), _WHOLE):
         try:
             value, _ = _DECODER.raw_decode(text, at)
@@ -27,7 +27,7 @@ def json_objects(text: str) -> Iterator[dict[str, Any]]:
             value = repair_json(text[at:], return_objects=True)
         except (ValueError, RecursionError):
             continue
-        if isinstance(value, list):  # prose after the object, or more objects
+        if isinstance(value, list):  # the object is followed by prose or by other objects
             value = next((each for each in value if isinstance(each, dict)), None)
         if isinstance(value, dict):
             yield encodable_value(value)

@@ -1,7 +1,7 @@
-"""Recipes of synthesis: a prompt file each, with a version, in one language or several.
+"""Prompt templates of synthesis (recipes): one versioned file each, in one or more languages.
 
-A recipe names what it is asked about (`from`) and what comes of it (`makes`), and holds the words the teacher is told.
-docs/synthesis.md shows how to add one.
+A recipe declares its input (`from`), its output (`makes`) and the prompts for the teacher. docs/synthesis.md shows how
+to add one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ KNOWN: dict[str, frozenset[str]] = {
     "tasks": frozenset({"examples"}),
     "answers": frozenset({"sentence", "question", "answer", "first", "second"}),
 }
-"""The placeholders that a prompt may have, by what it is asked about."""
+"""The placeholders that a prompt may use, by the recipe's input (`from`)."""
 
 FIELDS: dict[str, frozenset[str]] = {
     "question": frozenset({"question", "answer", "evidence"}),
@@ -42,10 +42,10 @@ FIELDS: dict[str, frozenset[str]] = {
     "judged": frozenset({"choice"}),
     "quote_then_answer": frozenset(),
 }
-"""The fields that an answer must have, by what is made of it. One span's question needs no answer and no evidence."""
+"""The fields that an answer must have, by the recipe's output (`makes`). A question about a span needs only itself."""
 
 _BROKEN = "\ufffd"
-"""What stands for half a surrogate pair, or bytes that are no text."""
+"""The replacement character of a lone surrogate or an undecodable byte."""
 
 _TURN = {"type": "object", "properties": {"question": {"type": "string"}, "answer": {"type": "string"}}}
 _TYPES: dict[str, dict[str, Any]] = {
@@ -59,21 +59,21 @@ Kind = Literal["string", "strings", "turns"] | list[str] | list[int]
 
 
 class Strict(BaseModel):
-    """Part of a prompt file: frozen, no unknown keys."""
+    """Part of a prompt file: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Words(Strict):
-    """What a teacher is told, in one language. `$window` and the like are filled in."""
+class PromptText(Strict):
+    """The prompts in one language, with placeholders such as `$window`."""
 
     system: str = ""
-    """Left out for a schooled teacher, who would only pay for it."""
+    """System prompt; omitted for the fine-tuned teacher, which does not need these tokens."""
     user: str
     abstain: str = ""
-    """What a reader says when the passage does not tell."""
+    """The reader's answer when the passage does not contain one."""
     reply: str = ""
-    """What is answered, where no teacher is asked."""
+    """Template of the answer, for a recipe that calls no teacher."""
 
 
 class Recipe(Strict):
@@ -95,28 +95,28 @@ class Recipe(Strict):
         "quote_then_answer",
     ]
     fields: dict[str, Kind] = Field(default_factory=dict)
-    """Of the JSON that is answered, a list being the values to choose from; none: the answer is plain text, the first
-    field of `makes`."""
+    """Fields of the JSON answer and their types (a list enumerates the values). Without fields the answer is plain
+    text, stored in the first field of `makes`."""
     max_tokens: int = Field(ge=1)
-    en: Words | None = None
-    zh: Words | None = None
+    en: PromptText | None = None
+    zh: PromptText | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> "Recipe":
         if self.en is None and self.zh is None:
-            raise ValueError("there are no words for any language (en, zh)")
+            raise ValueError("there is no prompt in any language (en, zh)")
         if self.fields and (missing := FIELDS[self.makes] - self.fields.keys()):
-            raise ValueError(f"fields lacks {sorted(missing)[0]!r}, which makes: {self.makes} needs")
+            raise ValueError(f"fields lacks {sorted(missing)[0]!r}, which makes: {self.makes} requires")
         for words in (self.en, self.zh):
             named = set(Template(words.user + words.reply).get_identifiers()) if words else set()
             allowed = KNOWN[self.about] | ({"yes", "no"} if self.makes == "judged" else set())
             if unknown := named - allowed:
-                raise ValueError(f"${sorted(unknown)[0]} is no placeholder of from: {self.about}")
+                raise ValueError(f"${sorted(unknown)[0]} is not a placeholder of from: {self.about}")
         return self
 
     @property
     def schema_(self) -> dict[str, Any] | None:
-        """JSON Schema of the answer; None for plain text."""
+        """Return the JSON Schema of the answer; None for plain text."""
         if not self.fields:
             return None
         properties = {name: _schema(kind) for name, kind in self.fields.items()}
@@ -127,12 +127,12 @@ class Recipe(Strict):
             "additionalProperties": False,
         }
 
-    def words(self, language: str) -> Words:
-        """Return the words for `language`, or those for the other one when it has none."""
+    def words(self, language: str) -> PromptText:
+        """Return the prompts in `language`, or in the other language when it has none."""
         words = self.zh if language == "zh" else self.en
-        found = words or self.en or self.zh
-        assert found is not None
-        return found
+        available = words or self.en or self.zh
+        assert available is not None
+        return available
 
     def call(
         self,
@@ -142,22 +142,23 @@ class Recipe(Strict):
         temperature: float | None = None,
         sample: int = 0,
     ) -> Call:
-        """Return the call that asks for this recipe, with `filled` in place of the placeholders."""
+        """Return the call for this recipe, with the placeholders substituted from `filled`."""
         words = self.words(language)
         system: list[Message] = [{"role": "system", "content": words.system}] if instructed and words.system else []
         user: Message = {"role": "user", "content": Template(words.user).substitute(filled).rstrip("\n")}
         return Call([*system, user], self.max_tokens, temperature, self.schema_, sample)
 
     def written(self, filled: dict[str, str], language: str) -> tuple[str, str]:
-        """Return what is asked and what is answered, for a recipe that asks nobody."""
+        """Return the rendered prompt and answer of a recipe that calls no teacher."""
         words = self.words(language)
         asked, answered = (Template(text).substitute(filled).strip() for text in (words.user, words.reply))
         return asked, answered
 
     def parse(self, reply: Reply) -> dict[str, Any] | str:
-        """Return the fields of an answer, or the reason why it has none.
+        """Return the fields of an answer, or the rejection reason.
 
-        The first JSON object with all fields is taken, whatever surrounds it, and repaired where it is nearly right.
+        The first JSON object with all fields is used, regardless of the text around it; invalid JSON is repaired where
+        possible.
         """
         if reply.text is None:
             return reply.failure or "no_answer"
@@ -166,15 +167,15 @@ class Recipe(Strict):
         if not self.fields:
             (field,) = sorted(FIELDS[self.makes])[:1] if self.about != "span" else ("question",)
             return {field: reply.text.strip()} if reply.text.strip() else "empty_answer"
-        found = False
+        any_object = False
         for kept in self.answers(reply.text):
-            found = True
+            any_object = True
             if kept is not None:
                 return "broken_character" if _BROKEN in str(kept) else kept
-        return "field_missing" if found else "not_json"
+        return "field_missing" if any_object else "not_json"
 
     def answers(self, text: str) -> Iterator[dict[str, Any] | None]:
-        """Yield the fields of every JSON object in a text, in order of preference; None for one that lacks some."""
+        """Yield the fields of every JSON object in a text, in order of preference; None for an incomplete object."""
         for value in json_objects(text):
             kept = {name: _typed(value.get(name), kind) for name, kind in self.fields.items()}
             yield None if any(item is None for item in kept.values()) else kept
@@ -182,7 +183,7 @@ class Recipe(Strict):
 
 @dataclass(frozen=True)
 class PromptLibrary:
-    """The prompt files that a synthesis uses."""
+    """The prompt templates used in synthesis."""
 
     recipes: dict[str, Recipe]
     reader: Recipe
@@ -196,7 +197,7 @@ def _schema(kind: Kind) -> dict[str, Any]:
 
 
 def _typed(value: Any, kind: Kind) -> Any:
-    """Return `value` when it is of `kind`, else None. An ellipsis repeats the example of the prompt."""
+    """Return `value` if it is of `kind`, else None. An ellipsis alone is rejected: it copies the prompt's example."""
     if isinstance(kind, list):
         return next((each for each in kind if str(each).casefold() == str(value).strip().casefold()), None)
     if kind == "string":
@@ -214,30 +215,30 @@ def _is_turn(value: Any) -> bool:
 
 
 def load_library(folder: Path, names: Iterable[str]) -> PromptLibrary:
-    """Read the recipes `names`, the reader and the judge of `folder`.
+    """Read the recipes `names`, the reader and the judge from `folder`.
 
     Raises:
-        UserError: one is missing, or says what no prompt file may say.
+        UserError: a prompt file is missing or invalid.
     """
     return PromptLibrary({name: load(folder, name) for name in names}, load(folder, "reader"), load(folder, "judge"))
 
 
 def load(folder: Path, name: str) -> Recipe:
-    """Read the recipe `name` of `folder`.
+    """Read the recipe `name` from `folder`.
 
     Raises:
-        UserError: there is no such file, or it says what no prompt file may say.
+        UserError: the prompt file is missing or invalid.
     """
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        raise UserError(f"There is no prompt file {path}; write it, or take {name} out of synthesize.recipes.")
+        raise UserError(f"There is no prompt file {path}; write it, or remove {name} from synthesize.recipes.")
     values = read_yaml(path)
     if not isinstance(values, dict):
-        raise UserError(f"{path} is no prompt file: keys and values are expected.")
+        raise UserError(f"{path} is not a prompt file: keys and values are expected; docs/synthesis.md shows one.")
     try:
         return Recipe.model_validate({"name": name, **values})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         what = f"{where}: {first['msg']}" if where else first["msg"]
-        raise UserError(f"{path}: {what}; docs/synthesis.md lists what a prompt file may say.") from error
+        raise UserError(f"{path}: {what}; docs/synthesis.md lists the keys of a prompt file.") from error

@@ -1,7 +1,7 @@
-"""The body of a request for a chat completion, in the fields that the model takes.
+"""The body of a chat completion request, limited to the fields that the model supports.
 
-Models differ in what they refuse: OpenAI's reasoning models take neither max_tokens nor a temperature, other servers no
-seed. A field that a refusal names is left out of all later requests; max_tokens becomes max_completion_tokens.
+Support differs: OpenAI's reasoning models accept neither max_tokens nor a temperature, and other servers no seed. A
+field that an error names is omitted from all later requests; max_tokens becomes max_completion_tokens.
 """
 
 import re
@@ -18,16 +18,16 @@ _REFUSED = re.compile(
 _OPTIONAL = ("max_tokens", "temperature", "seed", "response_format")
 
 
-class Form:
-    """The form of the requests to one model."""
+class RequestBuilder:
+    """Builds the requests to one model."""
 
     def __init__(self, config: ServedModel, seed: int) -> None:
-        """Begin with every field."""
+        """Start with every field."""
         self.config, self.seed = config, seed
         self.refused: set[str] = set()
 
     def body(self, call: Call) -> dict[str, Any]:
-        """Return the body that asks for a call. `extra_body` wins; null in it leaves a field out."""
+        """Return the request body for a call. `extra_body` takes precedence; a null in it omits a field."""
         limit = LIMITS[1] if "max_tokens" in self.refused or LIMITS[1] in self.config.extra_body else LIMITS[0]
         fields: dict[str, Any] = {
             "model": self.config.model,
@@ -38,17 +38,17 @@ class Form:
         }
         fields = {name: value for name, value in fields.items() if name not in self.refused} | self.config.extra_body
         fields = {name: value for name, value in fields.items() if value is not None and name not in LIMITS}
-        return {**fields, limit: self.room(call)}
+        return {**fields, limit: self.max_tokens(call)}
 
-    def room(self, call: Call) -> int:
-        """Return how many tokens an answer may have, its chain of thought included."""
+    def max_tokens(self, call: Call) -> int:
+        """Return the maximum number of tokens of an answer, including its chain of thought."""
         given = [self.config.extra_body[name] for name in reversed(LIMITS) if name in self.config.extra_body]
         return int(given[0]) if given else call.max_tokens
 
-    def learn(self, words: str) -> None:
-        """Leave out, from now on, what a refusal names as a field that the model does not take."""
-        if _REFUSED.search(words):
-            self.refused |= {name for name in _OPTIONAL if re.search(rf"\b{name}\b", words)}
+    def drop_refused(self, message: str) -> None:
+        """Omit, from now on, the fields that an error message names as unsupported."""
+        if _REFUSED.search(message):
+            self.refused |= {name for name in _OPTIONAL if re.search(rf"\b{name}\b", message)}
 
     def _response_format(self, call: Call) -> dict[str, Any] | None:
         if call.schema is None or self.config.structured == "none":

@@ -1,6 +1,6 @@
-"""The chain of thought of a reasoning model, which is no part of its answer.
+"""Removal of a reasoning model's chain of thought from its answer.
 
-Servers without a reasoning parser leave it in the content: between tags, before a closing tag alone (the chat templates
+Servers without a reasoning parser leave it in the content: between tags, before a lone closing tag (the chat templates
 of Qwen3 and DeepSeek-R1 open the block in the prompt), or in channels (gpt-oss, the harmony format).
 """
 
@@ -21,10 +21,10 @@ _WRAPPED = re.compile(r"<(answer|solution)>(.*)</\1>|<\|begin_of_solution\|>(.*)
 
 
 def answer_of(text: str) -> str:
-    """Return `text` without its chain of thought; empty where nothing else is left.
+    """Return `text` without its chain of thought, which may leave an empty string.
 
-    A block that is never closed goes to the end of the text, if it begins a line: its answer was cut off. A mark in
-    backticks is spoken about, and stays.
+    An unclosed block at the start of a line is removed to the end of the text: its answer was truncated. A tag in
+    backticks is quoted text and is kept.
     """
     text = _without_blocks(_final(text)).strip()
     wrapped = _WRAPPED.fullmatch(text)
@@ -32,7 +32,7 @@ def answer_of(text: str) -> str:
 
 
 def _final(text: str) -> str:
-    """Return the final channel of the harmony format, or any other text as it is."""
+    """Return the final channel of the harmony format; other text is returned unchanged."""
     if finals := list(_FINAL.finditer(text)):
         return _END.split(text[finals[-1].end() :], maxsplit=1)[0]
     return "" if text.lstrip().removeprefix("<|start|>assistant").startswith(_CHANNEL) else text

@@ -1,8 +1,8 @@
-"""A judge's verdict, a letter or a number: read from its JSON, or else from its prose by what asserts a verdict.
+"""Parsing of a judge's verdict (a letter or a number) from its JSON, or else from assertions in its prose.
 
 "Answer B is better", "Both are bad, but B" and "B, because A is invented" assert B. A letter that is only mentioned,
-denied or put under a condition asserts nothing, nor does a number of the scale ("on a scale of 1 to 10, I give 9").
-Where two are asserted, and neither as the final one, there is no verdict: none is better than a wrong one.
+negated or conditional asserts nothing, nor does a number of the scale ("on a scale of 1 to 10, I give 9"). If two
+verdicts are asserted, and neither is called final, there is no verdict: a missing verdict is better than a wrong one.
 """
 
 import re
@@ -48,7 +48,7 @@ _ASSERTED = re.compile(
 )
 
 _MENTIONED = re.compile(_X.format("x"))
-_CHOICE = 4  # words, from which what follows a letter is the text of that choice
+_CHOICE = 4  # words; from this length the text after a letter counts as the text of that choice
 
 _SCALE = re.compile(
     r"\b1 ?(?:[a-z]+ )?(?:-|to|and|到|至|~) ?10\b|\b10[- ]point\b|/ ?10\b(?!\.?\d)"
@@ -72,39 +72,39 @@ _ALONE = re.compile(
 
 
 def letter(recipe: Recipe, reply: Reply) -> str | None:
-    """Return A, B or C, whichever the judge chose; None where its reply does not say."""
-    text = _plain(_said(recipe, reply))
+    """Return the judge's choice, A, B or C; None when its reply asserts none."""
+    text = _plain(_verdict_text(recipe, reply))
     if len(text) == 1:
         return text.upper() if text.upper() in "ABC" else None
     return _agreed((each, sentence) for before, sentence in _sentences(text) for each in _chosen(before, sentence))
 
 
 def number(recipe: Recipe, reply: Reply, lowest: float, highest: float) -> float | None:
-    """Return the judge's number; None where its reply has none, or one beyond the scale."""
-    text = _SCALE.sub(" ", _plain(_said(recipe, reply)))
-    found = [(each, sentence) for _, sentence in _sentences(text) for each in _scores(sentence)]
-    if not found and _ALONE.match(text) and not _CONDITION.search(text):
-        found = [(each["n"], "") for each in _NUMBER.finditer(text)]
-    said = _agreed(found)
-    return float(said) if said is not None and lowest <= float(said) <= highest else None
+    """Return the judge's score; None when its reply asserts none, or one outside of the scale."""
+    text = _SCALE.sub(" ", _plain(_verdict_text(recipe, reply)))
+    asserted = [(each, sentence) for _, sentence in _sentences(text) for each in _scores(sentence)]
+    if not asserted and _ALONE.match(text) and not _CONDITION.search(text):
+        asserted = [(each["n"], "") for each in _NUMBER.finditer(text)]
+    score = _agreed(asserted)
+    return float(score) if score is not None and lowest <= float(score) <= highest else None
 
 
-def _said(recipe: Recipe, reply: Reply) -> str:
-    """Return the choice in a reply's JSON, or all of a reply without; nothing where it makes several choices."""
+def _verdict_text(recipe: Recipe, reply: Reply) -> str:
+    """Return the choice in a reply's JSON, or the whole reply without JSON; "" when several choices conflict."""
     text = reply.text or ""
     choices = {str(fields["choice"]) for fields in recipe.answers(text) if fields} if recipe.fields else set()
     return text if not choices else choices.pop() if len(choices) == 1 else ""
 
 
 def _plain(text: str) -> str:
-    """Return text without markup, quotes and brackets, a dash as a colon, on full-width characters' ASCII forms."""
+    """Return text without markup, quotes and brackets, after NFKC, with dashes replaced by colons."""
     text = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
     text = re.sub(r"\\(?:boxed|text|mathbf)|<[^<>]*>|[*_`\"\u201c\u201d()\[\]{}#$]|(?<!\w)'|'(?!\w)", "", text)
     return re.sub(r"\s*:\s*|\s+[\u2014\u2013-]\s+|\s*\u2014\s*", ": ", text).strip()
 
 
 def _sentences(text: str) -> Iterator[tuple[str, str]]:
-    """Yield every sentence or line after the one before it."""
+    """Yield every sentence or line, each with the preceding one: (preceding, sentence)."""
     before = ""
     for sentence in re.split(r"(?<=[;!?\n。])|(?<=\.)(?!\d)", text):
         if sentence.strip():
@@ -112,9 +112,9 @@ def _sentences(text: str) -> Iterator[tuple[str, str]]:
             before = sentence.strip()
 
 
-def _agreed(found: Iterable[tuple[str, str]]) -> str | None:
-    """Return the one verdict that all sentences, or those that call it final, assert."""
-    pairs = list(found)
+def _agreed(asserted: Iterable[tuple[str, str]]) -> str | None:
+    """Return the verdict on which all sentences agree, or at least those that call it final."""
+    pairs = list(asserted)
     for group in ({each for each, sentence in pairs if _FINAL.search(sentence)}, {each for each, _ in pairs}):
         if len(group) == 1:
             return group.pop()
@@ -135,7 +135,7 @@ def _chosen(before: str, sentence: str) -> Iterator[str]:
 
 
 def _alone(core: str) -> Iterator[str]:
-    """Yield the letters that stand by themselves: all of a sentence, a label, a heading's, or after "but" or "so"."""
+    """Yield stand-alone letters: a whole sentence, a label, after a heading, or after "but" or "so"."""
     head, colon, tail = (part.strip() for part in core.partition(":"))
     if colon and _HEADING.fullmatch(head):
         core = tail
@@ -155,7 +155,7 @@ def _alone(core: str) -> Iterator[str]:
 
 
 def _scores(sentence: str) -> Iterator[str]:
-    """Yield the numbers that a sentence gives as scores, where it has no other number."""
+    """Yield the numbers that a sentence asserts as scores, if it has no other number."""
     numbers = {match["n"] for match in _NUMBER.finditer(sentence)}
     for match in _SCORED.finditer(sentence):
         doubted = _DENIED.search(sentence[: match.start("n")]) or _CONDITION.search(sentence)

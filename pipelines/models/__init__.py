@@ -1,1 +1,1 @@
-"""Models: loading, adapters, devices, chat templates, and the registry of versions."""
+"""Models: loading, adapters, devices, chat templates, and the model registry."""

@@ -1,4 +1,4 @@
-"""What is computed on, and how precisely: the device, the type of numbers, the threads and the seed."""
+"""Device, precision, threads and seed."""
 
 import random
 
@@ -13,31 +13,31 @@ from pipelines.runtime.progress import say
 
 
 def prepare(compute: ComputeConfig) -> torch.device:
-    """Seed every generator, fix the threads, and return the device to run on. Call before anything is created.
+    """Seed all generators, set the number of threads, and return the device. Call before creating any tensor.
 
-    A GPU is held until the process ends: two trainings on one would share its memory, and fail.
+    A GPU is locked until the process ends: two trainings on one GPU would share its memory and fail.
     """
     random.seed(compute.seed)
     np.random.seed(compute.seed)
     torch.manual_seed(compute.seed)
     torch.set_num_threads(compute.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it costs a fifth
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs 20% of the speed
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     where = device(compute)
     if where.type == "cuda":
         liveness.accelerator()
     if dtype(compute) == torch.bfloat16 and not _computes_bf16(where):
-        say("compute.precision: this processor only imitates bf16, at an eighth of the speed; auto would be fp32 here")
+        say("compute.precision: this processor only emulates bf16, at an eighth of the speed; auto would be fp32 here")
     return where
 
 
 def device(compute: ComputeConfig) -> torch.device:
-    """Return the device that `compute.device` means here.
+    """Resolve `compute.device` on this machine.
 
     Raises:
-        UserError: a GPU is asked for and there is none.
+        UserError: `cuda` is requested and no GPU is available.
     """
     present = torch.cuda.is_available()
     if compute.device == "cuda" and not present:
@@ -46,18 +46,18 @@ def device(compute: ComputeConfig) -> torch.device:
 
 
 def dtype(compute: ComputeConfig) -> torch.dtype:
-    """Return the type of frozen weights and of matrix products that `compute.precision` means here."""
+    """Resolve `compute.precision` to the dtype of frozen weights and matrix products."""
     precise = compute.precision == "auto" and not _computes_bf16(device(compute))
     return torch.float32 if precise or compute.precision == "fp32" else torch.bfloat16
 
 
 def _computes_bf16(where: torch.device) -> bool:
-    """Tell whether there are instructions for bf16; to imitate them takes eight times as long as float32."""
+    """Return whether bf16 is supported natively; emulation takes eight times as long as float32."""
     if where.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return any(there is True for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
 
 
 def autocast(compute: ComputeConfig, where: torch.device) -> torch.autocast:
-    """Return the context in which training and its scoring run: bf16 products, float32 sums and adapters."""
+    """Return the autocast context of training and scoring: bf16 products, float32 sums and adapters."""
     return torch.autocast(where.type, dtype=torch.bfloat16, enabled=dtype(compute) == torch.bfloat16)

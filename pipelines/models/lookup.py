@@ -1,7 +1,7 @@
-"""Which registered version to ask, and where its files are: one JSON object on stdout.
+"""Look up a registered model version and its files; prints one JSON object to stdout.
 
-A program of its own, so that MLflow is imported (two seconds) while its caller imports torch.
-Reads MLflow's store. Alone: python -m pipelines.models.lookup [champion | challenger | NUMBER]
+A separate program, so that MLflow is imported (two seconds) while its caller imports torch. Reads MLflow's store.
+Usage: python -m pipelines.models.lookup [champion | challenger | NUMBER]
 """
 
 import json
@@ -13,20 +13,20 @@ from pipelines.runtime.errors import UserError
 
 
 def look_up(which: str) -> tuple[Version, str]:
-    """Return the version that `which` names, and what it is; the champion, else the challenger, when it is empty.
+    """Return the version that `which` names, and its alias. An empty `which` means champion, else challenger.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such version.
     """
     if which.isdigit():
         return registry.get(int(which)), ""
     for alias in [which] if which else (registry.CHAMPION, registry.CHALLENGER):
         if (version := registry.version_with_alias(alias)) is not None:
             return version, alias
-    raise UserError(_nobody(which or registry.CHAMPION))
+    raise UserError(_missing_alias(which or registry.CHAMPION))
 
 
-def _nobody(alias: str) -> str:
+def _missing_alias(alias: str) -> str:
     known = registry.versions()
     if not known:
         return f"There is no {alias}: the registry is empty; `gradus run` registers the best model."

@@ -1,4 +1,4 @@
-"""What a chat is made of. Here, so that whoever handles chats need not import what computes with them."""
+"""Chat messages, in a module without heavy imports."""
 
 import re
 
@@ -10,10 +10,10 @@ _TAG = re.compile(r"\s*\bSource:\w+\s*$")
 
 
 def with_source(text: str, document: str) -> str:
-    """Return `text` ended by a source tag, which names a document by the beginning of its id."""
+    """Append a source tag, which names a document by the first characters of its id."""
     return f"{text} Source:{document[:_ID]}"
 
 
 def without_source(text: str) -> str:
-    """Return `text` without the source tag that ends it."""
+    """Remove the source tag at the end of `text`."""
     return _TAG.sub("", text)

@@ -1,7 +1,7 @@
-"""The index of models: versions of the registered model `gradus`, how each measured, and which is champion.
+"""The model registry: versions of the registered MLflow model `gradus`, their scores, and the champion.
 
-A version is a whole model with merged weights, so that plain MLflow loads it without Gradus; its tags say
-where it came from and how it did. Writes to MLflow's store only.
+A version is a whole model with merged weights, so that MLflow can load it without Gradus; its tags record its origin
+and scores. Writes to MLflow's store only.
 """
 
 import json
@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.models.config import ComputeConfig
-from pipelines.runtime import tracking
+from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.errors import UserError
 
 NAME = "gradus"
 GATED = ("answer_accuracy", "hallucination_rate", "general_accuracy")
-"""The figures that versions are told apart by."""
+"""The metrics by which the promotion gate compares versions."""
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-"""Aliases; the previous one is the version that `gradus rollback` goes back to."""
+"""Aliases; `previous` is the version that `gradus rollback` restores."""
 SCORES = "scores."
-"""Begins the tags with what a version reached in an exam (flows/promotion/eval_fingerprint.py), whose hash follows."""
+"""Prefix of the tags with a version's scores; the eval fingerprint follows (flows/promotion/eval_fingerprint.py)."""
 EXAM = "exam"
-"""The tag with the hash of the exam that `compare` measured a version by."""
+"""The tag with the fingerprint of the evaluation in which `compare` scored a version."""
 REQUIREMENTS = ("torch", "transformers", "accelerate")
 
 
@@ -37,26 +37,26 @@ class Version:
 
 
 def find(artifact: str) -> Version | None:
-    """Return the newest version made from the artifact with this hash whose weights are still there, if any."""
-    found = versions(f"tags.artifact = '{artifact}'")
-    return next((version for version in reversed(found) if whole(version)), None)
+    """Return the newest version created from the artifact with this hash whose weights still exist, if any."""
+    matching = versions(f"tags.artifact = '{artifact}'")
+    return next((version for version in reversed(matching) if whole(version)), None)
 
 
 def versions(where: str = "") -> list[Version]:
-    """Return all versions, or those that match an MLflow filter, oldest first."""
+    """Return the versions that match an MLflow filter (all by default), oldest first."""
     query = f"name = '{NAME}'" + (f" and {where}" if where else "")
-    found = tracking.client().search_model_versions(query, max_results=10_000)
-    return sorted(map(_version, found), key=lambda version: version.number)
+    matching = tracking_store.client().search_model_versions(query, max_results=10_000)
+    return sorted(map(_version, matching), key=lambda version: version.number)
 
 
 def whole(version: Version) -> bool:
-    """Tell whether the weights of a version are still there."""
-    return tracking.has_files(NAME, version.number)
+    """Return whether the weights of a version still exist."""
+    return tracking_store.has_files(NAME, version.number)
 
 
 def version_with_alias(alias: str) -> Version | None:
-    """Return the version that carries `alias`, if there is one."""
-    store = tracking.client()
+    """Return the version with an alias, if any."""
+    store = tracking_store.client()
     for model in store.search_registered_models(f"name = '{NAME}'"):
         if alias in model.aliases:
             return _version(store.get_model_version(NAME, model.aliases[alias]))
@@ -67,23 +67,23 @@ def get(number: int) -> Version:
     """Return the version `number`.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such version.
     """
-    for found in versions():
-        if found.number == number:
-            return found
-    raise UserError(f"The registry holds no version {number} of {NAME}; `gradus ui` shows those it holds.")
+    for each in versions():
+        if each.number == number:
+            return each
+    raise UserError(f"The registry has no version {number} of {NAME}; `gradus ui` shows all versions.")
 
 
 def register(
     run: tracking.Run, directory: Path, compute: ComputeConfig, decoding: Mapping[str, Any], tags: Mapping[str, str]
 ) -> Version:
-    """Merge the model in `directory`, keep it with `run`, and make it a version tagged with `tags`.
+    """Merge the model in `directory`, log it to `run`, and register it as a version with `tags`.
 
-    It answers as it was evaluated: `decoding` is `EvaluateConfig.decoding`.
+    `decoding` is `EvaluateConfig.decoding`, so that the version answers as it was evaluated.
     """
     address, model_id = run.model(_parts(directory, compute, decoding), decoding, _requirements())
-    store = tracking.client()
+    store = tracking_store.client()
     if not store.search_registered_models(f"name = '{NAME}'"):
         store.create_registered_model(NAME, description="Language models made by Gradus from a folder of documents.")
     return _version(store.create_model_version(NAME, address, run_id=run.id, model_id=model_id, tags=dict(tags)))
@@ -91,48 +91,51 @@ def register(
 
 def describe(found: Version, tags: Mapping[str, str]) -> Version:
     """Set tags of a version."""
-    store = tracking.client()
+    store = tracking_store.client()
     for key, value in tags.items():
         store.set_model_version_tag(NAME, str(found.number), key, value)
     return Version(found.number, {**found.tags, **tags})
 
 
 def write_card(number: int, text: str) -> None:
-    """Set the description of a version, which its page in MLflow begins with."""
-    tracking.client().update_model_version(NAME, str(number), text)
+    """Set the description of a version, shown at the top of its MLflow page."""
+    tracking_store.client().update_model_version(NAME, str(number), text)
 
 
-def keep_scores(found: Version, exam: str, figures: Mapping[str, float]) -> None:
-    """Keep, on a version, what it reached in the exam with this hash."""
-    describe(found, {f"{SCORES}{exam}": json.dumps({metric: figures[metric] for metric in GATED if metric in figures})})
+def keep_scores(found: Version, fingerprint: str, figures: Mapping[str, float]) -> None:
+    """Store the scores of a version in the evaluation with this fingerprint."""
+    describe(
+        found,
+        {f"{SCORES}{fingerprint}": json.dumps({metric: figures[metric] for metric in GATED if metric in figures})},
+    )
 
 
-def scores(found: Version, exam: str) -> dict[str, float] | None:
-    """Return what a version reached in the exam with this hash; None when it has not sat it."""
-    told = found.tags.get(f"{SCORES}{exam}")
-    return None if told is None else json.loads(told)
+def scores(found: Version, fingerprint: str) -> dict[str, float] | None:
+    """Return the scores of a version in the evaluation with this fingerprint; None if it was not evaluated."""
+    stored = found.tags.get(f"{SCORES}{fingerprint}")
+    return None if stored is None else json.loads(stored)
 
 
 def files(found: Version) -> Path:
-    """Return the folder with the files of a version: `model/` and `components/tokenizer/` in it.
+    """Return the folder of a version, which contains `model/` and `components/tokenizer/`.
 
     Raises:
-        UserError: they are gone.
+        UserError: the files no longer exist.
     """
-    folder = tracking.model_files(NAME, found.number)
+    folder = tracking_store.model_files(NAME, found.number)
     if folder is None:
         raise UserError(
             f"The weights of version {found.number} are no longer in mlruns/; "
-            "`gradus run` registers its best model anew, `gradus ask --version N` asks another version."
+            "`gradus run` registers its best model again, `gradus ask --version N` asks another version."
         )
     return folder
 
 
 def fetch(found: Version, directory: Path) -> None:
-    """Copy the weights and the tokenizer of a version to `directory`, where `models.load` reads them.
+    """Copy the weights and the tokenizer of a version to `directory`, from which `loading.load` can read them.
 
     Raises:
-        UserError: they are gone.
+        UserError: the files no longer exist.
     """
     folder = files(found)
     for part in ("components/tokenizer", "model"):
@@ -140,11 +143,11 @@ def fetch(found: Version, directory: Path) -> None:
 
 
 def set_alias(alias: str, to: Version | None) -> None:
-    """Give `alias` to a version, taking it from the one that has it; to none, and nobody has it."""
+    """Move `alias` to a version; None removes the alias."""
     if to is not None:
-        tracking.client().set_registered_model_alias(NAME, alias, str(to.number))
+        tracking_store.client().set_registered_model_alias(NAME, alias, str(to.number))
     elif version_with_alias(alias) is not None:
-        tracking.client().delete_registered_model_alias(NAME, alias)
+        tracking_store.client().delete_registered_model_alias(NAME, alias)
 
 
 def _parts(directory: Path, compute: ComputeConfig, decoding: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,7 +157,7 @@ def _parts(directory: Path, compute: ComputeConfig, decoding: Mapping[str, Any])
     model = loading.load(directory, compute).cpu()
     for key, value in decoding.items():
         setattr(model.generation_config, key, value)
-    model.name_or_path = f"{NAME}: {directory}"  # no name a hub could have, or MLflow would look there for a card
+    model.name_or_path = f"{NAME}: {directory}"  # not a valid Hub name, or MLflow would look for a model card there
     return {"model": model, "tokenizer": loading.tokenizer(directory)}
 
 

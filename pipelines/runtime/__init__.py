@@ -1,1 +1,1 @@
-"""What changes no result: progress, errors, locks, tracking, pages. The code of stages is compared without it."""
+"""Infrastructure that affects no result (progress, errors, locks, tracking, pages); excluded from code fingerprints."""

@@ -1,9 +1,9 @@
-"""code.lock.yaml: what code each stage runs, and on which versions of libraries. Generated, committed and checked.
+"""code.lock.yaml: the code fingerprint and library versions of each stage. Generated, committed and checked.
 
-DVC compares an entry as a parameter of its stage, so a stage is stale when what it runs has changed, not when a file
-has (fingerprint.py). `gradus run` and `gradus status` update the file; a task that is started alone refuses to run
-under an entry that does not describe it. `gradus accept` keeps the entry by which results were made.
-Alone, as a check: python -m pipelines.runtime.code_lock
+DVC compares an entry as a parameter of its stage, so a stage is stale when the code it runs has changed, not when a
+file has (fingerprint.py). `gradus run` and `gradus status` update the file; a task started directly refuses to run if
+its entry is out of date. `gradus accept` keeps the entry of the existing results.
+As a check: python -m pipelines.runtime.code_lock
 """
 
 import hashlib
@@ -22,36 +22,36 @@ from pipelines.runtime.fingerprint import PACKAGES, PLUGINS, Code, Source
 LOCK = Path("code.lock.yaml")
 CACHE = Path(".gradus/code.json")
 ACCEPTED = "accepted"
-"""The key beside the stages: by stage, the code that runs in place of the entry's, and why its results are the same."""
+"""The key of accepted changes: by stage, the accepted code hash, and the reason why its results are unchanged."""
 _DISTRIBUTIONS = {"lm_eval": "lm-eval"}
 _HEADER = "# Generated: what each stage runs (pipelines/runtime/fingerprint.py). Commit it with the code.\n"
 
 
 def refresh() -> None:
-    """Write code.lock.yaml anew when it does not describe the working tree."""
+    """Update code.lock.yaml if it does not match the working tree."""
     if (new := _current()) and new != _read():
         _write(new)
 
 
 def check(stage: str) -> dict[str, str]:
-    """Return the hashes of what a stage runs, which its entry must describe; none where this folder has no code.
+    """Check a stage's entry and return the hashes of its symbols; empty if this folder has no code.
 
     Raises:
-        UserError: the entry describes other code.
+        UserError: the entry is out of date.
     """
     if not Path(f"tasks/{stage}.py").is_file():
         return {}
     code = codes([stage])[stage]
     if _with_accepted({stage: _entry(code)})[stage] != _read().get(stage):
         raise UserError(
-            f"{LOCK} does not describe the code of {stage} as it is now; `gradus status` writes it anew, "
-            "and `gradus run` starts what that makes stale."
+            f"{LOCK} does not match the current code of {stage}; `gradus status` updates it, "
+            "and `gradus run` reruns the stages that this makes stale."
         )
     return code.symbols
 
 
 def accept(stage: str, recorded: str, reason: str) -> None:
-    """Declare that the code of a stage gives the results that were recorded for the code `recorded`."""
+    """Declare that the current code of a stage gives the same results as the recorded code `recorded`."""
     code = codes([stage])[stage].digest
     values = _read() | {stage: {**_read()[stage], "code": recorded}}
     values[ACCEPTED] = {**values.get(ACCEPTED, {}), stage: {"code": code, "reason": reason}}
@@ -59,15 +59,15 @@ def accept(stage: str, recorded: str, reason: str) -> None:
 
 
 def entries() -> dict[str, Any]:
-    """Return the entries of the stages as the file has them."""
+    """Return the entries of the stages in the file."""
     return {stage: entry for stage, entry in _read().items() if stage != ACCEPTED}
 
 
 def codes(stages: Iterable[str]) -> dict[str, Code]:
-    """Return what stages run.
+    """Return the code that stages run.
 
     Raises:
-        UserError: a module is imported by a name that no parameter gives.
+        UserError: the code cannot be parsed, or imports a module by a computed name that no parameter gives.
     """
     return _codes(Source(), stages)
 
@@ -81,7 +81,7 @@ def _codes(source: Source, stages: Iterable[str]) -> dict[str, Code]:
 
 
 def _current() -> dict[str, Any]:
-    """Return the entries that the working tree calls for, from the cache when no file has changed since."""
+    """Return the up-to-date entries for the working tree, from the cache if no file has changed."""
     cache = json.loads(CACHE.read_text(encoding="utf-8")) if CACHE.exists() else {}
     if cache.get("state") != _state(cache.get("files", [])):
         source = Source()
@@ -97,12 +97,12 @@ def _current() -> dict[str, Any]:
 
 
 def _with_accepted(entries: dict[str, Any]) -> dict[str, Any]:
-    """Keep, of a stage whose present code was accepted, the code that its results were made by."""
+    """For stages whose current code was accepted, keep the code hash of their results."""
     before = _read()
     accepted = {
-        stage: found
-        for stage, found in before.get(ACCEPTED, {}).items()
-        if stage in entries and found["code"] == entries[stage]["code"]
+        stage: accepted_code
+        for stage, accepted_code in before.get(ACCEPTED, {}).items()
+        if stage in entries and accepted_code["code"] == entries[stage]["code"]
     }
     kept = {stage: {**entries[stage], "code": before[stage]["code"]} for stage in accepted}
     return {**entries, **kept, **({ACCEPTED: accepted} if accepted else {})}
@@ -117,8 +117,8 @@ def _entry(code: Code) -> dict[str, Any]:
 def _project() -> dict[str, Any]:
     path = Path("pyproject.toml")
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    found: dict[str, Any] = tomllib.loads(text).get("tool", {}).get("gradus", {})
-    return found
+    settings: dict[str, Any] = tomllib.loads(text).get("tool", {}).get("gradus", {})
+    return settings
 
 
 def _plugin(parameter: str) -> str | None:
@@ -132,12 +132,12 @@ def _plugin(parameter: str) -> str | None:
 
 
 def _state(read: Iterable[str]) -> str:
-    """Return a hash of when each of the files `read`, and all of the project's code, was written, and of the versions.
+    """Return a hash of the modification times of the files `read` and of all project code, and of library versions.
 
-    A function that a parameter names lies outside of the project's packages.
+    `read` covers functions named by parameters, which may be outside of the project's packages.
     """
-    found = {str(path) for package in PACKAGES for path in Path(package).rglob("*.py")}
-    files = [Path(path) for path in sorted(found.union(read))]
+    project = {str(path) for package in PACKAGES for path in Path(package).rglob("*.py")}
+    files = [Path(path) for path in sorted(project.union(read))]
     stats = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.exists()]
     plugins = [_plugin(name) for name in PLUGINS.values()]
     return hashlib.md5(repr((stats, plugins, _project())).encode(), usedforsecurity=False).hexdigest()
@@ -146,10 +146,10 @@ def _state(read: Iterable[str]) -> str:
 def _read() -> dict[str, Any]:
     try:
         values = yaml.safe_load(LOCK.read_text(encoding="utf-8")) if LOCK.exists() else None
-    except yaml.YAMLError as error:  # as a merge leaves it
-        raise UserError(f"{LOCK} cannot be read; remove it, and `gradus status` writes it anew.") from error
-    found: dict[str, Any] = values or {}
-    return found
+    except yaml.YAMLError as error:  # after a merge conflict, for example
+        raise UserError(f"{LOCK} cannot be parsed; remove it, and `gradus status` generates it again.") from error
+    entries: dict[str, Any] = values or {}
+    return entries
 
 
 def _write(values: dict[str, Any]) -> None:
@@ -160,4 +160,4 @@ def _write(values: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     if _current() != _read():
-        sys.exit(f"{LOCK} does not describe the code; `gradus status` writes it anew. Commit it with the change.")
+        sys.exit(f"{LOCK} does not match the code; run `gradus status` to update it, and commit it with the change.")

@@ -1,4 +1,4 @@
-"""Modules as the fingerprint reads them: statements by the name that they bind, aliases, and effects of importing."""
+"""Parsed modules for the code fingerprint: statements by the name they bind, import aliases, and import effects."""
 
 import ast
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ BLOCK = "Block"
 _INERT = {"dataclass", "contextmanager", "cache", "lru_cache", "cached_property", "property", "overload"} | {
     *("staticmethod", "classmethod", "inference_mode", "no_grad", "field_validator", "model_validator")
 }
-"""Decorators that register nothing: what they decorate runs only when it is named."""
+"""Decorators without side effects: the decorated function runs only when it is referenced."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A symbol of a module; without a name all of them, with an empty one what importing the module executes."""
+    """A symbol of a module. The name None means all symbols, and an empty name the module's import effects."""
 
     module: str
     name: str | None = None
@@ -23,17 +23,17 @@ class Target:
 
 @dataclass
 class Module:
-    """A parsed module: its statements by the name that they bind, and those that act when it is imported."""
+    """A parsed module: its statements by the name they bind, and those that have effects on import."""
 
     name: str
     bound: dict[str, list[ast.AST]] = field(default_factory=dict)
     effects: list[ast.AST] = field(default_factory=list)
     main: list[ast.AST] = field(default_factory=list)
     methods: dict[str, str] = field(default_factory=dict)
-    """Methods of configuration blocks, `Block.method`, by the name of the method alone."""
+    """Methods of configuration blocks: the method name by `Block.method`."""
     aliases: dict[str, set[Target]] = field(default_factory=dict)
     loads: set[str] = field(default_factory=set)
-    """The modules that importing it imports."""
+    """The modules that are imported with this one."""
 
 
 class Modules:
@@ -44,14 +44,14 @@ class Modules:
         self._modules: dict[str, Module | None] = {}
 
     def module(self, name: str) -> Module | None:
-        """Return the project's module `name`; None for what is none."""
+        """Return the project's module `name`; None if it is not one of the project's."""
         if name not in self._modules:
             path = self._file(name)
             self._modules[name] = None if path is None else parse(name, path)
         return self._modules[name]
 
     def files(self) -> list[Path]:
-        """Return the files of the modules that were parsed."""
+        """Return the files of the parsed modules."""
         return [path for name, module in self._modules.items() if module and (path := self._file(name))]
 
     def _file(self, name: str) -> Path | None:
@@ -59,7 +59,7 @@ class Modules:
         return next((each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file()), None)
 
     def resolve(self, module: Module, chain: list[str]) -> Iterator[tuple[Target, int]]:
-        """Yield what `a.b.c`, read in a module, may mean, and how many of its parts name that: `a.b` of `a.b.c`, 2."""
+        """Yield the possible targets of a chain `a.b.c`, with the number of parts that name each (2 for `a.b`)."""
         if chain[0] in module.bound:
             yield Target(module.name, chain[0]), 1
         for target in module.aliases.get(chain[0], ()):
@@ -69,22 +69,22 @@ class Modules:
         place = f"{target.module}.{target.name}" if target.name else target.module
         while used < len(chain) and self.module(f"{place}.{chain[used]}") is not None:
             place, used = f"{place}.{chain[used]}", used + 1
-        if self.module(place) is not None:  # the chain leads to a module, and may go on with a symbol of it
+        if self.module(place) is not None:  # the chain leads to a module, perhaps followed by one of its symbols
             return (Target(place, chain[used]), used + 1) if used < len(chain) else (Target(place), used)
         owner = self.module(target.module)
         if owner is not None and target.name not in owner.bound:
-            for further in owner.aliases.get(str(target.name), ()):  # what the owner itself imported
+            for further in owner.aliases.get(str(target.name), ()):  # imported by the owner itself
                 return self._follow(further, chain, used)
         return target, used
 
     def defines(self, target: Target) -> bool:
-        """Tell whether a target is a symbol of the project."""
+        """Return whether a target is a symbol of the project."""
         module = self.module(target.module)
         return module is not None and target.name in module.bound
 
 
 def parse(name: str, path: Path) -> Module:
-    """Read the module `name` from its file."""
+    """Parse the module `name` from its file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     module = Module(name)
     for node in ast.walk(tree):
@@ -97,7 +97,7 @@ def parse(name: str, path: Path) -> Module:
 
 
 def _sort(module: Module, node: ast.stmt) -> None:
-    """Put a statement of a module where it belongs."""
+    """Classify a top-level statement of a module."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         module.loads.update(imported(node))
     elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -133,7 +133,7 @@ def _names(node: ast.stmt) -> set[str]:
 
 
 def imported(node: ast.Import | ast.ImportFrom) -> set[str]:
-    """Return the modules, or what may be modules, that an import names."""
+    """Return the names in an import that are, or may be, modules."""
     if isinstance(node, ast.Import):
         return {alias.name for alias in node.names}
     return {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)} if node.level == 0 else set()
@@ -150,7 +150,7 @@ def _bindings(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Target]]
 
 
 def chain_of(node: ast.AST) -> list[str]:
-    """Return `[a, b, c]` for `a.b.c` that is read, and nothing for another expression."""
+    """Return `[a, b, c]` for a reference `a.b.c`, and an empty list for any other expression."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.insert(0, node.attr)
@@ -166,5 +166,5 @@ def last_name(node: ast.AST) -> str:
 
 
 def is_text(node: ast.AST) -> bool:
-    """Tell whether a statement is a docstring."""
+    """Return whether a statement is a docstring."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

@@ -1,4 +1,4 @@
-"""The syntax of a symbol without what changes no result: docstrings, annotations, messages, names of symbols."""
+"""Normalised syntax of a symbol, without docstrings, annotations, messages and symbol names."""
 
 import ast
 from typing import Any
@@ -6,28 +6,28 @@ from typing import Any
 from pipelines.runtime.code_modules import Module, Modules, Target, chain_of, imported, is_text, last_name
 
 SYMBOL = "symbol"
-"""What stands in the syntax for the name of a symbol of the project, so that renaming it changes nothing."""
+"""Placeholder for the names of the project's symbols, so that a rename does not change the hash."""
 RUNTIME = ("tasks", "pipelines.runtime")
-"""The task protocol, and the package of modules that change no result."""
+"""The task protocol, and the package of modules that affect no result."""
 _PURE = {"len", "sum", "round", "str", "int", "float", "min", "max", "sorted", "list"} | {
     "join",
     "format",
     "items",
     "keys",
 }
-"""Calls that a progress message may make and still be left out."""
+"""Calls allowed in the arguments of a message that is ignored."""
 _DYNAMIC = frozenset({"import_module", "__import__", "run_module", "spec_from_file_location"})
 _DECLARING = frozenset({"ClassVar", "InitVar", "KW_ONLY", "Literal"})
-"""Names in an annotation that change what a class does."""
+"""Names in an annotation that change the behaviour of a class."""
 
 
 def is_runtime(module: str) -> bool:
-    """Tell whether a module changes no result."""
+    """Return whether a module affects no result."""
     return module in RUNTIME or module.startswith(f"{RUNTIME[1]}.")
 
 
 def anonymous(node: ast.AST) -> ast.AST:
-    """Take away the name that a statement gives to a symbol."""
+    """Replace the name that a statement gives to a symbol by the placeholder."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         node.name = SYMBOL
     for target in getattr(node, "targets", [getattr(node, "target", None)]):
@@ -37,12 +37,12 @@ def anonymous(node: ast.AST) -> ast.AST:
 
 
 def imports_dynamically(call: ast.Call) -> bool:
-    """Whether a call imports a module by a name that is computed."""
+    """Return whether a call imports a module by a computed name."""
     return last_name(call) in _DYNAMIC and not all(isinstance(each, ast.Constant) for each in call.args)
 
 
 class Normal(ast.NodeTransformer):
-    """Removes what changes no result (docstrings, annotations, messages, names of symbols), and notes what is used."""
+    """Removes docstrings, annotations, messages and symbol names, and records references and attributes."""
 
     def __init__(self, source: Modules, module: Module) -> None:
         self.source, self.module = source, module
@@ -70,7 +70,7 @@ class Normal(ast.NodeTransformer):
         return node
 
     def _referring(self, node: ast.expr) -> ast.AST:
-        """Note what a name, or `a.b.c`, means; of a symbol of the project leave what follows its name."""
+        """Record the targets of a name or of `a.b.c`; references to project symbols become the placeholder."""
         chain = chain_of(node)
         self.attributes.update(chain[1:])
         found = list(self.source.resolve(self.module, chain))
@@ -95,7 +95,7 @@ class Normal(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        """Keep the annotations of a schema (pydantic, NamedTuple): they convert values. A dataclass's only document."""
+        """Keep annotations of a schema (pydantic, NamedTuple), which convert values; a dataclass's are only hints."""
         documents = not node.bases or any(last_name(each) == "dataclass" for each in node.decorator_list)
         schema = [] if documents else [each for each in node.body if isinstance(each, ast.AnnAssign)]
         kept = [each.annotation for each in schema]
@@ -114,7 +114,7 @@ class Normal(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def _is_message(self, node: ast.AST) -> bool:
-        """Whether an expression calls a runtime function, with arguments that do nothing."""
+        """Return whether an expression calls a runtime function with arguments that have no side effects."""
         if not isinstance(node, ast.Call) or not (chain := chain_of(node.func)):
             return False
         calls = [each for inner in (*node.args, *node.keywords) for each in ast.walk(inner)]
@@ -124,9 +124,9 @@ class Normal(ast.NodeTransformer):
 
 
 def dump(node: Any) -> str:
-    """Write syntax, without empty fields, which differ between versions of Python, and without imports.
+    """Serialise syntax without empty fields, which differ between Python versions, and without imports.
 
-    What an import names is followed instead, so that moving a symbol changes nothing.
+    Imported symbols are followed instead, so that moving a symbol does not change the hash.
     """
     if isinstance(node, list):
         return f"[{','.join(dump(each) for each in node if not isinstance(each, ast.Import | ast.ImportFrom))}]"

@@ -1,4 +1,4 @@
-"""On what a result was computed: libraries, processor, system. Recorded with every run, read by no task."""
+"""The environment of a run: libraries, processor and system. Recorded with every run, read by no task."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets",
 
 @cache
 def facts() -> dict[str, str]:
-    """Return what a run is tagged with: system, processor, GPU, and `version.<library>` of each."""
+    """Return the tags of a run: system, processor, GPU, and `version.<library>` for each library."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -25,13 +25,13 @@ def facts() -> dict[str, str]:
 
 
 def _gpu() -> str:
-    """The GPU that torch would use; what has not loaded torch uses none."""
+    """Return the GPU that torch would use; "none" if torch has not been imported."""
     torch = sys.modules.get("torch")
     return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else "none"
 
 
 def _processor() -> str:
-    """`platform.processor()` is empty or says only x86_64 on Linux."""
+    """Return the processor's model name; on Linux `platform.processor()` is empty or just x86_64."""
     listing = Path("/proc/cpuinfo")
     lines = listing.read_text().splitlines() if listing.exists() else []
     named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -42,5 +42,5 @@ def _versions() -> Iterator[tuple[str, str]]:
     for name in LIBRARIES:
         try:
             yield name, version(name)
-        except PackageNotFoundError:  # a machine for one task needs not all of them
+        except PackageNotFoundError:  # a machine for a single task does not need all of them
             continue

@@ -1,8 +1,8 @@
-"""The one exception a user is meant to read."""
+"""The exception for errors that the user can fix."""
 
 
 class UserError(Exception):
-    """Something the user can mend. Its message is one sentence: what is wrong, where, and what to do.
+    """An error that the user can fix. Its message is one sentence: what is wrong, where, and what to do.
 
-    A task that raises it ends with exit code 2 and no traceback.
+    A task that raises it exits with code 2 and without a traceback.
     """

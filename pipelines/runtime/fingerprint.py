@@ -1,11 +1,12 @@
-"""The fingerprint of the code that a stage runs: the syntax of every symbol that its program can reach.
+"""Code fingerprint of a stage: a hash of the syntax of every symbol that its program can reach.
 
-A hash of files calls a stage stale for a comment. This one covers the abstract syntax tree, without comments,
-docstrings, annotations and progress messages, of the functions, classes and values that tasks/<stage>.py reaches by
-name, and of what its imports execute. Names are resolved without regard to scope, so it may cover more than what runs.
+A hash of files would make a stage stale for a changed comment. The fingerprint covers the abstract syntax trees,
+without comments, docstrings, annotations and progress messages, of the functions, classes and values that
+tasks/<stage>.py reaches by name, and of the statements executed by its imports. Names are resolved without regard to
+scope, so it may cover more than what runs.
 
-Left out are pipelines/runtime, which changes no result (logging, locks, errors), and the fields of configuration
-blocks, whose values DVC compares. A module imported by a computed name must be named by a parameter (`PLUGINS`).
+Excluded are pipelines/runtime, which affects no result (logging, locks, errors), and the fields of configuration
+blocks, whose values DVC compares. A module imported by a computed name must be given by a parameter (`PLUGINS`).
 """
 
 import ast
@@ -20,26 +21,26 @@ from pipelines.runtime.code_syntax import Normal, anonymous, dump, is_runtime
 
 PACKAGES = ("tasks", "pipelines")
 PLUGINS = {"clean": "clean.custom_filter"}
-"""The parameter of a stage that names a function as `package.module:function`."""
+"""By stage, the parameter that names a function as `package.module:function`."""
 ROUNDS = 4
-"""How far away a symbol is told from another with the same syntax by what it refers to."""
+"""Refinement rounds: the reference distance up to which symbols with equal syntax are distinguished."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """What a stage runs."""
+    """The code that a stage runs."""
 
     digest: str
-    """The hash of it all. Moving or renaming a function does not change it."""
+    """The fingerprint, which is invariant to moving or renaming functions."""
     symbols: dict[str, str]
-    """The hash of every symbol, by module and name; of what importing a module executes, by the module."""
+    """The hash of every symbol, by module and name; import effects of a module are listed under its name."""
     libraries: frozenset[str]
-    """The top-level names of what is imported from elsewhere."""
+    """The top-level names of imported libraries."""
 
 
 @dataclass
 class Symbol:
-    """Statements that bind one name, their hash, and what they refer to, in order."""
+    """The hash of the statements that bind a name, and their references in order."""
 
     hash: str
     refers: list[frozenset[Target]]
@@ -48,17 +49,17 @@ class Symbol:
 
 
 class Source(Modules):
-    """The symbols of the project in `root`, each read once."""
+    """The symbols of the project in `root`, each hashed once."""
 
     def __init__(self, root: Path = Path()) -> None:
         super().__init__(root)
         self._symbols: dict[tuple[str, str], Symbol] = {}
 
     def code(self, stage: str, plugin: str | None = None) -> Code:
-        """Return what tasks/<stage>.py runs, together with the function `plugin` that a parameter names.
+        """Return the code that tasks/<stage>.py runs, including the function `plugin` that a parameter names.
 
         Raises:
-            LookupError: there is no such program, or a module is imported by a name that no parameter gives.
+            LookupError: there is no such program, or it imports a module by a computed name that no parameter gives.
         """
         entry = f"tasks.{stage}"
         if self.module(entry) is None:
@@ -76,7 +77,7 @@ class Source(Modules):
         return reached.code()
 
     def reachable(self, targets: Iterable[Target]) -> Code:
-        """Return what `targets` run; without a name, a target is a whole module."""
+        """Return the code that `targets` run; a target without a name is a whole module."""
         reached = _Reached(self)
         reached.add(targets)
         return reached.code()
@@ -95,7 +96,7 @@ class Source(Modules):
 
 
 class _Reached:
-    """What is reached so far."""
+    """The symbols, modules and libraries reached so far."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -104,7 +105,7 @@ class _Reached:
         self.libraries: set[str] = set()
 
     def add(self, targets: Iterable[Target]) -> None:
-        """Reach `targets`, all that they need, and the methods of configuration blocks that go by a name they use."""
+        """Add `targets`, their transitive references, and methods of configuration blocks whose name is used."""
         todo = list(targets)
         while todo:
             while todo:
@@ -141,7 +142,7 @@ class _Reached:
             yield from (target for targets in symbol.refers for target in targets)
 
     def code(self) -> Code:
-        """Refine the hash of each symbol by those it refers to (Weisfeiler and Leman 1968), and hash them all."""
+        """Refine each symbol's hash by the hashes of its references (Weisfeiler-Leman 1968), and combine them."""
         own = {name: symbol.hash for name, symbol in self.symbols.items()}
         deep = own
         for _ in range(ROUNDS):

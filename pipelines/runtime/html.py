@@ -1,4 +1,4 @@
-"""Pages to be read: a Jinja template beside its module, one style for all. All text in a page is escaped."""
+"""HTML reports: Jinja templates next to their modules, with a common style sheet. All text is escaped."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ SHOWN = 700  # characters of an excerpt
 
 
 def render(template: Path, facts: dict[str, Any]) -> str:
-    """Return the HTML of `template`, which may include `page.css`."""
+    """Render `template`, which may include `page.css`, to HTML."""
     folders = FileSystemLoader([template.parent, Path(__file__).parent])
     environment = Environment(
         loader=folders, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -20,5 +20,5 @@ def render(template: Path, facts: dict[str, Any]) -> str:
 
 
 def excerpt(text: str, most: int = SHOWN) -> str:
-    """Return a text, or its beginning and end when it is long."""
+    """Return a text, or its beginning and end if it is longer than `most` characters."""
     return text if len(text) <= most else f"{text[: most * 2 // 3].rstrip()} […] {text[-most // 3 :].lstrip()}"

@@ -1,7 +1,7 @@
-"""Who still works here: locks on files, which the kernel lets go when their holder dies, however it dies.
+"""Leases of running processes: file locks that the kernel releases when their holder dies for any reason.
 
-Every process that has an MLflow run holds a mark in `.gradus/alive/`. A run that says RUNNING and whose mark nobody
-holds belongs to a dead process; so does a program that was started under such a mark.
+Every process with an MLflow run holds a lease in `.gradus/alive/`. An MLflow run with the status RUNNING whose lease
+is not held belongs to a dead process; so does a program started under such a lease.
 """
 
 import atexit
@@ -24,17 +24,17 @@ from pipelines.runtime.progress import say
 MARKS = Path(".gradus/alive")
 LOCKS = Path(".gradus/locks")
 FLOW = "GRADUS_FLOW_MARK"
-"""Names, to the programs that a flow starts, the mark which that flow holds."""
+"""Environment variable with the lease of the flow that started a program."""
 
-_HELD: list[TextIO] = []  # open for as long as the process lives
-PATIENCE = 20.0  # seconds an orphan has to end by itself
+_HELD: list[TextIO] = []  # kept open for the lifetime of the process
+PATIENCE = 20.0  # seconds that an orphan has to exit by itself
 
 
 @cache
 def lease() -> Path:
-    """Return the file that this process holds until it dies; it is gone after a clean end.
+    """Return the lease file of this process, locked until it dies and removed by a clean exit.
 
-    A mark appears with its lock on it, so that it is never seen unheld while its holder lives.
+    The file is locked before it becomes visible, so that it is never seen unlocked while its holder lives.
     """
     MARKS.mkdir(parents=True, exist_ok=True)
     path = MARKS.resolve() / uuid.uuid4().hex
@@ -43,22 +43,22 @@ def lease() -> Path:
     fcntl.flock(file, fcntl.LOCK_EX)
     aside.rename(path)
     _HELD.append(file)
-    atexit.register(_leave, path, os.getpid())
+    atexit.register(_release, path, os.getpid())
     return path
 
 
-def _leave(path: Path, owner: int) -> None:
+def _release(path: Path, owner: int) -> None:
     if os.getpid() == owner:
         path.unlink(missing_ok=True)
 
 
-def stay() -> None:
-    """Leave this process's mark behind at its end, for it could not end its MLflow run."""
-    atexit.unregister(_leave)
+def keep_lease_file() -> None:
+    """Keep this process's lease file after its exit, because it could not end its MLflow run."""
+    atexit.unregister(_release)
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether any process holds the lock on `path`."""
+    """Return whether any process holds the lock on `path`."""
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -70,7 +70,7 @@ def is_held(path: Path) -> bool:
 
 
 def remove_stale() -> None:
-    """Remove the marks of the dead, once what they left has been seen to."""
+    """Remove the leases of dead processes. Call after cleaning up their runs and programs."""
     for path in MARKS.glob("*"):
         if path.suffix != ".part" and not is_held(path):
             path.unlink(missing_ok=True)
@@ -78,10 +78,10 @@ def remove_stale() -> None:
 
 @contextmanager
 def exclusive(stage: str) -> Iterator[None]:
-    """Be the only process that runs `stage` in this project.
+    """Hold the exclusive lock on `stage` in this project.
 
     Raises:
-        UserError: another one does.
+        UserError: another process runs the stage.
     """
     LOCKS.mkdir(parents=True, exist_ok=True)
     with (LOCKS / stage).open("a+") as file:
@@ -90,7 +90,7 @@ def exclusive(stage: str) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             raise UserError(
-                f"{stage} is being run here already, by process {file.read() or '?'}; wait for it, or end it."
+                f"{stage} is being run here already, by process {file.read() or '?'}; wait for it, or stop it."
             ) from error
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -100,9 +100,9 @@ def exclusive(stage: str) -> Iterator[None]:
 
 @cache
 def accelerator() -> int:
-    """Hold this user's GPU until this process dies, waiting for any other process of Gradus that holds it.
+    """Lock this user's GPU until this process dies, waiting for any other Gradus process that holds it.
 
-    Returns the descriptor of the lock. Processes that see other devices (CUDA_VISIBLE_DEVICES) hold other locks.
+    Returns the file descriptor of the lock. Each value of CUDA_VISIBLE_DEVICES has its own lock.
     """
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-")
     path = Path(tempfile.gettempdir()) / f"gradus-{os.getuid()}-gpu-{seen}.lock"
@@ -118,12 +118,12 @@ def accelerator() -> int:
 
 
 def follow_the_flow() -> None:
-    """End this process when the flow that started it is dead: first as by Ctrl-C, then for good."""
+    """End this process when the flow that started it dies: first with SIGINT, then with SIGKILL."""
     if flow := os.environ.get(FLOW):
-        threading.Thread(target=_outlive, args=(Path(flow),), daemon=True).start()
+        threading.Thread(target=_end_after, args=(Path(flow),), daemon=True).start()
 
 
-def _outlive(flow: Path) -> None:
+def _end_after(flow: Path) -> None:
     while is_held(flow):
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGINT)

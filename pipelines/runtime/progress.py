@@ -1,7 +1,7 @@
-"""Progress that a person and a log can both read.
+"""Progress reports for terminals and logs.
 
-On a terminal a bar; elsewhere a line for each per cent or each half minute, whichever is rarer. A flow that follows the
-program is told every two seconds, by lines that end in a carriage return: it shows them and keeps none.
+On a terminal, a progress bar; elsewhere, one line per percent or per 30 seconds, whichever is rarer. For a flow that
+follows the program, a line that ends in a carriage return is written every two seconds; it is shown but not logged.
 """
 
 import os
@@ -15,22 +15,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 
-_ENOUGH = 0.02  # of the work, to guess by how long the rest will take
-_EVERY = 2.0  # seconds between two lines that are shown and not kept
-_KEPT_EVERY = 30.0  # seconds between two lines where there is no terminal, at least
-_KEPT_SHARE = 0.01  # of the work between two such lines, at least
+_ENOUGH = 0.02  # fraction of the work done, from which the remaining time is estimated
+_EVERY = 2.0  # seconds between transient lines
+_KEPT_EVERY = 30.0  # minimum seconds between logged lines
+_KEPT_SHARE = 0.01  # minimum fraction of the work between logged lines
 
 FOLLOWED = "GRADUS_FOLLOWED"
-"""Tells a program that a flow reads its lines as they come. It changes no result."""
+"""Environment variable that is set when a flow reads the program's output live. It does not affect results."""
 
 
 class Meter:
-    """Counts towards a total and tells how far it is."""
+    """Counts towards a total and reports progress."""
 
     def __init__(self, what: str, total: int, done: int = 0) -> None:
-        """Start at `done` of `total`; `what` names the work in a word or two."""
+        """Start at `done` of `total`; `what` is a short name of the work."""
         self.what, self.total, self.done, self.begun = what, total, done, done
-        self.started = self.told = self.kept = time.monotonic()
+        self.started = self.reported = self.kept = time.monotonic()
         self.kept_at = done
         self.followed = followed()
         self.bar: Progress | None = None
@@ -49,17 +49,17 @@ class Meter:
             self.bar.start()
 
     def step(self, count: int = 1, note: str = "") -> None:
-        """Move `count` forward; `note` is shown beside the count."""
+        """Advance by `count`; `note` is shown next to the count."""
         self.done += count
         if self.bar is not None:
             self.bar.update(self.task, advance=count, note=note)
             return
         now = time.monotonic()
         if now - self.kept >= _KEPT_EVERY and self.done - self.kept_at >= _KEPT_SHARE * self.total:
-            self.kept, self.kept_at, self.told = now, self.done, now
+            self.kept, self.kept_at, self.reported = now, self.done, now
             say(self._line(now, note))
-        elif self.followed and now - self.told >= _EVERY:
-            self.told = now
+        elif self.followed and now - self.reported >= _EVERY:
+            self.reported = now
             print(self._line(now, note), end="\r", file=sys.stderr, flush=True)
 
     def _line(self, now: float, note: str) -> str:
@@ -68,18 +68,18 @@ class Meter:
         return f"{self.what} {self.done}/{self.total}{guess}{', ' + note if note else ''}"
 
     def close(self) -> None:
-        """End the bar."""
+        """Stop the progress bar."""
         if self.bar is not None:
             self.bar.stop()
 
 
 def followed() -> bool:
-    """Tell whether a flow reads what this program says."""
+    """Return whether a flow reads this program's output live."""
     return FOLLOWED in os.environ
 
 
 def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """Yield `items`, showing progress towards `total`."""
+    """Yield `items` while reporting progress towards `total`."""
     meter = Meter(what, total)
     try:
         for item in items:
@@ -90,5 +90,5 @@ def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
 
 
 def say(line: str) -> None:
-    """Tell the user one line."""
+    """Print one line to stderr."""
     print(line, file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""How long a server asks a client to wait before it tries again: Retry-After (RFC 9110, section 10.2.3).
+"""Parsing of the Retry-After header (RFC 9110, section 10.2.3), a number of seconds or a date.
 
-It is a number of seconds or a date. Azure OpenAI sends the more precise `retry-after-ms` beside it.
+Azure OpenAI also sends the more precise `retry-after-ms`.
 """
 
 import re
@@ -10,20 +10,20 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 STATUSES = frozenset({429, 503})
-"""Too many requests, and overloaded for a while: the statuses that ask for a pause."""
+"""Too Many Requests and Service Unavailable: the statuses that ask for a pause."""
 _NUMBER = re.compile(r"\d+(?:\.\d*)?", re.ASCII)
 
 
 def seconds(headers: Mapping[str, str], otherwise: float, longest: float) -> float:
-    """Return the seconds to wait, at most `longest`; `otherwise` where the server names none that can be read.
+    """Return the seconds to wait, at most `longest`; `otherwise` if the headers contain no valid value.
 
-    `headers` are compared without regard to case by themselves, as aiohttp's are. A date is measured from the answer's
-    own `Date`, so that a clock that is wrong, here or there, changes nothing.
+    `headers` must be case-insensitive, as aiohttp's are. A date is relative to the response's `Date` header, so that
+    clock skew has no effect.
     """
     for name, scale in (("retry-after-ms", 1e-3), ("Retry-After", 1.0)):
-        said = headers.get(name, "").strip()
-        if _NUMBER.fullmatch(said):
-            return min(float(said) * scale, longest)
+        value = headers.get(name, "").strip()
+        if _NUMBER.fullmatch(value):
+            return min(float(value) * scale, longest)
     until = _moment(headers.get("Retry-After", ""))
     if until is None:
         return otherwise
@@ -32,7 +32,7 @@ def seconds(headers: Mapping[str, str], otherwise: float, longest: float) -> flo
 
 
 def _moment(date: str) -> float | None:
-    """Return the Unix time of an HTTP date in any of its three forms, one of which names no zone; None for no date."""
+    """Return the Unix time of an HTTP date in any of its three formats (one has no time zone); None if invalid."""
     try:
         moment = parsedate_to_datetime(date)
         return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()

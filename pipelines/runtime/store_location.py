@@ -1,8 +1,8 @@
-"""Where MLflow's store lies; its files are addressed relative to the project's folder, so that it can be moved.
+"""The location of MLflow's store. File addresses are relative to the project's folder, so that it can be moved.
 
-MLflow writes absolute addresses (`file:///home/me/project/mlruns/artifacts/…`) into its database, which renaming the
-folder breaks. Relative ones it resolves from the working directory, which every command and server of Gradus has in
-common: the project's root. Reads and writes mlruns/mlflow.db; imports no MLflow, so that a command can look first.
+MLflow writes absolute addresses (`file:///home/me/project/mlruns/artifacts/…`) into its database, which break when the
+folder is renamed. Relative addresses are resolved from the working directory, which is the project's root for every
+Gradus command and server. Reads and writes mlruns/mlflow.db without importing MLflow, which would slow commands down.
 """
 
 import os
@@ -18,7 +18,7 @@ STORE = Path("mlruns")
 DATABASE = STORE / "mlflow.db"
 FILES = STORE / "artifacts"
 GIVEN = "MLFLOW_TRACKING_URI"
-"""The environment variable that names another store."""
+"""Environment variable that selects another store."""
 
 ADDRESSES = (
     ("experiments", "artifact_location"),
@@ -27,18 +27,18 @@ ADDRESSES = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""The columns of MLflow's database that say where files are."""
+"""The columns of MLflow's database that contain file addresses."""
 
 
 def exists() -> bool:
-    """Tell whether there is a store, without making one."""
+    """Return whether a store exists, without creating one."""
     return GIVEN in os.environ or DATABASE.is_file()
 
 
 def store() -> Path:
-    """Return the folder of the store, which is created, or linked to where DVC runs a stage elsewhere.
+    """Return the folder of the store, creating it; in a copy of the project, it is a link to the original store.
 
-    `dvc exp run --temp` copies the project, and names it in DVC_ROOT.
+    `dvc exp run --temp` copies the project, and sets DVC_ROOT to the original.
     """
     project = Path(os.environ.get("DVC_ROOT", ".")).resolve()
     (project / STORE).mkdir(exist_ok=True)
@@ -48,7 +48,7 @@ def store() -> Path:
 
 
 def local(address: str) -> Path | None:
-    """Return the path that an artefact's address names; None when it is not on this machine's disk."""
+    """Return the local path of an artifact address; None for a remote address."""
     parts = urlsplit(address)
     return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
 
@@ -56,7 +56,7 @@ def local(address: str) -> Path | None:
 def repair() -> str:
     """Make the absolute addresses in mlruns/mlflow.db relative, in one transaction.
 
-    Returns a sentence about it; nothing when all are relative, which takes a millisecond to see.
+    Returns a message about the change; "" if all addresses are relative, a check that takes a millisecond.
 
     Raises:
         UserError: the database cannot be written.
@@ -69,20 +69,20 @@ def repair() -> str:
         _strip(root, path)
     except sqlite3.DatabaseError as error:
         raise UserError(
-            f"{DATABASE} names its files by their old place, {path}, and cannot be changed ({error}); make it writable."
+            f"{DATABASE} refers to files by their old path, {path}, and cannot be changed ({error}); make it writable."
         ) from error
-    return f"{DATABASE} named its files by the absolute path {path}; they are now named relative to the project."
+    return f"{DATABASE} referred to files by the absolute path {path}; the paths are now relative to the project."
 
 
 def _old_root() -> str:
-    """Return what stands before `mlruns/` in absolute addresses of the project's own files; "" when there are none."""
+    """Return the prefix before `mlruns/` in absolute addresses of the project's files; "" if there are none."""
     query = "SELECT artifact_location FROM experiments WHERE artifact_location LIKE ?"
     with closing(sqlite3.connect(f"{DATABASE.resolve().as_uri()}?mode=ro", uri=True)) as store:
         try:
-            found = store.execute(query, (f"file:%/{FILES}",)).fetchone()
-        except sqlite3.OperationalError:  # no such table: MLflow has not made it yet
+            row = store.execute(query, (f"file:%/{FILES}",)).fetchone()
+        except sqlite3.OperationalError:  # no such table: MLflow has not created it yet
             return ""
-    return "" if found is None else str(found[0]).removesuffix(str(FILES))
+    return "" if row is None else str(row[0]).removesuffix(str(FILES))
 
 
 def _strip(*roots: str) -> None:
@@ -91,8 +91,8 @@ def _strip(*roots: str) -> None:
             if column not in {row[1] for row in store.execute(f"PRAGMA table_info({table})")}:
                 continue
             for root in roots:
-                begins = f"{root}{STORE}/"
+                prefix = f"{root}{STORE}/"
                 store.execute(
                     f"UPDATE {table} SET {column} = substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
-                    (len(root) + 1, len(begins), begins),
+                    (len(root) + 1, len(prefix), prefix),
                 )

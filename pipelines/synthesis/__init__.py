@@ -1,1 +1,1 @@
-"""From passages to questions and answers: a teacher, its prompts, and the filters that judge it."""
+"""Synthesis of questions and answers from passages: teachers, prompt templates, and filters for their output."""

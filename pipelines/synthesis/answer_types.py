@@ -1,6 +1,6 @@
-"""Whether an answer is of the kind that its question word asks for: a number for "how many", a year for "in what year".
+"""Answer type check: "how many" needs a number, "in what year" a year.
 
-Rules for English and Chinese question words; a question of any other form is given the benefit of the doubt.
+Rules for English and Chinese question words; questions of any other form pass.
 """
 
 import re
@@ -48,7 +48,7 @@ _NO_PERSON = re.compile(r"^(?:in |on |at |about )?\d|\b(?:because|so that)\b")
 
 
 def fits(question: str, answer: str) -> bool:
-    """Tell whether `answer` can answer `question` by its form alone."""
+    """Return whether the form of `answer` fits the question word of `question`."""
     if _PERSON.search(question):
         return _NO_PERSON.search(answer) is None
     for asked, answered in _KINDS:

@@ -1,4 +1,4 @@
-"""A candidate: what a teacher wrote about a passage, where that stands, and what its examiners made of it."""
+"""A candidate: the question and answer that a teacher wrote, their locate in the corpus, and the validation results."""
 
 import re
 from collections.abc import Sequence
@@ -8,67 +8,72 @@ from typing import Protocol
 from pipelines.artifacts import Row
 from pipelines.llm.calls import Call, Reply
 
-SHORT = ("question", "wording")
-"""What candidates are (`makes`) whose answer is short enough to be read back."""
+SHORT_ANSWER = ("question", "wording")
+"""Values of `Candidate.makes` with answers short enough for a round trip."""
 
 
-class Asked(Protocol):
-    """Somebody who answers calls, in order."""
+class Teacher(Protocol):
+    """A language model that answers calls, in order."""
 
     instructed: bool
-    """Whether it needs the instructions spelt out."""
+    """Whether its prompts contain the instructions; a fine-tuned teacher needs none."""
 
     def ask(self, calls: Sequence[Call], what: str) -> list[Reply]:
-        """Answer every call; `what` names the work to whoever watches."""
+        """Answer every call; `what` labels progress bars and the call log."""
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A question or task, its answer, and its evidence.
 
-    `start` and `end` are characters of the document `source`: of the answer where it stands there word for word, else
-    of its evidence. `window` is what the teacher was shown. `reason` tells why it is rejected, if it is.
+    `start` and `end` are character offsets in the document `source`: of the answer if it is a verbatim span, else of
+    its evidence. `window` is the passage in the teacher's prompt. `reason` is the rejection reason, if any.
     """
 
     recipe: str
     version: int
     makes: str
-    """What it is: see recipes.FIELDS."""
+    """The type of its content: see prompts.FIELDS."""
     language: str
     source: str
     start: int
     end: int
     kind: str
-    """Of the span that is asked for; empty where none is."""
+    """Kind of the answer span; empty without a span."""
     window: str
     sentence: str
     answer: str = ""
     question: str = ""
     turns: tuple[tuple[str, str], ...] = ()
-    """Of a conversation, each question and answer; the first question is `question`."""
+    """Questions and answers of a conversation; the first question is `question`."""
     writer_probability: float | None = None
-    """The writer's of its question: the lowest probability of a token; None where it does not tell."""
+    """Minimum token probability of the question under the writer; None where the model reports none."""
     read: str | None = None
-    """What the reader answered."""
+    """The reader's answer."""
     reader_probability: float | None = None
-    """The reader's of its answer, likewise."""
+    """Minimum token probability of the reader's answer; None where the model reports none."""
     consistency: float | None = None
-    """Share of the reader's samples that agree with the answer."""
+    """Share of the reader's sampled answers that agree with the answer."""
     reason: str | None = None
 
     def rejected(self, reason: str) -> "Candidate":
-        """Return it with the reason why it is of no use."""
+        """Return the candidate with a rejection reason."""
         return replace(self, reason=reason)
 
     def as_row(self) -> Row:
-        """Return it as a row of candidates.jsonl."""
+        """Return the candidate as a row of candidates.jsonl."""
         return asdict(self)
 
+    @classmethod
+    def from_row(cls, row: Row) -> "Candidate":
+        """Return a candidate as read from candidates.jsonl."""
+        return cls(**{**row, "turns": tuple((question, answer) for question, answer in row["turns"])})
 
-def place(evidence: str, text: str) -> tuple[int, int] | None:
-    """Return where `evidence` stands in `text`, word for word, up to a final stop; white space and marks may differ."""
+
+def locate(evidence: str, text: str) -> tuple[int, int] | None:
+    """Return the span of `evidence` in `text`, with a final stop; only white space and punctuation may differ."""
     words = re.findall(r"\w+", evidence)
     if not words:
         return None
-    found = re.search(r"(?<!\w)" + r"\W+".join(map(re.escape, words)) + r"(?!\w)[.!?。！？]?", text)
-    return found.span() if found else None
+    match = re.search(r"(?<!\w)" + r"\W+".join(map(re.escape, words)) + r"(?!\w)[.!?。！？]?", text)
+    return match.span() if match else None

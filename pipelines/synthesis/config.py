@@ -9,60 +9,61 @@ from pipelines.block import Block, Count, NonNegative, Positive, Share
 
 
 class SynthesizeConfig(Block):
-    """How passages become questions."""
+    """How questions are generated from passages, and which are rejected."""
 
     prompts: Path
-    """The folder of prompt files: a recipe each, the reader and the judge."""
+    """Folder of prompt templates: one per recipe, and those of the reader and the judge."""
     recipes: dict[str, NonNegative]
-    """Which recipes are asked, and about which share of what each is about: windows, pairs of windows, kept questions
-    or seed tasks; one that asks about spans gets that share of `max_questions`. None: no question is written."""
+    """Recipes (prompt templates) by name, each with the share of its inputs that it is applied to: windows, pairs of
+    windows, kept questions or seed tasks; recipes about spans get a share of `max_questions`. Empty: no question is
+    generated."""
     tasks: Path
-    """Hand-written tasks with solutions, from which recipes that invent tasks begin."""
+    """Hand-written tasks with solutions, the seeds of self-instruct."""
     window_tokens: Count
-    """Length of the sliding window the teacher sees."""
+    """Length of the sliding window in the teacher's prompt, in tokens."""
     overlap_tokens: Annotated[int, Field(ge=0)]
-    """How much of a window the next one repeats."""
+    """Overlap of neighbouring windows, in tokens."""
     kinds: list[Literal["name", "date", "number", "cause", "purpose", "condition", "definition"]]
-    """Of spans that are asked for."""
+    """Kinds of answer spans that questions are generated for."""
     spans_per_sentence: Count
-    """At most this many answer spans of one sentence are asked for."""
+    """Maximum number of answer spans of one sentence."""
     max_span_words: Count
-    """A longer span is not asked for."""
+    """Maximum length of an answer span, in words."""
     max_questions: Count
-    """Questions written about spans: the best span of every sentence first, then of those without a kept question the
-    next best, then others of those with one, until this many."""
+    """Budget of questions about spans: the best span of every sentence first, then the next best span of sentences
+    without a kept question, then further spans of covered sentences."""
     attempts: Count
-    """Questions asked for one span while its sentence has none: the first greedy, the others sampled."""
+    """Attempts per span while its sentence has no kept question; the first is greedy, the others are sampled."""
     temperature: Positive
-    """Of the sampled attempts, of consistency and of invented tasks."""
+    """Sampling temperature of further attempts, self-consistency and self-instruct."""
     max_answer_words: Count
-    """A question whose short answer is longer is rejected."""
+    """Maximum length of a short answer, in words; questions with longer ones are rejected."""
     min_writer_probability: Share
-    """A question is rejected when the writer gave one of its tokens a lower probability; 0 lets all pass. Servers
-    do not tell theirs, nor do local models on a GPU that of sampled answers."""
+    """Minimum token probability of a question under its writer; 0 disables the check. Servers report no probabilities,
+    nor do local models on a GPU for sampled answers; such questions pass."""
     min_ungrounded_probability: Share
-    """The same of a question with a name that its sentence does not have: taken from the title, or made up."""
+    """Minimum token probability of a question with a name that is not in its sentence (from the title, or invented)."""
     min_reader_probability: Share
-    """Likewise the reader and its answer, where that is not the very span that was asked for."""
+    """Minimum token probability of the reader's answer, unless it equals the answer span."""
     min_reader_f1: Share
-    """Round trip: a question counts when the reader answers with words of the sentence it was written about, or with at
-    least this token F1 to the span."""
+    """Minimum token F1 of the reader's answer to the answer span (round trip); an answer that is another span of the
+    same sentence also passes."""
     consistency_samples: Annotated[int, Field(ge=0)]
-    """Answers that the reader is made to sample besides; 0 asks for none."""
+    """Sampled answers per question for self-consistency; 0 disables the check."""
     min_consistency: Share
-    """Share of them that must agree with the answer."""
+    """Minimum share of the sampled answers that agree with the answer."""
     max_similarity: Share
-    """An invented task closer than this (ROUGE-L) to one of the pool is rejected."""
+    """Maximum ROUGE-L of a generated task to the tasks of the pool (self-instruct)."""
     unanswerable_share: Share
-    """Unanswerable questions written, as a share of the answerable ones: kept ones and one's own conversations."""
+    """Unanswerable questions, as a share of the answerable ones: kept questions and the user's conversations."""
     out_of_domain: Path
-    """Questions nobody could answer, hand-written: refusals for what the corpus has nothing to do with."""
+    """Hand-written questions that the corpus cannot answer, on unrelated topics; they are answered by the refusal."""
     rehearsal: Path
-    """A folder with prompts.jsonl, general prompts: what the base model says to them is rehearsed, so that it does not
-    forget. What it said in an earlier run may lie beside them, and is taken while its key says that it still would."""
+    """Folder with prompts.jsonl, general prompts. The base model's answers to them are rehearsed against forgetting.
+    The folder may also contain answers of an earlier run; they are used while their key matches."""
     rehearsal_generated: Annotated[int, Field(ge=0)]
-    """Prompts that the base model is made to write besides, begun like those of the file."""
+    """Further prompts that the base model generates; each begins as a prompt of the file does."""
     rehearsal_tokens: Count
-    """How much of its answer to a prompt is rehearsed."""
+    """Maximum length of a rehearsed answer, in tokens."""
     batch_size: Count
-    """Prompts generated at once."""
+    """Prompts in one generation batch."""

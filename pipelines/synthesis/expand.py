@@ -1,4 +1,4 @@
-"""What recipes make of windows, pairs of windows, kept questions and seed tasks: candidates, not yet examined."""
+"""Candidates generated from windows, pairs of windows, kept questions and seed tasks, not yet validated."""
 
 import random
 from collections.abc import Sequence
@@ -9,19 +9,21 @@ from typing import Any
 from pipelines.artifacts import Row
 from pipelines.llm.calls import Reply
 from pipelines.llm.prompts import Recipe
-from pipelines.synthesis.candidate import Asked, Candidate, place
+from pipelines.synthesis.candidate import Candidate, Teacher, locate
+from pipelines.synthesis.config import SynthesizeConfig
 from pipelines.synthesis.filters import Novelty
 from pipelines.synthesis.planner import Passage
+from pipelines.synthesis.reasons import Reason
 
-_SHOWN = 8  # tasks of the pool that a teacher is shown: 6 by hand, 2 of its own (Wang et al. 2023, section 2.2)
-_BY_HAND = 6
-_ROUND = 64  # tasks asked for between two looks at the pool
-_APART = "\n\n"
+_EXAMPLES = 8  # few-shot tasks in a prompt: 6 hand-written, 2 generated (Wang et al. 2023, section 2.2)
+_HAND_WRITTEN = 6
+_TASKS_PER_ROUND = 64  # tasks generated between two updates of the pool
+_PARAGRAPH = "\n\n"
 
 
-def windows(writer: Asked, recipe: Recipe, found: Sequence[Passage], share: float, seed: int) -> list[Candidate]:
-    """Ask `recipe` about a share of the windows, or of the pairs of neighbouring windows of a document."""
-    chosen = _some(_units(found, recipe.about == "windows"), share, recipe, seed)
+def windows(writer: Teacher, recipe: Recipe, passages: Sequence[Passage], share: float, seed: int) -> list[Candidate]:
+    """Apply `recipe` to a share of the windows, or of the pairs of neighbouring windows of a document."""
+    chosen = _sample_share(_units(passages, recipe.about == "windows"), share, recipe, seed)
     calls = [
         recipe.call(
             {"window": passage.window.text, "other": other.window.text if other else ""},
@@ -34,92 +36,92 @@ def windows(writer: Asked, recipe: Recipe, found: Sequence[Passage], share: floa
     return [
         each
         for (passage, other), reply in zip(chosen, replies, strict=True)
-        for each in _about(recipe, passage, other, reply)
+        for each in _parse_windows(recipe, passage, other, reply)
     ]
 
 
-def questions(writer: Asked, recipe: Recipe, kept: Sequence[Candidate], share: float, seed: int) -> list[Candidate]:
-    """Ask `recipe` for something new about a share of the kept questions."""
-    chosen = _some(kept, share, recipe, seed)
+def questions(writer: Teacher, recipe: Recipe, kept: Sequence[Candidate], share: float, seed: int) -> list[Candidate]:
+    """Apply `recipe` to a share of the kept questions."""
+    chosen = _sample_share(kept, share, recipe, seed)
     if recipe.makes == "quote_then_answer":
-        return [_recital(recipe, each) for each in chosen]
-    calls = [recipe.call(_filled(each), each.language, writer.instructed) for each in chosen]
+        return [_quote_then_answer(recipe, each) for each in chosen]
+    calls = [recipe.call(_prompt_fields(each), each.language, writer.instructed) for each in chosen]
     replies = writer.ask(calls, recipe.name)
-    return [each for old, reply in zip(chosen, replies, strict=True) for each in _anew(recipe, old, reply)]
+    return [each for old, reply in zip(chosen, replies, strict=True) for each in _parse_rewrites(recipe, old, reply)]
 
 
 def tasks(
-    writer: Asked,
+    writer: Teacher,
     recipe: Recipe,
     seeds: Sequence[Row],
-    share: float,
-    temperature: float,
-    max_similarity: float,
+    config: SynthesizeConfig,
     seed: int,
 ) -> list[Candidate]:
-    """Grow a pool of tasks by what is new in it: as many calls as `share` times the seeds.
+    """Self-instruct: extend a pool of tasks by the novel ones among those generated.
 
-    A new task joins the pool when its ROUGE-L to every task in it is at most `max_similarity` (Self-Instruct, Wang et
+    The number of calls is the recipe's share times the number of seeds.
+
+    A task joins the pool if its ROUGE-L to every task in it is at most `config.max_similarity` (Self-Instruct, Wang et
     al. 2023, arXiv:2212.10560, section 2.3); the others are rejected as `not_novel`.
     """
     rng = random.Random(f"{seed} {recipe.name}")
-    by_hand = [f"Task: {row['question']}\nSolution: {row['answer']}" for row in seeds]
-    known, grown, made = Novelty([row["question"] for row in seeds]), list[str](), list[Candidate]()
-    left = int(share * len(seeds))
+    hand_written = [f"Task: {row['question']}\nSolution: {row['answer']}" for row in seeds]
+    known, grown, candidates = Novelty([row["question"] for row in seeds]), list[str](), list[Candidate]()
+    left = int(config.recipes[recipe.name] * len(seeds))
     while left:
-        count, left = min(_ROUND, left), max(0, left - _ROUND)
-        pools = [_shown(by_hand, grown, rng) for _ in range(count)]
+        count, left = min(_TASKS_PER_ROUND, left), max(0, left - _TASKS_PER_ROUND)
+        pools = [_examples(hand_written, grown, rng) for _ in range(count)]
         calls = [
-            recipe.call({"examples": shown}, "en", writer.instructed, temperature, sample=number)
-            for number, shown in enumerate(pools, len(made))
+            recipe.call({"examples": examples}, "en", writer.instructed, config.temperature, sample=number)
+            for number, examples in enumerate(pools, len(candidates))
         ]
         for reply in writer.ask(calls, recipe.name):
-            each = _task(recipe, reply)
-            if each.reason is None and known.closest(each.question) > max_similarity:
-                each = each.rejected("not_novel")
+            each = _parse_task(recipe, reply)
+            if each.reason is None and known.closest(each.question) > config.max_similarity:
+                each = each.rejected(Reason.NOT_NOVEL)
             if each.reason is None:
                 known.add(each.question)
                 grown.append(f"Task: {each.question}\nSolution: {each.answer}")
-            made.append(each)
-    return made
+            candidates.append(each)
+    return candidates
 
 
-def _shown(by_hand: list[str], grown: list[str], rng: random.Random) -> str:
-    own = rng.sample(grown, min(len(grown), _SHOWN - _BY_HAND))
-    return _APART.join(rng.sample(by_hand, min(len(by_hand), _SHOWN - len(own))) + own)
+def _examples(hand_written: list[str], grown: list[str], rng: random.Random) -> str:
+    generated = rng.sample(grown, min(len(grown), _EXAMPLES - _HAND_WRITTEN))
+    return _PARAGRAPH.join(rng.sample(hand_written, min(len(hand_written), _EXAMPLES - len(generated))) + generated)
 
 
-def _units(found: Sequence[Passage], pairs: bool) -> list[tuple[Passage, Passage | None]]:
+def _units(passages: Sequence[Passage], pairs: bool) -> list[tuple[Passage, Passage | None]]:
     if not pairs:
-        return [(passage, None) for passage in found]
-    following = pairwise(found)
+        return [(passage, None) for passage in passages]
+    following = pairwise(passages)
     return [(one, other) for one, other in following if one.source == other.source]
 
 
-def _some(units: Sequence[Any], share: float, recipe: Recipe, seed: int) -> list[Any]:
+def _sample_share(units: Sequence[Any], share: float, recipe: Recipe, seed: int) -> list[Any]:
     """Choose a share of the units, in their order."""
     rng = random.Random(f"{seed} {recipe.name}")
     chosen = sorted(rng.sample(range(len(units)), round(share * len(units))))
     return [units[index] for index in chosen]
 
 
-def _filled(each: Candidate) -> dict[str, str]:
+def _prompt_fields(each: Candidate) -> dict[str, str]:
     return {"window": each.window, "sentence": each.sentence, "question": each.question, "answer": each.answer}
 
 
-def _recital(recipe: Recipe, each: Candidate) -> Candidate:
-    question, answer = recipe.written(_filled(each), each.language)
-    return replace(_under(recipe, each), question=question, answer=answer)
+def _quote_then_answer(recipe: Recipe, each: Candidate) -> Candidate:
+    question, answer = recipe.written(_prompt_fields(each), each.language)
+    return replace(_with_recipe(recipe, each), question=question, answer=answer)
 
 
-def _under(recipe: Recipe, each: Candidate) -> Candidate:
+def _with_recipe(recipe: Recipe, each: Candidate) -> Candidate:
     return replace(each, recipe=recipe.name, version=recipe.version, makes=recipe.makes)
 
 
-def _about(recipe: Recipe, passage: Passage, other: Passage | None, reply: Reply) -> list[Candidate]:
-    """Make candidates of an answer about one window, or two."""
+def _parse_windows(recipe: Recipe, passage: Passage, other: Passage | None, reply: Reply) -> list[Candidate]:
+    """Parse a reply about one window, or two."""
     window = passage.window
-    text = window.text + (_APART + other.window.text if other else "")
+    text = window.text + (_PARAGRAPH + other.window.text if other else "")
     empty = Candidate(
         recipe=recipe.name,
         version=recipe.version,
@@ -132,21 +134,21 @@ def _about(recipe: Recipe, passage: Passage, other: Passage | None, reply: Reply
         window=text,
         sentence="",
     )
-    return [_read(recipe, empty, reply)]
+    return [_fill(recipe, empty, reply)]
 
 
-def _anew(recipe: Recipe, old: Candidate, reply: Reply) -> list[Candidate]:
-    """Make candidates of an answer about a kept question: other wordings of it, or a harder one."""
-    old = replace(_under(recipe, old), read=None, consistency=None)
+def _parse_rewrites(recipe: Recipe, old: Candidate, reply: Reply) -> list[Candidate]:
+    """Parse a reply about a kept question: paraphrases, or a harder question."""
+    old = replace(_with_recipe(recipe, old), read=None, consistency=None)
     if recipe.makes != "wording":
-        return [_read(recipe, old, reply)]
+        return [_fill(recipe, old, reply)]
     fields = recipe.parse(reply)
     if isinstance(fields, str):
         return [old.rejected(fields)]
     return [replace(old, question=question) for question in dict.fromkeys(fields["questions"])]
 
 
-def _task(recipe: Recipe, reply: Reply) -> Candidate:
+def _parse_task(recipe: Recipe, reply: Reply) -> Candidate:
     empty = Candidate(
         recipe=recipe.name,
         version=recipe.version,
@@ -159,11 +161,11 @@ def _task(recipe: Recipe, reply: Reply) -> Candidate:
         window="",
         sentence="",
     )
-    return _read(recipe, empty, reply)
+    return _fill(recipe, empty, reply)
 
 
-def _read(recipe: Recipe, empty: Candidate, reply: Reply) -> Candidate:
-    """Fill in the fields of an answer; evidence that does not stand in the window is a reason to reject it."""
+def _fill(recipe: Recipe, empty: Candidate, reply: Reply) -> Candidate:
+    """Fill in the fields of a reply; reject it if its evidence is not in the window."""
     fields = recipe.parse(reply)
     if isinstance(fields, str):
         return empty.rejected(fields)
@@ -174,14 +176,14 @@ def _read(recipe: Recipe, empty: Candidate, reply: Reply) -> Candidate:
         passage = empty.window.split("\n", 1)[-1]
         return replace(empty, question=fields["question"], answer=passage)
     filled = replace(empty, question=fields["question"], answer=fields.get("answer", ""))
-    return filled if "evidence" not in fields else _evident(filled, fields["evidence"])
+    return filled if "evidence" not in fields else _with_evidence(filled, fields["evidence"])
 
 
-def _evident(each: Candidate, evidence: str | list[str]) -> Candidate:
-    """Put the evidence in, as it stands in the window."""
+def _with_evidence(each: Candidate, evidence: str | list[str]) -> Candidate:
+    """Set the evidence as it is written in the window; reject the candidate if a quote is missing."""
     quotes = [evidence] if isinstance(evidence, str) else evidence
-    places = [place(quote, each.window) for quote in quotes]
-    found = [each.window[start:end] for start, end in filter(None, places)]
-    if len(found) < len(quotes):
-        return each.rejected("evidence_missing")
-    return replace(each, sentence=" ".join(found))
+    places = [locate(quote, each.window) for quote in quotes]
+    evidence_texts = [each.window[start:end] for start, end in filter(None, places)]
+    if len(evidence_texts) < len(quotes):
+        return each.rejected(Reason.EVIDENCE_MISSING)
+    return replace(each, sentence=" ".join(evidence_texts))

@@ -1,4 +1,4 @@
-"""What a synthesised question must survive, cheap checks first; every check that fails has a name."""
+"""Rule-based filters of synthesised questions, cheap checks first; each has a rejection reason."""
 
 import re
 from collections import defaultdict
@@ -6,126 +6,125 @@ from collections.abc import Iterator, Sequence
 
 from pipelines.synthesis import answer_types
 from pipelines.synthesis.prompt_injection import is_prompt_injection
-from pipelines.text.normalize import spans, tokens
+from pipelines.synthesis.reasons import Reason
+from pipelines.text.normalize import f1, spans, tokens
 from pipelines.text.stopwords import STOP_WORDS
 
-_MOST_ASKED = 40  # words of a question
-_SUPPORTED = 0.7  # share of a longer answer's telling words that its passage must have
-_CHINESE = 0.3  # share of Chinese letters in a Chinese text, which may hold names in others
+_MAX_QUESTION_WORDS = 40  # maximum words of a question
+_MIN_SUPPORT = 0.7  # minimum share of a longer answer's content words that are in its passage
+_MIN_CHINESE = 0.3  # minimum share of Chinese characters in a Chinese text, which may contain Latin names
 _POINTS_AT_TEXT = re.compile(
     r"\b(?:the|this|that)\s(?:passage|text|sentence|document|article|paragraph|author|speaker|writer|narrator)\b|文中|本文|这段",
     re.IGNORECASE,
 )
 _LOOSE_PRONOUN = re.compile(r"\b(?:he|she|him|her|his|hers|they|them|it|its|this|these|those)\b", re.IGNORECASE)
 _NAME = re.compile(r"(?<!^)\b[A-Z]\w+")
-_LONGER = re.compile(r"[A-Za-z]{4,}")
+_LONG_WORD = re.compile(r"[A-Za-z]{4,}")
 _NAME_OR_NUMBER = re.compile(r"(?<!^)\b[A-Z]\w+|\d|[一-鿿]")
 
 
 def rejection_reason(
     question: str, answer: str, sentence: str, window: str, language: str, max_words: int, verbatim: bool
-) -> str | None:
-    """Name the first fault of a short answer's question that can be seen without asking anybody, or return None.
+) -> Reason | None:
+    """Return the first rule that a question with a short answer breaks, or None.
 
-    `verbatim` answers must stand in their `sentence`; all others must be made of words of it.
+    `verbatim` answers must be spans of their `sentence`; the content words of all others must be in it.
     """
     if not question.endswith(("?", "？")) or len(tokens(question)) < 3:
-        return "not_a_question"
-    if len(tokens(question)) > _MOST_ASKED:
-        return "too_long"
-    if not _speaks(language, question):
-        return "wrong_language"
+        return Reason.NOT_A_QUESTION
+    if len(tokens(question)) > _MAX_QUESTION_WORDS:
+        return Reason.TOO_LONG
+    if not _is_in_language(language, question):
+        return Reason.WRONG_LANGUAGE
     if is_prompt_injection(question) or is_prompt_injection(answer):
-        return "carries_order"
+        return Reason.CARRIES_ORDER
     if (answer not in sentence) if verbatim else support(answer, sentence) < 1:
-        return "evidence_missing"
+        return Reason.EVIDENCE_MISSING
     if len(tokens(answer)) > max_words:
-        return "answer_too_long"
+        return Reason.ANSWER_TOO_LONG
     if spans(tokens(question), tokens(answer)):
-        return "answer_in_question"
+        return Reason.ANSWER_IN_QUESTION
     if not answer_types.fits(question, answer):
-        return "answer_of_wrong_kind"
+        return Reason.ANSWER_OF_WRONG_KIND
     if _POINTS_AT_TEXT.search(question):
-        return "points_at_text"
-    if _repeats(question):
-        return "repeats_itself"
+        return Reason.POINTS_AT_TEXT
+    if _repeats_word(question):
+        return Reason.REPEATS_ITSELF
     if _LOOSE_PRONOUN.search(question) and not _NAME_OR_NUMBER.search(question):
-        return "not_self_contained"
-    if not set(_telling(question)) & set(_telling(window)):
-        return "unrelated"
+        return Reason.NOT_SELF_CONTAINED
+    if not set(_content_words(question)) & set(_content_words(window)):
+        return Reason.UNRELATED
     return None
 
 
-def text_rejection_reason(turns: Sequence[tuple[str, str]], window: str, language: str) -> str | None:
-    """Name the first fault of a task or a conversation and its longer answers, or return None.
+def text_rejection_reason(turns: Sequence[tuple[str, str]], window: str, language: str) -> Reason | None:
+    """Return the first rule that a task or a conversation with longer answers breaks, or None.
 
-    `turns` are questions and answers. Where there is a `window`, most words of every answer that carry meaning must
-    stand in it.
+    `turns` are questions and answers. If there is a `window`, most content words of every answer must be in it.
     """
-    asked, said = [question for question, _ in turns], [answer for _, answer in turns]
-    if not all(tokens(question) for question in asked) or len(tokens(asked[0])) < 3:
-        return "not_a_question"
-    if max(len(tokens(question)) for question in asked) > 2 * _MOST_ASKED:
-        return "too_long"
-    if not all(tokens(answer) for answer in said):
-        return "empty_answer"
-    if not _speaks(language, "".join(asked + said)):
-        return "wrong_language"
-    if any(is_prompt_injection(text) for text in asked + said):
-        return "carries_order"
-    if any(_POINTS_AT_TEXT.search(text) for text in asked + said):
-        return "points_at_text"
-    if _LOOSE_PRONOUN.search(asked[0]) and not _NAME_OR_NUMBER.search(asked[0]):
-        return "not_self_contained"
-    if window and min(support(answer, window) for answer in said) < _SUPPORTED:
-        return "unsupported"
+    questions, answers = [question for question, _ in turns], [answer for _, answer in turns]
+    if not all(tokens(question) for question in questions) or len(tokens(questions[0])) < 3:
+        return Reason.NOT_A_QUESTION
+    if max(len(tokens(question)) for question in questions) > 2 * _MAX_QUESTION_WORDS:
+        return Reason.TOO_LONG
+    if not all(tokens(answer) for answer in answers):
+        return Reason.EMPTY_ANSWER
+    if not _is_in_language(language, "".join(questions + answers)):
+        return Reason.WRONG_LANGUAGE
+    if any(is_prompt_injection(text) for text in questions + answers):
+        return Reason.CARRIES_ORDER
+    if any(_POINTS_AT_TEXT.search(text) for text in questions + answers):
+        return Reason.POINTS_AT_TEXT
+    if _LOOSE_PRONOUN.search(questions[0]) and not _NAME_OR_NUMBER.search(questions[0]):
+        return Reason.NOT_SELF_CONTAINED
+    if window and min(support(answer, window) for answer in answers) < _MIN_SUPPORT:
+        return Reason.UNSUPPORTED
     return None
 
 
 def grounded(question: str, sentence: str) -> bool:
-    """Tell whether all names of a question stand in the sentence that it was written about.
+    """Return whether all names of a question are in the sentence that it was generated from.
 
-    Where a sentence speaks of "it", the question takes the name from the title or from before, and often a wrong one.
+    If the sentence says "it", the writer copies a name from the title or an earlier sentence, often a wrong one.
     """
     return set(tokens(" ".join(_NAME.findall(question)))) <= set(tokens(sentence))
 
 
-def _repeats(question: str) -> bool:
-    """Tell whether a longer word comes twice, written alike, as where a small model goes round in circles.
+def _repeats_word(question: str) -> bool:
+    """Return whether a content word of four letters or more occurs twice, a sign of degenerate repetition.
 
-    Of 2,000 questions that people wrote, one in two hundred does ("a cloud watcher" and "a cloud").
+    Among 2,000 questions written by people, one in two hundred has such a word ("a cloud watcher" and "a cloud").
     """
-    words = [word for word in _LONGER.findall(question) if word.casefold() not in STOP_WORDS]
+    words = [word for word in _LONG_WORD.findall(question) if word.casefold() not in STOP_WORDS]
     return len(words) > len(set(words))
 
 
 def support(answer: str, text: str) -> float:
-    """Return the share of the telling words of `answer`, each counted once, that stand in `text` (1.0 for none)."""
-    said = set(_telling(answer))
-    return len(said & set(_telling(text))) / len(said) if said else 1.0
+    """Return the share of the distinct content words of `answer` that are in `text` (1.0 if it has none)."""
+    words = set(_content_words(answer))
+    return len(words & set(_content_words(text))) / len(words) if words else 1.0
 
 
-def _telling(text: str) -> list[str]:
-    """Return the tokens that carry meaning."""
+def _content_words(text: str) -> list[str]:
+    """Return the tokens of `text` without stop words."""
     return [word for word in tokens(text) if word not in STOP_WORDS]
 
 
-def _speaks(language: str, text: str) -> bool:
-    """Tell whether `text` is written as `language` is: in Chinese characters, or mostly without."""
+def _is_in_language(language: str, text: str) -> bool:
+    """Return whether `text` is in `language`, by its share of Chinese characters."""
     letters = [letter for letter in text if letter.isalpha()]
     chinese = sum(letter >= "\u3040" for letter in letters) / max(1, len(letters))
-    return chinese > _CHINESE if language == "zh" else chinese <= 1 - _CHINESE
+    return chinese > _MIN_CHINESE if language == "zh" else chinese <= 1 - _MIN_CHINESE
 
 
 def agreement(one: str, other: str) -> float:
-    """Return the token F1 of two answers; one that contains the other whole counts as agreement (1.0)."""
+    """Return the token F1 of two answers; 1.0 if one contains the other."""
     a, b = tokens(one), tokens(other)
     if not a or not b:
         return 0.0
     if spans(a, b) or spans(b, a):
         return 1.0
-    shared = sum(min(a.count(word), b.count(word)) for word in set(a))
-    return 2 * shared / (len(a) + len(b))
+    return f1(a, b)
 
 
 def rouge_l(one: Sequence[str], other: Sequence[str]) -> float:
@@ -139,29 +138,29 @@ def rouge_l(one: Sequence[str], other: Sequence[str]) -> float:
 
 
 class Novelty:
-    """Keeps questions apart: tells how close a new one is to those that share a rare word with it."""
+    """Finds near-duplicate questions by ROUGE-L, among known questions that share a rare word."""
 
     def __init__(self, questions: Sequence[str] = ()) -> None:
-        """Begin with `questions`."""
+        """Index `questions`."""
         self.known: list[list[str]] = []
-        self.holding: dict[str, list[int]] = defaultdict(list)
+        self.with_word: dict[str, list[int]] = defaultdict(list)
         for question in questions:
             self.add(question)
 
     def add(self, question: str) -> None:
-        """Remember a question."""
+        """Add a question to the index."""
         words = tokens(question)
         for word in set(words):
-            self.holding[word].append(len(self.known))
+            self.with_word[word].append(len(self.known))
         self.known.append(words)
 
     def near(self, question: str) -> Iterator[tuple[int, float]]:
-        """Yield the places of the remembered questions that share a rare word with it, and their ROUGE-L."""
+        """Yield (index, ROUGE-L) of the known questions that share a rare word with `question`."""
         words = tokens(question)
-        rare = sorted(set(words), key=lambda word: (len(self.holding.get(word, ())), word))[:6]
-        for index in sorted({index for word in rare for index in self.holding.get(word, ())}):
+        rare = sorted(set(words), key=lambda word: (len(self.with_word.get(word, ())), word))[:6]
+        for index in sorted({index for word in rare for index in self.with_word.get(word, ())}):
             yield index, rouge_l(words, self.known[index])
 
     def closest(self, question: str) -> float:
-        """Return the largest ROUGE-L to a remembered question (0 when none shares a word)."""
+        """Return the largest ROUGE-L to a known question (0 if none shares a rare word)."""
         return max((score for _, score in self.near(question)), default=0.0)

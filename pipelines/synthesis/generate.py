@@ -1,4 +1,4 @@
-"""Asking the teachers: a question for every sentence, then what other recipes make of windows and of kept questions."""
+"""Question generation: questions about every sentence, then the other prompt templates on windows and questions."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,73 +6,65 @@ from dataclasses import replace
 from pipelines.artifacts import Row
 from pipelines.llm.prompts import Recipe
 from pipelines.synthesis import expand
-from pipelines.synthesis.candidate import Asked, Candidate
+from pipelines.synthesis.candidate import Candidate, Teacher
+from pipelines.synthesis.config import SynthesizeConfig
 from pipelines.synthesis.planner import Passage, plan, rounds
 from pipelines.synthesis.validate import Validator
 
 
 def about_spans(
-    writer: Asked,
-    examiner: Validator,
-    recipe: Recipe,
-    found: Sequence[Passage],
-    *,
-    kinds: Sequence[str],
-    spans: int,
-    max_words: int,
-    budget: int,
-    attempts: int,
-    temperature: float,
+    writer: Teacher, validator: Validator, recipe: Recipe, passages: Sequence[Passage], config: SynthesizeConfig
 ) -> list[Candidate]:
-    """Have questions written for spans of every sentence, and examined; see `planner.rounds`.
+    """Write and validate questions about spans of every sentence, in the order of `planner.rounds`.
 
-    The first attempt at a span is greedy, later ones are sampled at `temperature`.
+    The first attempt at a span is greedy, later ones are sampled at `config.temperature`.
     """
+    budget = int(config.recipes[recipe.name] * config.max_questions)
 
-    def ask(due: list[Candidate], attempt: int) -> list[Candidate]:
+    def ask(spans: list[Candidate], attempt: int) -> list[Candidate]:
         calls = [
             recipe.call(
                 {"window": each.window, "sentence": each.sentence, "answer": each.answer},
                 each.language,
                 writer.instructed,
-                temperature if attempt else None,
+                config.temperature if attempt else None,
                 attempt,
             )
-            for each in due
+            for each in spans
         ]
         replies = writer.ask(calls, "writing questions")
         written = [
-            _written(each, recipe.parse(reply), reply.certainty) for each, reply in zip(due, replies, strict=True)
+            _written(each, recipe.parse(reply), reply.certainty) for each, reply in zip(spans, replies, strict=True)
         ]
-        return examiner.examine(written, recipe.makes)
+        return validator.validate(written, recipe.makes)
 
-    return list(rounds(plan(found, recipe, kinds, spans, max_words, budget), budget, attempts, ask))
+    return list(rounds(plan(passages, recipe, config, budget), budget, config.attempts, ask))
 
 
 def by_recipe(
-    writer: Asked,
-    examiner: Validator,
+    writer: Teacher,
+    validator: Validator,
     recipe: Recipe,
-    share: float,
-    found: Sequence[Passage],
+    passages: Sequence[Passage],
     kept: Sequence[Candidate],
     seeds: Sequence[Row],
-    *,
-    temperature: float,
-    max_similarity: float,
+    config: SynthesizeConfig,
     seed: int,
 ) -> list[Candidate]:
-    """Ask another recipe about a share of what it is about, and have the result examined."""
+    """Apply another prompt template to a share of the windows, kept questions or seed tasks; validate the result."""
+    share = config.recipes[recipe.name]
     if recipe.about == "question":
-        made = expand.questions(writer, recipe, kept, share, seed)
+        candidates = expand.questions(writer, recipe, kept, share, seed)
     elif recipe.about == "tasks":
-        made = expand.tasks(writer, recipe, seeds, share, temperature, max_similarity, seed)
+        candidates = expand.tasks(writer, recipe, seeds, config, seed)
     else:
-        made = expand.windows(writer, recipe, found, share, seed)
-    return made if recipe.makes in ("quote_then_answer", "unanswerable") else examiner.examine(made, recipe.makes)
+        candidates = expand.windows(writer, recipe, passages, share, seed)
+    if recipe.makes in ("quote_then_answer", "unanswerable"):
+        return candidates
+    return validator.validate(candidates, recipe.makes)
 
 
-def _written(each: Candidate, fields: dict[str, str] | str, certainty: float | None) -> Candidate:
+def _written(span: Candidate, fields: dict[str, str] | str, probability: float | None) -> Candidate:
     if isinstance(fields, str):
-        return each.rejected(fields)
-    return replace(each, question=fields["question"], writer_probability=certainty)
+        return span.rejected(fields)
+    return replace(span, question=fields["question"], writer_probability=probability)

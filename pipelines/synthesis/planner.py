@@ -1,7 +1,7 @@
-"""The planner: which span of which sentence is asked about next, so that every sentence gets a question.
+"""The order in which answer spans are asked about, so that every sentence gets a question.
 
-First the best span of every sentence; then, where no question was kept, the next best; what is left of the budget goes
-to second questions about sentences that have one.
+First the best span of every sentence, then the next best where no question was kept. The rest of the budget goes to
+second questions about sentences that have one.
 """
 
 import string
@@ -15,22 +15,23 @@ from pipelines.artifacts import Row
 from pipelines.llm.prompts import Recipe
 from pipelines.synthesis import spans
 from pipelines.synthesis.candidate import Candidate
+from pipelines.synthesis.config import SynthesizeConfig
 from pipelines.synthesis.windows import Sentence, Window, windows
 from pipelines.text.names import Names
 
 Span = tuple[str, str]
-"""Words of a sentence, and of which kind they are."""
+"""(span, kind)"""
 
-_VAGUE = ("definition", "condition")
-_TOPIC = 12  # mentions from which a name is a topic rather than an answer
-_PROPOSED = 8  # spans of a sentence, of which the best are asked for
-_HOPELESS = 2  # a name that both the document and the sentence are about is no answer
-_BEGINNING = 5  # characters; a name there is what the sentence is about rather than what it tells
+_VAGUE_KINDS = ("definition", "condition")
+_TOPIC_MENTIONS = 12  # a name with more mentions in the corpus is a topic rather than an answer
+_MAX_PROPOSED = 8  # maximum candidate spans of a sentence
+_MAX_PENALTY = 2  # a name that is the topic of both document and sentence is not asked for
+_TOPIC_POSITION = 5  # characters; a name that begins there is the topic of the sentence, not new information
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A window of a document."""
+    """A window of a document, with the document's id and language."""
 
     source: str
     language: str
@@ -39,48 +40,48 @@ class Passage:
 
 def passages(documents: Sequence[Row], tok: PreTrainedTokenizerBase, size: int, overlap: int) -> list[Passage]:
     """Return the windows of all documents, each at most `size` tokens."""
-    found: list[Passage] = []
+    windowed: list[Passage] = []
     for document in documents:
         title = heading(document["title"])
         language = "zh" if document["language"] == "zh" else "en"
-        found += [
+        windowed += [
             Passage(document["id"], language, window) for window in windows(document["text"], title, tok, size, overlap)
         ]
-    return found
+    return windowed
 
 
 def heading(title: str | None) -> str:
-    """Return a document's title as it heads its windows: a shouted one in small letters, none as nothing."""
+    """Return the title above a document's windows: capitals become title case, a missing title is empty."""
     return string.capwords(title) if title and title.isupper() else title or ""
 
 
-def plan(
-    found: Sequence[Passage], recipe: Recipe, kinds: Sequence[str], most: int, max_words: int, budget: int
-) -> list[list[Candidate]]:
-    """Return for every sentence that states something its spans of these `kinds`, the best first, at most `most`.
+def plan(passages: Sequence[Passage], recipe: Recipe, config: SynthesizeConfig, budget: int) -> list[list[Candidate]]:
+    """Return the spans of `config.kinds` of every sentence that states something, best first.
 
-    Of more than `budget` sentences those with the best spans are taken, evenly over the text where they are as good: a
-    long book is asked about from its beginning to its end.
+    A sentence has at most `config.spans_per_sentence`. Of more than `budget` sentences, the ones with the best spans
+    are taken; ties are spaced evenly over the text, so that a long book is covered from beginning to end.
 
-    Names, numbers, dates, causes and purposes come before looser clauses, rare names before others; what the corpus,
-    the document or the sentence is about is asked for only where nothing else is. A word that the corpus also writes
-    small is no name, whatever it begins. Sentences whose best span is good come first.
+    Ranking: names, numbers, dates, causes and purposes before definitions and conditions; rare names before frequent
+    ones; the topic of the corpus, the document or the sentence only if there is nothing else. A word that the corpus
+    also writes in lower case is not a name. Sentences with a good best span come first.
     """
-    corpus = Corpus.of([sentence.text for passage in found for sentence in passage.window.sentences])
+    corpus = Corpus.of([sentence.text for passage in passages for sentence in passage.window.sentences])
     planned: list[tuple[int, list[Candidate]]] = []
-    for passage in found:
+    for passage in passages:
         title = passage.window.text.split("\n", 1)[0]
         for sentence in passage.window.sentences:
-            ranked = corpus.ranked(sentence.text, title, kinds, max_words)
+            ranked = corpus.ranked(sentence.text, title, config)
             if ranked:
-                candidates = [_candidate(recipe, passage, sentence, *pair) for _, pair in ranked[:most]]
+                candidates = [
+                    _candidate(recipe, passage, sentence, *pair) for _, pair in ranked[: config.spans_per_sentence]
+                ]
                 planned.append((ranked[0][0], candidates))
     planned.sort(key=lambda pair: pair[0])
     return [candidates for _, candidates in _within(planned, budget)]
 
 
 def _within(planned: list[tuple[int, list[Candidate]]], budget: int) -> list[tuple[int, list[Candidate]]]:
-    """Return `budget` of the sentences, which are sorted; of the last that are equally good, evenly spaced ones."""
+    """Return the first `budget` of the sorted sentences; ties at the cut are sampled evenly."""
     if len(planned) <= budget:
         return planned
     worst = planned[budget][0]
@@ -92,7 +93,7 @@ def _within(planned: list[tuple[int, list[Candidate]]], budget: int) -> list[tup
 
 @dataclass(frozen=True)
 class Corpus:
-    """What tells a span worth asking for, in a corpus of these names."""
+    """Ranks the spans of a sentence by the names of the whole corpus."""
 
     names: Names
 
@@ -101,20 +102,22 @@ class Corpus:
         """Count the names in sentences."""
         return cls(Names.of(texts))
 
-    def ranked(self, sentence: str, title: str, kinds: Sequence[str], max_words: int) -> list[tuple[int, Span]]:
-        """Return the spans of a sentence worth asking for, the best first, each with what speaks against it."""
+    def ranked(self, sentence: str, title: str, config: SynthesizeConfig) -> list[tuple[int, Span]]:
+        """Return (penalty, span) of the spans of a sentence worth asking for, best first."""
         if sentence[-1].isalnum():
-            return []  # a heading states nothing
-        proposed = [pair for pair in spans.propose(sentence, _PROPOSED, max_words) if pair[1] in kinds]
-        real = (pair for pair in proposed if pair[1] != "name" or self.names.has(pair[0], sentence))
-        judged = [(self._late(pair, sentence, title), pair) for pair in real]
-        good = [each for each in judged if each[0] == 0] or [each for each in judged if each[0] < _HOPELESS]
+            return []  # headings state nothing
+        proposed = [
+            pair for pair in spans.propose(sentence, _MAX_PROPOSED, config.max_span_words) if pair[1] in config.kinds
+        ]
+        proper = (pair for pair in proposed if pair[1] != "name" or self.names.has(pair[0], sentence))
+        penalised = [(self._penalty(pair, sentence, title), pair) for pair in proper]
+        good = [each for each in penalised if each[0] == 0] or [each for each in penalised if each[0] < _MAX_PENALTY]
         return sorted(good, key=lambda each: (each[0], self.names.mentions[each[1][0]]))
 
-    def _late(self, pair: Span, sentence: str, title: str) -> int:
+    def _penalty(self, pair: Span, sentence: str, title: str) -> int:
         span, kind = pair
-        topic = kind == "name" and (self.names.mentions[span] > _TOPIC or span in title)
-        return (kind in _VAGUE) + topic + (kind == "name" and sentence.find(span) < _BEGINNING)
+        topic = kind == "name" and (self.names.mentions[span] > _TOPIC_MENTIONS or span in title)
+        return (kind in _VAGUE_KINDS) + topic + (kind == "name" and sentence.find(span) < _TOPIC_POSITION)
 
 
 def _candidate(recipe: Recipe, passage: Passage, sentence: Sentence, span: str, kind: str) -> Candidate:
@@ -140,10 +143,10 @@ def rounds(
     attempts: int,
     ask: Callable[[list[Candidate], int], list[Candidate]],
 ) -> Iterator[Candidate]:
-    """Ask in rounds until every sentence has a question or `budget` questions are written; yield all that was asked.
+    """Ask in rounds until every sentence has a question or `budget` questions are written; yield all candidates.
 
-    `ask` writes and examines questions; it is given the spans and the attempt, from 0. A sentence whose spans have all
-    failed is begun again, up to `attempts` times. Then covered sentences get their other spans asked, in that order.
+    `ask` writes and validates questions, given the spans and the attempt, from 0. A sentence whose spans have all
+    failed starts over, up to `attempts` times. Then the remaining spans of covered sentences are asked about.
     """
     covered: set[int] = set()
     asked: dict[int, int] = defaultdict(int)

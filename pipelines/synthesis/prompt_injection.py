@@ -1,13 +1,13 @@
-"""Text that gives orders to whoever reads it as a prompt: it is never shown to a teacher, and no row may repeat it.
+"""Prompt injection: instructions to a model in the text of a document (Greshake et al. 2023, arXiv:2302.12173).
 
-Prompt injection (Greshake et al. 2023, arXiv:2302.12173): a document says "ignore the above", or holds the marks with
-which a chat template sets its turns apart. Rules find the common forms; the checks of grounding reject
-what an order led to.
+A document says "ignore the above", or contains the special tokens of a chat template. Such sentences are removed from
+every prompt, and no training row may repeat them. Rules find the common forms; the grounding checks reject the output
+of an injection that was missed.
 """
 
 import re
 
-_ORDER = re.compile(
+_INJECTION = re.compile(
     r"\b(?:ignore|disregard|forget|override|bypass)\b[^.!?\n]{0,30}"
     r"\b(?:above|previous|prior|preceding|foregoing|earlier|instructions?|prompts?|rules|everything|guidelines)\b"
     r"|\b(?:system|developer)\s+(?:prompt|message)\b|\byou are (?:now|no longer)\b|\bas an? (?:ai|language model)\b"
@@ -22,5 +22,5 @@ _ORDER = re.compile(
 
 
 def is_prompt_injection(text: str) -> bool:
-    """Tell whether `text` speaks to the reader as to a model."""
-    return _ORDER.search(text) is not None
+    """Return whether `text` contains instructions to a model."""
+    return _INJECTION.search(text) is not None

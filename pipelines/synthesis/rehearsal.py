@@ -1,7 +1,7 @@
-"""Rehearsal: what the base model says to general prompts, mixed into tuning so that it is not forgotten.
+"""Self-synthesised rehearsal: the base model's answers to general prompts, mixed into fine-tuning against forgetting.
 
-Rehearsing a model's own answers keeps more than other people's would (self-synthesised rehearsal, Huang et al. 2024,
-arXiv:2403.01244), and many prompts seen once keep more than few seen often, which are learnt by heart.
+Rehearsing the model's own answers preserves more than answers from other sources (Huang et al. 2024,
+arXiv:2403.01244), and many prompts seen once preserve more than few seen often, which are memorised.
 """
 
 import random
@@ -23,23 +23,23 @@ KEY = "rehearsal_key.json"
 _ENDS = (".", "?", "!", "。", "？", "！")
 _PROMPT_TOKENS = 24
 _TEMPERATURE = 0.8
-_MARK = "\N{SYMBOL FOR UNIT SEPARATOR}"
+_PLACEHOLDER = "\N{SYMBOL FOR UNIT SEPARATOR}"
 
 
 def invent(
     model: PreTrainedModel, tok: PreTrainedTokenizerBase, prompts: list[str], count: int, batch_size: int, seed: int
 ) -> list[str]:
-    """Have the model write `count` prompts, and return the new ones among them; each begins as one of `prompts` does.
+    """Generate `count` prompts with the model and return the new ones; each begins as one of `prompts` does.
 
-    A chat model left to write the user's turn asks what it was tuned to answer (Magpie, Xu et al. 2024,
-    arXiv:2406.08464). The beginnings keep it to what `prompts` are about, in their language.
+    A chat model that continues an empty user turn generates prompts of its tuning data (Magpie, Xu et al. 2024,
+    arXiv:2406.08464). The beginnings keep them to the topics and the language of `prompts`.
     """
     rng = random.Random(seed)
-    turn = chat.render(tok, [{"role": "user", "content": _MARK}], generation_prompt=False).split(_MARK)[0]
-    opening = chat.encode(tok, turn)
+    turn = chat.render(tok, [{"role": "user", "content": _PLACEHOLDER}], generation_prompt=False).split(_PLACEHOLDER)[0]
+    prefix = chat.encode(tok, turn)
     examples = [chat.encode_text(tok, prompt) for prompt in prompts]
     begun = [
-        opening + example[: rng.randint(1, max(1, len(example) // 2))]
+        prefix + example[: rng.randint(1, max(1, len(example) // 2))]
         for example in (examples[number % len(examples)] for number in range(count))
     ]
     marks = [chat.encode_text(tok, end) for end in (*_ENDS, "\n")]
@@ -47,9 +47,9 @@ def invent(
     torch.manual_seed(seed)
     written = [""] * count
     answers = respond(model, tok, begun, stops, _PROMPT_TOKENS, _TEMPERATURE, batch_size)
-    for index, ids in track(answers, "inventing prompts", count):
-        whole = begun[index][len(opening) :] + ids
-        written[index] = first_sentence(tok.decode(whole, skip_special_tokens=True).strip())
+    for index, ids in track(answers, "generating prompts", count):
+        prompt_ids = begun[index][len(prefix) :] + ids
+        written[index] = first_sentence(tok.decode(prompt_ids, skip_special_tokens=True).strip())
     return [prompt for prompt in dict.fromkeys(written) if prompt and prompt not in prompts]
 
 
@@ -61,7 +61,7 @@ def rehearse(
     batch_size: int,
     seed: int,
 ) -> list[Row]:
-    """Return each prompt with the beginning of the model's likeliest answer, at most `max_new_tokens` long."""
+    """Return each prompt with the model's greedy answer, truncated to `max_new_tokens`; empty answers are left out."""
     answers = generate(
         model,
         tok,
@@ -75,13 +75,13 @@ def rehearse(
     return [{"prompt": prompt, "answer": answer} for prompt, answer in zip(prompts, answers, strict=True) if answer]
 
 
-def kept(folder: Path, key: str) -> list[Row] | None:
-    """Return the answers that lie in `folder`, or None when they were made of something else than `key` tells."""
+def stored_answers(folder: Path, key: str) -> list[Row] | None:
+    """Return the answers stored in `folder`, or None if their key is not `key`."""
     return artifacts.read_rows(folder / ANSWERS) if artifacts.made_from(folder / KEY, key) else None
 
 
 def first_sentence(text: str) -> str:
-    """Return the first whole sentence of `text`, or an empty string when there is none."""
+    """Return the first complete sentence of `text`, or an empty string if there is none."""
     spans = sentences(text)
     first = text[spans[0][0] : spans[0][1]] if spans else ""
     return first if first.endswith(_ENDS) else ""

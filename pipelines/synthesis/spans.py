@@ -1,7 +1,7 @@
-"""Answer spans: what in a sentence is worth asking for.
+"""Answer spans: the parts of a sentence that questions are generated for.
 
-Rules, not a model: names, numbers, dates, and the clauses that say why, what for, when and on what condition. A span is
-asked for only if it stands verbatim in its sentence, so every answer has its evidence.
+Rules, not a model: names, numbers, dates, and clauses of cause, purpose, time and condition. Every span is verbatim in
+its sentence, so every answer has its evidence.
 """
 
 import re
@@ -50,10 +50,10 @@ _ORDER = ("name", "date", "number", "cause", "purpose", "condition", "definition
 
 
 def propose(sentence: str, most: int, max_words: int) -> list[tuple[str, str]]:
-    """Return up to `most` (span, kind) of at most `max_words` words: different kinds first, none inside another."""
+    """Return up to `most` pairs (span, kind) of at most `max_words` words: kinds alternate, none contains another."""
     found: dict[str, list[str]] = {kind: _matches(sentence, kind, max_words) for kind in _ORDER}
     atoms = {span for kind in _ATOMS for span in found[kind]}
-    for kind in _ATOMS:  # "May" is no name and "1742" no number inside "4 May 1742"
+    for kind in _ATOMS:  # inside "4 May 1742", "May" is no name and "1742" no number
         found[kind] = [span for span in found[kind] if not any(span in other and span != other for other in atoms)]
     chosen: list[tuple[str, str]] = []
     while len(chosen) < most and any(found.values()):

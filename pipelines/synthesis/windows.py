@@ -1,4 +1,4 @@
-"""Sliding windows of text, and the sentences in them that questions are asked about."""
+"""Sliding windows of text, and the sentences in them that questions are generated for."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Window:
-    """A passage that a teacher is shown, and the sentences that stand in no window before it.
+    """A passage for a teacher's prompt, and its new sentences, which are in no earlier window.
 
     `start` and `end` are its place in its document; `text` begins with the document's title.
     """
@@ -35,9 +35,9 @@ class Window:
 def windows(text: str, title: str, tok: PreTrainedTokenizerBase, size: int, overlap: int) -> Iterator[Window]:
     """Yield windows of whole sentences; every sentence of `text` is new in exactly one of them.
 
-    Windows are at most `size` tokens long (one sentence at least) and repeat about `overlap` tokens of the one before.
-    Each begins with the document's title, since a passage rarely says what it is about. Sentences that give orders to
-    a model are left out.
+    Windows are at most `size` tokens long (one sentence at least) and repeat at most `overlap` tokens of the one
+    before. Each begins with the document's title, since a passage rarely states its topic. Prompt injections are left
+    out.
     """
     spans = [(a, b) for a, b in sentences(text) if not is_prompt_injection(text[a:b])]
     texts = [text[a:b] for a, b in spans]
@@ -59,7 +59,7 @@ def windows(text: str, title: str, tok: PreTrainedTokenizerBase, size: int, over
 
 
 def _joined(text: str, spans: list[tuple[int, int]]) -> str:
-    """Return the sentences as they stand in `text`; where something was left out between two, a space stands."""
+    """Return the sentences with the white space between them; a space replaces sentences that were left out."""
     joined = text[spans[0][0] : spans[0][1]]
     for (_, before), (start, end) in pairwise(spans):
         gap = text[before:start]

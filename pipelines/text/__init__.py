@@ -1,1 +1,1 @@
-"""Text, whoever wrote it: words, sentences, names, n-grams, languages, and the normal forms that are compared."""
+"""Text processing: words, sentences, names, n-grams, language identification, and normalization for comparison."""

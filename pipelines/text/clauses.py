@@ -1,14 +1,14 @@
-"""The answer that a question is given: the clause of its evidence that holds the span, word for word.
+"""Extractive answers: the clause of the evidence that contains the answer span, verbatim.
 
-A model that answers in the words of the text recalls what it has read, instead of guessing three words out of nothing:
-every question about a clause teaches the same words, and a question about another part of it is answered as well.
+A model that answers with a clause of the text recalls what it was trained on, instead of guessing three words without
+context: all questions about a clause train the same words, so questions about other parts of it are answered as well.
 """
 
 import re
 
-_LEAST = 5  # words; a shorter beginning says too little to be understood alone
+_LEAST = 5  # minimum words of a clause; a shorter one is not understandable on its own
 _BOUNDARY = re.compile(
-    r"(?<=[^\d\s])[,;:](?=\s)"  # not the comma of 2,314
+    r"(?<=[^\d\s])[,;:](?=\s)"  # but not a thousands separator (2,314)
     r"|(?<=\d)[,;](?=\s(?:and|but|which|who|where|when|so|though|because|as|in|with|at|the|a|an)\b)"
     r"|\s[–—-]\s|[，；：]"
 )
@@ -16,7 +16,7 @@ _STOP = re.compile(r"[.!?。！？]$")
 
 
 def clauses(sentence: str) -> list[tuple[int, int]]:
-    """Return the (start, end) of each clause, without the mark that ends it."""
+    """Return the (start, end) of each clause, without its final punctuation."""
     marks = list(_BOUNDARY.finditer(sentence))
     return list(
         zip([0, *(mark.end() for mark in marks)], [*(mark.start() for mark in marks), len(sentence)], strict=True)
@@ -24,9 +24,9 @@ def clauses(sentence: str) -> list[tuple[int, int]]:
 
 
 def pieces(sentence: str, most_words: int) -> list[tuple[int, int]]:
-    """Return the (start, end) of a sentence or, where it has more than `most_words` words, of runs of its clauses.
+    """Return the (start, end) of a sentence or, if it has more than `most_words` words, of sequences of its clauses.
 
-    Each run is as long as it may be; what cannot be cut short enough, or says too little alone, is left out.
+    Each sequence is as long as allowed; clauses that are too long, or too short on their own, are dropped.
     """
     found: list[tuple[int, int]] = []
     for start, end in clauses(sentence):
@@ -35,15 +35,15 @@ def pieces(sentence: str, most_words: int) -> list[tuple[int, int]]:
         else:
             found.append((start, end))
     if len(found) == 1 and len(sentence.split()) <= most_words:
-        return found  # whole, however short
+        return found  # a whole sentence may be short
     trimmed = ((end - len(sentence[start:end].lstrip()), end) for start, end in found)
     return [(start, end) for start, end in trimmed if _LEAST <= len(sentence[start:end].split()) <= most_words]
 
 
 def clause(sentence: str, span: str, most_words: int) -> str:
-    """Return the shortest beginning of `sentence` that holds `span` and ends where a clause does.
+    """Return the shortest prefix of `sentence` that contains `span` and ends at a clause boundary.
 
-    When that is longer than `most_words`, or the span is not there, the span alone is the answer.
+    If the prefix exceeds `most_words` words, or the span is not found, return the span itself.
     """
     at = sentence.find(span)
     if at < 0:
@@ -55,5 +55,5 @@ def clause(sentence: str, span: str, most_words: int) -> str:
 
 
 def ended(text: str) -> str:
-    """Return clauses of a sentence as one: with a full stop."""
+    """Return clauses with a full stop at the end, as a sentence."""
     return text if _STOP.search(text) else text.rstrip(" ,;:") + "."

@@ -1,6 +1,6 @@
-"""Dates as day and month, times as on a 12-hour clock: `the 3rd of May`, `May 3` and `1987-05-03` name days alike.
+"""Normalization of dates to day and month, and of times to a 12-hour clock: `the 3rd of May`, `May 3`, `1987-05-03`.
 
-Numeric dates (3/5/1987) stay as they are: day and month can't be told apart in them.
+Numeric dates (3/5/1987) are left unchanged: the order of day and month is ambiguous.
 """
 
 import re
@@ -21,7 +21,7 @@ _OCLOCK = re.compile(r"(?<=\d)\s?o'clock\b", re.ASCII | re.IGNORECASE)
 
 
 def dates(text: str) -> str:
-    """Return `text`, numbers in digits already, with its dates and times in their one form."""
+    """Normalize the dates and times in `text`, whose numbers are already in digits."""
     text = _ISO.sub(lambda found: f"{int(found[3])} {_MONTHS[int(found[2]) - 1]} {found[1]}", text)
     text = _DAY_MONTH.sub(lambda found: f"{int(found[1])} {_month(found[2])}", text)
     text = _MONTH_DAY.sub(lambda found: f"{int(found[2])} {_month(found[1])}", text)
@@ -36,7 +36,7 @@ def _month(name: str) -> str:
 
 
 def _on_the_clock(found: re.Match[str]) -> str:
-    """Write 19:30 as 7:30 p.m.; what half of the day 7:30 is in is not said."""
+    """Convert 19:30 to 7:30 pm; 7:30 gets no am or pm, since it is ambiguous."""
     hour = int(found[1])
     return _time(hour % 12 or 12, found[2], " pm" if hour > 12 else " am" if hour == 0 else "")
 

@@ -1,7 +1,7 @@
-"""Text that comes from outside: made encodable, and parsed from JSON, before anything is stored.
+"""External text: lone surrogates are replaced, and JSON is parsed, before anything is stored.
 
-A lone surrogate (half of a UTF-16 pair, which JSON, YAML, PDF titles and file names can hold) raises
-UnicodeEncodeError wherever it is written. Every string from outside passes `encodable` once, where it enters.
+A lone surrogate (half of a UTF-16 pair, which JSON, YAML, PDF titles and file names can contain) raises
+UnicodeEncodeError when it is written. Every external string passes through `encodable` once, at the input boundary.
 """
 
 import json
@@ -22,7 +22,7 @@ def encodable(text: str) -> str:
 
 
 def encodable_value(value: Any) -> Any:
-    """Apply `encodable` to every string, keys included, of what JSON, YAML or a reader of documents gave."""
+    """Apply `encodable` to every string, keys included, in a value from JSON, YAML or a document parser."""
     if isinstance(value, str):
         return encodable(value)
     if isinstance(value, list | tuple):
@@ -33,13 +33,14 @@ def encodable_value(value: Any) -> Any:
 
 
 def parse_json(raw: str | bytes, parse_int: Callable[[str], Any] | None = None) -> Any:
-    """Parse JSON whose strings may then be encoded.
+    """Parse JSON and make its strings encodable.
 
-    Bytes are UTF-8, UTF-16 or UTF-32, with or without a byte order mark (RFC 4627, section 3). `parse_int` is
-    `json.loads`'s, which converts no number of more than 4,300 digits.
+    Bytes are UTF-8, UTF-16 or UTF-32, with or without a byte order mark (RFC 4627, section 3). `parse_int` is passed to
+    `json.loads`, which by default rejects numbers of more than 4,300 digits.
 
     Raises:
-        ValueError: it is not JSON, not in one of these encodings, nested too deeply, or holds too long a number.
+        ValueError: the input is not JSON or not in one of these encodings, is nested too deeply, or has too long a
+            number.
     """
     if isinstance(raw, bytes):
         raw = raw.decode(json.detect_encoding(raw))

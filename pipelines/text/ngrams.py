@@ -1,4 +1,4 @@
-"""Hashes of all runs of words of a text at once: rolling, modulo 2^64 (Karp and Rabin 1987)."""
+"""Vectorised rolling hashes of all word n-grams of a text, modulo 2^64 (Karp and Rabin 1987)."""
 
 from functools import cache
 
@@ -12,9 +12,9 @@ _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse
 
 
 def runs(text: str, size: int) -> Hashes:
-    """Return a hash of every run of `size` words of a normalised text, in order; a shorter text is one run.
+    """Return the hash of every n-gram of `size` words of a normalised text, in order; a shorter text is one n-gram.
 
-    From the sums up to each byte, so that the size costs nothing. Equal in every process.
+    Computed from prefix sums over bytes, so that the cost is independent of `size`. Equal in every process.
     """
     characters = np.frombuffer(f"{text} ".encode(), dtype=np.uint8)
     powers, inverses = _powers(len(characters).bit_length())

@@ -1,15 +1,17 @@
-"""Text as the tokens that scoring compares: what does not change an answer is taken away. Reads and writes nothing."""
+"""Answer normalization: text as tokens for scoring, without differences that do not change an answer."""
 
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 
 from pipelines.text.date_forms import dates
 from pipelines.text.quantities import FULL, amounts, whole_fractions
 
 CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 MARKS = frozenset(".,;:!?。、\n")
-"""The punctuation that `marked_tokens` keeps, in the form that NFKC gives it."""
-_ARTICLE = re.compile(r"\b(?:the|The|THE|a|an|An)\b|(?:^|[.!?:]\s)A\b(?=\s)")  # not the A of "vitamin A"
+"""The punctuation that `marked_tokens` keeps, after NFKC."""
+_ARTICLE = re.compile(r"\b(?:the|The|THE|a|an|An)\b|(?:^|[.!?:]\s)A\b(?=\s)")  # but not the A in "vitamin A"
 _IRREGULAR = {"ca": "can", "wo": "will", "sha": "shall"}
 _NOT = re.compile(
     r"\b(?:(ca|wo|sha)n't|(\w+)n't|(can)not|(are|could|did|does|do|had|has|is|should|was|were|would)nt)\b"
@@ -19,17 +21,18 @@ _WHOLE = re.compile(r"-?\d+\.0+")
 
 
 def tokens(text: str) -> list[str]:
-    """Return the tokens of `text`: NFKC, no case, no punctuation, no English articles, quantities in one form.
+    """Return the tokens of `text` after NFKC, case folding, and removal of punctuation and English articles.
 
-    Chinese, Japanese and Korean come out one character a token (as CMRC 2018 scores them), so that an answer
-    is found where no space sets it off. Decimal points stay, thousands separators go: `2,314` is `2314`.
-    `£7` is `7 pounds`, `5 km` is `5 kilometres`, `21st` is `twenty-first`, and `isn't` is `is not`.
+    Chinese, Japanese and Korean text yields one token per character (as in CMRC 2018), so that an answer is found
+    without spaces around it. Decimal points are kept and thousands separators removed: `2,314` becomes `2314`.
+    Quantities are canonical: `£7` is `7 pounds`, `5 km` is `5 kilometres`, `twenty-first` is `21st`, and `isn't` is
+    `is not`.
     """
     return [token for token in marked_tokens(text) if token not in MARKS]
 
 
 def marked_tokens(text: str) -> list[str]:
-    """Return the tokens of `text` and, between them, the punctuation that ends clauses."""
+    """Return the tokens of `text`, including the punctuation that ends clauses."""
     text = unicodedata.normalize("NFKC", whole_fractions(text.replace("’", "'")))
     text = dates(amounts(text))
     kept = _found(_ARTICLE.sub(" ", text))
@@ -48,6 +51,12 @@ def _one_form(token: str) -> str:
 
 
 def spans(words: list[str], variant: list[str]) -> list[tuple[int, int]]:
-    """Return where `variant` stands in `words`, as [start, end) of tokens."""
+    """Return the positions of `variant` in `words`, as token ranges [start, end)."""
     size = len(variant)
     return [(at, at + size) for at in range(len(words) - size + 1) if words[at : at + size] == variant] if size else []
+
+
+def f1(one: Sequence[str], other: Sequence[str]) -> float:
+    """Return the token F1 of two token sequences: 2 |shared| / (|one| + |other|), 0 if nothing is shared."""
+    shared = (Counter(one) & Counter(other)).total()
+    return 2 * shared / (len(one) + len(other)) if shared else 0.0

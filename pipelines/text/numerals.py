@@ -1,4 +1,4 @@
-"""English number words as digits: `two hundred and six` is 206, `seventeen oh nine` 1709, `twenty-first` 21st."""
+"""English number words to digits: `two hundred and six` is 206, `seventeen oh nine` 1709, `twenty-first` 21st."""
 
 import re
 from decimal import Decimal
@@ -49,7 +49,7 @@ _PIECE = re.compile(r"\d+(?:\.\d+)?|[a-z]+")
 
 
 def in_digits(text: str) -> str:
-    """Return `text` with its number words written as digits; `5 million` becomes 5000000, too."""
+    """Replace the number words in `text` by digits; `5 million` becomes 5000000."""
     return _WORDS.sub(_written, text)
 
 
@@ -67,7 +67,7 @@ def _written(found: re.Match[str]) -> str:
 
 
 def _value(words: list[str]) -> str:
-    """Return the number that `words` name: each scale multiplies what stands before it since the last scale."""
+    """Evaluate number words: each scale multiplies the words between the previous scale and itself."""
     total, part = Decimal(0), Decimal(0)
     for word in words:
         if word == "hundred":
@@ -83,6 +83,6 @@ def _value(words: list[str]) -> str:
 
 
 def with_suffix(number: int) -> str:
-    """Return an ordinal in digits: 21st, 112th."""
+    """Format an ordinal: 21st, 112th."""
     last = 0 if number % 100 in (11, 12, 13) else number % 10
     return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"

@@ -1,6 +1,6 @@
-"""Amounts in one written form: digits, then the full name of the unit or currency. `£7` and `GBP 7` are `7 pounds`.
+"""Normalization of quantities to digits and the full name of the unit or currency: `£7` and `GBP 7` are `7 pounds`.
 
-A unit is abbreviated only behind a number, so that the `m` of `5 m` is metres and no other `m` is.
+A unit abbreviation is expanded only after a number, so that `m` means metres in `5 m` and nowhere else.
 """
 
 import re
@@ -31,7 +31,7 @@ FULL = {
     **{"foot": "feet", "inch": "inches", "penny": "pence", "kilo": "kilograms", "kilos": "kilograms"},
     **{"centigrade": "celsius", "percentage": "percent", **{code.casefold(): unit for code, unit in _CODES.items()}},
 }
-"""The one form of a unit's name, by its other forms as tokens."""
+"""The canonical name of a unit, by its other forms as tokens."""
 UNITS = frozenset(
     {
         *FULL.values(),
@@ -44,7 +44,7 @@ UNITS = frozenset(
     }
 )
 
-_ANY_CASE = re.ASCII | re.IGNORECASE  # words of other scripts set a unit off as spaces do
+_ANY_CASE = re.ASCII | re.IGNORECASE  # ASCII word boundaries, so that a unit may be followed by another script
 _AMOUNT = r"(\d+(?:\.\d+)?)"
 _ENDS = r"(?![A-Za-z0-9'])"
 _SIGNS = "".join(_CURRENCIES)
@@ -79,12 +79,12 @@ _PATTERNS = [(re.compile(pattern, _ANY_CASE), form) for pattern, form in _REPLAC
 
 
 def whole_fractions(text: str) -> str:
-    """Write `2½` as 2.5: before NFKC, which would make it 21/2."""
+    """Convert `2½` to 2.5. Must run before NFKC, which would turn it into 21/2."""
     return _FRACTION.sub(lambda found: f"{found[1] or 0}{_FRACTIONS[found[2]]}", text)
 
 
 def amounts(text: str) -> str:
-    """Return `text` (NFKC) with its numbers in digits and its units and currencies named in full behind them."""
+    """Normalize the quantities in `text` (NFKC): numbers in digits, followed by the full unit or currency."""
     text = _THOUSANDS.sub(lambda found: re.sub(r"[, ]", "", found[0]), text)
     text = _MONEY.sub(_money, text)
     text = _MONEY_BEHIND.sub(lambda found: f"{found[1]} {_CURRENCIES[found[2]]} ", text)

@@ -1,4 +1,4 @@
-"""Where sentences begin and end."""
+"""Sentence segmentation."""
 
 import re
 
@@ -7,7 +7,7 @@ _TITLE = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Col|Rev|Sr|Jr|No|Vol|Fig|vs
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
-    """Return the (start, end) of each sentence; a line break also ends one, an abbreviation does not."""
+    """Return the (start, end) of each sentence; a line break also ends a sentence, an abbreviation does not."""
     spans: list[tuple[int, int]] = []
     for line in re.finditer(r"[^\n]+", text):
         start = line.start()

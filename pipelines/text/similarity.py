@@ -1,8 +1,8 @@
-"""Whether two questions mean the same: averaged word vectors, rare words first.
+"""Semantic similarity of questions by sentence embeddings with smooth inverse frequency (SIF).
 
-Smooth inverse frequency (Arora, Liang and Ma 2017, "A simple but tough-to-beat baseline for sentence embeddings"): a
-text's vector is the mean of its tokens' vectors, each weighted by a / (a + frequency), less what all texts share. The
-vectors are the base model's own input embeddings, so that no other model is needed.
+SIF (Arora, Liang and Ma 2017, "A simple but tough-to-beat baseline for sentence embeddings"): a text's vector is the
+mean of its token embeddings, weighted by a / (a + frequency), minus the projection on the first principal component.
+Token embeddings are the base model's input embeddings, so that no other model is needed.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 Vectors = NDArray[np.float32]
 
-_A = 1e-3  # as in the paper
+_A = 1e-3  # a, as in the paper
 _EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight")
 
 
@@ -24,7 +24,7 @@ def embeddings(base: Path) -> Vectors:
     """Return the input embeddings (tokens, width) of the model in `base`."""
     for path in sorted(base.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118  # safe_open is no mapping
+            for name in file.keys():  # noqa: SIM118  # safe_open is not a mapping
                 if name.endswith(_EMBEDDINGS):
                     found: Vectors = file.get_tensor(name).to(torch.float32).numpy()
                     return found
@@ -32,7 +32,7 @@ def embeddings(base: Path) -> Vectors:
 
 
 def meanings(texts: Sequence[str], tok: PreTrainedTokenizerBase, embedded: Vectors) -> Vectors:
-    """Return a unit vector (texts, width) of each text; frequencies are those in `texts`."""
+    """Return the unit-length sentence embedding of each text, (texts, width); frequencies are computed over `texts`."""
     if not texts:
         return np.zeros((0, embedded.shape[1]), np.float32)
     ids = tok(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]

@@ -1,6 +1,6 @@
-"""What is counted in a text, each thing once: words, lines, and runs of words that repeat.
+"""Cached text statistics: words, lines, and repeated n-grams.
 
-Where words are not separated a run of them has twice as many characters as it has words elsewhere.
+In scripts without word separators, an n-gram of n words is counted as 2n characters.
 """
 
 import unicodedata
@@ -16,7 +16,7 @@ _FACTORS = np.random.default_rng(0).integers(2**62, size=20) * 2 + 1
 
 
 class _WithoutMarks(dict[int, int | None]):
-    """A translation that learns: marks that combine with a letter are left out."""
+    """Lazily filled translation table that removes combining marks."""
 
     def __missing__(self, code: int) -> int | None:
         self[code] = None if unicodedata.combining(chr(code)) else code
@@ -27,10 +27,10 @@ _WITHOUT_MARKS = _WithoutMarks()
 
 
 class Text:
-    """A text and what is counted in it, each thing once."""
+    """A text with its statistics, each computed at most once."""
 
     def __init__(self, text: str) -> None:
-        """Look at `text`."""
+        """Split `text` into words and lines."""
         self.text = text
         self.words = words(text)
         self.lines = [line for line in map(str.strip, text.split("\n")) if line]
@@ -42,27 +42,27 @@ class Text:
 
     @cached_property
     def unspaced(self) -> bool:
-        """Whether most of its letters are of a script that does not separate words."""
+        """Whether at least half of the letters belong to scripts without word separators."""
         return self._singles > 0 and 2 * self._singles >= sum(map(str.isalpha, self.text)) > 0
 
     @cached_property
     def paragraphs(self) -> list[str]:
-        """What stands between empty lines."""
+        """The blocks of text between empty lines."""
         return [each for each in map(str.strip, self.text.split("\n\n")) if each]
 
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """The characters up to each word, and up to the end."""
+        """The cumulative number of characters before each word, and in total."""
         return np.concatenate([[0], np.cumsum(np.fromiter(map(len, self.words), dtype=np.int64))])
 
     @property
     def characters(self) -> int:
-        """How many the words have."""
+        """The number of characters in all words."""
         return int(self.lengths[-1])
 
     @cached_property
     def mean_word(self) -> float:
-        """The characters of a word, a Korean syllable as its two or three letters; 5 where words are not separated."""
+        """The mean word length; Korean syllables count as their two or three letters, and unspaced scripts as 5."""
         if self.text.isascii():
             return self.characters / len(self.words)
         if self.unspaced:
@@ -71,30 +71,30 @@ class Text:
         return len(letters) / len(self.words)
 
     def per_word(self, count: int) -> float:
-        """Return a count by the number of words."""
+        """Divide a count by the number of words."""
         return count / len(self.words)
 
     def of_lines(self, is_so: Callable[[str], object]) -> float:
-        """Return the share of the lines of which something is so."""
+        """Return the fraction of lines that satisfy a predicate."""
         return sum(bool(is_so(line)) for line in self.lines) / len(self.lines)
 
     @cached_property
     def longest(self) -> int:
-        """The characters of the longest word."""
+        """The length of the longest word."""
         return max(map(len, self.words))
 
     @cached_property
     def word_count(self) -> float:
-        """The number of words, a character of an unspaced script as half of one."""
+        """The number of words; a character of an unspaced script counts as half a word."""
         return len(self.words) - self._singles / 2
 
     def most(self, size: int) -> int:
-        """Return the characters that a run of `size` words can have at most."""
+        """Return an upper bound on the characters of an n-gram of `size` words."""
         return size * self.longest * (2 if self.unspaced else 1)
 
     @cached_property
     def top_pair(self) -> int:
-        """How often the most frequent run of 2 words stands there; no longer run is more frequent."""
+        """The count of the most frequent bigram, which bounds the count of every longer n-gram."""
         if len(self.runs(2)[0]) == 0:
             return 0
         ordered = np.sort(self.runs(2)[0])
@@ -103,18 +103,18 @@ class Text:
 
     @cached_property
     def repeated_fives(self) -> int:
-        """How many runs of 5 words have been seen before; of longer ones there are no more."""
+        """The number of repeated 5-grams, which bounds the number of longer repeated n-grams."""
         ordered = np.sort(self.runs(5)[0])
         return int(np.count_nonzero(ordered[1:] == ordered[:-1]))
 
     def runs(self, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return a hash and the characters of every run of `size` words; equal runs have equal hashes."""
+        """Return the hash and the number of characters of every n-gram of `size` words."""
         size *= 2 if self.unspaced else 1
         hashes = self._hashes(size)
         return hashes, self.lengths[size:] - self.lengths[: len(hashes)]
 
     def _hashes(self, size: int) -> npt.NDArray[np.int64]:
-        """Return the hashes of runs, made from those that are one word shorter."""
+        """Return the hashes of n-grams of `size` words, computed from the (n-1)-grams."""
         while len(self._runs) < size:
             at = len(self._runs)
             self._runs.append(self._runs[-1][:-1] + self._runs[0][at:] * _FACTORS[at])
@@ -122,7 +122,7 @@ class Text:
 
 
 def top_share(text: Text, size: int) -> float:
-    """Return the share of the characters that one run of `size` words covers, when it stands there more than once."""
+    """Return the fraction of characters covered by the repeated n-gram of `size` words that covers most."""
     hashes, characters = text.runs(size)
     order = np.argsort(hashes)
     ordered = hashes[order]
@@ -135,17 +135,17 @@ def top_share(text: Text, size: int) -> float:
 
 
 def top_bound(text: Text, size: int) -> float:
-    """Return what `top_share` cannot exceed."""
+    """Return an upper bound of `top_share`."""
     return text.top_pair * text.most(size) / text.characters
 
 
 def repeated_bound(text: Text, size: int) -> float:
-    """Return what `repeated_share` cannot exceed, for runs of 5 words and more."""
+    """Return an upper bound of `repeated_share`, for n-grams of 5 words and more."""
     return text.repeated_fives * text.most(size) / text.characters
 
 
 def repeated_share(text: Text, size: int) -> float:
-    """Return the share of the characters that lie in runs of `size` words seen before, each counted once."""
+    """Return the fraction of characters in repeated n-grams of `size` words; overlaps are counted once."""
     hashes, characters = text.runs(size)
     order = np.argsort(hashes, kind="stable")
     again = np.sort(order[1:][hashes[order[1:]] == hashes[order[:-1]]]).tolist()

@@ -1,4 +1,4 @@
-"""Words that carry no meaning of their own."""
+"""English stop words."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Words of any script; where no spaces stand between them (Chinese, Japanese, Thai, …), characters."""
+"""Word segmentation for any script; scripts without word separators (Chinese, Japanese, Thai, …) yield characters."""
 
 import re
 import unicodedata
@@ -7,13 +7,15 @@ _THAI_LAO, _BURMESE, _KHMER = "\u0e01-\u0eff", "\u1000-\u109f", "\u1780-\u17ff"
 _KANA, _HAN = "\u3041-\u30ff", "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 UNSPACED = f"[{_THAI_LAO}{_BURMESE}{_KHMER}{_KANA}{_HAN}]"
 _ONE = re.compile(UNSPACED)
-_PUNCTUATION = "\u3000-\u303f\uff00-\uff0f\uff1a-\uff20"  # of Chinese and Japanese; it stands for a space
+_PUNCTUATION = (
+    "\u3000-\u303f\uff00-\uff0f\uff1a-\uff20"  # Chinese and Japanese punctuation separates words, as spaces do
+)
 _EITHER = re.compile(f"{UNSPACED}|[{_PUNCTUATION}]")
 _WORD = re.compile(f"{UNSPACED}|[^\\s{_PUNCTUATION}{UNSPACED[1:-1]}]+")
 
 
 def words(text: str) -> list[str]:
-    """Split into words as they are written; of an unspaced script into characters."""
+    """Split into words; text in an unspaced script into characters."""
     return text.split() if text.isascii() or not _EITHER.search(text) else _WORD.findall(text)
 
 
@@ -23,19 +25,19 @@ def unspaced(text: str) -> int:
 
 
 def word_count(text: str) -> float:
-    """Count words, a character of an unspaced script as half of one."""
+    """Count words; a character of an unspaced script counts as half a word."""
     return len(words(text)) - unspaced(text) / 2
 
 
 def normalise(text: str) -> str:
-    """Return the words that count when texts are compared: NFKC, case and punctuation gone, single spaces."""
+    """Normalise for comparison: NFKC, case folding, punctuation removed, single spaces."""
     if text.isascii():
         return b" ".join(text.encode().translate(_ASCII_WORDS_ONLY).split()).decode()
     return " ".join(words(unicodedata.normalize("NFKC", text).casefold().translate(_WORDS_ONLY)))
 
 
 class _WordsOnly(dict[int, str]):
-    """A translation that learns: punctuation, separators, symbols and control characters become spaces."""
+    """Lazily filled translation table: punctuation, separators, symbols and control characters become spaces."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)

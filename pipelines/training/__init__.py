@@ -1,1 +1,1 @@
-"""Supervised tuning: the rows a model is shown, the trainer, its progress."""
+"""Supervised fine-tuning: training examples, batching, the trainer, progress and checkpoints."""

@@ -1,4 +1,4 @@
-"""What a transformers Trainer tells while it works, and what it keeps so that a killed training goes on."""
+"""Report the progress of a transformers Trainer, and save and restore its checkpoints."""
 
 import math
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from pipelines.runtime.progress import Meter
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints, State, pack, restore_generators, unpack
 
-POINTS = 100  # of a curve in MLflow
-VALIDATIONS = 10  # measurements of the validation loss on the way
-SMOOTHING = 0.9  # weight of what was before, in the loss that the terminal shows
+POINTS = 100  # points per curve in MLflow
+VALIDATIONS = 10  # evaluations of the validation loss during training
+SMOOTHING = 0.9  # decay of the moving average of the displayed loss
 
 
 class ReportCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not followed by the type checker
-    """Reports a Trainer that logs every step, and lets it go on from its last checkpoint.
+    """Log every step of a Trainer and resume it from its last checkpoint.
 
-    The Trainer is given only what is left to do; its own way to resume trusts half-written files. `history` holds what
-    it logged at each step, from the very first.
+    The Trainer gets only the remaining batches, because its own resume trusts half-written files. `history` has the
+    logs of every step since the first.
 
     Raises:
         UserError: the loss of a step is NaN or infinite.
@@ -36,9 +36,9 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         epochs: int = 1,
         validate: Callable[[], float] | None = None,
     ) -> None:
-        """Log to `run`; `what` names the work in a word; `total` steps are so many `epochs`.
+        """Log to `run` under the name `what`; `total` steps cover `epochs` epochs.
 
-        `validate` returns the validation loss, which is measured ten times on the way.
+        `validate` returns the validation loss; it is called ten times during training.
         """
         self.epochs, self.validate = epochs, validate
         self.run, self.what, self.total, self.checkpoints = run, what, total, checkpoints
@@ -47,12 +47,14 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         self.history: list[dict[str, float]] = self.saved.facts["history"] if self.saved else []
 
     def train(self, trainer: Any) -> None:
-        """Have `trainer`, which holds the whole `plan` of batches, run those that are left."""
+        """Run the batches of `trainer.plan` that are not done yet."""
         self.trainer = trainer
         trainer.create_optimizer()
         warmup = trainer.args.get_warmup_steps(self.total)
         kind = trainer.args.lr_scheduler_type
-        trainer.lr_scheduler = get_scheduler(kind, trainer.optimizer, warmup, self.total)  # its own is for what is left
+        trainer.lr_scheduler = get_scheduler(
+            kind, trainer.optimizer, warmup, self.total
+        )  # the Trainer's own schedule would cover only the remaining steps
         if self.saved:
             unpack(self.saved.tensors, self._weights(), trainer.optimizer)
             trainer.lr_scheduler.load_state_dict(self.saved.facts["schedule"])
@@ -64,11 +66,11 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
                 trainer.train()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Start the count."""
+        """Start the progress meter."""
         self.meter = Meter(self.what, self.total, self.done)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Put the generators back, after the Trainer and its loader have drawn from them."""
+        """Restore the random generators after the Trainer and its loader have used them."""
         if self.saved and state.global_step == 0:
             restore_generators(self.saved.tensors)
 
@@ -80,7 +82,7 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         logs: dict[str, Any],
         **_: Any,
     ) -> None:
-        """Keep what a step measured, and the training itself when that is due."""
+        """Record the logs of a step, and write a checkpoint when it is due."""
         if "loss" not in logs:
             return
         number = self.done + state.global_step
@@ -99,7 +101,7 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         self.checkpoints.step(number, self._state)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """End the count."""
+        """Close the progress meter."""
         self.meter.close()
 
     def tail(self, key: str) -> float:
@@ -116,8 +118,8 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
 
 
 def smoothed(values: list[float]) -> float:
-    """Return the exponential moving average of the last values, corrected for its start (as Adam's is)."""
-    recent = values[-50:]  # what was before weighs less than a hundredth
+    """Return the bias-corrected exponential moving average of the last values (as in Adam)."""
+    recent = values[-50:]  # older values weigh less than 1%
     average = 0.0
     for value in recent:
         average = SMOOTHING * average + (1 - SMOOTHING) * value

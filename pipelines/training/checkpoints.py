@@ -1,8 +1,9 @@
-"""Training in progress, so that a killed one goes on where it was: written whole or not at all.
+"""Atomic checkpoints, from which an interrupted training resumes.
 
-A checkpoint is a folder `checkpoints/<stage>/<key>/<step>/` of tensors (safetensors) and facts (JSON). The key is a
-hash of all that decides the result: another key's checkpoints are never looked at. It is written aside, forced to the
-disk and renamed, and the facts hold a digest of the tensors, so that half of one is never taken for a whole.
+A checkpoint is a folder `checkpoints/<stage>/<key>/<step>/` of tensors (safetensors) and facts (JSON). The key hashes
+all inputs that determine the result, so checkpoints of other inputs are never used. A checkpoint is written to a
+temporary folder, synced (fsync) and renamed, and the facts contain a digest of the tensors, so that a partial
+checkpoint is detected.
 """
 
 import hashlib
@@ -24,15 +25,15 @@ from pipelines.runtime.progress import say
 
 FACTS, TENSORS = "facts.json", "tensors.safetensors"
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
-KEPT = 2  # the last one, and one more should the disk have lost part of that
+KEPT = 2  # the last checkpoint, and the one before it in case the last is damaged
 
 State = tuple[Mapping[str, torch.Tensor], Mapping[str, Any]]
-"""Tensors and facts. Facts are JSON."""
+"""Tensors and facts (JSON)."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A whole checkpoint, as read."""
+    """A complete checkpoint, as read."""
 
     step: int
     tensors: dict[str, torch.Tensor]
@@ -41,34 +42,34 @@ class Saved:
 
 @dataclass
 class Checkpoints:
-    """The checkpoints of one training. Without a folder none is kept or found."""
+    """Checkpoints of one training; without a folder none is written or found."""
 
     folder: Path | None = None
     seconds: float = 60.0
-    """Between two of them."""
+    """Minimum seconds between two checkpoints."""
     stopping: bool = False
     last: float = field(default_factory=time.monotonic)
 
     def latest(self) -> Saved | None:
-        """Return the last whole checkpoint, if there is one; say so."""
+        """Return the last complete checkpoint, if any, and report it."""
         for place in reversed(self._places()):
             if (saved := _read(place)) is not None:
-                say(f"going on from step {saved.step}, where this very training was interrupted")
+                say(f"resuming from step {saved.step}, where this training was interrupted")
                 return saved
-            say(f"{place} is damaged and is not used")
+            say(f"{place} is damaged and is ignored")
         return None
 
     def _places(self) -> list[Path]:
-        """Oldest first."""
+        """Return the checkpoint folders, oldest first."""
         if self.folder is None or not self.folder.is_dir():
             return []
         return sorted((each for each in self.folder.iterdir() if each.name.isdigit()), key=lambda each: int(each.name))
 
     def step(self, number: int, state: Callable[[], State]) -> None:
-        """Tell that step `number` is done; keep `state` when it is time to, or before the end.
+        """Finish step `number`; write a checkpoint of `state` if one is due or the process is stopping.
 
         Raises:
-            KeyboardInterrupt: the process was asked to end.
+            KeyboardInterrupt: the process was asked to stop.
         """
         if self.folder is not None and (self.stopping or time.monotonic() - self.last >= self.seconds):
             self._write(number, *state())
@@ -78,23 +79,23 @@ class Checkpoints:
 
     def _write(self, number: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
         assert self.folder is not None
-        aside = self.folder / f"{number}.part"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside / TENSORS)
-        artifacts.write_json(aside / FACTS, {"digest": _digest(aside / TENSORS), "facts": facts})
+        partial = self.folder / f"{number}.part"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial / TENSORS)
+        artifacts.write_json(partial / FACTS, {"digest": _digest(partial / TENSORS), "facts": facts})
         for name in (TENSORS, FACTS):
-            _force(aside / name)
+            _sync(partial / name)
         place = self.folder / str(number)
         shutil.rmtree(place, ignore_errors=True)
-        aside.rename(place)
-        _force(self.folder)
+        partial.rename(place)
+        _sync(self.folder)
         for old in self._places()[:-KEPT]:
             shutil.rmtree(old)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Let a step finish, and keep it, before Ctrl-C or SIGTERM ends the process; twice ends it at once."""
+        """On Ctrl-C or SIGTERM, finish the step and save it before exiting; a second signal exits immediately."""
         before = {number: signal.signal(number, self._interrupted) for number in ENDINGS}
         try:
             yield
@@ -110,10 +111,10 @@ class Checkpoints:
 
 def _read(place: Path) -> Saved | None:
     try:
-        known = artifacts.read_json(place / FACTS)
-        if known["digest"] != _digest(place / TENSORS):
+        content = artifacts.read_json(place / FACTS)
+        if content["digest"] != _digest(place / TENSORS):
             return None
-        return Saved(int(place.name), load_file(place / TENSORS), known["facts"])
+        return Saved(int(place.name), load_file(place / TENSORS), content["facts"])
     except (OSError, ValueError, KeyError):
         return None
 
@@ -123,8 +124,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _force(path: Path) -> None:
-    """Force a file or a folder's entries to the disk."""
+def _sync(path: Path) -> None:
+    """Sync a file or a folder's entries to disk (fsync)."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -133,11 +134,11 @@ def _force(path: Path) -> None:
 
 
 def pack(weights: Mapping[str, torch.Tensor], *optimizers: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Return `weights`, what `optimizers` know of theirs, and the state of torch's generators, as flat tensors."""
+    """Return `weights`, the states of `optimizers` and of torch's random generators as flat tensors."""
     tensors = {f"weight/{name}": weight for name, weight in weights.items()}
     for number, optimizer in enumerate(optimizers):
-        for index, known in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer{number}/{index}/{key}": value for key, value in known.items()}
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer{number}/{index}/{key}": value for key, value in state.items()}
     tensors["generator/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["generator/cuda"] = torch.cuda.get_rng_state()
@@ -147,7 +148,7 @@ def pack(weights: Mapping[str, torch.Tensor], *optimizers: torch.optim.Optimizer
 def unpack(
     tensors: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], *optimizers: torch.optim.Optimizer
 ) -> None:
-    """Put back, in place, the weights and the optimisers' states that `pack` returned."""
+    """Restore in place the weights and optimizer states that `pack` returned."""
     for name, weight in weights.items():
         weight.data.copy_(tensors[f"weight/{name}"])
     for number, optimizer in enumerate(optimizers):
@@ -159,7 +160,7 @@ def unpack(
 
 
 def restore_generators(tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put torch's generators where they were when `pack` was called."""
+    """Restore torch's random generators to their state when `pack` was called."""
     torch.set_rng_state(tensors["generator/cpu"])
     if "generator/cuda" in tensors:
         torch.cuda.set_rng_state(tensors["generator/cuda"])

@@ -10,53 +10,53 @@ from pipelines.models.config import LoraConfig
 
 
 class PretrainConfig(Block):
-    """Continued pre-training on raw text: what the field does first, and what alone teaches no answers."""
+    """Continued pre-training on raw text: the usual first step, which by itself does not teach a model to answer."""
 
     lora: LoraConfig
-    """The adapter; merged into the weights when done."""
+    """LoRA adapter, merged into the weights after training."""
     learning_rate: LearningRate
-    """Peak, after a linear warm-up."""
+    """Peak learning rate, after a linear warm-up."""
     epochs: Count
     """Passes over the text."""
     batch_tokens: Count
-    """Tokens in one optimiser step."""
+    """Tokens per optimizer step."""
     block_tokens: Count
-    """Length of one training sequence."""
+    """Length of one training sequence in tokens."""
     packing: bool
-    """Whether several texts share a sequence, kept apart; without it each has its own, and padding."""
+    """Pack several texts into one sequence with document masking; otherwise each text has its own padded sequence."""
     mixture: Path
-    """A folder of other texts: each .jsonl, .parquet or .txt file is a source, named after it."""
+    """Folder of additional texts: each .jsonl, .parquet or .txt file is a source with the file's name."""
     weights: dict[str, NonNegative]
-    """Of how many times its texts an epoch reads each source, none again before all; `corpus` is the documents."""
+    """Repetitions of each source per epoch, by name, without replacement within a pass; `corpus` is the documents."""
     fim_rates: dict[str, Share]
-    """Of a source of code, the share of texts that is read with its middle last."""
+    """Share of texts of each code source that is trained with fill-in-the-middle (FIM)."""
 
 
 class SFTConfig(Block):
     """Supervised fine-tuning on questions and answers."""
 
     init_from: Literal["base", "pretrain"]
-    """Whose weights it starts from."""
+    """Model whose weights training starts from."""
     lora: LoraConfig
-    """The adapter."""
+    """LoRA adapter."""
     learning_rate: LearningRate
-    """Peak, after a linear warm-up."""
+    """Peak learning rate, after a linear warm-up."""
     epochs: Count
     """Passes over the rows."""
     batch_tokens: Count
-    """Tokens in one optimiser step (rows are batched by length, without packing)."""
+    """Tokens per optimizer step (rows are batched by length, without packing)."""
     max_tokens: Count
-    """A longer row is rejected."""
+    """Maximum row length in tokens; longer rows are rejected."""
     refusal_weight: NonNegative
-    """How often a refusal is shown for one showing of an answer."""
+    """Sampling weight of a refusal relative to an answer."""
     rehearsal_weight: NonNegative
-    """What a token of rehearsal counts in the loss, for one of an answer; each row is shown in one epoch of
-    `curate.num_variants`."""
+    """Loss weight of a rehearsal token relative to an answer token; each row is used in one of every
+    `curate.num_variants` epochs."""
     keyword_query_weight: NonNegative
-    """How often a cue is shown for one showing of an answer; 0 is the teacher's questions alone."""
+    """Sampling weight of a keyword query relative to an answer; 0 trains only on the teacher's questions."""
     adapter_scale: Annotated[float, Field(gt=0, le=1)]
-    """How much of the learnt update is kept in the end; less forgets less of what the model knew before."""
+    """Factor on the learned update after training (weight interpolation, WiSE-FT); smaller values forget less."""
     lm_weight: NonNegative
-    """Passes over the corpus as plain text, mixed in, for one pass over the rows; 0 is questions alone."""
+    """Passes over the corpus as plain text per pass over the rows; 0 trains only on questions."""
     lm_tokens: Count
-    """Length of one passage of plain text."""
+    """Length of one passage of plain text in tokens."""

@@ -1,4 +1,4 @@
-"""The rows a model is shown: tokens, and which of them it is asked to predict."""
+"""Training examples: token ids, and labels for the tokens to predict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,37 +11,37 @@ from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
 
 IGNORED = -100
-"""The label of a token that is not predicted (PyTorch's cross entropy skips it)."""
+"""Label of a token that is not predicted (PyTorch's cross entropy ignores it)."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One training sequence: `ids` and `labels` are equally long.
+    """One training sequence; `ids` and `labels` have the same length.
 
-    A `rehearsed` one teaches what the base model would say at its labelled tokens, not those tokens themselves.
+    For a `rehearsed` example the targets are the base model's distributions at its labelled tokens, not the tokens.
     """
 
     ids: list[int]
     labels: list[int]
     rehearsed: bool = False
     positions: list[int] | None = None
-    """Where several texts are packed into one: of each token the place in its own."""
+    """Position of each token within its own text, if several texts are packed into one sequence."""
 
 
 def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message], rehearsed: bool = False) -> Example:
-    """Encode a conversation whose last message is the assistant's: its answers, and their ends, are predicted.
+    """Encode a conversation that ends with an assistant message; answers and their end-of-turn tokens are labelled.
 
     Raises:
-        UserError: the chat template does not end an answer with the end-of-turn token, so it could not be learnt.
+        UserError: the chat template does not end an answer with the end-of-turn token, so it cannot be learned.
     """
     rendered = chat.render(tok, messages, generation_prompt=False)
     turns = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
     prompts = [chat.render(tok, messages[:turn], generation_prompt=True) for turn in turns]
-    # No token crosses the start of an answer, for in generation the prompt is encoded alone.
-    prompt, *answers = chat.encode_pieces(tok, rendered, [len(asked) for asked in prompts])
+    # Tokens do not cross the start of an answer, because generation encodes the prompt alone.
+    prompt, *answers = chat.encode_pieces(tok, rendered, [len(text) for text in prompts])
     if not all(map(rendered.startswith, prompts)) or any(tok.eos_token_id not in answer for answer in answers):
         raise UserError(
-            "The chat template does not lead from prompt to end of turn; name another in base.chat_template."
+            "The chat template does not lead from prompt to end of turn; set another template in base.chat_template."
         )
     ids = [*prompt, *(token for answer in answers for token in answer)]
     labels = [IGNORED] * len(prompt) + [label for answer in answers for label in _labels(answer, tok.eos_token_id)]
@@ -50,18 +50,18 @@ def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message], rehea
 
 
 def _labels(answer: Sequence[int], end_of_turn: int) -> list[int]:
-    """Return the labels of an answer and what follows it up to the next: all after its end of turn are ignored."""
+    """Return the labels of an answer and the text up to the next one; labels after its end of turn are ignored."""
     length = answer.index(end_of_turn) + 1
     return [*answer[:length], *[IGNORED] * (len(answer) - length)]
 
 
 def encode_text(tok: PreTrainedTokenizerBase, text: str, length: int) -> list[Example]:
-    """Cut a text into sequences of at most `length` tokens; every token is predicted."""
+    """Split a text into sequences of at most `length` tokens; every token is predicted."""
     return encode_tokens(chat.encode_text(tok, text), length)
 
 
 def encode_tokens(ids: Sequence[int], length: int) -> list[Example]:
-    """Cut the tokens of a text into sequences of at most `length`; every token is predicted."""
+    """Split the tokens of a text into sequences of at most `length`; every token is predicted."""
     pieces = [ids[start : start + length] for start in range(0, len(ids), length)]
     return [Example(list(piece), list(piece)) for piece in pieces if len(piece) > 1]
 
@@ -69,10 +69,10 @@ def encode_tokens(ids: Sequence[int], length: int) -> list[Example]:
 def plan_batches(
     lengths: Sequence[int], weights: Sequence[float], epochs: int, batch_tokens: int, seed: int
 ) -> list[list[int]]:
-    """Plan every batch of a training, as indices of rows: a function of its arguments alone.
+    """Return the row indices of every batch of a training, deterministically from the arguments.
 
-    In each epoch row i appears `weights[i]` times: its whole part for certain, its fraction by chance. Rows of like
-    length share a batch of at most `batch_tokens` tokens, padding included; the batches are then shuffled.
+    In each epoch row i appears `weights[i]` times in expectation: the integer part always, the fraction at random. Rows
+    of similar length share a batch of at most `batch_tokens` tokens including padding; the batches are then shuffled.
     """
     rng = np.random.default_rng(seed)
     plan: list[list[int]] = []
@@ -86,7 +86,7 @@ def plan_batches(
 
 
 def _fill(rows: list[int], lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Cut `rows` into batches of at most `batch_tokens` tokens when padded to their longest."""
+    """Split `rows` into batches of at most `batch_tokens` tokens, padded to the longest row."""
     batches: list[list[int]] = []
     longest = 0
     for row in rows:

@@ -1,6 +1,6 @@
-"""Which texts an epoch reads, of several sources, each by its weight: a function of weights, seed and epoch alone.
+"""Sample the texts of an epoch from weighted sources, deterministically from weights, seed and epoch.
 
-A source is read in a seeded order, epoch after epoch; none of its texts again before all were, then in a new order.
+Each source is read in a seeded order that continues across epochs and is reshuffled after every full pass.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,57 +19,59 @@ _KINDS = (".jsonl", ".parquet", ".txt")
 
 @dataclass(frozen=True)
 class Source:
-    """Texts of which an epoch reads `weight` times as many as there are."""
+    """Texts that are repeated `weight` times per epoch."""
 
     name: str
     texts: Sequence[str]
     weight: float
-    middle: float = 0.0
-    """Share of them that is read with its middle last."""
+    fim_rate: float = 0.0
+    """Share of texts trained with fill-in-the-middle."""
 
 
 def sources(
-    corpus: Sequence[str], folder: Path, weights: Mapping[str, float], middle: Mapping[str, float]
+    corpus: Sequence[str], folder: Path, weights: Mapping[str, float], fim_rates: Mapping[str, float]
 ) -> list[Source]:
-    """Return the corpus and the files of `folder`, which are named after them.
+    """Return the corpus and the files of `folder` as sources, named after the files.
 
     Raises:
-        UserError: there is no folder, two sources have one name, a source has no weight, a weight or a share has no
-            source, or a row has no text.
+        UserError: the folder does not exist, two sources have the same name, a source has no weight, a weight or FIM
+            rate has no source, or a row has no text.
     """
     if not folder.is_dir():
-        raise UserError(f"pretrain.mixture: there is no folder {folder}; make it, empty if nothing is mixed in.")
+        raise UserError(f"pretrain.mixture: there is no folder {folder}; create it, empty if nothing is mixed in.")
     files: dict[str, Path] = {}
     for path in sorted(path for path in folder.iterdir() if path.suffix in _KINDS):
         if path.stem in {CORPUS, *files}:
             raise UserError(f"{path}: there is another source named {path.stem!r}; rename the file.")
         files[path.stem] = path
     names = {CORPUS, *files}
-    for key, given in (("weights", weights), ("fim_rates", middle)):
+    for key, given in (("weights", weights), ("fim_rates", fim_rates)):
         if unknown := sorted(given.keys() - names):
-            raise UserError(f"pretrain.{key} names {unknown[0]!r}; there are {', '.join(sorted(names))} ({folder}).")
+            raise UserError(
+                f"pretrain.{key} names {unknown[0]!r}; the sources are {', '.join(sorted(names))} ({folder})."
+            )
     if missing := sorted(names - weights.keys()):
-        raise UserError(f"pretrain.weights does not say how often to read {missing[0]!r} ({folder}); 0 leaves it out.")
+        raise UserError(f"pretrain.weights has no weight for the source {missing[0]!r} ({folder}); 0 leaves it out.")
     texts = {CORPUS: corpus} | {name: _texts(path) for name, path in files.items()}
-    return [Source(name, texts[name], weights[name], middle.get(name, 0.0)) for name in sorted(names)]
+    return [Source(name, texts[name], weights[name], fim_rates.get(name, 0.0)) for name in sorted(names)]
 
 
-def drawn(found: Sequence[Source], seed: int, epoch: int) -> list[tuple[str, bool]]:
-    """Return the texts of an epoch, each with whether its middle is read last.
+def sample_epoch(mixture: Sequence[Source], seed: int, epoch: int) -> list[tuple[str, bool]]:
+    """Return the texts of an epoch, each with whether it is trained with fill-in-the-middle.
 
-    Over any number of epochs a source gives, to within one text, its weight in each.
+    Over any number of epochs, each source contributes its weight per epoch to within one text.
     """
     chosen: list[tuple[str, bool]] = []
-    for source in found:
+    for source in mixture:
         start, end = (int(source.weight * len(source.texts) * epochs) for epochs in (epoch, epoch + 1))
         places = _order(source, seed, start, end)
-        middles = np.random.default_rng([seed, epoch, *source.name.encode()]).random(len(places)) < source.middle
-        chosen += [(source.texts[place], middle) for place, middle in zip(places, middles.tolist(), strict=True)]
+        fim = np.random.default_rng([seed, epoch, *source.name.encode()]).random(len(places)) < source.fim_rate
+        chosen += [(source.texts[place], use_fim) for place, use_fim in zip(places, fim.tolist(), strict=True)]
     return chosen
 
 
 def _order(source: Source, seed: int, start: int, end: int) -> list[int]:
-    """Return what stands from `start` to `end` where one shuffled round of a source's texts follows another."""
+    """Return positions `start` to `end` of the endless sequence of shuffled passes over a source's texts."""
     if start == end:
         return []
     size = len(source.texts)
@@ -87,7 +89,7 @@ def _texts(path: Path) -> list[str]:
         return [read_text(path)]
     rows = artifacts.read_rows(path) if path.suffix == ".jsonl" else artifacts.read_table(path)
     texts = [row.get("text") for row in rows]
-    found = [text for text in texts if isinstance(text, str)]
-    if len(found) < len(texts):
+    valid = [text for text in texts if isinstance(text, str)]
+    if len(valid) < len(texts):
         raise UserError(f"{path}: row {texts.index(next(t for t in texts if not isinstance(t, str))) + 1} has no text.")
-    return found
+    return valid

@@ -1,7 +1,7 @@
-"""Short texts packed into blocks of one length, so that no step is spent on padding, and none sees another.
+"""Sequence packing: best-fit-decreasing bin packing of texts into blocks of one length, with document masking.
 
-Best-fit decreasing (Ding et al. 2024, "Fewer truncations improve language modeling", arXiv:2404.10830): a text is cut
-only where it is longer than a block.
+Packing avoids padding, and texts are split only if they are longer than a block (Ding et al. 2024, "Fewer truncations
+improve language modeling", arXiv:2404.10830).
 """
 
 from collections.abc import Sequence
@@ -14,35 +14,35 @@ from pipelines.training.examples import IGNORED, Example
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Return bins of indices, each of at most `capacity` in all; the longest first, each where least room is left.
+    """Return bins of indices, each at most `capacity` in total: longest first, each into the fullest bin that fits.
 
-    O(n log n): the bits of a number tell which amounts of room there are.
+    O(n log n): a bit set records which amounts of remaining space exist.
     """
     bins: list[list[int]] = []
     room: dict[int, list[int]] = {}
-    there = 0
+    spaces = 0
     for index in sorted(range(len(lengths)), key=lambda each: (-lengths[each], each)):
         length = lengths[index]
-        enough = there >> length
+        enough = spaces >> length
         if enough:
             space = length + (enough & -enough).bit_length() - 1
             chosen = room[space].pop()
             if not room[space]:
-                there &= ~(1 << space)
+                spaces &= ~(1 << space)
         else:
             space, chosen = capacity, len(bins)
             bins.append([])
         bins[chosen].append(index)
         room.setdefault(space - length, []).append(chosen)
-        there |= 1 << (space - length)
+        spaces |= 1 << (space - length)
     return [sorted(each) for each in bins]
 
 
 def pack(rows: Sequence[Example], length: int) -> list[Example]:
-    """Join rows of at most `length` tokens into blocks of at most as many.
+    """Pack rows of at most `length` tokens into blocks of at most `length` tokens.
 
-    Positions begin anew with each row, which tells attention where one ends; and no row's first token is predicted,
-    for it would be from the row before.
+    Positions restart with each row, so that attention can separate the rows. The first token of a row is not predicted,
+    because its context would be the previous row.
     """
     blocks = []
     for members in best_fit([len(row.ids) for row in rows], length):
@@ -53,14 +53,15 @@ def pack(rows: Sequence[Example], length: int) -> list[Example]:
     return blocks
 
 
-def keep_apart(model: peft.PeftModel, what: str) -> None:
-    """Try, on the very model, whether a packed text is read as if it were alone.
+def check_document_masking(model: peft.PeftModel, what: str) -> None:
+    """Test on the model itself that packed texts do not attend to each other.
 
-    What it says of one text may not change with another, so that its derivative there is zero: exactly, in whatever
-    precision, for masked attention is. Two rows, as in training: flash attention heeds the positions of one row alone.
+    The output for one text must not depend on another, so its gradient there must be zero; with masked attention it is
+    exactly zero in any precision. The test uses two rows, as in training, because flash attention uses the positions
+    only with a single row.
 
     Raises:
-        UserError: it is not, so that packing would have texts attend to each other.
+        UserError: packed texts attend to each other.
     """
     base = model.get_base_model()
     embedded: list[torch.Tensor] = []
@@ -77,9 +78,9 @@ def keep_apart(model: peft.PeftModel, what: str) -> None:
     hook.remove()
     model.train(training)
     direction = torch.linspace(0, 1, hidden.shape[-1], device=hidden.device)  # a plain sum is constant after LayerNorm
-    (slope,) = torch.autograd.grad((hidden * direction).sum(), embedded[0])
-    if slope[:, :5].any():
+    (gradient,) = torch.autograd.grad((hidden * direction).sum(), embedded[0])
+    if gradient[:, :5].any():
         raise UserError(
-            f"{what}: this model does not keep packed texts apart; set {what}.packing to false, or take a model whose "
-            "every layer is attention that goes by position_ids (with sdpa or eager in transformers)."
+            f"{what}: in this model packed texts attend to each other; set {what}.packing to false, or use a model "
+            "with only attention layers that respect position_ids (with sdpa or eager in transformers)."
         )

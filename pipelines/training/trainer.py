@@ -1,7 +1,7 @@
-"""TRL's SFTTrainer, made fast for short rows: planned batches, and logits only where a token is predicted.
+"""TRL's SFTTrainer, optimized for short rows: planned batches, and logits only for labelled tokens.
 
-TRL's fused output layer computes, on a CPU, logits for prompt and padding too, and recomputes them in the backward
-pass; on short questions and answers that is most of a step.
+On a CPU, TRL's fused output layer also computes logits for prompt and padding, and recomputes them in the backward
+pass; for short questions and answers that is most of a step.
 """
 
 import tempfile
@@ -31,13 +31,13 @@ from pipelines.training.examples import IGNORED, Example
 
 
 class PlannedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is not followed by the type checker
-    """An SFTTrainer that follows a plan of batches, and rehearses some rows."""
+    """An SFTTrainer with planned batches and a rehearsal loss for some rows."""
 
     plan: list[list[int]]
     rehearsal_weight: float
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Load exactly the planned batches, in their order."""
+        """Load exactly the planned batches in order."""
         return DataLoader(self.train_dataset, batch_sampler=self.plan, collate_fn=self.data_collator)
 
     def compute_loss(
@@ -47,9 +47,9 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is not followed b
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Return the mean loss of the labelled tokens (a scalar, nats)."""
+        """Return the mean loss of the labelled tokens (scalar, nats)."""
         where = inputs["input_ids"].device.type
-        with torch.autocast(where, dtype=torch.bfloat16, enabled=self.args.bf16):  # accelerate wraps forward() alone
+        with torch.autocast(where, dtype=torch.bfloat16, enabled=self.args.bf16):  # accelerate wraps only forward()
             rehearsal = inputs["rehearsed"], self.rehearsal_weight
             loss = labelled_loss(model, inputs["input_ids"], inputs["labels"], *rehearsal, inputs.get("positions"))
         return (loss, {"loss": loss}) if return_outputs else loss
@@ -57,9 +57,9 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is not followed b
 
 @dataclass(frozen=True)
 class Padding:
-    """Makes a batch of rows: `input_ids` and `labels` (rows, tokens), padded on the right, and `rehearsed` (rows).
+    """Collate rows into `input_ids` and `labels` (rows, tokens), padded on the right, and `rehearsed` (rows).
 
-    Packed rows have `positions` (rows, tokens), too.
+    Packed rows also have `positions` (rows, tokens).
     """
 
     token: int
@@ -80,15 +80,15 @@ def predicted(
 ) -> torch.Tensor:
     """Return the logits (wanted tokens, vocabulary) of the tokens after `wanted` positions of `ids` (rows, tokens).
 
-    Logits exist for those positions alone. There is no attention mask: a causal model never looks at padding on its
-    right, and without a mask attention takes its fast path. From `positions` (rows, tokens), which begin anew with each
-    text of a packed row, transformers makes the mask that keeps the texts apart.
+    Logits are computed only for those positions. There is no attention mask: a causal model never attends to padding on
+    its right, and without a mask attention uses its fast path. From `positions` (rows, tokens), which restart with each
+    text of a packed row, transformers builds the document mask.
     """
-    return _logits(model, _read(model, ids, positions)[wanted])
+    return _logits(model, _hidden_states(model, ids, positions)[wanted])
 
 
-def _read(model: peft.PeftModel, ids: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
-    """Return what the model makes of each token but the last of each row (rows, tokens - 1, width)."""
+def _hidden_states(model: peft.PeftModel, ids: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the last hidden states of all tokens but the last of each row (rows, tokens - 1, width)."""
     decoder = model.get_base_model().get_decoder()
     hidden: torch.Tensor = decoder(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
     return hidden[:, :-1]
@@ -107,28 +107,30 @@ def labelled_loss(
     weight: float = 1.0,
     positions: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Mean loss (nats) of the labelled tokens; `ids` and `labels` are (rows, tokens), padded on the right.
+    """Return the mean loss (nats) of the labelled tokens; `ids` and `labels` are (rows, tokens), padded on the right.
 
-    A token costs its cross entropy; one of a row that is `rehearsed` (rows) costs `weight` times the KL divergence from
-    the base, which is the model with its adapter switched off: all that it would say to a rehearsed prompt is kept, not
-    the likeliest word alone (learning without forgetting, Li and Hoiem 2016, arXiv:1606.09282).
+    The loss of a token is its cross entropy. In a `rehearsed` row it is `weight` times the KL divergence from the base
+    model (the adapter disabled), which preserves the whole output distribution instead of only the likeliest token
+    (learning without forgetting, Li and Hoiem 2016, arXiv:1606.09282).
     """
     targets = labels[:, 1:]
     wanted = targets != IGNORED
     if rehearsed is None or not rehearsed.any():
         return F.cross_entropy(predicted(model, ids, wanted, positions), targets[wanted])
-    kept, learnt = wanted & rehearsed[:, None], wanted & ~rehearsed[:, None]
+    preserved, learned = wanted & rehearsed[:, None], wanted & ~rehearsed[:, None]
     with torch.no_grad(), model.disable_adapter():
-        known = predicted(model, ids[rehearsed], wanted[rehearsed]).log_softmax(-1)
-    hidden = _read(model, ids, positions)  # parted here: logits are eighty times as wide
-    lost = F.cross_entropy(_logits(model, hidden[learnt]), targets[learnt], reduction="sum")
-    changed = F.kl_div(_logits(model, hidden[kept]).log_softmax(-1), known, reduction="sum", log_target=True)
-    return (lost + weight * changed) / wanted.sum()
+        reference = predicted(model, ids[rehearsed], wanted[rehearsed]).log_softmax(-1)
+    hidden = _hidden_states(model, ids, positions)  # split before the output layer: logits are eighty times as wide
+    cross_entropy = F.cross_entropy(_logits(model, hidden[learned]), targets[learned], reduction="sum")
+    divergence = F.kl_div(
+        _logits(model, hidden[preserved]).log_softmax(-1), reference, reduction="sum", log_target=True
+    )
+    return (cross_entropy + weight * divergence) / wanted.sum()
 
 
 @torch.no_grad()
 def mean_loss(model: peft.PeftModel, rows: Sequence[Example], compute: ComputeConfig) -> float:
-    """Mean loss (nats per labelled token) over `rows`, one row at a time; 0.0 when there are none."""
+    """Return the mean loss (nats per labelled token) over `rows`, one row at a time; 0.0 without rows."""
     model.eval()
     total = count = 0.0
     with autocast(compute, model.device):
@@ -157,17 +159,17 @@ def train(
 ) -> float:
     """Train the adapter of `model` on the planned batches of `rows`; return the mean loss of the last tenth.
 
-    A training that `checkpoints` knows goes on where it was. The loss is `labelled_loss`. AdamW, warm-up over 5% of the
-    steps, then linear decay to zero. The plan is of so many `epochs`; the loss on the rows `held_back`, if any, is
-    logged ten times on the way.
+    Training resumes from `checkpoints` if there are any. The loss is `labelled_loss`; the optimizer is AdamW with
+    warm-up over 5% of the steps, then linear decay to zero. The plan covers `epochs` epochs. The validation loss on the
+    rows `held_back`, if any, is logged ten times.
 
     Raises:
-        UserError: nothing to train, nothing to train on, or a loss that is not a number.
+        UserError: no parameter is trainable, no token is labelled, or the loss is not finite.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UserError(f"{what}: no parameter of the model is trainable; check {what}.lora.")
     if not plan or all(label == IGNORED for row in rows for label in row.labels):
-        raise UserError(f"{what}: there is no token to train on; see the rejects of the task before it.")
+        raise UserError(f"{what}: there is no token to train on; check the rejects of the previous stage.")
     columns: dict[str, list[Any]] = {
         "input_ids": [row.ids for row in rows],
         "labels": [row.labels for row in rows],
@@ -191,7 +193,9 @@ def train(
         trainer.plan = plan
         trainer.rehearsal_weight = rehearsal_weight
         trainer.remove_callback(PrinterCallback)
-        with disable_input_dtype_casting(model):  # autocast casts; PEFT would copy every input to float32 before it
+        with disable_input_dtype_casting(
+            model
+        ):  # autocast handles dtypes; PEFT would first copy every input to float32
             report.train(trainer)
     return report.tail("loss")
 

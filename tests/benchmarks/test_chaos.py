@@ -1,4 +1,4 @@
-"""The short form of `benchmarks/chaos.py --kills 60`."""
+"""Short version of `benchmarks/chaos.py --kills 60`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A project of fake stages: real Git, DVC, Prefect and MLflow around programs that take a moment each."""
+"""A project of fake stages: real Git, DVC, Prefect and MLflow around programs that run for a moment."""
 
 import os
 import shutil
@@ -24,8 +24,8 @@ from tests.support.project import prefect_server as serve
 
 ROOT = Path(__file__).parents[2]
 
-# A stage does what fake.yaml says of it. A logged one goes through tasks/__init__.py, as real ones do; the others
-# only write their outputs, which spares each of them the seconds that importing MLflow takes.
+# fake.yaml defines what a stage does. A logged stage uses tasks/__init__.py, as real stages do; the others only write
+# their outputs, which saves the seconds of importing MLflow.
 PROGRAM = """
 import json, sys, time
 from contextlib import contextmanager
@@ -87,7 +87,7 @@ else:
 
 @dataclass
 class Project:
-    """A folder with Git, DVC and fake stages, and the flow in it."""
+    """A folder with Git, DVC and fake stages, and methods to run the flow in it."""
 
     path: Path
     store: str
@@ -95,7 +95,7 @@ class Project:
     how: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def describe(self, parents: dict[str, list[str]], **how: dict[str, Any]) -> None:
-        """Write the graph, and how each stage behaves."""
+        """Write the graph and the behaviour of each stage."""
         self.how = {name: how.get(name, {}) for name in parents}
         (self.path / "dvc.yaml").write_text(
             yaml.safe_dump({"stages": {name: _stage(name, parents[name], **self.how[name]) for name in parents}})
@@ -103,7 +103,7 @@ class Project:
         self.change()
 
     def change(self, **how: dict[str, Any]) -> None:
-        """Change how some stages behave."""
+        """Change the behaviour of some stages."""
         self.how |= how
         (self.path / "fake.yaml").write_text(yaml.safe_dump(self.how))
 
@@ -112,28 +112,28 @@ class Project:
         post_train(config.load(), Console(stderr=True), list(targets), False, promoting)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start the command `gradus` as a program."""
+        """Start the command `gradus` in a subprocess."""
         command = [sys.executable, "-m", "flows.cli", *arguments]
         return subprocess.Popen(
             command, cwd=self.path, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
     def started(self) -> list[str]:
-        """Return the stages whose program has been started, in order."""
+        """Return the stages that were started, in order."""
         return list(self.times("started.txt"))
 
     def times(self, file: str) -> dict[str, float]:
-        """Return when each stage wrote to started.txt or ended.txt, last."""
+        """Return the last time at which each stage wrote to started.txt or ended.txt."""
         path = self.path / file
         lines = path.read_text().splitlines() if path.exists() else []
         return {line.split()[0]: float(line.split()[1]) for line in lines}
 
     def forget(self) -> None:
-        """Forget which stages have been started."""
+        """Clear the list of started stages."""
         (self.path / "started.txt").unlink()
 
     def runs(self) -> tuple[Run, dict[str, Run]]:
-        """Return the last flow run in MLflow, and the stages below it by name."""
+        """Return the last flow run in MLflow, and its child runs by stage name."""
         store = MlflowClient(self.store)
         found = store.search_runs(["1"], order_by=["attributes.start_time DESC"])
         parent = next(run for run in found if run.data.tags.get("flow") == "post_train")
@@ -141,7 +141,7 @@ class Project:
         return parent, {run.info.run_name: run for run in children}
 
     def processes(self) -> list[str]:
-        """Return what still runs in this folder, besides the tests."""
+        """Return the processes running in this folder, except the tests."""
         return [
             " ".join(each.info["cmdline"])
             for each in psutil.process_iter(["cwd", "cmdline", "pid", "status"])
@@ -166,7 +166,7 @@ def _stage(
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -174,20 +174,20 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `prefect_server`'s database; other tests start servers with folders of their own."""
+    """The folder of the database of `prefect_server`; tests that start another server use separate folders."""
     return tmp_path_factory.mktemp("shared-prefect")
 
 
 @pytest.fixture(scope="session")
 def prefect_server(prefect_home: Path) -> Iterator[str]:
-    """One Prefect server for all tests; starting one takes seconds."""
+    """One Prefect server shared by all tests, because starting one takes seconds."""
     with serve(prefect_home) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One MLflow database for all tests; making its tables takes seconds."""
+    """One MLflow database shared by all tests, because creating its tables takes seconds."""
     address = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
     MlflowClient(address).create_experiment("gradus", tmp_path_factory.mktemp("artifacts").as_uri())
     return address
@@ -195,12 +195,12 @@ def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def fake(tmp_path: Path, prefect_server: str, mlflow_store: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """A project without stages yet, as the working directory, and with servers of its own."""
+    """A project without stages as the working directory, using the shared servers."""
     shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
     for name in ("params.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "tasks").mkdir()
-    (tmp_path / "tasks/.gitkeep").touch()  # what tells a project, and no package that would hide the product's
+    (tmp_path / "tasks/.gitkeep").touch()  # marks a project; not a package, which would shadow the real tasks
     (tmp_path / "data/raw").mkdir(parents=True)
     (tmp_path / "data/raw/a.txt").write_text("A document.")
     (tmp_path / "fake.py").write_text(PROGRAM)

@@ -1,4 +1,4 @@
-"""A folder in which git, DVC, MLflow or Prefect cannot work is refused in one sentence before anything starts."""
+"""Folders in which git, DVC, MLflow or Prefect cannot work are rejected with one sentence before anything starts."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def gradus(folder: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def test_a_file_name_that_dvc_cannot_write_down_is_named(tmp_path: Path) -> None:
+def test_file_name_that_is_not_utf8_is_reported(tmp_path: Path) -> None:
     (tmp_path / "märz").mkdir()
     (tmp_path / "märz/a.txt").write_text("x")
     check_names(tmp_path)
@@ -33,7 +33,7 @@ def test_a_file_name_that_dvc_cannot_write_down_is_named(tmp_path: Path) -> None
 
 
 @given(st.binary(min_size=1, max_size=30).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b"..")))
-def test_every_name_that_cannot_be_encoded_is_found(name: bytes) -> None:
+def test_every_name_that_cannot_be_encoded_is_reported(name: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, os.fsdecode(name)).write_text("x")
         try:
@@ -47,7 +47,9 @@ def test_every_name_that_cannot_be_encoded_is_found(name: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["a#b", "a b", "50%", "a&b=c", "it's"])
-def test_a_project_may_lie_at_most_paths(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_project_path_may_contain_special_characters(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / name)
     check_place()
@@ -55,36 +57,36 @@ def test_a_project_may_lie_at_most_paths(tmp_path: Path, name: str, monkeypatch:
 
 @pytest.mark.parametrize("name", [b"a?b", b"a%20b", b"m\xe4rz"])
 @pytest.mark.parametrize("command", ["run", "status", "promote"])
-def test_a_path_that_no_address_of_a_database_holds_is_refused(tmp_path: Path, name: bytes, command: str) -> None:
+def test_project_path_that_breaks_database_uris_is_rejected(tmp_path: Path, name: bytes, command: str) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     mark(folder)
-    status, said = gradus(folder, command)
-    assert status == 2 and "rename that folder" in said and "Traceback" not in said
+    status, output = gradus(folder, command)
+    assert status == 2 and "rename that folder" in output and "Traceback" not in output
     assert sorted(each.name for each in folder.iterdir()) == sorted(MARKS)
 
 
 def mark(folder: Path) -> None:
-    """Make `folder` what the command takes for a project."""
+    """Make `folder` look like a project to the command."""
     (folder / "tasks").mkdir(parents=True)
     (folder / "dvc.yaml").touch()
     shutil.copy(ROOT / "params.yaml", folder)
 
 
 @pytest.mark.parametrize("command", [["run"], ["status"], ["fetch", "list.txt"], ["init", "."], ["ui"], ["gc"]])
-def test_outside_of_a_project_nothing_is_made(tmp_path: Path, command: list[str]) -> None:
+def test_command_outside_of_a_project_writes_nothing(tmp_path: Path, command: list[str]) -> None:
     (tmp_path / "params.yaml").touch()
-    status, said = gradus(tmp_path, *command)
-    assert status == 2 and said.count("\n") == 1 and "lies in no Gradus project" in said
+    status, output = gradus(tmp_path, *command)
+    assert status == 2 and output.count("\n") == 1 and "is not in a Gradus project" in output
     assert [each.name for each in tmp_path.iterdir()] == ["params.yaml"]
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["run", "--help"]])
-def test_help_is_to_be_had_anywhere(tmp_path: Path, arguments: list[str]) -> None:
-    status, said = gradus(tmp_path, *arguments)
-    assert (status, said) == (0, "") and not any(tmp_path.iterdir())
+def test_help_works_outside_of_a_project(tmp_path: Path, arguments: list[str]) -> None:
+    status, output = gradus(tmp_path, *arguments)
+    assert (status, output) == (0, "") and not any(tmp_path.iterdir())
 
 
-def test_the_project_is_found_from_below_and_paths_are_where_the_user_stands(
+def test_project_is_found_from_subfolder_and_paths_are_relative_to_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark(tmp_path)
@@ -98,28 +100,28 @@ def test_the_project_is_found_from_below_and_paths_are_where_the_user_stands(
     assert from_root(Path("./a.txt"), tmp_path) == Path("a.txt")
 
 
-def test_a_command_reads_its_file_where_the_user_stands_and_defaults_below_the_root(tmp_path: Path) -> None:
+def test_command_resolves_user_paths_in_working_directory_and_defaults_in_project(tmp_path: Path) -> None:
     mark(tmp_path)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/list.txt").write_text("")
-    status, said = gradus(tmp_path / "notes", "fetch", "list.txt")
-    assert status == 2 and "notes/list.txt" in said
-    status, said = gradus(tmp_path / "notes", "label")
-    assert status == 2 and said.startswith("artifacts/preferences/train.jsonl")
+    status, output = gradus(tmp_path / "notes", "fetch", "list.txt")
+    assert status == 2 and "notes/list.txt" in output
+    status, output = gradus(tmp_path / "notes", "label")
+    assert status == 2 and output.startswith("artifacts/preferences/train.jsonl")
     assert [each.name for each in (tmp_path / "notes").iterdir()] == ["list.txt"]
 
 
 @pytest.mark.parametrize("command", [["run"], ["status"], ["reproduce", "HEAD"], ["run", "--rev", "HEAD"]])
-def test_a_folder_without_git_is_refused(tmp_path: Path, command: list[str]) -> None:
+def test_folder_without_git_is_rejected(tmp_path: Path, command: list[str]) -> None:
     mark(tmp_path)
-    status, said = gradus(tmp_path, *command)
-    assert status == 2 and "in no Git repository" in said and "Traceback" not in said
+    status, output = gradus(tmp_path, *command)
+    assert status == 2 and "not in a Git repository" in output and "Traceback" not in output
 
 
-def test_git_may_lie_further_up_or_be_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repository_may_be_a_parent_folder_or_disabled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "inner/.dvc").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "inner")
-    with pytest.raises(UserError, match="no Git repository"):
+    with pytest.raises(UserError, match="not in a Git repository"):
         check_repository()
     Path(".dvc/config").write_text("[core]\n    no_scm = True\n")
     check_repository()

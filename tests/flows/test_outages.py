@@ -1,4 +1,4 @@
-"""What goes wrong around a run: each time one sentence, nothing lost, and the next run goes on."""
+"""Outages during a run: each gives one sentence, loses no results, and the next run continues."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ CHAIN = {"ingest": [], "clean": ["ingest"]}
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Wait for the end of `gradus`; return its exit status and what it said last, and see that it was no traceback."""
+    """Wait for `gradus` to exit without a traceback; return its exit status and its last output line."""
     output, _ = process.communicate(timeout=300)
     assert "Traceback" not in output, output
     return process.returncode, output.rstrip().splitlines()[-1]
@@ -35,9 +35,9 @@ def begun(fake: Project, stage: str, process: "subprocess.Popen[str]") -> None:
         time.sleep(0.1)
 
 
-def test_a_stage_that_hangs_is_ended(fake: Project) -> None:
+def test_hanging_stage_is_stopped(fake: Project) -> None:
     fake.describe(CHAIN, clean={"seconds": 300, "meta": {"timeout": 4}})
-    with pytest.raises(StageError, match="longer than 4 s and was ended") as caught:
+    with pytest.raises(StageError, match="longer than 4 s and was stopped") as caught:
         fake.run("clean")
     assert caught.value.user and fake.processes() == []
     fake.forget()
@@ -46,7 +46,7 @@ def test_a_stage_that_hangs_is_ended(fake: Project) -> None:
     assert fake.started() == ["clean"]
 
 
-def test_a_full_disk_is_named_and_what_was_finished_stays(fake: Project, tmp_path: Path) -> None:
+def test_full_disk_is_reported_and_finished_stages_are_kept(fake: Project, tmp_path: Path) -> None:
     fake.describe(CHAIN, ingest={"logged": True}, clean={"logged": True, "megabytes": 30})
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -56,7 +56,7 @@ def test_a_full_disk_is_named_and_what_was_finished_stays(fake: Project, tmp_pat
         head -c 40000000 /dev/zero > ballast
         {gradus}; rm ballast; echo; {gradus}
     """
-    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]  # mounts of its own
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]  # separate mount namespace
     done = subprocess.run(command, env=fake.environment, capture_output=True, text=True, timeout=300, check=True)
     full, again = done.stdout.split("\n\n")
     assert "clean: the disk is full; free some room" in done.stderr
@@ -64,7 +64,7 @@ def test_a_full_disk_is_named_and_what_was_finished_stays(fake: Project, tmp_pat
     assert "status" not in again and "ingest | cached" in again and "clean  | done" in again
 
 
-def test_a_damaged_object_in_the_cache_is_not_taken_for_the_result(fake: Project) -> None:
+def test_damaged_cache_object_is_recomputed(fake: Project) -> None:
     fake.describe(CHAIN)
     fake.run("clean")
     (damaged,) = (path for path in Path(".dvc/cache").rglob("*") if path.is_file() and path.read_text() == "ingest")
@@ -78,7 +78,7 @@ def test_a_damaged_object_in_the_cache_is_not_taken_for_the_result(fake: Project
     assert fake.started() == ["ingest"]
 
 
-def test_half_a_lock_file_is_set_aside_and_its_stages_are_restored(fake: Project) -> None:
+def test_truncated_lock_file_is_moved_away_and_its_stages_are_restored(fake: Project) -> None:
     fake.describe(CHAIN)
     fake.run("clean")
     lock = Path("dvc.lock")
@@ -93,7 +93,7 @@ def test_half_a_lock_file_is_set_aside_and_its_stages_are_restored(fake: Project
 @pytest.mark.parametrize(
     "left", ['{"write": {"arti', '{"write": {"artifacts/clean": {"pid": 1, "cmd": "dvc repro"}}, "read": {}}']
 )
-def test_dvcs_list_of_users_is_removed_when_it_is_torn_or_names_the_dead(fake: Project, left: str) -> None:
+def test_rwlock_is_removed_when_truncated_or_of_dead_processes(fake: Project, left: str) -> None:
     fake.describe(CHAIN)
     Path(".dvc/tmp").mkdir(exist_ok=True)
     Path(".dvc/tmp/rwlock").write_text(left)
@@ -101,15 +101,15 @@ def test_dvcs_list_of_users_is_removed_when_it_is_torn_or_names_the_dead(fake: P
     assert set(fake.started()) == set(CHAIN)
 
 
-def test_a_prefect_server_that_dies_loses_no_stage(fake: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_prefect_server_death_loses_no_stage(fake: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
     fake.describe(CHAIN, ingest={"seconds": 4}, clean={"meta": {"gpu": True}})
-    fake.environment["PREFECT_CLIENT_MAX_RETRIES"] = "0"  # spares the test a minute
+    fake.environment["PREFECT_CLIENT_MAX_RETRIES"] = "0"  # saves a minute
     with serve(tmp_path_factory.mktemp("prefect")) as address:
         fake.environment["PREFECT_API_URL"] = address
         process = fake.start("run", "clean")
         begun(fake, "ingest", process)
     status, sentence = ended(process)
-    assert status == 2 and sentence.startswith("Prefect's server died. What was finished stays")
+    assert status == 2 and sentence.startswith("Prefect's server died. Finished stages are kept")
     fake.forget()
     fake.run("clean")
     assert not Path("started.txt").exists()
@@ -117,12 +117,12 @@ def test_a_prefect_server_that_dies_loses_no_stage(fake: Project, tmp_path_facto
 
 @contextmanager
 def mlflow_server(store: str, log: Path) -> Iterator[str]:
-    """Serve MLflow; yield its address; kill it."""
+    """Start an MLflow server, yield its address, and kill it on exit."""
     port = free_port()
     environment = {**os.environ, "MLFLOW_TRACKING_URI": store}
     command = [sys.executable, "-m", *mlflow_command(port)]
-    with log.open("w") as said:
-        server = subprocess.Popen(command, env=environment, stdout=said, stderr=said, start_new_session=True)
+    with log.open("w") as output:
+        server = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
     try:
         until_it_answers(f"http://127.0.0.1:{port}/health")
         yield f"http://127.0.0.1:{port}"
@@ -131,9 +131,9 @@ def mlflow_server(store: str, log: Path) -> Iterator[str]:
         server.wait()
 
 
-def test_an_mlflow_server_that_dies_costs_no_training(fake: Project, tmp_path: Path) -> None:
+def test_mlflow_server_death_loses_no_training_steps(fake: Project, tmp_path: Path) -> None:
     fake.describe({"ingest": [], "sft": ["ingest"]}, sft={"logged": True, "steps": 40})
-    fake.environment["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # spares the test some minutes
+    fake.environment["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # saves some minutes
     steps = fake.path / "steps.txt"
     with mlflow_server(fake.store, tmp_path / "mlflow.log") as address:
         fake.environment["MLFLOW_TRACKING_URI"] = address

@@ -1,4 +1,4 @@
-"""The seam, with fake stages and the real Git, DVC, Prefect and MLflow."""
+"""The post_train flow, with fake stages and real Git, DVC, Prefect and MLflow."""
 
 import signal
 import subprocess
@@ -30,7 +30,7 @@ from tests.flows.conftest import Project
 DIAMOND = {"ingest": [], "clean": ["ingest"], "dedup": ["ingest"], "split": ["clean", "dedup"]}
 
 
-def test_stages_run_in_order_side_by_side_and_once(fake: Project) -> None:
+def test_stages_run_in_order_concurrently_and_once(fake: Project) -> None:
     fake.describe(DIAMOND, ingest={"logged": True}, clean={"seconds": 4}, dedup={"seconds": 4})
     fake.run("split")
     started, ended = fake.times("started.txt"), fake.times("ended.txt")
@@ -50,7 +50,7 @@ def test_stages_run_in_order_side_by_side_and_once(fake: Project) -> None:
     fake.run("split")
     assert fake.started() == []
     again, _ = fake.runs()
-    assert again.info.run_id == parent.info.run_id  # a run with nothing to do makes none in MLflow
+    assert again.info.run_id == parent.info.run_id  # a run with nothing to do creates no MLflow run
 
     fake.change(dedup={"value": "other"})
     fake.run("split")
@@ -59,7 +59,7 @@ def test_stages_run_in_order_side_by_side_and_once(fake: Project) -> None:
     assert last.data.tags["cached.ingest"] == children["ingest"].info.run_id
 
 
-def test_an_instance_of_a_stage_is_linked_when_it_is_cached(fake: Project) -> None:
+def test_cached_stage_instance_is_linked(fake: Project) -> None:
     artifacts.write_json(artifacts.RUNS / "evaluate@sft.json", {"run_id": "origin"})
     console = Console()
     with tracking.started("post_train", {}) as parent:
@@ -67,15 +67,15 @@ def test_an_instance_of_a_stage_is_linked_when_it_is_cached(fake: Project) -> No
     assert parent.store.get_run(parent.id).data.tags["cached.evaluate/sft"] == "origin"
 
 
-def test_what_does_not_need_a_failed_stage_finishes(fake: Project) -> None:
+def test_stages_independent_of_a_failed_stage_finish(fake: Project) -> None:
     sentence = "The documents are in no known language; set clean.languages."
     fake.describe(DIAMOND, clean={"logged": True, "refuses": sentence}, dedup={"seconds": 1})
     process = fake.start("run", "split")
-    said, _ = process.communicate(timeout=100)
+    output, _ = process.communicate(timeout=100)
     assert process.returncode == 2
-    assert said.rstrip().splitlines()[-1] == f"clean: {sentence}"
+    assert output.rstrip().splitlines()[-1] == f"clean: {sentence}"
     assert sorted(line.split()[0] for line in Path("started.txt").read_text().splitlines()) == [
-        "clean",  # once: what failed would fail again
+        "clean",  # once: a failed stage is not retried
         "dedup",
         "ingest",
     ]
@@ -87,7 +87,7 @@ def test_what_does_not_need_a_failed_stage_finishes(fake: Project) -> None:
     assert fake.started() == ["clean", "split"]
 
 
-def test_an_input_that_its_producer_did_not_write_is_refused(fake: Project) -> None:
+def test_input_modified_after_its_producer_is_rejected(fake: Project) -> None:
     chain = {"ingest": [], "clean": ["ingest"], "dedup": ["ingest", "clean"]}
     fake.describe(chain, clean={"tampers": "artifacts/ingest/result.txt"})
     with pytest.raises(StageError, match="artifacts/ingest is not what the stage ingest wrote") as caught:
@@ -97,14 +97,14 @@ def test_an_input_that_its_producer_did_not_write_is_refused(fake: Project) -> N
 
 
 def in_prefect(fake: Project) -> tuple[FlowRun, list[str]]:
-    """Return the last flow run in Prefect, and what its log says."""
+    """Return the last flow run in Prefect and its log messages."""
     with get_client(sync_client=True) as client:
         (found,) = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
         filtered = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[found.id]))
         return found, [each.message for each in client.read_logs(filtered)]
 
 
-def test_a_run_says_what_it_was_and_how_it_went(fake: Project) -> None:
+def test_run_is_described_in_mlflow_and_prefect(fake: Project) -> None:
     fake.describe({"ingest": [], "data_report": ["ingest"]}, ingest={"logged": True})
     fake.run("data_report")
     parent, _ = fake.runs()
@@ -119,16 +119,16 @@ def test_a_run_says_what_it_was_and_how_it_went(fake: Project) -> None:
     assert "ingest works" in lines
 
 
-def test_interrupting_leaves_no_process_and_tells_the_truth(fake: Project) -> None:
+def test_interrupt_stops_all_processes_and_marks_the_run_as_stopped(fake: Project) -> None:
     fake.describe({"ingest": [], "clean": ["ingest"]}, clean={"logged": True, "seconds": 300})
     process = fake.start("run", "clean")
     while "clean" not in fake.started():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "Stopped." in said
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Stopped." in output
     assert fake.processes() == []
     parent, children = fake.runs()
     assert parent.info.status == children["clean"].info.status == "KILLED"
@@ -138,8 +138,8 @@ def test_interrupting_leaves_no_process_and_tells_the_truth(fake: Project) -> No
     assert [one.dataset.name for one in children["clean"].inputs.dataset_inputs] == ["artifacts/ingest"]
 
 
-def test_a_killed_flow_leaves_nothing_behind_for_the_next_one(fake: Project) -> None:
-    slow = {"clean": {"logged": True, "seconds": 300}, "dedup": {"seconds": 300}}  # only the first follows its flow
+def test_next_run_cleans_up_after_a_killed_flow(fake: Project) -> None:
+    slow = {"clean": {"logged": True, "seconds": 300}, "dedup": {"seconds": 300}}  # only the first stops with its flow
     fake.describe({"ingest": [], "clean": ["ingest"], "dedup": ["ingest"]}, **slow)
     process = fake.start("run", "clean", "dedup")
     while not {"clean", "dedup"} <= set(fake.started()):
@@ -161,7 +161,7 @@ def test_a_killed_flow_leaves_nothing_behind_for_the_next_one(fake: Project) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_training_that_was_killed_goes_on_as_one_curve(fake: Project, number: int) -> None:
+def test_killed_training_resumes_with_one_metric_curve(fake: Project, number: int) -> None:
     fake.describe({"ingest": [], "sft": ["ingest"]}, sft={"logged": True, "steps": 40})
     process = fake.start("run", "sft")
     steps = fake.path / "steps.txt"
@@ -170,7 +170,9 @@ def test_a_training_that_was_killed_goes_on_as_one_curve(fake: Project, number: 
         time.sleep(0.05)
     # Another user's process and a zombie have no command line to read: None.
     (trainer,) = (
-        each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [])[1:] == ["fake.py", "sft"]
+        each
+        for each in psutil.process_iter(["cmdline", "cwd"])
+        if (each.info["cmdline"] or [])[1:] == ["fake.py", "sft"] and each.info["cwd"] == str(fake.path)
     )
     trainer.send_signal(number)
     process.communicate(timeout=60)
@@ -179,7 +181,7 @@ def test_a_training_that_was_killed_goes_on_as_one_curve(fake: Project, number: 
     assert before["sft"].info.status == "KILLED"
     fake.run("sft")
     taken = [int(step) for step in steps.read_text().split()]
-    assert set(taken) == set(range(1, 41)) and len(taken) <= 41  # the step that was killed is taken again
+    assert set(taken) == set(range(1, 41)) and len(taken) <= 41  # the interrupted step is repeated
     _, after = fake.runs()
     assert after["sft"].info.run_id == before["sft"].info.run_id
     assert (after["sft"].info.status, after["sft"].data.tags["resumed"]) == ("FINISHED", "1")
@@ -188,61 +190,61 @@ def test_a_training_that_was_killed_goes_on_as_one_curve(fake: Project, number: 
     assert list((fake.path / "checkpoints/sft").iterdir()) == []
 
 
-def test_two_runs_at_once_do_not_meet(fake: Project) -> None:
+def test_concurrent_run_is_rejected(fake: Project) -> None:
     fake.describe({"ingest": []}, ingest={"seconds": 120})
     first = fake.start("run", "ingest")
     while not fake.started():
         time.sleep(0.1)
     second = fake.start("run", "ingest")
-    said, _ = second.communicate(timeout=60)
-    assert second.returncode == 2 and f"post_train is being run here already, by process {first.pid}" in said
+    output, _ = second.communicate(timeout=60)
+    assert second.returncode == 2 and f"post_train is being run here already, by process {first.pid}" in output
     assert first.poll() is None
     first.send_signal(signal.SIGINT)
     first.wait(timeout=60)
     assert (fake.path / "started.txt").read_text().count("ingest") == 1
 
 
-def test_a_stage_that_another_dvc_runs_is_tried_again(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_is_retried_while_another_dvc_runs_it(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.describe({"ingest": []}, ingest={"seconds": 8})
     other = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "ingest"], env=fake.environment)
     while not fake.started():
         time.sleep(0.1)
-    with pytest.raises(UserError, match="another dvc command is at work"):
+    with pytest.raises(UserError, match="another dvc command is running"):
         fake.run("ingest")
-    monkeypatch.setattr(dvc_lock, "changes", lambda _: {"ingest": "as if the other dvc had begun after the look"})
+    monkeypatch.setattr(dvc_lock, "changes", lambda _: {"ingest": "as if the other dvc had started after the check"})
     fake.run("ingest")
     assert other.wait() == 0
     assert (fake.path / "started.txt").read_text().count("ingest") == 1
 
 
-def test_work_that_is_finished_while_another_dvc_holds_the_lock_is_not_lost(fake: Project) -> None:
+def test_stage_that_finishes_while_another_dvc_holds_the_lock_is_not_lost(fake: Project) -> None:
     fake.describe({"ingest": []}, ingest={"seconds": 2})
     process = fake.start("run", "ingest")
     while not fake.started():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
     with Repo(_wait_for_lock=True).lock:
-        time.sleep(8)  # DVC's own patience is three seconds
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, said
+        time.sleep(8)  # DVC itself waits for three seconds
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
     assert Path("started.txt").read_text().count("ingest") == 1 and Path("dvc.lock").exists()
 
 
-def test_an_unknown_parameter_ends_the_command_before_anything_starts(fake: Project) -> None:
+def test_unknown_parameter_is_rejected_before_anything_starts(fake: Project) -> None:
     fake.describe({"ingest": []})
     text = (fake.path / "params.yaml").read_text()
     (fake.path / "params.yaml").write_text(text.replace("max_bytes:", "max_bites:"))
     process = fake.start("run", "ingest")
-    said, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "ingest.max_bites is not a parameter; did you mean max_bytes?" in said
+    assert "ingest.max_bites is not a parameter; did you mean max_bytes?" in output
     assert not (fake.path / ".gradus").exists()
 
 
-def test_an_empty_folder_of_documents_ends_the_command(fake: Project) -> None:
+def test_empty_document_folder_is_rejected(fake: Project) -> None:
     fake.describe({"ingest": []})
     (fake.path / "data/raw/a.txt").unlink()
     process = fake.start("run", "ingest")
-    said, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "data/raw holds no documents" in said
+    assert "data/raw holds no documents" in output

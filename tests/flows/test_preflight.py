@@ -1,4 +1,4 @@
-"""What is wrong with the user's files is found before anything starts."""
+"""Errors in user-provided files are found before anything starts."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The product's own parameters and data, with one document."""
+    """The project's own parameters and data, with one document."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("raw", "teacher", "rehearsal"))
     (tmp_path / ".git").mkdir()
@@ -27,7 +27,7 @@ def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_sound_project_passes_whatever_the_encoding(real: Path) -> None:
+def test_valid_project_passes_in_any_encoding(real: Path) -> None:
     check()
     for name in ("questions/general.jsonl", "seeds.jsonl", "out_of_domain.jsonl"):
         path = real / "data" / name
@@ -56,7 +56,7 @@ def test_a_sound_project_passes_whatever_the_encoding(real: Path) -> None:
         ("data/chatml.jinja", b"\xff", "chatml.jinja, line 1: not UTF-8"),
     ],
 )
-def test_a_broken_file_of_the_users_is_named_before_anything_starts(
+def test_malformed_user_file_is_reported_before_anything_starts(
     real: Path, file: str, content: bytes, sentence: str
 ) -> None:
     (real / file).write_bytes(content)
@@ -71,18 +71,19 @@ def questions(folder: Path, names: tuple[str, ...] = SETS) -> None:
         artifacts.write_rows(folder / f"{name}.jsonl", rows)
 
 
-def test_without_answerable_questions_all_runs_but_an_evaluation(
-    config: Config, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_evaluation_needs_answerable_questions(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     check_stages(["split", "curate", "sft"], config)
     with pytest.raises(UserError, match=r"answerable\.jsonl has no question .* `gradus run sft`"):
         check_stages(["split", "evaluate@base"], config)
     questions(config.evaluate.questions, SETS[:1])
     check_stages(["split", "evaluate@base"], config)
-    assert "has no unanswerable and no general test question: what they measure keeps" in capsys.readouterr().err
+    assert (
+        "has no unanswerable and no general test question: without it no model can be promoted"
+        in capsys.readouterr().err
+    )
 
 
-def test_the_samples_questions_measure_no_other_documents(real: Path) -> None:
+def test_sample_questions_are_rejected_for_other_documents(real: Path) -> None:
     settings = check()
     check_stages(["data_report", "sft"], settings)
     with pytest.raises(UserError, match=r"are the sample's: .*`gradus init data/raw`"):
@@ -99,14 +100,14 @@ def test_the_samples_questions_measure_no_other_documents(real: Path) -> None:
     check_stages(["evaluate@base"], settings)
 
 
-def test_folders_that_may_be_empty_are_made(real: Path) -> None:
+def test_folders_that_may_be_empty_are_created(real: Path) -> None:
     for name in ("own", "mixture", "preferences", "questions"):
         shutil.rmtree(real / "data" / name)
     check()
     assert all((real / "data" / name).is_dir() for name in ("own", "mixture", "preferences/reference", "questions"))
 
 
-def test_other_versions_than_the_declared_ones_are_named_with_the_command(real: Path) -> None:
+def test_version_mismatch_is_reported_with_install_command(real: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", real)
     check_versions()
     text = (real / "pyproject.toml").read_text()
@@ -115,11 +116,11 @@ def test_other_versions_than_the_declared_ones_are_named_with_the_command(real: 
         check()
 
 
-def test_without_a_writer_there_must_be_conversations(config: Config) -> None:
+def test_without_a_writer_conversations_are_required(config: Config) -> None:
     values = config.model_dump(mode="json")
     values["teacher"]["roles"] = {"writer": None, "reader": None, "judge": None}
     silent = Config.model_validate(values)
-    assert not silent.teacher.schooled and not silent.writes_questions
+    assert not silent.teacher.finetunes and not silent.writes_questions
     check_stages(["split"], silent)
     with pytest.raises(UserError, match="data/own holds no conversation"):
         check_stages(["curate"], silent)

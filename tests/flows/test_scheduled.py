@@ -1,4 +1,4 @@
-"""What a schedule runs, and whom it tells, with a real Prefect server and a real web hook."""
+"""Scheduled flows and notifications, with a real Prefect server and a real webhook."""
 
 import json
 import shutil
@@ -18,7 +18,6 @@ from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.states import Running
 from prefect.variables import Variable
-from tests.flows.test_workspace import commit, git
 
 from flows import scheduled
 from flows.serve import heartbeat, notify
@@ -26,16 +25,17 @@ from flows.serve import prefect_server as prefects
 from flows.serve.prefect_server import NOTIFY
 from pipelines.runtime.errors import UserError
 from tests.flows.conftest import ROOT, Project, free_port
+from tests.flows.dag.test_worktree import commit, git
 
 
 @pytest.fixture
-def heard(prefect_server: str, fake: Project) -> Iterator[list[dict[str, str]]]:
-    """What a web hook was told; it is the block that `gradus_notify` names."""
-    told: list[dict[str, str]] = []
+def received(prefect_server: str, fake: Project) -> Iterator[list[dict[str, str]]]:
+    """Messages received by a webhook, which is the block that `gradus_notify` names."""
+    messages: list[dict[str, str]] = []
 
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()
 
@@ -51,24 +51,26 @@ def heard(prefect_server: str, fake: Project) -> Iterator[list[dict[str, str]]]:
     )
     block.save("hook", overwrite=True)
     Variable.set(NOTIFY, "custom-webhook/hook", overwrite=True)
-    yield told
+    yield messages
     Variable.unset(NOTIFY)
     server.shutdown()
 
 
-def test_a_message_reaches_the_hook(heard: list[dict[str, str]]) -> None:
+def test_message_reaches_the_webhook(received: list[dict[str, str]]) -> None:
     notify.send("Gradus: a new champion", "Version 3.")
-    assert heard == [{"subject": "Gradus: a new champion", "body": "Version 3."}]
+    assert received == [{"subject": "Gradus: a new champion", "body": "Version 3."}]
 
 
-def test_a_hook_that_is_deaf_fails_nothing(heard: list[dict[str, str]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_failing_webhook_is_reported_without_an_error(
+    received: list[dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
     Variable.set(NOTIFY, "custom-webhook/nobody", overwrite=True)
     notify.send("Gradus", "anything")
-    assert heard == []
-    assert "took no message" in capsys.readouterr().err
+    assert received == []
+    assert "could not send a message" in capsys.readouterr().err
 
 
-def test_nothing_changed_is_told_in_the_state_and_starts_nothing(fake: Project) -> None:
+def test_unchanged_project_starts_no_stage(fake: Project) -> None:
     fake.describe({"ingest": [], "compare": ["ingest"]})
     fake.run("ingest", "compare", promoting=False)
     fake.forget()
@@ -77,14 +79,14 @@ def test_nothing_changed_is_told_in_the_state_and_starts_nothing(fake: Project) 
     assert not (fake.path / "started.txt").exists()
 
 
-def test_a_failed_run_is_told(fake: Project, heard: list[dict[str, str]]) -> None:
+def test_failed_run_sends_a_message(fake: Project, received: list[dict[str, str]]) -> None:
     fake.describe({"ingest": [], "compare": ["ingest"]}, ingest={"logged": True, "refuses": "There is no text."})
     state = scheduled.retrain(return_state=True)
     assert state.is_failed()
-    assert len(heard) == 1 and "There is no text." in heard[0]["body"]
+    assert len(received) == 1 and "There is no text." in received[0]["body"]
 
 
-def test_a_run_that_falls_silent_is_marked_as_crashed(heard: list[dict[str, str]], prefect_server: str) -> None:
+def test_run_without_heartbeats_is_marked_as_crashed(received: list[dict[str, str]], prefect_server: str) -> None:
     heartbeat.watch(timedelta(seconds=10))
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(scheduled.retrain, state=Running())
@@ -93,12 +95,12 @@ def test_a_run_that_falls_silent_is_marked_as_crashed(heard: list[dict[str, str]
         while not client.read_flow_run(run.id).state.is_crashed() and time.monotonic() < end:
             time.sleep(0.5)
         assert client.read_flow_run(run.id).state.is_crashed()
-    while not heard and time.monotonic() < end:
+    while not received and time.monotonic() < end:
         time.sleep(0.5)
-    assert heard[0]["subject"] == "Gradus: a run crashed" and run.name in heard[0]["body"]
+    assert received[0]["subject"] == "Gradus: a run crashed" and run.name in received[0]["body"]
 
 
-def test_up_serves_deploys_and_leaves_nothing(fake: Project) -> None:
+def test_up_serves_deploys_and_stops_all_processes(fake: Project) -> None:
     fake.describe({"ingest": []})
     shutil.copy(ROOT / "prefect.yaml", fake.path)
     shutil.copytree(ROOT / "flows", fake.path / "flows")
@@ -106,8 +108,8 @@ def test_up_serves_deploys_and_leaves_nothing(fake: Project) -> None:
     ports = free_port(), free_port()
     process = fake.start("up", "--prefect-port", str(ports[0]), "--port", str(ports[1]))
     assert process.stdout is not None
-    said = [process.stdout.readline() for _ in range(2)]
-    assert f"http://127.0.0.1:{ports[0]}" in said[0] and "schedules" in said[1], said
+    output = [process.stdout.readline() for _ in range(2)]
+    assert f"http://127.0.0.1:{ports[0]}" in output[0] and "schedules" in output[1], output
 
     def listed(what: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = httpx.post(f"http://127.0.0.1:{ports[0]}/api/{what}/filter", json={}).json()
@@ -127,13 +129,13 @@ def test_up_serves_deploys_and_leaves_nothing(fake: Project) -> None:
     assert fake.processes() == []
 
 
-def test_a_schedule_may_name_stages(fake: Project) -> None:
+def test_retrain_runs_only_given_stages(fake: Project) -> None:
     fake.describe({"ingest": [], "data_report": ["ingest"], "compare": ["ingest"]})
     state = scheduled.retrain(stages=["data_report"], return_state=True)
     assert state.is_completed() and fake.started() == ["ingest", "data_report"]
 
 
-def test_a_run_by_hand_may_set_parameters(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retrain_with_parameters_runs_in_a_worktree(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.describe({"ingest": [], "compare": ["ingest"]})
     commit("stages")
     monkeypatch.setenv("PREFECT_API_URL", fake.environment["PREFECT_API_URL"])
@@ -145,19 +147,19 @@ def test_a_run_by_hand_may_set_parameters(fake: Project, monkeypatch: pytest.Mon
     assert state.is_failed() and "sft.epoch" in (state.message or "")
 
 
-def test_one_command_sets_messages_up(fake: Project, heard: list[dict[str, str]]) -> None:
+def test_notify_command_configures_messages(fake: Project, received: list[dict[str, str]]) -> None:
     fake.describe({"ingest": []})
     Variable.unset(NOTIFY)
     hook: Any = CustomWebhookNotificationBlock.load("hook")
     process = fake.start("notify", "webhook", str(hook.url), "--test")
-    said, _ = process.communicate(timeout=100)
-    assert process.returncode == 0 and "a test message was sent" in said, said
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0 and "a test message was sent" in output, output
     notify.send("Gradus: a new champion", "Version 3.")
-    assert [each["subject"] for each in heard] == ["Gradus: a test", "Gradus: a new champion"]
+    assert [each["subject"] for each in received] == ["Gradus: test message", "Gradus: a new champion"]
 
 
-def test_whether_anybody_is_notified_is_known_without_a_server(
-    heard: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch, prefect_home: Path
+def test_notification_setting_is_read_without_a_server(
+    received: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch, prefect_home: Path
 ) -> None:
     monkeypatch.setattr(prefects, "DATABASE", prefect_home / "prefect.db")
     assert prefects.notifies()
@@ -170,9 +172,12 @@ def test_whether_anybody_is_notified_is_known_without_a_server(
 
 
 @pytest.mark.parametrize(
-    ("kind", "address", "said"), [("pigeon", "http://127.0.0.1", "no kind"), ("discord", "http://127.0.0.1", "address")]
+    ("kind", "address", "reason"),
+    [("pigeon", "http://127.0.0.1", "not a kind"), ("discord", "http://127.0.0.1", "address")],
 )
-def test_a_wrong_hook_is_refused_in_a_sentence(prefect_server: str, kind: str, address: str, said: str) -> None:
-    with pytest.raises(UserError, match=said) as refused:
+def test_invalid_webhook_is_rejected_without_revealing_its_address(
+    prefect_server: str, kind: str, address: str, reason: str
+) -> None:
+    with pytest.raises(UserError, match=reason) as refused:
         notify.set_up(kind, address, test=False)
     assert address not in str(refused.value)  # it is a secret

@@ -1,4 +1,4 @@
-"""A directory is complete when its record is there, and equal values make equal files."""
+"""A directory is complete once its record exists, and equal values yield equal files."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from pipelines import artifacts
 from pipelines.runtime.errors import UserError
 
 
-def test_an_output_can_be_read_only_when_it_is_complete(project: Path) -> None:
+def test_incomplete_output_cannot_be_read(project: Path) -> None:
     out = artifacts.fresh("clean")
     with pytest.raises(UserError, match="artifacts/clean is missing or incomplete"):
         artifacts.read("clean")
@@ -16,7 +16,7 @@ def test_an_output_can_be_read_only_when_it_is_complete(project: Path) -> None:
     assert artifacts.record(artifacts.read("clean")) == {"stage": "clean"}
 
 
-def test_a_fresh_output_holds_nothing_of_the_last(project: Path) -> None:
+def test_fresh_output_is_empty(project: Path) -> None:
     out = artifacts.fresh("align/dpo")
     artifacts.write_json(out / "deep/old.json", {})
     assert list(artifacts.files(artifacts.fresh("align/dpo"))) == []
@@ -30,7 +30,7 @@ def test_equal_values_make_equal_files(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_rows_survive_both_formats(tmp_path: Path) -> None:
+def test_rows_survive_jsonl_and_parquet(tmp_path: Path) -> None:
     rows = [{"id": "1", "text": "Ein\u2028Satz"}, {"id": "2", "text": ""}]
     artifacts.write_rows(tmp_path / "rows.jsonl", rows)
     artifacts.write_table(tmp_path / "rows.parquet", rows)
@@ -38,12 +38,12 @@ def test_rows_survive_both_formats(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "wrong"), [("{", "line 2: not JSON"), ("[1]", "line 2: a JSON object is expected")])
-def test_a_broken_line_is_named(tmp_path: Path, line: str, wrong: str) -> None:
+def test_broken_line_is_named(tmp_path: Path, line: str, wrong: str) -> None:
     (tmp_path / "rows.jsonl").write_text(f'{{"a": 1}}\n{line}\n')
     with pytest.raises(UserError, match=wrong):
         artifacts.read_rows(tmp_path / "rows.jsonl")
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.jsonl does not exist"):
         artifacts.read_rows(tmp_path / "none.jsonl")

@@ -1,4 +1,4 @@
-"""Servers of this machine are asked directly, whatever proxy the environment names."""
+"""Requests to local servers bypass the environment's proxy."""
 
 import subprocess
 import sys
@@ -22,17 +22,17 @@ print(urllib.request.proxy_bypass("inner.example"))
 
 
 class Answer(BaseHTTPRequestHandler):
-    """Answers."""
+    """Answers every request with 200."""
 
     def do_GET(self) -> None:
-        """Say that all is well."""
+        """Respond with 200."""
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
 
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy", ""])
-def test_a_proxy_is_not_asked_for_servers_of_this_machine(name: str) -> None:
+def test_local_servers_bypass_the_proxy(name: str) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     dead = "http://127.0.0.1:9"

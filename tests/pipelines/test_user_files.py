@@ -1,4 +1,4 @@
-"""Users' files in any Unicode encoding are read; what cannot be is one sentence with file, line and what to do."""
+"""User files in any Unicode encoding are read; errors name the file, the line and the remedy."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_rows_survive_every_encoding_and_line_end(rows: list[dict[str, object]],
 
 
 @given(good=st.integers(0, 5), bad=st.sampled_from(BAD_LINES), blank=st.booleans())
-def test_a_bad_line_is_named(good: int, bad: tuple[bytes, str], blank: bool) -> None:
+def test_bad_line_is_named(good: int, bad: tuple[bytes, str], blank: bool) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         path.write_bytes(b'{"a": "x"}\n' * good + b"\n" * blank + bad[0] + b'\n{"a": "y"}\n')
@@ -48,7 +48,7 @@ def test_a_bad_line_is_named(good: int, bad: tuple[bytes, str], blank: bool) -> 
 
 @given(encoding=ENCODINGS)
 @settings(max_examples=8, deadline=None)
-def test_yaml_in_every_encoding(encoding: str) -> None:
+def test_yaml_is_read_in_every_encoding(encoding: str) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
         path.write_bytes('first: "\\ud83d é"\nsecond: [1, 2]\n'.encode(encoding))
@@ -69,7 +69,7 @@ def test_yaml_in_every_encoding(encoding: str) -> None:
         (b"? [a]\n: 1\n? {b: 1}\n: 2", "not YAML"),
     ],
 )
-def test_broken_yaml_is_one_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
+def test_broken_yaml_raises_user_error(tmp_path: Path, content: bytes, sentence: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
     with pytest.raises(UserError, match=sentence) as raised:
@@ -78,7 +78,7 @@ def test_broken_yaml_is_one_sentence(tmp_path: Path, content: bytes, sentence: s
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_parsed_or_refused_in_a_sentence(content: bytes) -> None:
+def test_any_bytes_are_parsed_or_raise_user_error(content: bytes) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "file"
         path.write_bytes(content)

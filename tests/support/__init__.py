@@ -1,1 +1,1 @@
-"""What several test modules use: files, servers and projects made for tests."""
+"""Shared test support: generated files, servers and projects."""

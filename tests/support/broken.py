@@ -1,4 +1,4 @@
-"""Broken and odd files of every kind, and what became of them."""
+"""Malformed files of every kind, and the outcome of extracting them."""
 
 import gzip
 import json
@@ -15,10 +15,10 @@ from tests.support.broken_rows import rows, table, web_archive, web_archive_gz
 LIMITS = Limits(max_bytes=50_000_000, min_characters=200)
 WAYS: list[tuple[str, Callable[[Breaker], bytes]]] = [
     ("pdf", lambda b: b.cut(b.a("pdf"))),
-    ("pdf", lambda b: b.spoilt(b.a("pdf"))),
+    ("pdf", lambda b: b.corrupted(b.a("pdf"))),
     ("pdf", pdf),
     ("zip", lambda b: b.cut(zipped({"a.txt": GOOD}))),
-    ("zip", lambda b: b.spoilt(zipped({"a.txt": GOOD}))),
+    ("zip", lambda b: b.corrupted(zipped({"a.txt": GOOD}))),
     ("zip", lambda b: zipped({"../../escaped.txt": GOOD})),
     ("zip", zip_of_odd_names),
     ("tar", lambda b: b.cut(tarred("a.txt", GOOD))),
@@ -28,13 +28,13 @@ WAYS: list[tuple[str, Callable[[Breaker], bytes]]] = [
     ("txt", lambda b: bytes(b.random.randrange(1, 5000))),
     ("txt", lambda b: b.noise()),
     ("txt", lambda b: b.encoded(b.text())),
-    ("html", lambda b: b.spoilt(b.a("html"))),
+    ("html", lambda b: b.corrupted(b.a("html"))),
     ("html", lambda b: b"<div>" * b.random.randrange(1, 3000)),
     ("html", page),
-    ("docx", lambda b: b.spoilt(zipped({"word/document.xml": GOOD}))),
+    ("docx", lambda b: b.corrupted(zipped({"word/document.xml": GOOD}))),
     ("docx", lambda b: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b.noise()),
     ("docx", docx),
-    ("epub", lambda b: b.spoilt(zipped({"META-INF/container.xml": GOOD}))),
+    ("epub", lambda b: b.corrupted(zipped({"META-INF/container.xml": GOOD}))),
     ("epub", epub),
     ("parquet", lambda b: b"PAR1" + b.noise() + b"PAR1"),
     ("parquet", table),
@@ -42,9 +42,9 @@ WAYS: list[tuple[str, Callable[[Breaker], bytes]]] = [
     ("jsonl", rows),
     ("warc", lambda b: b"WARC/1.0\r\n" + b.noise()),
     ("warc", web_archive),
-    ("warc.gz", lambda b: b.spoilt(gzip.compress(b"WARC/1.0\r\nWARC-Type: response\r\n\r\n" * 30))),
+    ("warc.gz", lambda b: b.corrupted(gzip.compress(b"WARC/1.0\r\nWARC-Type: response\r\n\r\n" * 30))),
     ("warc.gz", web_archive_gz),
-    ("md", lambda b: b.spoilt(GOOD)),
+    ("md", lambda b: b.corrupted(GOOD)),
     ("md", markdown),
     ("bz2", lambda b: b.noise()),
     ("txt.zst", lambda b: b"\x28\xb5\x2f\xfd" + b.noise()),
@@ -54,7 +54,7 @@ NAMES = (b" file", b"\nfile", b"m\xe4rz", b"\xff\xfe", "\u2028 \u0645\u0631\u062
 
 
 def break_files(folder: Path, count: int, seed: int = 0) -> None:
-    """Write `count` odd files, some under odd names: with line breaks, not in UTF-8, of other scripts, long."""
+    """Write `count` malformed files, some with odd names: line breaks, not UTF-8, other scripts, long."""
     breaker = Breaker(seed)
     for number in range(count):
         suffix, make = WAYS[number % len(WAYS)]
@@ -63,13 +63,13 @@ def break_files(folder: Path, count: int, seed: int = 0) -> None:
 
 
 def read(folder: Path) -> tuple[int, list[Found]]:
-    """Return how many files ended nowhere, and what the others gave."""
+    """Return the number of files without an outcome, and the outcomes of the others."""
     each = list(worker_pool.read(sources(folder), folder, LIMITS, 60, 2048))
     return sum(not found for found in each), [one for found in each for one in found]
 
 
 def encodable(found: Found) -> bool:
-    """Say whether all that is stored of a document or reject can be."""
+    """Return whether all fields of a document or reject can be stored."""
     try:
         json.dumps(vars(found), ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -78,7 +78,7 @@ def encodable(found: Found) -> bool:
 
 
 def counts(found: list[Found]) -> dict[str, int]:
-    """Return what became of the files."""
+    """Return the number of files by outcome."""
     rejects = [each for each in found if isinstance(each, Reject)]
     return {
         "documents": len(found) - len(rejects),

@@ -1,4 +1,4 @@
-"""Documents whole enough to be opened, with a structure, parts and facts that nobody expects."""
+"""Documents that can be opened, with unexpected structure, parts and metadata."""
 
 from collections.abc import Callable, Sequence, Set
 
@@ -18,7 +18,7 @@ WORD = (
 
 
 def markdown(b: Breaker) -> bytes:
-    """Return Markdown with front matter of either kind, or of none."""
+    """Return Markdown with YAML, TOML or no front matter."""
     titles = ('"\\ud83d"', "'\\uDC00'", "[1", "{a: b}", "&a [*a]", "!!python/name:os.system", "x: y", "9" * 5000, "|")
     rule, equals = b.any((("---", ": "), ("+++", " = ")))
     head = f"{rule}\ntitle{equals}{b.any(titles)}\ndate{equals}{b.any(DATES)}\n{b.any((rule, '...', ''))}\n"
@@ -27,7 +27,7 @@ def markdown(b: Breaker) -> bytes:
 
 
 def tree(b: Breaker, tags: Sequence[str], depth: int, element: Callable[[str], tuple[str, str]]) -> str:
-    """Return nested elements with text in them, some where they may not be."""
+    """Return nested elements with text, some in invalid places."""
     parts = []
     for _ in range(b.random.randrange(1, 5)):
         begin, end = element(b.any(tags))
@@ -37,7 +37,7 @@ def tree(b: Breaker, tags: Sequence[str], depth: int, element: Callable[[str], t
 
 
 def page(b: Breaker) -> bytes:
-    """Return HTML of any structure, with hidden parts; what it declares of its encoding need not be true."""
+    """Return HTML of any structure, with hidden parts and a possibly wrong declared encoding."""
     body = tree(b, TAGS, 5, lambda tag: (tag + b.any(ATTRIBUTES), b.any((tag, tag, tag, "p"))))
     head = f'<meta charset="{b.any((*ENCODINGS, "no-such", ""))}"><title>&#xD83D;{b.any(INSERTS)}</title>'
     date = f'<meta property="article:published_time" content="{b.any(DATES)}">'
@@ -45,7 +45,7 @@ def page(b: Breaker) -> bytes:
 
 
 def docx(b: Breaker) -> bytes:
-    """Return a Word file with elements in any order, whose parts are missing, torn, or not where it says."""
+    """Return a Word file with elements in any order, and parts that are missing, damaged or misplaced."""
     main = b.any(("word/document.xml", "word/document2.xml", "document.xml"))
     space = b.any((f"{OFFICE}/wordprocessingml/2006/main", f"{PURL}/ooxml/wordprocessingml/main"))
     body = tree(b, WORD, 6, lambda tag: (f'w:{tag} w:id="1" w:val="1"', f"w:{tag}"))
@@ -62,7 +62,7 @@ def docx(b: Breaker) -> bytes:
 
 
 def epub(b: Breaker) -> bytes:
-    """Return a book with chapters that are missing, torn, encrypted, or of any encoding."""
+    """Return an EPUB with chapters that are missing, damaged, encrypted or in any encoding."""
     chapters = {f"c{number}.xhtml": page(b) for number in range(3)}
     items = "".join(f'<item id="{name}" href="{b.any((name, name, "gone.xhtml", "%FF"))}"/>' for name in chapters)
     spine = "".join(f'<itemref idref="{b.any((name, name, "none"))}"/>' for name in chapters)
@@ -76,13 +76,13 @@ def epub(b: Breaker) -> bytes:
 
 
 def _package(b: Breaker, parts: dict[str, bytes], needed: Set[str]) -> bytes:
-    """Return a container; parts that are not `needed` may be missing, cut or spoilt."""
-    there = {name: data for name, data in parts.items() if name in needed or b.sometimes(0.8)}
-    return zipped({name: data if name in needed else b.torn(data) for name, data in there.items()})
+    """Return a ZIP package; parts that are not `needed` may be missing, truncated or corrupted."""
+    present = {name: data for name, data in parts.items() if name in needed or b.sometimes(0.8)}
+    return zipped({name: data if name in needed else b.damaged(data) for name, data in present.items()})
 
 
 def pdf(b: Breaker) -> bytes:
-    """Return a PDF whose pages are null, missing, or rotated, and whose title and dates are of no form."""
+    """Return a PDF with null, missing or rotated pages, and malformed title and dates."""
     lines = "".join(f"1 0 0 1 {b.any((72, 72, 330))} {700 - 14 * n} Tm ({SENTENCE}) Tj " for n in range(8))
     stream = f"BT /F1 11 Tf {lines} ET"
     font = "<< /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >>"

@@ -1,7 +1,7 @@
-"""Odd files made at random: torn, spoilt, mislabelled, or whole with parts that nobody expects.
+"""Random malformed files: truncated, corrupted, mislabelled, or valid with unexpected parts.
 
-A kind is a function of a `Breaker`, which draws from one seeded generator; benchmarks/broken.py lists them by suffix.
-Here are texts and archives; documents and rows have modules of their own.
+Each kind is a function of a `Breaker`, which has one seeded generator; tests/support/broken.py lists them by suffix.
+This module has texts and archives; documents and rows are in separate modules.
 """
 
 import io
@@ -40,28 +40,28 @@ DATES: tuple[Any, ...] = (
 
 
 class Breaker:
-    """Draws what is wrong with a file."""
+    """Seeded random source of file defects."""
 
     def __init__(self, seed: int) -> None:
-        """Take real pages and PDFs from the sample corpus."""
+        """Load real pages and PDFs from the sample corpus."""
         self.random = random.Random(seed)
         raw = ROOT / "data/raw"
         self.real = {kind: [path.read_bytes() for path in raw.rglob(f"*.{kind}")] for kind in ("html", "pdf")}
 
     def any(self, choices: Sequence[Any]) -> Any:
-        """Return one of them."""
+        """Return a random choice."""
         return self.random.choice(choices)
 
     def sometimes(self, share: float = 0.3) -> bool:
-        """Say yes in a share of cases."""
+        """Return True with probability `share`."""
         return self.random.random() < share
 
     def cut(self, data: bytes) -> bytes:
-        """Return the beginning of a file."""
+        """Return a truncated file."""
         return data[: self.random.randrange(1, len(data))]
 
-    def spoilt(self, data: bytes) -> bytes:
-        """Return a file with every fiftieth byte another."""
+    def corrupted(self, data: bytes) -> bytes:
+        """Return a file with about 2% of its bytes replaced."""
         changed = bytearray(data)
         for _ in range(max(1, len(data) // 50)):
             changed[self.random.randrange(len(data))] = self.random.randrange(256)
@@ -77,22 +77,22 @@ class Breaker:
         return real
 
     def text(self) -> str:
-        """Return prose with characters in it that readers stumble over."""
+        """Return prose with characters that readers handle badly."""
         parts = [SENTENCE] * self.random.randrange(1, 12)
         for _ in range(self.random.randrange(4)):
             parts.insert(self.random.randrange(len(parts) + 1), self.any(INSERTS))
         return "".join(parts)
 
     def encoded(self, text: str) -> bytes:
-        """Return a text in an encoding of any kind, sometimes with bytes that are not of it."""
+        """Return a text in a random encoding, sometimes with invalid bytes."""
         data = bytearray(text.encode(self.any(ENCODINGS), "replace"))
         for _ in range(self.any((0, 0, 1, 3))):
             data.insert(self.random.randrange(len(data) + 1), self.random.randrange(128, 256))
         return bytes(data)
 
-    def torn(self, data: bytes) -> bytes:
-        """Return a file, in a few cases cut or spoilt."""
-        return self.any((bytes, bytes, bytes, self.cut, self.spoilt))(data)  # type: ignore[no-any-return]
+    def damaged(self, data: bytes) -> bytes:
+        """Return a file, sometimes truncated or corrupted."""
+        return self.any((bytes, bytes, bytes, self.cut, self.corrupted))(data)  # type: ignore[no-any-return]
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -105,7 +105,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 def tarred(name: str, data: bytes) -> bytes:
-    """Return a TAR archive of one file; surrogates of its name stand for bytes, as Python has it."""
+    """Return a TAR archive of one file; surrogates in its name encode bytes (surrogateescape)."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
         member = tarfile.TarInfo(name)
@@ -115,11 +115,11 @@ def tarred(name: str, data: bytes) -> bytes:
 
 
 def zip_of_odd_names(b: Breaker) -> bytes:
-    """Return a ZIP archive whose names are bytes of no encoding."""
+    """Return a ZIP archive with names in no valid encoding."""
     odd = b.random.randbytes(4).replace(b"/", b"\xe4")
     return zipped({"AAAA.txt": GOOD, "B/CCCC.md": GOOD}).replace(b"AAAA", odd).replace(b"CCCC", odd)
 
 
 def tar_of_odd_names(b: Breaker) -> bytes:
-    """Return a TAR archive whose name is not UTF-8, leads out of it, or is longer than a header."""
+    """Return a TAR archive with a name that is not UTF-8, escapes the archive, or exceeds a header."""
     return tarred(b.any(("m\udce4rz.txt", "\udcff.md", f"../\udce4/{'x' * 200}.txt", "a\nb.txt", "C:\\x.txt")), GOOD)

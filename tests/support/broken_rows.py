@@ -1,4 +1,4 @@
-"""Rows and web archives with values, types, encodings and headers that nobody expects."""
+"""Rows and web archives with unexpected values, types, encodings and headers."""
 
 import gzip
 import io
@@ -15,7 +15,7 @@ TEXTS = ("text", "content", "body", "document")
 
 
 def rows(b: Breaker) -> bytes:
-    """Return JSON lines: half pairs, dates of all forms, endless numbers, deep nesting, mixed encodings."""
+    """Return JSON lines with lone surrogates, dates of all forms, huge numbers, deep nesting and mixed encodings."""
     lines = []
     for _ in range(b.random.randrange(1, 5)):
         row = {
@@ -27,12 +27,12 @@ def rows(b: Breaker) -> bytes:
         }
         odd = b.any(("1", "9" * 5000, "[" * 3000 + "]" * 3000, '1, "text": ""', r'1, "text": "\udc00"'))
         line = json.dumps(row, ensure_ascii=b.sometimes(0.8)).replace('"n": 1', f'"n": {odd}')
-        lines.append(b.torn(b.encoded(line)))
+        lines.append(b.damaged(b.encoded(line)))
     return bytes(b.any((b"\n", b"\r\n", b"\r", b"\xe2\x80\xa8")).join(lines))
 
 
 def table(b: Breaker) -> bytes:
-    """Return a Parquet file with columns of any type, timestamps beyond all years among them."""
+    """Return a Parquet file with columns of any type, including timestamps out of range."""
     texts = [b.text(), None, "\ud83d".encode("utf-8", "surrogatepass"), GOOD]
     text = b.any((pa.binary(), pa.large_binary(), pa.list_(pa.binary()), pa.dictionary(pa.int32(), pa.binary())))
     values = [[each] for each in texts] if pa.types.is_list(text) else texts
@@ -44,22 +44,22 @@ def table(b: Breaker) -> bytes:
     days = pa.array([each % 2**31 for each in numbers], pa.int32()) if date == pa.date32() else pa.array(numbers)
     column = pa.array(values, text)
     if text == pa.binary() and b.sometimes(0.5):
-        column = column.view(pa.string())  # of which one is not UTF-8
+        column = column.view(pa.string())  # one value is not UTF-8
     columns = {b.any(TEXTS): column, "date": days.view(date), "meta": pa.array([{"a": [1]}] * 4)}
     file = io.BytesIO()
     pq.write_table(pa.table(columns), file, row_group_size=2, store_schema=b.sometimes(0.5))
-    return b.torn(file.getvalue())
+    return b.damaged(file.getvalue())
 
 
 def web_archive(b: Breaker) -> bytes:
-    """Return WARC records whose headers tell the truth of the body's encodings, or do not, and whose end is torn."""
+    """Return WARC records with correct or wrong encoding headers, sometimes truncated or corrupted."""
     records = [_record(b) for _ in range(b.random.randrange(1, 4))]
-    return b.torn(b"".join(records))
+    return b.damaged(b"".join(records))
 
 
 def web_archive_gz(b: Breaker) -> bytes:
-    """Return the same, each record packed by itself."""
-    return b.torn(b"".join(gzip.compress(_record(b)) for _ in range(b.random.randrange(1, 4))))
+    """Return WARC records, each compressed separately."""
+    return b.damaged(b"".join(gzip.compress(_record(b)) for _ in range(b.random.randrange(1, 4))))
 
 
 def _record(b: Breaker) -> bytes:

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server of real HTTP, with every fault that servers have; counts what it answered in full."""
+"""An OpenAI-compatible HTTP server with configurable faults; counts the answers sent in full."""
 
 import json
 import socket
@@ -15,7 +15,7 @@ Fault = Callable[["Handler"], None]
 
 
 class Server(ThreadingHTTPServer):
-    """Says back what it was asked; `faults` are done to the first calls, one each."""
+    """Echo server; `faults` apply to the first calls, one each."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -37,11 +37,11 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news."""
+        """Ignore disconnected clients."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one connection."""
+    """Handler of one connection."""
 
     server: Server
     protocol_version = "HTTP/1.1"
@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.answered[json.dumps(asked, sort_keys=True)] += 1
 
     def send(self, status: int, body: bytes, kind: str = "application/json", **headers: str) -> None:
-        """Send a whole answer."""
+        """Send a complete response."""
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
@@ -75,19 +75,19 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do not log."""
 
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
 def completion(text: str | None, ended: str = "stop") -> bytes:
-    """The body of a chat completion."""
+    """Return the body of a chat completion."""
     return said(content=text, finish_reason=ended)
 
 
 def said(finish_reason: Any = "stop", usage: Any = USAGE, **message: Any) -> bytes:
-    """The body of a chat completion with any message."""
+    """Return the body of a chat completion with any message."""
     choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish_reason}
     return json.dumps({"id": "1", "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
 
@@ -105,13 +105,13 @@ def body(content: bytes, kind: str = "application/json") -> Fault:
 
 
 def hang(handler: Handler) -> None:
-    """Say nothing for longer than anybody waits in a test."""
+    """Hang for longer than any client timeout in the tests."""
     time.sleep(3)
     handler.close_connection = True
 
 
 def cut(handler: Handler) -> None:
-    """Cut the connection in the middle of the answer."""
+    """Drop the connection in the middle of the response."""
     handler.send_response(200)
     handler.send_header("Content-Length", "5000")
     handler.end_headers()
@@ -122,7 +122,7 @@ def cut(handler: Handler) -> None:
 
 
 def lie(handler: Handler) -> None:
-    """Promise more than is sent."""
+    """Announce a longer body than is sent."""
     sent = completion("half")
     handler.send_response(200)
     handler.send_header("Content-Length", str(len(sent) + 100))

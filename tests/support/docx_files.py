@@ -1,4 +1,4 @@
-"""Word files of a few parts, built by hand."""
+"""Build small Word files."""
 
 import io
 import zipfile
@@ -16,12 +16,12 @@ _OTHERS = (
 
 
 def part(root: str, content: str, namespace: str = W) -> str:
-    """A part of a Word file whose root is `w:<root>`."""
+    """Return a part of a Word file with the root `w:<root>`."""
     return f'<?xml version="1.0"?><w:{root} xmlns:w="{namespace}" {_OTHERS}>{content}</w:{root}>'
 
 
 def docx_file(body: str, others: Mapping[str, str | bytes] | None = None, main: str = "word/document.xml") -> bytes:
-    """A Word file with that body, found through its relationships, and other parts by their names."""
+    """Return a Word file with `body` as its main part, and other parts by name."""
     relationships = (
         '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
         f'<Relationship Id="r1" Type="{OFFICE}/officeDocument" Target="{main}"/></Relationships>'
@@ -31,7 +31,7 @@ def docx_file(body: str, others: Mapping[str, str | bytes] | None = None, main: 
 
 
 def zip_file(parts: Mapping[str, str | bytes]) -> bytes:
-    """A ZIP file of those parts."""
+    """Return a ZIP file of `parts`."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in parts.items():
@@ -40,11 +40,11 @@ def zip_file(parts: Mapping[str, str | bytes]) -> bytes:
 
 
 def paragraph(*runs: str, properties: str = "") -> str:
-    """A paragraph; a run that is no element is text."""
+    """Return a paragraph; runs that are not elements are text."""
     inner = "".join(each if each.startswith("<") else run(each) for each in runs)
     return f"<w:p><w:pPr>{properties}</w:pPr>{inner}</w:p>"
 
 
 def run(text: str, properties: str = "") -> str:
-    """A run of text."""
+    """Return a run of text."""
     return f'<w:r><w:rPr>{properties}</w:rPr><w:t xml:space="preserve">{text}</w:t></w:r>'

@@ -1,4 +1,4 @@
-"""Checkpoints that stop the training, for what must go on as if it had never been stopped."""
+"""Checkpoints that interrupt a training, for tests of resuming."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from pipelines.training.checkpoints import Checkpoints, State
 
 @dataclass
 class Impatient(Checkpoints):
-    """Asks to stop after `patience` steps, as Ctrl-C does."""
+    """Checkpoints that stop after `patience` steps, as Ctrl-C does."""
 
     patience: int = 1
     taken: int = 0
 
     def step(self, number: int, state: Callable[[], State]) -> None:
-        """Count one step."""
+        """Count a step, and stop when the limit is reached."""
         self.taken += 1
         self.stopping = self.taken >= self.patience
         super().step(number, state)

@@ -1,4 +1,4 @@
-"""Documents of all kinds, any number of them: pages, wrapped text, lists, Chinese, copies, boilerplate and junk."""
+"""Generate mixed documents: pages, wrapped text, lists, Chinese, near-duplicates, boilerplate and junk."""
 
 import textwrap
 from collections import Counter
@@ -16,59 +16,59 @@ FOOTERS = (
     "Share this page with a friend.",
 )
 COPIES = 0.1
-RECENT = 2_000  # documents among which the original of a copy is
+RECENT = 2_000  # size of the pool of originals for copies
 
 
 class Writer:
-    """Draws words as often as the sample corpus has them, and Chinese characters by Zipf's law."""
+    """Samples words by their frequency in the sample corpus, and Chinese characters by Zipf's law."""
 
     def __init__(self, seed: int) -> None:
-        """Seed what is drawn."""
+        """Initialize the seeded generator and the frequencies."""
         self.rng = np.random.default_rng(seed)
         text = " ".join(path.read_text(encoding="utf-8") for path in sorted(RAW.rglob("*.md")))
         counts = Counter(word for word in text.lower().split() if word.isalpha())
         self.words = np.array(list(counts))
-        self.often = np.array(list(counts.values())) / counts.total()
+        self.frequencies = np.array(list(counts.values())) / counts.total()
         self.characters = np.array([chr(code) for code in range(0x4E00, 0x4E00 + 3000)])
         weights = 1 / np.arange(10, 3010)
         self.weights = weights / weights.sum()
 
     def page(self) -> tuple[str, str]:
-        """Paragraphs, one a line."""
+        """Return a page with one paragraph per line."""
         return "html", "\n\n".join(self.paragraphs())
 
     def wrapped(self) -> tuple[str, str]:
-        """A text whose lines a margin broke."""
+        """Return a hard-wrapped text."""
         return "text", "\n\n".join(textwrap.fill(each, 76) for each in self.paragraphs())
 
     def listing(self) -> tuple[str, str]:
-        """Headings, bullets and a table."""
+        """Return Markdown with a heading, bullets and a table."""
         first, second, third = self.paragraphs()[:3]
         bullets = "\n".join(f"- {each}" for each in second.split(". "))
         rows = "\n".join(f"| {word} | {number} |" for number, word in enumerate(third.split()[:20]))
         return "markdown", f"# {first[:40]}\n\n{first}\n\n{bullets}\n\n| Name | Number |\n| --- | --- |\n{rows}"
 
     def chinese(self) -> tuple[str, str]:
-        """Sentences of characters."""
+        """Return Chinese sentences."""
         drawn = self.rng.choice(self.characters, size=700, p=self.weights)
         return "html", "\n\n".join(
             "。".join("".join(each) for each in np.split(part, 7)) + "。" for part in np.split(drawn, 5)
         )
 
     def noise(self) -> tuple[str, str]:
-        """Keyboard noise."""
+        """Return keyboard noise."""
         letters = self.rng.choice(list("qwertyuiopzxcvbnm"), size=(300, 6))
         return "text", " ".join("".join(word) for word in letters)
 
     def paragraphs(self) -> list[str]:
-        """Three to six paragraphs of sentences, about 2 kB."""
+        """Return four paragraphs of sentences, about 2 kB."""
         sizes = self.rng.integers(6, 18, size=int(self.rng.integers(26, 44)))
-        drawn = iter(self.rng.choice(self.words, size=int(sizes.sum()), p=self.often).tolist())
+        drawn = iter(self.rng.choice(self.words, size=int(sizes.sum()), p=self.frequencies).tolist())
         sentences = [" ".join(next(drawn) for _ in range(size)).capitalize() + "." for size in sizes]
         return [" ".join(sentences[at::4]) for at in range(4)]
 
     def altered(self, text: str) -> str:
-        """The same text with a few other words."""
+        """Return the text with a few words replaced."""
         words = text.split(" ")
         for place in self.rng.integers(len(words), size=4):
             words[place] = str(self.rng.choice(self.words))
@@ -76,7 +76,7 @@ class Writer:
 
 
 def corpus(count: int, seed: int = 0) -> Iterator[Document]:
-    """Yield `count` documents, as `ingest` hands them on."""
+    """Yield `count` documents in the output format of `ingest`."""
     writer = Writer(seed)
     rng = writer.rng
     kinds: list[Callable[[], tuple[str, str]]] = [

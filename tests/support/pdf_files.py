@@ -1,4 +1,4 @@
-"""PDF files of lines at given places, built by hand."""
+"""Build PDF files with lines at given positions."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ _TAIL = b"xref\n0 %d\n0000000000 65535 f \n%strailer << /Size %d /Root 1 0 R %s>
 
 
 Placed = tuple[float, float, str]
-"""A line's left end, its baseline, and its text."""
+"""Left end, baseline and text of a line."""
 
 
 def pdf_file(
     pages: Sequence[Sequence[Placed] | None], font: bytes = b"Helvetica", size: int = 12, info: bytes = _INFO
 ) -> bytes:
-    """A real PDF with those lines on each page; None is a page whose object is null."""
+    """Return a valid PDF with the given lines on each page; None is a page whose object is null."""
     objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"", _FONT % font, info]
     kids = []
     for lines in pages:

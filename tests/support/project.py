@@ -1,4 +1,4 @@
-"""A project of eight quick stages in a temporary folder, with the real Git, DVC, Prefect and MLflow."""
+"""A project of eight fast stages in a temporary folder, with real Git, DVC, Prefect and MLflow."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ GRAPH = {
     "sft": ["curate"],
 }
 
-# Each stage hashes what it reads; the last one is a training with checkpoints, whose result depends on every step.
+# Each stage hashes its inputs; the last one is a training with checkpoints, whose result depends on every step.
 STAGE = """
 import hashlib, sys, time
 from pathlib import Path
@@ -80,13 +80,13 @@ with task(name) as t:
 
 @dataclass
 class Project:
-    """The folder, and how programs in it are started."""
+    """The project folder and the environment of its programs."""
 
     path: Path
     environment: dict[str, str]
 
     def describe(self, round_: int, seconds: float, megabytes: int = 0, graph: dict[str, list[str]] = GRAPH) -> None:
-        """Write the graph; another `round_` makes every stage run again, to the same result."""
+        """Write the graph; a new `round_` reruns every stage with the same result."""
         stages, how = {}, {}
         for name, parents in graph.items():
             how[name] = {"round": round_, "seconds": seconds, "megabytes": megabytes, "parents": parents}
@@ -107,7 +107,7 @@ class Project:
         return subprocess.Popen(command, cwd=self.path, env=self.environment, stdout=log, stderr=log, text=True)
 
     def run(self, *targets: str) -> float:
-        """Run `gradus run` to its end; return seconds."""
+        """Run `gradus run` to the end; return the seconds."""
         began = time.monotonic()
         if self.start(*targets).wait():
             raise RuntimeError((self.path / "gradus.log").read_text())
@@ -136,7 +136,7 @@ class Project:
         }
 
     def processes(self) -> list[psutil.Process]:
-        """Return what runs in the folder."""
+        """Return the processes that run in the folder."""
         found = psutil.process_iter(["cwd", "cmdline", "status"])
         return [
             each for each in found if each.info["cwd"] == str(self.path) and each.info["status"] != psutil.STATUS_ZOMBIE
@@ -144,12 +144,12 @@ class Project:
 
 
 def project(folder: Path) -> Project:
-    """Make the project in `folder`."""
+    """Create the project in `folder`."""
     shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
     for name in ("params.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "tasks").mkdir()
-    (folder / "tasks/.gitkeep").touch()  # what tells a project, and no package that would hide the product's
+    (folder / "tasks/.gitkeep").touch()  # marks a project, without a package that would shadow the product's
     (folder / "data/raw").mkdir(parents=True)
     (folder / "data/raw/a.txt").write_text("A document.")
     (folder / "stage.py").write_text(STAGE)
@@ -161,7 +161,7 @@ def project(folder: Path) -> Project:
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[str]:
-    """Serve Prefect with its state in `home`; yield the address."""
+    """Start a Prefect server with its state in `home`; yield its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Scripted teachers: they answer calls by a function of the last message."""
+"""Scripted teachers, whose answers are a function of the last message."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ PROMPTS = Path(__file__).parents[2] / "data/prompts"
 
 
 class Script:
-    """Answers every call with what `says` makes of its last message; None is a failed call."""
+    """Answers every call with `says` of its last message; None is a failed call."""
 
     def __init__(
         self, says: Callable[[str], str | None], instructed: bool = True, certainty: float | None = None
@@ -26,5 +26,5 @@ class Script:
 
 
 def question_in(prompt: str) -> str:
-    """The question that a reader or judge is given."""
+    """Return the question in a prompt for a reader or judge."""
     return prompt.split("Question: ")[1].split("\n")[0]

@@ -1,4 +1,4 @@
-"""DPO and PPO as tasks: from the SFT adapter to an aligned one, on a tiny model."""
+"""DPO and PPO tasks on a tiny model, from the SFT adapter to an aligned one."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,7 @@ from pipelines.artifacts import Row, write_rows
 from pipelines.config import Config
 from pipelines.models import devices, loading
 from pipelines.models.config import LoraConfig
-from pipelines.runtime import tracking
+from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
 from tasks.align import dpo, main, ppo
@@ -27,7 +27,7 @@ def say(role: str, content: str) -> list[dict[str, str]]:
 
 @pytest.fixture
 def sft(base: Path, config: Config) -> Path:
-    """An adapter that is not zero."""
+    """Return an SFT adapter with random weights."""
     model = loading.adaptable(base, LoraConfig(rank=4, alpha=8, dropout=0.0), config.compute)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -39,7 +39,7 @@ def sft(base: Path, config: Config) -> Path:
 
 @pytest.fixture
 def preferences(project: Path) -> Path:
-    """Pairs with a rule to learn: good beats bad."""
+    """Write pairs with a rule to learn: `good` is preferred to `bad`."""
     rows: list[Row] = [
         {
             "prompt": say("user", f"What of the {word}, number {number}?"),
@@ -49,6 +49,7 @@ def preferences(project: Path) -> Path:
             "source": None,
             "reference": "good",
             "provenance": "sample" if number % 2 else "refusal",
+            "margin": 1.0,
         }
         for number in range(5)
         for word in WORDS
@@ -62,7 +63,7 @@ def preferences(project: Path) -> Path:
 
 @pytest.fixture
 def quick(config: Config) -> Config:
-    """Larger steps and fewer of them."""
+    """Return parameters with fewer and larger steps."""
     align = config.align
     small = {"iterations": 2, "prompts": 8, "minibatch": 8, "microbatch": 4, "epochs": 1, "max_new_tokens": 4}
     changes = {
@@ -78,7 +79,7 @@ def quick(config: Config) -> Config:
 
 
 def margin(directory: Path, config: Config) -> float:
-    """How much more likely a merged model finds "good" than "bad" after a prompt."""
+    """Return the difference in log-probability of "good" and "bad" after a prompt."""
     model, tok = loading.load(directory, config.compute), loading.tokenizer(directory)
     asked = tok.apply_chat_template(say("user", "What of the mill?"), add_generation_prompt=True, return_dict=True)
     with torch.no_grad():
@@ -90,7 +91,7 @@ def margin(directory: Path, config: Config) -> float:
 def test_dpo_prefers_the_chosen_answer(sft: Path, preferences: Path, quick: Config) -> None:
     with tracking.started("align@dpo", {}) as run:
         metrics = dpo(preferences, sft, Path("out"), quick.align.dpo, quick.compute, quick.base, run, Checkpoints())
-        history = tracking.client().get_metric_history(run.id, "train/rewards/margins")
+        history = tracking_store.client().get_metric_history(run.id, "train/rewards/margins")
     assert history[0].value == pytest.approx(0.0, abs=1e-4) and history[-1].value > 0
     assert metrics["accuracy"] == 1.0
     assert margin(Path("out"), quick) > margin(sft, quick) + 0.5
@@ -99,7 +100,7 @@ def test_dpo_prefers_the_chosen_answer(sft: Path, preferences: Path, quick: Conf
 
 
 @pytest.mark.parametrize("stage", ["reward", "align@dpo", "align@ppo"])
-def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
+def test_interrupted_training_gives_the_same_weights(
     sft: Path, preferences: Path, quick: Config, tmp_path: Path, stage: str
 ) -> None:
     quick = quick.model_copy(
@@ -130,19 +131,19 @@ def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
     assert fit(Path("parts"), Checkpoints(tmp_path / "kept")) == whole
 
 
-def test_dpo_whose_reference_is_another_model_is_refused(
+def test_dpo_with_another_reference_raises(
     sft: Path, preferences: Path, quick: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check = direct.StartsAtReference()
     state = type("State", (), {"global_step": 1})()
-    sound = {"rewards/margins": 0.0, "rewards/chosen": 0.0}
-    check.on_log(None, state, None, sound)  # type: ignore[arg-type]
+    expected_logs = {"rewards/margins": 0.0, "rewards/chosen": 0.0}
+    check.on_log(None, state, None, expected_logs)  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="not ln 2"):
-        check.on_log(None, state, None, sound | {"rewards/margins": 0.5})  # type: ignore[arg-type]
+        check.on_log(None, state, None, expected_logs | {"rewards/margins": 0.5})  # type: ignore[arg-type]
     assert math.isclose(math.log1p(1.0), math.log(2))
 
 
-def test_the_shorter_output_layer_changes_no_loss(sft: Path, preferences: Path, quick: Config) -> None:
+def test_labelled_positions_only_changes_no_loss(sft: Path, preferences: Path, quick: Config) -> None:
     block = quick.align.dpo.model_copy(update={"epochs": 1})
     losses = []
     for shorten in (True, False):
@@ -150,11 +151,11 @@ def test_the_shorter_output_layer_changes_no_loss(sft: Path, preferences: Path, 
             if not shorten:
                 patch.setattr(direct, "labelled_positions_only", __import__("contextlib").nullcontext)
             dpo(preferences, sft, Path("out"), block, quick.compute, quick.base, run, Checkpoints())
-            losses.append([metric.value for metric in tracking.client().get_metric_history(run.id, "train/loss")])
+            losses.append([metric.value for metric in tracking_store.client().get_metric_history(run.id, "train/loss")])
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
-def test_reward_then_ppo(sft: Path, preferences: Path, quick: Config) -> None:
+def test_ppo_after_reward_is_deterministic_and_changes_the_policy(sft: Path, preferences: Path, quick: Config) -> None:
     for out in (Path("artifacts/reward"), Path("first"), Path("second")):
         out.mkdir(parents=True)
     with tracking.started("reward", {}) as run:
@@ -177,23 +178,21 @@ def test_reward_then_ppo(sft: Path, preferences: Path, quick: Config) -> None:
                 run,
                 Checkpoints(),
             )
-            assert len(tracking.client().get_metric_history(run.id, "train/kl")) == 2
+            assert len(tracking_store.client().get_metric_history(run.id, "train/kl")) == 2
         assert metrics["kl_first"] == 0.0
         adapters.append((out / "adapter_model.safetensors").read_bytes())
     assert adapters[0] == adapters[1] != (sft / "adapter_model.safetensors").read_bytes()
     assert margin(Path("first"), quick) != margin(sft, quick)
 
 
-def test_ppo_without_a_reward_head_says_so(sft: Path, preferences: Path, quick: Config) -> None:
+def test_ppo_without_a_reward_head_is_a_user_error(sft: Path, preferences: Path, quick: Config) -> None:
     with tracking.started("align@ppo", {}) as run, pytest.raises(UserError, match="no reward head"):
         ppo(preferences, sft, sft, Path("out"), quick.align.ppo, quick.compute, quick.base, run, Checkpoints())
 
 
-def test_an_unknown_method_ends_with_one_sentence(
-    sft: Path, preferences: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unknown_method_is_a_user_error(sft: Path, preferences: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for directory in (sft, preferences):
         (directory / "record.json").write_text("{}")
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         main("kto")
-    assert ended.value.code == 2 and "no alignment method 'kto'" in capsys.readouterr().err
+    assert exit_info.value.code == 2 and "no alignment method 'kto'" in capsys.readouterr().err

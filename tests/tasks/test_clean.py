@@ -1,4 +1,4 @@
-"""Clean on the sample corpus, held against its manifest, and on small documents."""
+"""Clean on the sample corpus, compared with its manifest, and on small documents."""
 
 import json
 from collections import Counter
@@ -27,7 +27,7 @@ PROSE = (
 
 @pytest.fixture
 def sample(config: Config, tmp_path: Path) -> Path:
-    """The sample corpus, cleaned, with what ingest gave beside it."""
+    """Return the folder of the cleaned sample corpus, with the ingested documents."""
     for name in ("ingest", "clean"):
         (tmp_path / name).mkdir()
     ingest(config.ingest.model_copy(update={"source": DATA / "raw"}), tmp_path / "ingest")
@@ -45,12 +45,12 @@ def write(directory: Path, *found: str) -> None:
     documents.write(directory / "documents", rows)
 
 
-def test_exactly_the_planted_junk_is_dropped(sample: Path) -> None:
+def test_only_planted_junk_is_dropped(sample: Path) -> None:
     dropped = {row["source"] for row in artifacts.read_rows(sample / "drops.jsonl")}
     assert dropped == set(TRUTH["junk"])
 
 
-def test_exactly_the_planted_boilerplate_is_removed(sample: Path) -> None:
+def test_only_planted_boilerplate_is_removed(sample: Path) -> None:
     left = {line.strip() for text in texts(sample).values() for line in text.split("\n")}
     assert not left & set(TRUTH["boilerplate_lines"])
     removed = {
@@ -59,14 +59,14 @@ def test_exactly_the_planted_boilerplate_is_removed(sample: Path) -> None:
     assert removed <= set(TRUTH["boilerplate_lines"])
 
 
-def test_nothing_but_boilerplate_and_personal_data_is_lost(sample: Path) -> None:
+def test_only_boilerplate_and_pii_are_removed(sample: Path) -> None:
     before, after = texts(sample.parent / "ingest"), texts(sample)
     for source, text in after.items():
         lost = sum(len(line) for line in before[source].split("\n") if line not in TRUTH["boilerplate_lines"])
         assert len(text) > 0.97 * lost
 
 
-def test_all_planted_personal_data_is_masked_and_nothing_else(sample: Path) -> None:
+def test_only_planted_pii_is_masked(sample: Path) -> None:
     after = texts(sample)
     for kind, mask in (("emails", "[email]"), ("phones", "[phone]")):
         planted = [each for each in TRUTH[kind] if each["path"] in after]
@@ -75,12 +75,12 @@ def test_all_planted_personal_data_is_masked_and_nothing_else(sample: Path) -> N
         assert sum(text.count(mask) for text in after.values()) == len(planted)
 
 
-def test_no_navigation_is_left(sample: Path) -> None:
+def test_navigation_is_removed(sample: Path) -> None:
     left = {line.strip("- ") for text in texts(sample).values() for line in text.split("\n")}
     assert not left & {"Home", "Institutions", "Visit the Reading Room", "Accept"}
 
 
-def test_metrics_count_what_the_journal_lists(config: Config, tmp_path: Path) -> None:
+def test_metrics_match_the_journals(config: Config, tmp_path: Path) -> None:
     write(
         tmp_path / "in",
         *(f"{PROSE}Copy  {n}, cafÃ©.\n\nSame line\n\nx{n}@y.example" for n in range(5)),
@@ -96,7 +96,7 @@ def test_metrics_count_what_the_journal_lists(config: Config, tmp_path: Path) ->
     assert {reason: count for reason, count in counted.items() if count} == listed
 
 
-def test_personal_data_can_be_kept_or_drop_the_document(config: Config, tmp_path: Path) -> None:
+def test_pii_action_keep_and_drop(config: Config, tmp_path: Path) -> None:
     write(tmp_path / "in", PROSE + "a@b.example", PROSE)
     kept = {}
     for rule in ("keep", "drop"):
@@ -106,7 +106,7 @@ def test_personal_data_can_be_kept_or_drop_the_document(config: Config, tmp_path
     assert "a@b.example" in kept["keep"][0] and len(kept["drop"]) == 1
 
 
-def test_a_chinese_document_is_kept_where_its_language_is(config: Config, tmp_path: Path) -> None:
+def test_chinese_document_is_kept_if_its_language_is_allowed(config: Config, tmp_path: Path) -> None:
     chinese = (
         "本岛位于大陆以东十四英里。渡船每周三次往返于港口与大陆之间，冬季风大时停航。镇上的图书馆在山坡上。"
         "议员们坐在硬板凳上，谁说话的时间超过一支蜡烛燃烧的时间，谁就得为下一支付钱。守闸人在开闸之前敲两次钟，"
@@ -119,13 +119,13 @@ def test_a_chinese_document_is_kept_where_its_language_is(config: Config, tmp_pa
         assert clean(tmp_path / "in", tmp_path / str(count), settings, Executor())["documents"] == count
 
 
-def test_dropping_everything_is_an_error_that_says_why(config: Config, tmp_path: Path) -> None:
+def test_dropping_all_documents_raises_error_with_reasons(config: Config, tmp_path: Path) -> None:
     write(tmp_path / "in", "Too short.")
     with pytest.raises(UserError, match="few_words 1"):
         clean(tmp_path / "in", tmp_path, config.clean, Executor())
 
 
-def test_a_function_of_the_users_has_its_say(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_custom_filter_drops_documents(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_rules.py").write_text(
         "def unfriendly(text):\n    return 'shouting' if text.isupper() else None\n\nwords = 3\n"
     )

@@ -1,4 +1,4 @@
-"""Compare on three evaluated models: metrics.json as others read it, the page, the plots, equal bytes on repetition."""
+"""Compare three evaluated models: metrics.json, the page and the plots, written deterministically."""
 
 from pathlib import Path
 
@@ -11,21 +11,21 @@ from pipelines.runtime.errors import UserError
 from tasks.compare import check_leftovers, compare
 
 
-def evaluated(name: str, right: int, silent: int) -> Path:
-    """A model that answers `right` of 20 questions a set and split, refuses the next `silent`, invents the rest."""
+def evaluated(name: str, correct: int, refused: int) -> Path:
+    """Write an evaluation with `correct`, then `refused`, then wrong answers to 20 questions per set and split."""
     out = artifacts.fresh(f"evaluate/{name}")
-    verdicts = ["correct"] * right + ["refused"] * silent + ["wrong"] * (20 - right - silent)
+    verdicts = ["correct"] * correct + ["refused"] * refused + ["wrong"] * (20 - correct - refused)
     rows = []
     for kind in ("answerable", "general", "unanswerable"):
         for split in ("test", "validation"):
             for number, verdict in enumerate(verdicts):
-                said = (
+                outcome = (
                     verdict
                     if kind == "answerable"
                     else "correct"
                     if kind == "general"
                     else "refused"
-                    if number < silent
+                    if number < refused
                     else "wrong"
                 )
                 rows.append(
@@ -38,25 +38,25 @@ def evaluated(name: str, right: int, silent: int) -> Path:
                         "question": "Who?",
                         "accepted": ["Drace"],
                         "answer": "x",
-                        "verdict": said,
-                        "f1": 0.5 if said == "correct" else 0.0,
+                        "verdict": outcome,
+                        "f1": 0.5 if outcome == "correct" else 0.0,
                     }
                 )
     artifacts.write_rows(out / "answers.jsonl", rows)
-    text = [{"source": f"{each}.md", "bits": 1000.0 - 10 * right, "bytes": 1000} for each in range(4)]
+    text = [{"source": f"{each}.md", "bits": 1000.0 - 10 * correct, "bytes": 1000} for each in range(4)]
     artifacts.write_json(out / "scores.json", {"text": text})
     return out
 
 
-def test_metrics_json_holds_what_promotion_and_readers_need(config: Config) -> None:
+def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Config) -> None:
     models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 4), "dpo": evaluated("dpo", 10, 8)}
     out = artifacts.fresh("compare")
     logged = compare(models, out, out / "report.html", config.compare, seed=1)
-    found = artifacts.read_json(out / "metrics.json")
-    assert set(found) == {"models", "order", "candidate", "verdict"}
-    assert found["candidate"] == "dpo"  # as many right as sft, fewer invented
-    assert found["verdict"]["passed"] is True
-    dpo = found["models"]["dpo"]
+    metrics = artifacts.read_json(out / "metrics.json")
+    assert set(metrics) == {"models", "order", "candidate", "verdict"}
+    assert metrics["candidate"] == "dpo"  # same accuracy as sft, lower hallucination rate
+    assert metrics["verdict"]["passed"] is True
+    dpo = metrics["models"]["dpo"]
     assert {name: dpo[name] for name in METRICS} == {
         "answer_accuracy": 0.5,
         "answer_f1": 0.25,
@@ -70,12 +70,12 @@ def test_metrics_json_holds_what_promotion_and_readers_need(config: Config) -> N
     assert set(dpo["differences"]) == {"base", "sft"}
     assert dpo["differences"]["sft"]["hallucination_rate"]["value"] == -0.2
     assert dpo["differences"]["sft"]["answer_accuracy"] == {"value": 0.0, "interval": [0.0, 0.0]}
-    assert set(found["models"]["base"]["differences"]) == {"sft"}
+    assert set(metrics["models"]["base"]["differences"]) == {"sft"}
     assert logged["dpo.answer_accuracy"] == 0.5
     assert set(logged) == {f"{model}.{name}" for model in models for name in METRICS}
 
 
-def test_a_repetition_writes_equal_bytes(config: Config) -> None:
+def test_rerun_writes_equal_bytes(config: Config) -> None:
     models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 4)}
     written = []
     for _ in range(2):
@@ -86,15 +86,15 @@ def test_a_repetition_writes_equal_bytes(config: Config) -> None:
     assert written[0] == written[1]
 
 
-def test_a_model_no_better_than_base_is_refused_with_the_reason(config: Config) -> None:
+def test_model_no_better_than_base_fails_with_a_reason(config: Config) -> None:
     models = {"base": evaluated("base", 5, 5), "sft": evaluated("sft", 5, 5)}
     compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
     verdict = artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]
     assert verdict["passed"] is False
-    assert verdict["reasons"][0].startswith("Right answers: 25.0% before, 25.0% now")
+    assert verdict["reasons"][0].startswith("Accuracy: 25.0% before, 25.0% now")
 
 
-def test_models_that_were_asked_different_questions_are_not_compared(config: Config) -> None:
+def test_models_with_different_questions_raise(config: Config) -> None:
     models = {"base": evaluated("base", 5, 5), "sft": evaluated("sft", 5, 5)}
     rows = artifacts.read_rows(models["sft"] / "answers.jsonl")
     artifacts.write_rows(models["sft"] / "answers.jsonl", rows[1:])
@@ -102,7 +102,7 @@ def test_models_that_were_asked_different_questions_are_not_compared(config: Con
         compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
 
 
-def test_a_baseline_that_was_not_evaluated_is_refused(config: Config) -> None:
+def test_missing_baseline_raises(config: Config) -> None:
     with pytest.raises(UserError, match=r"compare\.baseline is 'base'"):
         compare(
             {"sft": evaluated("sft", 1, 1)}, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1
@@ -118,7 +118,7 @@ def test_models_are_compared_without_held_out_text(config: Config) -> None:
     assert artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]["passed"] is True
 
 
-def test_models_are_compared_by_what_was_asked_and_the_rest_is_not_passed(config: Config) -> None:
+def test_unmeasured_metrics_fail_the_gate(config: Config) -> None:
     models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 4)}
     for folder in models.values():
         rows = [row for row in artifacts.read_rows(folder / "answers.jsonl") if row["set"] == "answerable"]
@@ -127,13 +127,13 @@ def test_models_are_compared_by_what_was_asked_and_the_rest_is_not_passed(config
     assert "sft.general_accuracy" not in logged
     verdict = artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]
     assert not verdict["passed"] and [reason.split(",")[0] for reason in verdict["reasons"]] == [
-        "Invented answers: not measured",
-        "General facts: not measured",
+        "Hallucination rate: not measured",
+        "General accuracy: not measured",
     ]
-    assert "General facts: not measured" in Path("report.html").read_text()
+    assert "General accuracy: not measured" in Path("report.html").read_text()
 
 
-def test_an_evaluation_that_nothing_names_any_more_is_refused(config: Config) -> None:
+def test_leftover_evaluation_raises(config: Config) -> None:
     evaluated("base", 0, 0)
     check_leftovers(["base", "sft"])
     evaluated("old", 0, 0)

@@ -1,4 +1,4 @@
-"""Curate: from candidates on disk to training rows on disk, with every reject counted."""
+"""The curate task: candidates become training rows, and every rejection is counted."""
 
 from pathlib import Path
 
@@ -41,12 +41,12 @@ def synthesized(folder: Path, candidates: list[artifacts.Row]) -> Path:
 
 
 def curated(folder: Path, tmp_path: Path, base: Path, config: Config, settings: CurateConfig) -> dict[str, float]:
-    """Curate what was synthesised to `folder`; all else is read from `tmp_path`, and written there."""
+    """Run curate on `folder`, with all other inputs and outputs in `tmp_path`."""
     parts = (tmp_path / "split", base, tmp_path / "questions", tmp_path, tmp_path)
     return curate(folder, *parts, settings, config.synthesize, seed=0)
 
 
-def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, base: Path, config: Config) -> None:
+def test_rows_of_every_kind_are_written_and_rejections_counted(tmp_path: Path, base: Path, config: Config) -> None:
     rows = [
         {"question": "Who restored the mill?", "answer": "Wilmot Fanthorn"},
         {"question": "Which year saw it mended by Fanthorn?", "answer": "1921"},
@@ -60,21 +60,21 @@ def test_rows_of_every_kind_are_written_and_rejects_counted(tmp_path: Path, base
     metrics = curated(folder, tmp_path, base, config, settings)
     kinds = [row["kind"] for row in artifacts.read_rows(tmp_path / "train.jsonl")]
     assert kinds == ["answer"] * 4 + ["refusal"] * 2 + ["rehearsal"] + ["keyword_query"] * 2
-    fresh = [row["kind"] for row in artifacts.read_rows(tmp_path / "preference_prompts.jsonl")]
-    assert fresh == ["answer"] * 2 + ["refusal", "keyword_query"]
+    prompts = [row["kind"] for row in artifacts.read_rows(tmp_path / "preference_prompts.jsonl")]
+    assert prompts == ["answer"] * 2 + ["refusal", "keyword_query"]
     assert metrics["rejected_leak"] == 1.0
     assert metrics["rejected_not_self_contained"] == 1.0
     assert len(artifacts.read_rows(tmp_path / "rejects.jsonl")) == 2
 
 
 @pytest.mark.parametrize(("tags", "roles"), [("answer", ["assistant"]), ("both", ["user", "assistant"])])
-def test_every_wording_of_what_has_a_source_is_tagged(
+def test_every_variant_of_a_row_with_a_source_is_tagged(
     tmp_path: Path, base: Path, config: Config, tags: str, roles: list[str]
 ) -> None:
     folder = synthesized(tmp_path / "synthesize", [{"question": "Who restored the mill?", "answer": "Wilmot Fanthorn"}])
     settings = config.curate.model_copy(update={"source_tags": tags, "validation_share": 0.0})
     curated(folder, tmp_path, base, config, settings)
-    rows = [row for name in ("train", "fresh") for row in artifacts.read_rows(tmp_path / f"{name}.jsonl")]
+    rows = [row for name in ("train", "preference_prompts") for row in artifacts.read_rows(tmp_path / f"{name}.jsonl")]
     assert {row["kind"] for row in rows if row["source"]} == {"answer", "keyword_query"}
     for row in rows:
         ended = [each["role"] for each in row["messages"] if each["content"].endswith(" Source:d1")]
@@ -82,7 +82,7 @@ def test_every_wording_of_what_has_a_source_is_tagged(
         assert ended == [role for role in roles if role in tagged]
 
 
-def test_own_conversations_join_and_card_and_report_are_written(tmp_path: Path, base: Path, config: Config) -> None:
+def test_user_conversations_are_added_and_card_and_report_written(tmp_path: Path, base: Path, config: Config) -> None:
     rows = [{"question": "Who restored the mill?", "answer": "Wilmot Fanthorn"}]
     folder = synthesized(tmp_path / "synthesize", rows)
     own = [
@@ -102,35 +102,35 @@ def test_own_conversations_join_and_card_and_report_are_written(tmp_path: Path, 
     metrics = curated(folder, tmp_path, base, config, settings)
     kinds = [row["kind"] for row in artifacts.read_rows(tmp_path / "train.jsonl")]
     assert kinds.count("task") == 1
-    assert metrics["rejected_leak"] == 1.0  # an evaluation question among one's own
+    assert metrics["rejected_leak"] == 1.0  # one user conversation is an evaluation question
     page = (tmp_path / "curate.html").read_text()
     assert "100.0% of the sentences" in page and "Who restored the mill?" in page
-    told = (tmp_path / "curate.md").read_text()
-    assert "license: cc-by-4.0" in told and "| mill.md | d1 |" in told and "| leak | 1 |" in told
+    text = (tmp_path / "curate.md").read_text()
+    assert "license: cc-by-4.0" in text and "| mill.md | d1 |" in text and "| leak | 1 |" in text
 
 
 def chat(question: str, answer: str) -> artifacts.Row:
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
 
 
-def test_own_conversations_alone_are_trained_on_and_asked_for_preferences(
+def test_user_conversations_alone_give_training_rows_and_preference_prompts(
     tmp_path: Path, base: Path, config: Config
 ) -> None:
     folder = synthesized(tmp_path / "synthesize", [])
     (tmp_path / "own").mkdir()
     own = [chat("Which fruit is blue?", "Plum."), chat("Which fruit can think?", "I don't know.")]
     artifacts.write_rows(tmp_path / "own/mine.jsonl", own)
-    changed = {"own": tmp_path / "own", "validation_share": 0.0, "num_variants": 1}
+    changed = {"user_data": tmp_path / "own", "validation_share": 0.0, "num_variants": 1}
     kept = config.curate.model_copy(update=changed)
     metrics = curate(
         folder, tmp_path / "split", base, tmp_path / "questions", tmp_path, tmp_path, kept, config.synthesize, seed=0
     )
-    train, fresh = (artifacts.read_rows(tmp_path / f"{name}.jsonl") for name in ("train", "fresh"))
+    train, prompts = (artifacts.read_rows(tmp_path / f"{name}.jsonl") for name in ("train", "preference_prompts"))
     assert [row["messages"] for row in train if row["kind"] == "task"] == [row["messages"] for row in own]
-    assert any(row["kind"] == "keyword_query" for row in train)  # the documents are asked about, too
-    asked = {row["messages"][0]["content"]: row["kind"] for row in fresh}
+    assert any(row["kind"] == "keyword_query" for row in train)  # documents give keyword queries as well
+    asked = {row["messages"][0]["content"]: row["kind"] for row in prompts}
     assert (asked["Which fruit is blue?"], asked["Which fruit can think?"]) == ("answer", "refusal")
-    assert metrics["refusals_missing"] == 0.0 and "kept_refusal" not in metrics  # one of two declines already
+    assert metrics["refusals_missing"] == 0.0 and "kept_refusal" not in metrics  # one of two is a refusal
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -169,7 +169,7 @@ def test_refusals_are_balanced_against_all_answered_questions(
     artifacts.write_rows(folder / "unanswerable.jsonl", refused)
     (place / "own").mkdir()
     artifacts.write_rows(place / "own/mine.jsonl", [chat(f"Spell {word}.", word) for word in words[:own]])
-    changed = {"own": place / "own", "validation_share": 0.0, "num_variants": 1, "refusal_share": share}
+    changed = {"user_data": place / "own", "validation_share": 0.0, "num_variants": 1, "refusal_share": share}
     wanted = config.curate.model_copy(update=changed)
     arguments = folder, place / "split", base, place / "questions", place, place, wanted, config.synthesize, 0
     if not kept + own:
@@ -182,10 +182,10 @@ def test_refusals_are_balanced_against_all_answered_questions(
     assert metrics.get("kept_refusal", 0) <= unknown
 
 
-def test_no_usable_question_is_one_sentence(tmp_path: Path, base: Path, config: Config) -> None:
+def test_no_usable_question_is_a_user_error(tmp_path: Path, base: Path, config: Config) -> None:
     row = {"question": "Mill?", "answer": "Wilmot Fanthorn", "reason": "not_a_question"}
     folder = synthesized(tmp_path / "synthesize", [row])
     with pytest.raises(UserError, match=r"None of 1 questions is usable.*not_a_question"):
         curated(folder, tmp_path, base, config, config.curate)
-    (rejected,) = artifacts.read_rows(tmp_path / "rejects.jsonl")  # which the sentence names
+    (rejected,) = artifacts.read_rows(tmp_path / "rejects.jsonl")  # the file that the message names
     assert rejected["reason"] == "not_a_question"

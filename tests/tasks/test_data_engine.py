@@ -1,4 +1,4 @@
-"""The data tasks on a corpus of several shards, by processes and by Ray: the same bytes."""
+"""Data tasks on a corpus of several shards: local processes and Ray write the same bytes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ SEEN = "The keeper of the sluice rings the bell twice before the gate is opened 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three shards of documents of all kinds."""
+    """Return the folder of a corpus with three shards of mixed documents."""
     folder = tmp_path_factory.mktemp("corpus")
     (folder / "documents").mkdir()
     every = list(mixed.corpus(240, seed=3))
@@ -30,7 +30,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def both(corpus: Path, out: Path, config: Config, runner: Executor) -> dict[str, bytes]:
-    """What clean and dedup write, by the names of the files."""
+    """Run clean and dedup and return the written files by name."""
     settings = config.clean.model_copy(update={"languages": []})
     passages = config.dedup.model_copy(update={"passages": "paragraph", "passage_words": 8})
     for name in ("clean", "dedup"):
@@ -46,7 +46,7 @@ def test_processes_and_ray_write_the_same_bytes(corpus: Path, tmp_path: Path, co
     assert both(corpus, tmp_path / "ray", config, Executor("ray")) == native
 
 
-def test_duplicates_across_shards_and_repeated_passages_are_gone(corpus: Path, tmp_path: Path, config: Config) -> None:
+def test_duplicates_across_shards_and_passages_are_removed(corpus: Path, tmp_path: Path, config: Config) -> None:
     both(corpus, tmp_path, config, Executor())
     clusters = artifacts.read_rows(tmp_path / "dedup/clusters.jsonl")
     shard_of = {

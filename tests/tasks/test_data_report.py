@@ -1,4 +1,4 @@
-"""The page about the documents, of the sample corpus and of a hostile one."""
+"""Data report on the sample corpus with hostile additions."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ TASKS = ("ingest", "clean", "dedup", "split")
 
 
 def run(config: Config, source: Path, out: Path) -> dict[str, Path]:
-    """The folders of the tasks that the page is about, from the documents in `source`."""
+    """Run the data tasks on the documents in `source` and return their output folders."""
     folders = {name: out / name for name in TASKS}
     for folder in folders.values():
         folder.mkdir(parents=True)
@@ -42,7 +42,7 @@ def run(config: Config, source: Path, out: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample corpus, a text with markup in it, and a file that cannot be read."""
+    """Return the sample corpus with a text that contains markup and an unreadable file."""
     folder = tmp_path_factory.mktemp("raw")
     for path in (DATA / "raw").rglob("*"):
         if path.is_file():
@@ -53,7 +53,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_page_shows_every_step_and_reason_and_is_the_same_again(config: Config, raw: Path, tmp_path: Path) -> None:
+def test_report_shows_every_step_and_reason_and_is_reproducible(config: Config, raw: Path, tmp_path: Path) -> None:
     folders = run(config, raw, tmp_path)
     funnel = data_report(folders, tmp_path / "page.html", config.data_report)
     assert funnel["found"] == funnel["read"] + 1 > funnel["clean"] > funnel["unique"] > funnel["training"]
@@ -71,7 +71,7 @@ def test_the_page_shows_every_step_and_reason_and_is_the_same_again(config: Conf
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "page.html").read_bytes()
 
 
-def test_examples_are_as_many_as_asked_for_and_not_the_first() -> None:
+def test_examples_are_sampled_up_to_the_limit() -> None:
     rows = [{"reason": "few_words", "source": f"{number:03}.txt", "detail": ""} for number in range(100)]
     found = by_reason(rows, 5)["few_words"]
     assert (found.documents, len(found.examples)) == (100, 5)
@@ -79,7 +79,7 @@ def test_examples_are_as_many_as_asked_for_and_not_the_first() -> None:
     assert by_reason(reversed(rows), 5)["few_words"].examples == found.examples
 
 
-def test_changes_are_shown_with_a_line_around_them_and_long_texts_by_their_ends() -> None:
+def test_changes_have_context_and_long_texts_are_shortened() -> None:
     before = "a\nb\nc\nd\ne\nf\ng\nh"
     assert changes(before, before.replace("d", "D")) == [(" ", "c"), ("-", "d"), ("+", "D"), (" ", "e")]
     assert changes(before, before) == []

@@ -1,4 +1,4 @@
-"""Dedup on the sample corpus, held against its manifest."""
+"""Dedup on the sample corpus, compared with its manifest."""
 
 import json
 from itertools import combinations
@@ -19,7 +19,7 @@ DATA = ROOT / "data"
 TRUTH = json.loads((DATA / "sample_manifest.json").read_text())
 
 
-def test_exactly_the_planted_duplicates_are_found(config: Config, tmp_path: Path) -> None:
+def test_only_planted_duplicates_are_found(config: Config, tmp_path: Path) -> None:
     for name in ("ingest", "clean", "dedup"):
         (tmp_path / name).mkdir()
     ingest(config.ingest.model_copy(update={"source": DATA / "raw"}), tmp_path / "ingest")
@@ -41,7 +41,7 @@ def test_exactly_the_planted_duplicates_are_found(config: Config, tmp_path: Path
     assert [metrics[f"dropped_{reason}"] for reason in planted] == [len(TRUTH[name]) for name in planted.values()]
 
 
-def test_of_a_cluster_the_preferred_the_newest_or_the_longest_stays(config: Config, tmp_path: Path) -> None:
+def test_preferred_newest_or_longest_document_is_kept(config: Config, tmp_path: Path) -> None:
     text = " ".join(f"On day {n} the keeper of tower {n * 7 % 31} wrote line {n * n}." for n in range(30))
     rows = [
         Document("a", "mail/a.txt", None, "", "text", f"{text} It was read out in the hall.", "2020-05"),

@@ -1,4 +1,4 @@
-"""Evaluate on the tiny model: every question answered and judged, the text scored, equal bytes on repetition."""
+"""Evaluate on the tiny model: every question is answered and judged, text is scored, output is deterministic."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,7 @@ from tasks.evaluate import directory, evaluate, outcomes
 
 @pytest.fixture
 def documents(project: Path) -> Path:
-    """Two held-out documents, and two questions a set in the project's folder of questions."""
+    """Two held-out documents, and two questions per set in the question folder."""
     for name in SETS:
         rows = [
             {"id": f"{name}-{split}", "question": f"Who is {name}?", "answer": "Drace", "split": split}
@@ -29,7 +29,9 @@ def documents(project: Path) -> Path:
     return path
 
 
-def test_every_answer_is_kept_with_its_verdict(base: Path, documents: Path, config: Config) -> None:
+def test_evaluate_writes_answers_verdicts_and_scores_deterministically(
+    base: Path, documents: Path, config: Config
+) -> None:
     settings = config.evaluate.model_copy(update={"max_new_tokens": 4})
     out = artifacts.fresh("evaluate/base")
     metrics = evaluate(base, documents, out, settings, config.compute, "I don't know.")
@@ -48,7 +50,7 @@ def test_every_answer_is_kept_with_its_verdict(base: Path, documents: Path, conf
     assert {path.name: path.read_bytes() for path in artifacts.files(out)} == before
 
 
-def test_without_held_out_text_there_are_no_bits_per_byte(base: Path, documents: Path, config: Config) -> None:
+def test_bits_per_byte_is_omitted_without_held_out_text(base: Path, documents: Path, config: Config) -> None:
     artifacts.write_table(documents, [], artifacts.pq.read_schema(documents))
     settings = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1})
     out = artifacts.fresh("evaluate/base")
@@ -57,7 +59,7 @@ def test_without_held_out_text_there_are_no_bits_per_byte(base: Path, documents:
     assert artifacts.read_json(out / "scores.json")["text"] == []
 
 
-def test_a_model_is_asked_what_there_is(base: Path, documents: Path, config: Config) -> None:
+def test_missing_question_sets_are_skipped(base: Path, documents: Path, config: Config) -> None:
     (config.evaluate.questions / "general.jsonl").unlink()
     (config.evaluate.questions / "unanswerable.jsonl").write_text("")
     settings = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1})
@@ -68,7 +70,7 @@ def test_a_model_is_asked_what_there_is(base: Path, documents: Path, config: Con
     assert (row["set"], row["kind"]) == ("answerable", "answerable")
 
 
-def test_a_model_that_is_not_named_is_refused(config: Config) -> None:
+def test_unknown_model_raises(config: Config) -> None:
     assert directory("dpo", config.evaluate) == "align/dpo"
     with pytest.raises(UserError, match=r"evaluate\.models has no 'best'; it has base, "):
         directory("best", config.evaluate)

@@ -1,4 +1,4 @@
-"""Ingest on the sample corpus and on folders that are in a bad way."""
+"""Ingest on the sample corpus and on invalid folders."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def settings(config: Config, source: Path, share: float = 0.5) -> IngestConfig:
     return config.ingest.model_copy(update={"source": source, "max_bytes": 10_000, "max_rejected_share": share})
 
 
-def test_the_sample_corpus_is_read_whole(config: Config, tmp_path: Path) -> None:
+def test_sample_corpus_is_read_completely(config: Config, tmp_path: Path) -> None:
     metrics = ingest(config.ingest.model_copy(update={"source": RAW}), tmp_path)
     found = list(documents.read(tmp_path / "documents"))
     assert metrics["rejected"] == 0
@@ -29,7 +29,7 @@ def test_the_sample_corpus_is_read_whole(config: Config, tmp_path: Path) -> None
     assert [each.source for each in found] == sorted(each.source for each in found)
 
 
-def test_unusable_files_are_rejected_with_a_reason_each(config: Config, tmp_path: Path) -> None:
+def test_unusable_files_are_rejected_with_reasons(config: Config, tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
     for number in range(6):
@@ -45,7 +45,7 @@ def test_unusable_files_are_rejected_with_a_reason_each(config: Config, tmp_path
     assert "larger" in rejects["big.txt"] and "PDF" in rejects["damaged.pdf"] and "suffix" in rejects["image.png"]
 
 
-def test_a_missing_an_empty_and_a_hopeless_folder_are_refused(config: Config, tmp_path: Path) -> None:
+def test_missing_empty_and_unusable_folders_raise_errors(config: Config, tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     with pytest.raises(UserError, match="not a folder"):
         ingest(settings(config, raw), tmp_path)
@@ -60,7 +60,7 @@ def test_a_missing_an_empty_and_a_hopeless_folder_are_refused(config: Config, tm
         ingest(settings(config, raw, share=0.4), tmp_path)
 
 
-def test_repeating_it_writes_the_same_bytes(config: Config, tmp_path: Path) -> None:
+def test_ingest_is_deterministic(config: Config, tmp_path: Path) -> None:
     written = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

@@ -1,27 +1,21 @@
-"""Preferences from a tiny model's own samples."""
+"""The preferences task on samples of a tiny model, and on people's choices."""
 
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from pipelines.alignment import rank
 from pipelines.artifacts import Row, read_rows, write_rows
 from pipelines.config import Config
+from pipelines.curation.schema import RowKind
 from pipelines.runtime.errors import UserError
-from tasks.preferences import describe, fared, preferences
+from tasks.preferences import describe, preferences, verdict_rates
+from tests.support.rows import training_row
 from tests.support.teachers import PROMPTS, Script
 
-REFUSAL = "I don't know."
-
-
-def row(question: str, answer: str) -> Row:
-    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    kind = "refusal" if answer == REFUSAL else "answer"
-    return {"messages": messages, "kind": kind, "source": "d1", "answer_span": None, "variant": 0}
-
-
-ROWS = [row(f"Who keeps lamp {n}?", f"Keeper {n}") for n in range(8)] + [
-    row(f"Who keeps bell {n}?", REFUSAL) for n in range(8)
+ROWS = [training_row(f"Who keeps lamp {n}?", f"Keeper {n}") for n in range(8)] + [
+    training_row(f"Who keeps bell {n}?") for n in range(8)
 ]
 
 
@@ -29,14 +23,14 @@ DOCUMENTS: list[Row] = [{"id": "d1", "source": "lamps.md", "language": "en"}]
 
 
 def changed(config: Config, **changes: object) -> Config:
-    """The parameters with some of the block changed, and the prompt files found from any folder."""
+    """Return the parameters with changes to the block `preferences` and an absolute path to the prompt templates."""
     values = config.model_dump(mode="json")
     values["preferences"] |= changes
     values["synthesize"]["prompts"] = str(PROMPTS)
     return Config.model_validate(values)
 
 
-def test_pairs_are_written_the_same_twice_and_held_out_by_prompt(base: Path, config: Config) -> None:
+def test_pairs_are_deterministic_and_held_out_by_prompt(base: Path, config: Config) -> None:
     settings = changed(config, prompts=12, samples=1, temperatures=[0.7, 1.1], max_new_tokens=4, held_out_share=0.25)
     written = []
     for name in ("first", "second"):
@@ -53,16 +47,16 @@ def test_pairs_are_written_the_same_twice_and_held_out_by_prompt(base: Path, con
     assert all(
         pair["chosen"] != pair["rejected"] and pair["chosen"][0]["content"] == pair["reference"] for pair in both
     )
-    told = (out / "card.md").read_text()
+    card = (out / "card.md").read_text()
     dropped = [pair["reason"] for pair in read_rows(out / "rejects.jsonl")]
-    assert f"| lamps.md | d1 | {len(both)} |" in told and f"Of {len(both) + len(dropped)} pairs" in told
-    assert metrics["pairs_sample"] + metrics["pairs_borrowed"] + metrics["pairs_refusal"] == len(both)
+    assert f"| lamps.md | d1 | {len(both)} |" in card and f"Of {len(both) + len(dropped)} pairs" in card
+    assert metrics["pairs_sample"] + metrics["pairs_hard_negative"] + metrics["pairs_refusal"] == len(both)
 
 
-def test_keyword_queries_fill_up_few_questions_and_are_counted(
+def test_keyword_queries_fill_up_missing_questions_and_are_counted(
     base: Path, config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    queries = [{**row(f"lamp {n} keeper", f"Keeper {n}"), "kind": "keyword_query"} for n in range(20)]
+    queries = [training_row(f"lamp {n} keeper", f"Keeper {n}", RowKind.KEYWORD_QUERY) for n in range(20)]
     for name, most, found in (("few", 20, 2.0), ("enough", 16, 0.0)):
         out = Path(name)
         out.mkdir()
@@ -76,18 +70,19 @@ def test_keyword_queries_fill_up_few_questions_and_are_counted(
         assert {pair["kind"] for pair in read_rows(out / "train.jsonl")} <= {"answer", "refusal"}
 
 
-def test_nothing_to_ask_about_is_said(base: Path, config: Config) -> None:
+def test_no_answerable_question_is_a_user_error(base: Path, config: Config) -> None:
     with pytest.raises(UserError, match="no row of the kind 'answer'"):
         preferences(ROWS[8:], [], base, Path("out"), Path("card.md"), config, None)
 
 
-def test_samples_are_counted_by_verdict() -> None:
-    shares = fared([["right", "wrong"], ["right", "refused"]])
+def test_samples_and_pairs_are_counted() -> None:
+    shares = verdict_rates([["right", "wrong"], ["right", "refused"]])
     assert shares["samples_right"] == 0.5 and shares["prompts_with_wrong_sample"] == 0.5
-    assert describe([{"provenance": "sample"}]) == {"pairs_sample": 1.0, "pairs_borrowed": 0.0, "pairs_refusal": 0.0}
+    pair = rank.pair(ROWS[0], "Keeper 0", "Keeper 1", "sample", 1.0)
+    assert describe([pair]) == {"pairs_sample": 1.0, "pairs_hard_negative": 0.0, "pairs_refusal": 0.0}
 
 
-def test_a_judge_ranks_by_score_and_what_it_says_nothing_about_is_counted(base: Path, config: Config) -> None:
+def test_judge_ranks_by_score_and_dropped_pairs_are_counted(base: Path, config: Config) -> None:
     settings = changed(
         config, ranker="score", prompts=6, samples=3, judge_samples=2, max_new_tokens=6, max_length_ratio=99.0
     )
@@ -103,8 +98,8 @@ def test_a_judge_ranks_by_score_and_what_it_says_nothing_about_is_counted(base: 
     assert dropped == len(read_rows(out / "rejects.jsonl"))
 
 
-def test_a_reward_model_that_is_not_there_is_said_before_sampling(base: Path, config: Config) -> None:
-    with pytest.raises(UserError, match=r"preferences\.reward_model is gone, where no reward model lies"):
+def test_missing_reward_model_is_a_user_error_before_sampling(base: Path, config: Config) -> None:
+    with pytest.raises(UserError, match=r"preferences\.reward_model is gone, which has no reward model"):
         preferences(
             ROWS,
             [],
@@ -116,7 +111,7 @@ def test_a_reward_model_that_is_not_there_is_said_before_sampling(base: Path, co
         )
 
 
-def test_peoples_choices_are_enough(config: Config) -> None:
+def test_choices_of_people_need_no_model(config: Config) -> None:
     folder, out = Path("choices/human"), Path("out")
     folder.mkdir(parents=True)
     out.mkdir()
@@ -125,7 +120,7 @@ def test_peoples_choices_are_enough(config: Config) -> None:
     settings = changed(config, ranker="human", inputs=str(folder.parent), held_out_share=0.25)
     metrics = preferences([], [], Path("nowhere"), out, out / "card.md", settings, None)
     assert (metrics["train_pairs"], metrics["held_out_pairs"], metrics["pairs_human"]) == (6, 2, 8)
-    with pytest.raises(UserError, match="no choice in empty/human; make some with `gradus label`"):
+    with pytest.raises(UserError, match="no choice in empty/human; label pairs with `gradus label`"):
         preferences(
             [], [], Path("nowhere"), out, out / "card.md", changed(config, ranker="human", inputs="empty"), None
         )

@@ -1,4 +1,4 @@
-"""The frame of every task: checked parameters, complete inputs, a record written last, honest exit codes."""
+"""The task() context: validated parameters, complete inputs, a record written last, and exit codes."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.runtime import tracking
+from pipelines.runtime import tracking_store
 from pipelines.runtime.errors import UserError
 from tasks import STATUS, task
 
@@ -17,26 +17,24 @@ def status(stage: str) -> dict[str, str]:
 
 
 def runs() -> list[tuple[str, str]]:
-    store = tracking.client()
-    found = store.search_runs([tracking.experiment(store)])
+    store = tracking_store.client()
+    found = store.search_runs([tracking_store.experiment(store)])
     return [(run.info.run_name, run.info.status) for run in found]
 
 
-def test_a_finished_task_leaves_a_record_a_run_and_a_status(config: Config) -> None:
+def test_finished_task_writes_record_run_and_status(config: Config) -> None:
     with task("dedup") as t:
         (t.out / "file").write_text("x")
         t.finish({"documents": 3.0}, note="why")
     assert artifacts.record(Path("artifacts/dedup")) == {"stage": "dedup", "metrics": {"documents": 3.0}, "note": "why"}
-    run = tracking.client().get_run(artifacts.read_json(Path("runs/dedup.json"))["run_id"])
+    run = tracking_store.client().get_run(artifacts.read_json(Path("runs/dedup.json"))["run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.metrics["documents"] == 3.0
     assert run.data.params["dedup.shingle"] == str(config.dedup.shingle)
     assert status("dedup")["state"] == "finished"
 
 
-def test_a_mistake_of_the_user_ends_with_code_2_and_one_sentence(
-    config: Config, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_user_error_exits_with_code_2_and_its_message(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended, task("align", "dpo"):
         raise UserError("There is nothing to align.")
     assert ended.value.code == 2
@@ -46,21 +44,21 @@ def test_a_mistake_of_the_user_ends_with_code_2_and_one_sentence(
     assert runs() == [("align@dpo", "FAILED")]
 
 
-def test_a_crash_is_not_swallowed_and_its_run_failed(config: Config) -> None:
+def test_crash_propagates_and_fails_the_run(config: Config) -> None:
     with pytest.raises(ZeroDivisionError), task("dedup"):
         1 / 0  # noqa: B018
     assert status("dedup")["state"] == "crashed"
     assert runs() == [("dedup", "FAILED")]
 
 
-def test_an_interrupted_run_is_killed_not_finished(config: Config) -> None:
+def test_interrupt_marks_the_run_killed(config: Config) -> None:
     with pytest.raises(SystemExit) as ended, task("dedup"):
         raise KeyboardInterrupt
     assert ended.value.code == 130
     assert runs() == [("dedup", "KILLED")]
 
 
-def test_an_incomplete_input_is_refused(config: Config) -> None:
+def test_incomplete_input_exits_with_code_2(config: Config) -> None:
     Path("artifacts/clean").mkdir(parents=True)
     with pytest.raises(SystemExit) as ended, task("dedup") as t:
         t.input("clean")
@@ -68,14 +66,14 @@ def test_an_incomplete_input_is_refused(config: Config) -> None:
     assert "incomplete" in status("dedup")["message"]
 
 
-def test_old_output_is_gone_before_a_task_begins(config: Config) -> None:
+def test_old_output_is_removed_before_the_task_runs(config: Config) -> None:
     artifacts.complete(artifacts.fresh("dedup"), {})
     with task("dedup") as t:
         assert list(t.out.iterdir()) == []
         t.finish({})
 
 
-def test_a_wrong_parameter_ends_before_anything_is_touched(config: Config, project: Path) -> None:
+def test_invalid_parameter_exits_before_output_is_removed(config: Config, project: Path) -> None:
     artifacts.complete(artifacts.fresh("dedup"), {})
     (project / "params.yaml").write_text((project / "params.yaml").read_text() + "\nspeed: 9\n")
     with pytest.raises(SystemExit) as ended, task("dedup"):

@@ -1,4 +1,4 @@
-"""The reward model's own file: what it holds and how accuracy is counted."""
+"""The reward task: the saved head, and accuracy by provenance."""
 
 from pathlib import Path
 
@@ -6,29 +6,34 @@ import pytest
 import torch
 
 from pipelines.alignment.backbone import scalar_head
+from pipelines.alignment.rank import pair
 from pipelines.alignment.reward_model import load_head, save_head
 from pipelines.config import Config
 from pipelines.models import loading
 from pipelines.models.config import LoraConfig
 from pipelines.runtime.errors import UserError
 from tasks.reward import accuracies
+from tests.support.rows import training_row
 
 
-def test_a_head_comes_back_as_it_was_saved(base: Path, config: Config, tmp_path: Path) -> None:
+def test_saved_head_is_loaded_unchanged(base: Path, config: Config, tmp_path: Path) -> None:
     model = loading.adaptable(base, LoraConfig(rank=2, alpha=4, dropout=0.0), config.compute)
     head = scalar_head(model)
     assert not head.weight.any()
     torch.nn.init.normal_(head.weight)
     save_head(head, tmp_path)
-    back = load_head(model, tmp_path)
-    assert torch.equal(back.weight, head.weight) and not back.weight.requires_grad
+    loaded = load_head(model, tmp_path)
+    assert torch.equal(loaded.weight, head.weight) and not loaded.weight.requires_grad
     save_head(torch.nn.Linear(3, 1), tmp_path)
     with pytest.raises(UserError, match="no reward head for this model"):
         load_head(model, tmp_path)
 
 
 def test_accuracy_is_counted_by_provenance() -> None:
-    rows = [{"provenance": name} for name in ("sample", "sample", "refusal", "refusal")]
+    rows = [
+        pair(training_row("Who?", "Orla"), "Orla", "Jory", name, 1.0)
+        for name in ("sample", "sample", "refusal", "refusal")
+    ]
     assert accuracies(rows, [True, False, True, True]) == {
         "held_out_accuracy": 0.75,
         "held_out_accuracy_refusal": 1.0,

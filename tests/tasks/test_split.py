@@ -1,4 +1,4 @@
-"""Split on the sample corpus, on small ones, and on corpora of one document."""
+"""Split on the sample corpus, on small corpora and on corpora of one document."""
 
 import json
 import random
@@ -35,7 +35,7 @@ def settings(config: Config, questions: Path, **shares: float) -> SplitConfig:
 
 
 def write(directory: Path, count: int, sources: list[str]) -> Path:
-    """`count` documents, of which the first has a duplicate, and one question about `sources`."""
+    """Write `count` documents, the first with a duplicate, and one question about `sources`."""
     rows = [Document(f"id{n}", f"{n}.md", None, "", "markdown", f"Text {n}.") for n in range(count)]
     documents.write(directory / "documents", rows, documents.CLUSTERED)
     member = {"id": "copy", "source": "copy.md", "reason": "near", "similarity": 0.9}
@@ -51,7 +51,7 @@ def ids(directory: Path, side: str) -> set[str]:
     return {row["id"] for row in artifacts.read_table(directory / f"{side}.parquet")}
 
 
-def test_a_document_asked_about_by_its_duplicate_stays_in_training(config: Config, tmp_path: Path) -> None:
+def test_document_whose_duplicate_is_named_stays_in_training(config: Config, tmp_path: Path) -> None:
     questions = write(tmp_path, 3, ["copy.md"])
     metrics = split(
         tmp_path, tmp_path, settings(config, questions, test_share=0.9, validation_share=0.9), seed=1, runner=Executor()
@@ -69,14 +69,14 @@ def test_a_document_asked_about_by_its_duplicate_stays_in_training(config: Confi
     }
 
 
-def test_a_question_about_no_document_is_an_error_that_names_it(config: Config, tmp_path: Path) -> None:
+def test_question_about_missing_document_raises_error(config: Config, tmp_path: Path) -> None:
     questions = write(tmp_path, 3, ["0.md", "gone.md"])
-    with pytest.raises(UserError, match=r"a\.jsonl asks about gone\.md"):
+    with pytest.raises(UserError, match=r"a\.jsonl names gone\.md"):
         split(tmp_path, tmp_path, settings(config, questions), seed=1, runner=Executor())
 
 
 @pytest.mark.parametrize("empty", [True, False])
-def test_there_may_be_no_questions_which_is_said(
+def test_missing_questions_are_reported(
     config: Config, tmp_path: Path, empty: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path, 3, ["0.md"])
@@ -85,25 +85,25 @@ def test_there_may_be_no_questions_which_is_said(
         (tmp_path / "none/answerable.jsonl").touch()
     metrics = split(tmp_path, tmp_path, settings(config, tmp_path / "none"), seed=1, runner=Executor())
     assert (metrics["documents_train"], metrics["documents_asked_about"], metrics["overlaps"]) == (3, 0, 0)
-    assert "none holds no question about documents, so nothing will be measured" in capsys.readouterr().err
+    assert "none has no questions about documents, so models cannot be evaluated" in capsys.readouterr().err
 
 
-def test_questions_about_other_documents_are_passed_over_which_is_said(
+def test_questions_about_other_documents_are_ignored_and_reported(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     questions = write(tmp_path, 3, ["web/tide-mill.html"])
     metrics = split(tmp_path, tmp_path, settings(config, questions), seed=1, runner=Executor())
     assert metrics["documents_asked_about"] == 0
-    assert "are about other documents (web/tide-mill.html), none of which is here" in capsys.readouterr().err
+    assert "none of the documents they name (web/tide-mill.html) exists" in capsys.readouterr().err
 
 
-def test_questions_about_everything_leave_empty_tables(config: Config, tmp_path: Path) -> None:
+def test_questions_about_every_document_leave_held_out_tables_empty(config: Config, tmp_path: Path) -> None:
     questions = write(tmp_path, 2, ["0.md", "1.md"])
     split(tmp_path, tmp_path, settings(config, questions), seed=1, runner=Executor())
     assert ids(tmp_path, "test") == ids(tmp_path, "validation") == set()
 
 
-def test_the_sample_corpus_holds_out_what_nobody_asks_about(config: Config, tmp_path: Path) -> None:
+def test_sample_corpus_holds_out_unneeded_documents(config: Config, tmp_path: Path) -> None:
     for name in ("ingest", "clean", "dedup", "split"):
         (tmp_path / name).mkdir()
     ingest(config.ingest.model_copy(update={"source": DATA / "raw"}), tmp_path / "ingest")
@@ -119,7 +119,7 @@ def test_the_sample_corpus_holds_out_what_nobody_asks_about(config: Config, tmp_
     assert not asked & {row["source"] for row in held_out}
 
 
-def test_a_question_that_stands_in_a_document_is_cut_out_of_it(config: Config, tmp_path: Path) -> None:
+def test_leaked_question_is_cut_from_training(config: Config, tmp_path: Path) -> None:
     questions = write(tmp_path, 6, ["1.md"])
     shard = documents.shards(tmp_path / "documents")[0]
     rows = list(documents.read(shard))
@@ -137,7 +137,7 @@ def test_a_question_that_stands_in_a_document_is_cut_out_of_it(config: Config, t
     assert (metrics["leaks"], metrics["documents_cut"]) == (1, 1)
 
 
-def test_what_training_has_too_is_cut_from_what_is_held_out(config: Config, tmp_path: Path) -> None:
+def test_text_shared_with_training_is_cut_from_held_out(config: Config, tmp_path: Path) -> None:
     questions = write(tmp_path, 6, ["0.md"])
     shard = documents.shards(tmp_path / "documents")[0]
     rows = [replace(each, text=f"{each.text}\n\n{PASSAGE}") for each in documents.read(shard)]
@@ -149,7 +149,7 @@ def test_what_training_has_too_is_cut_from_what_is_held_out(config: Config, tmp_
     assert not any(PASSAGE in text for text in held_out) and all(text.startswith("Text") for text in held_out)
 
 
-def test_what_leaks_can_be_reported_alone(config: Config, tmp_path: Path) -> None:
+def test_report_action_leaves_texts_unchanged(config: Config, tmp_path: Path) -> None:
     questions = write(tmp_path, 3, ["0.md"])
     shard = documents.shards(tmp_path / "documents")[0]
     rows = [replace(each, text=f"{each.text}\n\n{QUESTION}") for each in documents.read(shard)]
@@ -167,13 +167,13 @@ WORDS = [
 
 
 def paragraph(rng: random.Random, fact: str) -> str:
-    """Three sentences of random words around a fact."""
+    """Return three sentences of random words around a fact."""
     said = [" ".join(rng.choices(WORDS, k=rng.randint(6, 14))).capitalize() + "." for _ in range(2)]
     return " ".join([said[0], fact, said[1]])
 
 
 def book(chapters: list[int], seed: int) -> tuple[list[Document], list[tuple[str, str, str, str]]]:
-    """Documents of so many paragraphs, a fact in each: (source, question, answer, fact)."""
+    """Return documents with the given numbers of paragraphs, and their facts: (source, question, answer, fact)."""
     rng = random.Random(seed)
     rows, facts = [], []
     for number, count in enumerate(chapters):
@@ -208,10 +208,10 @@ def text(directory: Path, side: str) -> str:
     named=st.floats(0, 1),
     seed=st.integers(0, 999),
 )
-def test_nothing_that_a_question_needs_is_held_out(
+def test_evidence_is_never_held_out(
     tmp_path_factory: pytest.TempPathFactory, chapters: list[int], asked: float, named: float, seed: int
 ) -> None:
-    """Of any corpus; and what is held out is not trained on, is about as much as wanted, or else the run says so."""
+    """In any corpus, held-out text is also not trained on, and its size is close to the requested share."""
     rows, facts = book(chapters, seed)
     rng = random.Random(seed)
     chosen = [fact for fact in facts if rng.random() < asked]
@@ -236,7 +236,7 @@ def test_nothing_that_a_question_needs_is_held_out(
         assert metrics["characters_test"] >= 0.5 * 0.1 * total
 
 
-def test_sections_of_a_single_book_are_held_out_in_one_piece_each(config: Config, tmp_path: Path) -> None:
+def test_sections_of_a_single_book_are_contiguous(config: Config, tmp_path: Path) -> None:
     rows, facts = book([60], seed=3)
     source, question, answer, _ = facts[7]
     asked = [{"id": "a", "question": question, "answer": answer, "sources": [source]}]
@@ -248,7 +248,7 @@ def test_sections_of_a_single_book_are_held_out_in_one_piece_each(config: Config
     assert ids(tmp_path, "train") == {"id0"} and not ids(tmp_path, "train") & ids(tmp_path, "test")
 
 
-def test_what_a_held_out_section_shares_with_training_is_cut_from_it(config: Config, tmp_path: Path) -> None:
+def test_text_shared_with_training_is_cut_from_sections(config: Config, tmp_path: Path) -> None:
     rows, facts = book([30], seed=3)
     repeated = "\n\n".join([rows[0].text, rows[0].text])
     source, question, answer, _ = facts[7]
@@ -258,10 +258,10 @@ def test_what_a_held_out_section_shares_with_training_is_cut_from_it(config: Con
     assert all(len(part.split()) < 50 or part not in train for part in held_out.split("\n\n") if part)
 
 
-def test_a_text_too_short_to_divide_is_trained_on_whole_and_that_is_said(
+def test_text_too_short_to_divide_stays_in_training_and_is_reported(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows, facts = book([2], seed=3)
     metrics = divided(tmp_path, rows, [{"id": "a", "question": facts[0][1], "answer": facts[0][2]}], config)
     assert metrics["characters_train"] == len(rows[0].text) and metrics["characters_test"] == 0
-    assert "evaluate leaves bits per byte out" in capsys.readouterr().err
+    assert "evaluate skips bits per byte" in capsys.readouterr().err

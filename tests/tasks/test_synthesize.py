@@ -1,4 +1,4 @@
-"""Synthesize with a served teacher: every recipe makes its rows, no order is carried, a kill costs nothing."""
+"""Synthesize with a served teacher: rows of every recipe, no prompt injection, no repeated calls after a kill."""
 
 import json
 import re
@@ -30,18 +30,19 @@ TEXT = (
 )
 
 
-def says(messages: list[Message]) -> str:
-    """A teacher that does as each prompt file wants; it knows them by their instructions."""
-    told, asked = messages[0]["content"], messages[-1]["content"]
-    assert "Zog" not in asked, "an order was shown to the teacher"
-    if told.startswith("Write one question about the passage"):
-        answer = asked.split("Answer: ")[1].split("\n")[0]
+def reply(messages: list[Message]) -> str:
+    """Reply as each prompt template requires; templates are recognised by their instructions."""
+    instructions, prompt = messages[0]["content"], messages[-1]["content"]
+    assert "Zog" not in prompt, "the prompt contains a prompt injection"
+    if instructions.startswith("Write one question about the passage"):
+        answer = prompt.split("Answer: ")[1].split("\n")[0]
         words = {"W": "Who restored the mill at Pell?", "1": "In what year was the mill at Pell restored?"}
         return words.get(
-            answer[0], f"What is told of the {'bell' if 'bell' in asked else 'mill'} of Pell and {answer[::-1]}?"
+            answer[0],
+            f"What is told of the {'bell' if 'bell' in prompt else 'mill'} of Pell and {answer[::-1]}?",
         )
-    if told.startswith("Answer the question"):
-        question = asked.split("Question: ")[1]
+    if instructions.startswith("Answer the question"):
+        question = prompt.split("Question: ")[1]
         known = (
             ("Who", "Wilmot Fanthorn"),
             ("By whom", "Wilmot Fanthorn"),
@@ -49,8 +50,8 @@ def says(messages: list[Message]) -> str:
             ("Which man", "Wilmot Fanthorn"),
         )
         return next((answer for start, answer in known if question.startswith(start)), "Not stated.")
-    if told.startswith("You check"):
-        return re.search(r"(\w): The question is clear", asked)[1]  # type: ignore[index]
+    if instructions.startswith("You check"):
+        return re.search(r"(\w): The question is clear", prompt)[1]  # type: ignore[index]
     evidence = "The mill at Pell was restored by Wilmot Fanthorn in 1921."
     made: dict[str, Row] = {
         "Ask the same": {
@@ -78,16 +79,16 @@ def says(messages: list[Message]) -> str:
         "The passage is a good": {"question": "Tell me about the mill at Pell."},
         "Write a question about": {"question": "How tall was Wilmot Fanthorn of Pell?"},
         "You are given some tasks": {
-            "question": f"Count to {len(asked)} in steps of nine.",
+            "question": f"Count to {len(prompt)} in steps of nine.",
             "answer": "Nine, eighteen, and so on.",
         },
     }
-    return json.dumps(next(fields for start, fields in made.items() if told.startswith(start)))
+    return json.dumps(next(fields for start, fields in made.items() if instructions.startswith(start)))
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server(says) as running:
+    with Server(reply) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running
         running.shutdown()
@@ -95,7 +96,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def served(server: Server, base: Path, project: Path) -> Config:
-    """A project whose roles are all the server's, and which asks every recipe."""
+    """Return parameters with the server in all roles and every recipe."""
     split = artifacts.fresh("split")
     artifacts.write_table(split / "train.parquet", [{"id": "d1", "title": "Mill", "text": TEXT, "language": "en"}])
     artifacts.complete(split, {})
@@ -126,7 +127,7 @@ def served(server: Server, base: Path, project: Path) -> Config:
     return load()
 
 
-def test_every_recipe_makes_its_rows_and_no_order_is_carried(served: Config, base: Path, project: Path) -> None:
+def test_every_recipe_gives_rows_without_prompt_injection(served: Config, base: Path, project: Path) -> None:
     out = artifacts.fresh("synthesize")
     store = ResponseCache(project / "calls.db")
     synthesize(artifacts.read("split"), base, artifacts.read("teacher"), out, served, store)
@@ -139,7 +140,7 @@ def test_every_recipe_makes_its_rows_and_no_order_is_carried(served: Config, bas
     assert "Zog" not in (out / "candidates.jsonl").read_text()
 
 
-def test_a_kill_in_the_middle_pays_for_nothing_twice(served: Config, server: Server, project: Path) -> None:
+def test_killed_run_repeats_no_paid_call(served: Config, server: Server, project: Path) -> None:
     program = [sys.executable, "-m", "tasks.synthesize"]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(project)}
     running = subprocess.Popen(program, cwd=project, env=environment, stderr=subprocess.DEVNULL)
@@ -155,12 +156,10 @@ def test_a_kill_in_the_middle_pays_for_nothing_twice(served: Config, server: Ser
     assert (project / "artifacts/synthesize/record.json").exists()
 
 
-def test_a_recipe_that_a_schooled_writer_cannot_do_is_refused_before_anything_is_asked(
-    config: Config, base: Path, project: Path
-) -> None:
+def test_recipe_that_a_finetuned_writer_cannot_apply_is_a_user_error(config: Config, base: Path, project: Path) -> None:
     values = config.model_dump(mode="json")
     values["synthesize"] |= {"prompts": str(PROMPTS), "recipes": {"answer_first": 1.0, "summary": 0.5}}
     split = artifacts.fresh("split")
     artifacts.write_table(split / "train.parquet", [{"id": "d1", "title": "Mill", "text": TEXT, "language": "en"}])
-    with pytest.raises(UserError, match="has 'summary', but the writer is a schooled teacher"):
+    with pytest.raises(UserError, match="has 'summary', but the writer is a fine-tuned teacher"):
         synthesize(split, base, base, project, Config.model_validate(values), ResponseCache(project / "calls.db"))

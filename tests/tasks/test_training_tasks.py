@@ -1,4 +1,4 @@
-"""The tasks that tune: base, teacher, synthesize, sft and pretrain, run as functions on the tiny model."""
+"""The training tasks base, teacher, synthesize, sft and pretrain, run as functions on the tiny model."""
 
 import shutil
 from pathlib import Path
@@ -21,6 +21,7 @@ from tasks.sft import planned, sft
 from tasks.synthesize import rehearsal_rows, synthesize
 from tasks.teacher import teacher
 from tests.conftest import ROOT
+from tests.support.rows import training_row
 
 TEXT = "The mill was restored by Wilmot Fanthorn in 1921. The bell came from Garrick Bay because the old one cracked."
 PROMPTS = ROOT / "data/prompts"
@@ -28,7 +29,7 @@ SMALL = {"rank": 2, "alpha": 4.0, "dropout": 0.0}
 
 
 def shrink(config: Config, **blocks: dict[str, object]) -> Config:
-    """Return the parameters with some of them changed, checked like any other."""
+    """Return validated parameters with the given changes."""
     values = config.model_dump(mode="json")
     for block, changes in blocks.items():
         values[block] |= changes
@@ -75,7 +76,7 @@ def seeds(project: Path) -> Path:
     return project / "seeds.jsonl"
 
 
-def test_base_is_stored_in_one_form(base: Path, config: Config, tmp_path: Path) -> None:
+def test_base_stores_an_equivalent_model(base: Path, config: Config, tmp_path: Path) -> None:
     named = BaseModelConfig(model=str(base), chat_template=None, quantization="none", trust_remote_code=False)
     out = artifacts.fresh("other")
     metrics = store_base(out, named, config.compute)
@@ -88,7 +89,7 @@ def test_base_is_stored_in_one_form(base: Path, config: Config, tmp_path: Path) 
         )
 
 
-def test_teacher_is_trained_once_and_then_taken_from_the_committed_adapter(
+def test_teacher_is_trained_once_and_then_reused_from_the_committed_adapter(
     base: Path, config: Config, seeds: Path, project: Path
 ) -> None:
     changes = {"seeds": str(seeds), "lora": SMALL, "epochs": 1, "adapter": str(project / "kept")}
@@ -106,7 +107,7 @@ def test_teacher_is_trained_once_and_then_taken_from_the_committed_adapter(
         assert teacher(base, PROMPTS, out, other.teacher, other.compute, run, Checkpoints())["trained"] == 1.0
 
 
-def test_seeds_without_their_answer_are_refused(base: Path, config: Config, project: Path) -> None:
+def test_seeds_without_their_answer_raise(base: Path, config: Config, project: Path) -> None:
     artifacts.write_rows(project / "bad.jsonl", [{"passage": "A heron.", "answer": "an otter", "question": "What?"}])
     settings = shrink(config, teacher={"seeds": str(project / "bad.jsonl"), "adapter": None})
     with (
@@ -116,7 +117,7 @@ def test_seeds_without_their_answer_are_refused(base: Path, config: Config, proj
         teacher(base, PROMPTS, artifacts.fresh("teacher"), settings.teacher, settings.compute, run, Checkpoints())
 
 
-def test_synthesize_writes_candidates_with_their_places(
+def test_synthesize_writes_candidates_with_spans_and_caches_calls(
     base: Path, split: Path, config: Config, seeds: Path, project: Path
 ) -> None:
     artifacts.write_rows(project / "far.jsonl", [{"question": "What did Oswin Perrault call the boat?"}])
@@ -131,23 +132,23 @@ def test_synthesize_writes_candidates_with_their_places(
     settings = shrink(
         config, teacher={"seeds": str(seeds), "lora": SMALL, "epochs": 1, "adapter": None}, synthesize=files
     )
-    schooled, out = artifacts.fresh("teacher"), artifacts.fresh("synthesize")
+    finetuned, out = artifacts.fresh("teacher"), artifacts.fresh("synthesize")
     with started("teacher", {}) as run:
-        teacher(base, PROMPTS, schooled, settings.teacher, settings.compute, run, Checkpoints())
+        teacher(base, PROMPTS, finetuned, settings.teacher, settings.compute, run, Checkpoints())
     store = ResponseCache(project / "calls.db")
-    metrics, called = synthesize(split, base, schooled, out, settings, store)
+    metrics, called = synthesize(split, base, finetuned, out, settings, store)
     rows = artifacts.read_rows(out / "candidates.jsonl")
     assert metrics["candidates"] == len(rows) > 3
     assert all(TEXT[row["start"] : row["end"]] == row["answer"] and row["source"] == "d1" for row in rows)
     assert all(row["reason"] or row["read"] for row in rows)
     assert artifacts.read_rows(out / "unanswerable.jsonl")[0]["kind"] == "out_of_domain"
     assert called["calls_paid"] > 0 == called["calls_kept"]
-    again, taken = synthesize(split, base, schooled, out, settings, store)
+    again, reused = synthesize(split, base, finetuned, out, settings, store)
     assert again == metrics and artifacts.read_rows(out / "candidates.jsonl") == rows
-    assert taken["calls_paid"] == 0 < taken["calls_kept"]
+    assert reused["calls_paid"] == 0 < reused["calls_kept"]
 
 
-def test_rehearsal_is_taken_from_an_earlier_run_while_nothing_changed(
+def test_rehearsal_is_reused_while_its_inputs_are_unchanged(
     base: Path, split: Path, config: Config, project: Path
 ) -> None:
     folder = project / "general"
@@ -164,7 +165,7 @@ def test_rehearsal_is_taken_from_an_earlier_run_while_nothing_changed(
     assert rehearsal_rows(base, tok, out, longer) != marked
 
 
-def test_sft_learns_its_rows_and_writes_an_adapter(teachable: Path, split: Path, curated: Path, config: Config) -> None:
+def test_sft_lowers_the_loss_and_writes_an_adapter(teachable: Path, split: Path, curated: Path, config: Config) -> None:
     changes = {
         "lora": {"rank": 8, "alpha": 16.0, "dropout": 0.0},
         "epochs": 40,
@@ -175,25 +176,25 @@ def test_sft_learns_its_rows_and_writes_an_adapter(teachable: Path, split: Path,
     out = artifacts.fresh("sft")
     with started("sft", {}) as run:
         metrics = sft(teachable, curated, split, out, settings.sft, settings.compute, settings.base, run, Checkpoints())
-    assert metrics["validation_loss"] < 2.0  # from above 6
+    assert metrics["validation_loss"] < 2.0  # initially above 6
     assert metrics["passages"] > 0
     assert loading.parent(out) == teachable
 
 
-def test_each_epoch_shows_the_rows_of_its_showing_and_those_of_all(config: Config) -> None:
-    chats = [{"kind": "answer", "variant": variant} for variant in (0, 1, None)]
+def test_each_epoch_uses_the_rows_of_its_variant_and_rows_without_variant(config: Config) -> None:
+    chats = [training_row("Who?", "Orla", variant=variant) for variant in (0, 1, None)]
     settings = config.sft.model_copy(update={"epochs": 3, "batch_tokens": 8, "lm_weight": 0.0})
     batches = planned(chats, [8, 8, 8, 8], settings, seed=1)
     assert [sorted(row for (row,) in batches[start : start + 2]) for start in (0, 2, 4)] == [[0, 2], [1, 2], [0, 2]]
 
 
-def test_sft_without_rows_is_refused(base: Path, split: Path, curated: Path, config: Config) -> None:
+def test_sft_without_rows_raises(base: Path, split: Path, curated: Path, config: Config) -> None:
     artifacts.write_rows(curated / "train.jsonl", [])
     with started("sft", {}) as run, pytest.raises(UserError, match="has no row"):
         sft(base, curated, split, artifacts.fresh("sft"), config.sft, config.compute, config.base, run, Checkpoints())
 
 
-def test_pretrain_writes_a_whole_model_that_has_read_the_text(teachable: Path, split: Path, config: Config) -> None:
+def test_pretrain_lowers_the_loss_and_writes_a_full_model(teachable: Path, split: Path, config: Config) -> None:
     (artifacts.fresh("mixture") / "general.txt").write_text("The bell is rung twice.")
     mixture = {"mixture": "artifacts/mixture", "weights": {"corpus": 1.0, "general": 1.0}}
     settings = shrink(config, pretrain={"epochs": 30, "learning_rate": 0.01, **mixture})

@@ -1,4 +1,4 @@
-"""C4's rules for lines (Raffel et al. 2020, arXiv 1910.10683, 2.2): what a page says about itself."""
+"""C4 line rules (Raffel et al. 2020, arXiv 1910.10683, 2.2): remove policy notices, JavaScript hints and fragments."""
 
 import re
 from collections.abc import Callable, Collection
@@ -8,7 +8,7 @@ from pipelines.data.fences import without_empty_lines
 from pipelines.text.words import word_count
 
 _ENDS = tuple('.!?"”’。！？」』')
-_FEWEST_WORDS = 5
+_MIN_WORDS = 5
 _POLICY = re.compile(
     r"terms of use|privacy policy|cookie policy|uses cookies|use of cookies|use cookies"
     r"|隐私政策|使用条款|プライバシーポリシー|利用規約",
@@ -18,18 +18,18 @@ _RULES: dict[str, Callable[[str], object]] = {
     "javascript": lambda line: "javascript" in line.lower(),
     "policy": _POLICY.search,
     "unpunctuated": lambda line: not line.rstrip().endswith(_ENDS),
-    "few_words": lambda line: word_count(line) < _FEWEST_WORDS,
+    "few_words": lambda line: word_count(line) < _MIN_WORDS,
 }
 
 
 def without_lines(text: str, rules: Collection[str]) -> tuple[str, list[Edit]]:
-    """Remove the lines that break one of `rules`; empty lines stay."""
+    """Remove the lines that match one of `rules`; empty lines are kept."""
     edits = []
-    for name, breaks in _RULES.items():
+    for name, matches in _RULES.items():
         if name in rules:
             lines = text.split("\n")
-            removed = [line for line in lines if line.strip() and breaks(line)]
+            removed = [line for line in lines if line.strip() and matches(line)]
             if removed:
-                text = "\n".join(line for line in lines if not line.strip() or not breaks(line))
+                text = "\n".join(line for line in lines if not line.strip() or not matches(line))
                 edits.append(Edit(f"{name}_line", len(removed), removed[0]))
     return without_empty_lines(text).strip() if edits else text, edits

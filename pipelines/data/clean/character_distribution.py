@@ -1,7 +1,7 @@
-"""Texts whose letters are unlike everybody else's: Llama 3's KL filter (arXiv 2407.21783, 3.1.1).
+"""Character-distribution filter: KL divergence of a document from the corpus (Llama 3, arXiv 2407.21783, 3.1.1).
 
-Letters, not words as there: a new document of a small corpus is full of new words, while a page of any prose
-already has the letters of its language. Keyboard noise and a repeated token do not.
+Llama 3 compares tokens; this filter compares letters. In a small corpus a new document is full of new words, while any
+page of prose has the letter frequencies of its language. Keyboard noise and a repeated token do not.
 """
 
 import unicodedata
@@ -13,18 +13,18 @@ from string import ascii_lowercase
 
 import numpy as np
 
-_SMOOTHING = 1e-3  # added to the share of each letter in the reference
+_SMOOTHING = 1e-3  # added to each letter's share in the reference
 _IDEOGRAPHIC = frozenset({"CJK", "HIRAGANA", "KATAKANA"})
 
 Letters = Counter[str]
 Reference = Mapping[str, Mapping[str, float]]
-"""For each script the logarithm of each letter's usual share; that of a letter never seen is under \"\"."""
+"""Log share of each letter by script; the key \"\" has the log share of unseen letters."""
 
 
 def reference(sample: Sequence[Letters]) -> Reference:
-    """Return the letters of the median text of each script.
+    """Return the median letter distribution of each script.
 
-    The median keeps junk out of it as long as junk is the smaller part. Chinese and Japanese have none: their
+    The median is robust to junk as long as junk is the minority. Chinese and Japanese get no reference, because their
     characters are words rather than letters.
     """
     scripts = [_main_script(each) for each in sample]
@@ -34,20 +34,22 @@ def reference(sample: Sequence[Letters]) -> Reference:
     }
 
 
-def divergence(found: Letters, reference: Reference) -> float:
-    """Return KL(a text's letters || the usual ones of its script), in nats.
+def divergence(counts: Letters, reference: Reference) -> float:
+    """Return KL(text's letters || reference of its script), in nats.
 
-    0 for a text without letters and for a script without a reference: the other rules judge it.
+    Return 0 for a text without letters or a script without a reference; these are left to the other rules.
     """
-    usual = reference.get(_main_script(found))
-    if usual is None:
+    expected = reference.get(_main_script(counts))
+    if expected is None:
         return 0.0
-    total = found.total()
-    return sum(count / total * (log(count / total) - usual.get(each, usual[""])) for each, count in found.items())
+    total = counts.total()
+    return sum(
+        count / total * (log(count / total) - expected.get(each, expected[""])) for each, count in counts.items()
+    )
 
 
 def letters(text: str) -> Letters:
-    """Count letters without case and accents."""
+    """Count letters, ignoring case and accents."""
     plain = text.lower() if text.isascii() else unicodedata.normalize("NFKD", text.casefold())
     codes, counts = np.unique(np.frombuffer(plain.encode("utf-32-le"), dtype=np.uint32), return_counts=True)
     found = zip(map(chr, codes.tolist()), counts.tolist(), strict=True)
@@ -64,7 +66,7 @@ def _median(counts: Sequence[Letters]) -> dict[str, float]:
 
 def _main_script(letters: Letters) -> str:
     if 2 * sum(map(letters.__getitem__, ascii_lowercase)) > letters.total():
-        return "LATIN"  # which nearly every text is
+        return "LATIN"  # fast path for most texts
     scripts: Counter[str] = Counter()
     for letter, count in letters.items():
         scripts[_script(letter)] += count

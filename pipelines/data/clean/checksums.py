@@ -1,4 +1,4 @@
-"""Which numbers are what they look like: by checksums, and by what has been given out."""
+"""Validation of PII candidates by checksum and by allocated number ranges."""
 
 import ipaddress
 import re
@@ -13,7 +13,7 @@ _NOT_BRITISH = frozenset({"BG", "GB", "NK", "KN", "TN", "NT", "ZZ"})
 
 
 def is_card(number: str) -> bool:
-    """Tell a payment card: a known issuer's prefix and length, and Luhn's checksum (ISO/IEC 7812-1)."""
+    """Return whether a number is a payment card: issuer prefix, length and Luhn checksum (ISO/IEC 7812-1)."""
     digits = re.sub(r"\D", "", number)
     if not _CARDS.fullmatch(digits):
         return False
@@ -22,13 +22,13 @@ def is_card(number: str) -> bool:
 
 
 def is_iban(number: str) -> bool:
-    """Tell an account: 15 to 34 characters whose checksum modulo 97 is 1 (ISO 13616)."""
+    """Return whether a number is an IBAN: 15 to 34 characters whose checksum modulo 97 is 1 (ISO 13616)."""
     compact = number.replace(" ", "")
     return 15 <= len(compact) <= 34 and int("".join(str(int(each, 36)) for each in compact[4:] + compact[:4])) % 97 == 1
 
 
 def is_public_ip(address: str) -> bool:
-    """Tell an address of the public internet; a private one, and 1.2.3.4 of a numbered section, are nobody's."""
+    """Return whether an IP address is public; private addresses and section numbers such as 1.2.3.4 are not PII."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -37,7 +37,7 @@ def is_public_ip(address: str) -> bool:
 
 
 def is_national_id(number: str) -> bool:
-    """Tell a person's number: of the United States, the United Kingdom, China or Spain."""
+    """Return whether a number is a national id of the United States, the United Kingdom, China or Spain."""
     compact = re.sub(r"[ -]", "", number).upper()
     if re.fullmatch(r"\d{9}", compact):
         return (
@@ -55,7 +55,7 @@ def is_national_id(number: str) -> bool:
 
 
 def _is_chinese(number: str) -> bool:
-    """GB 11643: the date of birth, and a checksum modulo 11."""
+    """Return whether an id has a valid date of birth and checksum modulo 11 (GB 11643)."""
     try:
         born = date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
     except ValueError:
@@ -65,6 +65,6 @@ def _is_chinese(number: str) -> bool:
 
 
 def _is_spanish(number: str) -> bool:
-    """The letter is that of the number modulo 23; X, Y and Z before it stand for 0, 1 and 2."""
+    """Return whether the letter matches the number modulo 23; the prefixes X, Y and Z count as 0, 1 and 2."""
     digits = number[:-1].translate(str.maketrans("XYZ", "012"))
     return len(digits) == 8 and _SPANISH_LETTERS[int(digits) % 23] == number[-1]

@@ -1,4 +1,4 @@
-"""Mend how a text is written, not what it says. Each function returns the new text and what it changed."""
+"""Text normalization: encoding, line breaks, emphasis markup and white space. Functions return the text and edits."""
 
 import re
 import unicodedata
@@ -11,29 +11,29 @@ import ftfy
 
 from pipelines.data import fences, paragraphs
 
-# Curly quotes and full-width punctuation are right as they are, the latter above all in Chinese.
+# Curly quotes and full-width punctuation (standard in Chinese) are kept.
 _FTFY = ftfy.TextFixerConfig(uncurl_quotes=False, fix_character_width=False, normalization="NFC", explain=False)
 _FTFY_MARKUP = _FTFY._replace(unescape_html=False)
-# What ftfy has never anything to do with: ASCII without entities and control characters; the punctuation of books;
-# the common characters of Chinese, Japanese and Korean. Accents may be half of a mistaken encoding.
-_SOUND = re.compile(
+# Text that ftfy never changes: ASCII without entities and control characters, typographic punctuation, and common
+# Chinese, Japanese and Korean characters. Accented letters are excluded because they may be mojibake.
+_CLEAN = re.compile(
     "[\n -%'-~‘’“”–—…\u3001-\u3029\u3041-\u3096\u30a1-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff5e]*"
 )
-_UNEVEN = ("  ", " \n", "\n ", "\t")  # what an ASCII text without control characters has where its spaces are wrong
-# Emphasis as typed where there are no italics; names of programs (`_cache_[a]`, `_helper(a, b_)`) are none.
+_UNEVEN = ("  ", " \n", "\n ", "\t")  # irregular white space in an ASCII text without control characters
+# Emphasis typed with underscores; identifiers (`_cache_[a]`, `_helper(a, b_)`) do not match.
 _EMPHASIS = re.compile(
     r"(?P<code>`[^`\n]+`)|(?<![\w.])_(?=[^\W_])(?P<words>(?:[^_\n()\[\]{}=<>;`]|\([^_\n()]*\)){1,200}?)(?<=\S)_(?!\w|\(|\[\D)"
 )
-_ABOUT_MARKUP = re.compile(r"&lt;[/!?a-z]|&amp;#?\w+;", re.IGNORECASE)  # escaped tags or entities: meant to be read so
-# White space, joiners, which Persian, Indic scripts and emoji need, and format characters with a shape of their own:
-# the marks before Arabic, Syriac and Kaithi numbers.
-_SHOWN = re.compile("[\n\t\u200c\u200d\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd]")
+_ABOUT_MARKUP = re.compile(r"&lt;[/!?a-z]|&amp;#?\w+;", re.IGNORECASE)  # escaped tags or entities in text about markup
+# White space, joiners (needed by Persian, Indic scripts and emoji), and visible format characters: the number marks of
+# Arabic, Syriac and Kaithi.
+_KEPT_INVISIBLE = re.compile("[\n\t\u200c\u200d\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd]")
 _FLAG = re.compile("(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]+\U000e007f)")  # England, Scotland, Wales
 
 
 @dataclass(frozen=True)
 class Edit:
-    """What one rule changed in one document."""
+    """Edits that one rule made in one document, with an example."""
 
     reason: str
     count: int
@@ -41,10 +41,10 @@ class Edit:
 
 
 def normalize(text: str, wrapped: bool, typed: bool) -> tuple[str, list[Edit]]:
-    """Repair encoding accidents and white space, in code nothing.
+    """Repair mojibake and white space, except in fenced code.
 
-    Where lines are `wrapped`, paragraphs are made of them. Where text was `typed` without any markup, the signs that
-    stand for emphasis go; elsewhere an underscore belongs to a name.
+    If `wrapped`, hard-wrapped lines are joined into paragraphs. If `typed`, the text has no markup and underscores used
+    for emphasis are removed; in other formats an underscore belongs to an identifier.
     """
     lines = text.split("\n")
     parts: list[str] = []
@@ -62,7 +62,7 @@ def normalize(text: str, wrapped: bool, typed: bool) -> tuple[str, list[Edit]]:
 
 def _repair(text: str, wrapped: bool, typed: bool) -> tuple[str, list[Edit]]:
     edits = []
-    if not _SOUND.fullmatch(text):
+    if not _CLEAN.fullmatch(text):
         config = _FTFY_MARKUP if _ABOUT_MARKUP.search(text) else _FTFY
         text, edit = _by_line(paragraphs.line_feeds(text), "unicode", partial(_unicode, config=config))
         edits.append(edit)
@@ -90,8 +90,8 @@ def _by_line(text: str, reason: str, change: Callable[[str], str]) -> tuple[str,
 
 
 def _unicode(line: str, config: ftfy.TextFixerConfig) -> str:
-    """Undo mojibake, ligatures and HTML entities (ftfy), compose (NFC), drop what cannot be seen."""
-    if _SOUND.fullmatch(line):
+    """Fix mojibake, ligatures and HTML entities (ftfy), apply NFC and drop invisible characters."""
+    if _CLEAN.fullmatch(line):
         return line
     parts = _FLAG.split(ftfy.fix_text(line, config))
     parts[::2] = (part.translate(_VISIBLE) for part in parts[::2])
@@ -99,11 +99,11 @@ def _unicode(line: str, config: ftfy.TextFixerConfig) -> str:
 
 
 class _Visible(dict[int, int | None]):
-    """A translation that learns: what cannot be seen is left out."""
+    """Lazily filled translation table that removes invisible characters."""
 
     def __missing__(self, point: int) -> int | None:
         invisible = unicodedata.category(chr(point)) in ("Cc", "Cf", "Cs", "Co", "Cn")
-        self[point] = None if invisible and not _SHOWN.match(chr(point)) else point
+        self[point] = None if invisible and not _KEPT_INVISIBLE.match(chr(point)) else point
         return self[point]
 
 
@@ -111,7 +111,7 @@ _VISIBLE = _Visible()
 
 
 def _space(line: str) -> str:
-    """Leave one space of any kind between words; keep the indentation that code needs."""
+    """Collapse white space between words to one space; keep the indentation that code needs."""
     stripped = line.lstrip()
     indentation = line[: len(line) - len(stripped)].replace("\t", "    ") if stripped else ""
     return indentation.replace("\xa0", " ") + " ".join(stripped.split())

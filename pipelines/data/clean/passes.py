@@ -1,6 +1,6 @@
-"""What is done to the documents of one shard: mended in a first pass, judged in a second.
+"""Cleaning passes over one shard: normalize in the first pass, filter in the second.
 
-Between the two stand what only the whole corpus can tell: which lines are boilerplate, which letters are usual.
+The corpus statistics for the second pass, boilerplate lines and the letter distribution, are computed in between.
 """
 
 import importlib
@@ -25,28 +25,28 @@ from pipelines.data.documents import Document
 from pipelines.runtime.errors import UserError
 from pipelines.text.language import identify
 
-_TYPED = ("text", "jsonl", "parquet")  # where no reader has resolved the markup of emphasis
-SAMPLE = 4_000  # documents that tell which letters are usual
+_TYPED = ("text", "jsonl", "parquet")  # formats whose reader does not resolve emphasis markup
+SAMPLE_DOCUMENTS = 4_000  # sample size for the reference letter distribution
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a document must be, and what is made of it."""
+    """Filter limits and PII masking options."""
 
     languages: Sequence[str]
     quality: Mapping[str, float]
-    """Limits by the names of `quality.RULES`."""
+    """Limits by the names in `quality.RULES`."""
     c4_lines: Sequence[str]
     max_kl: float
     pii_action: str
     pii_types: Sequence[str]
     custom_filter: str | None
-    """`module:function` of the user's."""
+    """User-provided filter, `module:function`."""
 
 
 @dataclass(frozen=True)
 class Normalized:
-    """A shard after the first pass: its lines, and its edits as rows."""
+    """Result of the first pass on a shard: its lines, and its edits as rows."""
 
     lines: Lines
     edits: list[Row]
@@ -54,7 +54,7 @@ class Normalized:
 
 @dataclass(frozen=True)
 class Filtered:
-    """A shard after the second pass: what is left of it, and its drops and edits as rows."""
+    """Result of the second pass on a shard: counts of the kept documents, and its drops and edits as rows."""
 
     documents: int
     characters: int
@@ -63,24 +63,24 @@ class Filtered:
 
 
 def normalize_shard(shard: Path, table: Path) -> Normalized:
-    """Mend how the documents of a shard are written; write them into `table`."""
-    mended, edits = [], []
+    """Normalize the documents of a shard and write them to `table`."""
+    normalized, edits = [], []
     for document in documents.read(shard):
         typed = document.format in _TYPED
         text, changed = normalize(document.text, document.format == "text", typed)
         title = " ".join(normalize(document.title, wrapped=False, typed=typed)[0].split())
-        mended.append(replace(document, text=text, title=title))
+        normalized.append(replace(document, text=text, title=title))
         edits += _rows(document, changed)
-    documents.write_shard(table / shard.name, mended)
-    return Normalized(lines([document.text for document in mended]), edits)
+    documents.write_shard(table / shard.name, normalized)
+    return Normalized(lines([document.text for document in normalized]), edits)
 
 
 Marked = tuple[Path, frozenset[int]]
-"""A mended shard, and the numbers of its documents that have boilerplate."""
+"""A normalized shard, and the numbers of its documents that contain boilerplate."""
 
 
-def usual(shard: Path, boilerplate: frozenset[int], share: float) -> list[Counter[str]]:
-    """Return the letters of a share of a shard's documents, chosen by a hash of their ids."""
+def sample_letters(shard: Path, boilerplate: frozenset[int], share: float) -> list[Counter[str]]:
+    """Return the letter counts of a share of a shard's documents, sampled by a hash of their ids."""
     table = pq.read_table(shard, columns=["id", "text"])
     ids = table.column("id").to_pylist()
     chosen = [xxhash.xxh3_64_intdigest(each.encode()) < share * 2**64 for each in ids]
@@ -91,9 +91,9 @@ def usual(shard: Path, boilerplate: frozenset[int], share: float) -> list[Counte
 def filter_shard(
     marked: Marked, table: Path, boilerplate: frozenset[int], reference: Reference, rules: Rules
 ) -> Filtered:
-    """Strip a shard's documents of boilerplate and personal data; write those that are fit into `table`."""
+    """Remove boilerplate and PII from a shard's documents; write the documents that pass the filters to `table`."""
     shard, affected = marked
-    opinion = load_custom_filter(rules.custom_filter)
+    custom_filter = load_custom_filter(rules.custom_filter)
     kept: list[Document] = []
     drops: list[Row] = []
     edits: list[Row] = []
@@ -101,7 +101,7 @@ def filter_shard(
         text, changed = without(document.text, boilerplate) if number in affected else (document.text, [])
         text, removed = without_lines(text, rules.c4_lines)
         language = identify(text)
-        drop = _unfit(text, language, reference, rules, opinion)
+        drop = _drop_reason(text, language, reference, rules, custom_filter)
         masked: list[Edit] = []
         if drop is None and rules.pii_action != "keep":
             text, masked = pii.mask(text, rules.pii_types)
@@ -118,14 +118,14 @@ def filter_shard(
     return Filtered(len(kept), sum(len(document.text) for document in kept), drops, edits)
 
 
-Opinion = Callable[[str], str | None]
+CustomFilter = Callable[[str], str | None]
 
 
-def load_custom_filter(name: str | None) -> Opinion:
-    """Return the user's function, or one that has nothing against any text.
+def load_custom_filter(name: str | None) -> CustomFilter:
+    """Return the user-provided filter, or one that accepts every text.
 
     Raises:
-        UserError: there is no such function.
+        UserError: the function cannot be imported.
     """
     if name is None:
         return lambda _: None
@@ -135,20 +135,22 @@ def load_custom_filter(name: str | None) -> Opinion:
     except ImportError as error:
         raise UserError(f"clean.custom_filter: the module of {name!r} cannot be imported ({error}).") from error
     if not callable(found):
-        raise UserError(f"clean.custom_filter: {name!r} names no function; write it as package.module:function.")
-    opinion: Opinion = found
-    return opinion
+        raise UserError(f"clean.custom_filter: {name!r} names no function; use the form package.module:function.")
+    custom_filter: CustomFilter = found
+    return custom_filter
 
 
-def _unfit(text: str, language: str, reference: Reference, rules: Rules, opinion: Opinion) -> Drop | None:
+def _drop_reason(
+    text: str, language: str, reference: Reference, rules: Rules, custom_filter: CustomFilter
+) -> Drop | None:
     if drop := quality.judge(text, rules.quality, language):
         return drop
     if (distance := character_distribution.divergence(character_distribution.letters(text), reference)) > rules.max_kl:
         return Drop("token_distribution", f"KL {distance:.2f} to the corpus")
     if rules.languages and language not in rules.languages:
         return Drop("language", language)
-    said = opinion(text)
-    return Drop("judged", said) if said else None
+    reason = custom_filter(text)
+    return Drop("judged", reason) if reason else None
 
 
 def _rows(document: Document, edits: Sequence[Edit]) -> list[Row]:

@@ -1,7 +1,7 @@
-"""Personal data, masked: e-mail and IP addresses, the numbers of telephones, cards, accounts and persons.
+"""PII masking: e-mail and IP addresses, phone numbers, payment cards, IBANs and national ids.
 
-A number must carry the checksum or the form of what it is taken for, or be called by its name: years, quantities,
-dates, versions and catalogue numbers stay.
+A number must have a valid checksum, the format of its type, or a label in front of it ("phone"). Years, quantities,
+dates, versions and catalogue numbers are therefore kept.
 """
 
 import re
@@ -13,7 +13,7 @@ from pipelines.data.clean.normalize import Edit
 _EMAIL = re.compile(
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"
 )
-_SHAPED = r"""
+_FORMATS = r"""
       (?:\+\(?|00)[1-9]\d{0,13}(?:[ \xa0./()-]{1,3}\d{1,12}){0,7}    # +44 (0)1632 960101
     | \(0\d{1,5}\)[ ]?\d{2,8}(?:[ \xa0/-]\d{2,8}){0,4}               # (01632) 960101
     | 0\d{1,5}[ \xa0/-]\d{2,8}(?:[ \xa0-]\d{2,8}){0,4}               # 01632 960101, 020-8123 4567
@@ -22,16 +22,16 @@ _SHAPED = r"""
     | \(\d{3}\)[ ]?\d{3}[-. ]\d{4}                                   # (555) 010-1234
     | 1[3-9]\d{9}                                                    # a Chinese mobile
 """
-_PHONE = re.compile(rf"(?<![\w.,+/-])(?:{_SHAPED})(?!\w|[.,-]\d)", re.VERBOSE)
-_CALLS = ("phone", "tel", "fax", "电话", "電話", "手机", "手機")
-_CALLED = re.compile(
+_PHONE = re.compile(rf"(?<![\w.,+/-])(?:{_FORMATS})(?!\w|[.,-]\d)", re.VERBOSE)
+_LABELS = ("phone", "tel", "fax", "电话", "電話", "手机", "手機")
+_LABELLED = re.compile(
     r"((?:\b(?:tele)?phone|\btel|\bfax|电话|電話|手机|手機)(?:\.|\s+(?:number|no\.?|on|at|is|us))*\s*[:：]?\s*)"
     r"(\d{6,11}|\d{2,4}(?:[ \xa0-]\d{2,4}){1,4})(?![\d,.]*\d|\w)",
     re.IGNORECASE,
 )
 _DIGIT = re.compile(r"\d")
-_NUMBER = re.compile(r"\d\D{0,3}\d\D{0,3}\d\D{0,3}\d\D{0,3}\d")  # without one there is no telephone
-_LONG_NUMBER = re.compile(r"(?:\d[ -]?){6}")  # and without one no other number
+_NUMBER = re.compile(r"\d\D{0,3}\d\D{0,3}\d\D{0,3}\d\D{0,3}\d")  # every phone number contains a match
+_LONG_NUMBER = re.compile(r"(?:\d[ -]?){6}")  # every card, IBAN and national id contains a match
 _CARD = re.compile(r"(?<![\w.,-])\d(?:[ -]?\d){12,18}(?![\w-]|[.,]\d)")
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
 _ID = re.compile(
@@ -45,26 +45,26 @@ _ID = re.compile(
 )
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{1,4}(?::{1,2}[0-9A-Fa-f]{1,4}){2,7}(?![\w:])")
-_FEWEST = 9  # digits of a number that nothing calls a telephone's
-_MOST_ABROAD, _MOST_AT_HOME = 15, 12  # E.164; with the 0 of a national number
-_FEWEST_CALLED = 6
-_FEWEST_COLONS = 2  # of an IPv6 address
+_MIN_DIGITS = 9  # digits of an unlabelled phone number
+_MAX_INTERNATIONAL, _MAX_NATIONAL = 15, 12  # digits: E.164, and a national number with its leading 0
+_MIN_LABELLED_DIGITS = 6
+_MIN_COLONS = 2  # of an IPv6 address
 
 
 def mask(text: str, rules: Collection[str]) -> tuple[str, list[Edit]]:
-    """Put `[email]`, `[phone]`, … in the place of what the `rules` of those names find."""
+    """Replace the PII found by the named `rules` with `[email]`, `[phone]`, …."""
     edits = []
     absent = _absent(text)
-    for kind, put in _KINDS.items():
+    for kind, replace in _KINDS.items():
         if kind in rules and kind not in absent:
-            text, found = put(text)
+            text, found = replace(text)
             if found:
                 edits.append(Edit(kind, len(found), f"[{kind}]"))
     return text, edits
 
 
 def _absent(text: str) -> set[str]:
-    """Return what cannot be in a text; most have few digits or none, and these are quickly told."""
+    """Return the PII types that cannot occur in a text; most texts have few or no digits, which is cheap to check."""
     absent = {"phone", "iban", "card", "national_id", "ip"}
     if _DIGIT.search(text):
         absent.discard("ip")
@@ -78,16 +78,16 @@ def _absent(text: str) -> set[str]:
 Masked = tuple[str, list[str]]
 
 
-def _masked(text: str, kind: str, pattern: re.Pattern[str], is_one: Callable[[str], bool]) -> Masked:
+def _masked(text: str, kind: str, pattern: re.Pattern[str], is_valid: Callable[[str], bool]) -> Masked:
     found = []
 
-    def put(match: re.Match[str]) -> str:
-        if not is_one(match[0]):
+    def substitute(match: re.Match[str]) -> str:
+        if not is_valid(match[0]):
             return match[0]
         found.append(match[0])
         return f"[{kind}]"
 
-    return pattern.sub(put, text), found
+    return pattern.sub(substitute, text), found
 
 
 def _emails(text: str) -> Masked:
@@ -108,7 +108,7 @@ def _ids(text: str) -> Masked:
 
 def _addresses(text: str) -> Masked:
     text, found = _masked(text, "ip", _IPV4, is_public_ip)
-    if text.count(":") < _FEWEST_COLONS:
+    if text.count(":") < _MIN_COLONS:
         return text, found
     text, more = _masked(text, "ip", _IPV6, is_public_ip)
     return text, found + more
@@ -117,21 +117,21 @@ def _addresses(text: str) -> Masked:
 def _phones(text: str) -> Masked:
     found = []
 
-    def shaped(match: re.Match[str]) -> str:
-        number = _fitting(match[0])
-        if _digits(number) < _FEWEST:
+    def formatted(match: re.Match[str]) -> str:
+        number = _truncated(match[0])
+        if _digits(number) < _MIN_DIGITS:
             return match[0]
         found.append(number)
         return "[phone]" + match[0][len(number) :]
 
-    def called(match: re.Match[str]) -> str:
-        if _digits(match[2]) < _FEWEST_CALLED:
+    def labelled(match: re.Match[str]) -> str:
+        if _digits(match[2]) < _MIN_LABELLED_DIGITS:
             return match[0]
         found.append(match[2])
         return f"{match[1]}[phone]"
 
-    text = _PHONE.sub(shaped, text)
-    return _CALLED.sub(called, text) if any(map(text.lower().__contains__, _CALLS)) else text, found
+    text = _PHONE.sub(formatted, text)
+    return _LABELLED.sub(labelled, text) if any(map(text.lower().__contains__, _LABELS)) else text, found
 
 
 _KINDS: dict[str, Callable[[str], Masked]] = {
@@ -144,9 +144,9 @@ _KINDS: dict[str, Callable[[str], Masked]] = {
 }
 
 
-def _fitting(number: str) -> str:
-    """Cut off groups of digits until a telephone number can be so long: those count something else."""
-    most = _MOST_ABROAD if number.startswith(("+", "00")) else _MOST_AT_HOME
+def _truncated(number: str) -> str:
+    """Remove trailing groups of digits until the number is short enough for a phone number."""
+    most = _MAX_INTERNATIONAL if number.startswith(("+", "00")) else _MAX_NATIONAL
     while _digits(number) > most and (groups := re.fullmatch(r"(.*\d)\D+\d+\)?", number)):
         number = groups[1]
     return number

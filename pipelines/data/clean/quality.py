@@ -1,6 +1,6 @@
-"""What a text looks like from outside: the heuristics of Gopher, C4 and FineWeb, whatever its script.
+"""Document-level quality heuristics of Gopher, C4 and FineWeb, adapted to all scripts.
 
-Each rule is one limit; one that is not given is off. Gopher: Rae et al. 2021 (arXiv 2112.11446), A1.1; C4: Raffel et
+Each rule has one limit; a rule without a limit is off. Gopher: Rae et al. 2021 (arXiv 2112.11446), A1.1; C4: Raffel et
 al. 2020 (arXiv 1910.10683), 2.2; FineWeb: Penedo et al. 2024 (arXiv 2406.17557), 3.6.
 """
 
@@ -14,12 +14,12 @@ from pipelines.text.stats import Text, repeated_bound, repeated_share, top_bound
 _STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
 _BULLETS = ("-", "*", "•", "‣", "◦", "·")
 _ENDS = tuple(".!?…\"'”’。！？」』")
-_SHORT = 30  # characters of a short line
+_SHORT = 30  # characters; shorter lines count as short
 
 
 @dataclass(frozen=True)
 class Drop:
-    """Why a document is thrown away."""
+    """Reason for dropping a document, with details."""
 
     reason: str
     detail: str
@@ -27,17 +27,17 @@ class Drop:
 
 @dataclass(frozen=True)
 class Rule:
-    """One limit: its name begins with `min_` or `max_`, the other things say what broke it."""
+    """A limit on one measure; the prefix of `name`, `min_` or `max_`, gives its direction."""
 
     name: str
     reason: str
     measure: Callable[[Text], float]
     unit: str
     bound: Callable[[Text], float] | None = None
-    """What a measure cannot exceed (`max_`) or fall below (`min_`), where that is told sooner."""
+    """Cheap bound that the measure cannot exceed (`max_`) or fall below (`min_`); evaluated first."""
 
     def broken(self, text: Text, limit: float) -> Drop | None:
-        """Return the drop that follows when `text` is beyond `limit`."""
+        """Return the drop if `text` violates `limit`, else None."""
         if self.bound is not None and not self._beyond(self.bound(text), limit):
             return None
         value = self.measure(text)
@@ -48,16 +48,16 @@ class Rule:
 
 
 def judge(text: str, limits: Mapping[str, float], language: str = "") -> Drop | None:
-    """Return why `text` is no prose, or None when nothing speaks against it.
+    """Return the first violated rule as a drop, or None if `text` passes.
 
-    `limits` are by the names of `RULES`; `language` is an ISO 639-1 code.
+    `limits` maps names in `RULES` to limits; `language` is an ISO 639-1 code.
     """
-    looked_at = Text(text)
-    if not looked_at.words:
+    stats = Text(text)
+    if not stats.words:
         return Drop("few_words", "0 words")
     for rule in RULES:
         if rule.name in limits and (rule.name not in _ENGLISH or language == "en"):
-            drop = rule.broken(looked_at, limits[rule.name])
+            drop = rule.broken(stats, limits[rule.name])
             if drop:
                 return drop
     return None
@@ -100,7 +100,7 @@ RULES = [
             f"max_top_{n}gram",
             "repetition",
             partial(top_share, size=n),
-            f"{_CHARACTERS} one run of {n} words",
+            f"{_CHARACTERS} the most frequent {n}-gram",
             partial(top_bound, size=n),
         )
         for n in (2, 3, 4)
@@ -110,36 +110,36 @@ RULES = [
             f"max_repeated_{n}gram",
             "repetition",
             partial(repeated_share, size=n),
-            f"{_CHARACTERS} runs of {n} words seen before",
+            f"{_CHARACTERS} repeated {n}-grams",
             partial(repeated_bound, size=n),
         )
         for n in (5, 6, 7, 8, 9, 10)
     ),
-    Rule("max_repeated_lines", "repetition", lambda text: _repeated(text.lines), "of the lines seen before"),
+    Rule("max_repeated_lines", "repetition", lambda text: _repeated(text.lines), "of the lines are repeated"),
     Rule(
         "max_repeated_line_characters",
         "repetition",
         lambda text: _repeated_characters(text.lines),
-        f"{_CHARACTERS} lines seen before",
+        f"{_CHARACTERS} repeated lines",
     ),
     Rule(
         "max_repeated_paragraphs",
         "repetition",
         lambda text: _repeated(text.paragraphs),
-        "of the paragraphs seen before",
+        "of the paragraphs are repeated",
     ),
     Rule(
         "max_repeated_paragraph_characters",
         "repetition",
         lambda text: _repeated_characters(text.paragraphs),
-        f"{_CHARACTERS} paragraphs seen before",
+        f"{_CHARACTERS} repeated paragraphs",
     ),
     Rule("min_alphabetic", "few_letters", _alphabetic, "of the words have a letter", _all_alphabetic),
-    Rule("min_mean_word", "word_length", lambda text: text.mean_word, "characters a word"),
-    Rule("max_mean_word", "word_length", lambda text: text.mean_word, "characters a word"),
+    Rule("min_mean_word", "word_length", lambda text: text.mean_word, "characters per word"),
+    Rule("max_mean_word", "word_length", lambda text: text.mean_word, "characters per word"),
     Rule("max_word", "long_word", lambda text: text.longest, "characters in one word"),
-    Rule("max_hashes", "symbols", lambda text: text.per_word(text.text.count("#")), "hashes a word"),
-    Rule("max_ellipses", "symbols", lambda text: text.per_word(_ellipses(text.text)), "ellipses a word"),
+    Rule("max_hashes", "symbols", lambda text: text.per_word(text.text.count("#")), "hashes per word"),
+    Rule("max_ellipses", "symbols", lambda text: text.per_word(_ellipses(text.text)), "ellipses per word"),
     Rule(
         "max_bullet_lines",
         "bullets",
@@ -173,6 +173,6 @@ RULES = [
         lambda text: text.of_lines(lambda line: len(line) < _SHORT),
         "of the lines are short",
     ),
-    Rule("max_newlines", "newlines", lambda text: text.per_word(text.text.count("\n")), "line breaks a word"),
+    Rule("max_newlines", "newlines", lambda text: text.per_word(text.text.count("\n")), "line breaks per word"),
 ]
-"""In the order in which they are looked at."""
+"""Rules in evaluation order."""

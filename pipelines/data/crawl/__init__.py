@@ -1,1 +1,1 @@
-"""Fetching web pages: robots.txt, rate limits, address checks, a WARC archive of the answers."""
+"""Web page fetching: robots.txt, rate limits, address checks and a WARC archive of the responses."""

@@ -1,4 +1,4 @@
-"""A web archive (WARC 1.1) that grows: one answer a gzip member, so that what is whole stays whole after a crash."""
+"""Appendable web archive (WARC 1.1): one gzip member per response, so complete records survive a crash."""
 
 import gzip
 import uuid
@@ -16,17 +16,17 @@ _HOP_BY_HOP = frozenset({"transfer-encoding", "content-encoding", "content-lengt
 
 @dataclass(frozen=True)
 class ArchivedResponse:
-    """An answer in the archive: its headers in lower case, and its gzip member."""
+    """A response in the archive: its headers in lower case, and its gzip member."""
 
     headers: Mapping[str, str]
     member: bytes
 
 
 class Archive:
-    """The archive at a path; what was torn at its end is cut off."""
+    """The archive at a path; an incomplete record at its end is truncated."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is there."""
+        """Read the archive if it exists."""
         self.path = path
         self.kept: dict[str, ArchivedResponse] = {}
         whole = 0
@@ -40,9 +40,9 @@ class Archive:
                 file.truncate(whole)
 
     def add(self, url: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Append an answer, in the place of an earlier one of the same address."""
-        shown = [f"{name}: {value}" for name, value in headers.items() if name.lower() not in _HOP_BY_HOP]
-        http = "\r\n".join([f"HTTP/1.1 {status} OK", *shown, f"Content-Length: {len(body)}", "", ""]).encode() + body
+        """Append a response, replacing an earlier one of the same URL."""
+        fields = [f"{name}: {value}" for name, value in headers.items() if name.lower() not in _HOP_BY_HOP]
+        http = "\r\n".join([f"HTTP/1.1 {status} OK", *fields, f"Content-Length: {len(body)}", "", ""]).encode() + body
         head = [
             "WARC/1.1",
             "WARC-Type: response",
@@ -60,14 +60,14 @@ class Archive:
         self.kept[url] = ArchivedResponse({name.lower(): value for name, value in headers.items()}, member)
 
     def _replace(self, url: str) -> None:
-        """Leave out the answer of an address, at once."""
-        aside = self.path.with_name(self.path.name + ".part")
-        aside.write_bytes(b"".join(kept.member for each, kept in self.kept.items() if each != url))
-        aside.replace(self.path)
+        """Remove the response of a URL with an atomic rewrite of the archive."""
+        temporary = self.path.with_name(self.path.name + ".part")
+        temporary.write_bytes(b"".join(kept.member for each, kept in self.kept.items() if each != url))
+        temporary.replace(self.path)
 
 
 def _members(data: bytes) -> Iterator[bytes]:
-    """Yield the gzip members of `data` that are whole."""
+    """Yield the complete gzip members of `data`."""
     while data:
         reader = zlib.decompressobj(wbits=31)
         try:

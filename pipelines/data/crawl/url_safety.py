@@ -1,4 +1,4 @@
-"""Which machines may be asked: those of the public internet, whatever a name says and wherever an answer leads."""
+"""SSRF protection: allow only public addresses, checked after name resolution and on every redirect."""
 
 import ipaddress
 import socket
@@ -10,14 +10,14 @@ from aiohttp.resolver import ThreadedResolver
 
 
 class RefusedError(Exception):
-    """An address that is not asked. Its message is the reason."""
+    """A URL that is not fetched. The message is the reason."""
 
 
 class PublicResolver(AbstractResolver):
-    """Resolves names, and refuses private addresses; the connection goes to the very address that was checked."""
+    """Resolver that refuses private addresses; the connection uses the checked address, which defeats rebinding."""
 
     def __init__(self) -> None:
-        """Ask the system."""
+        """Create a resolver that uses the system's."""
         self.system = ThreadedResolver()
 
     async def resolve(
@@ -26,7 +26,7 @@ class PublicResolver(AbstractResolver):
         """Return the addresses of `host`.
 
         Raises:
-            RefusedError: one of them is private.
+            RefusedError: one of the addresses is not public.
         """
         found = await self.system.resolve(host, port, family)
         for each in found:
@@ -34,38 +34,38 @@ class PublicResolver(AbstractResolver):
         return found
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Close the system resolver."""
         await self.system.close()
 
 
 def check_address(address: str) -> None:
-    """Refuse an address that is private, of this machine, of this network, reserved or for many.
+    """Refuse an address that is private, loopback, link-local, reserved or multicast.
 
     Raises:
-        RefusedError: it is.
+        RefusedError: the address is not public.
     """
     parsed: Any = ipaddress.ip_address(address.partition("%")[0])
     inner = parsed.ipv4_mapped if parsed.version == 6 else None
     if not (inner or parsed).is_global or parsed.is_multicast:
-        raise RefusedError(f"{address} is no public address")
+        raise RefusedError(f"{address} is not a public address")
 
 
 def check_url(url: str, allow_private: bool) -> None:
-    """Refuse what is no web address, or names a private machine by its number.
+    """Refuse a URL that is not HTTP(S) or contains a private IP address.
 
     Raises:
-        RefusedError: it does.
+        RefusedError: the URL is invalid or not allowed.
     """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise RefusedError(f"no address: {error}") from error
+        raise RefusedError(f"invalid URL: {error}") from error
     if parts.scheme not in ("http", "https") or not host:
-        raise RefusedError("not an address of the web (http or https)")
+        raise RefusedError("not an HTTP or HTTPS URL")
     if allow_private:
         return
     try:
         check_address(host)
     except ValueError:
-        return  # a name; it is checked when it is resolved
+        return  # a host name; it is checked when it is resolved

@@ -1,4 +1,4 @@
-"""Documents that are the same: by address, by text, or nearly by text. A document is a number here."""
+"""Duplicate clusters by URL, exact text, MinHash near-duplicates and semantic pairs; documents are numbers here."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -15,14 +15,14 @@ NEIGHBOURS = 8
 NO_PAIRS: Pairs = np.empty((0, 2), dtype=np.int64)
 Pair = tuple[int, int]
 Similar = Callable[[Pairs], npt.NDArray[np.float64]]
-"""Tells the Jaccard similarity of each pair (m, 2)."""
+"""Computes the Jaccard similarity of each pair (m, 2)."""
 Rank = Callable[[int], tuple[Any, ...]]
-"""Tells what documents are kept by: the lowest of a cluster."""
+"""Maps a document to its rank; the lowest of a cluster is kept."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A duplicate: what made it one, and the similarity of its text to the kept document's."""
+    """A duplicate, the reason, and the Jaccard similarity of its text to the kept document's."""
 
     document: int
     reason: str
@@ -31,42 +31,41 @@ class Member:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Documents that are the same; `kept` stands for all."""
+    """A cluster of duplicates; `kept` is its representative."""
 
     kept: int
     members: list[Member]
 
 
 def clusters(
-    keys: Keys, similar: Similar, similarity: float, rank: Rank, same_meaning: Pairs = NO_PAIRS
+    keys: Keys, similar: Similar, similarity: float, rank: Rank, semantic_pairs: Pairs = NO_PAIRS
 ) -> list[Cluster]:
-    """Return the clusters of several documents, in the order of those that are kept.
+    """Return the clusters of two or more documents, ordered by their kept document.
 
-    Sameness carries over: if A is B and B is C, all are one cluster. Of a cluster the document of the lowest `rank`
-    is kept, and of equals the first. A pair is nearly the same when its true `similarity` is at least that much;
-    pairs that share no band of their signatures are not looked at. Those of `same_meaning` are of one cluster whatever
-    their words.
+    Clusters are connected components: if A duplicates B and B duplicates C, all three form one cluster. The document
+    with the lowest `rank` is kept; ties go to the first. Near-duplicates are pairs that share an LSH band and have a
+    Jaccard similarity of at least `similarity`. Pairs in `semantic_pairs` are joined regardless of their words.
     """
     groups = Groups()
     for column in (keys.address, keys.text):
         groups.join(equals(column[:, None]).tolist())
-    near = candidates(keys)
-    alike = _by_pair(near, similar)
-    groups.join(pair for pair, value in alike.items() if value >= similarity)
-    groups.join(same_meaning.tolist())
+    candidate_pairs = candidates(keys)
+    jaccards = _by_pair(candidate_pairs, similar)
+    groups.join(pair for pair, value in jaccards.items() if value >= similarity)
+    groups.join(semantic_pairs.tolist())
     found = [sorted(group, key=lambda each: (rank(each), each)) for group in groups.all()]
-    others = [pair for group in found for _, pair in _pairs(group) if pair not in alike]
-    alike |= _by_pair(np.array(others, dtype=np.int64).reshape(-1, 2), similar)
-    meant = frozenset(same_meaning.flatten().tolist())
-    unlike = meant - {other for group in found for other, pair in _pairs(group) if alike[pair] >= similarity}
+    others = [pair for group in found for _, pair in _pairs(group) if pair not in jaccards]
+    jaccards |= _by_pair(np.array(others, dtype=np.int64).reshape(-1, 2), similar)
+    semantic = frozenset(semantic_pairs.flatten().tolist())
+    paraphrases = semantic - {other for group in found for other, pair in _pairs(group) if jaccards[pair] >= similarity}
     return [
-        Cluster(group[0], sorted(_members(group, keys, alike, unlike), key=lambda member: member.document))
+        Cluster(group[0], sorted(_members(group, keys, jaccards, paraphrases), key=lambda member: member.document))
         for group in sorted(found)
     ]
 
 
 def candidates(keys: Keys) -> Pairs:
-    """Return the pairs that agree in at least one band; of equal texts, the first alone takes part."""
+    """Return the pairs that share at least one LSH band; among equal texts only the first is considered."""
     texts, first = np.unique(keys.text, return_index=True)
     apart = np.sort(first[texts != NONE])
     return apart[equals(keys.bands[apart])]
@@ -75,8 +74,8 @@ def candidates(keys: Keys) -> Pairs:
 def equals(columns: Hashes) -> Pairs:
     """Return the pairs of rows that are equal in at least one column of (n, columns), each once, the lower first.
 
-    Of a long run of equal rows each is paired with the next few only: they are of one cluster by what carries over,
-    and the pairs of a page that thousands copy would not fit into memory.
+    In a long run of equal rows each is paired with the next few only. They still form one cluster by transitivity, and
+    all pairs of a page copied thousands of times would not fit in memory.
     """
     count = len(columns)
     codes = [np.empty(0, dtype=np.int64)]
@@ -95,10 +94,10 @@ def equals(columns: Hashes) -> Pairs:
 
 
 class Groups:
-    """Union-find over the documents that are joined at all; the smallest number represents a group."""
+    """Union-find over the documents that have a duplicate; the smallest number represents a group."""
 
     def __init__(self) -> None:
-        """Begin with every document by itself."""
+        """Start with every document in its own group."""
         self.parent: dict[int, int] = {}
 
     def find(self, index: int) -> int:
@@ -110,13 +109,13 @@ class Groups:
         return index
 
     def join(self, pairs: Iterable[Pair]) -> None:
-        """Make one group of the two of each pair."""
+        """Merge the groups of the two documents of each pair."""
         for first, second in pairs:
             low, high = sorted((self.find(first), self.find(second)))
             self.parent[high] = low
 
     def all(self) -> list[list[int]]:
-        """Return the members of every group of several."""
+        """Return the members of every group of two or more documents."""
         groups: dict[int, list[int]] = defaultdict(list)
         for index in self.parent:
             groups[self.find(index)].append(index)
@@ -124,7 +123,7 @@ class Groups:
 
 
 def _pairs(group: Sequence[int]) -> list[tuple[int, Pair]]:
-    """Return each of a group but the first, with its pair with the first, the lower number first."""
+    """Return every member of a group except the first, with its pair with the first, the lower number first."""
     return [(other, (min(group[0], other), max(group[0], other))) for other in group[1:]]
 
 
@@ -132,14 +131,16 @@ def _by_pair(pairs: Pairs, similar: Similar) -> dict[Pair, float]:
     return dict(zip(map(tuple, pairs.tolist()), similar(pairs).tolist(), strict=True)) if len(pairs) else {}
 
 
-def _members(group: Sequence[int], keys: Keys, alike: dict[Pair, float], unlike: Collection[int]) -> list[Member]:
-    """Return the duplicates of the first of a group; those `unlike` in words are here for their meaning."""
-    return [Member(other, _reason(keys, group[0], other, unlike), alike[pair]) for other, pair in _pairs(group)]
+def _members(
+    group: Sequence[int], keys: Keys, jaccards: dict[Pair, float], paraphrases: Collection[int]
+) -> list[Member]:
+    """Return the duplicates of a group's first document; `paraphrases` are semantic duplicates only."""
+    return [Member(other, _reason(keys, group[0], other, paraphrases), jaccards[pair]) for other, pair in _pairs(group)]
 
 
-def _reason(keys: Keys, kept: int, other: int, unlike: Collection[int]) -> str:
+def _reason(keys: Keys, kept: int, other: int, paraphrases: Collection[int]) -> str:
     if keys.address[kept] == keys.address[other] != NONE:
         return "url"
     if keys.text[kept] == keys.text[other]:
         return "exact"
-    return "meaning" if other in unlike else "near"
+    return "meaning" if other in paraphrases else "near"

@@ -1,4 +1,4 @@
-"""From shards of documents to those that say something of their own."""
+"""Deduplication of shards: find the clusters, choose the documents to keep, write them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,26 +15,26 @@ from pipelines.data import documents
 from pipelines.data.dedup import minhash, passages
 from pipelines.data.dedup.clusters import NO_PAIRS, Cluster, clusters
 from pipelines.data.dedup.jaccard import Pairs, similarities
-from pipelines.data.dedup.minhash import Banding, Keys
+from pipelines.data.dedup.minhash import Keys, LSHParameters
 from pipelines.data.dedup.passages import Passages
 from pipelines.data.documents import Mask
 from pipelines.data.executor import Executor, workers
 
-PAIRS = 20_000  # compared at a time by one process, which holds their texts
-FEWEST = 2_000  # for which a process is worth starting
-FEW = 8  # shards of which each takes a quarter of a second
+PAIRS = 20_000  # compared per worker call, which holds their texts in memory
+MIN_PAIRS = 2_000  # fewer do not justify starting a process
+FEW = 8  # shards, each of which takes a quarter of a second
 
 
 @dataclass(frozen=True)
 class Preference:
-    """Which of several documents that are the same stays: the first kind of source, then the newest or longest."""
+    """Which document of a cluster is kept: by preferred source, then the newest or longest."""
 
     sources: Sequence[str]
-    """Beginnings of `source`."""
+    """Prefixes of `source`, in order of preference."""
     newest: bool
 
     def rank(self, facts: pa.Table, sizes: npt.NDArray[np.int64]) -> Callable[[int], tuple[int, ...]]:
-        """Return what tells the rank of a document by its number, the lowest of which stays."""
+        """Return a function that maps a document number to its rank; the lowest rank is kept."""
         sources, dates = facts.column("source"), facts.column("date")
 
         def rank(number: int) -> tuple[int, ...]:
@@ -48,54 +48,54 @@ class Preference:
 
 def find(
     shards: Sequence[Path],
-    banding: Banding,
+    lsh: LSHParameters,
     similarity: float,
     preference: Preference,
     runner: Executor,
-    same_meaning: Pairs = NO_PAIRS,
+    semantic_pairs: Pairs = NO_PAIRS,
 ) -> list[Cluster]:
-    """Return the clusters of documents that are the same by address, by text, or in at least `similarity` of it.
+    """Return the clusters of documents with the same URL, the same text or a Jaccard similarity of `similarity`.
 
-    The pairs of `same_meaning` are the same, too.
+    Pairs in `semantic_pairs` are duplicates too.
     """
-    found: list[Keys] = list(runner.over(partial(minhash.of_shard, banding=banding), shards, "hashing", FEW))
-    together = minhash.joined(found)
+    keys: list[Keys] = list(runner.over(partial(minhash.of_shard, lsh=lsh), shards, "hashing", FEW))
+    together = minhash.joined(keys)
     starts = documents.starts(shards)
 
     def similar(pairs: Pairs) -> npt.NDArray[np.float64]:
-        compare = partial(similarities, shards=shards, starts=starts, shingle=banding.shingle)
-        parts = max(-(-len(pairs) // PAIRS), min(workers(), len(pairs) // FEWEST), 1)
+        compare = partial(similarities, shards=shards, starts=starts, shingle=lsh.shingle)
+        parts = max(-(-len(pairs) // PAIRS), min(workers(), len(pairs) // MIN_PAIRS), 1)
         chunks = np.array_split(pairs, parts)
         return np.concatenate(list(runner.over(compare, chunks, "comparing")))
 
     facts = documents.columns(shards, ["source", "date"])
-    return clusters(together, similar, similarity, preference.rank(facts, together.size), same_meaning)
+    return clusters(together, similar, similarity, preference.rank(facts, together.size), semantic_pairs)
 
 
 def remaining(shards: Sequence[Path], found: Sequence[Cluster]) -> list[Mask]:
-    """Return, of each shard, which documents stay."""
+    """Return, for each shard, which documents are kept."""
     starts = documents.starts(shards)
     total = sum(len(cluster.members) for cluster in found)
-    gone = np.fromiter(
+    removed = np.fromiter(
         (member.document for cluster in found for member in cluster.members), dtype=np.int64, count=total
     )
-    stays = np.ones(documents.count(shards), dtype=np.bool_)
-    stays[gone] = False
-    return np.split(stays, starts[1:])
+    kept = np.ones(documents.count(shards), dtype=np.bool_)
+    kept[removed] = False
+    return np.split(kept, starts[1:])
 
 
-def write(shards: Sequence[Path], stays: Sequence[Mask], table: Path, runner: Executor) -> None:
-    """Write the documents that stay."""
-    for _ in runner.over(partial(documents.keep, table=table), list(zip(shards, stays, strict=True)), "writing", FEW):
+def write(shards: Sequence[Path], kept: Sequence[Mask], table: Path, runner: Executor) -> None:
+    """Write the kept documents."""
+    for _ in runner.over(partial(documents.keep, table=table), list(zip(shards, kept, strict=True)), "writing", FEW):
         pass
 
 
 def write_without_repeats(
-    shards: Sequence[Path], stays: Sequence[Mask], table: Path, unit: Passages, runner: Executor
+    shards: Sequence[Path], kept: Sequence[Mask], table: Path, unit: Passages, runner: Executor
 ) -> list[Row]:
-    """Write the documents that stay without the passages that came before; returns what those were, and whence."""
-    both = list(zip(shards, stays, strict=True))
-    found = list(runner.over(partial(passages.of_shard, passages=unit), both, "reading passages", FEW))
-    again = list(zip(shards, stays, passages.seen(found), strict=True))
+    """Write the kept documents without repeated passages; return a row per document with removals."""
+    both = list(zip(shards, kept, strict=True))
+    keys = list(runner.over(partial(passages.of_shard, passages=unit), both, "reading passages", FEW))
+    repeated = list(zip(shards, kept, passages.seen(keys), strict=True))
     rewrite: Callable[[tuple[Any, ...]], list[Row]] = partial(passages.rewrite, passages=unit, table=table)
-    return [row for rows in runner.over(rewrite, again, "writing", FEW) for row in rows]
+    return [row for rows in runner.over(rewrite, repeated, "writing", FEW) for row in rows]

@@ -1,6 +1,6 @@
-"""What documents are compared by: hashes of the address and of the text, and MinHash bands (Broder 1997) of the text.
+"""Deduplication keys: hashes of the URL and the text, and the LSH bands of the MinHash signature (Broder 1997).
 
-A document is 8 bytes an address, 8 a text and 8 a band here, so that millions are compared in memory.
+A document takes 8 bytes for the URL, 8 for the text and 8 per band, so millions are compared in memory.
 """
 
 import os
@@ -18,7 +18,7 @@ from pipelines.text.words import normalise
 
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
-os.environ.setdefault("DAFT_RUNNER", "native")  # in a process of Ray's, too, this is the work of one core
+os.environ.setdefault("DAFT_RUNNER", "native")  # one core per shard, also inside a Ray worker
 
 import daft
 from daft.functions import minhash
@@ -26,70 +26,71 @@ from daft.functions import minhash
 Hashes = npt.NDArray[np.uint64]
 
 NONE = 0
-"""The key of a document that has no address, or no word: it is like nothing."""
+"""Key of a document without a URL or without words; it matches no other document."""
 _TRACKING = frozenset({"fbclid", "gclid", "dclid", "msclkid", "yclid", "igshid", "mc_cid", "mc_eid"})
 
 
 @dataclass(frozen=True)
-class Banding:
-    """How near duplicates are looked for: runs of `shingle` words, and `bands` bands of `rows` hashes each."""
+class LSHParameters:
+    """MinHash LSH parameters: shingles of `shingle` words, and `bands` bands of `rows` hashes each."""
 
     shingle: int
     bands: int
     rows: int
 
     def recall(self, similarity: float) -> float:
-        """Return the probability that a pair of that Jaccard similarity is found: 1 - (1 - s^rows)^bands."""
+        """Return the probability that a pair of Jaccard similarity s becomes a candidate: 1 - (1 - s^rows)^bands."""
         return 1.0 - (1.0 - similarity**self.rows) ** self.bands
 
 
 @dataclass(frozen=True)
 class Keys:
-    """What n documents are compared by."""
+    """Deduplication keys of n documents."""
 
     address: Hashes
-    """(n,)"""
+    """(n,): hash of the normalised URL."""
     text: Hashes
-    """(n,)"""
+    """(n,): hash of the normalised text."""
     bands: Hashes
-    """(n, bands)"""
+    """(n, bands): hash of each LSH band."""
     size: npt.NDArray[np.int64]
-    """(n,): characters of the text."""
+    """(n,): number of characters."""
 
 
-def banding(shingle: int, hashes: int, similarity: float, recall: float) -> Banding:
-    """Return the banding of at most `hashes` hashes that finds pairs of `similarity` with probability `recall`.
+def banding(shingle: int, hashes: int, similarity: float, recall: float) -> LSHParameters:
+    """Return LSH parameters with at most `hashes` hashes that find pairs of `similarity` with probability `recall`.
 
-    Of those that do it has the most rows, which lets the fewest of other pairs be candidates; where none does, one row.
+    Among the parameters that reach the recall, the one with most rows yields the fewest false candidates. If none
+    does, use one row.
     """
-    every = [Banding(shingle, hashes // rows, rows) for rows in range(1, hashes + 1)]
+    options = [LSHParameters(shingle, hashes // rows, rows) for rows in range(1, hashes + 1)]
     return max(
-        (each for each in every if each.recall(similarity) >= recall), key=lambda each: each.rows, default=every[0]
+        (each for each in options if each.recall(similarity) >= recall), key=lambda each: each.rows, default=options[0]
     )
 
 
-def of_shard(shard: Path, banding: Banding) -> Keys:
+def of_shard(shard: Path, lsh: LSHParameters) -> Keys:
     """Return the keys of a shard's documents."""
     table = pq.read_table(shard, columns=["url", "text"])
-    found = table.column("text").to_pylist()
-    texts = [normalise(text) for text in found]
+    raw_texts = table.column("text").to_pylist()
+    texts = [normalise(text) for text in raw_texts]
     return Keys(
         np.array([_hash(_page(url)) for url in table.column("url").to_pylist()], dtype=np.uint64),
         np.array([_hash(text) for text in texts], dtype=np.uint64),
-        bands(texts, banding),
-        np.array([len(text) for text in found], dtype=np.int64),
+        bands(texts, lsh),
+        np.array([len(text) for text in raw_texts], dtype=np.int64),
     )
 
 
 def joined(parts: Sequence[Keys]) -> Keys:
-    """Return the keys of several shards as one."""
+    """Concatenate the keys of several shards."""
     return Keys(*(np.concatenate(each) for each in zip(*(vars(part).values() for part in parts), strict=True)))
 
 
 def address(url: str | None) -> str | None:
-    """Return a URL without scheme, www, fragment, tracking, last slash: they tell no pages apart.
+    """Normalise a URL: drop scheme, www, fragment, tracking parameters and trailing slash, which identify no page.
 
-    A site's front page is None: that is what careless canonical links of quite different pages name.
+    A site's front page gives None, because wrong canonical links of many different pages point to it.
     """
     if not url:
         return None
@@ -108,31 +109,30 @@ def address(url: str | None) -> str | None:
 
 
 def _page(url: str | None) -> str | None:
-    """Return the address with its fragment, which names another page where a script draws it (`#/about`).
+    """Return the normalised URL with its fragment, which identifies a page of a single-page application (`#/about`).
 
-    Two anchors of one page have texts that are alike, and are found by these. A directive to the browser
-    (`:~:text=`) is no part of the address.
+    Anchors of one page have similar texts and are found by text. A text directive (`:~:text=`) is not part of the URL.
     """
     found = address(url)
     fragment = urlsplit(url).fragment.partition(":~:")[0] if found and url else ""
     return f"{found}#{fragment}" if fragment else found
 
 
-def bands(texts: Sequence[str], banding: Banding) -> Hashes:
-    """Return a hash of each band of each text's MinHash signature: (texts, bands).
+def bands(texts: Sequence[str], lsh: LSHParameters) -> Hashes:
+    """Return a hash of each LSH band of each text's MinHash signature: (texts, bands).
 
-    The texts are normalised (`words.normalise`): Daft splits at single spaces. Two bands that differ have one hash once
-    in 2^64.
+    The texts must be normalised (`words.normalise`), because Daft splits at single spaces. The probability that two
+    different bands collide is 2^-64.
     """
-    hashes = banding.bands * banding.rows
-    column = minhash(daft.col("text"), num_hashes=hashes, ngram_size=banding.shingle)
+    hashes = lsh.bands * lsh.rows
+    column = minhash(daft.col("text"), num_hashes=hashes, ngram_size=lsh.shingle)
     frame = daft.from_pydict({"row": list(range(len(texts))), "text": list(texts)})
     table = frame.select(daft.col("row"), column.alias("signature")).to_arrow().sort_by("row")
     flat = table.column("signature").combine_chunks().flatten().to_numpy()
-    signature = flat.astype(np.uint64).reshape(len(texts), banding.bands, banding.rows)
-    factors = np.random.default_rng(0).integers(2**63, size=banding.rows, dtype=np.uint64) * 2 + 1
-    found: Hashes = (signature * factors).sum(axis=2, dtype=np.uint64)
-    return found
+    signature = flat.astype(np.uint64).reshape(len(texts), lsh.bands, lsh.rows)
+    factors = np.random.default_rng(0).integers(2**63, size=lsh.rows, dtype=np.uint64) * 2 + 1
+    hashed: Hashes = (signature * factors).sum(axis=2, dtype=np.uint64)
+    return hashed
 
 
 def _hash(key: str | None) -> int:

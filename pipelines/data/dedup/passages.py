@@ -1,4 +1,4 @@
-"""Paragraphs, or lines, that an earlier document has already: only the first sighting stays."""
+"""Passage deduplication: remove paragraphs or lines that occurred earlier; the first occurrence is kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,49 +20,49 @@ from pipelines.text.words import normalise, word_count
 
 @dataclass(frozen=True)
 class Passages:
-    """What is compared: paragraphs or lines of at least `words` words; a heading is no repetition."""
+    """Unit of passage deduplication: paragraphs or lines of at least `words` words, which exempts headings."""
 
     unit: Literal["paragraph", "line"]
     words: int
 
     def split(self, text: str) -> list[str]:
-        """Divide a text."""
+        """Split a text into passages."""
         return text.split(self.separator)
 
     @property
     def separator(self) -> str:
-        """What stands between two."""
+        """Separator between passages."""
         return "\n\n" if self.unit == "paragraph" else "\n"
 
     def key(self, passage: str) -> int | None:
-        """Return the hash of a passage that is long enough to be compared."""
+        """Return the hash of a passage, or None if it is too short to be compared."""
         return xxhash.xxh3_64_intdigest(normalise(passage).encode()) if word_count(passage) >= self.words else None
 
 
 def of_shard(shard: tuple[Path, Mask], passages: Passages) -> Hashes:
-    """Return the keys of the passages of the documents that are kept, in their order."""
+    """Return the passage keys of the kept documents of a shard, in order."""
     path, kept = shard
     texts = pq.read_table(path, columns=["text"]).column("text").filter(pa.array(kept)).to_pylist()
-    found = (passages.key(passage) for text in texts for passage in passages.split(text))
-    return np.array([key for key in found if key is not None], dtype=np.uint64)
+    keys = (passages.key(passage) for text in texts for passage in passages.split(text))
+    return np.array([key for key in keys if key is not None], dtype=np.uint64)
 
 
 def seen(keys: Sequence[Hashes]) -> list[Mask]:
-    """Return, of every shard's passages, which have been seen before."""
+    """Return, for each shard, which of its passages occurred before."""
     together = np.concatenate(keys)
     first = np.unique(together, return_index=True)[1]
-    again = np.ones(len(together), dtype=np.bool_)
-    again[first] = False
-    return np.split(again, np.cumsum([len(each) for each in keys])[:-1])
+    repeated = np.ones(len(together), dtype=np.bool_)
+    repeated[first] = False
+    return np.split(repeated, np.cumsum([len(each) for each in keys])[:-1])
 
 
 def rewrite(shard: tuple[Path, Mask, Mask], passages: Passages, table: Path) -> list[Row]:
-    """Write the documents of a shard that are kept, without passages seen before; returns what was removed, and whence.
+    """Write the kept documents of a shard without repeated passages; return a row per document with removals.
 
-    A document of which nothing is left is gone.
+    A document left without text is dropped.
     """
-    path, kept, again = shard
-    marks = iter(again.tolist())
+    path, kept, repeated = shard
+    marks = iter(repeated.tolist())
     written, removed = [], []
     for document in compress(documents.read(path), kept.tolist()):
         marked = [(each, passages.key(each) is not None and next(marks)) for each in passages.split(document.text)]

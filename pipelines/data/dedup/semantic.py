@@ -1,7 +1,7 @@
-"""Documents that say the same in other words: their embeddings are neighbours.
+"""Semantic deduplication: nearest neighbours of document embeddings (SemDeDup, Abbas et al. 2023, arXiv:2303.09540).
 
-SemDeDup (Abbas et al. 2023, arXiv:2303.09540). A static model (model2vec) embeds thousands of documents a second on a
-CPU, and usearch finds their neighbours; both come with gradus[semantic].
+A static model (model2vec) embeds thousands of documents per second on a CPU, and usearch finds their neighbours. Both
+are installed by gradus[semantic].
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ from pipelines.runtime.errors import UserError
 
 Vectors = npt.NDArray[np.float32]
 
-_NEIGHBOURS = 16  # that one document is paired with; of many the others are its neighbours' neighbours
-_FEW = 8  # shards that are sooner embedded than processes started
+_NEIGHBOURS = 16  # per document; larger groups are connected through neighbours of neighbours
+_FEW = 8  # shards; embedding fewer is faster than starting processes
 
 
 def pairs(shards: Sequence[Path], model: str, similarity: float, runner: Executor) -> Pairs:
-    """Return the pairs (m, 2) of documents whose embeddings have a cosine of at least `similarity`, the lower first.
+    """Return the pairs (m, 2) of documents with a cosine similarity of at least `similarity`, the lower number first.
 
     `model` is a folder, or hf:ORG/NAME@REVISION.
 
     Raises:
-        UserError: the model or the libraries are not there.
+        UserError: the model or the libraries are missing.
     """
     folder = _folder(model)
     _loaded(folder)
@@ -39,36 +39,36 @@ def pairs(shards: Sequence[Path], model: str, similarity: float, runner: Executo
 
 
 def vectors(shard: Path, folder: Path) -> Vectors:
-    """Return the unit vectors (documents, width) of a shard; a text without a known word has none and gets zeros."""
+    """Return the unit vectors (documents, width) of a shard; a text without known words gets a zero vector."""
     texts = documents.columns([shard], ["text"]).column("text").to_pylist()
     embedded = _loaded(folder).encode(texts, max_length=None, normalize=False, use_multiprocessing=False)
     lengths = np.linalg.norm(embedded, axis=1, keepdims=True)
-    found: Vectors = (embedded / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
-    return found
+    normalized: Vectors = (embedded / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+    return normalized
 
 
-def neighbours(found: Vectors, similarity: float) -> Pairs:
-    """Return the pairs of rows whose cosine is at least `similarity`, the lower first.
+def neighbours(embeddings: Vectors, similarity: float) -> Pairs:
+    """Return the pairs of rows with a cosine similarity of at least `similarity`, the lower number first.
 
-    The index is made by one thread: what several make is another one each time.
+    The index is built by one thread, because a multi-threaded build is not deterministic.
     """
     from usearch.index import Index
 
-    told = np.flatnonzero(found.any(axis=1))
-    if len(told) < 2:
+    nonzero = np.flatnonzero(embeddings.any(axis=1))
+    if len(nonzero) < 2:
         return np.empty((0, 2), dtype=np.int64)
-    index = Index(ndim=found.shape[1], metric="cos", dtype="f32")
-    index.add(told, found[told], threads=1)
-    matches: Any = index.search(found[told], min(_NEIGHBOURS, len(told)))
-    near = (1 - matches.distances >= similarity) & (np.arange(matches.keys.shape[1]) < matches.counts[:, None])
-    rows, places = np.nonzero(near)
-    both = np.sort(np.stack([told[rows], matches.keys[rows, places].astype(np.int64)], axis=1), axis=1)
-    apart: Pairs = np.unique(both[both[:, 0] < both[:, 1]], axis=0)
-    return apart
+    index = Index(ndim=embeddings.shape[1], metric="cos", dtype="f32")
+    index.add(nonzero, embeddings[nonzero], threads=1)
+    matches: Any = index.search(embeddings[nonzero], min(_NEIGHBOURS, len(nonzero)))
+    similar = (1 - matches.distances >= similarity) & (np.arange(matches.keys.shape[1]) < matches.counts[:, None])
+    rows, places = np.nonzero(similar)
+    both = np.sort(np.stack([nonzero[rows], matches.keys[rows, places].astype(np.int64)], axis=1), axis=1)
+    distinct: Pairs = np.unique(both[both[:, 0] < both[:, 1]], axis=0)
+    return distinct
 
 
 def _folder(model: str) -> Path:
-    """Return where a model lies; one of the hub is fetched, as it was at its revision."""
+    """Return the folder of a model; a model of the Hugging Face Hub is downloaded at its revision."""
     kind, _, name = model.partition(":")
     if kind != "hf":
         return Path(model)
@@ -79,7 +79,7 @@ def _folder(model: str) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision or "main"))
     except (HfHubHTTPError, LocalEntryNotFoundError, ValueError) as error:
-        raise UserError(f"dedup.semantic.model {model!r} cannot be fetched: {str(error).splitlines()[0]}") from error
+        raise UserError(f"dedup.semantic.model {model!r} cannot be downloaded: {str(error).splitlines()[0]}") from error
 
 
 @cache
@@ -89,7 +89,7 @@ def _loaded(folder: Path) -> Any:
         from model2vec import StaticModel
     except ImportError as error:
         raise UserError(
-            "dedup.semantic is set, and its libraries are missing; pip install 'gradus[semantic]'."
+            "dedup.semantic is set, but its libraries are missing; run pip install 'gradus[semantic]'."
         ) from error
     if not list(folder.glob("*.safetensors")):
         raise UserError(

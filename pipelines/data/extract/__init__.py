@@ -1,1 +1,1 @@
-"""From files to documents: a reader for each format, run by worker processes, with a cache of what they gave."""
+"""Text extraction: a reader for each format, run in worker processes, with a cache of the results."""

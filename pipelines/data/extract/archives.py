@@ -1,7 +1,7 @@
-"""Files that hold files or rows: archives, compressed files, JSON lines, Parquet.
+"""Containers of files or rows: archives, compressed files, JSON Lines and Parquet.
 
-Everything is read as a stream and nothing is written, so that no archive reaches beyond itself; what is unpacked is
-bounded, so that a small file cannot become a huge one.
+Everything is read as a stream and nothing is written to disk, which rules out path traversal. The decompressed size is
+bounded, which rules out decompression bombs.
 """
 
 import bz2
@@ -32,10 +32,10 @@ MEDIA = {
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
     "application/epub+zip": "epub",
 }
-"""How `extract` names the kinds of content that can be read."""
+"""Format names of `extract` by media type."""
 
-RATIO = 200  # text packs by 3 to 20; what unpacks to more than this is a bomb
-DEPTH = 3  # archives in archives
+RATIO = 200  # maximum compression ratio; text compresses by a factor of 3 to 20
+DEPTH = 3  # maximum nesting of archives
 TEXT_COLUMNS = ("text", "content", "body", "document")
 DATE_COLUMNS = ("date", "published", "timestamp", "created")
 DAMAGED = (
@@ -49,31 +49,31 @@ DAMAGED = (
     pa.ArrowException,
     NotImplementedError,
 )
-"""What the libraries below raise on a file that is damaged, or compressed by a method they do not know."""
-_UNFIT = (ArithmeticError, LookupError, ValueError)
-"""What pyarrow raises on a value of its own that Python has none for, such as a year of five digits."""
+"""Exceptions raised by the libraries for damaged files and unknown compression methods."""
+_UNREPRESENTABLE = (ArithmeticError, LookupError, ValueError)
+"""Exceptions raised by pyarrow for values that Python cannot represent, such as a five-digit year."""
 
 
 class Bounded(io.RawIOBase):
-    """A stream that gives at most `limit` bytes, and then complains."""
+    """A stream that raises an error after `limit` bytes."""
 
     def __init__(self, stream: Any, limit: int) -> None:
-        """Read from `stream`."""
-        self.stream, self.limit, self.given = stream, limit, 0
+        """Wrap `stream`."""
+        self.stream, self.limit, self.bytes_read = stream, limit, 0
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer`.
 
         Raises:
-            UnreadableError: there is more than the limit.
+            UnreadableError: the stream exceeds the limit.
         """
         data = self.stream.read(len(buffer))
-        self.given += len(data)
-        if self.given > self.limit:
+        self.bytes_read += len(data)
+        if self.bytes_read > self.limit:
             raise UnreadableError(f"larger than {self.limit} bytes when unpacked")
         buffer[: len(data)] = data
         return len(data)
@@ -91,7 +91,7 @@ COMPRESSED: dict[str, Callable[[Any], Any]] = {".gz": _gzip, ".zst": _zstd, ".bz
 
 
 def uncompressed(source: str, stream: Any, limit: int) -> tuple[str, Bounded]:
-    """Return the name of a compressed file without its last suffix, and its content."""
+    """Return the name of a compressed file without its last suffix, and its decompressed content."""
     path = PurePosixPath(source)
     suffix = path.suffix.lower()
     if suffix == ".tgz":
@@ -100,10 +100,10 @@ def uncompressed(source: str, stream: Any, limit: int) -> tuple[str, Bounded]:
 
 
 def zipped(stream: Any, limit: int) -> Iterator[tuple[str, Bounded | UnreadableError]]:
-    """Yield name and content, or what is wrong, of each file in a ZIP archive.
+    """Yield the name and content, or the error, of each file in a ZIP archive.
 
     Raises:
-        UnreadableError: the archive holds more than `limit` bytes.
+        UnreadableError: the archive's files exceed `limit` bytes.
     """
     with zipfile.ZipFile(stream) as archive:
         members = [each for each in archive.infolist() if not each.is_dir()]
@@ -126,18 +126,18 @@ def member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     """Return the content of a file in a ZIP archive.
 
     Raises:
-        KeyError: there is none of that name.
-        UnreadableError: it is larger than `limit` bytes.
+        KeyError: the archive has no file of that name.
+        UnreadableError: the file is larger than `limit` bytes.
     """
     with archive.open(name) as file:
         return whole(file, limit)
 
 
 def whole(stream: Any, limit: int) -> bytes:
-    """Return all that a stream gives.
+    """Read a stream to its end.
 
     Raises:
-        UnreadableError: it is more than `limit` bytes.
+        UnreadableError: the stream exceeds `limit` bytes.
     """
     read = bytearray()
     while data := stream.read(min(2**20, limit + 1)):
@@ -148,7 +148,7 @@ def whole(stream: Any, limit: int) -> bytes:
 
 
 def tarred(stream: Any, limit: int) -> Iterator[tuple[str, Bounded]]:
-    """Yield name and content of each plain file in a TAR archive; links and devices are left out."""
+    """Yield the name and content of each regular file in a TAR archive; links and devices are skipped."""
     with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8") as archive:
         for member in archive:
             if member.isfile() and (file := archive.extractfile(member)) is not None:
@@ -156,7 +156,7 @@ def tarred(stream: Any, limit: int) -> Iterator[tuple[str, Bounded]]:
 
 
 def lines(stream: Any, longest: int) -> Iterator[Content | UnreadableError]:
-    """Yield a document, or what is wrong, for each line of JSON; one longer than `longest` bytes is skipped."""
+    """Yield a document, or an error, for each line of JSON; lines longer than `longest` bytes are skipped."""
     buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
     while line := buffered.readline(longest + 1):
         if len(line) > longest:
@@ -169,7 +169,7 @@ def lines(stream: Any, longest: int) -> Iterator[Content | UnreadableError]:
 
 def _row(line: bytes) -> Content | UnreadableError:
     try:
-        row = parse_json(line, parse_int=float)  # only dates are numbers here, and an int has at most 4,300 digits
+        row = parse_json(line, parse_int=float)  # numbers are used for dates only; int() rejects over 4,300 digits
     except (json.JSONDecodeError, UnicodeDecodeError):
         return UnreadableError("not JSON")
     except ValueError as error:
@@ -178,7 +178,7 @@ def _row(line: bytes) -> Content | UnreadableError:
 
 
 def content(row: dict[str, Any]) -> Content | UnreadableError:
-    """Return the document that a row describes, by the usual names of columns."""
+    """Return the document of a row, read from columns with common names."""
     text = next((found for name in TEXT_COLUMNS if (found := _string(row.get(name))) is not None), None)
     if text is None:
         return UnreadableError(f"no column of text ({', '.join(TEXT_COLUMNS)})")
@@ -188,7 +188,7 @@ def content(row: dict[str, Any]) -> Content | UnreadableError:
 
 
 def _string(value: Any) -> str | None:
-    """Return a value that is text; bytes (a Parquet column of no declared type) are decoded as a text file's."""
+    """Return a text value, else None; bytes (an untyped Parquet column) are decoded like a text file."""
     try:
         return plain.decode(value) if isinstance(value, bytes) else value if isinstance(value, str) else None
     except UnreadableError:
@@ -196,7 +196,7 @@ def _string(value: Any) -> str | None:
 
 
 def table(stream: Any) -> Iterator[Content | UnreadableError]:
-    """Yield a document, or what is wrong, for each row of a Parquet file, a batch of rows in memory at a time."""
+    """Yield a document, or an error, for each row of a Parquet file, with one batch of rows in memory at a time."""
     file = pq.ParquetFile(stream)
     names = [name for name in (*TEXT_COLUMNS, *DATE_COLUMNS, "title", "url") if name in file.schema_arrow.names]
     if not set(names) & set(TEXT_COLUMNS):
@@ -213,10 +213,10 @@ def table(stream: Any) -> Iterator[Content | UnreadableError]:
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """Return the cells of a column: None for a time that Python cannot hold, bytes for text that is not UTF-8."""
+    """Return the cells of a column: None for a time that Python cannot represent, bytes for text that is not UTF-8."""
     try:
         return list(column.to_pylist())
-    except _UNFIT:
+    except _UNREPRESENTABLE:
         return [_value(cell) for cell in column]
 
 
@@ -225,5 +225,5 @@ def _value(cell: pa.Scalar) -> Any:
         return cell.as_py()
     except UnicodeDecodeError:
         return cell.cast(pa.binary()).as_py()
-    except _UNFIT:
+    except _UNREPRESENTABLE:
         return None

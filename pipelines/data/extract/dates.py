@@ -1,4 +1,4 @@
-"""When a document was written, as far as it says so: 2021-03-04, 2021-03 or 2021. An ambiguous date is none."""
+"""Date parsing to ISO 8601 at the known precision: 2021-03-04, 2021-03 or 2021. Ambiguous dates are rejected."""
 
 import re
 from datetime import UTC, date, datetime
@@ -13,17 +13,17 @@ _NAMED = ("%d %B %Y", "%B %d, %Y", "%d %b %Y", "%b %d, %Y", "%B %Y", "%d. %B %Y"
 _FIRST, _LAST = 1000, 2100
 _DIGITS = {8: "%Y%m%d", 14: "%Y%m%d%H%M%S"}
 _AMBIGUOUS = {10: "%Y%m%d%H", 12: "%Y%m%d%H%M"}
-"""The digits of a time that may as well count the seconds, or milliseconds, since 1970."""
+"""Digit counts of timestamps that could also be epoch seconds or milliseconds."""
 _TICKS = (1.0, 1e3, 1e6, 1e9)
 _EPOCH = (1e8, 4.1e9)
-"""Seconds, from March 1973, before which they look like a day (yyyymmdd), to 2099; no two units share a number."""
+"""Epoch range in seconds: March 1973 (earlier values look like yyyymmdd) to 2099; the units' ranges are disjoint."""
 
 
 def parsed(value: Any) -> str | None:
-    """Return a date, a date as text, or a number in ISO 8601; None for what is none.
+    """Return a date, text or number as an ISO 8601 date, or None if it is not a date.
 
-    A number, or a text of digits alone, is a year, a day (yyyymmdd), a time (yyyymmddhhmmss), or the seconds since
-    1970, or milli-, micro- or nanoseconds, between 1973 and 2099.
+    A number, or text of digits only, is a year, a day (yyyymmdd), a time (yyyymmddhhmmss), or an epoch in seconds,
+    milliseconds, microseconds or nanoseconds between 1973 and 2099.
     """
     if isinstance(value, date):
         return value.strftime("%Y-%m-%d") if _FIRST <= value.year <= _LAST else None
@@ -50,7 +50,7 @@ def _of_number(value: float) -> str | None:
 
 
 def _stamp(digits: str, form: str) -> datetime | None:
-    """Return the time that is written in digits alone."""
+    """Return the time written in digits, or None if it does not match `form`."""
     try:
         return datetime.strptime(digits, form)
     except ValueError:

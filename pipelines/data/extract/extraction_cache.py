@@ -1,7 +1,7 @@
-"""What files gave the last time, so that a corpus that grew by ten documents is read by ten.
+"""Extraction cache: results by file, so that a corpus with ten new documents is read by extracting ten files.
 
-A file is known again by its name, its bytes, the limits, and the code and libraries that read it, so that what is
-remembered is what reading would give. It lies in .gradus/extracted.db, not in the task's output, which DVC empties
+The key covers a file's name, its bytes, the limits, and the code and library versions of the readers, so a cached
+result equals a fresh one. The cache is in .gradus/extracted.db rather than in the task's output, which DVC empties
 before each run.
 """
 
@@ -26,17 +26,17 @@ PROJECT = Path(pipelines.__file__).parents[1]
 
 
 class ExtractionCache:
-    """Remembers what each file of this run gave, and forgets what this run did not ask for."""
+    """Cache of extraction results; entries that this run did not use are removed on close."""
 
     def __init__(self, limits: Limits, place: Path = PLACE) -> None:
-        """Open the memory at `place`, made when it is not there."""
+        """Open the cache at `place`, creating it if it does not exist."""
         place.parent.mkdir(parents=True, exist_ok=True)
-        self.limits, self.place, self.store = limits, place, sqlite3.connect(place)
-        self.store.execute("CREATE TABLE IF NOT EXISTS found (key BLOB PRIMARY KEY, value BLOB, used INTEGER)")
-        self.store.execute("UPDATE found SET used = 0")
+        self.limits, self.place, self.database = limits, place, sqlite3.connect(place)
+        self.database.execute("CREATE TABLE IF NOT EXISTS found (key BLOB PRIMARY KEY, value BLOB, used INTEGER)")
+        self.database.execute("UPDATE found SET used = 0")
 
     def key(self, path: Path, folder: Path) -> bytes | None:
-        """Return what a file is known by; None when it is too large to be worth it, or cannot be read."""
+        """Return the cache key of a file, or None if it is larger than `max_bytes` or cannot be read."""
         try:
             if not path.is_file() or path.stat().st_size > self.limits.max_bytes:
                 return None
@@ -46,33 +46,33 @@ class ExtractionCache:
         facts = [readers(), asdict(self.limits), name(path, folder), str(path.resolve().parent), content]
         return hashlib.sha256(json.dumps(facts).encode()).digest()
 
-    def recall(self, key: bytes | None) -> list[Found] | None:
-        """Return what a file gave; None when it is not known."""
-        row = self.store.execute("SELECT value FROM found WHERE key = ?", (key,)).fetchone()
+    def get(self, key: bytes | None) -> list[Found] | None:
+        """Return the cached result of a file, or None if it is not cached."""
+        row = self.database.execute("SELECT value FROM found WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
-        self.store.execute("UPDATE found SET used = 1 WHERE key = ?", (key,))
+        self.database.execute("UPDATE found SET used = 1 WHERE key = ?", (key,))
         return list(map(parsed, zlib.decompress(row[0]).decode().splitlines()))
 
-    def keep(self, key: bytes | None, found: Sequence[Found]) -> None:
-        """Remember what a file gave."""
+    def put(self, key: bytes | None, found: Sequence[Found]) -> None:
+        """Cache the result of a file."""
         if key is not None:
             value = zlib.compress("\n".join(map(written, found)).encode(), 1)
-            self.store.execute("INSERT OR REPLACE INTO found VALUES (?, ?, 1)", (key, value))
+            self.database.execute("INSERT OR REPLACE INTO found VALUES (?, ?, 1)", (key, value))
 
     def close(self) -> None:
-        """Write it down, without what was not asked for."""
-        with closing(self.store), self.store:
-            self.store.execute("DELETE FROM found WHERE used = 0")
+        """Remove unused entries, commit and close."""
+        with closing(self.database), self.database:
+            self.database.execute("DELETE FROM found WHERE used = 0")
 
 
 def written(found: Found) -> str:
-    """Return a document or reject as one line of ASCII."""
+    """Serialize a document or reject as one line of ASCII JSON."""
     return json.dumps(asdict(found))
 
 
 def parsed(line: str) -> Found:
-    """Return what `written` wrote."""
+    """Parse a line produced by `written`."""
     fields = json.loads(line)
     if "text" not in fields:
         return Reject(**fields)
@@ -81,7 +81,7 @@ def parsed(line: str) -> Found:
 
 @cache
 def readers() -> str:
-    """Return a hash of the code of `ingest` and of the versions of the libraries that it imports."""
+    """Return a hash of the code of `ingest` and the versions of the libraries it imports."""
     code = Source(PROJECT).code("ingest")
     distributions = packages_distributions()
     used = sorted({name for module in code.libraries for name in distributions.get(module, ())})

@@ -1,6 +1,6 @@
-"""Markdown files: readable text without markup but for fences of code; title and address from the front matter.
+"""Markdown reader: plain text without markup except code fences; title, URL and date from the front matter.
 
-A footnote stands where it is written. Formulas keep their TeX, dollar signs and all.
+Footnotes stay where they are written. Formulas stay in TeX, including the dollar signs.
 """
 
 import re
@@ -32,9 +32,9 @@ _BREAK = re.compile(r"</?(?:br|p|div|h[1-6]|hr|[uod]l|li|d[td]|t[rdh]|blockquote
 
 
 def read(data: bytes, charset: str | None = None) -> Content:
-    """Read a Markdown file; without front matter its title is its first heading of level one.
+    """Read a Markdown file; without a title in the front matter, the first level-one heading is the title.
 
-    `charset` is that of an HTTP header.
+    `charset` is the one declared in an HTTP header.
 
     Raises:
         UnreadableError: no encoding fits.
@@ -50,7 +50,7 @@ def read(data: bytes, charset: str | None = None) -> Content:
 
 
 def _front_matter(text: str) -> tuple[dict[str, Any], str]:
-    """Split off YAML between lines of dashes or TOML between lines of pluses; what is neither belongs to the text."""
+    """Split off front matter: YAML between `---` lines or TOML between `+++` lines; invalid front matter stays text."""
     for pattern, parse in ((_YAML, _parse_yaml), (_TOML, tomllib.loads)):
         if found := pattern.match(text):
             try:
@@ -62,17 +62,17 @@ def _front_matter(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _parse_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=yaml.BaseLoader)  # safe, and leaves every value a string
+    return yaml.load(text, Loader=yaml.BaseLoader)  # safe loader that keeps every value a string
 
 
 def _headings(tokens: list[Token]) -> list[tuple[str, str]]:
-    """Return each heading's tag and words."""
+    """Return each heading's tag and text."""
     pairs = pairwise(tokens)
     return [(token.tag, " ".join(_inline(after).split())) for token, after in pairs if token.type == "heading_open"]
 
 
 def _text(tokens: list[Token]) -> str:
-    """Lay out blocks: paragraphs apart by an empty line, items and rows of a table on lines of their own."""
+    """Render blocks as text: paragraphs separated by an empty line, list items and table rows on separate lines."""
     text, mark, in_table = "", "", False
     for token in tokens:
         if token.type in ("table_open", "table_close"):
@@ -92,7 +92,7 @@ def _text(tokens: list[Token]) -> str:
 
 
 def _block(token: Token) -> str:
-    """Return what a block holds that is no inline text."""
+    """Return the text of a block that is not inline: code, HTML or a formula."""
     if token.type in ("fence", "code_block"):
         return fences.fenced(token.content.removesuffix("\n")) + "\n\n"
     if token.type == "html_block":
@@ -114,7 +114,7 @@ _AFTER = {
 
 
 def _inline(token: Token) -> str:
-    """Return the words of a line: link texts without addresses, no images, wrapped lines joined."""
+    """Return inline text: links without URLs, no images, soft line breaks joined."""
     parts = []
     for child in token.children or []:
         if child.type in ("text", "code_inline"):

@@ -1,4 +1,4 @@
-"""Plain text files in any common encoding."""
+"""Plain-text reader for common encodings."""
 
 from pipelines.data import paragraphs
 from pipelines.data.documents import Content, UnreadableError
@@ -9,7 +9,7 @@ _ENDS = tuple(".,;:。，；：")
 
 
 def read(data: bytes, declared: str | None = None) -> Content:
-    """Read a text file; its title is a short first line that no sentence ends and no margin broke.
+    """Read a text file; the title is a short first line that was not wrapped and does not end a sentence.
 
     `declared` is the charset of an HTTP header.
 
@@ -22,10 +22,10 @@ def read(data: bytes, declared: str | None = None) -> Content:
 
 
 def decode(data: bytes, declared: str | None = None) -> str:
-    """Decode text as `charset.decode` does, and write its line breaks as line feeds.
+    """Decode text by `charset.decode` and normalize line breaks to line feeds.
 
     Raises:
-        UnreadableError: no encoding fits, or it has NUL characters.
+        UnreadableError: no encoding fits, or the text contains NUL characters.
     """
     text = charset.decode(data, (declared,))
     if "\0" in text:

@@ -1,4 +1,4 @@
-"""From a file to documents: the reader its suffix asks for, and what makes a file, or a part of it, unfit."""
+"""Extract documents from a file with the reader for its suffix; unreadable files and parts become rejects."""
 
 import io
 import os
@@ -33,43 +33,43 @@ KINDS = sorted({*FORMATS.values(), *ROWS.values()})
 
 @dataclass(frozen=True)
 class Reject:
-    """A file, or a part of one, that gives no document."""
+    """A file, or a part of one, that yields no document."""
 
     source: str
     reason: str
     part: bool = False
-    """Of a file whose other parts were read; `source` is then `file#part`."""
+    """Whether this is a part of a file whose other parts were read; `source` is then `file#part`."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a document may be."""
+    """Size limits of a document."""
 
     max_bytes: int
-    """Of a file that is one document, packed or not."""
+    """Maximum size of a document's file, before or after decompression."""
     min_characters: int
-    """Of its text."""
+    """Minimum length of the text."""
 
 
 Found = Document | Reject
 
 
 def sources(folder: Path) -> list[Path]:
-    """Return the files below `folder` in order of their names, hidden ones left out."""
-    found = (path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
-    shown = (path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-    return sorted(shown, key=lambda path: name(path, folder))
+    """Return the files below `folder` sorted by name, without hidden files."""
+    files = (path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    visible = (path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(visible, key=lambda path: name(path, folder))
 
 
 def name(path: Path, folder: Path) -> str:
-    """Return a file's path below `folder`, as the tables hold it: bytes that are not UTF-8 are replaced."""
+    """Return a file's path relative to `folder` as stored in the tables; bytes that are not UTF-8 are replaced."""
     return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "replace")
 
 
 def extract(path: Path, folder: Path, limits: Limits) -> Iterator[Found]:
-    """Read one file below `folder`: its documents, still without ids, and what in it gives none.
+    """Yield the documents of a file below `folder`, without ids, and the rejects.
 
-    All their strings can be encoded.
+    All strings can be encoded as UTF-8.
     """
     for found in _extract(path, folder, limits):
         yield type(found)(**{field: encodable_value(value) for field, value in vars(found).items()})
@@ -91,20 +91,20 @@ def _extract(path: Path, folder: Path, limits: Limits) -> Iterator[Found]:
             raise UnreadableError("holds no document")
     except UnreadableError as reason:
         yield Reject(source, str(reason))
-    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13
+    except (OSError, RuntimeError) as error:  # a symlink loop is a RuntimeError before Python 3.13
         yield Reject(source, f"cannot be opened: {error}")
 
 
 def _suffix(file: str) -> str:
-    """Return what tells how to read a file; a web archive is unpacked by its own reader."""
+    """Return the suffix that selects the reader; a compressed web archive is `.warc`, as its reader unpacks it."""
     suffixes = [suffix.lower() for suffix in PurePosixPath(file).suffixes[-2:]]
     return ".warc" if suffixes[:1] == [".warc"] else "".join(suffixes[-1:])
 
 
 def _read(source: str, file: str, stream: Any, limits: Limits, most: int, depth: int) -> Iterator[Found]:
-    """Read what is called `file` at the place `source`; unpacked it may be `most` bytes.
+    """Read a stream named `file` with the path `source`; its decompressed size may be at most `most` bytes.
 
-    `stream` is an UnreadableError where its archive cannot give it.
+    `stream` is an UnreadableError if the enclosing archive could not open it.
     """
     suffix = _suffix(file)
     try:
@@ -125,14 +125,14 @@ def _read(source: str, file: str, stream: Any, limits: Limits, most: int, depth:
         yield Reject(source, f"damaged: {error}")
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001  whatever a reader raises, the other parts of the file are fine
+    except Exception as error:  # noqa: BLE001  a failing reader must not affect other parts of the file
         yield Reject(source, f"its reader failed: {type(error).__name__}: {error}")
 
 
 def _unpacked(
     source: str, file: str, suffix: str, stream: Any, limits: Limits, most: int
 ) -> Iterator[tuple[str, str, Any]]:
-    """Yield name, place and content of what is packed in a file."""
+    """Yield the name, the path and the content of each file in a container."""
     if suffix in archives.COMPRESSED or suffix == ".tgz":
         only, unpacked = archives.uncompressed(file, stream, most)
         yield only, source, unpacked
@@ -156,7 +156,7 @@ def _rows(source: str, kind: str, stream: Any, limits: Limits) -> Iterator[Found
     lines = kind == "jsonl"
     rows = archives.lines(stream, limits.max_bytes) if lines else archives.table(_seekable(stream, limits))
     for number, found in enumerate(rows, 1):
-        yield from _made(f"{source}#{number}", kind, found, limits)
+        yield from _results(f"{source}#{number}", kind, found, limits)
 
 
 def _page(source: str, found: warc.Page | UnreadableError, limits: Limits) -> Iterator[Found]:
@@ -167,7 +167,7 @@ def _page(source: str, found: warc.Page | UnreadableError, limits: Limits) -> It
     except UnreadableError as reason:
         yield Reject(source, str(reason))
         return
-    yield from _made(source, "warc", replace(content, url=content.url or found.url or None), limits)
+    yield from _results(source, "warc", replace(content, url=content.url or found.url or None), limits)
 
 
 def _document(source: str, file: str, suffix: str, stream: Any, limits: Limits) -> Iterator[Found]:
@@ -175,11 +175,11 @@ def _document(source: str, file: str, suffix: str, stream: Any, limits: Limits) 
     if kind is None:
         raise UnreadableError(f"unknown suffix {suffix!r}")
     data = archives.whole(stream, limits.max_bytes)
-    yield from _made(source, kind, _content(kind, data, limits), limits)
+    yield from _results(source, kind, _content(kind, data, limits), limits)
 
 
 def _content(kind: str, data: bytes, limits: Limits, charset: str | None = None) -> Content:
-    """Read one document; `charset` is that of an HTTP header."""
+    """Read one document; `charset` is the one declared in an HTTP header."""
     if kind == "html":
         return html.read(data, limits.min_characters, charset)
     if kind == "markdown":
@@ -191,15 +191,15 @@ def _content(kind: str, data: bytes, limits: Limits, charset: str | None = None)
     return pdf.read(data) if kind == "pdf" else plain.read(data, charset)
 
 
-def _made(source: str, kind: str, content: Content | UnreadableError, limits: Limits) -> Iterator[Found]:
+def _results(source: str, kind: str, content: Content | UnreadableError, limits: Limits) -> Iterator[Found]:
     if isinstance(content, UnreadableError):
         yield Reject(source, str(content))
         return
-    yield _whole(source, kind, content, limits)
+    yield _document_or_reject(source, kind, content, limits)
     yield from (Reject(f"{source}#{each.name}", each.reason, part=True) for each in content.unreadable)
 
 
-def _whole(source: str, kind: str, content: Content, limits: Limits) -> Found:
+def _document_or_reject(source: str, kind: str, content: Content, limits: Limits) -> Found:
     text = content.text.strip()
     if len(text) < limits.min_characters:
         return Reject(source, f"less than {limits.min_characters} characters of text")

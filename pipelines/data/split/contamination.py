@@ -1,7 +1,7 @@
-"""What training documents share with what models are measured on: runs of words (Brown et al. 2020, appendix C).
+"""Decontamination by n-gram overlap of training documents with evaluation data (Brown et al. 2020, appendix C).
 
-Where a run is shared it is followed both ways to the longest common span, which is told as a share of the item and as
-a share of the document: a question may stand in a document, and a short document in a question.
+A shared n-gram is extended in both directions to the longest common span. The span is reported as a share of the item
+and of the document: a document may contain a question, and a question may contain a short document.
 """
 
 from collections.abc import Iterable, Sequence, Set
@@ -24,7 +24,7 @@ SEPARATOR = "\n\n"
 
 @dataclass(frozen=True)
 class Item:
-    """Something that must not be trained on, and the file or document that it stands in."""
+    """Evaluation text that must not be trained on; `source` is its file or document."""
 
     id: str
     source: str
@@ -33,7 +33,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Overlap:
-    """The longest span that an item and a document share, in words: where it begins in the item, and how long it is."""
+    """The longest span that an item and a document share; `at` is its start in the item and `words` its length."""
 
     item: int
     at: int
@@ -43,10 +43,10 @@ class Overlap:
 
 
 class Index:
-    """The runs of `words` words of some items; of a shorter item with at least `fewest`, the whole."""
+    """Index of the items' n-grams of `words` words; a shorter item of at least `fewest` words is indexed whole."""
 
     def __init__(self, items: Sequence[Item], words: int, fewest: int, stride: int = 1) -> None:
-        """Index every `stride`-th run of each item."""
+        """Index every `stride`-th n-gram of each item."""
         self.items = items
         self.words = [normalise(item.text).split(" ") for item in items]
         places: dict[int, list[tuple[int, int, int]]] = {}
@@ -54,12 +54,12 @@ class Index:
             size = min(words, len(found))
             if size >= min(fewest, words):
                 hashes = runs(" ".join(found), size)[::stride].tolist()
-                places.setdefault(size, []).extend((run, number, at * stride) for at, run in enumerate(hashes))
+                places.setdefault(size, []).extend((ngram, number, at * stride) for at, ngram in enumerate(hashes))
         self.places = {size: sorted(found) for size, found in sorted(places.items())}
-        self.hashes = {size: np.array([run for run, *_ in found], np.uint64) for size, found in self.places.items()}
+        self.hashes = {size: np.array([ngram for ngram, *_ in found], np.uint64) for size, found in self.places.items()}
 
     def overlaps(self, text: str) -> list[Overlap]:
-        """Return what each item shares with a text, the longest span of each."""
+        """Return the longest span that each item shares with a text."""
         normal = normalise(text)
         words = normal.split(" ")
         longest: dict[int, Overlap] = {}
@@ -68,8 +68,8 @@ class Index:
             places = np.searchsorted(known, hashes)
             places[places == len(known)] = 0
             for at in np.flatnonzero(known[places] == hashes).tolist():
-                for run, item, start in self.places[size][int(places[at]) :]:
-                    if run != int(hashes[at]):
+                for ngram, item, start in self.places[size][int(places[at]) :]:
+                    if ngram != int(hashes[at]):
                         break
                     span = self._extended(words, at, item, start, size)
                     if span and (item not in longest or span.words > longest[item].words):
@@ -83,7 +83,7 @@ class Index:
     def _extended(self, words: list[str], at: int, item: int, start: int, size: int) -> Overlap | None:
         others = self.words[item]
         if words[at : at + size] != others[start : start + size]:
-            return None  # two runs with one hash
+            return None  # hash collision
         before = _common(reversed(words[:at]), reversed(others[:start]))
         after = _common(words[at + size :], others[start + size :])
         length = before + size + after
@@ -91,10 +91,10 @@ class Index:
 
 
 def items(folder: Path) -> list[Item]:
-    """Return what the JSONL files of a folder ask; nothing when they hold no row yet.
+    """Return the evaluation items in a folder's JSONL files; the list is empty if they have no rows yet.
 
     Raises:
-        UserError: no row has a text under a name that is known.
+        UserError: no row has one of the known text fields.
     """
     found, rows = [], 0
     for path in sorted(folder.rglob("*.jsonl")):
@@ -104,12 +104,12 @@ def items(folder: Path) -> list[Item]:
             if text:
                 found.append(Item(str(row.get("id", number)), str(path), text))
     if rows and not found:
-        raise UserError(f"{folder} holds no .jsonl file with a {', '.join(_FIELDS[:-1])} or {_FIELDS[-1]} in a row.")
+        raise UserError(f"{folder} has no .jsonl file with a {', '.join(_FIELDS[:-1])} or {_FIELDS[-1]} in its rows.")
     return found
 
 
 def paragraphs(held_out: Iterable[Document]) -> list[Item]:
-    """Return the paragraphs of held-out documents as items; an id tells the document and the paragraph's number."""
+    """Return the paragraphs of held-out documents as items with ids of the form `document#paragraph`."""
     return [
         Item(f"{document.id}#{number}", document.source, text)
         for document in held_out
@@ -124,13 +124,13 @@ def check(shard: Path, index: Index, ids: Set[str]) -> list[tuple[Document, Over
 
 
 def without(text: str, index: Index, share: float) -> str:
-    """Return a text without the paragraphs in which an item leaks."""
+    """Return a text without the paragraphs that leak an item."""
     kept = (part for part in text.split(SEPARATOR) if not any(leaks(each, share) for each in index.overlaps(part)))
     return SEPARATOR.join(kept)
 
 
 def leaks(overlap: Overlap, share: float) -> bool:
-    """Tell whether an overlap covers that much of the item, or of the document."""
+    """Return whether an overlap covers at least `share` of the item or of the document."""
     return max(overlap.item_share, overlap.document_share) >= share
 
 
@@ -150,7 +150,7 @@ def row(index: Index, overlap: Overlap, document: Document, action: str) -> dict
 
 
 def _common(first: Iterable[str], second: Iterable[str]) -> int:
-    """Return how many words two runs begin with alike."""
+    """Return the length of the common prefix of two word sequences."""
     count = 0
     for one, other in zip(first, second, strict=False):
         if one != other:

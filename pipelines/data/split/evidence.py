@@ -1,7 +1,8 @@
-"""Which passages the hand-written questions need in training, by their accepted answers and their content words.
+"""Evidence search: passages that the hand-written questions need in training, found by answers and content words.
 
-A passage is evidence for a question when an accepted answer stands in it and a content word of the question in it or
-beside it. The passage that shares most words with question and answer counts too: an answer may be worded otherwise.
+A passage is evidence for a question if it contains an accepted answer and it or a neighbour contains a content word of
+the question. The passage that shares most words with question and answer counts too, since the answer may be
+paraphrased.
 """
 
 from collections import Counter, defaultdict
@@ -18,54 +19,55 @@ from pipelines.text.normalize import tokens
 from pipelines.text.stopwords import STOP_WORDS
 
 GENERAL = "general"
-"""The file of questions that no document answers."""
+"""Stem of the file with general-knowledge questions, which no document answers."""
 
 Place = tuple[str, int]
-"""A document's id and the number of one of its pieces."""
+"""Document id and piece number."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """A hand-written question."""
 
     file: str
     words: frozenset[str]
-    """Its content words."""
+    """Content words of the question."""
     answers: tuple[tuple[str, ...], ...]
-    """The tokens of its accepted answers."""
+    """Tokens of the accepted answers."""
     sources: tuple[str, ...]
-    """The documents that it names."""
+    """Sources that the question names."""
     searched: bool
-    """Whether its evidence is looked for in all documents, since it names none."""
+    """Whether evidence is searched in all documents, because the question names none."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one document holds of a question's evidence: numbers of pieces."""
+class Evidence:
+    """Evidence for a question in one document, as piece numbers."""
 
-    near: frozenset[int]
-    """With an accepted answer, and a content word there or in a neighbouring piece."""
+    supported: frozenset[int]
+    """Pieces with an accepted answer, and a content word there or in a neighbouring piece."""
     answered: frozenset[int]
-    """With an accepted answer."""
+    """Pieces with an accepted answer."""
     closest: frozenset[int]
-    """With `shared` of the words of question and answer, more than any other piece."""
+    """Pieces that share the most words with question and answer."""
     shared: int
+    """Number of words that the closest pieces share."""
 
 
-Row = tuple[int, str, Found]
-"""A question's number, a document's id, and what was found."""
+Row = tuple[int, str, Evidence]
+"""Question number, document id and evidence."""
 
 
-def questions(folder: Path) -> list[Asked]:
-    """Return the hand-written questions of a folder, of which there may be none yet.
+def load_questions(folder: Path) -> list[Question]:
+    """Return the hand-written questions of a folder; the list is empty if there are none yet.
 
     Raises:
-        UserError: `sources` is no list of paths.
+        UserError: `sources` is not a list of paths.
     """
-    return [_asked(row, path) for path in sorted(folder.glob("*.jsonl")) for row in artifacts.each_row(path)]
+    return [_question(row, path) for path in sorted(folder.glob("*.jsonl")) for row in artifacts.each_row(path)]
 
 
-def _asked(row: artifacts.Row, path: Path) -> Asked:
+def _question(row: artifacts.Row, path: Path) -> Question:
     sources = row.get("sources") or []
     if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
         raise UserError(f"{path}: 'sources' of question {row.get('id')!r} must be a list of file paths.")
@@ -74,68 +76,70 @@ def _asked(row: artifacts.Row, path: Path) -> Asked:
     answers = [tuple(tokens(str(each))) for each in accepted if isinstance(each, str | int | float)]
     answers = [each for each in answers if each]
     searched = bool(answers) and not sources and path.stem != GENERAL
-    return Asked(str(path), content(tokens(str(row.get("question", "")))), tuple(answers), tuple(sources), searched)
+    return Question(str(path), content(tokens(str(row.get("question", "")))), tuple(answers), tuple(sources), searched)
 
 
 def content(words: Iterable[str]) -> frozenset[str]:
-    """Return the words that are no stop words."""
+    """Return the content words: all words except stop words."""
     return frozenset(words) - STOP_WORDS
 
 
-def search(shard: Path, asked: Sequence[Asked], named: Mapping[str, Sequence[int]], longest: int) -> list[Row]:
-    """Return what the documents of a shard hold of the evidence of each question that may concern them.
+def search(shard: Path, questions: Sequence[Question], named: Mapping[str, Sequence[int]], longest: int) -> list[Row]:
+    """Return the evidence for the questions in the documents of a shard.
 
-    `named` has, by document, the questions that name it; questions that name none are looked for in every document.
+    `named` maps a document to the questions that name it; questions that name none are searched in every document.
     """
-    everywhere = [number for number, each in enumerate(asked) if each.searched]
+    everywhere = [number for number, each in enumerate(questions) if each.searched]
     rows: list[Row] = []
     for document in documents.read(shard):
-        concerned = [*named.get(document.id, ()), *everywhere]
-        rows += _searched(document, asked, concerned, longest) if concerned else []
+        relevant = [*named.get(document.id, ()), *everywhere]
+        rows += _search_document(document, questions, relevant, longest) if relevant else []
     return rows
 
 
-def _searched(document: Document, asked: Sequence[Asked], concerned: Sequence[int], longest: int) -> list[Row]:
-    indexed = _Indexed([tokens(piece) for piece in pieces(document.text, longest)])
-    rows = [(number, document.id, indexed.find(asked[number])) for number in concerned]
+def _search_document(
+    document: Document, questions: Sequence[Question], relevant: Sequence[int], longest: int
+) -> list[Row]:
+    index = _TokenIndex([tokens(piece) for piece in pieces(document.text, longest)])
+    rows = [(number, document.id, index.find(questions[number])) for number in relevant]
     return [row for row in rows if row[2].shared or row[2].answered]
 
 
-class _Indexed:
-    """The tokens of a document's pieces, by where they stand."""
+class _TokenIndex:
+    """Inverted index over the tokens of a document's pieces."""
 
-    def __init__(self, found: Sequence[Sequence[str]]) -> None:
-        self.flat = [word for words in found for word in words]
-        self.owner = [number for number, words in enumerate(found) for _ in words]
+    def __init__(self, token_lists: Sequence[Sequence[str]]) -> None:
+        self.flat = [word for words in token_lists for word in words]
+        self.owner = [number for number, words in enumerate(token_lists) for _ in words]
         self.places: dict[str, list[int]] = defaultdict(list)
         for at, word in enumerate(self.flat):
             self.places[word].append(at)
 
-    def find(self, question: Asked) -> Found:
+    def find(self, question: Question) -> Evidence:
         answered: set[int] = set()
         for answer in question.answers:
             for at in self.places.get(answer[0], ()):
                 if tuple(self.flat[at : at + len(answer)]) == answer:
                     answered.update(self.owner[at : at + len(answer)])
         about = {self.owner[at] for word in question.words for at in self.places.get(word, ())}
-        near = {number for number in answered if about & {number - 1, number, number + 1}}
+        supported = {number for number in answered if about & {number - 1, number, number + 1}}
         words = question.words | content(word for answer in question.answers for word in answer)
         shared = Counter(number for word in words for number in {self.owner[at] for at in self.places.get(word, ())})
         most = max(shared.values(), default=0)
         closest = {number for number, count in shared.items() if count == most}
-        return Found(frozenset(near), frozenset(answered), frozenset(closest), most)
+        return Evidence(frozenset(supported), frozenset(answered), frozenset(closest), most)
 
 
-def needed(rows: Iterable[Row], asked: Sequence[Asked]) -> tuple[set[Place], set[int]]:
-    """Return the pieces that the questions need, and the questions of which no document holds a word."""
-    by_question: dict[int, list[tuple[str, Found]]] = defaultdict(list)
+def needed(rows: Iterable[Row], questions: Sequence[Question]) -> tuple[set[Place], set[int]]:
+    """Return the pieces that the questions need, and the numbers of questions without any evidence."""
+    by_question: dict[int, list[tuple[str, Evidence]]] = defaultdict(list)
     for number, document, found in rows:
         by_question[number].append((document, found))
     places: set[Place] = set()
-    for found_in in by_question.values():
-        near = {(document, piece) for document, found in found_in for piece in found.near}
-        answered = {(document, piece) for document, found in found_in for piece in found.answered}
-        most = max(found.shared for _, found in found_in)
-        closest = {(document, piece) for document, found in found_in if found.shared == most for piece in found.closest}
-        places |= (near or answered) | (closest if most else set())
-    return places, set(range(len(asked))) - by_question.keys()
+    for matches in by_question.values():
+        supported = {(document, piece) for document, found in matches for piece in found.supported}
+        answered = {(document, piece) for document, found in matches for piece in found.answered}
+        most = max(found.shared for _, found in matches)
+        closest = {(document, piece) for document, found in matches if found.shared == most for piece in found.closest}
+        places |= (supported or answered) | (closest if most else set())
+    return places, set(range(len(questions))) - by_question.keys()

@@ -1,15 +1,15 @@
-"""Which documents are held out whole: none that a question asks about, and none that holds too much of the text."""
+"""Document-level hold-out: exclude documents that questions need and documents larger than their split's share."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Set
 
 
 def sides(sizes: Mapping[str, int], needed: Set[str], validation: float, test: float, seed: int) -> dict[str, str]:
-    """Return for each id `train`, `validation` or `test`; `sizes` are characters by id.
+    """Assign each id to `train`, `validation` or `test`; `sizes` maps ids to characters.
 
-    The shares are of all ids, but only those no question needs can be held out, in the order of a seeded hash, and
-    only those that are no longer than their side's share of the text. A share above 0 is at least one id; where there
-    are too few, the shares are scaled down.
+    The shares refer to all ids. Only ids that no question needs are held out, in the order of a seeded hash, and only
+    if they are no longer than their split's share of the text. A share above 0 holds out at least one id; if too few
+    are available, the shares are scaled down.
     """
     total = sum(sizes.values())
     free = sorted(sizes.keys() - needed, key=lambda each: rank(each, seed))
@@ -24,13 +24,13 @@ def sides(sizes: Mapping[str, int], needed: Set[str], validation: float, test: f
 
 
 def names(sources: Iterable[str]) -> str:
-    """Name a few sources in a sentence."""
+    """Format up to three sources for a message, with the number of the others."""
     listed = sorted(sources)
     return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
 
 
 def rank(each: str, seed: int) -> str:
-    """Return a key to sort by, which leaves the order of the others when one is added."""
+    """Return a seeded hash to sort by; adding an id leaves the order of the others unchanged."""
     return hashlib.sha256(f"{seed}/{each}".encode()).hexdigest()
 
 

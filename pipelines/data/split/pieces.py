@@ -1,4 +1,4 @@
-"""A text in pieces that can be held out: paragraphs; of a long paragraph its lines, of a long line its sentences."""
+"""Divide a text into units for the hold-out: paragraphs, the lines of long paragraphs, the sentences of long lines."""
 
 import re
 from itertools import pairwise
@@ -10,7 +10,7 @@ _LINE = re.compile(r"(?<=\n)(?!\n)")
 
 
 def pieces(text: str, longest: int) -> list[str]:
-    """Return the pieces of a text, of which it is put together again; only a sentence is longer than `longest`."""
+    """Return the pieces of a text, whose concatenation is the text; only a sentence may exceed `longest` characters."""
     found: list[str] = []
     for paragraph in _PARAGRAPH.split(text):
         for line in _LINE.split(paragraph) if len(paragraph) > longest else [paragraph]:
@@ -19,6 +19,6 @@ def pieces(text: str, longest: int) -> list[str]:
 
 
 def _sentences(line: str) -> list[str]:
-    """Return the sentences of a line, each with the space behind it."""
+    """Return the sentences of a line, each with its trailing whitespace."""
     starts = [0, *(start for start, _ in sentences(line)[1:]), len(line)]
     return [line[start:end] for start, end in pairwise(starts)]

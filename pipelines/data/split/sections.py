@@ -1,6 +1,6 @@
-"""Sections held out of documents that training needs: contiguous pieces that no question needs.
+"""Section-level hold-out: contiguous pieces of training documents that no question needs.
 
-They are taken where whole documents are not to be had, as in a corpus of one book.
+Used where too few whole documents can be held out, as in a corpus of one book.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -13,16 +13,16 @@ from pipelines.data.split.evidence import Place
 from pipelines.data.split.hold_out import rank
 from pipelines.data.split.pieces import pieces
 
-_SCRAP = 4  # a section shorter than a fourth of what is asked for is a heading or a line by itself
-_SHORT = 2  # one shorter than half is taken only where a side has no half of its share yet
+_SCRAP = 4  # sections shorter than a quarter of the target size are isolated headings or lines and are discarded
+_SHORT = 2  # sections shorter than half the target size are used only while a split has less than half its share
 
 EVERY = -1
-"""Stands, as the number of a piece that is needed, for the whole document."""
+"""Piece number that marks the whole document as needed."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """The pieces `first` to `last`, inclusive, of a document, and how many characters they have."""
+    """Pieces `first` to `last` (inclusive) of a document; `size` is their number of characters."""
 
     document: str
     first: int
@@ -31,9 +31,9 @@ class Section:
 
 
 def candidates(document: Document, needed: Set[Place], longest: int, size: int) -> list[Section]:
-    """Cut what no question needs into sections of at most `size` characters, or of one piece.
+    """Return the pieces that no question needs, grouped into sections of at most `size` characters or of one piece.
 
-    The pieces are those of `pieces(text, longest)`.
+    Pieces are those of `pieces(text, longest)`.
     """
     if (document.id, EVERY) in needed:
         return []
@@ -51,9 +51,9 @@ def candidates(document: Document, needed: Set[Place], longest: int, size: int) 
 
 
 def choose(found: Iterable[Section], wanted: Mapping[str, float], size: int, seed: int) -> dict[Section, str]:
-    """Return the side of each chosen section; no side gets more characters than `wanted`.
+    """Assign sections to splits in seeded order, sections of at least half of `size` first.
 
-    The order is seeded, sections of at least half of `size` first.
+    No split receives more characters than `wanted`.
     """
     short = {each: each.size * _SHORT < size for each in found}
     ranked = sorted(short, key=lambda each: (short[each], rank(f"{each.document}#{each.first}", seed)))
@@ -69,7 +69,7 @@ def choose(found: Iterable[Section], wanted: Mapping[str, float], size: int, see
 
 
 def cut(document: Document, chosen: Sequence[Section], longest: int) -> tuple[Document, list[Document]]:
-    """Return a document without the chosen sections, and each of them as a document of its own."""
+    """Return a document without the chosen sections, and each section as a separate document."""
     parts = pieces(document.text, longest)
     inside = {number for each in chosen for number in range(each.first, each.last + 1)}
     rest = "".join(part for number, part in enumerate(parts) if number not in inside).strip()
@@ -86,12 +86,12 @@ def cut(document: Document, chosen: Sequence[Section], longest: int) -> tuple[Do
 
 
 def identity(section: Section) -> str:
-    """Return the id of a section as a document."""
+    """Return the document id of a section."""
     return f"{section.document}#{section.first + 1}"
 
 
 def write(shard: Path, table: Path, chosen: Mapping[str, Sequence[Section]], longest: int) -> Path:
-    """Return a shard in which the sections `chosen`, by document, stand apart; written to `table` if there are any."""
+    """Write a shard to `table` with the `chosen` sections as separate documents; return `shard` if it has none."""
     found = list(documents.read(shard))
     if not any(each.id in chosen for each in found):
         return shard

@@ -1,4 +1,4 @@
-"""Asking and talking: which model answers, what is said when there is none, and what a conversation's commands do."""
+"""`gradus ask` and `gradus chat`: choice of the model, errors without a model, and commands of a chat."""
 
 import io
 from pathlib import Path
@@ -11,7 +11,7 @@ from pipelines.config import Config
 from pipelines.runtime.errors import UserError
 
 
-def talked(config: Config, monkeypatch: pytest.MonkeyPatch, *lines: str) -> str:
+def chat_output(config: Config, monkeypatch: pytest.MonkeyPatch, *lines: str) -> str:
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
     console = Console(file=io.StringIO(), width=200)
     chat.chat(console, "base", config)
@@ -19,30 +19,28 @@ def talked(config: Config, monkeypatch: pytest.MonkeyPatch, *lines: str) -> str:
     return console.file.getvalue()
 
 
-def test_a_conversation_goes_on_after_a_wrong_command(
-    base: Path, config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = talked(
+def test_chat_continues_after_an_invalid_command(base: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = chat_output(
         config, monkeypatch, "Who are you?", "", "/help", "/model nobody", "/new", "/model base", "/quit", "no"
     )
-    assert "There is no model 'nobody'; there are champion, challenger, version numbers, base" in said
-    assert said.count("base answers.") == 2 and said.count("/quit ends.") == 2
+    assert "There is no model 'nobody'; choose champion, challenger, a version number, base" in output
+    assert output.count("base answers.") == 2 and output.count("/quit ends.") == 2
 
 
-def test_a_long_conversation_forgets_its_first_turns(base: Path, config: Config) -> None:
+def test_long_chat_drops_its_first_turns(base: Path, config: Config) -> None:
     _, model = chat.load("base", config)
     turns = [{"role": role, "content": "keeper " * 40} for role in ("user", "assistant") * 20]
     asked = {"role": "user", "content": "Who?"}
-    model.answer([*turns, asked])  # a model of 512 positions would fail
+    model.answer([*turns, asked])  # too long for the 512 positions of the model
     assert model.answer([asked]) == model.answer([asked])
 
 
-def test_without_a_model_a_sentence_says_what_makes_one(config: Config) -> None:
+def test_error_without_a_model_names_the_command_that_registers_one(config: Config) -> None:
     with pytest.raises(UserError, match="registry is empty; `gradus run` registers the best model"):
         chat.load("", config)
     with pytest.raises(UserError, match="missing or incomplete"):
         chat.load("sft", config)
     Path("mlruns/mlflow.db").unlink()
-    with pytest.raises(UserError, match="No model is registered yet; `gradus run` makes one"):
+    with pytest.raises(UserError, match="No model is registered yet; `gradus run` registers one"):
         chat.load("", config)
     assert not Path("mlruns/mlflow.db").exists()

@@ -1,4 +1,4 @@
-"""Runs listed, and two results compared by what DVC's cache holds of them."""
+"""List of runs, and comparison of two results from DVC's cache."""
 
 import subprocess
 import sys
@@ -6,7 +6,6 @@ import sys
 import pytest
 import yaml
 from rich.console import Console
-from tests.flows.test_workspace import commit, git
 
 from flows.commands import compare
 from flows.commands.runs import side, table, whole_runs
@@ -15,6 +14,7 @@ from pipelines import config
 from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
+from tests.flows.dag.test_worktree import commit, git
 
 MAKE = """
 import json, sys, yaml
@@ -51,7 +51,7 @@ def _result(fake: Project, right: list[int]) -> str:
 
 @pytest.fixture
 def results(fake: Project) -> tuple[str, str]:
-    """Two commits: of twenty questions, 0 to 9 were right before, 1 to 15 after."""
+    """Two commits with twenty questions: 0 to 9 are correct before, 1 to 15 after."""
     (fake.path / "make.py").write_text(MAKE)
     stages = {
         "evaluate": {"foreach": ["sft"], "do": _stage("evaluate/${item}")},
@@ -61,26 +61,28 @@ def results(fake: Project) -> tuple[str, str]:
     return _result(fake, list(range(10))), _result(fake, list(range(1, 16)))
 
 
-def _said(names: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+def _output(names: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     settings = config.load()
     compare.compare(Console(width=200), names, settings.compare, settings.compute.seed)
     return capsys.readouterr().out
 
 
-def test_two_commits_differ_in_parameters_figures_and_questions(
+def test_comparison_shows_parameters_metrics_and_changed_questions(
     results: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = _said(list(results), capsys)
-    assert "Parameters: right [0, 1" in said and "Data: the same" in said
-    assert 'Code: evaluate; torch "2.10" → "2.15"' in said and "code.lock" not in said
-    (line,) = (line.split() for line in said.splitlines() if line.lstrip().startswith("Right answers"))
-    assert line[2:5] == ["50.0%", "75.0%", "+25.0"]
-    assert float(line[5]) < 25 < float(line[7])
-    assert "Right before, not after: 1 of 20 questions\n  Question 0?\n    before: good 0\n    after:  bad 0" in said
-    assert "Right after, not before: 6 of 20 questions" in said and said.count("before: bad") == compare.SHOWN
+    output = _output(list(results), capsys)
+    assert "Parameters: right [0, 1" in output and "Data: the same" in output
+    assert 'Code: evaluate; torch "2.10" → "2.15"' in output and "code.lock" not in output
+    (line,) = (line.split() for line in output.splitlines() if line.lstrip().startswith("Accuracy"))
+    assert line[1:4] == ["50.0%", "75.0%", "+25.0"]
+    assert float(line[4]) < 25 < float(line[6])
+    assert (
+        "Correct before, not after: 1 of 20 questions\n  Question 0?\n    before: good 0\n    after:  bad 0" in output
+    )
+    assert "Correct after, not before: 6 of 20 questions" in output and output.count("before: bad") == compare.SHOWN
 
 
-def test_a_run_keeps_its_lock_and_is_listed(results: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_keeps_its_lock_and_is_listed(results: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with tracking.started("post_train", {"commit": results[1], "dirty": "True"}) as run:
         run.tags({"candidate": "sft", "model_version": "1", "promoted": "False"})
         run.metrics({"sft.answer_accuracy": 0.75})
@@ -90,10 +92,10 @@ def test_a_run_keeps_its_lock_and_is_listed(results: tuple[str, str], capsys: py
     listed = capsys.readouterr().out
     assert run.id[:8] in listed and f"{results[1][:8]}+" in listed and "75.0%" in listed
     assert side(run.id[:8]).stages == side(results[1]).stages
-    assert "+25.0" in _said([results[0], run.id], capsys)
+    assert "+25.0" in _output([results[0], run.id], capsys)
 
 
-def test_answers_that_are_gone_are_said_to_be(fake: Project, results: tuple[str, str]) -> None:
+def test_missing_answers_are_reported(fake: Project, results: tuple[str, str]) -> None:
     for each in (fake.path / ".dvc/cache/files").rglob("*"):
         if each.is_file() and each.suffix != ".dir":
             each.unlink()

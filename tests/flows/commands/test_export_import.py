@@ -1,4 +1,4 @@
-"""Sets go out with a card that `datasets` loads, and come in as conversations to be trained on."""
+"""Export of data sets with a card that `datasets` loads, and import of conversations and pairs."""
 
 import json
 from datetime import date
@@ -66,9 +66,9 @@ def loaded(folder: str) -> dict[str, list[Row]]:
 
 @pytest.mark.parametrize("form", ["trl", "sharegpt", "alpaca", "llama2"])
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_a_set_goes_out_and_comes_back(sets: Path, form: str, kind: str) -> None:
-    said = run("export", "curate", "--to", "out", "--format", form, "--as", kind, "--license", "cc-by-4.0")
-    assert "1 train, 1 validation" in said and "1 no answer" in said
+def test_exported_set_can_be_imported(sets: Path, form: str, kind: str) -> None:
+    printed = run("export", "curate", "--to", "out", "--format", form, "--as", kind, "--license", "cc-by-4.0")
+    assert "1 train, 1 validation" in printed and "1 no answer" in printed
     assert {name: len(rows) for name, rows in loaded("out").items()} == {"train": 1, "validation": 1}
     card = Path("out/README.md").read_text()
     assert "license: cc-by-4.0" in card and "| mill.md | 0123456789ab | 2 | cc-by-4.0 |" in card
@@ -81,13 +81,15 @@ def test_a_set_goes_out_and_comes_back(sets: Path, form: str, kind: str) -> None
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("form", ["trl", "alpaca"])
-def test_a_split_with_empty_columns_loads_beside_one_without(sets: Path, form: str, kind: str, turned: bool) -> None:
+def test_split_with_empty_columns_loads_together_with_a_full_one(
+    sets: Path, form: str, kind: str, turned: bool
+) -> None:
     empty = {"messages": ASKED, "kind": "task", "answer_span": None, "source": None, "variant": None}
     full = {**ROW, "messages": MORE, "variant": 3, "span": [1, 2]}
     curated(*(([full], [empty]) if turned else ([empty], [full])))
     run("export", "curate", "--to", "out", "--format", form, "--as", kind)
     rows = loaded("out")["train" if turned else "validation"]
-    assert (rows[0]["variant"], rows[0]["span"], rows[0]["short"]) == (3, [1, 2], "Fanthorn")
+    assert (rows[0]["variant"], rows[0]["span"], rows[0]["answer_span"]) == (3, [1, 2], "Fanthorn")
     if kind == "parquet":
         assert pq.read_schema("out/train.parquet") == pq.read_schema("out/validation.parquet")
     run("import", "out", "--to", "back")
@@ -97,9 +99,9 @@ def test_a_split_with_empty_columns_loads_beside_one_without(sets: Path, form: s
 
 
 @pytest.mark.parametrize("form", ["trl", "sharegpt", "alpaca"])
-def test_pairs_go_out_and_come_back_as_preferences(sets: Path, form: str) -> None:
-    said = run("export", "preferences", "--to", "out", "--format", form)
-    assert "1 train, 1 test rows" in said
+def test_exported_pairs_can_be_imported_as_preferences(sets: Path, form: str) -> None:
+    printed = run("export", "preferences", "--to", "out", "--format", form)
+    assert "1 train, 1 test rows" in printed
     assert {name: len(rows) for name, rows in loaded("out").items()} == {"train": 1, "test": 1}
     card = Path("out/README.md").read_text()
     assert "Of 3 pairs" in card and "| sample | 2 |" in card and "| tie | 1 |" in card
@@ -108,7 +110,7 @@ def test_pairs_go_out_and_come_back_as_preferences(sets: Path, form: str) -> Non
     assert row == PAIR and chosen_by_people(Path("data/preferences/human"))[0][0]["chosen"] == PAIR["chosen"]
 
 
-def test_the_card_tells_what_dvc_saw(sets: Path) -> None:
+def test_card_contains_the_parameters_recorded_by_dvc(sets: Path) -> None:
     teacher = {"teacher.models": {"big": {"kind": "openai", "model": "Qwen/Qwen3-32B", "url": "http://10.0.0.7"}}}
     locked = {
         "curate": {"params": {"params.yaml": {"curate": {"max_cosine": 0.25}, "compute.seed": 1}}},
@@ -124,14 +126,14 @@ def test_the_card_tells_what_dvc_saw(sets: Path) -> None:
         and "| mill.md | 0123456789ab | 2 | MIT |" in card
     )
     assert "10.0.0.7" not in card
-    assert loaded("out")["train"][0]["short"] == "Fanthorn"
+    assert loaded("out")["train"][0]["answer_span"] == "Fanthorn"
 
 
-def test_what_is_asked_for_wrongly_is_told(sets: Path) -> None:
-    with pytest.raises(UserError, match="no set 'sft'"):
+def test_invalid_export_arguments_are_reported(sets: Path) -> None:
+    with pytest.raises(UserError, match="no data set 'sft'"):
         run("export", "sft", "--to", "out")
     with pytest.raises(
-        UserError, match="preferences cannot be written as 'llama2'; it can be as sharegpt, alpaca, trl"
+        UserError, match="preferences cannot be written as 'llama2'; choose one of sharegpt, alpaca, trl"
     ):
         run("export", "preferences", "--to", "other", "--format", "llama2")
     Path("full").mkdir()
@@ -139,7 +141,7 @@ def test_what_is_asked_for_wrongly_is_told(sets: Path) -> None:
     with pytest.raises(UserError, match="full is not an empty folder"):
         run("export", "curate", "--to", "full")
     Path("bad.json").write_text('{"mi*": 1}')
-    with pytest.raises(UserError, match=r"bad\.json: a JSON object of licences"):
+    with pytest.raises(UserError, match=r"bad\.json: expected a JSON object that maps patterns to licenses"):
         run("export", "curate", "--to", "out", "--licenses", "bad.json")
     curated([{**ROW, "messages": ASKED[:1]}], [])
     with pytest.raises(UserError, match=r"No row of artifacts/curate can be written as trl; left out: 1 no answer"):
@@ -147,8 +149,8 @@ def test_what_is_asked_for_wrongly_is_told(sets: Path) -> None:
     assert not Path("out").exists()
 
 
-def test_files_of_several_forms_and_kinds_come_in_row_by_row(sets: Path) -> None:
-    """`datasets` would give every row all columns, and take the answers for dates."""
+def test_files_of_several_formats_are_imported_row_by_row(sets: Path) -> None:
+    """`datasets` would give every row all columns, and parse the answers as dates."""
     rows = [
         {"instruction": "When?", "input": "", "output": "1207-01-01", "date": "2020-01-01T00:00:00Z"},
         {"instruction": "When then?", "input": "", "output": "1208-01-01"},
@@ -161,9 +163,9 @@ def test_files_of_several_forms_and_kinds_come_in_row_by_row(sets: Path) -> None
     Path("set/b.json").write_text(json.dumps([{"messages": ASKED}]))
     pq.write_table(pa.Table.from_pylist([{"messages": MORE, "at": date(2020, 1, 1)}]), "set/c.parquet")
     Path("set/README.md").write_text("Not rows.")
-    said = run("import", "set")
-    assert "data/own/set.jsonl: 5 conversations" in said and "data/preferences/human/set.jsonl: 1 pairs" in said
-    assert "left out: 1 not text" in said
+    printed = run("import", "set")
+    assert "data/own/set.jsonl: 5 conversations" in printed and "data/preferences/human/set.jsonl: 1 pairs" in printed
+    assert "left out: 1 not text" in printed
     own = artifacts.read_rows(Path("data/own/set.jsonl"))
     assert [row["messages"][-1]["content"] for row in own] == [
         "1207-01-01",
@@ -179,49 +181,51 @@ def test_files_of_several_forms_and_kinds_come_in_row_by_row(sets: Path) -> None
         run("import", "set", "--to", "elsewhere")
 
 
-def test_nothing_that_is_there_is_written_over(sets: Path) -> None:
+def test_existing_file_is_not_overwritten(sets: Path) -> None:
     artifacts.write_rows(Path("mine.jsonl"), [{"messages": ASKED}])
     run("import", "mine.jsonl")
     before = Path("data/own/mine.jsonl").read_text()
     artifacts.write_rows(Path("mine.jsonl"), [{"messages": MORE}])
-    with pytest.raises(UserError, match=r"data/own/mine\.jsonl is there already"):
+    with pytest.raises(UserError, match=r"data/own/mine\.jsonl exists already"):
         run("import", "mine.jsonl")
     assert Path("data/own/mine.jsonl").read_text() == before
     assert [path.name for path in Path("data/own").iterdir()] == ["mine.jsonl"]
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "printed"),
     [
         ("bad.jsonl", b'{"a": 1}\n', r"No row of bad\.jsonl is a conversation or a pair; left out: 1 no known form"),
         ("torn.jsonl", b"{", r"torn\.jsonl, line 1: not JSON"),
         ("latin.jsonl", b'{"text": "\xe9"}\n', r"latin\.jsonl, line 1: not UTF-8; save the file as UTF-8"),
         ("torn.parquet", b"PAR1", r"torn\.parquet cannot be read"),
-        ("list.json", b"[1, 2]", r"list\.json: a list of JSON objects"),
+        ("list.json", b"[1, 2]", r"list\.json: expected a list of JSON objects"),
         ("empty.jsonl", b"", r"No row of empty\.jsonl"),
-        ("rows.csv", b"a,b\n", r"rows\.csv is no file of \.jsonl, \.json, \.parquet"),
+        ("rows.csv", b"a,b\n", r"rows\.csv is neither a file of type \.jsonl, \.json, \.parquet"),
     ],
 )
-def test_what_cannot_be_read_is_told_and_nothing_is_written(sets: Path, name: str, content: bytes, said: str) -> None:
+def test_unreadable_file_is_reported_and_nothing_is_written(
+    sets: Path, name: str, content: bytes, printed: str
+) -> None:
     Path(name).write_bytes(content)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=printed):
         run("import", name)
     assert not Path("data").exists()
 
 
-def test_half_a_character_is_left_out_and_kept(sets: Path) -> None:
+def test_row_with_lone_surrogate_is_rejected(sets: Path) -> None:
     broken = '{"messages": [{"role": "user", "content": "a\\ud83d"}, {"role": "assistant", "content": "b"}]}\n'
     Path("odd.jsonl").write_text(broken + json.dumps({"messages": ASKED}) + "\n")
     assert "left out: 1 broken characters" in run("import", "odd.jsonl")
     assert artifacts.read_rows(Path("data/own/odd.rejects.json"))[0]["messages"][0]["content"] == "a\ufffd"
 
 
-def test_calls_are_summed_up(project: Path) -> None:
-    assert "asked anything yet" in run("calls")
+def test_calls_are_summarized(project: Path) -> None:
+    assert "No LLM calls have been made yet" in run("calls")
     store = ResponseCache(PATH)
     store.keep("a", "wise", "writing questions", Answer("x", 1000, 50, 0.25))
     store.used("wise", "writing questions", 3)
     store.failed("b", "wise", "writing questions", "timeout")
-    said = run("calls")
-    assert "wise" in said and "0.25" in said and "1 timeout" in said
-    assert "75% of 4 answers came from calls/calls.db" in said
+    printed = run("calls")
+    assert "wise" in printed and "0.25" in printed and "1 timeout" in printed
+    assert "75% of 4 answers came from calls/calls.db" in printed

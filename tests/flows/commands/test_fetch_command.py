@@ -1,4 +1,4 @@
-"""`gradus fetch` with the real DVC and a server on this machine."""
+"""`gradus fetch` with real DVC and a local server."""
 
 import subprocess
 import sys
@@ -14,19 +14,15 @@ from pipelines import artifacts
 from pipelines.config import Config
 
 
-def test_a_fetch_of_nothing_makes_nothing_and_advises_nothing(
-    config: Config, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fetch_without_pages_writes_only_the_rejects(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     Path("pages.txt").write_text("http://127.0.0.1:1/bells.html\n")
     into = Path("data/fetched")
     assert fetch_list(Path("pages.txt"), into, 0.0, False, True, config.ingest) == 0
-    assert capsys.readouterr().err == "None of 1 pages was fetched; data/fetched.rejects.jsonl says why.\n"
+    assert capsys.readouterr().err == "None of 1 pages was fetched; data/fetched.rejects.jsonl lists the reasons.\n"
     assert not into.exists() and len(artifacts.read_rows(Path("data/fetched.rejects.jsonl"))) == 1
 
 
-def test_what_was_fetched_is_an_input_that_dvc_keeps(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fetched_pages_are_tracked_by_dvc(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site/bells.html").write_text("<html><body><p>The bell is rung twice.</p></body></html>")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "site")))

@@ -1,4 +1,4 @@
-"""`gradus init` with the real git and DVC: documents of one's own, and the sample's questions out of the way."""
+"""`gradus init` with real git and DVC: user-provided documents, and the sample questions moved away."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ PARAMS = (ROOT / "params.yaml").read_bytes()
 
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project as it is cloned, with the sample's questions and documents, as the working directory."""
+    """A fresh clone with the sample questions and documents, as the working directory."""
     root = tmp_path / "clone"
     for name in ("raw", "questions"):
         shutil.copytree(ROOT / "data" / name, root / "data" / name)
@@ -32,23 +32,21 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def papers(tmp_path: Path) -> Path:
-    """A folder outside of the project, with a name that YAML and a shell would want quoted."""
+    """A folder outside of the project, with a name that must be quoted in YAML and in a shell."""
     folder = tmp_path / "My papers: new"
     (folder / "deep").mkdir(parents=True)
     (folder / "deep/a.txt").write_text("The tram depot opened late.")
     return folder
 
 
-def said(folder: Path) -> str:
+def init_output(folder: Path) -> str:
     console = Console(record=True, width=200)
     init(console, folder)
     return console.export_text()
 
 
-def test_a_folder_from_elsewhere_is_copied_kept_and_named_and_the_samples_questions_go(
-    clone: Path, papers: Path
-) -> None:
-    first = said(papers)
+def test_external_folder_is_copied_and_tracked_and_sample_questions_are_moved(clone: Path, papers: Path) -> None:
+    first = init_output(papers)
     place = Path("data") / papers.name
     assert (place / "deep/a.txt").read_text() == "The tram depot opened late."
     assert Path(f"{place}.dvc").is_file() and config.load().ingest.source == place
@@ -58,26 +56,26 @@ def test_a_folder_from_elsewhere_is_copied_kept_and_named_and_the_samples_questi
     before, after = PARAMS.splitlines(), Path("params.yaml").read_bytes().splitlines()
     changed = [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
     assert changed == [(b"  source: data/raw", b'  source: "data/My papers: new"')]
-    assert "copied" not in said(papers) and "copied" not in said(place)
+    assert "copied" not in init_output(papers) and "copied" not in init_output(place)
 
 
-def test_an_interrupted_copy_is_made_anew_and_another_folder_of_that_name_refused(clone: Path, papers: Path) -> None:
+def test_interrupted_copy_is_repeated_and_a_different_folder_of_that_name_rejected(clone: Path, papers: Path) -> None:
     place = Path("data") / papers.name
     place.with_name(place.name + ".part").mkdir()
     init(Console(quiet=True), papers)
     assert (place / "deep/a.txt").is_file() and not place.with_name(place.name + ".part").exists()
     (papers / "b.txt").write_text("More.")
-    with pytest.raises(UserError, match="is there already, and is not the same"):
+    with pytest.raises(UserError, match="exists already and differs from"):
         init(Console(quiet=True), papers)
 
 
-def test_the_sample_stays_as_it_is(clone: Path) -> None:
-    assert "data/raw is kept by git." in said(Path("data/raw"))
+def test_sample_documents_keep_their_questions(clone: Path) -> None:
+    assert "data/raw is tracked by git." in init_output(Path("data/raw"))
     assert Path("params.yaml").read_bytes() == PARAMS
     assert Path("data/questions/answerable.jsonl").is_file() and not ASIDE.exists()
 
 
-def test_questions_of_ones_own_stay(clone: Path, papers: Path) -> None:
+def test_user_provided_questions_are_kept(clone: Path, papers: Path) -> None:
     mine = (
         '{"id": "1", "question": "When did it open?", "answer": "late", "sources": ["deep/a.txt"], "split": "test"}\n'
     )
@@ -86,13 +84,13 @@ def test_questions_of_ones_own_stay(clone: Path, papers: Path) -> None:
     assert Path("data/questions/answerable.jsonl").read_text() == mine
 
 
-def test_what_is_no_folder_of_documents_is_refused(clone: Path, tmp_path: Path) -> None:
+def test_invalid_document_folder_is_rejected(clone: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder, sentence in (
-        (tmp_path / "gone", "is no folder"),
-        (tmp_path / "empty", "holds no file"),
-        (Path(), "more of the project than documents"),
-        (Path("data"), "more of the project than documents"),
+        (tmp_path / "gone", "is not a folder"),
+        (tmp_path / "empty", "contains no files"),
+        (Path(), "contains other files of the project"),
+        (Path("data"), "contains other files of the project"),
     ):
         with pytest.raises(UserError, match=sentence):
             init(Console(quiet=True), folder)
@@ -107,7 +105,7 @@ def test_what_is_no_folder_of_documents_is_refused(clone: Path, tmp_path: Path) 
         (b'ingest:\n  # why\n  b: 2\n\n  source: "q r"\n', b"ingest:\n  # why\n  b: 2\n\n  source: data/x\n"),
     ],
 )
-def test_one_value_is_changed_and_no_other_byte(
+def test_only_the_bytes_of_the_value_are_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes, after: bytes
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -116,9 +114,7 @@ def test_one_value_is_changed_and_no_other_byte(
     assert Path("params.yaml").read_bytes() == after
 
 
-def test_parameters_written_in_another_way_are_the_users_to_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_params_in_another_yaml_style_are_left_to_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("ingest: {source: data/raw}\n")
     with pytest.raises(UserError, match="set it to data/x yourself"):

@@ -1,4 +1,4 @@
-"""`gradus status` beside a run and alone: what runs, who is champion, which servers, what would run and why."""
+"""`gradus status` with and without a run in progress: stages, champion and servers."""
 
 import signal
 import socket
@@ -19,14 +19,14 @@ from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 
 
-def _said(fake: Project) -> str:
+def _output(fake: Project) -> str:
     process = fake.start("status")
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    return said
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    return output
 
 
-def test_what_changed_is_told_old_and_new_and_optional_stages_are_optional(fake: Project) -> None:
+def test_changed_values_are_shown_and_optional_stages_marked(fake: Project) -> None:
     fake.describe({"ingest": [], "clean": ["ingest"], "extra": []}, extra={"meta": {"optional": True}})
     fake.change(ingest={"value": "old"})
     subprocess.run(
@@ -34,27 +34,27 @@ def test_what_changed_is_told_old_and_new_and_optional_stages_are_optional(fake:
     )
     fake.change(ingest={"value": "new"})
     assert dvc_lock.changes(graph.read())["ingest"] == 'ingest.value "old" → "new"'
-    rows = {line.split()[0]: line for line in _said(fake).splitlines() if line}
+    rows = {line.split()[0]: line for line in _output(fake).splitlines() if line}
     assert "changed" in rows["ingest"] and '"old" → "new"' in rows["ingest"]
     assert "follows" in rows["clean"]
     assert "optional" in rows["extra"] and "never ran" not in rows["extra"]
 
 
-def test_a_run_is_told_of_while_it_runs(fake: Project) -> None:
+def test_running_stages_are_shown(fake: Project) -> None:
     fake.describe({"ingest": [], "clean": ["ingest"]}, ingest={"seconds": 60})
     process = fake.start("run", "clean")
     while not fake.started():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
-    said = _said(fake)
+    output = _output(fake)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
-    assert "ingest  running" in said and "clean   waiting" in said
-    assert "A run is at work" in said
-    assert "A run is at work" not in _said(fake)
+    assert "ingest  running" in output and "clean   waiting" in output
+    assert "A run has been in progress" in output
+    assert "A run has been in progress" not in _output(fake)
 
 
-def test_the_champion_is_read_without_mlflow(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_champion_is_read_without_mlflow(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert status.champion() == "none yet."
     store = MlflowClient(f"sqlite:///{project / 'mlruns/mlflow.db'}")
     store.create_registered_model("gradus")
@@ -65,7 +65,7 @@ def test_the_champion_is_read_without_mlflow(project: Path, monkeypatch: pytest.
     assert "http://models.example" in status.champion()
 
 
-def test_a_taken_port_names_its_option_and_its_holder(project: Path) -> None:
+def test_taken_port_error_names_the_option_and_the_server(project: Path) -> None:
     with socket.socket() as taken:
         taken.bind((prefect_server.HOST, 0))
         taken.listen()
@@ -78,8 +78,8 @@ def test_a_taken_port_names_its_option_and_its_holder(project: Path) -> None:
             check_free(port)
 
 
-def test_another_dvc_at_work_does_not_end_it(fake: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_works_while_another_dvc_holds_the_lock(fake: Project, capsys: pytest.CaptureFixture[str]) -> None:
     fake.describe({"ingest": []})
-    with dvc_lock.closed():
+    with dvc_lock.locked_repo():
         status.show(Console(width=200))
-    assert "cannot be told now: another dvc command is at work" in capsys.readouterr().out
+    assert "is not available now: another dvc command is running" in capsys.readouterr().out

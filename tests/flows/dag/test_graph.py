@@ -1,4 +1,4 @@
-"""The project's own dvc.yaml read as a graph, and what DVC's books say of a stage."""
+"""The project's dvc.yaml as a graph, and the recorded state of stages."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ def whole() -> graph.Graph:
     return graph.read(ROOT)
 
 
-def test_repeated_stages_are_expanded_and_follow_their_parents(whole: graph.Graph) -> None:
+def test_foreach_stages_are_expanded_and_follow_their_parents(whole: graph.Graph) -> None:
     names = [stage.name for stage in whole]
     assert {"align@dpo", "align@ppo", "evaluate@base", "evaluate@sft", "evaluate@dpo", "evaluate@ppo"} <= set(names)
     for stage in whole:
@@ -28,7 +28,7 @@ def test_compare_waits_for_every_evaluation(whole: graph.Graph) -> None:
     assert set(compare.parents) == {"evaluate@base", "evaluate@sft", "evaluate@dpo", "evaluate@ppo"}
 
 
-def test_a_target_brings_what_it_needs_and_nothing_else(whole: graph.Graph) -> None:
+def test_target_includes_only_its_dependencies(whole: graph.Graph) -> None:
     names = {stage.name for stage in whole.towards(["align"])}
     assert {"align@dpo", "align@ppo", "sft", "ingest"} <= names
     assert not {"pretrain", "compare", "evaluate@base"} & names
@@ -37,19 +37,19 @@ def test_a_target_brings_what_it_needs_and_nothing_else(whole: graph.Graph) -> N
     assert {"compare", "data_report"} <= everything and "pretrain" not in everything
 
 
-def test_a_change_reaches_what_follows_and_nothing_before(whole: graph.Graph) -> None:
+def test_change_affects_only_downstream_stages(whole: graph.Graph) -> None:
     reached = whole.after(["sft"])
     assert {"sft", "preferences", "reward", "align@dpo", "evaluate@sft", "compare"} <= reached
     assert not {"base", "ingest", "curate", "evaluate@base", "pretrain"} & reached
 
 
-def test_an_unknown_target_is_refused(whole: graph.Graph) -> None:
-    with pytest.raises(UserError, match="'stf' is no stage"):
+def test_unknown_target_is_rejected(whole: graph.Graph) -> None:
+    with pytest.raises(UserError, match="'stf' is not a stage"):
         whole.towards(["stf"])
 
 
-def test_stages_can_be_proved_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DVC's check of dvc.yaml breaks in two threads at once; switching between them often makes that certain."""
+def test_inputs_can_be_verified_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC's validation of dvc.yaml is not thread-safe; frequent thread switches make a failure certain."""
     monkeypatch.chdir(ROOT)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -62,7 +62,7 @@ def test_stages_can_be_proved_side_by_side(monkeypatch: pytest.MonkeyPatch) -> N
     assert set(found[1].data) == {"data/raw"}
 
 
-def test_a_key_follows_parameters_and_code(fake: Project) -> None:
+def test_key_changes_with_parameters_and_code(fake: Project) -> None:
     fake.describe({"ingest": []})
     before = dvc_lock.prove("ingest").key
     fake.change(ingest={"value": "other"})

@@ -1,4 +1,4 @@
-"""Leftovers go before a run, so that `compare` depends on what it reads."""
+"""Stale evaluations are removed before a run, so that `compare` depends only on what it reads."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from flows.dag.repair import remove_leftovers
 
 
-def test_evaluations_that_are_compared_no_longer_go_and_the_others_stay(
+def test_only_evaluations_that_are_no_longer_compared_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

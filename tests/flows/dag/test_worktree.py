@@ -1,4 +1,4 @@
-"""Pinned runs, reproduction and housekeeping, with the real Git and DVC around fake stages."""
+"""Runs at a commit, reproduction and garbage collection, with real Git and DVC and fake stages."""
 
 import subprocess
 import sys
@@ -19,8 +19,8 @@ CHAIN = {"ingest": [], "clean": ["ingest"]}
 
 
 def git(*arguments: str) -> str:
-    who = ("-c", "user.name=t", "-c", "user.email=t@t")
-    return subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+    identity = ("-c", "user.name=t", "-c", "user.email=t@t")
+    return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def commit(title: str) -> str:
@@ -29,13 +29,13 @@ def commit(title: str) -> str:
     return git("rev-parse", "HEAD")
 
 
-def pinned(fake: Project, revision: str, *more: str) -> tuple[int, str]:
+def run_at(fake: Project, revision: str, *more: str) -> tuple[int, str]:
     process = fake.start("run", "--rev", revision, *more)
-    said, _ = process.communicate(timeout=120)
-    return process.returncode, said
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
 
 
-def test_two_pinned_runs_at_once_leave_branches_and_no_trace_in_the_working_tree(fake: Project) -> None:
+def test_concurrent_runs_at_commits_create_branches_and_leave_the_working_tree_unchanged(fake: Project) -> None:
     fake.describe(CHAIN, clean={"value": "one", "seconds": 1})
     one = commit("one")
     fake.change(clean={"value": "two", "seconds": 1})
@@ -43,8 +43,8 @@ def test_two_pinned_runs_at_once_leave_branches_and_no_trace_in_the_working_tree
     (fake.path / "notes.txt").write_text("not committed")
     runs = [fake.start("run", "--rev", each, "clean") for each in (one, two)]
     for run in runs:
-        said, _ = run.communicate(timeout=200)
-        assert run.returncode == 0, said
+        output, _ = run.communicate(timeout=200)
+        assert run.returncode == 0, output
     assert not (fake.path / "artifacts").exists() and not (fake.path / "dvc.lock").exists()
     assert git("worktree", "list").count("\n") == 0
     branches = git("branch", "--format", "%(refname:short)", "--list", "runs/*").splitlines()
@@ -56,7 +56,7 @@ def test_two_pinned_runs_at_once_leave_branches_and_no_trace_in_the_working_tree
             assert (space.path / "artifacts/clean/result.txt").read_text() == value
 
 
-def test_a_killed_pinned_run_leaves_its_worktree_to_the_next(fake: Project) -> None:
+def test_next_run_removes_the_worktree_of_a_killed_run(fake: Project) -> None:
     fake.describe(CHAIN, clean={"seconds": 300})
     slow = commit("slow")
     fake.change(clean={"seconds": 0})
@@ -68,94 +68,94 @@ def test_a_killed_pinned_run_leaves_its_worktree_to_the_next(fake: Project) -> N
         time.sleep(0.1)
     process.kill()
     process.communicate()
-    status, said = pinned(fake, quick, "clean")
-    assert status == 0, said
+    status, output = run_at(fake, quick, "clean")
+    assert status == 0, output
     assert list(worktrees.iterdir()) == [] and git("worktree", "list").count("\n") == 0
     assert not [each for each in psutil.process_iter(["cwd"]) if str(worktrees) in str(each.info["cwd"])]
 
 
-def test_a_failed_pinned_run_leaves_its_logs(fake: Project) -> None:
+def test_failed_run_at_a_commit_keeps_its_logs(fake: Project) -> None:
     fake.describe(CHAIN, clean={"logged": True, "refuses": "There is no text."})
-    status, said = pinned(fake, commit("bad"), "clean")
-    assert status == 2 and "clean: There is no text." in said
+    status, output = run_at(fake, commit("bad"), "clean")
+    assert status == 2 and "clean: There is no text." in output
     (log,) = (fake.path / ".gradus/logs").glob("*/clean.log")
     assert "There is no text." in log.read_text()
 
 
-def test_a_commit_that_is_not_there_is_told_at_once(fake: Project) -> None:
+def test_unknown_commit_is_rejected(fake: Project) -> None:
     fake.describe(CHAIN)
     with pytest.raises(UserError, match="no commit 'c0ffee'"):
         resolve("c0ffee")
-    status, said = pinned(fake, "c0ffee")
-    assert (status, said.strip()) == (2, "There is no commit 'c0ffee' here; `git log` shows those there are.")
+    status, output = run_at(fake, "c0ffee")
+    assert (status, output.strip()) == (2, "There is no commit 'c0ffee' here; `git log` lists the commits.")
 
 
 @pytest.fixture
 def recorded(fake: Project) -> str:
-    """The branch of a pinned run."""
+    """The branch of a run at a commit."""
     fake.describe(CHAIN, clean={"value": "same"})
-    status, said = pinned(fake, commit("a run"), "clean")
-    assert status == 0, said
+    status, output = run_at(fake, commit("a run"), "clean")
+    assert status == 0, output
     return git("branch", "--format", "%(refname:short)", "--list", "runs/*")
 
 
-def test_restoring_brings_every_output_and_runs_nothing(fake: Project, recorded: str) -> None:
+def test_restore_checks_out_every_output_and_runs_nothing(fake: Project, recorded: str) -> None:
     process = fake.start("reproduce", recorded)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    assert said.count(" equal") == 2
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert output.count(" equal") == 2
     objects = [each for each in (fake.path / ".dvc/cache/files").rglob("*") if each.is_file() and each.suffix != ".dir"]
     (same,) = (each for each in objects if each.read_text() == "same")
     same.chmod(0o644)
     same.write_text("other")
     same.chmod(0o444)  # as DVC leaves it
     process = fake.start("reproduce", recorded)
-    said, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "missing" in said and "no undamaged copy in the cache or a remote" in said
+    assert "missing" in output and "no undamaged copy in the cache or a remote" in output
 
 
 def cached(fake: Project) -> set[Path]:
     return {each for each in (fake.path / ".dvc/cache").rglob("*") if each.is_file()}
 
 
-def test_recomputing_gives_the_same_bytes_and_leaves_no_scratch(fake: Project, recorded: str) -> None:
+def test_recompute_gives_the_same_bytes_and_removes_its_scratch_cache(fake: Project, recorded: str) -> None:
     before = cached(fake)
     process = fake.start("reproduce", "--recompute", recorded)
-    said, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, said
-    assert said.count(" equal") == 2
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert output.count(" equal") == 2
     assert cached(fake) == before and list((fake.path / ".gradus/worktrees").iterdir()) == []
 
 
-def test_a_stage_that_does_not_repeat_itself_is_found_out(fake: Project) -> None:
+def test_nondeterministic_stage_is_detected(fake: Project) -> None:
     fake.describe(CHAIN, ingest={"random": True})
-    status, said = pinned(fake, commit("a run"), "clean")
-    assert status == 0, said
+    status, output = run_at(fake, commit("a run"), "clean")
+    assert status == 0, output
     branch = git("branch", "--format", "%(refname:short)", "--list", "runs/*")
     before = cached(fake)
     process = fake.start("reproduce", "--recompute", branch)
-    said, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=200)
     assert process.returncode == 1
-    assert "does not repeat itself" in said
-    assert cached(fake) == before  # what came out differently is nobody's result
-    (line,) = (line for line in said.splitlines() if "artifacts/ingest" in line and "equal" not in line)
+    assert "is not deterministic" in output
+    assert cached(fake) == before  # the differing output is not cached
+    (line,) = (line for line in output.splitlines() if "artifacts/ingest" in line and "equal" not in line)
     assert line.split()[2] == "different"
 
 
-def test_a_commit_without_results_cannot_be_reproduced(fake: Project) -> None:
+def test_commit_without_dvc_lock_cannot_be_reproduced(fake: Project) -> None:
     fake.describe(CHAIN)
     commit("no run")
     process = fake.start("reproduce", "HEAD")
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 2 and "holds no dvc.lock" in said
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2 and "holds no dvc.lock" in output
 
 
-def test_what_was_pushed_is_in_the_remote(fake: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_pushed_output_is_in_the_remote(fake: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
     fake.describe(CHAIN)
     fake.run("clean")
     digest = dvc_lock.output_hash("clean", Path("artifacts/clean"))
-    assert dvc_cache.in_remote(digest)  # there is none to push to
+    assert dvc_cache.in_remote(digest)  # there is no remote
 
     def dvc(*arguments: str) -> None:
         subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True, capture_output=True)
@@ -166,7 +166,7 @@ def test_what_was_pushed_is_in_the_remote(fake: Project, tmp_path_factory: pytes
     assert dvc_cache.in_remote(digest)
 
 
-def test_data_that_was_not_added_again_makes_a_run_dirty(fake: Project) -> None:
+def test_changed_data_under_dvc_add_makes_a_run_dirty(fake: Project) -> None:
     fake.describe({"ingest": []}, ingest={"reads": ["data/raw"]})
     git("rm", "-r", "--cached", "data/raw")
     subprocess.run([sys.executable, "-m", "dvc", "add", "data/raw"], check=True, capture_output=True)
@@ -176,7 +176,7 @@ def test_data_that_was_not_added_again_makes_a_run_dirty(fake: Project) -> None:
     assert git_state.tags()["dirty"] == "True"
 
 
-def test_what_no_commit_names_is_freed_and_nothing_else(fake: Project) -> None:
+def test_gc_removes_only_unreferenced_objects_and_checkpoints(fake: Project) -> None:
     fake.describe(CHAIN, clean={"value": "kept by a commit"})
     fake.run("clean")
     commit("kept")
@@ -197,6 +197,6 @@ def test_what_no_commit_names_is_freed_and_nothing_else(fake: Project) -> None:
     gc.free(found)
     assert not gc.unneeded(5)
     assert wanted.is_dir()
-    said = {each.read_text() for each in (fake.path / ".dvc/cache/files").rglob("*") if each.is_file()}
-    assert {"kept by a commit", "kept by the working tree"} <= said and "kept by nothing" not in said
+    contents = {each.read_text() for each in (fake.path / ".dvc/cache/files").rglob("*") if each.is_file()}
+    assert {"kept by a commit", "kept by the working tree"} <= contents and "kept by nothing" not in contents
     subprocess.run([sys.executable, "-m", "dvc", "checkout"], check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""The evaluation's fingerprint differs when questions, decoding or scoring differ, and only then."""
+"""The evaluation fingerprint changes if and only if questions, decoding or scoring change."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ from pipelines.config import Config
         ("evaluate", {"batch_size": 3}, False),
     ],
 )
-def test_questions_and_decoding_decide_the_fingerprint(
+def test_fingerprint_depends_on_questions_and_decoding(
     config: Config, block: str, changes: dict[str, object], other: bool
 ) -> None:
     changed = config.model_copy(update={block: getattr(config, block).model_copy(update=changes)})
@@ -32,11 +32,11 @@ def test_questions_and_decoding_decide_the_fingerprint(
     [
         ("evaluation/scoring.py", '"""', '"""Reworded. ', False),
         ("training/packing.py", "import", "FIRST = 1\nimport", False),
-        ("evaluation/metrics.py", " + ", " - ", True),
+        ("evaluation/metrics.py", "1 / clusters", "2 / clusters", True),
         ("text/numerals.py", "10000", "10001", True),
     ],
 )
-def test_a_rule_of_scoring_decides_the_fingerprint_and_its_wording_does_not(
+def test_fingerprint_depends_on_scoring_code_but_not_on_docstrings(
     tmp_path: Path, module: str, old: str, new: str, other: bool
 ) -> None:
     shutil.copytree(eval_fingerprint.PROJECT / "pipelines", tmp_path / "pipelines")

@@ -1,4 +1,4 @@
-"""Registration of merged weights, and the two-sided gate."""
+"""Registration of merged weights, the promotion gate and rollbacks."""
 
 import json
 import shutil
@@ -43,17 +43,17 @@ def figures(right: float, invented: float) -> dict[str, float]:
         (figures(0.4, 0.1), ""),
         (figures(0.4, 0.2), "no better"),
         (figures(0.3, 0.1), "no better"),
-        (figures(0.9, 0.3), "invents 10.0 points more"),
+        (figures(0.9, 0.3), "hallucination rate is 10.0 points higher"),
     ],
 )
 def test_the_candidate_must_beat_the_champion(now: dict[str, float], why: str) -> None:
-    said = worse(now, figures(0.4, 0.2), "the champion", 0.0)
-    assert why in said and bool(why) == bool(said)
+    refusal = worse(now, figures(0.4, 0.2), "the champion", 0.0)
+    assert why in refusal and bool(why) == bool(refusal)
 
 
 @pytest.fixture
 def run_dir(config: Config, base: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """artifacts/sft: an adapter that changes the tiny model, with dvc.lock and a comparison that names it."""
+    """artifacts/sft: an adapter for the tiny model, with a dvc.lock that lists it."""
     shutil.copytree(ROOT / ".dvc", ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
     subprocess.run(["git", "init", "--quiet"], check=True)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -71,7 +71,7 @@ def run_dir(config: Config, base: Path, prefect_server: str, monkeypatch: pytest
 
 
 def lock(weights: str, questions: str) -> None:
-    """Write a dvc.lock that holds what promotion reads."""
+    """Write a dvc.lock with the entries that promotion reads."""
     stages = {
         "sft": {"outs": [{"path": "artifacts/sft", "md5": weights}]},
         "split": {"outs": [{"path": "artifacts/split", "md5": "data"}]},
@@ -92,7 +92,7 @@ def compared(right: float, invented: float) -> dict[str, Any]:
     return result
 
 
-def test_what_is_registered_is_what_was_evaluated(
+def test_registered_weights_are_the_evaluated_weights(
     run_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pushed = set()
@@ -103,11 +103,11 @@ def test_what_is_registered_is_what_was_evaluated(
     with tracking.started("post_train", {"commit": "c0ffee"}) as parent:
         first = promote_candidate(parent, config)
     assert (first.version, first.promoted) == (1, False)
-    assert "in no remote; `dvc push`" in first.reason
+    assert "in no remote; run `dvc push`" in first.reason
     assert look_up("")[1] == registry.CHALLENGER
     with pytest.raises(UserError, match='no champion; `gradus promote --version 1 --force "REASON"` makes one'):
         look_up(registry.CHAMPION)
-    assert "for there is no champion yet" in hints(first, None)[0]
+    assert "while there is no champion" in hints(first, None)[0]
     pushed |= {"weights", "other weights"}
     assert promote(None, config)[1] == ""
 
@@ -162,13 +162,13 @@ def test_what_is_registered_is_what_was_evaluated(
     decisions = [json.loads(tags) for key, tags in registry.get(2).tags.items() if key.startswith(DECISION)]
     assert {each["decision"] for each in decisions} == {"refused", "forced"}
     forced = next(each for each in decisions if each["decision"] == "forced")
-    assert forced["reason"].startswith("a trial in production (the gate: it answers 40.0% right")
+    assert forced["reason"].startswith("a trial in production (the gate: it answers 40.0% correctly")
     assert forced["numbers"]["answer_accuracy"] == 0.4 and forced["champion"]["version"] == 1
     with pytest.raises(UserError, match="no version 7"):
         promote(7, config)
 
 
-def test_rollbacks_go_back_through_all_champions_that_are_left(run_dir: Path, config: Config) -> None:
+def test_rollbacks_visit_all_former_champions_that_have_weights(run_dir: Path, config: Config) -> None:
     for number in (1, 2, 3, 4):
         lock(f"weights {number}", "questions")
         compared(0.5, 0.2)
@@ -188,7 +188,9 @@ def test_rollbacks_go_back_through_all_champions_that_are_left(run_dir: Path, co
 @pytest.mark.parametrize(
     ("tags", "why"), [({"verdict": "It forgot."}, "It forgot."), ({"dirty": "True"}, "no commit holds")]
 )
-def test_a_version_with_a_flaw_is_no_champion(run_dir: Path, config: Config, tags: dict[str, str], why: str) -> None:
+def test_version_with_verdict_or_dirty_commit_is_refused(
+    run_dir: Path, config: Config, tags: dict[str, str], why: str
+) -> None:
     compared(0.5, 0.2)
     with tracking.started("post_train", {"commit": "c0ffee"}) as parent:
         assert promote_candidate(parent, config).promoted
@@ -201,7 +203,7 @@ def test_a_version_with_a_flaw_is_no_champion(run_dir: Path, config: Config, tag
 
 
 @pytest.mark.parametrize(("questions", "asking"), [("fresh questions", {}), ("questions", {"length_penalty": 0.0})])
-def test_a_champion_that_sat_another_exam_is_put_to_this_one(
+def test_champion_with_another_eval_fingerprint_is_evaluated_again(
     run_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch, questions: str, asking: dict[str, float]
 ) -> None:
     for name in SETS:
@@ -222,7 +224,7 @@ def test_a_champion_that_sat_another_exam_is_put_to_this_one(
     assert registry.scores(registry.get(1), eval_fingerprint.today(today)) == figures(0.0, 1.0) | {
         "general_accuracy": 0.0
     }
-    assert better.promoted and _number(registry.CHAMPION) == 2  # a tiny model knows nothing
+    assert better.promoted and _number(registry.CHAMPION) == 2  # the re-evaluated tiny model scores zero
 
 
 def _number(alias: str) -> int:

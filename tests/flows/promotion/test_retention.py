@@ -1,4 +1,4 @@
-"""Weights of old versions go, their records stay; aliased and recent ones keep theirs."""
+"""Weights of old versions are removed but their records kept; aliased and recent versions keep their weights."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ import pytest
 
 from flows.promotion import retention
 from pipelines.models import registry
-from pipelines.runtime import tracking
+from pipelines.runtime import tracking_store
 
 
-@pytest.mark.parametrize("relative", [True, False])  # as Gradus names the store's files, and as MLflow does
+@pytest.mark.parametrize("relative", [True, False])  # path format of Gradus, and of MLflow
 def test_only_old_versions_without_an_alias_lose_their_weights(project: Path, relative: bool) -> None:
-    store = tracking.client()
+    store = tracking_store.client()
     store.create_registered_model(registry.NAME)
     for number in range(1, 6):
         folder = project / f"mlruns/artifacts/models/m-{number}/artifacts"
@@ -22,20 +22,20 @@ def test_only_old_versions_without_an_alias_lose_their_weights(project: Path, re
         store.create_model_version(registry.NAME, place, tags=tags)
     store.set_registered_model_alias(registry.NAME, registry.CHAMPION, "1")
 
-    found = retention.superfluous(2)
+    found = retention.removable_weights(2)
     assert [(each.version, each.model, each.size) for each in found] == [(3, "sft", 2**20), (2, "sft", 2**20)]
     for each in found:
         retention.remove(each)
     left = {path.parent.parent.name for path in project.glob("mlruns/artifacts/models/*/artifacts/*")}
     assert left == {"m-1", "m-4", "m-5"}
     assert registry.get(3).tags == {"model": "sft", "artifact": "3", "weights": "removed"}
-    assert retention.superfluous(2) == []
+    assert retention.removable_weights(2) == []
 
 
 def test_files_outside_of_the_store_are_not_touched(project: Path) -> None:
-    store = tracking.client()
+    store = tracking_store.client()
     store.create_registered_model(registry.NAME)
     (project / "mine").mkdir()
     for name in ("mine", "other"):
         store.create_model_version(registry.NAME, (project / name).as_uri())
-    assert retention.superfluous(1) == []
+    assert retention.removable_weights(1) == []

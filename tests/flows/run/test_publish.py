@@ -1,4 +1,4 @@
-"""What a run leaves on the pages of MLflow and Prefect, and on the index of the reports."""
+"""Pages of a run in MLflow and Prefect, and the index page."""
 
 from pathlib import Path
 from typing import Any
@@ -6,25 +6,25 @@ from typing import Any
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from tests.flows.test_run_page import promotion
 
 from flows.run import index_page
 from flows.run.publish import published
 from pipelines import artifacts, config
 from pipelines.models import registry
-from pipelines.runtime import tracking
+from pipelines.runtime import tracking, tracking_store
 from tests.flows.conftest import Project
+from tests.flows.run.test_description import promotion
 
 
 @flow(name="published", validate_parameters=False)
 def whole_run(parent: Any) -> None:
-    """Stand for a run that ended in a refusal."""
+    """Simulate a run whose candidate was refused."""
     with published(parent, [], config.load()) as page:
         page.states, page.promotion = {"compare": "completed"}, promotion(False)
 
 
-def test_a_run_leaves_its_verdict_on_every_page(fake: Project) -> None:
-    store = tracking.client()
+def test_verdict_is_published_on_every_page(fake: Project) -> None:
+    store = tracking_store.client()
     artifacts.fresh("compare").joinpath("report.html").write_text("<title>Gradus: dpo against base</title>")
     with tracking.started("post_train", {"flow": "post_train"}) as parent:
         store.create_registered_model(registry.NAME)
@@ -41,5 +41,7 @@ def test_a_run_leaves_its_verdict_on_every_page(fake: Project) -> None:
     assert "There is no champion yet." in page and "sft.lora.rank" in page
     assert index_page.PAGE.name in {each.path for each in store.list_artifacts(parent.id)}
     with get_client(sync_client=True) as client:
-        made = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["comparison"])))
-    assert "dpo (candidate)" in str(max(made, key=lambda each: str(each.created)).data)
+        published_artifacts = client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["comparison"]))
+        )
+    assert "dpo (candidate)" in str(max(published_artifacts, key=lambda each: str(each.created)).data)

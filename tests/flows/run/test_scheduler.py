@@ -1,4 +1,4 @@
-"""Room on the machine, and the end of programs that do not want to end."""
+"""Scheduling of stages by resources, and termination of programs that ignore signals."""
 
 import sys
 import threading
@@ -17,33 +17,33 @@ LIGHT = Stage("light", (), cores=1, gpu=False, retries=0, timeout=60)
 HEAVY = Stage("heavy", (), cores=2, gpu=True, retries=0, timeout=60)
 
 
-def occupy(bench: Scheduler, stage: Stage) -> tuple[threading.Thread, threading.Event, threading.Event]:
-    """Take a place in a thread; return it, the event of having it, and the event that gives it back."""
+def occupy(scheduler: Scheduler, stage: Stage) -> tuple[threading.Thread, threading.Event, threading.Event]:
+    """Acquire resources in a thread; return it, the event of the acquisition, and the event that releases them."""
     inside, leave = threading.Event(), threading.Event()
 
-    def stay() -> None:
-        with bench.place(stage):
+    def hold() -> None:
+        with scheduler.place(stage):
             inside.set()
             leave.wait(30)
 
-    thread = threading.Thread(target=stay)
+    thread = threading.Thread(target=hold)
     thread.start()
     return thread, inside, leave
 
 
-def until_waiting(bench: Scheduler, count: int) -> None:
+def until_waiting(scheduler: Scheduler, count: int) -> None:
     end = time.monotonic() + 10
-    while len(bench.waiting) < count:
-        assert time.monotonic() < end, "nobody waits"
+    while len(scheduler.waiting) < count:
+        assert time.monotonic() < end, "no stage is waiting"
         time.sleep(0.01)
 
 
-def test_light_stages_run_side_by_side_and_a_heavy_one_waits() -> None:
-    bench = Scheduler(2)
-    first, one, leave_one = occupy(bench, LIGHT)
-    second, two, leave_two = occupy(bench, LIGHT)
+def test_light_stages_run_concurrently_and_a_heavy_one_waits() -> None:
+    scheduler = Scheduler(2)
+    first, one, leave_one = occupy(scheduler, LIGHT)
+    second, two, leave_two = occupy(scheduler, LIGHT)
     assert one.wait(10) and two.wait(10)
-    third, three, leave_three = occupy(bench, HEAVY)
+    third, three, leave_three = occupy(scheduler, HEAVY)
     leave_one.set()
     first.join()
     assert not three.is_set()
@@ -52,16 +52,16 @@ def test_light_stages_run_side_by_side_and_a_heavy_one_waits() -> None:
     assert three.wait(10)
     leave_three.set()
     third.join()
-    assert bench.free == 2 and bench.accelerator_free
+    assert scheduler.free == 2 and scheduler.accelerator_free
 
 
 def test_two_stages_never_share_the_accelerator() -> None:
-    bench = Scheduler(8)
-    first, one, leave_one = occupy(bench, HEAVY)
+    scheduler = Scheduler(8)
+    first, one, leave_one = occupy(scheduler, HEAVY)
     assert one.wait(10)
-    second, two, leave_two = occupy(bench, HEAVY)
-    until_waiting(bench, 1)
-    assert bench.free == 6 and not two.is_set()
+    second, two, leave_two = occupy(scheduler, HEAVY)
+    until_waiting(scheduler, 1)
+    assert scheduler.free == 6 and not two.is_set()
     leave_one.set()
     assert two.wait(10)
     leave_two.set()
@@ -69,14 +69,14 @@ def test_two_stages_never_share_the_accelerator() -> None:
     second.join()
 
 
-def test_of_those_that_wait_the_more_urgent_goes_first() -> None:
-    bench = Scheduler(2)
-    first, one, leave_one = occupy(bench, HEAVY)
+def test_waiting_stage_with_highest_priority_starts_first() -> None:
+    scheduler = Scheduler(2)
+    first, one, leave_one = occupy(scheduler, HEAVY)
     assert one.wait(10)
-    second, two, leave_two = occupy(bench, HEAVY)
-    until_waiting(bench, 1)
-    third, three, leave_three = occupy(bench, replace(HEAVY, priority=1))
-    until_waiting(bench, 2)
+    second, two, leave_two = occupy(scheduler, HEAVY)
+    until_waiting(scheduler, 1)
+    third, three, leave_three = occupy(scheduler, replace(HEAVY, priority=1))
+    until_waiting(scheduler, 2)
     leave_one.set()
     assert three.wait(10) and not two.is_set()
     leave_three.set()
@@ -86,13 +86,13 @@ def test_of_those_that_wait_the_more_urgent_goes_first() -> None:
         thread.join()
 
 
-def test_what_has_room_does_not_wait_for_the_urgent_that_have_none() -> None:
-    bench = Scheduler(8)
-    first, one, leave_one = occupy(bench, HEAVY)
+def test_stage_that_fits_does_not_wait_for_urgent_ones_that_do_not() -> None:
+    scheduler = Scheduler(8)
+    first, one, leave_one = occupy(scheduler, HEAVY)
     assert one.wait(10)
-    second, two, leave_two = occupy(bench, replace(HEAVY, priority=1))
-    until_waiting(bench, 1)
-    third, three, leave_three = occupy(bench, LIGHT)
+    second, two, leave_two = occupy(scheduler, replace(HEAVY, priority=1))
+    until_waiting(scheduler, 1)
+    third, three, leave_three = occupy(scheduler, LIGHT)
     assert three.wait(10) and not two.is_set()
     for leave in (leave_one, leave_two, leave_three):
         leave.set()
@@ -100,14 +100,14 @@ def test_what_has_room_does_not_wait_for_the_urgent_that_have_none() -> None:
         thread.join()
 
 
-def test_who_waits_for_a_place_is_sent_away_when_the_run_stops() -> None:
-    bench = Scheduler(1)
-    bench.stop()
-    with pytest.raises(StoppedError), bench.place(LIGHT):
-        raise AssertionError("a place was given")
+def test_waiting_stage_is_cancelled_when_the_run_stops() -> None:
+    scheduler = Scheduler(1)
+    scheduler.stop()
+    with pytest.raises(StoppedError), scheduler.place(LIGHT):
+        raise AssertionError("resources were acquired")
 
 
-DEAF = """
+IGNORES_SIGNALS = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
@@ -118,15 +118,15 @@ time.sleep(300)
 """
 
 
-def test_a_program_that_hears_no_signal_is_ended_with_its_children(tmp_path: Path) -> None:
-    program = Program([sys.executable, "-c", DEAF], tmp_path / "log", {}, followed=True)
+def test_program_that_ignores_signals_is_killed_with_its_children(tmp_path: Path) -> None:
+    program = Program([sys.executable, "-c", IGNORES_SIGNALS], tmp_path / "log", {}, followed=True)
     assert next(program.lines()) == ("ready", True)
     program.stop(patient=False)
     assert not program._alive()
     assert program.wait() == -9
 
 
-def test_lines_are_told_from_bars_and_all_is_logged(tmp_path: Path) -> None:
+def test_lines_are_distinguished_from_progress_bars_and_all_are_logged(tmp_path: Path) -> None:
     words = r"import sys; sys.stderr.write('half\rwhole\rdone\n'); print('aside')"
     program = Program([sys.executable, "-c", words], tmp_path / "log", {}, followed=True)
     assert list(program.lines()) == [("half", False), ("whole", False), ("done", True)]

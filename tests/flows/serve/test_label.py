@@ -1,4 +1,4 @@
-"""The page of choices: blind, kept at once, gone on with, and closed to other sites."""
+"""The labelling page: blind pairs, durable choices, resumable sessions, no access for other sites."""
 
 import json
 import threading
@@ -45,7 +45,7 @@ def ask(page: Server, path: str, body: Row | None = None, **headers: str) -> Row
         return found
 
 
-def test_choices_are_kept_at_once_and_become_preferences(page: Server, tmp_path: Path) -> None:
+def test_choices_are_saved_immediately_and_become_preferences(page: Server, tmp_path: Path) -> None:
     shown = ask(page, "/pair")
     sides = []
     while "pair" in shown:
@@ -54,13 +54,13 @@ def test_choices_are_kept_at_once_and_become_preferences(page: Server, tmp_path:
         shown = ask(page, "/choice", {"pair": shown["pair"], "choice": better})
         assert len((tmp_path / "human" / CHOICES).read_text().splitlines()) == shown["done"]
     assert shown == {"done": 12, "total": 12, "undo": True}
-    assert set(sides) == {"left", "right"}  # the better answer is on neither side by custom
+    assert set(sides) == {"left", "right"}  # the better answer is not always on the same side
     pairs, dropped = chosen_by_people(tmp_path / "human")
     assert len(pairs) == 12 and not dropped
     assert all(each["chosen"][0]["content"].startswith("Keeper") for each in pairs)
 
 
-def test_what_was_decided_is_not_shown_again(page: Server, source: Path, tmp_path: Path) -> None:
+def test_decided_pairs_are_not_shown_again(page: Server, source: Path, tmp_path: Path) -> None:
     first = ask(page, "/pair")
     second = ask(page, "/choice", {"pair": first["pair"], "choice": "neither"})
     ask(page, "/choice", {"pair": second["pair"], "choice": "left"})
@@ -71,7 +71,9 @@ def test_what_was_decided_is_not_shown_again(page: Server, source: Path, tmp_pat
 
 
 @pytest.mark.parametrize(("headers", "status"), [({"X_Secret": "guess"}, 403), ({"Host": "evil.example"}, 403)])
-def test_other_sites_are_shut_out(page: Server, tmp_path: Path, headers: dict[str, str], status: int) -> None:
+def test_requests_of_other_sites_are_rejected(
+    page: Server, tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
     shown = ask(page, "/pair")
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask(page, "/choice", {"pair": shown["pair"], "choice": "left"}, **headers)
@@ -79,26 +81,26 @@ def test_other_sites_are_shut_out(page: Server, tmp_path: Path, headers: dict[st
     assert not (tmp_path / "human" / CHOICES).exists()
 
 
-@pytest.mark.parametrize("said", [{"pair": "x", "choice": "left"}, {"choice": "left"}, {"pair": None, "choice": 3}])
-def test_nonsense_decides_nothing(page: Server, tmp_path: Path, said: Row) -> None:
+@pytest.mark.parametrize("body", [{"pair": "x", "choice": "left"}, {"choice": "left"}, {"pair": None, "choice": 3}])
+def test_invalid_choice_is_rejected(page: Server, tmp_path: Path, body: Row) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        ask(page, "/choice", said)
+        ask(page, "/choice", body)
     assert refused.value.code == 400 and ask(page, "/pair")["done"] == 0
 
 
-def test_the_page_needs_nothing_from_elsewhere(page: Server) -> None:
+def test_page_loads_no_external_resources(page: Server) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{page.server_port}/", timeout=10) as reply:
         text = reply.read().decode()
     assert page.secret in text and "http://" not in text and "https://" not in text
 
 
-def test_no_pair_is_told(tmp_path: Path) -> None:
+def test_empty_source_is_rejected(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", [])
-    with pytest.raises(UserError, match="holds no pair; run `gradus run preferences` first"):
+    with pytest.raises(UserError, match="contains no pairs; run `gradus run preferences` first"):
         Choices(tmp_path / "train.jsonl", tmp_path / "human")
 
 
-def test_a_decision_can_be_undone(page: Server, tmp_path: Path) -> None:
+def test_decision_can_be_undone(page: Server, tmp_path: Path) -> None:
     first = ask(page, "/pair")
     assert first["undo"] is False
     second = ask(page, "/choice", {"pair": first["pair"], "choice": "left"})
@@ -106,10 +108,10 @@ def test_a_decision_can_be_undone(page: Server, tmp_path: Path) -> None:
     assert ask(page, "/undo", {})["pair"] == second["pair"]
     assert ask(page, "/undo", {}) == first
     assert (tmp_path / "human" / CHOICES).read_text() == ""
-    assert ask(page, "/undo", {}) == first  # there is nothing more to undo
+    assert ask(page, "/undo", {}) == first  # nothing left to undo
 
 
-def test_a_written_answer_beats_both(page: Server, tmp_path: Path) -> None:
+def test_written_answer_is_preferred_to_both(page: Server, tmp_path: Path) -> None:
     shown = ask(page, "/pair")
     ask(page, "/choice", {"pair": shown["pair"], "choice": "written", "text": " Mara keeps it. "})
     pairs, _ = chosen_by_people(tmp_path / "human")
@@ -120,7 +122,7 @@ def test_a_written_answer_beats_both(page: Server, tmp_path: Path) -> None:
         ask(page, "/choice", {"pair": again["pair"], "choice": "written", "text": "  "})
 
 
-def test_a_pair_stands_beside_its_passage_and_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pair_is_shown_with_its_passage_and_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = "The lamp is old. Keeper 7 keeps the seventh lamp. Nobody else may."
     (tmp_path / "artifacts/split").mkdir(parents=True)
@@ -132,6 +134,6 @@ def test_a_pair_stands_beside_its_passage_and_reference(tmp_path: Path, monkeypa
     assert "".join(shown["passage"][part] for part in ("before", "marked", "after")) == text
 
 
-def test_a_taken_port_is_told_in_a_sentence(source: Path, page: Server, tmp_path: Path) -> None:
+def test_taken_port_is_reported(source: Path, page: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Port \d+ is taken; choose another one with --port"):
         serve(Console(), source, tmp_path / "human", page.server_port)

@@ -1,4 +1,4 @@
-"""A tiny backbone that carries policy, reference, value and reward adapters, all different from the base."""
+"""A tiny backbone with policy, reference, value and reward adapters; only policy and reference are equal."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ from pipelines.models.config import LoraConfig
 LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
 
 
-def stir(backbone: Backbone, name: str, seed: int, scale: float = 0.05) -> None:
+def randomize(backbone: Backbone, name: str, seed: int, scale: float = 0.05) -> None:
     """Give the adapter `name` random weights."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -34,14 +34,14 @@ def stir(backbone: Backbone, name: str, seed: int, scale: float = 0.05) -> None:
 
 @pytest.fixture
 def backbone(base: Path, config: Config) -> Backbone:
-    found = Backbone(loading.adaptable(base, LORA, config.compute), loading.tokenizer(base), config.compute)
-    stir(found, POLICY, 1)
+    backbone = Backbone(loading.adaptable(base, LORA, config.compute), loading.tokenizer(base), config.compute)
+    randomize(backbone, POLICY, 1)
     for name in (REFERENCE, REWARD, VALUE):
-        clone(found.model, POLICY, name)
-    stir(found, REWARD, 2)
-    stir(found, VALUE, 3)
-    train_only(found.model, [POLICY, VALUE])
-    return found
+        clone(backbone.model, POLICY, name)
+    randomize(backbone, REWARD, 2)
+    randomize(backbone, VALUE, 3)
+    train_only(backbone.model, [POLICY, VALUE])
+    return backbone
 
 
 @pytest.fixture
@@ -49,6 +49,6 @@ def turns(backbone: Backbone) -> list[Turn]:
     """Six turns of different lengths; the last two did not end."""
     end = backbone.tok.eos_token_id
     lengths = [(9, 3), (4, 5), (6, 1), (12, 2), (5, 4), (7, 6)]
-    make: Callable[[int, int], list[int]] = lambda start, size: [3 + (start + 7 * step) % 500 for step in range(size)]  # noqa: E731
-    made = [(make(13 * row, p), make(29 * row + 5, t)) for row, (p, t) in enumerate(lengths)]
-    return [(prompt, [*answer[:-1], end] if row < 4 else answer) for row, (prompt, answer) in enumerate(made)]
+    ids: Callable[[int, int], list[int]] = lambda start, size: [3 + (start + 7 * step) % 500 for step in range(size)]  # noqa: E731
+    drawn = [(ids(13 * row, p), ids(29 * row + 5, t)) for row, (p, t) in enumerate(lengths)]
+    return [(prompt, [*answer[:-1], end] if row < 4 else answer) for row, (prompt, answer) in enumerate(drawn)]

@@ -1,4 +1,4 @@
-"""The pure parts against values worked out by hand."""
+"""Losses, advantages, rewards and KL estimates against values computed by hand."""
 
 import pytest
 import torch
@@ -9,69 +9,69 @@ from pipelines.alignment.losses import pair_loss, policy_loss, reduce, value_los
 from pipelines.alignment.rewards import ScoreNorm, shape_scores, token_rewards
 
 
-def near(found: torch.Tensor, wanted: list[float] | list[list[float]], tolerance: float = 1e-4) -> None:
+def assert_close_to(found: torch.Tensor, wanted: list[float] | list[list[float]], tolerance: float = 1e-4) -> None:
     torch.testing.assert_close(found, torch.tensor(wanted), atol=tolerance, rtol=0)
 
 
-def test_logprobs_are_of_the_tempered_distribution() -> None:
+def test_logprobs_use_the_temperature() -> None:
     logits = torch.tensor([[[0.0, 1.0]], [[2.0, 0.0]]])
-    near(token_logprobs(logits, torch.tensor([[1], [0]]), temperature=0.5), [[-0.12693], [-0.01815]])
-    near(entropy(torch.zeros(1, 4), temperature=0.7), [1.38629])
+    assert_close_to(token_logprobs(logits, torch.tensor([[1], [0]]), temperature=0.5), [[-0.12693], [-0.01815]])
+    assert_close_to(entropy(torch.zeros(1, 4), temperature=0.7), [1.38629])
 
 
-def test_kl_estimates() -> None:
+def test_kl_estimates_equal_hand_computed_values() -> None:
     new, reference = torch.tensor([-1.0, -2.0]), torch.tensor([-1.5, -1.8])
-    near(kl(new, reference, "k1"), [0.5, -0.2])
-    near(kl(new, reference, "k2"), [0.125, 0.02])
-    near(kl(new, reference, "k3"), [0.1065, 0.0214])
+    assert_close_to(kl(new, reference, "k1"), [0.5, -0.2])
+    assert_close_to(kl(new, reference, "k2"), [0.125, 0.02])
+    assert_close_to(kl(new, reference, "k3"), [0.1065, 0.0214])
 
 
-def test_gae() -> None:
+def test_gae_equals_hand_computed_values() -> None:
     rewards, values = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[0.5, 0.4, 0.6]])
     advantages, returns = gae(rewards, values, torch.ones(1, 3, dtype=torch.bool), gamma=1.0, lam=0.95)
-    near(advantages, [[0.451, 0.58, 0.4]])
-    near(returns, [[0.951, 0.98, 1.0]])
+    assert_close_to(advantages, [[0.451, 0.58, 0.4]])
+    assert_close_to(returns, [[0.951, 0.98, 1.0]])
 
 
-def test_gae_ignores_what_stands_after_the_end() -> None:
+def test_gae_ignores_padding() -> None:
     rewards, values = torch.tensor([[0.0, 0.0, 1.0, 9.0]]), torch.tensor([[0.5, 0.4, 0.6, 7.0]])
     mask = torch.tensor([[True, True, True, False]])
     advantages, _ = gae(rewards, values, mask, gamma=1.0, lam=0.95)
-    near(advantages, [[0.451, 0.58, 0.4, 0.0]])
+    assert_close_to(advantages, [[0.451, 0.58, 0.4, 0.0]])
 
 
-def test_whitening_is_over_the_population_and_the_mask() -> None:
+def test_whitening_uses_population_statistics_of_masked_tokens() -> None:
     values, mask = torch.tensor([1.0, 2.0, 3.0, 50.0]), torch.tensor([True, True, True, False])
-    near(whiten(values, mask), [-1.2247, 0.0, 1.2247, 0.0])
-    near(whiten(values, mask, shift_mean=False), [0.7753, 2.0, 3.2247, 0.0])
+    assert_close_to(whiten(values, mask), [-1.2247, 0.0, 1.2247, 0.0])
+    assert_close_to(whiten(values, mask, shift_mean=False), [0.7753, 2.0, 3.2247, 0.0])
 
 
 def test_equal_rewards_give_finite_advantages() -> None:
     flat = whiten(torch.full((6,), 0.3), torch.ones(6, dtype=torch.bool))
-    near(flat, [0.0] * 6, tolerance=1e-3)
+    assert_close_to(flat, [0.0] * 6, tolerance=1e-3)
 
 
 @pytest.mark.parametrize(
     ("advantage", "ratio", "loss"),
     [(1.0, 1.5, -1.2), (-1.0, 1.5, 1.5), (-1.0, 0.5, 0.8), (1.0, 0.5, -0.5), (-1.0, 5.0, 3.0)],
 )
-def test_policy_loss(advantage: float, ratio: float, loss: float) -> None:
+def test_policy_loss_is_clipped(advantage: float, ratio: float, loss: float) -> None:
     new = torch.tensor([[ratio]]).log()
-    near(policy_loss(new, torch.zeros(1, 1), torch.tensor([[advantage]]), 0.2, 0.2, dual=3.0), [[loss]])
+    assert_close_to(policy_loss(new, torch.zeros(1, 1), torch.tensor([[advantage]]), 0.2, 0.2, dual=3.0), [[loss]])
 
 
-def test_policy_loss_survives_an_enormous_ratio() -> None:
+def test_policy_loss_is_finite_for_an_enormous_ratio() -> None:
     new = torch.tensor([[300.0]], requires_grad=True)
     policy_loss(new, torch.zeros(1, 1), torch.tensor([[-1.0]]), 0.2, 0.2, dual=3.0).sum().backward()
     assert new.grad is not None and torch.isfinite(new.grad).all()
 
 
-def test_value_loss_takes_the_worse_of_free_and_held() -> None:
+def test_value_loss_is_the_larger_of_unclipped_and_clipped() -> None:
     values, old, returns = torch.tensor([1.0, 0.1]), torch.tensor([0.0, 0.0]), torch.tensor([1.0, 1.0])
-    near(value_loss(values, old, returns, clip=0.2), [0.32, 0.405])
+    assert_close_to(value_loss(values, old, returns, clip=0.2), [0.32, 0.405])
 
 
-def test_tokens_weigh_the_same_however_they_are_batched() -> None:
+def test_token_weights_do_not_depend_on_micro_batches() -> None:
     long, short = torch.tensor([[1.0, 1.0, 1.0]]), torch.tensor([[4.0, 0.0, 0.0]])
     mask = torch.tensor([[True, True, True], [True, False, False]])
     whole = reduce(torch.cat([long, short]), mask, denominator=4)
@@ -79,29 +79,29 @@ def test_tokens_weigh_the_same_however_they_are_batched() -> None:
     assert whole.item() == parts.item() == 1.75
 
 
-def test_score_lands_once_on_the_last_token() -> None:
+def test_score_is_added_to_the_last_token_only() -> None:
     scores, beta = torch.tensor([2.0, -1.0]), 0.1
     divergence = torch.tensor([[0.5, -0.2, 0.3], [0.1, 9.0, 9.0]])
     mask = torch.tensor([[True, True, True], [True, False, False]])
     rewards = token_rewards(scores, divergence, mask.sum(1) - 1, beta, mask)
-    near(rewards, [[-0.05, 0.02, 1.97], [-1.01, 0.0, 0.0]])
-    near(rewards.sum(1), (scores - beta * (divergence * mask).sum(1)).tolist())
+    assert_close_to(rewards, [[-0.05, 0.02, 1.97], [-1.01, 0.0, 0.0]])
+    assert_close_to(rewards.sum(1), (scores - beta * (divergence * mask).sum(1)).tolist())
 
 
 def test_scores_are_normalised_clipped_and_penalised() -> None:
     scores = torch.tensor([1.0, 3.0, 5.0])
     norm = ScoreNorm.of(scores)
-    near(norm(scores), [-1.2247, 0.0, 1.2247])
+    assert_close_to(norm(scores), [-1.2247, 0.0, 1.2247])
     shaped = shape_scores(norm(scores), torch.tensor([True, False, True]), penalty=1.0, clip=1.0)
-    near(shaped, [-1.0, -1.0, 1.0])
+    assert_close_to(shaped, [-1.0, -1.0, 1.0])
     assert ScoreNorm.of(torch.full((3,), 2.0)).std == 1.0
 
 
 def test_pair_loss_of_equal_scores_is_ln_2() -> None:
-    near(pair_loss(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.0])), [0.6931, 0.1269])
+    assert_close_to(pair_loss(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.0])), [0.6931, 0.1269])
 
 
-def test_explained_variance() -> None:
+def test_explained_variance_of_perfect_and_constant_values() -> None:
     returns = torch.tensor([1.0, 2.0, 3.0])
     assert explained_variance(returns, returns) == 1.0
     assert explained_variance(torch.zeros(3), returns) == 0.0

@@ -1,4 +1,4 @@
-"""Several adapters on one backbone: none touches another, none loses its gradient."""
+"""Several adapters on one backbone: none changes another or loses its gradients."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def flags(backbone: Backbone) -> dict[str, bool]:
     return {name: parameter.requires_grad for name, parameter in backbone.model.named_parameters()}
 
 
-def test_switching_adapters_changes_the_answer_but_not_what_trains(backbone: Backbone, turns: list[Turn]) -> None:
+def test_switching_adapters_changes_outputs_but_not_requires_grad(backbone: Backbone, turns: list[Turn]) -> None:
     batch, before = collate(turns, backbone.tok.pad_token_id, backbone.device), flags(backbone)
     hidden = {}
     for name in (POLICY, REFERENCE, VALUE, REWARD):
@@ -45,7 +45,7 @@ def test_switching_adapters_changes_the_answer_but_not_what_trains(backbone: Bac
     }
 
 
-def test_gradients_survive_a_switch_before_the_backward_pass(backbone: Backbone, turns: list[Turn]) -> None:
+def test_gradients_are_equal_after_a_switch_before_backward(backbone: Backbone, turns: list[Turn]) -> None:
     batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
     gradients = []
     for switched in (False, True):
@@ -58,7 +58,7 @@ def test_gradients_survive_a_switch_before_the_backward_pass(backbone: Backbone,
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
 
 
-def test_a_step_without_gradients_is_refused(backbone: Backbone, turns: list[Turn]) -> None:
+def test_step_without_gradients_raises(backbone: Backbone, turns: list[Turn]) -> None:
     batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
     optimizer = torch.optim.Adam(list(named_weights(backbone.model, POLICY).values()))
     with using(backbone.model, VALUE):
@@ -81,7 +81,7 @@ def test_gradients_equal_those_of_a_model_with_one_adapter(
     assert all(torch.equal(mine.grad, other.grad) for mine, other in zip(ours, theirs, strict=True))
 
 
-def test_a_clone_is_equal_and_then_independent(backbone: Backbone, turns: list[Turn]) -> None:
+def test_clone_is_equal_and_then_independent(backbone: Backbone, turns: list[Turn]) -> None:
     batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
     clone(backbone.model, VALUE, "copy")
 
@@ -96,7 +96,7 @@ def test_a_clone_is_equal_and_then_independent(backbone: Backbone, turns: list[T
     assert torch.equal(logprobs("copy"), before) and not torch.equal(logprobs(VALUE), before)
 
 
-def test_scoring_only_the_response_equals_scoring_everything(backbone: Backbone, turns: list[Turn]) -> None:
+def test_logprobs_of_the_response_equal_those_of_a_full_forward_pass(backbone: Backbone, turns: list[Turn]) -> None:
     batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
     with torch.no_grad():
         found, spread = backbone.policy(batch, 0.7, with_entropy=True)
@@ -109,7 +109,7 @@ def test_scoring_only_the_response_equals_scoring_everything(backbone: Backbone,
             assert not found[row, count:].any()
 
 
-def test_neither_padding_nor_company_nor_order_changes_a_number(backbone: Backbone, turns: list[Turn]) -> None:
+def test_results_do_not_depend_on_padding_batch_or_order(backbone: Backbone, turns: list[Turn]) -> None:
     head, pad = scalar_head(backbone.model), backbone.tok.pad_token_id
     torch.nn.init.normal_(head.weight)
 
@@ -126,7 +126,7 @@ def test_neither_padding_nor_company_nor_order_changes_a_number(backbone: Backbo
                 torch.testing.assert_close(other.flatten()[:size], one[0].flatten(), atol=1e-4, rtol=0)
 
 
-def test_the_score_is_read_off_the_end_of_turn(backbone: Backbone, turns: list[Turn]) -> None:
+def test_score_is_computed_at_the_end_of_turn(backbone: Backbone, turns: list[Turn]) -> None:
     head = scalar_head(backbone.model)
     torch.nn.init.normal_(head.weight)
     with torch.no_grad():

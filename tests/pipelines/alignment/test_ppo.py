@@ -1,4 +1,4 @@
-"""The loop on a tiny model: exact at the start, separate in its steps, and it learns what it is paid for."""
+"""PPO on a tiny model: ratio 1 at the start, separate steps of policy and critic, and learning of a toy reward."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import torch
 
 from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, named_weights, scalar_head
 from pipelines.alignment.config import PPOBlock
-from pipelines.alignment.experience import Actors, Lesson, compute_advantages, reward_fn
+from pipelines.alignment.experience import Actors, AdvantageBatch, compute_advantages, reward_fn
 from pipelines.alignment.losses import policy_loss
 from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rewards import ScoreNorm
@@ -21,7 +21,7 @@ PROMPTS = [[5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15, 16], [17, 18]]
 
 
 class Recorder:
-    """Stands where the MLflow run would."""
+    """Replaces the MLflow run and records its curves."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
@@ -37,11 +37,11 @@ def block(config: Config) -> PPOBlock:
     return config.align.ppo.model_copy(update={**small, **values})
 
 
-def build(backbone: Backbone, block: PPOBlock, judge: Callable[[Batch], torch.Tensor] | None = None) -> PPO:
+def build(backbone: Backbone, block: PPOBlock, reward: Callable[[Batch], torch.Tensor] | None = None) -> PPO:
     torch.manual_seed(0)
     head = scalar_head(backbone.model)
     torch.nn.init.normal_(head.weight)
-    actors = Actors(backbone, scalar_head(backbone.model), judge or reward_fn(backbone, head))
+    actors = Actors(backbone, scalar_head(backbone.model), reward or reward_fn(backbone, head))
     stops = stop_ids(backbone.model, backbone.tok)
     sampler = Sampler(backbone, stops, block.max_new_tokens, block.temperature, block.minibatch)
     return PPO(actors, sampler, block, seed=1)
@@ -55,50 +55,50 @@ def changed(backbone: Backbone, before: dict[str, torch.Tensor]) -> set[str]:
     return {name for name, value in backbone.model.state_dict().items() if not torch.equal(value, before[name])}
 
 
-def lessons_of(ppo: PPO, turns: list[Turn]) -> list[Lesson]:
+def advantage_batches(ppo: PPO, turns: list[Turn]) -> list[AdvantageBatch]:
     return compute_advantages(ppo.collect(turns), ScoreNorm(0.0, 1.0), ppo.config)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_before_any_step_the_ratio_is_one_and_the_kl_zero(
+def test_before_the_first_step_the_ratio_is_one_and_the_kl_zero(
     backbone: Backbone, turns: list[Turn], block: PPOBlock, precision: str
 ) -> None:
     compute = backbone.compute.model_copy(update={"precision": precision})
     backbone = Backbone(backbone.model, backbone.tok, compute)
-    for seen in build(backbone, block).collect(turns):
-        assert not seen.kl.any()
-        again, _ = backbone.policy(seen.batch, block.temperature)
-        assert torch.equal(again, seen.logprobs)
-        loss = policy_loss(again, seen.logprobs, torch.ones_like(again), 0.2, 0.2, 3.0)
+    for rollouts in build(backbone, block).collect(turns):
+        assert not rollouts.kl.any()
+        again, _ = backbone.policy(rollouts.batch, block.temperature)
+        assert torch.equal(again, rollouts.logprobs)
+        loss = policy_loss(again, rollouts.logprobs, torch.ones_like(again), 0.2, 0.2, 3.0)
         assert (loss == -1).all()
 
 
-def test_dropout_does_not_disturb_the_ratio(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
+def test_dropout_does_not_change_the_ratio(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
     for module in backbone.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.5
-    for seen in build(backbone, block).collect(turns):
-        assert torch.equal(backbone.policy(seen.batch, block.temperature)[0], seen.logprobs)
+    for rollouts in build(backbone, block).collect(turns):
+        assert torch.equal(backbone.policy(rollouts.batch, block.temperature)[0], rollouts.logprobs)
 
 
-def test_what_follows_the_end_counts_for_nothing(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
-    """The same responses alone, and beside a longer one that pads them, teach the same."""
+def test_padding_does_not_change_results(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
+    """Responses have equal results alone and in a batch with a longer one that pads them."""
     ppo = build(backbone, block)
     short = turns[:3]
-    alone, beside = ppo.collect(short), build(backbone, block.model_copy(update={"microbatch": 8})).collect(turns)
+    alone, padded = ppo.collect(short), build(backbone, block.model_copy(update={"microbatch": 8})).collect(turns)
     rewards = {}
-    for key, seen in (("alone", alone), ("beside", beside)):
-        for one in seen:
+    for key, rollouts in (("alone", alone), ("padded", padded)):
+        for one in rollouts:
             for row, ids in enumerate(one.batch.ids):
                 name = tuple(ids[: one.batch.starts[row] + one.batch.last[row] + 1].tolist())
                 kept = one.batch.mask[row]
                 rewards[key, name] = torch.cat([one.logprobs[row][kept], one.values[row][kept], one.scores[row, None]])
     for prompt, response in short:
         name = tuple(prompt + response)
-        torch.testing.assert_close(rewards["alone", name], rewards["beside", name], atol=1e-4, rtol=0)
+        torch.testing.assert_close(rewards["alone", name], rewards["padded", name], atol=1e-4, rtol=0)
 
 
-def test_an_unfinished_response_is_penalised(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
+def test_responses_without_a_stop_token_have_not_ended(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
     ended = {
         tuple(one.batch.responses[row][one.batch.mask[row]].tolist()): bool(one.ended[row])
         for one in build(backbone, block).collect(turns)
@@ -108,40 +108,38 @@ def test_an_unfinished_response_is_penalised(backbone: Backbone, turns: list[Tur
 
 
 @pytest.mark.parametrize("method", ["policy_step", "critic_step"])
-def test_a_step_moves_its_own_adapter_and_nothing_else(
-    backbone: Backbone, turns: list[Turn], block: PPOBlock, method: str
-) -> None:
+def test_step_changes_only_its_adapter(backbone: Backbone, turns: list[Turn], block: PPOBlock, method: str) -> None:
     ppo = build(backbone, block)
-    lessons, before = lessons_of(ppo, turns), snapshot(backbone)
+    batches, before = advantage_batches(ppo, turns), snapshot(backbone)
     head = ppo.actors.value_head.weight.clone()
     for _ in range(2):
-        getattr(ppo, method)(lessons)
+        getattr(ppo, method)(batches)
     name = POLICY if method == "policy_step" else VALUE
     moved = changed(backbone, before)
     assert moved == {key for key in before if f".{name}." in key}
     assert torch.equal(head, ppo.actors.value_head.weight) == (method == "policy_step")
 
 
-def test_accumulating_gradients_equals_one_large_batch(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
+def test_gradient_accumulation_equals_one_large_batch(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
     gradients = []
     for microbatch in (1, 8):
         ppo = build(backbone, block.model_copy(update={"microbatch": microbatch}))
         ppo.policy = torch.optim.SGD(list(named_weights(backbone.model, POLICY).values()), lr=0.0)
         ppo.policy.zero_grad = lambda set_to_none=True: None  # type: ignore[method-assign]
-        ppo.policy_step(lessons_of(ppo, turns))
+        ppo.policy_step(advantage_batches(ppo, turns))
         gradients.append([parameter.grad.clone() for parameter in list(named_weights(backbone.model, POLICY).values())])
         backbone.model.zero_grad()
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
 
 
-def test_the_critic_learns_alone_while_it_warms_up(backbone: Backbone, block: PPOBlock) -> None:
+def test_critic_warmup_trains_only_the_critic(backbone: Backbone, block: PPOBlock) -> None:
     warm = block.model_copy(update={"critic_warmup": 1, "epochs": 12, "iterations": 1})
     before, run = snapshot(backbone), Recorder()
     ppo = build(backbone, warm)
     losses: list[float] = []
-    whole = ppo.critic_step
-    ppo.critic_step = lambda group: losses.append(whole(group)) or losses[-1]  # type: ignore[method-assign,func-returns-value]
+    critic_step = ppo.critic_step
+    ppo.critic_step = lambda group: losses.append(critic_step(group)) or losses[-1]  # type: ignore[method-assign,func-returns-value]
     ppo.train(PROMPTS, run, Checkpoints())  # type: ignore[arg-type]
     assert losses[-1] < losses[0]
     assert all(f".{VALUE}." in name for name in changed(backbone, before))
@@ -159,11 +157,11 @@ def share_even(backbone: Backbone) -> float:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_it_learns_what_it_is_paid_for(backbone: Backbone, block: PPOBlock, sign: int) -> None:
-    """A bandit: an even token pays, or costs."""
+def test_policy_learns_the_rewarded_tokens(backbone: Backbone, block: PPOBlock, sign: int) -> None:
+    """A bandit: an even token has reward 1, or -1."""
     values = {"iterations": 16, "prompts": 32, "minibatch": 32, "microbatch": 32, "epochs": 4, "max_new_tokens": 1}
     toy = block.model_copy(update={**values, "kl_coefficient": 0.0, "missing_eos_penalty": 0.0})
-    with torch.no_grad():  # random weights are sure of nothing: let the hidden state speak louder
+    with torch.no_grad():  # the logits of random weights are too flat: scale the embeddings
         backbone.model.get_input_embeddings().weight.mul_(5)
     assert 0.3 < share_even(backbone) < 0.7
     history = build(backbone, toy, lambda batch: sign * even(batch)).train(PROMPTS, Recorder(), Checkpoints())  # type: ignore[arg-type]
@@ -171,7 +169,7 @@ def test_it_learns_what_it_is_paid_for(backbone: Backbone, block: PPOBlock, sign
     assert history[0]["kl"] == 0.0 < history[-1]["kl"]
 
 
-def test_a_constant_reward_moves_almost_nothing(backbone: Backbone, block: PPOBlock) -> None:
+def test_constant_reward_hardly_changes_the_policy(backbone: Backbone, block: PPOBlock) -> None:
     flat = block.model_copy(update={"kl_coefficient": 0.0, "missing_eos_penalty": 0.0, "learning_rate": 1e-4})
     history = build(backbone, flat, lambda batch: torch.ones(len(batch.starts))).train(
         PROMPTS, Recorder(), Checkpoints()
@@ -179,18 +177,18 @@ def test_a_constant_reward_moves_almost_nothing(backbone: Backbone, block: PPOBl
     assert abs(history[-1]["kl"]) < 1e-2 and abs(history[-1]["policy_loss"]) < 1e-2
 
 
-def test_every_prompt_comes_before_any_comes_again(backbone: Backbone, block: PPOBlock) -> None:
+def test_prompts_are_drawn_without_replacement(backbone: Backbone, block: PPOBlock) -> None:
     drawn = [prompt for chosen in build(backbone, block)._draw(PROMPTS) for prompt in chosen]
     assert len(drawn) == 16 and all(sorted(drawn[start : start + 4]) == sorted(PROMPTS) for start in range(0, 16, 4))
 
 
-def test_a_loss_that_is_not_a_number_stops_it(backbone: Backbone, block: PPOBlock) -> None:
+def test_nan_loss_is_a_user_error(backbone: Backbone, block: PPOBlock) -> None:
     broken = build(backbone, block, lambda batch: torch.full((len(batch.starts),), float("nan")))
     with pytest.raises(UserError, match="became nan"):
         broken.train(PROMPTS, Recorder(), Checkpoints())  # type: ignore[arg-type]
 
 
-def test_two_runs_are_equal(backbone: Backbone, block: PPOBlock) -> None:
+def test_training_is_deterministic(backbone: Backbone, block: PPOBlock) -> None:
     start, found = snapshot(backbone), []
     for _ in range(2):
         backbone.model.load_state_dict(start)

@@ -1,31 +1,39 @@
-"""Ranking: a judge is asked both ways round, the best sample beats the worst, people are believed."""
+"""Ranking: both orders of a judge's comparison, best and worst by score, and people's choices."""
 
 from pathlib import Path
 
 import pytest
 
+from pipelines import config
 from pipelines.alignment import rank
-from pipelines.artifacts import Row, write_rows
+from pipelines.alignment.config import PreferencesConfig
+from pipelines.artifacts import write_rows
+from pipelines.curation.schema import TrainingRow
 from pipelines.llm.prompts import load
+from tests.conftest import ROOT
+from tests.support.rows import training_row
 from tests.support.teachers import PROMPTS, Script
 
 COMPARE, RATE = load(PROMPTS, "compare"), load(PROMPTS, "rate")
 
 
-def row(question: str = "Who keeps the lamp?") -> Row:
-    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": "Orla Finch."}]
-    return {"messages": messages, "kind": "answer", "source": "d1", "evidence": "The lamp is kept by Orla Finch."}
+def row(question: str = "Who keeps the lamp?") -> TrainingRow:
+    return training_row(question, "Orla Finch.", evidence="The lamp is kept by Orla Finch.")
+
+
+def settings(**changes: object) -> PreferencesConfig:
+    return config.load(ROOT / "params.yaml").preferences.model_copy(update=changes)
 
 
 def preferring(best: str) -> Script:
-    """A judge that prefers what holds `best`, wherever it stands."""
+    """Return a judge that prefers the answer with `best` in either position."""
     return Script(lambda prompt: "A" if best in prompt.split("A: ")[1].split("\n")[0] else "B")
 
 
-def test_the_judge_sees_source_and_reference_and_is_asked_both_ways() -> None:
+def test_judge_gets_source_and_reference_in_both_orders() -> None:
     judge = preferring("Orla")
     pairs, dropped = rank.compared([row()], [["It is Orla.", "It is Jory.", "It is Jory."]], judge.ask, COMPARE)
-    assert [(each["chosen"][0]["content"], each["rejected"][0]["content"]) for each in pairs] == [
+    assert [(each.chosen[0]["content"], each.rejected[0]["content"]) for each in pairs] == [
         ("It is Orla.", "It is Jory.")
     ]
     assert not dropped and len(judge.calls) == 2
@@ -35,29 +43,29 @@ def test_the_judge_sees_source_and_reference_and_is_asked_both_ways() -> None:
 @pytest.mark.parametrize(
     ("says", "reason"), [("A", "tie"), ('{"choice": "C"}', "tie"), ("Both are fine", "no_opinion"), ("?", "no_opinion")]
 )
-def test_ties_and_no_opinion_are_dropped_with_their_reason(says: str, reason: str) -> None:
+def test_ties_and_missing_verdicts_are_dropped_with_their_reason(says: str, reason: str) -> None:
     pairs, dropped = rank.compared([row()], [["one", "two"]], Script(lambda _: says).ask, COMPARE)
-    assert not pairs and [each["reason"] for each in dropped] == [reason]
+    assert not pairs and [each.reason for each in dropped] == [reason]
 
 
-def test_scores_are_means_of_opinions_between_0_and_1() -> None:
-    said = iter(["10", "Number: 1", "4", "none", "11", "0"])
-    assert rank.rated([row()], [["a", "b", "c"]], Script(lambda _: next(said)).ask, RATE, 2) == [
-        [0.5, pytest.approx(1 / 3), None]
-    ]
+def test_scores_are_means_of_ratings_between_0_and_1() -> None:
+    replies = iter(["10", "Number: 1", "4", "none", "11", "0"])
+    assert rank.rated(
+        [row()], [["a", "b", "c"]], Script(lambda _: next(replies)).ask, RATE, settings(judge_samples=2)
+    ) == [[0.5, pytest.approx(1 / 3), None]]
 
 
-def test_the_best_sample_is_paired_with_the_worst() -> None:
+def test_best_sample_is_paired_with_the_worst() -> None:
     texts = ["good", "best", "awful", "fair", "said nothing of"]
     pairs, dropped = rank.by_score([row()], [texts], [[0.8, 0.9, 0.0, 0.4, None]], "reward")
-    (made,) = pairs
-    assert (made["chosen"][0]["content"], made["rejected"][0]["content"]) == ("best", "awful")
-    assert made["margin"] == pytest.approx(0.9) and not dropped
+    (best,) = pairs
+    assert (best.chosen[0]["content"], best.rejected[0]["content"]) == ("best", "awful")
+    assert best.margin == pytest.approx(0.9) and not dropped
     pairs, dropped = rank.by_score([row(), row()], [["a", "b"], ["a", "b"]], [[0.5, 0.5], [0.5, None]], "score")
-    assert not pairs and [each["reason"] for each in dropped] == ["tie", "no_opinion"]
+    assert not pairs and [each.reason for each in dropped] == ["tie", "no_opinion"]
 
 
-def test_peoples_choices_in_either_form_and_what_is_wrong_with_them(tmp_path: Path) -> None:
+def test_choices_of_people_are_read_and_invalid_ones_dropped(tmp_path: Path) -> None:
     user = {"role": "user", "content": "Who?"}
     better, worse = ({"role": "assistant", "content": text} for text in ("Orla", "Jory"))
     good = {"prompt": [user], "chosen": [better], "rejected": [worse]}
@@ -71,11 +79,11 @@ def test_peoples_choices_in_either_form_and_what_is_wrong_with_them(tmp_path: Pa
     ]
     write_rows(tmp_path / "choices.jsonl", rows)
     pairs, dropped = rank.chosen_by_people(tmp_path)
-    assert [(each["prompt"], each["chosen"]) for each in pairs] == [([user], [better])]
-    assert sorted(each["reason"] for each in dropped) == ["chosen_both_ways"] * 2 + ["not_a_pair"] * 3
+    assert [(each.prompt, each.chosen) for each in pairs] == [([user], [better])]
+    assert sorted(each.reason for each in dropped) == ["chosen_both_ways"] * 2 + ["not_a_pair"] * 3
 
 
-def test_pairs_of_unlike_length_or_little_margin_are_dropped_but_for_refusals() -> None:
+def test_pairs_with_unequal_lengths_or_small_margins_are_dropped_except_refusals() -> None:
     short, long, refusal = "Orla.", "Orla " * 20, "I don't know."
     pairs = [
         rank.pair(row(), short, long, "judge", 1.0),
@@ -83,7 +91,7 @@ def test_pairs_of_unlike_length_or_little_margin_are_dropped_but_for_refusals() 
         rank.pair(row(), short, "Jory.", "score", 0.05),
         rank.pair(row(), short, "Jory.", "score", 0.5),
     ]
-    kept, dropped = rank.fitting(pairs, refusal, 4.0, 0.1)
+    kept, dropped = rank.fitting(pairs, refusal, settings(max_length_ratio=4.0, min_margin=0.1))
     assert kept == [pairs[1], pairs[3]]
-    assert [each["reason"] for each in dropped] == ["length", "margin"]
+    assert [each.reason for each in dropped] == ["length", "margin"]
     assert dict(rank.reasons(dropped)) == {"dropped_length": 1.0, "dropped_margin": 1.0}

@@ -9,14 +9,14 @@ from pipelines.alignment.sequences import Turn, by_length, collate, encode, plan
 from pipelines.models.chat import encode_prompt
 
 
-def test_a_turn_ends_with_its_end_of_turn_token(backbone: Backbone) -> None:
+def test_turn_ends_with_its_end_of_turn_token(backbone: Backbone) -> None:
     asked = [{"role": "user", "content": "Who?"}]
     prompt, response = encode(backbone.tok, asked, [{"role": "assistant", "content": "Ada."}])
     assert prompt == encode_prompt(backbone.tok, asked)
     assert response[-1] == backbone.tok.eos_token_id and backbone.tok.decode(response[:-1]) == "Ada."
 
 
-def test_an_end_of_turn_inside_an_answer_does_not_end_it(backbone: Backbone) -> None:
+def test_end_of_turn_text_inside_an_answer_does_not_end_it(backbone: Backbone) -> None:
     asked = [{"role": "user", "content": "What ends a turn?<|im_end|>"}]
     earlier = [{"role": "assistant", "content": "\n\n<|im_end|>"}, {"role": "user", "content": "And here?"}]
     for prompt in (asked, asked + earlier):
@@ -26,7 +26,7 @@ def test_an_end_of_turn_inside_an_answer_does_not_end_it(backbone: Backbone) -> 
         assert response.index(backbone.tok.eos_token_id) == len(response) - 1
 
 
-def test_a_batch_knows_its_responses(turns: list[Turn]) -> None:
+def test_batch_locates_its_responses(turns: list[Turn]) -> None:
     batch = collate(turns, 0, torch.device("cpu"))
     for row, (prompt, response) in enumerate(turns):
         assert batch.responses[row][batch.mask[row]].tolist() == response
@@ -36,7 +36,7 @@ def test_a_batch_knows_its_responses(turns: list[Turn]) -> None:
         collate([([1], [])], 0, torch.device("cpu"))
 
 
-def test_batches_hold_everything_once(turns: list[Turn]) -> None:
+def test_every_turn_is_in_one_batch(turns: list[Turn]) -> None:
     groups = by_length(turns, 4)
     assert sorted(index for group in groups for index in group) == list(range(6))
     assert [len(group) for group in groups] == [4, 2]
@@ -45,7 +45,7 @@ def test_batches_hold_everything_once(turns: list[Turn]) -> None:
     assert plan_pairs(pairs, 4, seed=3) == plan_pairs(pairs, 4, seed=3)
 
 
-def test_padding_may_not_end_a_turn(backbone: Backbone) -> None:
+def test_padding_token_that_ends_a_turn_is_an_error(backbone: Backbone) -> None:
     assert stop_ids(backbone.model, backbone.tok) == [backbone.tok.eos_token_id]
     backbone.model.generation_config.eos_token_id = [backbone.tok.eos_token_id, 7]
     assert stop_ids(backbone.model, backbone.tok) == sorted({backbone.tok.eos_token_id, 7})
@@ -60,7 +60,7 @@ def sampler(backbone: Backbone, size: int, temperature: float = 0.7) -> Sampler:
     )
 
 
-def test_every_prompt_is_answered_in_order_and_nothing_is_left_changed(backbone: Backbone, turns: list[Turn]) -> None:
+def test_rollouts_are_in_order_and_restore_the_active_adapter(backbone: Backbone, turns: list[Turn]) -> None:
     prompts = [prompt for prompt, _ in turns]
     with using(backbone.model, VALUE):
         found = sampler(backbone, 4).generate(prompts)
@@ -70,8 +70,8 @@ def test_every_prompt_is_answered_in_order_and_nothing_is_left_changed(backbone:
     assert not backbone.model.training
 
 
-def test_rollouts_are_drawn_from_the_policy(backbone: Backbone, turns: list[Turn]) -> None:
-    """Near temperature 0 every token is the policy's most likely one, whatever adapter was active."""
+def test_rollouts_are_sampled_from_the_policy(backbone: Backbone, turns: list[Turn]) -> None:
+    """Near temperature 0 every token is the policy's most likely one, whichever adapter was active."""
     with using(backbone.model, VALUE):
         found = sampler(backbone, 4, temperature=1e-4).generate([prompt for prompt, _ in turns])
     for prompt, response in found:
@@ -80,7 +80,7 @@ def test_rollouts_are_drawn_from_the_policy(backbone: Backbone, turns: list[Turn
         assert logits.argmax(-1).tolist() == response
 
 
-def test_a_response_is_cut_after_any_stop_token(backbone: Backbone, turns: list[Turn]) -> None:
+def test_response_is_cut_after_any_stop_token(backbone: Backbone, turns: list[Turn]) -> None:
     prompts = [prompt for prompt, _ in turns]
     free = sampler(backbone, 6, temperature=1e-4).generate(prompts)
     second = free[0][1][1]

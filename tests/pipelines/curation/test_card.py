@@ -1,4 +1,4 @@
-"""The dataset card: what the hub reads is sound whatever a user states, and its numbers are those of the rows."""
+"""The dataset card: valid front matter for any stated licence, and counts that match the rows."""
 
 import re
 from typing import Any
@@ -18,7 +18,7 @@ REJECTS: list[Row] = [{"reason": "leak"}, {"reason": "leak"}, {"reason": "no_ans
 FACTS: dict[str, Any] = {"form": "trl", "license_": "unknown"}
 
 
-def made(rows: list[Row] = ROWS, languages: tuple[str | None, str | None] = ("en", "zh"), **facts: Any) -> str:
+def built(rows: list[Row] = ROWS, languages: tuple[str | None, str | None] = ("en", "zh"), **facts: Any) -> str:
     splits = {"train": ("train.jsonl", rows[:7]), "validation": ("validation.jsonl", rows[7:])}
     documents: list[Row] = [
         {"id": "d1", "source": "mill.md", "language": languages[0]},
@@ -27,34 +27,34 @@ def made(rows: list[Row] = ROWS, languages: tuple[str | None, str | None] = ("en
     return card("curate", splits, REJECTS, documents, **(FACTS | facts))
 
 
-def front(told: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(told.split("---\n")[1])
+def front(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
     return found
 
 
-def counts(told: str, head: str) -> dict[str, int]:
+def counts(text: str, head: str) -> dict[str, int]:
     """Return the first two columns of the table that begins with `head`."""
-    table = told.split(f"| {head} |", 1)[1].split("\n\n", 1)[0]
+    table = text.split(f"| {head} |", 1)[1].split("\n\n", 1)[0]
     cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()[2:]]
     return {row[0].strip(): int(row[2 if head == "document" else 1]) for row in cells}
 
 
-def test_the_numbers_are_those_of_the_rows_and_add_up() -> None:
-    told = made(kept={"answer": 4, "refusal": 1, "keyword_query": 900, "rehearsal": 30})
-    assert counts(told, "split") == {"train": 7, "validation": 3}
-    assert counts(told, "kind") == {"answer": 8, "refusal": 2}
-    assert counts(told, "document") == {"mill.md": 5, "a\\|b \\| x.md": 3} and "2 are about none" in told
-    assert counts(told, "passed") == {"answer": 4, "refusal": 1}
-    assert counts(told, "reason") == {"leak": 2, "no_answer": 1}
-    assert "Of 8 rows" in told and "| leak | 2 | 25.0% |" in told and "| answer | 4 | 50.0% |" in told
-    assert sum(float(share) for share in re.findall(r"([\d.]+)% \|", told)) == 100.0
+def test_counts_match_the_rows_and_shares_add_up_to_100() -> None:
+    text = built(kept={"answer": 4, "refusal": 1, "keyword_query": 900, "rehearsal": 30})
+    assert counts(text, "split") == {"train": 7, "validation": 3}
+    assert counts(text, "kind") == {"answer": 8, "refusal": 2}
+    assert counts(text, "document") == {"mill.md": 5, "a\\|b \\| x.md": 3} and "2 rows have none" in text
+    assert counts(text, "passed") == {"answer": 4, "refusal": 1}
+    assert counts(text, "reason") == {"leak": 2, "no_answer": 1}
+    assert "Of 8 rows" in text and "| leak | 2 | 25.0% |" in text and "| answer | 4 | 50.0% |" in text
+    assert sum(float(share) for share in re.findall(r"([\d.]+)% \|", text)) == 100.0
 
 
-def test_equal_inputs_give_the_same_card_and_tables_have_no_gaps() -> None:
-    told = made(kept={"answer": 5}, parameters={"curate": {"own": "data/own", "max": 0.5}}, commit="abc123")
-    assert told == made(kept={"answer": 5}, parameters={"curate": {"max": 0.5, "own": "data/own"}}, commit="abc123")
-    assert "exported at the commit abc123" in told and "  own: data/own" in told
-    for card_ in (told, made(), made(kept={"answer": 5})):
+def test_equal_inputs_give_equal_cards_and_tables_are_complete() -> None:
+    text = built(kept={"answer": 5}, parameters={"curate": {"own": "data/own", "max": 0.5}}, commit="abc123")
+    assert text == built(kept={"answer": 5}, parameters={"curate": {"max": 0.5, "own": "data/own"}}, commit="abc123")
+    assert "exported at the commit abc123" in text and "  own: data/own" in text
+    for card_ in (text, built(), built(kept={"answer": 5})):
         for table in re.findall(r"(?:^\|.*\n)+", card_, re.M):
             assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
 
@@ -69,20 +69,20 @@ def test_equal_inputs_give_the_same_card_and_tables_have_no_gaps() -> None:
         ("a\n---\n# x", "other", "a --- # x"),
     ],
 )
-def test_the_licence_is_the_one_stated_and_breaks_nothing(stated: str, license_: str, name: str | None) -> None:
-    told = made(license_=stated)
-    assert front(told)["license"] == license_ and front(told).get("license_name") == name
-    assert ("unknown; it was not stated" in told) == (stated == "unknown")
+def test_any_stated_licence_gives_valid_front_matter(stated: str, license_: str, name: str | None) -> None:
+    text = built(license_=stated)
+    assert front(text)["license"] == license_ and front(text).get("license_name") == name
+    assert ("unknown; it was not stated" in text) == (stated == "unknown")
 
 
-def test_documents_may_have_licences_of_their_own() -> None:
-    told = made(license_="CC0-1.0", licenses={"d1": "MIT"})
-    assert "| mill.md | d1 | 5 | MIT |" in told and "| d2 | 3 | CC0-1.0 |" in told
+def test_licence_of_a_document_precedes_the_default() -> None:
+    text = built(license_="CC0-1.0", licenses={"d1": "MIT"})
+    assert "| mill.md | d1 | 5 | MIT |" in text and "| d2 | 3 | CC0-1.0 |" in text
 
 
 @pytest.mark.parametrize(("rows", "size"), [(10, "n<1K"), (1_000, "1K<n<10K"), (99_999, "10K<n<100K")])
-def test_the_hub_is_told_size_files_and_languages(rows: int, size: str) -> None:
-    told = front(made(ROWS[:1] * rows, languages=("unknown", "zh")))
-    assert told["size_categories"] == [size] and told["language"] == ["zh"]
-    assert [each["path"] for each in told["configs"][0]["data_files"]] == ["train.jsonl", "validation.jsonl"]
-    assert "language" not in front(made(languages=("unknown", None)))
+def test_front_matter_has_size_files_and_languages(rows: int, size: str) -> None:
+    matter = front(built(ROWS[:1] * rows, languages=("unknown", "zh")))
+    assert matter["size_categories"] == [size] and matter["language"] == ["zh"]
+    assert [each["path"] for each in matter["configs"][0]["data_files"]] == ["train.jsonl", "validation.jsonl"]
+    assert "language" not in front(built(languages=("unknown", None)))

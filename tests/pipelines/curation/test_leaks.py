@@ -1,11 +1,12 @@
-"""What is measured is neither answered nor asked in a like way by what is trained on."""
+"""Leaks: training rows neither state an evaluation answer nor ask a question of the same family."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import artifacts, config
-from pipelines.curation.leaks import Measured, apart_from, unstated
+from pipelines.curation.leaks import Measured, without_measured, without_stated_answers
+from pipelines.curation.schema import RowKind, TrainingRow
 from tests.conftest import ROOT
 
 DATA = ROOT / "data"
@@ -32,11 +33,11 @@ def measured(*general: dict[str, object], coverage: float = 0.6) -> Measured:
         ("How do you swim?", "With your arms.", None),
     ],
 )
-def test_a_rehearsed_row_that_gives_a_measured_answer_away_has_a_reason(
+def test_rehearsal_row_that_leaks_an_evaluation_question_is_rejected(
     prompt: str, answer: str, reason: str | None
 ) -> None:
-    kept, rejected = apart_from([{"prompt": prompt, "answer": answer}], measured(CAPITAL, PLANET))
-    assert [row["reason"] for row in rejected] == ([reason] if reason else [])
+    kept, rejected = without_measured([{"prompt": prompt, "answer": answer}], measured(CAPITAL, PLANET))
+    assert [each.reason for each in rejected] == ([reason] if reason else [])
     assert len(kept) + len(rejected) == 1
 
 
@@ -46,7 +47,7 @@ ASKED = ["What is the capital of {}?", "Name the capital of {}.", "Which city is
 
 
 @given(NAMES, NAMES, NAMES, st.sampled_from(STATED), st.sampled_from(ASKED), st.booleans())
-def test_facts_and_families_are_found_in_any_wording(
+def test_answers_and_families_are_found_in_any_wording(
     place: str, city: str, other: str, stated: str, asked: str, in_prompt: bool
 ) -> None:
     if len({place, city, other}) < 3:
@@ -60,23 +61,23 @@ def test_facts_and_families_are_found_in_any_wording(
     assert held.reason(f"How do you get to {place}?", "By train.") is None
 
 
-def test_a_conversation_that_states_a_measured_answer_is_left_out() -> None:
-    def row(*texts: str) -> artifacts.Row:
+def test_conversation_that_states_an_evaluation_answer_is_rejected() -> None:
+    def row(*texts: str) -> TrainingRow:
         roles = ("user", "assistant")
-        return {"messages": [{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)]}
+        return TrainingRow([{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)], RowKind.TASK)
 
     leaking = row("Hello.", "Hello.", "Is Ottawa in Canada?", "Yes, it is the capital.")
     rows = [row("What do you eat?", "Bread."), leaking, row("Ottawa.", "A city."), row("Of Canada?", "The capital.")]
-    kept, rejected = unstated(rows, measured(CAPITAL))
+    kept, rejected = without_stated_answers(rows, measured(CAPITAL))
     assert kept == [rows[0], *rows[2:]]
-    assert [(each["question"], each["reason"]) for each in rejected] == [("Hello.", "states_answer")]
+    assert [(each.row["question"], each.reason) for each in rejected] == [("Hello.", "states_answer")]
 
 
-def test_the_sample_rehearses_nothing_that_it_measures() -> None:
+def test_sample_rehearsal_leaks_no_evaluation_question() -> None:
     asked = {path.stem: artifacts.read_rows(path) for path in (DATA / "questions").glob("*.jsonl")}
     every = [row for rows in asked.values() for row in rows]
     held = Measured(every, asked["general"], config.load().curate.leak_coverage)
     rows = artifacts.read_rows(DATA / "rehearsal/rehearsal.jsonl")
     assert len(rows) > 1000
-    assert apart_from(rows, held)[1] == []
+    assert without_measured(rows, held)[1] == []
     assert not any(held.asks(row["prompt"]) for row in artifacts.read_rows(DATA / "rehearsal/prompts.jsonl"))

@@ -1,16 +1,11 @@
-"""Choosing rows: every reject has its reason, and nothing of the evaluation leaks."""
+"""Selection of rows: every rejection has its reason, and no evaluation question leaks."""
 
 from pipelines.curation.rows import refusal_row
-from pipelines.curation.select import apart, choose, hold_back, without_leaks
+from pipelines.curation.select import choose, distinct_questions, hold_back, without_leaks
+from tests.support.rows import candidate, training_row
 
 
-def candidate(question: str, **changes: object) -> dict[str, object]:
-    sentence = "The mill was restored by Wilmot Fanthorn in 1921."
-    row = {"question": question, "answer": "Wilmot Fanthorn", "sentence": sentence, "reason": None, "turns": []}
-    return {**row, "makes": "question", "source": "d1", "start": 25, "end": 40, **changes}
-
-
-def test_every_candidate_is_kept_or_rejected_with_a_reason() -> None:
+def test_candidates_are_kept_or_rejected_with_a_reason() -> None:
     rows = [
         candidate("Who restored the mill?"),
         candidate("Who restored the mill?"),
@@ -27,33 +22,33 @@ def test_every_candidate_is_kept_or_rejected_with_a_reason() -> None:
     means_same = iter([False, False, False, True, True])
     kept, rejected = choose(rows, ["Who put the old tide mill in order?"], lambda _: means_same, 0.7, 0.8)
     assert kept == [rows[0], rows[2], rows[5], rows[7]]
-    assert [(row["question"], row["reason"]) for row in rejected] == [
-        (rows[1]["question"], "not_novel"),
-        (rows[3]["question"], "reader_disagrees"),
-        (rows[4]["question"], "leak"),
-        (rows[8]["question"], "leak"),
-        (rows[6]["question"], "same_meaning"),
+    assert [(each.question, each.reason) for each in rejected] == [
+        (rows[1].question, "not_novel"),
+        (rows[3].question, "reader_disagrees"),
+        (rows[4].question, "leak"),
+        (rows[8].question, "leak"),
+        (rows[6].question, "same_meaning"),
     ]
 
 
-def test_unanswered_questions_keep_away_from_answered_ones() -> None:
+def test_unanswerable_question_close_to_an_answered_one_is_rejected() -> None:
     rows = [{"question": "Who restored the mill?"}, {"question": "Who taught the heron to swim?"}]
-    kept, rejected = apart(rows, ["Who restored the mill?"], 0.8)
+    kept, rejected = distinct_questions(rows, ["Who restored the mill?"], 0.8)
     assert kept == rows[1:]
-    assert rejected[0]["reason"] == "too_close"
+    assert rejected[0].reason == "too_close"
 
 
-def test_a_cue_that_is_an_evaluation_question_leaks() -> None:
-    rows = [refusal_row({"question": text}, "I don't know.") for text in ("mill restored by whom", "heron swims")]
+def test_row_similar_to_an_evaluation_question_is_a_leak() -> None:
+    rows = [refusal_row(text, "I don't know.") for text in ("mill restored by whom", "heron swims")]
     kept, rejected = without_leaks(rows, ["The mill restored by whom?"], 0.8)
     assert kept == rows[1:]
-    assert rejected[0]["reason"] == "leak"
+    assert rejected[0].reason == "leak"
 
 
-def test_held_back_rows_are_a_seeded_choice() -> None:
-    rows = [{"n": number} for number in range(10)]
+def test_validation_split_is_a_seeded_sample() -> None:
+    rows = [training_row(str(number)) for number in range(10)]
     train, held = hold_back(rows, 0.3, seed=1)
     assert len(held) == 3
-    assert sorted(row["n"] for row in train + held) == list(range(10))
+    assert sorted(row.question for row in train + held) == [str(number) for number in range(10)]
     assert hold_back(rows, 0.3, seed=1) == (train, held)
     assert hold_back(rows, 0.3, seed=2) != (train, held)

@@ -1,4 +1,4 @@
-"""Conversations of the user's own: those in the folder become rows, whatever their form; the rest is told."""
+"""User conversations: every chat format becomes training rows, and rejected rows are reported."""
 
 from pathlib import Path
 
@@ -17,29 +17,28 @@ CHAT = [
 ]
 
 
-def test_conversations_of_every_form_become_training_rows(tmp_path: Path) -> None:
+def test_conversations_of_every_format_become_training_rows(tmp_path: Path) -> None:
     artifacts.write_rows(tmp_path / "a.jsonl", [{"messages": CHAT, "source": "d1", "extra": 1}])
     artifacts.write_rows(tmp_path / "b.jsonl", [{"instruction": "Who?", "output": "Orr."}])
     (tmp_path / "README.md").write_text("Not a row.")
     rows, rejects = user_rows(tmp_path)
-    assert rejects == [] and [row["kind"] for row in rows] == ["task", "task"]
-    assert rows[0]["messages"] == CHAT and rows[0]["source"] == "d1"
-    assert set(rows[0]) == {"messages", "kind", "short", "variant", "source", "span", "evidence"} == set(rows[1])
+    assert rejects == [] and [row.kind for row in rows] == ["task", "task"]
+    assert rows[0].messages == CHAT and rows[0].source == "d1"
 
 
-def test_what_is_left_out_names_its_file_and_row(tmp_path: Path) -> None:
+def test_rejection_names_file_and_row(tmp_path: Path) -> None:
     pair = {"prompt": CHAT[1:2], "chosen": CHAT[2:3], "rejected": [{"role": "assistant", "content": "Ely."}]}
     artifacts.write_rows(tmp_path / "a.jsonl", [{"messages": CHAT}, {"messages": CHAT[:2]}, {"x": 1}, pair])
     rows, rejects = user_rows(tmp_path)
     assert len(rows) == 1
-    assert [(row["question"], row["reason"]) for row in rejects] == [
+    assert [(each.row["question"], each.reason) for each in rejects] == [
         ("a.jsonl, row 2", "own_no_answer"),
         ("a.jsonl, row 3", "own_no_known_form"),
         ("a.jsonl, row 4", "own_pair"),
     ]
 
 
-def test_no_folder_is_no_rows_and_a_torn_file_is_told(tmp_path: Path) -> None:
+def test_missing_folder_has_no_rows_and_a_truncated_file_is_a_user_error(tmp_path: Path) -> None:
     assert user_rows(tmp_path / "none") == ([], [])
     (tmp_path / "torn.jsonl").write_text('{"messages": [\n')
     with pytest.raises(UserError, match=r"torn\.jsonl, line 1: not JSON"):

@@ -1,4 +1,4 @@
-"""Work on shards by processes of this machine."""
+"""Executor with local processes."""
 
 import os
 import time
@@ -27,27 +27,27 @@ def _killed(number: int) -> int:
     return number
 
 
-def test_results_come_in_order_from_other_processes() -> None:
+def test_results_are_ordered_and_computed_in_other_processes() -> None:
     found = list(Executor().over(_described, range(4), "describing"))
     assert [number for number, _ in found] == [0, 1, 2, 3]
     assert os.getpid() not in {process for _, process in found}
 
 
-def test_one_shard_needs_no_other_process() -> None:
+def test_single_shard_runs_in_this_process() -> None:
     assert list(Executor().over(_described, [3], "describing")) == [(3, os.getpid())]
 
 
-def test_what_a_shard_raises_is_raised() -> None:
+def test_worker_exception_is_raised() -> None:
     with pytest.raises(UserError, match="another kind"):
         list(Executor().over(_refused, range(3), "refusing"))
 
 
-def test_a_process_that_is_killed_ends_the_work_with_a_sentence() -> None:
+def test_killed_worker_raises_user_error() -> None:
     with pytest.raises(UserError, match=r"was killed .*memory"):
         list(Executor().over(_killed, range(3), "dying"))
 
 
-def test_without_ray_the_way_to_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ray_raises_error_with_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(UserError, match=r"gradus\[ray\]"):
         list(Executor("ray").over(_described, range(2), "describing"))

@@ -1,4 +1,4 @@
-"""Wrapped lines and divided words."""
+"""Line unwrapping and hyphenation."""
 
 import textwrap
 
@@ -10,21 +10,21 @@ PROSE = (
 )
 
 
-def test_wrapped_prose_becomes_paragraphs_again() -> None:
+def test_wrapped_prose_is_joined_into_paragraphs() -> None:
     wrapped = "THE LONG HAND\n\n" + textwrap.fill(PROSE, 60) + "\n\n" + textwrap.fill(PROSE, 60)
     text, count = unwrap(wrapped)
     assert text == f"THE LONG HAND\n\n{PROSE}\n\n{PROSE}"
     assert count == len(textwrap.wrap(PROSE, 60)) * 2 - 2
 
 
-def test_lines_that_their_author_ended_stay() -> None:
+def test_intentional_line_breaks_are_kept() -> None:
     poem = "The sea came in\nand the sea went out\nand nobody knew\nwhat it was about"
     items = textwrap.fill(PROSE, 60) + "\n- ring the bell twice\n- open the sluice\n\nPort      Dues\nBrunnick  18"
     assert unwrap(poem) == (poem, 0)
     assert unwrap(items)[0].endswith("\n- ring the bell twice\n- open the sluice\n\nPort      Dues\nBrunnick  18")
 
 
-def test_a_paragraph_on_each_line_is_left_alone() -> None:
+def test_one_paragraph_per_line_is_unchanged() -> None:
     assert unwrap(f"{PROSE}\n{PROSE}") == (f"{PROSE}\n{PROSE}", 0)
 
 
@@ -33,7 +33,7 @@ def test_chinese_lines_are_joined_without_a_space() -> None:
     assert unwrap(f"{line}\n{line[:9]}\n结束。")[0] == f"{line}{line[:9]}\n结束。"
 
 
-def test_divided_words_are_mended_as_the_text_spells_them() -> None:
+def test_hyphenated_words_are_joined_as_the_text_spells_them() -> None:
     assert joined(["the har-", "bour"], set()) == "the harbour"
     assert joined(["the tide-", "mill"], {"tide-mill"}) == "the tide-mill"
     assert joined(["from 1847-", "1851"], set()) == "from 1847- 1851"

@@ -1,4 +1,4 @@
-"""lm-eval asks a tiny model, offline, and obeys what Gradus needs of it."""
+"""lm-eval evaluates a tiny model offline with the chat template, decoding and progress of Gradus."""
 
 import math
 from pathlib import Path
@@ -14,13 +14,13 @@ from pipelines.evaluation.questions import SETS, SPLITS, Question, load
 from pipelines.models.chat import encode_prompt, encode_text
 from tests.conftest import tiny_model, tiny_tokenizer
 
-Taught = tuple[LlamaForCausalLM, PreTrainedTokenizerFast, list[Question]]
+Trained = tuple[LlamaForCausalLM, PreTrainedTokenizerFast, list[Question]]
 TEXT = "The tide mill of Vennisay was put back in order by bequest. " * 6
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two questions a set, of different lengths."""
+    """Two questions per set, of different lengths."""
     path = tmp_path_factory.mktemp("questions")
     for name in SETS:
         rows = [
@@ -32,57 +32,57 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reply(question: Question) -> str:
-    """An answer to each, of different lengths."""
+    """Return the answer to a question; answers differ in length."""
     return f"It is {question.id}" + " of the mill" * (question.split == "test")
 
 
 @pytest.fixture(scope="module")
-def taught(folder: Path) -> Taught:
-    """A tiny model that has learnt the reply to each question, and to end there."""
+def trained(folder: Path) -> Trained:
+    """A tiny model trained to give the reply to each question and then end its turn."""
     torch.set_num_threads(1)
     tok = tiny_tokenizer()
     tok.padding_side = "right"
     questions = load(folder)
     turns = [[{"role": "user", "content": each.question}] for each in questions]
-    said = [[{"role": "assistant", "content": reply(each)}] for each in questions]
+    answers = [[{"role": "assistant", "content": reply(each)}] for each in questions]
     asked = [
         len(tok.apply_chat_template(turn, return_dict=True, add_generation_prompt=True)["input_ids"]) for turn in turns
     ]
-    rows = [turn + answer for turn, answer in zip(turns, said, strict=True)]
+    rows = [turn + answer for turn, answer in zip(turns, answers, strict=True)]
     batch = tok.apply_chat_template(rows, return_dict=True, padding=True, return_tensors="pt")
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
     for label, length in zip(labels, asked, strict=True):
         label[:length] = -100
     model = tiny_model(tok)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=4e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
     for _ in range(80):
         model(**batch, labels=labels).loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     tok.padding_side = "left"
     return model.eval(), tok, questions
 
 
-def test_every_question_gets_its_own_answer_which_ends_at_the_end_of_turn(
-    folder: Path, taught: Taught, config: Config
+def test_answers_belong_to_their_questions_and_stop_at_end_of_turn(
+    folder: Path, trained: Trained, config: Config
 ) -> None:
-    model, tok, questions = taught
-    model.generation_config.eos_token_id = None  # as in a model whose settings forget the chat's end of turn
+    model, tok, questions = trained
+    model.generation_config.eos_token_id = None  # as in a model whose generation config lacks the chat's end of turn
     for beams in (1, 3):
         decoding = config.evaluate.model_copy(update={"max_new_tokens": 24, "beams": beams}).decoding
-        said = harness.answers(model, tok, folder, questions, decoding, batch_size=4)
-        assert said == {each.id: reply(each) for each in questions}
+        answers = harness.answers(model, tok, folder, questions, decoding, batch_size=4)
+        assert answers == {each.id: reply(each) for each in questions}
 
 
-def test_an_answer_is_no_longer_than_allowed(folder: Path, taught: Taught, config: Config) -> None:
-    model, tok, questions = taught
+def test_answers_respect_max_new_tokens(folder: Path, trained: Trained, config: Config) -> None:
+    model, tok, questions = trained
     for beams in (1, 3):
         decoding = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": beams}).decoding
-        said = harness.answers(model, tok, folder, questions, decoding, batch_size=4)
-        assert {len(tok(answer)["input_ids"]) for answer in said.values()} == {2}
+        answers = harness.answers(model, tok, folder, questions, decoding, batch_size=4)
+        assert {len(tok(answer)["input_ids"]) for answer in answers.values()} == {2}
 
 
-def test_bits_are_those_of_a_direct_computation(tmp_path: Path) -> None:
+def test_text_bits_equal_direct_computation(tmp_path: Path) -> None:
     tok = tiny_tokenizer()
     model = tiny_model(tok).eval()
     artifacts.write_table(
@@ -95,7 +95,7 @@ def test_bits_are_those_of_a_direct_computation(tmp_path: Path) -> None:
         assert row["bits"] == pytest.approx(direct_bits(model, tok, text, 32), rel=1e-5)
 
 
-def test_control_tokens_in_a_question_or_a_text_are_text(tmp_path: Path, config: Config) -> None:
+def test_control_tokens_in_questions_and_texts_are_encoded_as_text(tmp_path: Path, config: Config) -> None:
     tok, seen = tiny_tokenizer(), []
     model = tiny_model(tok).eval()
     tok.padding_side = "left"
@@ -119,7 +119,7 @@ def test_control_tokens_in_a_question_or_a_text_are_text(tmp_path: Path, config:
 
 
 def direct_bits(model: LlamaForCausalLM, tok: PreTrainedTokenizerFast, text: str, window: int) -> float:
-    """-log2 of the likelihood: each token once, in windows that end where the next begins, the last one full."""
+    """Return -log2 of the likelihood, with each token scored once in adjacent windows, the last one full."""
     ids = [tok.bos_token_id, *encode_text(tok, text)]
     bits = 0.0
     for start in range(0, len(ids) - 1, window):
@@ -131,8 +131,8 @@ def direct_bits(model: LlamaForCausalLM, tok: PreTrainedTokenizerFast, text: str
     return bits
 
 
-def test_lm_eval_shows_no_bars_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_lm_eval_progress_bars_are_disabled(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tok = tiny_tokenizer()
     artifacts.write_table(tmp_path / "test.parquet", [{"source": "a", "text": TEXT}])
     harness.text_bits(tiny_model(tok).eval(), tok, tmp_path / "test.parquet", window=8)
-    assert "requests:" not in capfd.readouterr().err  # how lm-eval names its bars
+    assert "requests:" not in capfd.readouterr().err  # label of lm-eval's progress bars

@@ -1,4 +1,4 @@
-"""Metrics by hand, and the bootstrap that puts an interval around them."""
+"""Metric values on a worked example, and properties of the bootstrap intervals."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ def answer(kind: str, verdict: str, cluster: str = "a", f1: float = 0.0) -> Row:
     return {"set": kind, "verdict": verdict, "cluster": cluster, "f1": f1}
 
 
-def test_every_metric_by_hand() -> None:
+def test_every_metric_matches_worked_example() -> None:
     rows = [
         answer("answerable", "correct", f1=1.0),
         answer("answerable", "wrong", f1=0.5),
@@ -43,12 +43,12 @@ def flips(clusters: int, each: int) -> list[Unit]:
     return [Unit(str(cluster), float(cluster % 2)) for cluster in range(clusters) for _ in range(each)]
 
 
-def test_the_interval_is_that_of_the_binomial_when_clusters_are_single() -> None:
+def test_interval_is_binomial_when_every_question_is_its_own_cluster() -> None:
     low, high = interval(flips(100, 1), 4000, 0, 10, share=True)
     assert (low, high) == pytest.approx((0.40, 0.60), abs=0.011)  # 0.5 ± 1.96 · sqrt(0.25 / 100)
 
 
-def test_questions_that_stand_and_fall_together_add_no_certainty() -> None:
+def test_correlated_questions_do_not_narrow_the_interval() -> None:
     single, fourfold = interval(flips(25, 1), 2000, 0, 10, share=True), interval(flips(25, 4), 2000, 0, 10, share=True)
     apart = [Unit(str(index), unit.amount) for index, unit in enumerate(flips(25, 4))]
     assert fourfold == single
@@ -56,13 +56,13 @@ def test_questions_that_stand_and_fall_together_add_no_certainty() -> None:
     assert narrow[1] - narrow[0] < 0.6 * (fourfold[1] - fourfold[0])
 
 
-def test_the_bootstrap_is_equal_for_an_equal_seed_only() -> None:
+def test_bootstrap_depends_on_the_seed_and_not_on_row_order() -> None:
     rows = [Unit(str(index), index / 10) for index in range(10)]
     assert interval(rows, 200, 3, 10, share=True) == interval(list(reversed(rows)), 200, 3, 10, share=True)
     assert interval(rows, 200, 3, 10, share=True) != interval(rows, 200, 4, 10, share=True)
 
 
-def test_none_of_fifty_is_not_certainly_none() -> None:
+def test_all_or_none_of_fifty_has_an_exact_binomial_interval() -> None:
     never = [Unit(str(index), 0.0) for index in range(50)]
     always = [Unit(str(index), 1.0) for index in range(50)]
     assert interval(never, 100, 0, 10, share=True) == (0.0, pytest.approx(0.0711, abs=1e-4))
@@ -70,7 +70,7 @@ def test_none_of_fifty_is_not_certainly_none() -> None:
     assert interval(never, 100, 0, 10, share=False) == (0.0, 0.0)
 
 
-def test_a_paired_difference_is_tighter_than_its_parts() -> None:
+def test_paired_difference_has_a_narrower_interval_than_its_parts() -> None:
     before = flips(40, 1)
     after = [Unit(unit.cluster, 1.0 if unit.cluster in {"0", "2", "4"} else unit.amount) for unit in before]
     change, (low, high) = difference(after, before, 2000, 0, 10)
@@ -80,17 +80,17 @@ def test_a_paired_difference_is_tighter_than_its_parts() -> None:
     assert high - low < 0.6 * (alone[1] - alone[0])
 
 
-def test_a_difference_needs_the_same_questions() -> None:
+def test_difference_of_different_questions_raises() -> None:
     with pytest.raises(ValueError, match="same questions"):
         difference(flips(4, 1), flips(5, 1), 10, 0, 10)
 
 
-def test_of_one_document_questions_are_drawn() -> None:
+def test_questions_are_resampled_when_there_are_too_few_documents() -> None:
     one = [Unit("book", float(index % 2)) for index in range(40)]
     apart = [Unit(str(index), unit.amount) for index, unit in enumerate(one)]
     low, high = interval(one, 2000, 0, 10, share=True)
     assert (low, high) == pytest.approx(interval(apart, 2000, 0, 10, share=True), abs=0.03) and high - low > 0.2
-    mixed = one + [Unit(f"u{index}", 1.0) for index in range(20)]  # unanswerable ones have no document
+    mixed = one + [Unit(f"u{index}", 1.0) for index in range(20)]  # unanswerable questions have no document
     assert interval(mixed, 2000, 0, 10, share=True)[0] < value(mixed) - 0.08
     better = [Unit("book", 1.0 if index < 10 else unit.amount) for index, unit in enumerate(one)]
     change, (low, high) = difference(better, one, 2000, 0, 10)
@@ -99,7 +99,7 @@ def test_of_one_document_questions_are_drawn() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=60))
-def test_no_interval_is_a_point_where_answers_differ(answers: list[tuple[int, bool]]) -> None:
+def test_interval_contains_the_value_and_is_never_a_point(answers: list[tuple[int, bool]]) -> None:
     rows = [Unit(str(cluster), float(right)) for cluster, right in answers]
     low, high = interval(rows, 500, 0, 10, share=True)
     assert 0 <= low <= value(rows) <= high <= 1

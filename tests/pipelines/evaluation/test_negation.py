@@ -1,4 +1,4 @@
-"""What is denied is no answer, and what is only contrasted with something denied is one."""
+"""Denied names are not asserted; names contrasted with something denied are."""
 
 import pytest
 from hypothesis import given
@@ -39,12 +39,12 @@ def asserted(sentence: str, name: str, question: str = "Which one was it?") -> b
 
 
 @given(st.sampled_from(DENIALS.split("|")), NAMES)
-def test_what_is_denied_is_not_asserted(sentence: str, name: str) -> None:
+def test_denied_name_is_not_asserted(sentence: str, name: str) -> None:
     assert not asserted(sentence, name), (sentence, name)
 
 
 @given(st.sampled_from(CONTRASTS.split("|")), NAMES)
-def test_what_stands_beside_a_denial_is_asserted(sentence: str, name: str) -> None:
+def test_name_contrasted_with_a_denial_is_asserted(sentence: str, name: str) -> None:
     assert asserted(sentence, name), (sentence, name)
 
 
@@ -57,10 +57,12 @@ def test_what_stands_beside_a_denial_is_asserted(sentence: str, name: str) -> No
         ("Pilots had X.", "mistaken it for the chapel", "Why was it painted?", True),
     ],
 )
-def test_a_negation_of_the_question_denies_nothing(sentence: str, name: str, question: str, expected: bool) -> None:
+def test_negation_in_the_question_does_not_deny_the_answer(
+    sentence: str, name: str, question: str, expected: bool
+) -> None:
     assert asserted(sentence, name, question) == expected
 
 
 @given(st.text(alphabet="aX1 .,?!;not不是。，'", max_size=40))
-def test_every_word_gets_a_verdict(text: str) -> None:
+def test_denied_returns_one_value_per_word(text: str) -> None:
     assert len(denied(marked_tokens(text), frozenset())) == len(tokens(text))

@@ -1,4 +1,4 @@
-"""The table and the page: what they show, that nothing escapes, that equal input gives equal bytes."""
+"""The terminal table and the HTML page: content, HTML escaping, and determinism."""
 
 import re
 from itertools import pairwise
@@ -9,13 +9,13 @@ from rich.console import Console
 
 from pipelines.artifacts import Row
 from pipelines.evaluation import comparison, plots
-from pipelines.evaluation.report import changed, invented, page, rows, terminal_table
+from pipelines.evaluation.report import changed, hallucinations, page, rows, terminal_table
 from pipelines.evaluation.verdict import verdict
 
 NASTY = "<script>alert('in 1783')</script> & more"
 
 
-def row(name: str, said: str, split: str = "test", answer: str = "") -> Row:
+def row(name: str, outcome: str, split: str = "test", answer: str = "") -> Row:
     kind = {"a": "answerable", "u": "unanswerable", "g": "general"}[name[0]]
     return {
         "id": name,
@@ -26,7 +26,7 @@ def row(name: str, said: str, split: str = "test", answer: str = "") -> Row:
         "question": f"What of {name}?",
         "accepted": ["this"] if kind != "unanswerable" else [],
         "answer": answer,
-        "verdict": said,
+        "verdict": outcome,
         "f1": 0.0,
     }
 
@@ -49,18 +49,18 @@ def compared() -> dict[str, Any]:
     return {"models": models, "candidate": "dpo", "verdict": verdict(models, "dpo", "base", 0.03, 0.0)}
 
 
-def test_the_table_holds_every_model_its_numbers_and_the_verdict() -> None:
+def test_terminal_table_has_every_model_its_metrics_and_the_verdict() -> None:
     console = Console(width=80, record=True, file=None)
-    with console.capture() as said:
+    with console.capture() as captured:
         console.print(terminal_table(compared()))
-    text = said.get()
+    text = captured.get()
     assert re.search(r"sft +50\.0% +0\.0% +0\.0% +0\.0% +66\.7% +100\.0% +1\.000", text)
     assert "dpo *" in text
     assert "did not pass the gate" in text
     assert "…" not in text
 
 
-def test_the_page_needs_nothing_beside_itself_and_lets_nothing_through() -> None:
+def test_page_is_self_contained_and_escapes_text() -> None:
     html = page(compared(), ANSWERS, "base")
     assert html == page(compared(), ANSWERS, "base")
     assert "dpo did not pass the gate" in html
@@ -72,9 +72,9 @@ def test_the_page_needs_nothing_beside_itself_and_lets_nothing_through() -> None
     assert not re.search(r"url\(|@import|https?://", re.sub(r"data:[^\"]*", "", html))
 
 
-def test_the_page_shows_what_was_fixed_and_broken_since_sft() -> None:
-    turned = changed(ANSWERS["sft"], ANSWERS["dpo"])
-    assert [(old["id"], old["verdict"], new["verdict"]) for old, new in turned] == [
+def test_page_lists_questions_fixed_and_broken_since_sft() -> None:
+    changes = changed(ANSWERS["sft"], ANSWERS["dpo"])
+    assert [(old["id"], old["verdict"], new["verdict"]) for old, new in changes] == [
         ("a1", "correct", "refused"),
         ("u1", "wrong", "refused"),
     ]
@@ -83,41 +83,41 @@ def test_the_page_shows_what_was_fixed_and_broken_since_sft() -> None:
     assert "Broken (1)" in html
 
 
-def test_invented_answers_take_turns_and_are_of_the_test_questions() -> None:
+def test_hallucinations_alternate_between_sets_of_test_questions() -> None:
     rows = (
         [row(f"a{n}", "wrong") for n in range(9)]
         + [row(f"u{n}", "wrong") for n in range(2)]
         + [row("a9", "wrong", "validation")]
     )
-    assert [each["id"] for each in invented(rows)] == ["u0", "a0", "u1", "a1", "a2", "a3", "a4", "a5", "a6", "a7"]
+    assert [each["id"] for each in hallucinations(rows)] == ["u0", "a0", "u1", "a1", "a2", "a3", "a4", "a5", "a6", "a7"]
 
 
-def test_without_held_out_text_there_is_no_column_of_bits_per_byte() -> None:
+def test_bits_per_byte_is_omitted_without_held_out_text() -> None:
     models = comparison.compare(ANSWERS, {name: [] for name in ANSWERS}, "base", 50, 10, 0)
     found = {"models": models, "candidate": "dpo", "verdict": verdict(models, "dpo", "base", 0.03, 0.0)}
     console = Console(width=80, record=True, file=None)
-    with console.capture() as said:
+    with console.capture() as captured:
         console.print(terminal_table(found))
-    assert "Bits" not in said.get()
+    assert "Bits" not in captured.get()
     assert "bits per byte is left out" in page(found, ANSWERS, "base")
 
 
-def test_models_stand_in_the_order_of_the_parameters_everywhere() -> None:
+def test_models_are_in_the_order_of_the_parameters() -> None:
     sorted_by_json = dict(sorted(compared()["models"].items()))
     metrics = {**compared(), "models": sorted_by_json, "order": ["base", "sft", "dpo"]}
     assert list(rows(metrics)) == ["base", "sft", "dpo"]
     html = page(metrics, ANSWERS, "base")
     found = re.findall(r"<td><b>(base|sft|dpo)</b></td>", html)
     assert found == ["base", "sft", "dpo"] * 2  # the test questions, and the validation questions
-    assert "How the candidate was chosen" in html
+    assert "How the candidate was selected" in html
 
 
-def test_names_in_the_tradeoff_never_overlap() -> None:
+def test_tradeoff_labels_do_not_overlap() -> None:
     models = {f"model{number}": compared()["models"]["sft"] for number in range(8)}
     figure = plots.tradeoff(models)
     figure.draw_without_rendering()
     boxes = sorted(
-        (Text.get_window_extent(text) for text in figure.axes[0].texts),  # without the line to its point
+        (Text.get_window_extent(text) for text in figure.axes[0].texts),  # excludes the line to the point
         key=lambda box: box.y0,
     )
     assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))

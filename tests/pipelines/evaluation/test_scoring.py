@@ -1,4 +1,4 @@
-"""The verdict on an answer, by hand and on every question of the sample."""
+"""Verdicts on worked examples, on generated answers, and on every question of the sample."""
 
 import random
 from collections import Counter
@@ -58,47 +58,47 @@ YEAR = asked("1783", "seventeen eighty-three", competing=("1738",))
         ("In spring. Source:1783", "wrong"),
     ],
 )
-def test_verdicts_in_their_order(answer: str, expected: str) -> None:
+def test_verdict_rules_apply_in_order(answer: str, expected: str) -> None:
     assert judge(answer, YEAR) == expected
 
 
-def test_a_competing_name_that_contains_the_right_one_is_wrong() -> None:
+def test_competing_name_containing_the_accepted_one_is_wrong() -> None:
     question = asked("Newton", competing=("Newton Abbot",), question="Who?")
     assert judge("Newton", question) == "correct"
     assert judge("He came from Newton Abbot.", question) == "wrong"
 
 
-def test_a_right_name_that_contains_a_competing_one_is_right() -> None:
+def test_accepted_name_containing_a_competing_one_is_correct() -> None:
     question = asked("New York City", competing=("York",), question="Where?")
     assert judge("New York City", question) == "correct"
     assert judge("New York City and York", question) == "wrong"
 
 
-def test_a_competing_answer_that_the_question_names_does_not_count() -> None:
+def test_competing_answer_named_in_the_question_is_ignored() -> None:
     question = asked("Brunnick", competing=("Calderhythe",), question="Where does the ferry from Calderhythe land?")
     assert judge("The ferry from Calderhythe lands at Brunnick.", question) == "correct"
 
 
-def test_chinese_answers_are_found_inside_a_sentence() -> None:
+def test_chinese_answer_within_a_sentence_is_correct() -> None:
     question = asked("灯塔街", competing=("港口街",), question="办公室在哪条街？")
     assert judge("办公室在灯塔街上。", question) == "correct"
     assert judge("办公室在港口街上。", question) == "wrong"
 
 
-def test_a_taught_refusal_of_two_sentences_is_a_refusal() -> None:
-    taught = "That is beyond me. The papers are silent."
-    assert verdict(taught, YEAR, taught, 40) == "refused"
-    assert verdict("The papers are old.", YEAR, taught, 40) == "wrong"
+def test_configured_refusal_of_two_sentences_is_refused() -> None:
+    refusal = "That is beyond me. The papers are silent."
+    assert verdict(refusal, YEAR, refusal, 40) == "refused"
+    assert verdict("The papers are old.", YEAR, refusal, 40) == "wrong"
 
 
-def test_any_answer_to_an_unanswerable_question_is_wrong() -> None:
+def test_attempted_answer_to_an_unanswerable_question_is_wrong() -> None:
     question = asked(kind="unanswerable", question="Who taught her to swim in 1950?")
     assert judge("I do not know who taught her in 1950.", question) == "refused"
     assert judge("Her uncle.", question) == "wrong"
     assert judge("", question) == "wrong"
 
 
-def test_f1_takes_the_variant_that_fits_best() -> None:
+def test_f1_uses_the_best_matching_variant() -> None:
     question = asked("Oswin Drace", "Drace", question="Who?")
     assert f1("Oswin Drace", question) == 1.0
     assert f1("Master Drace", question) == pytest.approx(2 / 3)  # one of two tokens, all of one
@@ -106,7 +106,7 @@ def test_f1_takes_the_variant_that_fits_best() -> None:
     assert f1("Oswin Drace Source:0123abcd", question) == 1.0
 
 
-def test_every_accepted_answer_of_the_sample_is_right_and_every_competing_one_wrong() -> None:
+def test_accepted_sample_answers_are_correct_and_competing_ones_wrong() -> None:
     for question in questions.load(FOLDER):
         for variant in question.accepted:
             assert judge(f"It was {variant}.", question) == "correct", (question.id, variant)
@@ -182,7 +182,9 @@ BIRD = asked("the penguin", "penguin", question="Which bird cannot fly?")
         (BIRD, "It is not the penguin.", False),
     ],
 )
-def test_one_candidate_is_asserted_with_its_unit(question: Question, answer: str, right: bool) -> None:
+def test_answer_is_correct_only_for_one_asserted_candidate_with_its_unit(
+    question: Question, answer: str, right: bool
+) -> None:
     assert (judge(answer, question) == "correct") == right
 
 
@@ -204,7 +206,7 @@ AMOUNT = st.integers(2, 99_999)
 
 
 @given(AMOUNT, st.sampled_from(UNITS), st.sampled_from(AFFIRMED), st.sampled_from(DENIED), st.booleans())
-def test_an_amount_is_right_in_each_form_and_wrong_in_another_unit_or_denied(
+def test_amount_is_correct_in_any_notation_and_wrong_in_another_unit_or_denied(
     amount: int, forms: tuple[str, str, str], affirmed: str, denied: str, swapped: bool
 ) -> None:
     one, other, wrong = (form.format(amount) for form in forms)
@@ -219,7 +221,7 @@ def test_an_amount_is_right_in_each_form_and_wrong_in_another_unit_or_denied(
 @given(
     PERSON, PERSON, AMOUNT, st.sampled_from(AFFIRMED), st.sampled_from(DENIED), st.sampled_from([" ", ", ", " and "])
 )
-def test_a_name_is_right_alone_and_wrong_denied_or_in_a_list(
+def test_name_is_correct_alone_and_wrong_when_denied_or_listed(
     name: str, other: str, number: int, affirmed: str, denied: str, joint: str
 ) -> None:
     question = asked(name, question="Who was it?")
@@ -233,15 +235,15 @@ def test_a_name_is_right_alone_and_wrong_denied_or_in_a_list(
 
 
 ANSWERED = [question for question in questions.load(FOLDER) if question.accepted]
-MOST_SHARED = 2  # questions that one accepted answer answers: "seven" days and "seven" continents
+MOST_SHARED = 2  # questions that share an accepted answer: "seven" days and "seven" continents
 
 
 def answered(constant: str, among: list[Question]) -> list[str]:
     return [question.id for question in among if is_correct(constant, question, 25)]
 
 
-def test_two_answers_in_one_hardly_ever_answer_two_questions() -> None:
-    """Few do: where a question names what the other one asks for, as in "7 pounds in the Grey Lapwing"."""
+def test_two_answers_in_one_rarely_answer_two_questions() -> None:
+    """At most 2% do: one question may name what the other asks for ("7 pounds in the Grey Lapwing")."""
     among = [question for question in ANSWERED if question.split == "test" and question.set == "answerable"]
     pairs = random.Random(0).sample(list(combinations(among, 2)), 1000)
     both = [
@@ -254,8 +256,8 @@ def test_two_answers_in_one_hardly_ever_answer_two_questions() -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(st.randoms(use_true_random=False), st.sampled_from([" ", ", ", " and ", ". ", " in "]), st.booleans())
-def test_a_constant_list_answers_no_more_than_one_answer_does(rng: random.Random, joint: str, lower: bool) -> None:
-    """Builds greedily, as an adversary would: each next piece is the one with which most questions come out right."""
+def test_constant_list_of_answers_scores_no_more_than_one_answer(rng: random.Random, joint: str, lower: bool) -> None:
+    """Build the list greedily, as an adversary would: add the piece with which most questions are answered."""
     pieces = [variant for question in rng.sample(ANSWERED, 12) for variant in question.accepted[:2]]
     among = rng.sample(ANSWERED, 40)
     constant = rng.choice(pieces)
@@ -265,7 +267,7 @@ def test_a_constant_list_answers_no_more_than_one_answer_does(rng: random.Random
         assert len(answered(constant, among)) <= MOST_SHARED, constant
 
 
-def test_every_name_and_year_in_one_list_answers_nothing() -> None:
+def test_list_of_all_names_and_years_answers_nothing() -> None:
     variants = Counter(question.accepted[0] for question in ANSWERED if question.kind in {"person", "date"})
     names = " ".join(variants)
     assert answered(" ".join(names.split()[:40]), ANSWERED) == []
@@ -277,7 +279,7 @@ def test_every_name_and_year_in_one_list_answers_nothing() -> None:
     ),
     answer=st.text(max_size=60) | st.sampled_from(["?", "not", "It was not.", "3 km", "不"]),
 )
-def test_any_texts_are_judged(texts: list[str], answer: str) -> None:
+def test_any_texts_get_a_verdict_and_an_f1(texts: list[str], answer: str) -> None:
     asked, *variants = texts
     question = Question("q", "answerable", "x", "test", asked, tuple(variants[::2]), tuple(variants[1::2]), ())
     for said in (answer, *variants):
@@ -343,7 +345,7 @@ END = asked("1945", question="In what year did World War II end?")
         ),
     ],
 )
-def test_a_first_sentence_that_answers_may_be_explained_but_not_taken_back(
+def test_answer_in_the_first_sentence_may_be_explained_but_not_contradicted(
     answer: str, question: Question, expected: str
 ) -> None:
     assert judge(answer, question) == expected

@@ -1,9 +1,9 @@
-"""Batches: which prompts are computed together."""
+"""Batching: grouping of prompts by common prefix."""
 
 from pipelines.inference.batching import Group, share
 
 
-def test_prompts_that_begin_alike_are_grouped() -> None:
+def test_prompts_with_a_common_prefix_are_grouped() -> None:
     passage = list(range(100, 130))
     prompts = [[*passage, 1, 2], [7, 8, 9], [*passage, 3]]
     groups = share(prompts, most=8)
@@ -11,6 +11,6 @@ def test_prompts_that_begin_alike_are_grouped() -> None:
     assert Group((1,), 2) in groups
 
 
-def test_a_group_never_exceeds_a_batch() -> None:
+def test_group_size_is_at_most_the_batch_size() -> None:
     prompts = [[*range(100, 130), last] for last in range(5)]
     assert max(len(group.members) for group in share(prompts, most=2)) == 2

@@ -1,4 +1,4 @@
-"""Beam search, held against the one of transformers."""
+"""Beam search, compared with the implementation in transformers."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from tests.conftest import tiny_model, tiny_tokenizer
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 2.0])
-def test_a_beam_search_finds_what_transformers_finds(penalty: float) -> None:
+def test_beam_search_matches_transformers(penalty: float) -> None:
     tok = tiny_tokenizer()
     model = tiny_model(tok).eval()
     for parameter in model.model.layers.parameters():

@@ -1,4 +1,4 @@
-"""Continuous batching: the answers of the other loop, however many prompts wait."""
+"""Continuous batching: equal answers to the batched loop, with any number of waiting prompts."""
 
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,7 +13,7 @@ PROMPTS = [[5 + at, *range(40, 44 + at % 7), 9] for at in range(12)]
 
 @pytest.fixture(scope="module")
 def speaker() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model that says something else to each prompt."""
+    """Return a model that answers every prompt differently."""
     tok = tiny_tokenizer()
     model = tiny_model(tok).eval()
     for parameter in model.model.layers.parameters():
@@ -21,7 +21,7 @@ def speaker() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return model, tok
 
 
-def test_the_answers_are_those_of_the_other_loop(speaker: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
+def test_greedy_answers_match_the_batched_loop(speaker: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
     model, tok = speaker
     stop = tok.eos_token_id
     found = {place: rest for place, *rest in respond_continuously(model, PROMPTS, stop, 9, None, 0, BLOCKS)}
@@ -32,14 +32,14 @@ def test_the_answers_are_those_of_the_other_loop(speaker: tuple[PreTrainedModel,
     assert all(found[place][1] == pytest.approx(plain[place][1], rel=1e-3) for place in plain)
 
 
-def test_an_answer_ends_with_the_stop(speaker: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
+def test_answers_end_with_the_stop_token(speaker: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
     model, tok = speaker
     first = next(tokens for _, tokens, _ in respond_to(model, tok, PROMPTS[:1], {0}, 9, None, 4, 0))
     found = list(respond_continuously(model, PROMPTS[:1], first[1], 9, None, 0, BLOCKS))
     assert [tokens for _, tokens, _ in found] == [first[: first.index(first[1]) + 1]]
 
 
-def test_sampled_answers_vary_and_tell_no_certainty(speaker: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
+def test_sampled_answers_vary_and_have_no_probability(speaker: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
     model, tok = speaker
     found = list(respond_continuously(model, [PROMPTS[0]] * 8, tok.eos_token_id, 9, 2.0, 3, BLOCKS))
     assert len({tuple(tokens) for _, tokens, _ in found}) > 1

@@ -1,4 +1,4 @@
-"""Generation: sharing the beginning of prompts changes no answer."""
+"""Generation: prefix sharing does not change answers, and the minimum token probability is reported."""
 
 import pytest
 import torch
@@ -7,11 +7,11 @@ from pipelines.inference.generation import generate, respond_to
 from tests.conftest import tiny_model, tiny_tokenizer
 
 
-def test_shared_beginnings_change_no_answer() -> None:
+def test_prefix_sharing_does_not_change_answers() -> None:
     tok = tiny_tokenizer()
     model = tiny_model(tok).eval()
     for parameter in model.model.layers.parameters():
-        parameter.data *= 12  # else a random model only repeats its last token
+        parameter.data *= 12  # otherwise a random model only repeats its last token
     passage = (
         "The council of the island meets on the first Monday of each month in the old salt house by the harbour wall."
     )
@@ -29,7 +29,7 @@ def test_shared_beginnings_change_no_answer() -> None:
     assert len(set(together)) > 1
 
 
-def test_the_certainty_of_an_answer_is_its_least_likely_tokens_probability() -> None:
+def test_certainty_is_the_minimum_token_probability() -> None:
     tok = tiny_tokenizer()
     model = tiny_model(tok).eval()
     prompts = [[5, 6, 7], [9, 8, 7, 6, 5], [4, 4]]

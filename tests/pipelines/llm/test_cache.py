@@ -1,4 +1,4 @@
-"""The store of calls: what is kept is found again, by another process too; damage is told in a sentence."""
+"""The response cache: answers are found again, also by another process; damage raises a UserError."""
 
 import sqlite3
 import subprocess
@@ -16,13 +16,13 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pipelines.llm.calls import Answer
-from pipelines.llm.cache import Store
-Store(Path(sys.argv[1])).keep("k", "wise", "asking", Answer("yes", 3, 1, 0.5))
+from pipelines.llm.cache import ResponseCache
+ResponseCache(Path(sys.argv[1])).keep("k", "wise", "asking", Answer("yes", 3, 1, 0.5))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_is_kept_is_found_and_summed_up(tmp_path: Path) -> None:
+def test_cached_answers_are_found_and_summarised(tmp_path: Path) -> None:
     store = ResponseCache(tmp_path / "calls/calls.db")
     for number in range(1200):
         store.keep(f"k{number}", "wise", "asking", Answer(f"a{number}", 10, 2, 0.25))
@@ -38,21 +38,21 @@ def test_what_is_kept_is_found_and_summed_up(tmp_path: Path) -> None:
     assert (asking.failures, judging.failures) == ({"timeout": 2}, {"empty_answer": 1})
 
 
-def test_an_answer_outlives_the_process_that_kept_it(tmp_path: Path) -> None:
+def test_answers_survive_a_killed_process(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=60)
     assert done.returncode == -9
     assert ResponseCache(path).find(["k"]) == {"k": Answer("yes")}
 
 
-def test_two_may_write_at_once(tmp_path: Path) -> None:
+def test_two_connections_can_write(tmp_path: Path) -> None:
     one, other = ResponseCache(tmp_path / "calls.db"), ResponseCache(tmp_path / "calls.db")
     one.keep("a", "wise", "asking", Answer("1"))
     other.keep("b", "wise", "asking", Answer("2", certainty=0.1))
     assert one.find(["a", "b"]) == {"a": Answer("1"), "b": Answer("2", certainty=0.1)}
 
 
-def test_a_store_made_before_certainty_was_kept_is_still_read(tmp_path: Path) -> None:
+def test_database_without_certainty_column_is_migrated(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     ResponseCache(path).keep("a", "wise", "asking", Answer("1"))
     with closing(sqlite3.connect(path)) as database:
@@ -62,7 +62,7 @@ def test_a_store_made_before_certainty_was_kept_is_still_read(tmp_path: Path) ->
     assert store.find(["a", "b"]) == {"a": Answer("1"), "b": Answer("2", certainty=0.5)}
 
 
-def test_a_store_made_before_failures_cost_anything_is_still_read(tmp_path: Path) -> None:
+def test_database_without_failure_costs_is_migrated(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     ResponseCache(path).failed("a", "wise", "asking", "timeout")
     with closing(sqlite3.connect(path)) as database:
@@ -74,7 +74,7 @@ def test_a_store_made_before_failures_cost_anything_is_still_read(tmp_path: Path
     assert (use.failures, use.prompt_tokens, use.completion_tokens, use.cost) == ({"timeout": 2}, 3, 2, 0.5)
 
 
-def test_text_that_cannot_be_encoded_is_healed_on_writing_and_reading(tmp_path: Path) -> None:
+def test_unencodable_text_is_replaced_on_write_and_read(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     store = ResponseCache(path)
     store.keep("a", "wise", "asking", Answer("half a pair \ud83d"))
@@ -86,14 +86,14 @@ def test_text_that_cannot_be_encoded_is_healed_on_writing_and_reading(tmp_path: 
     assert store.summary()[0].failures == {"refused: \ufffd": 1}
 
 
-def test_a_damaged_file_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_damaged_database_raises_user_error(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     path.write_bytes(b"this is no database " * 100)
     with pytest.raises(UserError, match=r"calls\.db is damaged .*move it away"):
         ResponseCache(path)
 
 
-def test_the_key_tells_apart_all_that_decides_an_answer() -> None:
+def test_key_depends_on_everything_that_determines_an_answer() -> None:
     asked = [{"role": "user", "content": "Why?"}]
     same = key(Call(asked, 9), "wise", "1", 3)
     assert same == key(Call([{"content": "Why?", "role": "user"}], 9), "wise", "1", 3)
@@ -111,7 +111,7 @@ def test_the_key_tells_apart_all_that_decides_an_answer() -> None:
     assert len({same, *others}) == 10
 
 
-def test_no_secret_is_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_contains_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
     store = ResponseCache(tmp_path / "calls.db")
     store.keep("a", "wise", "asking", Answer("1"))

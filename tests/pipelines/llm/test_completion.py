@@ -1,4 +1,4 @@
-"""Completions: any JSON is an answer or a reason, costs at most what was put aside, and can be encoded."""
+"""Completions: any JSON yields an answer or a failure reason, costs at most the reservation, and is encodable."""
 
 import json
 import tempfile
@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from pipelines.llm import completion
 from pipelines.llm.budget import Budget
-from pipelines.llm.cache import ResponseCache
+from pipelines.llm.cache import CachedModel, ResponseCache
 from pipelines.llm.calls import Call
 from pipelines.llm.config import PriceBlock, ServedModel
 from pipelines.llm.openai import ServedTeacher
-from pipelines.llm.teachers import CachedModel
 from pipelines.llm.thinking import answer_of
 from pipelines.runtime.errors import UserError
 from tests.support import chat_server as stub
@@ -41,7 +40,7 @@ JSON = st.recursive(
 
 
 def object_of(**fields: Any) -> Any:
-    """Objects with these fields, each of which may be missing or anything at all."""
+    """Return a strategy for objects with these fields, each of which may be missing or have any value."""
     return st.fixed_dictionaries({}, optional={name: JSON | likely for name, likely in fields.items()})
 
 
@@ -57,13 +56,13 @@ MODEL |= {"context_tokens": None, "structured": "none", "extra_body": {}}
 
 
 @given(BODY | JSON)
-def test_any_body_is_an_answer_or_a_reason(body: Any) -> None:
+def test_any_body_yields_an_answer_or_a_failure_reason(body: Any) -> None:
     parsed = completion.parsed(json.dumps(body))
     reply = completion.reply(parsed)
     assert (reply.text is None) != (reply.failure is None)
     assert reply.text is None or reply.text.strip() == reply.text != ""
     (reply.text or "").encode()
-    completion.words(json.dumps(body)).encode()
+    completion.error_message(json.dumps(body)).encode()
     assert all(count is None or count > 0 for count in completion.tokens(parsed))
 
 
@@ -71,7 +70,7 @@ def test_any_body_is_an_answer_or_a_reason(body: Any) -> None:
     st.binary(max_size=40)
     | st.sampled_from([b"[" * 100_000, b"9" * 5000, b'{"choices": [{"message": {"content": 1e999}}]}'])
 )
-def test_what_is_no_completion_is_a_reason(raw: bytes) -> None:
+def test_invalid_completions_yield_a_failure_reason(raw: bytes) -> None:
     assert completion.reply(completion.parsed(raw.decode(errors="replace"))).failure in (
         "no_completion",
         "empty_answer",
@@ -84,7 +83,7 @@ BLOCK = st.tuples(WORDS, st.integers(0, 3)).map(lambda each: f"{OPEN[each[1]]}{e
 
 
 @given(st.lists(BLOCK, max_size=3), WORDS, st.lists(BLOCK, max_size=2), st.booleans(), WORDS)
-def test_an_answer_is_what_stands_outside_the_blocks(
+def test_reasoning_blocks_are_removed_from_answers(
     before: list[str], answer: str, behind: list[str], unopened: bool, thought: str
 ) -> None:
     opened = f"{thought}\n</think>\n" if unopened else ""
@@ -92,7 +91,7 @@ def test_an_answer_is_what_stands_outside_the_blocks(
     assert answer_of(f"{opened}{''.join(before)}\n<think>{thought}") == ""
 
 
-def test_a_mark_that_is_spoken_about_stays() -> None:
+def test_quoted_reasoning_tags_are_kept() -> None:
     for text in ("What does `</think>` end?", "What does <think> begin?", '{"question": "What is <think>?"}'):
         assert answer_of(text) == text
 
@@ -107,10 +106,10 @@ def server() -> Iterator[Server]:
 
 @given(st.lists(BODY | JSON, min_size=1, max_size=12), st.floats(0.01, 0.2))
 @settings(max_examples=15, deadline=None)
-def test_no_server_overspends_a_budget_or_leaves_a_failure_in_the_store(
+def test_budget_is_never_exceeded_and_failures_are_never_cached(
     server: Server, bodies: list[Any], limit: float
 ) -> None:
-    """A call of 11 bytes and 9 tokens costs 0.02 at most, which no `usage` of an honest server exceeds."""
+    """A call of 11 bytes and 9 tokens costs at most 0.02, which the `usage` of an honest server never exceeds."""
     honest = [_honest(body) for body in bodies]
     server.faults = [stub.body(json.dumps(body).encode()) for body in honest]
     config = ServedModel.model_validate({**MODEL, "url": server.url, "price": PriceBlock(prompt=1000, completion=1000)})
@@ -118,21 +117,21 @@ def test_no_server_overspends_a_budget_or_leaves_a_failure_in_the_store(
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr("pipelines.llm.openai._FIRST_PAUSE", 0.001)
         budget, store = Budget(limit), ResponseCache(Path(folder) / "calls.db")
-        people = CachedModel(ServedTeacher(config, 3, budget), store, "wise", "1", 3)
-        people.teacher.found("asking", 1)  # a server that works
+        cached = CachedModel(ServedTeacher(config, 3, budget), store, "wise", "1", 3)
+        cached.teacher.count_cached("asking", 1)  # a server that works
         try:
-            replies = people.ask(calls, "asking")
+            replies = cached.ask(calls, "asking")
         except UserError:
             replies = []
         assert all((reply.text is None) != (reply.failure is None) for reply in replies)
         assert budget.spent <= limit + 1e-9
-        for answer in store.find(people._keys(calls)).values():
-            assert people.teacher.read(answer.raw).text
+        for answer in store.find(cached._keys(calls)).values():
+            assert cached.teacher.read(answer.raw).text
         store.close()
 
 
 def _honest(body: Any) -> Any:
-    """Return a body whose counts are no more than the call can take."""
+    """Return a body whose token counts are at most the maximum of the call."""
     usage = body.get("usage") if isinstance(body, dict) else None
     if not isinstance(usage, dict):
         return body

@@ -1,4 +1,4 @@
-"""How a served model is reached: by the environment's proxy or directly, with a key that is never shown."""
+"""Connections to served models: directly or through the environment's proxy, with a key that is never shown."""
 
 import ssl
 import threading
@@ -11,11 +11,10 @@ from aiohttp.client_reqrep import ConnectionKey
 
 from pipelines.llm import connection
 from pipelines.llm.budget import Budget
-from pipelines.llm.cache import ResponseCache
+from pipelines.llm.cache import CachedModel, ResponseCache
 from pipelines.llm.calls import Call, Reply
 from pipelines.llm.config import ServedModel
 from pipelines.llm.openai import ServedTeacher
-from pipelines.llm.teachers import CachedModel
 from pipelines.runtime.errors import UserError
 from tests.support import chat_server as stub
 from tests.support.chat_server import Server
@@ -45,11 +44,11 @@ def model(url: str, key: str | None = None) -> ServedModel:
 
 
 def ask(config: ServedModel, folder: Path) -> list[Reply]:
-    people = CachedModel(ServedTeacher(config, 3, Budget(None)), ResponseCache(folder / "calls.db"), "wise", "1", 3)
-    return people.ask([Call([{"role": "user", "content": "Why?"}], 9)], "asking")
+    cached = CachedModel(ServedTeacher(config, 3, Budget(None)), ResponseCache(folder / "calls.db"), "wise", "1", 3)
+    return cached.ask([Call([{"role": "user", "content": "Why?"}], 9)], "asking")
 
 
-def test_a_remote_server_is_asked_through_the_proxy(
+def test_remote_server_is_called_through_the_proxy(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
@@ -57,7 +56,7 @@ def test_a_remote_server_is_asked_through_the_proxy(
     assert server.headers[0]["host"] == "teacher.example"
 
 
-def test_this_machine_is_asked_directly(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_server_bypasses_the_proxy(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     assert ask(model(server.url), tmp_path) == [Reply("Why?!")]
 
@@ -76,7 +75,7 @@ def test_this_machine_is_asked_directly(server: Server, tmp_path: Path, monkeypa
         ("http://a.example/v1", {}, None),
     ],
 )
-def test_the_proxy_of_an_address(
+def test_proxy_of_an_address(
     monkeypatch: pytest.MonkeyPatch, url: str, environment: dict[str, str], proxy: str | None
 ) -> None:
     for name, value in environment.items():
@@ -88,10 +87,10 @@ def test_the_proxy_of_an_address(
     ("named", "sentence"),
     [
         ("http://me:secret@127.0.0.1:9", r"proxy http://127\.0\.0\.1:9; correct HTTPS_PROXY or HTTP_PROXY"),
-        ("socks5://me:secret@127.0.0.1:9", r"only HTTP proxies are spoken"),
+        ("socks5://me:secret@127.0.0.1:9", r"only HTTP proxies are supported"),
     ],
 )
-def test_a_proxy_that_is_no_help_is_told_without_its_password(
+def test_unusable_proxy_is_reported_without_its_password(
     monkeypatch: pytest.MonkeyPatch, named: str, sentence: str
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", named)
@@ -100,30 +99,30 @@ def test_a_proxy_that_is_no_help_is_told_without_its_password(
     assert "secret" not in str(caught.value)
 
 
-def test_a_proxy_that_wants_a_password_ends_the_work(
+def test_proxy_that_requires_authentication_raises_user_error(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
     server.faults = [stub.status(407)]
-    with pytest.raises(UserError, match="not reached through the environment's proxy"):
+    with pytest.raises(UserError, match="cannot be reached through the environment's proxy"):
         ask(model("http://teacher.example/v1"), tmp_path)
 
 
-def test_tls_and_plain_http_mistaken_for_each_other_are_told(server: Server) -> None:
+def test_confusion_of_tls_and_plain_http_is_reported(server: Server) -> None:
     with pytest.raises(UserError, match=r"does not speak TLS; .* with http://"):
         ServedTeacher(model(server.url.replace("http:", "https:")), 0, Budget(None))
     server.listing, server.listed = 400, b"Client sent an HTTP request to an HTTPS server."
-    with pytest.raises(UserError, match=r"speaks TLS; .* with https://"):
+    with pytest.raises(UserError, match=r"expects TLS; .* with https://"):
         ServedTeacher(model(server.url), 0, Budget(None))
 
 
-def test_a_tls_port_that_hangs_up_on_plain_http_is_told(server: Server) -> None:
+def test_tls_port_that_drops_plain_http_is_reported(server: Server) -> None:
     server.socket = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_socket(server.socket, server_side=True)
     with pytest.raises(UserError, match=r"does not answer in HTTP; if it speaks TLS, .* with https://"):
         ServedTeacher(model(server.url), 0, Budget(None))
 
 
-def test_a_certificate_that_is_not_trusted_is_told() -> None:
+def test_untrusted_certificate_is_reported() -> None:
     key = ConnectionKey("teacher.example", 443, True, True, None, None, None)
     untrusted = ssl.SSLCertVerificationError(1, "certificate verify failed")
     untrusted.verify_message = "self-signed certificate"
@@ -133,27 +132,27 @@ def test_a_certificate_that_is_not_trusted_is_told() -> None:
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "ftp://a.example", "http://", "http://[::1/v1", ""])
-def test_what_is_no_address_is_told(url: str) -> None:
-    with pytest.raises(UserError, match="no http address"):
+def test_invalid_url_is_reported(url: str) -> None:
+    with pytest.raises(UserError, match="not an http address"):
         ServedTeacher(model(url), 0, Budget(None))
 
 
 @pytest.mark.parametrize("key", ["sk-sec\nret", "sk-schlüssel", "sk sec", "\ufeffsk-sec"])
-def test_a_key_that_no_header_takes_is_told_without_it(
+def test_key_invalid_in_a_header_is_reported_without_the_key(
     server: Server, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setenv("MY_KEY", key)
-    with pytest.raises(UserError, match="MY_KEY holds a space, a line break") as caught:
+    with pytest.raises(UserError, match="MY_KEY has a space, a line break") as caught:
         ServedTeacher(model(server.url, "MY_KEY"), 0, Budget(None))
     assert key not in str(caught.value)
 
 
-def test_a_keys_last_line_break_is_no_part_of_it_and_no_message_shows_it(
+def test_key_is_stripped_and_masked_in_messages(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_KEY", "sk-secret\n")
     server.faults = [stub.status(403, "no access for sk-secret")]
-    with pytest.raises(UserError, match=r"refuses: no access for \*\*\*") as caught:
+    with pytest.raises(UserError, match=r"rejects all calls: no access for \*\*\*") as caught:
         ask(model(server.url, "MY_KEY"), tmp_path)
     assert "sk-secret" not in str(caught.value)
     assert server.headers[0]["authorization"] == "Bearer sk-secret"

@@ -1,4 +1,4 @@
-"""A served teacher: answers in their places, faults that pass survived, others told; nothing paid is paid twice."""
+"""A served teacher: answers in order, transient errors retried, others reported, and no answer paid for twice."""
 
 import json
 import socket
@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 from pipelines.llm.budget import Budget
-from pipelines.llm.cache import ResponseCache
+from pipelines.llm.cache import CachedModel, ResponseCache
 from pipelines.llm.calls import Answer, Call, Reply
 from pipelines.llm.config import PriceBlock, ServedModel
 from pipelines.llm.openai import ServedTeacher
-from pipelines.llm.teachers import CachedModel
 from pipelines.runtime.errors import UserError
 from tests.support import chat_server as stub
 from tests.support.chat_server import Fault, Server
@@ -35,7 +34,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short pauses, few tries: how long and how many is no behaviour to test."""
+    """Shorten the pauses and limit the attempts; their actual values are not tested."""
     monkeypatch.setattr("pipelines.llm.openai._FIRST_PAUSE", 0.01)
     monkeypatch.setattr("pipelines.llm.openai._TRIES", TRIES)
 
@@ -62,7 +61,7 @@ def calls(count: int, **changes: object) -> list[Call]:
     return [Call([{"role": "user", "content": f"question {at}"}], 9, **changes) for at in range(count)]  # type: ignore[arg-type]
 
 
-def test_every_call_is_answered_in_its_place_with_what_decides_it(server: Server, tmp_path: Path) -> None:
+def test_answers_are_in_order_and_requests_have_all_fields(server: Server, tmp_path: Path) -> None:
     replies = kept(server, tmp_path).ask(calls(40), "asking")
     assert replies == [Reply(f"question {at}!") for at in range(40)]
     assert {(asked["model"], asked["max_tokens"], asked["temperature"]) for asked in server.asked} == {("wise", 9, 0.0)}
@@ -70,7 +69,7 @@ def test_every_call_is_answered_in_its_place_with_what_decides_it(server: Server
     assert len({headers["idempotency-key"] for headers in server.headers}) == 40
 
 
-def test_what_is_kept_is_not_asked_again_whatever_is_asked_beside_it(server: Server, tmp_path: Path) -> None:
+def test_cached_calls_are_not_repeated_in_other_batches(server: Server, tmp_path: Path) -> None:
     kept(server, tmp_path).ask(calls(10), "asking")
     again = kept(server, tmp_path)
     assert again.ask(calls(25), "asking")[:10] == [Reply(f"question {at}!") for at in range(10)]
@@ -78,7 +77,7 @@ def test_what_is_kept_is_not_asked_again_whatever_is_asked_beside_it(server: Ser
     assert (again.counts["kept"], again.counts["paid"]) == (10, 15)
 
 
-def test_equal_calls_are_asked_once(server: Server, tmp_path: Path) -> None:
+def test_identical_calls_are_sent_once(server: Server, tmp_path: Path) -> None:
     assert len(kept(server, tmp_path).ask(calls(1) * 5, "asking")) == 5
     assert len(server.asked) == 1
 
@@ -98,33 +97,33 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_that_passes_is_survived(server: Server, tmp_path: Path, name: str) -> None:
+def test_transient_errors_are_retried(server: Server, tmp_path: Path, name: str) -> None:
     server.faults = [FAULTS[name][0]]
     assert kept(server, tmp_path).ask(calls(2), "asking") == [Reply("question 0!"), Reply("question 1!")]
     assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize("name", sorted(FAULTS.keys() - {"hang"}))
-def test_a_fault_that_stays_is_one_calls_reason_and_not_the_others(server: Server, tmp_path: Path, name: str) -> None:
-    people = kept(server, tmp_path, max_concurrency=1)
-    people.ask(calls(1), "asking")
+def test_permanent_error_fails_only_its_call(server: Server, tmp_path: Path, name: str) -> None:
+    cached = kept(server, tmp_path, max_concurrency=1)
+    cached.ask(calls(1), "asking")
     server.faults = [FAULTS[name][0]] * TRIES
-    replies = people.ask(calls(3), "asking")
+    replies = cached.ask(calls(3), "asking")
     assert replies == [Reply("question 0!"), Reply(None, FAULTS[name][1]), Reply("question 2!")]
-    assert people.store.summary()[0].failures == {FAULTS[name][1]: 1}
-    assert people.ask(calls(3), "asking")[1] == Reply("question 1!")  # a failure answers no later call
+    assert cached.store.summary()[0].failures == {FAULTS[name][1]: 1}
+    assert cached.ask(calls(3), "asking")[1] == Reply("question 1!")  # a failure answers no later call
 
 
-def test_a_server_that_fails_every_call_is_told_in_one_sentence(server: Server, tmp_path: Path) -> None:
+def test_server_that_fails_every_call_raises_user_error(server: Server, tmp_path: Path) -> None:
     server.faults = [stub.HTML] * 500
-    with pytest.raises(UserError, match=r"failed the first \d+ calls, at last with: no_completion; .*serves wise"):
+    with pytest.raises(UserError, match=r"failed the first \d+ calls, last with: no_completion; .*serves wise"):
         kept(server, tmp_path, max_concurrency=4).ask(calls(30), "asking")
 
 
-def test_what_was_paid_before_the_end_is_kept(server: Server, tmp_path: Path) -> None:
+def test_answers_before_an_abort_are_cached(server: Server, tmp_path: Path) -> None:
     kept(server, tmp_path).ask(calls(3), "asking")
     server.faults = [stub.status(401, "Incorrect API key: sk-sec**")] * 20
-    with pytest.raises(UserError, match="refuses the key; set one") as caught:
+    with pytest.raises(UserError, match="rejects the key; set one") as caught:
         kept(server, tmp_path).ask(calls(20), "asking")
     assert "sk-" not in str(caught.value)
     assert kept(server, tmp_path).ask(calls(3), "asking") == [Reply(f"question {at}!") for at in range(3)]
@@ -141,22 +140,22 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str, int]] = {  # message and finish_r
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
-def test_an_unusable_answer_costs_has_one_reason_and_is_never_served_again(
-    server: Server, tmp_path: Path, name: str
-) -> None:
+def test_unusable_answers_are_charged_and_never_cached(server: Server, tmp_path: Path, name: str) -> None:
     message, reason, times = UNUSABLE[name]
-    people = kept(server, tmp_path, max_concurrency=1, price=PRICE)
-    people.ask(calls(1), "asking")
+    cached = kept(server, tmp_path, max_concurrency=1, price=PRICE)
+    cached.ask(calls(1), "asking")
     server.faults = [stub.body(stub.said(**message))] * times
-    assert people.ask(calls(2), "asking") == [Reply("question 0!"), Reply(None, reason)]
-    assert (people.cost, people.store.summary()[0].cost) == (2.0 + 2.0 * times, 2.0 + 2.0 * times)
-    assert people.store.summary()[0].failures == {reason: 1}
+    assert cached.ask(calls(2), "asking") == [Reply("question 0!"), Reply(None, reason)]
+    assert (cached.cost, cached.store.summary()[0].cost) == (2.0 + 2.0 * times, 2.0 + 2.0 * times)
+    assert cached.store.summary()[0].failures == {reason: 1}
     assert kept(server, tmp_path).ask(calls(2), "asking")[1] == Reply("question 1!")
     assert len(server.asked) == 2 + times
 
 
 @pytest.mark.parametrize("name", ["cut off while thinking", "only thinking"])
-def test_a_model_that_only_thinks_ends_the_run_with_the_way_out(server: Server, tmp_path: Path, name: str) -> None:
+def test_model_that_never_stops_reasoning_raises_user_error_with_remedy(
+    server: Server, tmp_path: Path, name: str
+) -> None:
     message, reason, times = UNUSABLE[name]
     server.faults = [stub.body(stub.said(**message))] * 500
     with pytest.raises(UserError, match=f"first 8 calls.*{reason}.*thinking model.*chat_template_kwargs.*max_tokens"):
@@ -164,7 +163,7 @@ def test_a_model_that_only_thinks_ends_the_run_with_the_way_out(server: Server, 
     assert len(server.asked) == 8 * times
 
 
-def test_calls_that_fail_again_in_a_later_run_do_not_end_it(server: Server, tmp_path: Path) -> None:
+def test_repeated_failures_in_a_later_run_do_not_abort_it(server: Server, tmp_path: Path) -> None:
     cut = stub.body(stub.completion("ha", "length"))
     server.faults = [lambda handler: handler.send(200, stub.completion("yes"))] + [cut] * 20
     assert [reply.failure for reply in kept(server, tmp_path, max_concurrency=1).ask(calls(10), "asking")][1:] == [
@@ -175,12 +174,12 @@ def test_calls_that_fail_again_in_a_later_run_do_not_end_it(server: Server, tmp_
     assert [reply.failure for reply in again.ask(calls(10), "asking")][1:] == ["cut_off"] * 9
 
 
-def test_an_unusable_answer_of_an_older_store_is_asked_again(server: Server, tmp_path: Path) -> None:
-    people = kept(server, tmp_path)
-    (key,) = people._keys(calls(1))
-    people.store.keep(key, "wise", "asking", Answer(stub.completion("ha", "length").decode()))
-    assert people.ask(calls(1), "asking") == [Reply("question 0!")]
-    assert (people.counts["kept"], people.counts["paid"]) == (0, 1)
+def test_unusable_answers_in_an_older_cache_are_requested_again(server: Server, tmp_path: Path) -> None:
+    cached = kept(server, tmp_path)
+    (key,) = cached._keys(calls(1))
+    cached.store.keep(key, "wise", "asking", Answer(stub.completion("ha", "length").decode()))
+    assert cached.ask(calls(1), "asking") == [Reply("question 0!")]
+    assert (cached.counts["kept"], cached.counts["paid"]) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -195,12 +194,12 @@ def test_an_unusable_answer_of_an_older_store_is_asked_again(server: Server, tmp
         [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, {"type": "text", "text": "Why?"}],
     ],
 )
-def test_thinking_is_set_aside(server: Server, tmp_path: Path, content: object) -> None:
+def test_reasoning_is_removed(server: Server, tmp_path: Path, content: object) -> None:
     server.faults = [stub.body(stub.said(content=content, reasoning_content="Hm."))]
     assert kept(server, tmp_path).ask(calls(1), "asking") == [Reply("Why?")]
 
 
-def test_half_a_surrogate_pair_harms_no_other_answer_even_out_of_the_store(server: Server, tmp_path: Path) -> None:
+def test_lone_surrogate_does_not_affect_other_answers(server: Server, tmp_path: Path) -> None:
     server.faults = [stub.body(rb'{"choices": [{"message": {"content": "Opened \ud83d?"}, "finish_reason": "stop"}]}')]
     for _ in range(2):
         replies = kept(server, tmp_path, max_concurrency=1).ask(calls(3), "asking")
@@ -211,23 +210,23 @@ def test_half_a_surrogate_pair_harms_no_other_answer_even_out_of_the_store(serve
 @pytest.mark.parametrize(
     "usage", [None, {}, {"prompt_tokens": "3"}, {"prompt_tokens": -3, "completion_tokens": 0}, [3]]
 )
-def test_without_usage_the_most_that_a_call_can_cost_is_spent(server: Server, tmp_path: Path, usage: object) -> None:
+def test_missing_usage_is_charged_at_the_maximum_cost(server: Server, tmp_path: Path, usage: object) -> None:
     server.faults = [stub.body(stub.said(content="Yes?", usage=usage))] * 60
     price = PriceBlock(prompt=1000.0, completion=1000.0)  # 10 or 11 bytes and 9 tokens: at most 0.02
-    people = kept(server, tmp_path, budget=0.07, price=price)
-    replies = people.ask(calls(60), "asking")
+    cached = kept(server, tmp_path, budget=0.07, price=price)
+    replies = cached.ask(calls(60), "asking")
     assert len(server.asked) == sum(reply.text == "Yes?" for reply in replies) == 3
     assert sum(reply.failure == "budget" for reply in replies) == 57
-    assert people.cost == pytest.approx(
+    assert cached.cost == pytest.approx(
         0.057 + sum(0.001 for asked in server.asked if len(asked["messages"][0]["content"]) > 10)
     )
 
 
-def test_a_timeout_counts_as_spent_and_a_refusal_does_not(server: Server, tmp_path: Path) -> None:
+def test_timeouts_are_charged_and_rejections_are_not(server: Server, tmp_path: Path) -> None:
     server.faults = [stub.hang, stub.status(500)]
-    people = kept(server, tmp_path, price=PRICE, timeout_s=0.5)
-    assert people.ask(calls(1), "asking") == [Reply("question 0!")]
-    assert people.cost == pytest.approx(2.8 + 2.0)
+    cached = kept(server, tmp_path, price=PRICE, timeout_s=0.5)
+    assert cached.ask(calls(1), "asking") == [Reply("question 0!")]
+    assert cached.cost == pytest.approx(2.8 + 2.0)
 
 
 @pytest.mark.parametrize(
@@ -243,20 +242,20 @@ def test_a_timeout_counts_as_spent_and_a_refusal_does_not(server: Server, tmp_pa
     ],
 )
 @pytest.mark.parametrize("status", [400, 422])
-def test_a_field_that_the_model_does_not_take_is_left_out_from_then_on(
+def test_unsupported_field_is_omitted_from_later_requests(
     server: Server, tmp_path: Path, status: int, refusal: str, field: str, instead: tuple[str, int] | None
 ) -> None:
     server.takes = lambda asked: refusal if field in asked else None
     server.refuses = status
-    people = kept(server, tmp_path, max_concurrency=1)
-    assert people.ask(calls(5), "asking") == [Reply(f"question {at}!") for at in range(5)]
+    cached = kept(server, tmp_path, max_concurrency=1)
+    assert cached.ask(calls(5), "asking") == [Reply(f"question {at}!") for at in range(5)]
     assert [field in asked for asked in server.asked] == [True, *[False] * 5]
     assert instead is None or instead in server.asked[-1].items()
 
 
-def test_a_refusal_for_good_has_the_servers_words(server: Server, tmp_path: Path) -> None:
-    people = kept(server, tmp_path, max_concurrency=1)
-    people.ask(calls(1), "asking")
+def test_permanent_rejection_includes_the_servers_message(server: Server, tmp_path: Path) -> None:
+    cached = kept(server, tmp_path, max_concurrency=1)
+    cached.ask(calls(1), "asking")
     pages = [
         (413, b"<html><head><title>413 Request Entity Too Large</title></head></html>"),
         (422, b'{"detail": [{"loc": ["body", "messages"], "msg": "Field required"}]}'),
@@ -265,7 +264,7 @@ def test_a_refusal_for_good_has_the_servers_words(server: Server, tmp_path: Path
         (418, b""),
     ]
     server.faults = [stub.page(*each) for each in pages]
-    assert [reply.failure for reply in people.ask(calls(6), "asking")] == [
+    assert [reply.failure for reply in cached.ask(calls(6), "asking")] == [
         None,
         "refused: 413 Request Entity Too Large",
         "refused: body.messages: Field required",
@@ -275,7 +274,7 @@ def test_a_refusal_for_good_has_the_servers_words(server: Server, tmp_path: Path
     ]
 
 
-def test_a_pause_may_be_asked_for_by_a_date_on_429_and_503(server: Server, tmp_path: Path) -> None:
+def test_retry_after_date_is_honoured_on_429_and_503(server: Server, tmp_path: Path) -> None:
     for status in (429, 503):
         date = formatdate(time.time() + 2, usegmt=True)
         server.faults = [stub.status(status, retry_after=date)]
@@ -295,7 +294,7 @@ def test_extra_body_is_merged_into_every_request(server: Server, tmp_path: Path)
             model(server, extra_body=wrong)
 
 
-def test_a_prompt_too_long_is_told_before_or_by_the_server(server: Server, tmp_path: Path) -> None:
+def test_too_long_prompt_fails_before_sending_or_by_the_servers_error(server: Server, tmp_path: Path) -> None:
     long = Call([{"role": "user", "content": "long " * 100}], 9)
     assert kept(server, tmp_path, context_tokens=100).ask([long], "a") == [Reply(None, "too_long_for_context")]
     assert not server.asked
@@ -305,29 +304,29 @@ def test_a_prompt_too_long_is_told_before_or_by_the_server(server: Server, tmp_p
     )
 
 
-def test_json_is_asked_for_as_the_server_can(server: Server, tmp_path: Path) -> None:
+def test_response_format_follows_the_servers_capability(server: Server, tmp_path: Path) -> None:
     asked = calls(1, schema={"type": "object"})
     for structured, wanted in (("json_schema", "json_schema"), ("json_object", "json_object"), ("none", None)):
         kept(server, tmp_path / structured, structured=structured).ask(asked, "asking")
         assert (server.asked[-1].get("response_format") or {}).get("type") == wanted
 
 
-def test_the_budget_stops_cleanly(server: Server, tmp_path: Path) -> None:
-    people = kept(server, tmp_path, budget=10.0, price=PRICE)
-    replies = people.ask(calls(30), "asking")
+def test_exhausted_budget_stops_sending(server: Server, tmp_path: Path) -> None:
+    cached = kept(server, tmp_path, budget=10.0, price=PRICE)
+    replies = cached.ask(calls(30), "asking")
     paid = [reply for reply in replies if reply.text]
     assert len(paid) == len(server.asked) == 4  # another could cost 2.8
     assert {reply.failure for reply in replies if not reply.text} == {"budget"}
-    assert people.cost == 8.0
+    assert cached.cost == 8.0
     richer = kept(server, tmp_path, budget=1000.0, price=PRICE)
     assert all(reply.text for reply in richer.ask(calls(30), "asking"))
     assert len(server.asked) == 30
 
 
-def test_a_refused_key_is_told_without_the_key(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejected_key_is_reported_without_the_key(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-secret")
     server.listing = 401
-    with pytest.raises(UserError, match="refuses the key; set MY_KEY") as caught:
+    with pytest.raises(UserError, match="rejects the key; set MY_KEY") as caught:
         ServedTeacher(model(server, key="MY_KEY"), 0, Budget(None))
     assert "sk-secret" not in str(caught.value)
     monkeypatch.delenv("MY_KEY")
@@ -336,12 +335,12 @@ def test_a_refused_key_is_told_without_the_key(server: Server, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("status", [404, 403])
-def test_a_server_that_lists_no_models_can_still_chat(server: Server, tmp_path: Path, status: int) -> None:
+def test_server_without_a_model_list_can_chat(server: Server, tmp_path: Path, status: int) -> None:
     server.listing = status
     assert kept(server, tmp_path).ask(calls(1), "asking") == [Reply("question 0!")]
 
 
-def test_nobody_there_is_found_before_any_question_is_asked(server: Server) -> None:
+def test_unreachable_server_is_reported_before_any_call(server: Server) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -349,8 +348,8 @@ def test_nobody_there_is_found_before_any_question_is_asked(server: Server) -> N
         ServedTeacher(model(server, url=f"http://127.0.0.1:{port}/v1"), 0, Budget(None))
 
 
-def test_the_answer_is_kept_as_it_came(server: Server, tmp_path: Path) -> None:
-    people = kept(server, tmp_path)
-    people.ask(calls(1), "asking")
-    (answer,) = people.store.find(people._keys(calls(1))).values()
+def test_raw_answer_is_cached(server: Server, tmp_path: Path) -> None:
+    cached = kept(server, tmp_path)
+    cached.ask(calls(1), "asking")
+    (answer,) = cached.store.find(cached._keys(calls(1))).values()
     assert json.loads(answer.raw)["usage"]["prompt_tokens"] == 10

@@ -1,4 +1,4 @@
-"""Recipes: every prompt file is whole, a wrong one is told in a sentence, and answers are read through their noise."""
+"""Recipes: prompt files are valid, invalid ones raise a UserError, and answers are parsed despite surrounding noise."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def written(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_every_prompt_file_speaks_both_languages_and_fills_in_all_it_is_given(name: str, language: str) -> None:
+def test_every_prompt_file_renders_in_both_languages(name: str, language: str) -> None:
     recipe = load(PROMPTS, name)
     filled = {key: f"<{key}>" for key in {*KNOWN[recipe.about], "yes", "no"}}
     call = recipe.call(filled, language, instructed=True)
@@ -41,7 +41,7 @@ def test_every_prompt_file_speaks_both_languages_and_fills_in_all_it_is_given(na
         assert "<window>" in shown
 
 
-def test_a_recipe_of_ones_own_is_a_file(tmp_path: Path) -> None:
+def test_user_defined_recipe_is_loaded(tmp_path: Path) -> None:
     recipe = load(written(tmp_path, GOOD), "mine")
     call = recipe.call({"window": "a mill", "other": ""}, "zh", instructed=True)
     assert [message["content"] for message in call.messages] == ["Be brief.", "Of: a mill"]
@@ -53,21 +53,21 @@ def test_a_recipe_of_ones_own_is_a_file(tmp_path: Path) -> None:
     ("change", "sentence"),
     [
         (("max_tokens: 60", "max_tokens: 60\ntemprature: 1"), "mine.yaml: temprature"),
-        (("$window", "$windw"), r"\$windw is no placeholder of from: window"),
+        (("$window", "$windw"), r"\$windw is not a placeholder of from: window"),
         (("answer: string", "reply: string"), "fields lacks 'answer'"),
         (("from: window", "from: pages"), "mine.yaml: from"),
         (("max_tokens: 60", "max_tokens: 0"), "mine.yaml: max_tokens"),
         (("en:", "fr:"), "mine.yaml"),
         (("version: 3", "version: [3"), "line 3: not YAML"),
-        ((GOOD, ""), "is no prompt file"),
+        ((GOOD, ""), "is not a prompt file"),
     ],
 )
-def test_a_wrong_prompt_file_is_told_in_a_sentence(tmp_path: Path, change: tuple[str, str], sentence: str) -> None:
+def test_invalid_prompt_file_raises_user_error(tmp_path: Path, change: tuple[str, str], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         load(written(tmp_path, GOOD.replace(*change)), "mine")
 
 
-def test_a_missing_prompt_file_is_told_with_the_way_out(tmp_path: Path) -> None:
+def test_missing_prompt_file_raises_user_error_with_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no prompt file .*mine\.yaml.*synthesize\.recipes"):
         load(tmp_path, "mine")
 
@@ -102,7 +102,7 @@ def test_a_missing_prompt_file_is_told_with_the_way_out(tmp_path: Path) -> None:
         ("[1, 2", "not_json"),
     ],
 )
-def test_answers_are_read_tolerantly_and_never_guessed(tmp_path: Path, text: str, fields: object) -> None:
+def test_answers_are_parsed_leniently_and_never_guessed(tmp_path: Path, text: str, fields: object) -> None:
     assert load(written(tmp_path, GOOD), "mine").parse(Reply(text)) == fields
 
 
@@ -115,20 +115,20 @@ VALUE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\uf
 
 
 @given(PROSE, VALUE, VALUE, st.sampled_from(["", "\n```", " Is that well?", " [2] {b}"]), st.booleans())
-def test_json_is_found_in_any_prose(before: str, question: str, answer: str, behind: str, plain: bool) -> None:
+def test_json_is_extracted_from_any_prose(before: str, question: str, answer: str, behind: str, plain: bool) -> None:
     fields = {"question": question, "answer": answer}
     text = f"{before} {json.dumps(fields, ensure_ascii=plain)}{behind}"
     assert load(PROMPTS, "summary").parse(Reply(text)) == fields
 
 
 @given(st.text(st.sampled_from('{}[]":,\\a1\n ')) | st.text())
-def test_no_text_makes_reading_fail(text: str) -> None:
+def test_parsing_never_raises_on_any_text(text: str) -> None:
     found = load(PROMPTS, "summary").parse(Reply(text))
     assert isinstance(found, str) or found.keys() == {"question", "answer"}
     str(found).encode()
 
 
-def test_values_to_choose_from_are_an_enumeration() -> None:
+def test_list_of_values_becomes_an_enum() -> None:
     judge, rate = load(PROMPTS, "judge"), load(PROMPTS, "rate")
     assert (judge.schema_ or {})["properties"] == {"choice": {"type": "string", "enum": ["A", "B"]}}
     assert (rate.schema_ or {})["properties"]["choice"]["type"] == "integer"
@@ -136,13 +136,13 @@ def test_values_to_choose_from_are_an_enumeration() -> None:
     assert judge.parse(Reply('{"choice": "D"}')) == "field_missing"
 
 
-def test_an_answer_that_never_came_keeps_its_reason() -> None:
+def test_failed_reply_keeps_its_reason() -> None:
     assert load(PROMPTS, "summary").parse(Reply(None, "budget")) == "budget"
     assert load(PROMPTS, "answer_first").parse(Reply("  ")) == "empty_answer"
     assert load(PROMPTS, "answer_first").parse(Reply(" Why? ")) == {"question": "Why?"}
 
 
-def test_a_conversation_has_whole_turns() -> None:
+def test_conversation_requires_complete_turns() -> None:
     recipe = load(PROMPTS, "multi_turn")
     assert recipe.parse(Reply('{"turns": [{"question": "A?", "answer": "b"}]}')) == {
         "turns": [{"question": "A?", "answer": "b"}]

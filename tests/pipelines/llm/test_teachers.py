@@ -1,4 +1,4 @@
-"""Local teachers: batches are planned over all calls, so that a crash and a resumption change no answer."""
+"""Local teachers: batches are planned over all calls, so that a crash and a resume do not change answers."""
 
 from functools import partial
 from pathlib import Path
@@ -7,9 +7,10 @@ import pytest
 
 from pipelines.config import Config
 from pipelines.inference import continuous
-from pipelines.llm.cache import ResponseCache
+from pipelines.llm.cache import CachedModel, ResponseCache
 from pipelines.llm.calls import Answer, Call, Keep, Reply
-from pipelines.llm.teachers import CachedModel, LocalTeacher, fingerprint, load_teachers
+from pipelines.llm.local import LocalTeacher
+from pipelines.llm.teachers import fingerprint, load_teachers
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 
@@ -25,11 +26,11 @@ def calls(count: int, temperature: float | None = None) -> list[Call]:
 
 
 class CrashError(Exception):
-    """What ends a process in the middle."""
+    """Simulates a crash in the middle of a batch."""
 
 
 @pytest.mark.parametrize("temperature", [None, 0.9])
-def test_a_crash_changes_no_answer_and_asks_nothing_twice(
+def test_resume_after_a_crash_repeats_no_call_and_changes_no_answer(
     base: Path, config: Config, tmp_path: Path, temperature: float | None
 ) -> None:
     asked = calls(14, temperature)
@@ -55,40 +56,38 @@ def test_a_crash_changes_no_answer_and_asks_nothing_twice(
     assert (resumed.counts["kept"], resumed.counts["paid"]) == (9, 5)
 
 
-def test_answers_are_those_of_the_whole_list_so_another_list_is_asked_anew(
-    base: Path, config: Config, tmp_path: Path
-) -> None:
-    people = CachedModel(local(base, config), ResponseCache(tmp_path / "calls.db"), "m", "1", 3)
-    people.ask(calls(6), "asking")
-    people.ask(calls(6), "asking")
-    assert (people.counts["kept"], people.counts["paid"]) == (6, 6)
-    people.ask(calls(7), "asking")
-    assert people.counts["paid"] == 13
+def test_batch_dependent_answers_are_cached_per_list_of_calls(base: Path, config: Config, tmp_path: Path) -> None:
+    cached = CachedModel(local(base, config), ResponseCache(tmp_path / "calls.db"), "m", "1", 3)
+    cached.ask(calls(6), "asking")
+    cached.ask(calls(6), "asking")
+    assert (cached.counts["kept"], cached.counts["paid"]) == (6, 6)
+    cached.ask(calls(7), "asking")
+    assert cached.counts["paid"] == 13
 
 
-def test_a_continuous_teacher_answers_alike_and_a_longer_list_is_asked_for_what_is_new(
+def test_continuous_teacher_matches_and_reuses_cached_answers(
     base: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = partial(continuous.respond_continuously, blocks=8)  # else the cache takes all memory that is free
-    monkeypatch.setattr("pipelines.llm.teachers.respond_continuously", small)
+    small = partial(continuous.respond_continuously, blocks=8)  # otherwise the cache takes all free memory
+    monkeypatch.setattr("pipelines.llm.local.respond_continuously", small)
     in_batches = CachedModel(local(base, config), ResponseCache(tmp_path / "batches.db"), "m", "1", 3).ask(
         calls(9), "asking"
     )
-    people = CachedModel(local(base, config, continuous=True), ResponseCache(tmp_path / "calls.db"), "m", "1", 3)
-    assert [reply.text for reply in people.ask(calls(6), "asking")] == [reply.text for reply in in_batches[:6]]
-    assert [reply.text for reply in people.ask(calls(9), "asking")] == [reply.text for reply in in_batches]
-    assert (people.counts["kept"], people.counts["paid"]) == (6, 9)
+    cached = CachedModel(local(base, config, continuous=True), ResponseCache(tmp_path / "calls.db"), "m", "1", 3)
+    assert [reply.text for reply in cached.ask(calls(6), "asking")] == [reply.text for reply in in_batches[:6]]
+    assert [reply.text for reply in cached.ask(calls(9), "asking")] == [reply.text for reply in in_batches]
+    assert (cached.counts["kept"], cached.counts["paid"]) == (6, 9)
 
 
-def test_a_prompt_longer_than_the_context_is_a_reason(base: Path, config: Config, tmp_path: Path) -> None:
-    people = CachedModel(local(base, config), ResponseCache(tmp_path / "calls.db"), "m", "1", 3)
+def test_prompt_longer_than_the_context_is_a_failure(base: Path, config: Config, tmp_path: Path) -> None:
+    cached = CachedModel(local(base, config), ResponseCache(tmp_path / "calls.db"), "m", "1", 3)
     long = Call([{"role": "user", "content": "long " * 600}], 6)
-    replies = people.ask([*calls(2), long], "asking")
+    replies = cached.ask([*calls(2), long], "asking")
     assert [reply.failure for reply in replies][2] == "too_long_for_context"
     assert all(reply.failure != "too_long_for_context" for reply in replies[:2])
 
 
-def test_roles_share_a_model_and_other_weights_are_another_model(base: Path, config: Config, tmp_path: Path) -> None:
+def test_roles_share_a_model_and_weights_identify_it(base: Path, config: Config, tmp_path: Path) -> None:
     store = ResponseCache(tmp_path / "calls.db")
     teachers = load_teachers(config.teacher, base, config.base, config.compute, 4, store)
     assert teachers.writer is teachers.reader and teachers.judge is None and not teachers.writer.instructed
@@ -100,9 +99,7 @@ def test_roles_share_a_model_and_other_weights_are_another_model(base: Path, con
     assert fingerprint(model) != before
 
 
-def test_a_local_model_that_follows_instructions_is_named_by_its_path(
-    base: Path, config: Config, tmp_path: Path
-) -> None:
+def test_local_model_is_loaded_by_its_path(base: Path, config: Config, tmp_path: Path) -> None:
     settings = config.teacher.model_dump()
     settings |= {"models": {"mine": {"kind": "local", "model": str(base)}}}
     settings |= {"roles": {"writer": "mine", "reader": "mine", "judge": "mine"}}
@@ -124,6 +121,6 @@ def test_a_local_model_that_follows_instructions_is_named_by_its_path(
         ({"models": {"embedded": {"kind": "oracle"}}}, "oracle"),
     ],
 )
-def test_a_wrong_block_is_found_at_once(config: Config, changes: dict[str, object], sentence: str) -> None:
+def test_invalid_teacher_block_is_rejected(config: Config, changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         type(config.teacher).model_validate(config.teacher.model_dump() | changes)

@@ -1,4 +1,4 @@
-"""Verdicts: what asserts one is read, what only mentions a letter or a number is not; none is ever wrong."""
+"""Verdicts: assertions are parsed, mere mentions of a letter or number are ignored, and no verdict is ever wrong."""
 
 import json
 
@@ -69,21 +69,21 @@ LETTERS = st.sampled_from(["AB", "BA"])
 
 
 @pytest.mark.parametrize("form", SAID)
-def test_what_asserts_a_letter_is_read(form: str) -> None:
+def test_asserted_letter_is_parsed(form: str) -> None:
     for x, y in ("AB", "BA"):
         assert letter(COMPARE, Reply(form.format(x=x, y=y))) == x
         assert letter(COMPARE, Reply(json.dumps({"choice": x}))) == x
 
 
 @pytest.mark.parametrize("form", SILENT)
-def test_what_only_mentions_a_letter_is_not(form: str) -> None:
+def test_mentioned_letter_is_ignored(form: str) -> None:
     assert {letter(COMPARE, Reply(form.format(x=x, y=y))) for x, y in ("AB", "BA")} == {None}
 
 
 @given(
     LETTERS, st.sampled_from(BEFORE), st.sampled_from(SAID), st.lists(st.sampled_from(SILENT), max_size=2), st.randoms()
 )
-def test_a_letter_among_other_sentences_is_that_one_or_none(
+def test_letter_among_other_sentences_is_correct_or_none(
     pair: str, before: str, said: str, silent: list[str], order: object
 ) -> None:
     x, y = pair
@@ -129,19 +129,19 @@ POINTS = st.integers(1, 10)
 
 
 @given(POINTS, POINTS, st.sampled_from(SCORED))
-def test_what_gives_a_number_is_read(n: int, m: int, form: str) -> None:
+def test_asserted_number_is_parsed(n: int, m: int, form: str) -> None:
     assert number(RATE, Reply(form.format(n=n, m=m)), 1, 10) == n
 
 
 @given(POINTS, POINTS, st.sampled_from(UNSCORED))
-def test_what_only_holds_a_number_is_not(n: int, m: int, form: str) -> None:
+def test_mentioned_number_is_ignored(n: int, m: int, form: str) -> None:
     assert number(RATE, Reply(form.format(n=n, m=m)), 1, 10) is None
 
 
 @given(
     POINTS, POINTS, st.sampled_from(SCORED), st.lists(st.sampled_from([*UNSCORED, *BEFORE]), max_size=2), st.randoms()
 )
-def test_a_number_among_other_sentences_is_that_one_or_none(
+def test_number_among_other_sentences_is_correct_or_none(
     n: int, m: int, form: str, others: list[str], order: object
 ) -> None:
     sentences = [form.format(n=n, m=m), *(each.format(n=m, m=n) for each in others)]
@@ -150,6 +150,6 @@ def test_a_number_among_other_sentences_is_that_one_or_none(
 
 
 @given(st.text() | st.text(st.sampled_from("ABC10 .,:;?!\n{}\"'")))
-def test_no_reply_makes_reading_fail(text: str) -> None:
+def test_parsing_never_raises_on_any_reply(text: str) -> None:
     assert letter(COMPARE, Reply(text)) in ("A", "B", "C", None)
     assert 1 <= (number(RATE, Reply(text), 1, 10) or 1) <= 10

@@ -1,4 +1,4 @@
-"""Control tokens come from the template alone: whatever a message or a document says is encoded as its text."""
+"""Control tokens come only from the template: the content of messages and documents is encoded as ordinary text."""
 
 import ast
 from collections.abc import Callable
@@ -27,7 +27,7 @@ ROLES_AS_TEXT = (
 )
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|assistant|>", "<|system|>", "<|user|>"]
 NOT_SPECIAL = "<|user|>"
-"""An added token that is not special, as in DeepSeek's tokenizers: a control token where the template writes it."""
+"""An added token that is not special, as in DeepSeek's tokenizers: a control token if the template emits it."""
 Make = Callable[[], PreTrainedTokenizerFast]
 
 
@@ -38,7 +38,7 @@ def byte_level(template: str) -> PreTrainedTokenizerFast:
 
 @cache
 def sentencepiece(scheme: str, template: str) -> PreTrainedTokenizerFast:
-    """A BPE that, like SentencePiece, writes spaces as ▁; `scheme` says where it puts one of its own."""
+    """Return a BPE tokenizer that writes spaces as ▁, as SentencePiece does; `scheme` selects where one is added."""
     raw = Tokenizer(models.BPE(unk_token=None, byte_fallback=True))
     if scheme == "normalizer":  # Llama 2
         raw.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -90,7 +90,7 @@ def only_the_templates(tok: PreTrainedTokenizerFast, messages: list[Message], id
 @pytest.mark.parametrize("make", TOKENIZERS)
 @settings(max_examples=25, deadline=None)
 @given(messages=conversations(plain_texts.filter(lambda text: not any(token in text for token in CONTROL))))
-def test_ordinary_conversations_have_the_ids_of_the_template(make: Make, messages: list[Message]) -> None:
+def test_ordinary_conversations_match_apply_chat_template(make: Make, messages: list[Message]) -> None:
     tok = make()
     prompt = tok.apply_chat_template(messages[:-1], return_dict=True, add_generation_prompt=True)["input_ids"]
     assert chat.encode_prompt(tok, messages[:-1]) == prompt
@@ -104,7 +104,7 @@ def test_ordinary_conversations_have_the_ids_of_the_template(make: Make, message
 
 @pytest.mark.parametrize("make", BYTE_LEVEL)
 @given(messages=conversations(texts))
-def test_a_conversation_is_encoded_without_loss(make: Make, messages: list[Message]) -> None:
+def test_conversation_is_encoded_losslessly(make: Make, messages: list[Message]) -> None:
     tok = make()
     row = encode_chat(tok, messages)
     assert only_the_templates(tok, messages, row.ids)
@@ -117,7 +117,7 @@ def test_a_conversation_is_encoded_without_loss(make: Make, messages: list[Messa
 @pytest.mark.parametrize("make", TOKENIZERS)
 @settings(max_examples=25, deadline=None)
 @given(text=texts, messages=conversations(texts))
-def test_no_control_token_comes_from_a_text(make: Make, text: str, messages: list[Message]) -> None:
+def test_text_never_yields_control_tokens(make: Make, text: str, messages: list[Message]) -> None:
     tok = make()
     assert not control_ids(tok, chat.encode_text(tok, text))
     assert not control_ids(tok, [token for piece in encode_text(tok, text, 8) for token in piece.ids])
@@ -125,7 +125,7 @@ def test_no_control_token_comes_from_a_text(make: Make, text: str, messages: lis
 
 
 @given(messages=conversations(texts))
-def test_exactly_the_answers_and_their_ends_are_predicted(messages: list[Message]) -> None:
+def test_labels_cover_exactly_the_answers_and_their_eos(messages: list[Message]) -> None:
     tok = byte_level(CHATML)
     row = encode_chat(tok, messages)
     runs: list[list[int]] = [[]]
@@ -136,7 +136,7 @@ def test_exactly_the_answers_and_their_ends_are_predicted(messages: list[Message
     assert all(label in (IGNORED, token) for label, token in zip(row.labels, row.ids, strict=True))
 
 
-def test_nothing_else_encodes_conversations_or_texts() -> None:
+def test_no_other_module_tokenizes_text() -> None:
     for path in (*(ROOT / "pipelines").rglob("*.py"), *(ROOT / "tasks").glob("*.py"), *(ROOT / "flows").glob("*.py")):
         for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
             named = {option.arg for option in call.keywords}

@@ -1,4 +1,4 @@
-"""Hardware: bf16 where the processor computes it, and a missing GPU is one sentence."""
+"""Devices: bf16 with native support, and a UserError for a missing GPU."""
 
 import pytest
 import torch
@@ -8,14 +8,14 @@ from pipelines.models import devices
 from pipelines.runtime.errors import UserError
 
 
-def test_a_gpu_that_is_not_there_is_one_sentence(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gpu_raises_user_error(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="no GPU"):
         devices.device(config.compute.model_copy(update={"device": "cuda"}))
 
 
 @pytest.mark.parametrize(("name", "there"), [("avx512_bf16", True), ("amx_bf16", True), ("avx512_bf16", False)])
-def test_auto_is_bf16_where_the_processor_computes_it(
+def test_auto_precision_is_bf16_with_native_support(
     name: str, there: bool, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: there})
@@ -23,7 +23,7 @@ def test_auto_is_bf16_where_the_processor_computes_it(
     assert resolved == (torch.bfloat16 if there else torch.float32)
 
 
-def test_an_imitated_precision_is_said(
+def test_emulated_bf16_is_reported(
     config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})

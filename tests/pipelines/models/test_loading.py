@@ -1,4 +1,4 @@
-"""Models: what is stored is what was loaded, adapters come back exactly, and bad names are one sentence."""
+"""Models: saving and loading are lossless, also for adapters, and unknown names raise a UserError."""
 
 import importlib
 import sys
@@ -25,7 +25,7 @@ def settings(model: str, quantization: str = "none") -> BaseModelConfig:
 
 
 def perturbed(directory: Path, config: Config, out: Path) -> torch.Tensor:
-    """Save an adapter that changes the model; return the logits it gives."""
+    """Save an adapter that changes the model; return the resulting logits."""
     model = loading.adaptable(directory, LORA, config.compute).eval()
     for name, value in model.named_parameters():
         if "lora_B" in name:
@@ -35,7 +35,7 @@ def perturbed(directory: Path, config: Config, out: Path) -> torch.Tensor:
         return model(IDS).logits
 
 
-def test_a_directory_is_fetched_with_padding_apart_from_the_end(tmp_path: Path) -> None:
+def test_fetched_model_has_padding_token_other_than_eos(tmp_path: Path) -> None:
     tok = tiny_tokenizer()
     tok.pad_token = tok.eos_token
     tiny_model(tok).save_pretrained(tmp_path / "model")
@@ -48,17 +48,17 @@ def test_a_directory_is_fetched_with_padding_apart_from_the_end(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("package:no_such_package", "no such installed package"),
+        ("package:no_such_package", "no such package"),
         ("somewhere/else", "no model in that directory"),
         ("hf:org/not-there@main", "cannot be loaded"),
     ],
 )
-def test_an_unknown_model_is_one_sentence(name: str, message: str, project: Path) -> None:
+def test_unknown_model_raises_user_error(name: str, message: str, project: Path) -> None:
     with pytest.raises(UserError, match=message):
         loading.fetch(settings(name), "base.model")
 
 
-def test_a_package_needs_exactly_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_package_must_contain_exactly_one_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "two_models").mkdir()
     for name in ("__init__.py", "a.gguf", "b.gguf"):
         (tmp_path / "two_models" / name).touch()
@@ -68,7 +68,7 @@ def test_a_package_needs_exactly_one_model(tmp_path: Path, monkeypatch: pytest.M
         loading.fetch(settings("package:two_models"), "base.model")
 
 
-def test_an_adapter_comes_back_merged_with_the_same_logits(base: Path, config: Config) -> None:
+def test_loaded_adapter_is_merged_with_equal_logits(base: Path, config: Config) -> None:
     expected = perturbed(base, config, artifacts.fresh("sft"))
     with torch.no_grad():
         merged = loading.load(Path("artifacts/sft"), config.compute)(IDS).logits
@@ -77,14 +77,14 @@ def test_an_adapter_comes_back_merged_with_the_same_logits(base: Path, config: C
     assert not torch.allclose(plain, expected, atol=1e-2)
 
 
-def test_every_process_writes_an_adapter_alike(base: Path, config: Config) -> None:
+def test_saved_adapter_is_identical_across_processes(base: Path, config: Config) -> None:
     perturbed(base, config, artifacts.fresh("sft"))
     names = artifacts.read_json(Path("artifacts/sft/adapter_config.json"))["target_modules"]
     assert len(names) > 1
     assert names == sorted(names)
 
 
-def test_an_adapter_can_be_continued(base: Path, config: Config) -> None:
+def test_adapter_training_can_be_continued(base: Path, config: Config) -> None:
     expected = perturbed(base, config, artifacts.fresh("sft"))
     again = loading.adaptable(Path("artifacts/sft"), None, config.compute).eval()
     trainable = [name for name, value in again.named_parameters() if value.requires_grad]
@@ -95,7 +95,7 @@ def test_an_adapter_can_be_continued(base: Path, config: Config) -> None:
         assert torch.allclose(again(IDS).logits, expected, atol=1e-6)
 
 
-def test_adapters_are_created_alike_from_the_same_seed(base: Path, config: Config) -> None:
+def test_adapters_with_the_same_seed_are_equal(base: Path, config: Config) -> None:
     torch.manual_seed(99)
     one = loading.adaptable(base, LORA, config.compute)
     torch.manual_seed(1)
@@ -103,7 +103,7 @@ def test_adapters_are_created_alike_from_the_same_seed(base: Path, config: Confi
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
-def test_four_bits_hold_the_frozen_weights(base: Path, config: Config) -> None:
+def test_nf4_quantises_the_frozen_weights(base: Path, config: Config) -> None:
     model = loading.adaptable(base, LORA, config.compute, settings("unused", "nf4"))
     kinds = {type(module).__name__ for module in model.modules()}
     assert "Linear4bit" in kinds
@@ -112,14 +112,14 @@ def test_four_bits_hold_the_frozen_weights(base: Path, config: Config) -> None:
     assert any(value.grad is not None and value.grad.abs().sum() > 0 for value in model.parameters())
 
 
-def test_a_broken_adapter_is_not_saved(base: Path, config: Config) -> None:
+def test_adapter_with_nan_is_not_saved(base: Path, config: Config) -> None:
     model = loading.adaptable(base, LORA, config.compute)
     next(value for value in model.parameters() if value.requires_grad).data.fill_(float("nan"))
     with pytest.raises(UserError, match="NaN"):
         loading.save_adapter(model, loading.tokenizer(base), artifacts.fresh("sft"))
 
 
-def test_a_kept_share_of_an_adapter_comes_back_as_it_was_scaled(base: Path, config: Config, tmp_path: Path) -> None:
+def test_adapter_scale_is_kept_when_saved(base: Path, config: Config, tmp_path: Path) -> None:
     whole = perturbed(base, config, tmp_path / "whole")
     model = loading.adaptable(tmp_path / "whole", None, config.compute).eval()
     loading.keep_share(model, 0.5)

@@ -1,11 +1,11 @@
-"""A curve is whole after an interruption, and equal rows make equal bytes."""
+"""A curve is complete after an interruption, and equal rows yield equal bytes."""
 
 from pathlib import Path
 
 from pipelines.runtime.curve import Curve
 
 
-def test_a_training_that_went_on_leaves_the_curve_of_one_that_did_not(tmp_path: Path) -> None:
+def test_resumed_training_has_the_same_curve(tmp_path: Path) -> None:
     whole, torn = Curve(None), Curve(tmp_path / "curve.jsonl")
     for step in range(1, 6):
         whole.add({"loss": 1 / step}, step)

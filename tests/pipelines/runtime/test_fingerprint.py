@@ -1,4 +1,4 @@
-"""What makes a stage stale, and what does not: small projects, and the product's own code."""
+"""Code fingerprints: which changes make a stage stale, in small projects and in the product's own code."""
 
 import shutil
 import sys
@@ -123,7 +123,7 @@ def change(root: Path, name: str, old: str, new: str) -> None:
         ("pipelines/config.py", "return 2", "return 3"),
     ],
 )
-def test_what_changes_no_result_changes_no_fingerprint(tree: Path, name: str, old: str, new: str) -> None:
+def test_change_without_effect_keeps_the_fingerprint(tree: Path, name: str, old: str, new: str) -> None:
     before = digest(tree)
     change(tree, name, old, new)
     assert digest(tree) == before
@@ -145,13 +145,13 @@ def test_what_changes_no_result_changes_no_fingerprint(tree: Path, name: str, ol
         ("pipelines/__init__.py", "", "import os\nos.environ['A'] = 'b'\n"),
     ],
 )
-def test_what_runs_is_in_the_fingerprint(tree: Path, name: str, old: str, new: str) -> None:
+def test_change_of_executed_code_changes_the_fingerprint(tree: Path, name: str, old: str, new: str) -> None:
     before = digest(tree)
     change(tree, name, old, new)
     assert digest(tree) != before
 
 
-def test_a_symbol_that_moves_is_the_same(tree: Path) -> None:
+def test_moved_symbol_keeps_the_fingerprint(tree: Path) -> None:
     before = digest(tree)
     (tree / "pipelines/halves.py").write_text((tree / "pipelines/deep.py").read_text())
     (tree / "pipelines/deep.py").unlink()
@@ -159,7 +159,7 @@ def test_a_symbol_that_moves_is_the_same(tree: Path) -> None:
     assert digest(tree) == before
 
 
-def test_two_symbols_that_change_places_are_not_the_same(tree: Path) -> None:
+def test_swapped_symbols_change_the_fingerprint(tree: Path) -> None:
     (tree / "pipelines/one.py").write_text("def f():\n    return 1\n\n\ndef g():\n    return 2\n")
     (tree / "pipelines/other.py").write_text("def f():\n    return 3\n\n\ndef g():\n    return 4\n")
     program = (
@@ -171,7 +171,7 @@ def test_two_symbols_that_change_places_are_not_the_same(tree: Path) -> None:
     assert digest(tree) != before
 
 
-def test_what_registers_itself_is_reached(tree: Path) -> None:
+def test_registered_functions_are_reached(tree: Path) -> None:
     registry = "KNOWN = []\ndef register(f):\n    KNOWN.append(f)\n    return f\n@register\ndef rule():\n    return 1\n"
     (tree / "pipelines/deep.py").write_text(registry + "\n\ndef half(value):\n    return KNOWN[0]()\n")
     before = digest(tree)
@@ -179,7 +179,7 @@ def test_what_registers_itself_is_reached(tree: Path) -> None:
     assert digest(tree) != before
 
 
-def test_a_dynamic_import_is_found_and_the_function_that_a_parameter_names_followed(
+def test_dynamic_import_requires_a_plugin_parameter_which_is_followed(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change(tree, "pipelines/lazy.py", "return 4", "import importlib\n    return importlib.import_module(str(4))")
@@ -207,7 +207,7 @@ def digests(root: Path) -> dict[str, str]:
     return {stage: source.code(stage).digest for stage in STAGES}
 
 
-def test_of_the_product_only_what_runs_counts(copy: Path) -> None:
+def test_only_executed_code_of_the_product_counts(copy: Path) -> None:
     before = digests(copy)
     for path in [*copy.rglob("*.py")]:  # a comment in every module, and a docstring
         path.write_text(f"# A comment.\n{path.read_text()}\n\ndef unused_helper() -> int:\n    return 1\n")
@@ -220,8 +220,8 @@ def test_of_the_product_only_what_runs_counts(copy: Path) -> None:
     assert [stage for stage in STAGES if after[stage] != before[stage]] == ["evaluate"]
 
 
-def test_what_a_task_executes_is_in_its_fingerprint(config: Config, tmp_path: Path) -> None:
-    """Every function of the product that three tasks really call is among the symbols of their fingerprints."""
+def test_executed_functions_are_in_the_fingerprint(config: Config, tmp_path: Path) -> None:
+    """Every function of the product that three tasks actually call is among the symbols of their fingerprints."""
     called: set[str] = set()
 
     def note(frame: FrameType, event: str, _: object) -> None:
@@ -246,19 +246,19 @@ def test_what_a_task_executes_is_in_its_fingerprint(config: Config, tmp_path: Pa
     assert len(ran) > 50 and ran - known == set()
 
 
-def test_a_lock_that_describes_other_code_stops_a_task(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outdated_lock_stops_a_task(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     monkeypatch.setattr(code_lock, "PLUGINS", {})
     code_lock.refresh()
     assert "tasks.add.add" in code_lock.check("add")
     change(tree, "tasks/add.py", "LIMIT = 3", "LIMIT = 5")
-    with pytest.raises(UserError, match=r"code\.lock\.yaml does not describe the code of add as it is now"):
+    with pytest.raises(UserError, match=r"code\.lock\.yaml does not match the current code of add"):
         code_lock.check("add")
     code_lock.refresh()
     code_lock.check("add")
 
 
-def test_an_accepted_change_keeps_the_entry_until_the_next_change(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accepted_change_keeps_the_entry_until_the_next_change(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     monkeypatch.setattr(code_lock, "PLUGINS", {})
     code_lock.refresh()
@@ -276,7 +276,7 @@ def test_an_accepted_change_keeps_the_entry_until_the_next_change(tree: Path, mo
     assert "accepted" not in code_lock.LOCK.read_text()
 
 
-def test_a_symbol_that_is_renamed_is_the_same_and_a_method_is_not(tree: Path) -> None:
+def test_renamed_symbol_keeps_the_fingerprint_but_a_renamed_method_does_not(tree: Path) -> None:
     before = digest(tree)
     for name in ("pipelines/numbers.py", "tasks/add.py"):
         change(tree, name, "double", "twice")
@@ -287,9 +287,7 @@ def test_a_symbol_that_is_renamed_is_the_same_and_a_method_is_not(tree: Path) ->
     assert digest(tree) != before
 
 
-def test_a_plugin_outside_of_the_packages_is_noticed_and_so_is_a_merge(
-    tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_external_plugin_change_and_merge_conflict_are_detected(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     monkeypatch.setattr(code_lock, "PLUGINS", {"add": "add.judge"})
     (tree / "params.yaml").write_text("add: {judge: 'mine:judge'}\n")
@@ -300,12 +298,12 @@ def test_a_plugin_outside_of_the_packages_is_noticed_and_so_is_a_merge(
     code_lock.refresh()
     assert code_lock.entries() != before and code_lock.check("add")
     code_lock.LOCK.write_text("<<<<<<< HEAD\nadd: {\n=======\n")
-    with pytest.raises(UserError, match="remove it, and `gradus status` writes it anew"):
+    with pytest.raises(UserError, match="remove it, and `gradus status` generates it again"):
         code_lock.refresh()
 
 
-def test_a_configuration_block_adds_no_value_of_its_own() -> None:
-    """The fingerprint leaves fields out because every value stands in params.yaml: so none may have a default."""
+def test_configuration_blocks_have_no_defaults() -> None:
+    """The fingerprint excludes fields because every value is in params.yaml, so no field may have a default."""
     blocks = Block.__subclasses__()
     assert len(blocks) > 20
     assert [each.__name__ for each in blocks if any(not one.is_required() for one in each.model_fields.values())] == []

@@ -1,4 +1,4 @@
-"""Marks and locks, held by real processes that end in several ways."""
+"""Leases and locks, held by real processes that end in several ways."""
 
 import subprocess
 import sys
@@ -13,9 +13,9 @@ from pipelines.runtime.errors import UserError
 HOLDER = """
 import sys, time
 from pipelines.runtime import liveness
-print(liveness.mark(), flush=True)
-with liveness.alone("sft"):
-    print("alone", flush=True)
+print(liveness.lease(), flush=True)
+with liveness.exclusive("sft"):
+    print("exclusive", flush=True)
     sys.stdin.readline()
 """
 
@@ -26,34 +26,34 @@ def holder(project: Path) -> subprocess.Popen[str]:
     return process
 
 
-def mark_of(process: subprocess.Popen[str]) -> Path:
+def lease_of(process: subprocess.Popen[str]) -> Path:
     assert process.stdout is not None
-    mark = Path(process.stdout.readline().strip())
-    assert process.stdout.readline() == "alone\n"
-    return mark
+    lease = Path(process.stdout.readline().strip())
+    assert process.stdout.readline() == "exclusive\n"
+    return lease
 
 
-def test_a_mark_is_held_while_its_process_lives_and_gone_after_a_clean_end(holder: subprocess.Popen[str]) -> None:
-    mark = mark_of(holder)
-    assert liveness.is_held(mark)
+def test_lease_is_held_while_its_process_lives_and_removed_on_clean_exit(holder: subprocess.Popen[str]) -> None:
+    lease = lease_of(holder)
+    assert liveness.is_held(lease)
     holder.communicate("\n")
-    assert not mark.exists()
-    assert not liveness.is_held(mark)
+    assert not lease.exists()
+    assert not liveness.is_held(lease)
 
 
-def test_a_killed_process_leaves_a_mark_that_nobody_holds(holder: subprocess.Popen[str]) -> None:
-    mark = mark_of(holder)
+def test_killed_process_leaves_a_stale_lease(holder: subprocess.Popen[str]) -> None:
+    lease = lease_of(holder)
     holder.kill()
     holder.wait()
-    assert mark.exists()
-    assert not liveness.is_held(mark)
+    assert lease.exists()
+    assert not liveness.is_held(lease)
     own = liveness.lease()
     liveness.remove_stale()
-    assert not mark.exists() and own.exists()
+    assert not lease.exists() and own.exists()
 
 
-def test_a_stage_is_run_by_one_process_at_a_time(holder: subprocess.Popen[str]) -> None:
-    mark_of(holder)
+def test_stage_is_run_by_one_process_at_a_time(holder: subprocess.Popen[str]) -> None:
+    lease_of(holder)
     with (
         pytest.raises(UserError, match=f"sft is being run here already, by process {holder.pid}"),
         liveness.exclusive("sft"),
@@ -80,8 +80,8 @@ except KeyboardInterrupt:
 """
 
 
-def test_a_program_ends_when_its_flow_is_killed(holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(liveness.FLOW, str(mark_of(holder)))
+def test_program_ends_when_its_flow_is_killed(holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(liveness.FLOW, str(lease_of(holder)))
     follower = subprocess.Popen([sys.executable, "-c", FOLLOWER], stdout=subprocess.PIPE, text=True)
     assert follower.stdout is not None and follower.stdout.readline() == "follows\n"
     time.sleep(1.5)
@@ -99,7 +99,7 @@ input()
 """
 
 
-def test_the_accelerator_is_held_by_one_process_and_waited_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_is_locked_by_one_process_and_others_wait(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(project))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     one = subprocess.Popen([sys.executable, "-c", GREEDY], **pipes)

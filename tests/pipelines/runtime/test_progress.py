@@ -1,4 +1,4 @@
-"""Few lines in a log, many that a flow shows and does not keep."""
+"""Progress: few lines in a log, and more transient lines for a flow."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from pipelines.runtime import progress
 
 
 @pytest.mark.parametrize(("seconds", "steps", "kept"), [(3600, 10_000, 99), (300, 100_000, 10), (20, 5000, 0)])
-def test_a_log_has_a_line_per_per_cent_or_half_minute(
+def test_log_has_a_line_per_percent_or_half_minute(
     seconds: float, steps: int, kept: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
@@ -20,7 +20,7 @@ def test_a_log_has_a_line_per_per_cent_or_half_minute(
     assert abs(len(lines) - kept) <= 2
 
 
-def test_a_flow_is_told_more_often_by_lines_that_do_not_stay(
+def test_flow_gets_more_frequent_transient_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]

@@ -1,4 +1,4 @@
-"""A project that is moved keeps its registry and its files, in this process and in MLflow's own server."""
+"""A moved project keeps its registry and files, in this process and in MLflow's server."""
 
 import os
 import sqlite3
@@ -23,7 +23,7 @@ from tests.flows.conftest import free_port
 
 @pytest.fixture
 def moved(base: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A project with one version, whose folder was renamed; its addresses are absolute, as they were once.
+    """Create a project with one version, rename its folder, and make its addresses absolute, as in older projects.
 
     Returns the run's id.
     """
@@ -51,7 +51,7 @@ def addresses() -> list[str]:
         ]
 
 
-def test_a_new_store_names_its_files_relative_to_the_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_store_uses_relative_paths(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with tracking.started("sft", {}) as run:
         run.record("verdicts.json", [1])
@@ -60,9 +60,9 @@ def test_a_new_store_names_its_files_relative_to_the_project(project: Path, monk
     assert store_location.repair() == ""
 
 
-def test_a_renamed_project_keeps_its_registry(moved: str) -> None:
+def test_renamed_project_keeps_its_registry(moved: str) -> None:
     assert not registry.whole(registry.get(1)) and registry.find("weights") is None
-    assert store_location.repair().endswith("they are now named relative to the project.")
+    assert store_location.repair().endswith("the paths are now relative to the project.")
     assert store_location.repair() == ""
     assert not [each for each in addresses() if each.startswith("file:")]
     assert registry.find("weights") == registry.get(1)
@@ -76,21 +76,21 @@ def test_a_renamed_project_keeps_its_registry(moved: str) -> None:
         program.stop()
 
 
-def test_a_command_repairs_and_says_so_once(moved: str) -> None:
+def test_command_repairs_paths_and_reports_it_once(moved: str) -> None:
     command = [sys.executable, "-m", "flows.cli", "ask", "Who?"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     first, second = (
         subprocess.run(command, env=environment, capture_output=True, text=True, check=False) for _ in range(2)
     )
-    assert "they are now named relative to the project" in first.stderr
+    assert "the paths are now relative to the project" in first.stderr
     assert second.stderr.startswith("There is no champion; `gradus promote --version 1 --force")
     assert second.returncode == 2
 
 
-def test_a_database_that_cannot_be_written_is_named(moved: str) -> None:
+def test_readonly_database_raises_user_error(moved: str) -> None:
     with closing(sqlite3.connect(store_location.DATABASE)) as store:
         store.execute("CREATE TRIGGER locked BEFORE UPDATE ON runs BEGIN SELECT RAISE(ABORT, 'locked'); END")
         store.commit()
-    with pytest.raises(UserError, match="names its files by their old place"):
+    with pytest.raises(UserError, match="refers to files by their old path"):
         store_location.repair()
-    assert [each for each in addresses() if each.startswith("file:")]  # one transaction: nothing was changed
+    assert [each for each in addresses() if each.startswith("file:")]  # one transaction: nothing has changed

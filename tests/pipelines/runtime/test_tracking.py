@@ -1,4 +1,4 @@
-"""Runs in a real MLflow store of SQLite: their true status, their family, their numbers."""
+"""Runs in a real MLflow SQLite store: status, parents and metrics."""
 
 import json
 import subprocess
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runtime import environment, tracking
+from flows.run import ended_runs
+from pipelines.runtime import environment, tracking, tracking_store
 from pipelines.runtime.errors import UserError
 
 
 @pytest.fixture(autouse=True)
 def store(tmp_path_factory: pytest.TempPathFactory, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One database for all tests of this module: making its tables takes seconds."""
+    """Share one database among all tests of this module: creating its tables takes seconds."""
     home = tmp_path_factory.getbasetemp() / "tracking"
     home.mkdir(exist_ok=True)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
@@ -31,7 +32,7 @@ def status(run: tracking.Run) -> str:
     ("error", "expected"),
     [(None, "FINISHED"), (UserError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")],
 )
-def test_a_run_ends_with_its_true_status(error: BaseException | None, expected: str) -> None:
+def test_run_ends_with_its_true_status(error: BaseException | None, expected: str) -> None:
     try:
         with tracking.started("sft", {}) as run:
             assert status(run) == "RUNNING"
@@ -42,7 +43,7 @@ def test_a_run_ends_with_its_true_status(error: BaseException | None, expected: 
     assert status(run) == expected
 
 
-def test_a_child_belongs_to_its_parent_and_inherits_its_lineage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_run_inherits_its_parents_lineage(monkeypatch: pytest.MonkeyPatch) -> None:
     with tracking.started("post_train", {"commit": "c0ffee", "flow_run": "f", "other": "x"}) as parent:
         monkeypatch.setenv(tracking.PARENT, parent.id)
         with tracking.started("sft", {"stage": "sft"}) as child:
@@ -53,14 +54,14 @@ def test_a_child_belongs_to_its_parent_and_inherits_its_lineage(monkeypatch: pyt
     assert "other" not in tags
 
 
-def test_a_run_whose_program_was_killed_does_not_stay_running(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_of_a_killed_program_is_marked_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     with tracking.started("post_train", {}) as parent:
         monkeypatch.setenv(tracking.PARENT, parent.id)
         context = tracking.started("sft", {"stage": "sft"})
-        child = context.__enter__()  # and never left, as when the program dies
-        tracking.conclude(parent, "dedup", {}, {}, "training")
+        child = context.__enter__()  # never exited, as when the program dies
+        ended_runs.conclude(parent, "dedup", {}, {}, "training")
         assert status(child) == "RUNNING"
-        tracking.conclude(parent, "sft", {"stage_key": "k"}, {"data/raw": "c0ffee.dir"}, "training")
+        ended_runs.conclude(parent, "sft", {"stage_key": "k"}, {"data/raw": "c0ffee.dir"}, "training")
     assert status(child) == "KILLED"
     found = child.store.get_run(child.id)
     assert found.data.tags["stage_key"] == "k"
@@ -71,23 +72,23 @@ def test_a_run_whose_program_was_killed_does_not_stay_running(monkeypatch: pytes
 
 ABANDONED = """
 import os
-from pipelines.runtime import environment, tracking
+from pipelines.runtime import environment, tracking, tracking_store
 context = tracking.started("sft", {})
 print(context.__enter__().id, flush=True)
 os._exit(1)
 """
 
 
-def test_the_reaper_ends_what_is_dead_and_nothing_else() -> None:
+def test_only_stale_runs_are_ended() -> None:
     process = subprocess.run([sys.executable, "-c", ABANDONED], capture_output=True, text=True, check=False)
     with tracking.started("dpo", {}) as living:
         dead = tracking.Run(living.store, process.stdout.strip())
         assert status(dead) == "RUNNING"
-        tracking.end_stale_runs()
+        ended_runs.end_stale_runs()
         assert (status(dead), status(living)) == ("KILLED", "RUNNING")
 
 
-def test_params_metrics_and_files_are_kept(tmp_path: Path) -> None:
+def test_params_metrics_and_files_are_logged(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("<p>")
     with tracking.started("sft", {}) as run:
         run.params({"sft.epochs": 4, "long": "x" * 600})
@@ -100,7 +101,7 @@ def test_params_metrics_and_files_are_kept(tmp_path: Path) -> None:
     assert [each.path for each in run.store.list_artifacts(run.id)] == ["report.html"]
 
 
-def test_a_long_run_is_told_what_the_machine_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_run_has_system_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
     with tracking.started("short", {}) as short, short.watched():
         pass
@@ -113,40 +114,40 @@ def test_a_long_run_is_told_what_the_machine_does(monkeypatch: pytest.MonkeyPatc
     assert short.store.get_run(short.id).data.metrics == {}
 
 
-def test_a_number_that_is_none_ends_the_stage() -> None:
+def test_nan_metric_fails_the_stage() -> None:
     with pytest.raises(UserError, match="loss became nan at step 7"), tracking.started("sft", {}) as run:
         run.metrics({"loss": float("nan")}, step=7)
     assert status(run) == "FAILED"
 
 
-def test_a_table_is_one_that_mlflow_reads(tmp_path: Path) -> None:
+def test_logged_table_is_readable_by_mlflow(tmp_path: Path) -> None:
     rows = [{"question": "Who?", "accepted": ["Drace", "Oswin Drace"], "bits": 1}, {"question": "Where?"}]
     with tracking.started("evaluate", {}) as run:
         run.table("answers.json", rows, ("question", "accepted"))
-        run.params({f"block.key{number}": number for number in range(250)})  # more than MLflow takes at once
+        run.params({f"block.key{number}": number for number in range(250)})  # more than MLflow accepts in one request
     assert len(run.store.get_run(run.id).data.params) == 250
     table = json.loads(Path(run.store.download_artifacts(run.id, "answers.json", str(tmp_path))).read_text())
     assert table == {"columns": ["question", "accepted"], "data": [["Who?", "Drace; Oswin Drace"], ["Where?", None]]}
 
 
-def test_a_run_with_nothing_to_do_writes_nothing() -> None:
-    before = len(tracking.client().search_runs(["1"]))
+def test_null_run_writes_nothing() -> None:
+    before = len(tracking_store.client().search_runs(["1"]))
     run = tracking.Unrecorded({"commit": "c0ffee", "mlflow.user": "me"})
     run.page("name", "text")
     run.params({"a": 1})
     run.metrics({"a": 1.0})
     run.inputs({"data": "c0ffee"}, "training")
     assert run.lineage() == {"commit": "c0ffee"}
-    assert len(tracking.client().search_runs(["1"])) == before
+    assert len(tracking_store.client().search_runs(["1"])) == before
 
 
-def test_a_stage_that_dvc_runs_elsewhere_logs_to_the_project(
+def test_stage_in_a_dvc_copy_logs_to_the_project(
     project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    here = tracking.address()
-    elsewhere = tmp_path_factory.mktemp("exps")  # as `dvc exp run --temp` makes one
+    here = tracking_store.address()
+    elsewhere = tmp_path_factory.mktemp("exps")  # as created by `dvc exp run --temp`
     monkeypatch.chdir(elsewhere)
     monkeypatch.setenv("DVC_ROOT", str(project))
-    assert tracking.address() == here
+    assert tracking_store.address() == here
     assert [path.resolve() for path in elsewhere.iterdir()] == [project / "mlruns"]

@@ -1,4 +1,4 @@
-"""An answer is of the kind that its question word asks for."""
+"""The answer type check: answers must fit the question word."""
 
 import pytest
 
@@ -21,7 +21,7 @@ from pipelines.synthesis.answer_types import fits
         ("为什么修复磨坊？", "因为河水很急"),
     ],
 )
-def test_sound_pairs_pass(question: str, answer: str) -> None:
+def test_answer_that_fits_the_question_word_passes(question: str, answer: str) -> None:
     assert fits(question, answer)
 
 
@@ -38,5 +38,5 @@ def test_sound_pairs_pass(question: str, answer: str) -> None:
         ("为什么？", "河"),
     ],
 )
-def test_answers_of_another_kind_do_not(question: str, answer: str) -> None:
+def test_answer_of_another_type_is_rejected(question: str, answer: str) -> None:
     assert not fits(question, answer)

@@ -1,4 +1,4 @@
-"""Filters: each fault is seen and named, and sound questions pass."""
+"""Rule-based filters: every rule gives its rejection reason, and valid questions pass."""
 
 import pytest
 
@@ -25,11 +25,11 @@ WINDOW = f"The tide mill\n{SENTENCE} It grinds barley."
         ("How far away is Jupiter?", "1921", "unrelated"),
     ],
 )
-def test_fault(question: str, answer: str, reason: str | None) -> None:
+def test_broken_rule_is_the_reason(question: str, answer: str, reason: str | None) -> None:
     assert rejection_reason(question, answer, SENTENCE, WINDOW, "en", 4, verbatim=True) == reason
 
 
-def test_an_answer_put_together_from_the_evidence_need_not_stand_in_it_word_for_word() -> None:
+def test_answer_combined_from_evidence_need_not_be_verbatim() -> None:
     asked = "Who restored the mill, and when?", "Fanthorn, 1921", SENTENCE, WINDOW, "en", 4
     assert rejection_reason(*asked, verbatim=True) == "evidence_missing"
     assert rejection_reason(*asked, verbatim=False) is None
@@ -39,7 +39,7 @@ def test_an_answer_put_together_from_the_evidence_need_not_stand_in_it_word_for_
     )
 
 
-def test_chinese_questions_pass() -> None:
+def test_chinese_question_passes_and_other_language_is_rejected() -> None:
     sentence = "磨坊由范松于1921年修复。"
     assert rejection_reason("磨坊是谁修复的？", "范松", sentence, sentence, "zh", 4, verbatim=True) is None
     assert (
@@ -61,27 +61,27 @@ def test_chinese_questions_pass() -> None:
         ([("Mill?", "It grinds barley.")], "not_a_question"),
     ],
 )
-def test_faults_of_longer_answers(turns: list[tuple[str, str]], reason: str | None) -> None:
+def test_broken_rule_of_longer_answers_is_the_reason(turns: list[tuple[str, str]], reason: str | None) -> None:
     assert text_rejection_reason(turns, WINDOW, "en") == reason
 
 
-def test_a_task_of_no_passage_needs_no_support() -> None:
+def test_task_without_passage_needs_no_support() -> None:
     assert text_rejection_reason([("Name three fruits.", "Apple, plum, quince.")], "", "en") is None
 
 
-def test_support_counts_telling_words_once() -> None:
+def test_support_counts_distinct_content_words() -> None:
     assert support("the barley, barley and oats", WINDOW) == pytest.approx(1 / 2)
     assert support("of the", WINDOW) == 1.0
 
 
-def test_agreement_ignores_what_does_not_change_an_answer() -> None:
+def test_agreement_ignores_case_and_stop_words() -> None:
     assert agreement("in 1207", "1207") == 1.0
     assert agreement("The Long Hand", "long hand.") == 1.0
     assert agreement("red sails", "red sheep") == pytest.approx(0.5)
     assert agreement("", "anything") == 0.0
 
 
-def test_rouge_l_by_hand() -> None:
+def test_rouge_l_equals_hand_computed_value() -> None:
     # longest common subsequence "a c d" of lengths 4 and 5: P = 3/5, R = 3/4, F = 2/3
     assert rouge_l(["a", "b", "c", "d"], ["a", "x", "c", "y", "d"]) == pytest.approx(2 / 3)
 

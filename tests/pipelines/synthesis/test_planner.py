@@ -1,38 +1,45 @@
-"""Planning: every sentence is asked about before any is asked twice, and what failed is asked again in another way."""
+"""Planning: every sentence is asked about before any second question, and failed spans are retried."""
 
+from collections.abc import Sequence
+
+from pipelines import config
 from pipelines.llm.prompts import load
 from pipelines.synthesis.candidate import Candidate
+from pipelines.synthesis.config import SynthesizeConfig
 from pipelines.synthesis.planner import passages, plan, rounds
 from pipelines.synthesis.spans import KINDS
-from tests.conftest import tiny_tokenizer
+from tests.conftest import ROOT, tiny_tokenizer
 from tests.support.teachers import PROMPTS
 
 TEXT = "The mill was restored by Wilmot Fanthorn in 1921. The bell came from Garrick Bay. It rings at seven o'clock."
 DOCUMENTS = [{"id": "d1", "title": "THE OLD MILL", "text": TEXT, "language": "en"}]
 
 
+def settings(most: int = 3, kinds: Sequence[str] = KINDS) -> SynthesizeConfig:
+    changes = {"kinds": list(kinds), "spans_per_sentence": most, "max_span_words": 12}
+    return config.load(ROOT / "params.yaml").synthesize.model_copy(update=changes)
+
+
 def planned(most: int = 3) -> list[list[Candidate]]:
     found = passages(DOCUMENTS, tiny_tokenizer(), 200, 0)
-    return plan(found, load(PROMPTS, "answer_first"), list(KINDS), most, 12, 99)
+    return plan(found, load(PROMPTS, "answer_first"), settings(most), 99)
 
 
-def test_spans_stand_where_they_say_and_the_title_heads_the_window() -> None:
+def test_span_offsets_are_exact_and_windows_begin_with_the_title() -> None:
     spans = [each for sentence in planned() for each in sentence]
     assert all(TEXT[each.start : each.end] == each.answer for each in spans)
     assert all(each.window.startswith("The Old Mill\n") for each in spans)
     assert {(each.recipe, each.version, each.language) for each in spans} == {("answer_first", 1, "en")}
 
 
-def test_documents_are_asked_about_in_their_language() -> None:
+def test_candidates_have_the_language_of_their_document() -> None:
     document = {"id": "d2", "title": "磨坊", "text": "磨坊由范松于1921年修复。", "language": "zh"}
-    (sentence,) = plan(
-        passages([document], tiny_tokenizer(), 200, 0), load(PROMPTS, "answer_first"), list(KINDS), 3, 12, 99
-    )
+    (sentence,) = plan(passages([document], tiny_tokenizer(), 200, 0), load(PROMPTS, "answer_first"), settings(), 99)
     assert {each.language for each in sentence} == {"zh"}
 
 
 def run(keep: set[str], budget: int, attempts: int = 1) -> list[tuple[str, int]]:
-    """What is asked, and at which attempt, when only questions for `keep` are good."""
+    """Return (answer span, attempt) of every question asked, if only questions about `keep` are valid."""
     asked: list[tuple[str, int]] = []
 
     def ask(due: list[Candidate], attempt: int) -> list[Candidate]:
@@ -43,14 +50,14 @@ def run(keep: set[str], budget: int, attempts: int = 1) -> list[tuple[str, int]]
     return asked
 
 
-def test_the_first_round_reaches_every_sentence_and_the_budget_is_kept() -> None:
-    everything = [[each.answer for each in sentence] for sentence in planned()]
-    assert [answer for answer, _ in run(set(), 3)] == [sentence[0] for sentence in everything]
+def test_first_round_covers_every_sentence_within_the_budget() -> None:
+    spans = [[each.answer for each in sentence] for sentence in planned()]
+    assert [answer for answer, _ in run(set(), 3)] == [sentence[0] for sentence in spans]
     assert len(run(set(), 2)) == 2
-    assert len(run(set(), 100)) == sum(map(len, everything))
+    assert len(run(set(), 100)) == sum(map(len, spans))
 
 
-def test_only_sentences_without_a_question_are_asked_again_until_all_have_one() -> None:
+def test_second_round_asks_only_about_uncovered_sentences() -> None:
     first, *others = ([each.answer for each in sentence] for sentence in planned())
     asked = [answer for answer, _ in run({first[0]}, 5)]
     seconds = [sentence[1] for sentence in others if len(sentence) > 1]
@@ -58,33 +65,31 @@ def test_only_sentences_without_a_question_are_asked_again_until_all_have_one() 
     assert first[1] not in asked[: 3 + len(seconds)]
 
 
-def test_second_attempts_are_marked_and_what_is_left_goes_to_covered_sentences() -> None:
+def test_uncovered_sentences_are_retried_and_the_rest_of_the_budget_goes_to_covered_ones() -> None:
     first, *others = ([each.answer for each in sentence] for sentence in planned())
     asked = run({first[0]}, 100, attempts=2)
     assert {answer for answer, attempt in asked if attempt} == {answer for each in others for answer in each}
     assert asked[-1] == (first[-1], 0)
 
 
-def test_a_heading_and_a_word_that_is_also_written_small_are_not_asked_for() -> None:
+def test_headings_and_words_that_also_occur_in_lower_case_are_no_names() -> None:
     text = "The Mill\nBread came from Orr. We eat bread."
     found = plan(
         passages([{**DOCUMENTS[0], "text": text}], tiny_tokenizer(), 200, 0),
         load(PROMPTS, "answer_first"),
-        list(KINDS),
-        3,
-        12,
+        settings(),
         99,
     )
     answers = {each.answer for sentence in found for each in sentence}
     assert "Orr" in answers and "Bread" not in answers and "Mill" not in answers
 
 
-def test_a_budget_smaller_than_a_book_is_spread_over_it() -> None:
+def test_small_budget_is_spread_evenly_over_the_document() -> None:
     names = [
         f"{first}{last}" for first in ("Bram", "Cori", "Dell", "Fenn") for last in ("ock", "ater", "isk", "old", "une")
     ]
     text = " ".join(f"The tower was built by {name} of the hill." for name in names)
     document = {**DOCUMENTS[0], "text": text}
     found = passages([document], tiny_tokenizer(), 200, 0)
-    asked = plan(found, load(PROMPTS, "answer_first"), ["name"], 1, 12, 5)
+    asked = plan(found, load(PROMPTS, "answer_first"), settings(1, ["name"]), 5)
     assert [names.index(candidate.answer) // 4 for (candidate,) in asked] == [0, 1, 2, 3, 4]

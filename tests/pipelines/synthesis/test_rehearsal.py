@@ -1,4 +1,4 @@
-"""Rehearsal: prompts invented from the beginnings of given ones, and the model's own answers to them."""
+"""Rehearsal: generated prompts and the base model's answers."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pipelines.synthesis.rehearsal import first_sentence, invent, rehearse
 PROMPTS = ["What is the capital of Portugal?", "Name a river of Spain."]
 
 
-def test_invented_prompts_are_new_whole_and_begin_as_the_given_ones_do(base: Path, config: Config) -> None:
+def test_generated_prompts_are_new_complete_and_begin_like_given_ones(base: Path, config: Config) -> None:
     model, tok = loading.load(base, config.compute), loading.tokenizer(base)
     found = invent(model, tok, PROMPTS, 200, batch_size=16, seed=3)
     assert len(found) > 10
@@ -22,9 +22,9 @@ def test_invented_prompts_are_new_whole_and_begin_as_the_given_ones_do(base: Pat
     assert invent(model, tok, PROMPTS, 200, batch_size=16, seed=4) != found
 
 
-def test_what_a_model_says_is_rehearsed_and_its_silence_left_out(base: Path, config: Config) -> None:
+def test_answers_are_rehearsed_and_empty_ones_left_out(base: Path, config: Config) -> None:
     model, tok = loading.load(base, config.compute), loading.tokenizer(base)
-    assert rehearse(model, tok, PROMPTS, max_new_tokens=5, batch_size=2, seed=0) == []  # it says but line ends
+    assert rehearse(model, tok, PROMPTS, max_new_tokens=5, batch_size=2, seed=0) == []  # only line breaks
     torch.manual_seed(1)
     model.set_output_embeddings(torch.nn.Linear(64, len(tok), bias=False))
     rows = rehearse(model, tok, PROMPTS, max_new_tokens=5, batch_size=2, seed=0)
@@ -32,7 +32,7 @@ def test_what_a_model_says_is_rehearsed_and_its_silence_left_out(base: Path, con
     assert all(row["answer"] for row in rows)
 
 
-def test_the_first_sentence_is_a_whole_one() -> None:
+def test_first_sentence_is_complete_or_empty() -> None:
     assert first_sentence("Lisbon. It lies on the Tagus.") == "Lisbon."
     assert first_sentence("The capital of Portugal is") == ""
     assert first_sentence("") == ""

@@ -1,4 +1,4 @@
-"""Spans: names, numbers, dates and clauses are found where they stand."""
+"""Answer spans: names, numbers, dates and clauses."""
 
 import pytest
 
@@ -18,11 +18,11 @@ from pipelines.synthesis.spans import propose
         ("这座磨坊建于1783年，因为河水很急。", "河水很急", "cause"),
     ],
 )
-def test_a_span_of_each_kind(sentence: str, span: str, kind: str) -> None:
+def test_span_of_each_kind_is_proposed(sentence: str, span: str, kind: str) -> None:
     assert (span, kind) in propose(sentence, most=6, max_words=12)
 
 
-def test_spans_stand_verbatim_do_not_overlap_and_are_bounded() -> None:
+def test_spans_are_verbatim_disjoint_and_bounded() -> None:
     sentence = "In 1783 Emeric Vosper built the Long Hand of 600 stones because the harbour silted up."
     found = [span for span, _ in propose(sentence, most=3, max_words=4)]
     assert len(found) == 3
@@ -30,11 +30,11 @@ def test_spans_stand_verbatim_do_not_overlap_and_are_bounded() -> None:
     assert not any(a != b and a in b for a in found for b in found)
 
 
-def test_a_sentence_without_facts_gives_nothing() -> None:
+def test_sentence_without_facts_has_no_span() -> None:
     assert propose("so it goes.", most=3, max_words=12) == []
 
 
-def test_a_number_ends_where_its_word_or_its_digits_do() -> None:
+def test_number_ends_with_its_digits_or_unit() -> None:
     text = "The tenant found it in 1927, walked home and told nineteen scholars of 2,870 moths."
     spans = propose(text, 8, 12)
     assert {("1927", "date"), ("nineteen scholars", "number"), ("2,870 moths", "number")} <= set(spans)

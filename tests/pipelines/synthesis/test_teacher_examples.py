@@ -1,4 +1,4 @@
-"""Lessons: both roles are taught from one seed, near misses teach silence, and a wrong seed is told."""
+"""Training examples of teachers: both roles, abstention, and invalid seeds."""
 
 import pytest
 
@@ -13,7 +13,7 @@ MISS = {**MILL, "answer": None, "question": "Why is the mill old?"}
 BELL = {"passage": "The bell came from Garrick Bay.", "answer": "Garrick Bay", "question": "Where was the bell made?"}
 
 
-def test_an_answered_seed_teaches_both_roles_in_their_own_words() -> None:
+def test_answered_seed_gives_an_example_for_each_role() -> None:
     reading, writing = training_examples([MILL], WRITER, READER, seed=0)
     assert reading[-1]["content"] == "Orr" and "Question: Who built the mill?" in reading[0]["content"]
     assert writing[-1]["content"] == "Who built the mill?"
@@ -21,25 +21,25 @@ def test_an_answered_seed_teaches_both_roles_in_their_own_words() -> None:
     assert {message["role"] for message in writing} == {"user", "assistant"}
 
 
-def test_a_near_miss_teaches_the_reader_to_say_nothing() -> None:
+def test_near_miss_teaches_the_reader_to_abstain() -> None:
     (reading,) = training_examples([MISS], WRITER, READER, seed=0)
     assert reading[-1]["content"] == "Not stated."
 
 
-def test_some_questions_meet_another_passage() -> None:
+def test_some_questions_are_repeated_with_another_passage() -> None:
     chats = training_examples([MILL, BELL] * 4, WRITER, READER, seed=0)
-    silent = [chat for chat in chats if chat[-1]["content"] == "Not stated."]
-    assert len(silent) == 2
-    assert all(("mill" in chat[0]["content"]) != ("Who built" in chat[0]["content"]) for chat in silent[:1])
+    abstaining = [chat for chat in chats if chat[-1]["content"] == "Not stated."]
+    assert len(abstaining) == 2
+    assert all(("mill" in chat[0]["content"]) != ("Who built" in chat[0]["content"]) for chat in abstaining[:1])
 
 
 @pytest.mark.parametrize(
-    ("row", "sentence"),
+    ("row", "message"),
     [
         ({"passage": "a", "answer": "a"}, "row 1 has no 'question'"),
         ({**MILL, "answer": "Ely"}, "row 1 has an answer that is not in its passage"),
     ],
 )
-def test_a_wrong_seed_is_told(row: dict[str, str], sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence):
+def test_invalid_seed_is_a_user_error(row: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         training_examples([row], WRITER, READER, seed=0)

@@ -1,4 +1,4 @@
-"""Unanswerable questions: by rule without a teacher, by swapped names, against the window most likely to answer."""
+"""Unanswerable questions: entity swaps, invented names, and retrieval of the closest windows."""
 
 import random
 
@@ -6,8 +6,14 @@ from pipelines.synthesis import unanswerable
 from pipelines.synthesis.unanswerable import Retriever, swap_entity, swap_made_up_entity
 from pipelines.text.names import count_names
 
-OWN = [f"When did Oswin Drace open gate {number}?" for number in range(30)]
-FAR = ["Where was Ada Brill born?", "Who taught Tom Pell to sing?"]
+ANSWERED = [f"When did Oswin Drace open gate {number}?" for number in range(30)]
+OUT_OF_DOMAIN = ["Where was Ada Brill born?", "Who taught Tom Pell to sing?"]
+
+
+def generated(answered: list[str]) -> tuple[list[dict[str, object]], int]:
+    """Generate unanswerable questions without a reader."""
+    domains = {"out_of_domain": OUT_OF_DOMAIN, "other_domains": OUT_OF_DOMAIN}
+    return unanswerable.generate(None, answered=answered, passages=[], written=[], **domains, most=10, seed=1)
 
 
 def test_names_are_capitalised_words_inside_a_sentence() -> None:
@@ -17,7 +23,7 @@ def test_names_are_capitalised_words_inside_a_sentence() -> None:
     assert "Then" not in count_names(["Then came Hester Wyvill."])
 
 
-def test_swap_replaces_the_longest_name_by_one_as_long() -> None:
+def test_entity_swap_replaces_the_longest_name_by_one_of_equal_length() -> None:
     rng = random.Random(0)
     assert (
         swap_entity("Who painted Yarrel Point for Orr?", ["Dunmore Bay", "Ely"], rng)
@@ -27,7 +33,7 @@ def test_swap_replaces_the_longest_name_by_one_as_long() -> None:
     assert swap_entity("Who painted Yarrel Point?", ["Ely"], rng) is None
 
 
-def test_a_made_up_name_is_put_together_from_strangers() -> None:
+def test_invented_name_combines_words_of_other_names() -> None:
     rng = random.Random(0)
     found = swap_made_up_entity("Who restored Yarrel Light?", ["Dunmore Bay", "Ely"], rng)
     assert found is not None and found.startswith("Who restored ") and "Yarrel" not in found
@@ -35,18 +41,18 @@ def test_a_made_up_name_is_put_together_from_strangers() -> None:
     assert swap_made_up_entity("who restored it?", ["Dunmore Bay"], rng) is None
 
 
-def test_the_retriever_prefers_rare_shared_words() -> None:
+def test_retriever_prefers_rare_shared_words() -> None:
     texts = ["The mill and the wheel.", "The mill and the heron.", "The mill and the sea."]
     assert Retriever(texts).find("Where is the heron of the mill?", 1) == ["The mill and the heron."]
     assert Retriever(texts).find("Quite unrelated?", 2) == []
 
 
-def test_own_questions_become_unanswerable_by_names_that_no_document_has() -> None:
-    rows, dropped = unanswerable.generate(None, OWN, [], [], FAR, FAR, 10, 1)
+def test_answered_questions_become_unanswerable_with_out_of_domain_names() -> None:
+    rows, dropped = generated(ANSWERED)
     assert len(rows) == 20 and dropped == 0
-    assert {row["kind"] for row in rows} == {"out_of_domain_entity"} and {row["from"] for row in rows} <= set(OWN)
+    assert {row["kind"] for row in rows} == {"out_of_domain_entity"} and {row["from"] for row in rows} <= set(ANSWERED)
     assert all("Ada Brill" in row["question"] or "Tom Pell" in row["question"] for row in rows)
 
 
-def test_a_question_without_a_name_makes_none() -> None:
-    assert unanswerable.generate(None, ["What opens at noon?"], [], [], FAR, FAR, 10, 1) == ([], 0)
+def test_question_without_a_name_gives_no_row() -> None:
+    assert generated(["What opens at noon?"]) == ([], 0)

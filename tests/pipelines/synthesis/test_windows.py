@@ -1,4 +1,4 @@
-"""Windows: every sentence once, whole, inside a window of bounded length."""
+"""Windows: every sentence is new in exactly one window of bounded length."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ TEXT = (
 )
 
 
-def test_sentences_end_at_stops_and_lines_but_not_at_abbreviations() -> None:
+def test_sentences_end_at_punctuation_and_line_breaks_but_not_at_abbreviations() -> None:
     found = [TEXT[start:end] for start, end in sentences(TEXT)]
     assert found == [
         "Dr. Ames built the mill in 1783.",
@@ -22,12 +22,12 @@ def test_sentences_end_at_stops_and_lines_but_not_at_abbreviations() -> None:
     ]
 
 
-def test_chinese_sentences_need_no_spaces() -> None:
+def test_chinese_sentences_are_split_without_spaces() -> None:
     text = "磨坊建于1783年。它后来被烧毁。"
     assert [text[start:end] for start, end in sentences(text)] == ["磨坊建于1783年。", "它后来被烧毁。"]
 
 
-def test_each_sentence_is_new_once_with_its_place_in_a_window_that_holds_it() -> None:
+def test_each_sentence_is_new_in_one_window_that_contains_it() -> None:
     found = list(windows(TEXT, "The mill", tiny_tokenizer(), size=40, overlap=15))
     new = [sentence for window in found for sentence in window.sentences]
     assert [each.text for each in new] == [TEXT[start:end] for start, end in sentences(TEXT)]

@@ -1,4 +1,4 @@
-"""Clauses: the shortest sayable beginning of a sentence that holds the span."""
+"""Clauses: the shortest prefix of a sentence that contains the span and ends at a clause boundary."""
 
 import pytest
 
@@ -21,7 +21,7 @@ from pipelines.text.clauses import clause, ended, pieces
         ("Nothing of the kind is here.", "1979", "1979"),
     ],
 )
-def test_an_answer_is_the_clause_that_holds_the_span(sentence: str, span: str, answer: str) -> None:
+def test_answer_is_the_clause_that_contains_the_span(sentence: str, span: str, answer: str) -> None:
     assert clause(sentence, span, most_words=12) == answer
 
 
@@ -43,12 +43,12 @@ LONG = "The mill stood idle for years, the wheel rotted, and when it was restore
         (3, []),
     ],
 )
-def test_a_long_sentence_is_cut_between_clauses(most_words: int, expected: list[str]) -> None:
+def test_long_sentence_is_split_between_clauses(most_words: int, expected: list[str]) -> None:
     assert [LONG[start:end] for start, end in pieces(LONG, most_words)] == expected
     assert pieces("It rang.", 9) == [(0, 8)]
 
 
-def test_clauses_are_ended_once() -> None:
+def test_clauses_get_one_full_stop() -> None:
     assert [ended(text) for text in ("the wheel rotted,", "It rang.", "它建于1783年。")] == [
         "the wheel rotted.",
         "It rang.",

@@ -1,4 +1,4 @@
-"""Dates and times have one form."""
+"""Dates and times are normalised."""
 
 from calendar import month_name
 from datetime import date
@@ -14,7 +14,7 @@ MONTHS = month_name[1:]
 
 
 @given(st.dates())
-def test_a_day_has_one_form(day: date) -> None:
+def test_date_forms_are_normalised(day: date) -> None:
     month, ordinal = MONTHS[day.month - 1], with_suffix(day.day)
     forms = [f"{day.day} {month}", f"{month} {day.day}", f"the {ordinal} of {month}", f"{month} {ordinal}"]
     forms += [f"{ordinal} {month}", f"{month} the {ordinal}", f"{day.day} {month[:3]}", f"{month[:3]} {day.day}"]
@@ -35,9 +35,9 @@ def test_a_day_has_one_form(day: date) -> None:
         ["the twelfth of December", "December 12", "12th December"],
     ],
 )
-def test_forms_of_a_time(forms: list[str]) -> None:
+def test_time_forms_are_normalised(forms: list[str]) -> None:
     assert len({tuple(tokens(form)) for form in forms}) == 1, [tokens(form) for form in forms]
 
 
-def test_months_that_are_other_words_stay() -> None:
+def test_ambiguous_month_names_are_kept() -> None:
     assert " ".join(tokens("They may march in augustly marred order")) == "they may march in augustly marred order"

@@ -1,4 +1,4 @@
-"""What is levelled before two answers are compared."""
+"""Answer normalization before comparison."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_tokens(text: str, expected: list[str]) -> None:
     assert tokens(text) == expected
 
 
-def test_spans_are_on_token_edges_and_all_found() -> None:
+def test_spans_are_token_aligned_and_complete() -> None:
     words = tokens("Drace, old Drace, and Draceborough")
     assert spans(words, tokens("Drace")) == [(0, 1), (2, 3)]
     assert spans(words, []) == []

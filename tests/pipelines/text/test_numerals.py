@@ -1,4 +1,4 @@
-"""Number words as digits."""
+"""Number words to digits."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ ONES, TENS = WORDS.split()[:20], WORDS.split()[20:]
 
 
 def spelled(number: int, hyphen: str, joint: str) -> str:
-    """Return `number` in words."""
+    """Spell `number` in words."""
     if number < 20:
         return ONES[number]
     if number < 100:
@@ -27,12 +27,12 @@ def spelled(number: int, hyphen: str, joint: str) -> str:
 
 
 @given(st.integers(0, 999_999_999), st.sampled_from(["-", " "]), st.sampled_from([" and ", " "]))
-def test_every_number_is_found_in_its_words(number: int, hyphen: str, joint: str) -> None:
+def test_spelled_numbers_become_digits(number: int, hyphen: str, joint: str) -> None:
     assert in_digits(f"They had {spelled(number, hyphen, joint)} of them") == f"They had {number} of them"
 
 
 @given(st.integers(1000, 2099).filter(lambda year: year % 100))
-def test_years_are_read_in_two_halves(year: int) -> None:
+def test_spelled_years_become_digits(year: int) -> None:
     first, second = divmod(year, 100)
     said = f"oh {ONES[second]}" if second < 10 else spelled(second, "-", " ")
     assert in_digits(f"in {spelled(first, '-', ' ')} {said}") == f"in {year}"
@@ -51,7 +51,7 @@ def test_years_are_read_in_two_halves(year: int) -> None:
         ("five second prizes", "5 2nd prizes"),
     ],
 )
-def test_words_in_digits(text: str, digits: str) -> None:
+def test_number_words_become_digits(text: str, digits: str) -> None:
     assert in_digits(text) == digits
 
 

@@ -1,4 +1,4 @@
-"""One quantity has one form, however it is written."""
+"""Variants of a quantity are normalised to one form."""
 
 import pytest
 from hypothesis import given
@@ -35,7 +35,7 @@ FORMS = {
     st.sampled_from(["", "It was ", "约", "(", "about "]),
     st.sampled_from(["", ".", ", they say", "。", ")"]),
 )
-def test_all_forms_of_a_quantity_give_the_same_tokens(kind: str, amount: str, before: str, after: str) -> None:
+def test_quantity_variants_yield_equal_tokens(kind: str, amount: str, before: str, after: str) -> None:
     written = {tuple(tokens(before + form.format(amount) + after)) for form in FORMS[kind]}
     assert len(written) == 1, written
 
@@ -54,15 +54,15 @@ def test_all_forms_of_a_quantity_give_the_same_tokens(kind: str, amount: str, be
         ["can't", "cannot", "can not"],
     ],
 )
-def test_words_and_signs_give_the_same_tokens(forms: list[str]) -> None:
+def test_words_and_signs_yield_equal_tokens(forms: list[str]) -> None:
     assert len({tuple(tokens(form)) for form in forms}) == 1, [tokens(form) for form in forms]
 
 
 @pytest.mark.parametrize("text", ["h2o", "k2", "co2", "3d", "1980s", "80s", "b12", "7up"])
-def test_names_with_digits_are_no_quantities(text: str) -> None:
+def test_names_with_digits_are_not_quantities(text: str) -> None:
     assert tokens(text.upper()) == [text]
 
 
-def test_different_quantities_differ() -> None:
+def test_different_quantities_yield_different_tokens() -> None:
     amounts = ["5%", "£5", "$5", "€5", "5p", "5km", "5m", "5ft", "5kg", "5°C", "5°F", "5mph", "5h", "5min"]
     assert len({tuple(tokens(amount)) for amount in amounts}) == len(amounts)

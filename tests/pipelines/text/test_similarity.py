@@ -1,4 +1,4 @@
-"""Meanings: words in another order mean the same, words that all share mean nothing, and answers must agree."""
+"""Semantic similarity: word order is ignored, shared words are down-weighted, and duplicates need equal answers."""
 
 from pathlib import Path
 
@@ -7,9 +7,10 @@ import numpy as np
 from pipelines.curation.select import same_meaning
 from pipelines.text.similarity import embeddings, meanings
 from tests.conftest import SENTENCES, tiny_tokenizer
+from tests.support.rows import candidate
 
 
-def test_the_same_words_in_another_order_are_closer_than_other_words(base: Path) -> None:
+def test_reordered_words_are_more_similar_than_other_words(base: Path) -> None:
     texts = [
         "Who restored the tide mill?",
         "The tide mill, who restored it?",
@@ -21,11 +22,11 @@ def test_the_same_words_in_another_order_are_closer_than_other_words(base: Path)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
 
 
-def test_nothing_has_no_meaning(base: Path) -> None:
+def test_no_texts_yield_an_empty_array(base: Path) -> None:
     assert meanings([], tiny_tokenizer(), embeddings(base)).shape == (0, 64)
 
 
-def test_only_an_earlier_question_with_the_same_answer_counts() -> None:
+def test_only_earlier_questions_with_the_same_answer_are_duplicates() -> None:
     vectors = np.asarray([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32)
-    rows = [{"answer": answer, "makes": "question"} for answer in ("1921", "Orr", "in 1921", "1921")]
+    rows = [candidate("When?", answer=answer) for answer in ("1921", "Orr", "in 1921", "1921")]
     assert list(same_meaning(rows, vectors, 0.9)) == [False, False, True, False]

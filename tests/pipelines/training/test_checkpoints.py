@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, and only as many as are needed."""
+"""Checkpoints are complete or ignored, limited in number, and restore the exact training state."""
 
 import os
 import signal
@@ -15,11 +15,11 @@ def write(checkpoints: Checkpoints, *numbers: int) -> None:
         checkpoints.step(number, lambda number=number: ({"weight/a": torch.full((3,), float(number))}, {"n": number}))
 
 
-def test_the_last_one_is_found_and_old_ones_go(tmp_path: Path) -> None:
-    kept = Checkpoints(tmp_path / "key", seconds=0)
-    assert kept.latest() is None
-    write(kept, 9, 10, 11)
-    saved = kept.latest()
+def test_latest_returns_the_last_checkpoint_and_old_ones_are_removed(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "key", seconds=0)
+    assert checkpoints.latest() is None
+    write(checkpoints, 9, 10, 11)
+    saved = checkpoints.latest()
     assert saved is not None
     assert (saved.step, saved.facts) == (11, {"n": 11})
     assert torch.equal(saved.tensors["weight/a"], torch.full((3,), 11.0))
@@ -27,49 +27,49 @@ def test_the_last_one_is_found_and_old_ones_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "facts", "part"])
-def test_a_damaged_one_is_passed_over(tmp_path: Path, damage: str) -> None:
-    kept = Checkpoints(tmp_path, seconds=0)
-    write(kept, 1, 2)
+def test_damaged_checkpoint_is_ignored(tmp_path: Path, damage: str) -> None:
+    checkpoints = Checkpoints(tmp_path, seconds=0)
+    write(checkpoints, 1, 2)
     if damage == "cut":
-        whole = (tmp_path / "2/tensors.safetensors").read_bytes()
-        (tmp_path / "2/tensors.safetensors").write_bytes(whole[:-1])
+        content = (tmp_path / "2/tensors.safetensors").read_bytes()
+        (tmp_path / "2/tensors.safetensors").write_bytes(content[:-1])
     elif damage == "facts":
         (tmp_path / "2/facts.json").write_text("{")
     else:
         (tmp_path / "2").rename(tmp_path / "3.part")
-    saved = kept.latest()
+    saved = checkpoints.latest()
     assert saved is not None and saved.step == 1
-    write(kept, 2)
-    saved = kept.latest()
+    write(checkpoints, 2)
+    saved = checkpoints.latest()
     assert saved is not None and saved.step == 2
 
 
-def test_none_is_kept_before_its_time_or_without_a_place(tmp_path: Path) -> None:
+def test_nothing_is_written_before_the_interval_or_without_a_folder(tmp_path: Path) -> None:
     write(Checkpoints(tmp_path, seconds=60), 1, 2)
     write(Checkpoints(None, seconds=0), 1, 2)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interruption_waits_for_the_step_and_keeps_it(tmp_path: Path) -> None:
-    kept = Checkpoints(tmp_path)
+def test_interruption_saves_the_current_step_first(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), kept.guarded():
+    with pytest.raises(KeyboardInterrupt), checkpoints.guarded():
         os.kill(os.getpid(), signal.SIGTERM)
-        write(kept, 7, 8)
+        write(checkpoints, 7, 8)
     assert signal.getsignal(signal.SIGINT) is before
-    saved = kept.latest()
+    saved = checkpoints.latest()
     assert saved is not None and saved.step == 7
 
 
-def test_a_second_interruption_waits_for_nothing(tmp_path: Path) -> None:
-    kept = Checkpoints(tmp_path)
-    with pytest.raises(KeyboardInterrupt), kept.guarded():
+def test_second_interruption_exits_immediately(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(KeyboardInterrupt), checkpoints.guarded():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
-    assert kept.latest() is None
+    assert checkpoints.latest() is None
 
 
-def test_weights_optimiser_and_generator_go_on_as_if_never_interrupted(tmp_path: Path) -> None:
+def test_resumed_training_equals_uninterrupted_training(tmp_path: Path) -> None:
     def start() -> tuple[dict[str, torch.nn.Parameter], torch.optim.Optimizer]:
         weights = {"a": torch.nn.Parameter(torch.ones(4)), "b": torch.nn.Parameter(torch.ones(2, 2))}
         return weights, torch.optim.AdamW(weights.values(), lr=0.1)
@@ -84,14 +84,14 @@ def test_weights_optimiser_and_generator_go_on_as_if_never_interrupted(tmp_path:
     weights, optimizer = start()
     for _ in range(3):
         step(weights, optimizer)
-    kept = Checkpoints(tmp_path, seconds=0)
-    kept.step(3, lambda: (pack(weights, optimizer), {}))
+    checkpoints = Checkpoints(tmp_path, seconds=0)
+    checkpoints.step(3, lambda: (pack(weights, optimizer), {}))
     for _ in range(3):
         step(weights, optimizer)
 
     torch.manual_seed(2)
     again, other = start()
-    saved = kept.latest()
+    saved = checkpoints.latest()
     assert saved is not None
     unpack(saved.tensors, again, other)
     restore_generators(saved.tensors)

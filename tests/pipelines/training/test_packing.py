@@ -1,4 +1,4 @@
-"""Packing, mixing and the middle read last."""
+"""Sequence packing, source mixing and fill-in-the-middle."""
 
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from transformers import (
 from pipelines import artifacts
 from pipelines.runtime.errors import UserError
 from pipelines.training.examples import IGNORED, Example
-from pipelines.training.fim import fitting, rearranged, sentinels
-from pipelines.training.mixture import Source, drawn, sources
-from pipelines.training.packing import best_fit, keep_apart, pack
+from pipelines.training.fim import rearrange, sentinels, split_to_fit
+from pipelines.training.mixture import Source, sample_epoch, sources
+from pipelines.training.packing import best_fit, check_document_masking, pack
 from pipelines.training.trainer import Padding, labelled_loss, predicted
 from tests.conftest import tiny_tokenizer
 
@@ -43,7 +43,7 @@ def adapted(shape: PretrainedConfig) -> peft.PeftModel:
     return adapter
 
 
-def test_every_row_is_in_one_block_and_none_is_over_full() -> None:
+def test_best_fit_places_every_row_once_within_capacity() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         lengths = rng.integers(1, 65, size=int(rng.integers(1, 200))).tolist()
@@ -54,30 +54,30 @@ def test_every_row_is_in_one_block_and_none_is_over_full() -> None:
 
 
 def first_fit(lengths: list[int], capacity: int) -> int:
-    """How many bins it takes to put each where there is room first."""
-    rooms: list[int] = []
+    """Return the number of bins that first-fit needs."""
+    spaces: list[int] = []
     for length in lengths:
-        place = next((number for number, room in enumerate(rooms) if room >= length), None)
+        place = next((number for number, space in enumerate(spaces) if space >= length), None)
         if place is None:
-            rooms.append(capacity - length)
+            spaces.append(capacity - length)
         else:
-            rooms[place] -= length
-    return len(rooms)
+            spaces[place] -= length
+    return len(spaces)
 
 
-def test_a_row_is_put_where_least_room_is_left() -> None:
+def test_best_fit_uses_the_fullest_bin_that_fits() -> None:
     assert best_fit([6, 5, 3, 4], 10) == [[0, 3], [1, 2]]
     assert best_fit([], 10) == []
 
 
-def test_a_block_has_its_rows_in_order_and_predicts_no_first_token() -> None:
+def test_packed_block_keeps_row_order_and_ignores_first_tokens() -> None:
     (block,) = pack([row([1, 2, 3]), row([4, 5])], 8)
     assert block.ids == [1, 2, 3, 4, 5]
     assert block.labels == [IGNORED, 2, 3, IGNORED, 5]
     assert block.positions == [0, 1, 2, 0, 1]
 
 
-def test_packed_rows_are_read_as_if_alone() -> None:
+def test_packed_rows_have_the_logits_of_single_rows() -> None:
     model = adapted(LlamaConfig(**LAYERS)).eval()
     rows = [row([7, 8, 9, 10, 11]), row([20, 21, 22]), row([30, 31, 32, 33])]
     batch = Padding(0)([vars(block) | {"input_ids": block.ids} for block in pack(rows, 8)])
@@ -96,8 +96,8 @@ def test_packed_rows_are_read_as_if_alone() -> None:
     [LlamaConfig(**LAYERS), LlamaConfig(**LAYERS, attn_implementation="eager"), Qwen2Config(**LAYERS)],
     ids=["sdpa", "eager", "qwen2"],
 )
-def test_a_model_that_keeps_packed_texts_apart_is_taken(shape: PretrainedConfig) -> None:
-    keep_apart(adapted(shape), "pretrain")
+def test_model_with_document_masking_passes_the_check(shape: PretrainedConfig) -> None:
+    check_document_masking(adapted(shape), "pretrain")
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_a_model_that_keeps_packed_texts_apart_is_taken(shape: PretrainedConfig)
     [BloomConfig(**SIZE, n_layer=2, n_head=2), Lfm2Config(**LAYERS, layer_types=["conv", "full_attention"])],
     ids=["attention without positions", "convolution"],
 )
-def test_a_model_that_mixes_packed_texts_is_refused(shape: PretrainedConfig) -> None:
+def test_model_without_document_masking_raises(shape: PretrainedConfig) -> None:
     with pytest.raises(UserError, match=r"pretrain\.packing to false"):
-        keep_apart(adapted(shape), "pretrain")
+        check_document_masking(adapted(shape), "pretrain")
 
 
-def test_positions_that_are_heeded_in_one_row_alone_are_not_enough() -> None:
+def test_model_that_uses_positions_only_with_one_row_raises() -> None:
     model = adapted(LlamaConfig(**LAYERS))
     decoder = model.get_base_model().get_decoder()
     forward = decoder.forward
@@ -119,41 +119,45 @@ def test_positions_that_are_heeded_in_one_row_alone_are_not_enough() -> None:
         return forward(input_ids=input_ids, position_ids=position_ids if len(input_ids) == 1 else None, **inputs)
 
     decoder.forward = as_flash_attention
-    with pytest.raises(UserError, match="does not keep packed texts apart"):
-        keep_apart(model, "pretrain")
+    with pytest.raises(UserError, match="packed texts attend to each other"):
+        check_document_masking(model, "pretrain")
 
 
-def test_an_epoch_reads_every_source_by_its_weight_and_the_same_again() -> None:
-    found = [Source("a", [f"a{n}" for n in range(100)], 2.0), Source("b", [f"b{n}" for n in range(201)], 0.5, 1.0)]
-    texts = drawn(found, seed=1, epoch=0)
+def test_epoch_samples_sources_by_weight_deterministically() -> None:
+    mixture = [Source("a", [f"a{n}" for n in range(100)], 2.0), Source("b", [f"b{n}" for n in range(201)], 0.5, 1.0)]
+    texts = sample_epoch(mixture, seed=1, epoch=0)
     assert sorted(text for text, _ in texts if text[0] == "a") == sorted([f"a{n}" for n in range(100)] * 2)
-    assert {middle for text, middle in texts if text[0] == "b"} == {True}
-    assert drawn(found, seed=1, epoch=0) == texts != drawn(found, seed=1, epoch=1)
+    assert {use_fim for text, use_fim in texts if text[0] == "b"} == {True}
+    assert sample_epoch(mixture, seed=1, epoch=0) == texts != sample_epoch(mixture, seed=1, epoch=1)
 
 
 @pytest.mark.parametrize("weight", [0.3, 0.5, 1.0, 1.7])
-def test_no_text_is_read_again_before_all_were(weight: float) -> None:
+def test_texts_repeat_only_after_a_full_pass(weight: float) -> None:
     source = Source("a", [f"a{n}" for n in range(37)], weight)
-    read = [text for epoch in range(7) for text, _ in drawn([source], seed=1, epoch=epoch)]
+    read = [text for epoch in range(7) for text, _ in sample_epoch([source], seed=1, epoch=epoch)]
     assert abs(len(read) - 7 * weight * 37) < 1
     rounds = [read[start : start + 37] for start in range(0, len(read), 37)]
     assert all(len(set(each)) == len(each) for each in rounds)
     assert len({tuple(each) for each in rounds}) == len(rounds)
 
 
-def test_another_source_changes_the_order_of_none() -> None:
+def test_adding_a_source_keeps_the_order_of_the_others() -> None:
     one, other = Source("b", ["1", "2", "3", "4", "5"], 1.0), Source("a", ["6", "7"], 1.0)
-    assert drawn([other, one], seed=1, epoch=0)[2:] == drawn([one], seed=1, epoch=0)
+    assert sample_epoch([other, one], seed=1, epoch=0)[2:] == sample_epoch([one], seed=1, epoch=0)
 
 
-def test_files_of_a_folder_are_sources_and_each_needs_a_weight(tmp_path: Path) -> None:
+def test_files_are_sources_and_each_needs_a_weight(tmp_path: Path) -> None:
     artifacts.write_rows(tmp_path / "general.jsonl", [{"text": "one"}, {"text": "two"}])
     artifacts.write_table(tmp_path / "code.parquet", [{"text": "x = 1"}])
     (tmp_path / "README.md").write_text("No source.")
     weights = {"corpus": 1.0, "general": 0.5, "code": 0.0}
-    found = {each.name: each for each in sources(["own"], tmp_path, weights, {"code": 0.9})}
-    assert (found["corpus"].texts, found["general"].texts, found["code"].middle) == (["own"], ["one", "two"], 0.9)
-    with pytest.raises(UserError, match="does not say how often to read 'code'"):
+    by_name = {each.name: each for each in sources(["own"], tmp_path, weights, {"code": 0.9})}
+    assert (by_name["corpus"].texts, by_name["general"].texts, by_name["code"].fim_rate) == (
+        ["own"],
+        ["one", "two"],
+        0.9,
+    )
+    with pytest.raises(UserError, match="has no weight for the source 'code'"):
         sources(["own"], tmp_path, {"corpus": 1.0, "general": 1.0}, {})
     with pytest.raises(UserError, match="fim_rates names 'cod'"):
         sources(["own"], tmp_path, weights, {"cod": 1.0})
@@ -163,31 +167,31 @@ def test_files_of_a_folder_are_sources_and_each_needs_a_weight(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["corpus.txt", "code.txt"])
-def test_two_sources_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
+def test_two_sources_with_the_same_name_raise(tmp_path: Path, name: str) -> None:
     artifacts.write_rows(tmp_path / "code.jsonl", [{"text": "x = 1"}])
     (tmp_path / name).write_text("y = 2")
     with pytest.raises(UserError, match="another source named"):
         sources(["own"], tmp_path, {"corpus": 1.0, "code": 1.0}, {})
 
 
-def test_a_folder_of_sources_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_mixture_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no folder"):
         sources(["own"], tmp_path / "none", {"corpus": 1.0}, {})
 
 
-def test_a_text_with_its_middle_last_is_whole() -> None:
+def test_fim_text_contains_the_whole_text_in_both_orders() -> None:
     tok = tiny_tokenizer()
-    with pytest.raises(UserError, match="no tokens for it"):
+    with pytest.raises(UserError, match="no FIM tokens"):
         sentinels(tok)
     tok.add_special_tokens({"additional_special_tokens": ["<fim_prefix>", "<fim_suffix>", "<fim_middle>"]})
     marks, rng = sentinels(tok), np.random.default_rng(0)
     text = "The bell is rung twice before the sluice is opened."
-    orders = {order(tok, rearranged(tok, text, marks, rng), text) for _ in range(20)}
+    orders = {order(tok, rearrange(tok, text, marks, rng), text) for _ in range(20)}
     assert orders == {"psm", "spm"}
 
 
 def order(tok: PreTrainedTokenizerFast, ids: list[int], text: str) -> str:
-    """Tell in which order the parts were put, once they are found to make the text."""
+    """Return the order of the parts, psm or spm, after checking that they make up the text."""
     before, after = tok.decode(ids).split("<fim_middle>")
     prefix, suffix = before.removeprefix("<fim_prefix>").split("<fim_suffix>")
     if prefix + after + suffix == text and not before.startswith("<fim_prefix><fim_suffix>"):
@@ -196,31 +200,31 @@ def order(tok: PreTrainedTokenizerFast, ids: list[int], text: str) -> str:
     return "spm"
 
 
-def test_the_middle_of_a_word_begins_with_no_space() -> None:
+def test_fim_parts_within_a_word_get_no_leading_space() -> None:
     raw = Tokenizer(models.BPE(unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     raw.decoder = decoders.Metaspace(prepend_scheme="always")
     special = ["<unk>", "▁<PRE>", "▁<SUF>", "▁<MID>"]
     text = "bellringer"
-    learnt = [text, *text, "\n"]
-    raw.train_from_iterator(learnt, trainers.BpeTrainer(vocab_size=60, special_tokens=special, show_progress=False))
+    training = [text, *text, "\n"]
+    raw.train_from_iterator(training, trainers.BpeTrainer(vocab_size=60, special_tokens=special, show_progress=False))
     tok = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>")
     marks, rng = sentinels(tok), np.random.default_rng(0)
     for _ in range(20):
-        names = tok.convert_ids_to_tokens(rearranged(tok, text, marks, rng))
+        names = tok.convert_ids_to_tokens(rearrange(tok, text, marks, rng))
         start, end, middle = (names.index(mark) for mark in special[1:])
         prefix, suffix = "".join(names[start + 1 : end]), "".join(names[end + 1 : middle])
         last = "".join(names[middle + 1 :])
-        whole = prefix + last + suffix if end > 1 else last + suffix
-        assert whole.removeprefix("▁") == text
+        joined = prefix + last + suffix if end > 1 else last + suffix
+        assert joined.removeprefix("▁") == text
 
 
-def test_a_long_text_is_cut_before_its_middle_is_put_last() -> None:
+def test_long_text_is_split_before_fim() -> None:
     tok = tiny_tokenizer()
     tok.add_special_tokens({"additional_special_tokens": ["<fim_prefix>", "<fim_suffix>", "<fim_middle>"]})
     marks, rng = sentinels(tok), np.random.default_rng(0)
     text = "The bell is rung twice before the sluice is opened. 鐘を二度鳴らす。 " * 20
-    parts = fitting(tok, text, 64)
+    parts = split_to_fit(tok, text, 64)
     assert "".join(parts) == text and len(parts) > 5
-    assert all(len(rearranged(tok, part, marks, rng)) <= 64 for part in parts)
-    assert fitting(tok, "short", 64) == ["short"]
+    assert all(len(rearrange(tok, part, marks, rng)) <= 64 for part in parts)
+    assert split_to_fit(tok, "short", 64) == ["short"]

@@ -1,4 +1,4 @@
-"""The trainer: its loss is the model's own, it learns, repeats itself to the byte, and refuses what cannot work."""
+"""The trainer: its loss equals the model's, training is deterministic and resumable, and invalid inputs raise."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def fit(base: Path, config: Config, steps: int, learning_rate: float = 2e-2) -> 
     return {name: value.clone() for name, value in model.named_parameters() if value.requires_grad}
 
 
-def test_the_loss_is_the_models_own(base: Path, config: Config) -> None:
+def test_loss_equals_the_loss_of_the_model(base: Path, config: Config) -> None:
     model = loading.adaptable(base, LORA, config.compute).eval()
     one, two = rows(base)[:2]
     width = max(len(one.ids), len(two.ids))
@@ -53,12 +53,12 @@ def test_the_loss_is_the_models_own(base: Path, config: Config) -> None:
     assert torch.allclose(labelled_loss(model, ids, labels), expected, atol=1e-5)
 
 
-def test_a_rehearsed_row_costs_what_the_adapter_changed(base: Path, config: Config) -> None:
+def test_rehearsal_loss_is_the_kl_divergence_from_the_base(base: Path, config: Config) -> None:
     model = loading.adaptable(base, LORA, config.compute).eval()
     one, two = (torch.tensor([values]) for values in (rows(base)[0].ids, rows(base)[0].labels))
-    kept, weight = torch.tensor([True]), 3.0
-    assert float(labelled_loss(model, one, two, kept, weight)) == pytest.approx(0.0, abs=1e-6)
-    assert torch.equal(labelled_loss(model, one, two, ~kept, weight), labelled_loss(model, one, two))
+    rehearsed, weight = torch.tensor([True]), 3.0
+    assert float(labelled_loss(model, one, two, rehearsed, weight)) == pytest.approx(0.0, abs=1e-6)
+    assert torch.equal(labelled_loss(model, one, two, ~rehearsed, weight), labelled_loss(model, one, two))
     for value in (each for each in model.parameters() if each.requires_grad):
         torch.nn.init.normal_(value, std=0.3)
     with model.disable_adapter():
@@ -66,38 +66,38 @@ def test_a_rehearsed_row_costs_what_the_adapter_changed(base: Path, config: Conf
     after = model(input_ids=one).logits[0, :-1].log_softmax(-1)
     wanted = two[0, 1:] != IGNORED
     divergence = (before.exp() * (before - after)).sum(-1)[wanted].mean()
-    assert float(labelled_loss(model, one, two, kept, weight)) == pytest.approx(3 * float(divergence), rel=1e-4)
+    assert float(labelled_loss(model, one, two, rehearsed, weight)) == pytest.approx(3 * float(divergence), rel=1e-4)
     both, labels = one.repeat(2, 1), two.repeat(2, 1)
     mixed = labelled_loss(model, both, labels, torch.tensor([True, False]), weight)
     assert float(mixed) == pytest.approx((3 * float(divergence) + float(labelled_loss(model, one, two))) / 2, rel=1e-4)
 
 
-def test_what_is_rehearsed_stays_while_something_else_is_learnt(teachable: Path, config: Config) -> None:
+def test_rehearsal_preserves_an_answer_while_others_are_learned(teachable: Path, config: Config) -> None:
     tok = loading.tokenizer(teachable)
     chat = [{"role": "user", "content": "What rings?"}, {"role": "assistant", "content": "the old bell"}]
     known = encode_chat(tok, chat)
 
     def change(*others: Example) -> float:
         devices.prepare(config.compute)
-        model, learnt = loading.adaptable(teachable, LORA, config.compute), [*rows(teachable), *others]
-        plan = plan_batches([len(row.ids) for row in learnt], [1.0] * len(learnt), 30, 512, seed=0)
+        model, examples = loading.adaptable(teachable, LORA, config.compute), [*rows(teachable), *others]
+        plan = plan_batches([len(row.ids) for row in examples], [1.0] * len(examples), 30, 512, seed=0)
         options = {"learning_rate": 2e-2, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
         with started("test", {}) as run:
-            train(model, tok, learnt, plan, run=run, **options)
+            train(model, tok, examples, plan, run=run, **options)
         ids, labels = torch.tensor([known.ids]), torch.tensor([known.labels])
         return float(labelled_loss(model.eval(), ids, labels, torch.tensor([True]), 1.0))
 
     assert change(encode_chat(tok, chat, rehearsed=True)) < change() / 4
 
 
-def test_it_learns_and_repeats_itself_to_the_byte(teachable: Path, config: Config) -> None:
+def test_training_lowers_the_loss_and_is_deterministic(teachable: Path, config: Config) -> None:
     first, second = fit(teachable, config, steps=30), fit(teachable, config, steps=30)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
+def test_interrupted_training_ends_with_the_same_weights(
     teachable: Path, config: Config, tmp_path: Path, dropout: float
 ) -> None:
     def fit(checkpoints: Checkpoints, run: Run) -> dict[str, torch.Tensor]:
@@ -128,22 +128,22 @@ def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
     assert (again.info.status, again.data.tags["resumed"]) == ("FINISHED", "2")
 
 
-def test_nothing_to_train_on_is_refused(base: Path, config: Config) -> None:
+def test_rows_without_labels_raise(base: Path, config: Config) -> None:
     model = loading.adaptable(base, LORA, config.compute)
-    silent = [Example([1, 2, 3], [IGNORED] * 3)]
+    unlabelled = [Example([1, 2, 3], [IGNORED] * 3)]
     options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
     with started("test", {}) as run, pytest.raises(UserError, match="no token to train on"):
-        train(model, loading.tokenizer(base), silent, [[0]], run=run, **options)
+        train(model, loading.tokenizer(base), unlabelled, [[0]], run=run, **options)
 
 
-def test_a_model_without_trainable_parameters_is_refused(base: Path, config: Config) -> None:
+def test_model_without_trainable_parameters_raises(base: Path, config: Config) -> None:
     model = loading.adaptable(base, LORA, config.compute).requires_grad_(False)
     options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
     with started("test", {}) as run, pytest.raises(UserError, match="trainable"):
         train(model, loading.tokenizer(base), rows(base), [[0]], run=run, **options)
 
 
-def test_a_loss_that_is_not_a_number_ends_the_training(base: Path, config: Config) -> None:
+def test_nan_loss_raises_and_fails_the_run(base: Path, config: Config) -> None:
     model = loading.adaptable(base, LORA, config.compute)
     next(value for value in model.parameters() if value.requires_grad).data.fill_(float("nan"))
     options = {"learning_rate": 1e-3, "compute": config.compute, "what": "sft", "checkpoints": Checkpoints()}
@@ -152,7 +152,7 @@ def test_a_loss_that_is_not_a_number_ends_the_training(base: Path, config: Confi
     assert run.store.get_run(run.id).info.status == "FAILED"
 
 
-def test_the_shown_loss_is_smoothed_from_the_first_step() -> None:
+def test_smoothed_loss_is_bias_corrected() -> None:
     assert smoothed([2.0]) == pytest.approx(2.0)
     assert smoothed([2.0] * 200) == pytest.approx(2.0)
     assert 1.0 < smoothed([2.0] * 50 + [1.0]) < 2.0

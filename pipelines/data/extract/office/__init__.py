@@ -1,1 +1,1 @@
-"""ZIP packages of XML parts: Word files (OPC) and EPUB books (OCF)."""
+"""Readers for ZIP packages of XML parts: Word files (OPC) and EPUB books (OCF)."""

@@ -1,4 +1,4 @@
-"""Equations of Word files (OMML) in the linear format of Unicode Technical Note 28, less its invisible operators."""
+"""Word equations (OMML) in the linear format of Unicode Technical Note 28, without its invisible operators."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ _LEFT_OUT = ("del", "moveFrom")  # tracked changes
 
 
 def linear(element: Any) -> str:
-    """Return an equation, or a piece of one, as a line of text."""
+    """Return an equation, or a part of one, as a line of text."""
     if not isinstance(element.tag, str) or local(element.tag) in _LEFT_OUT or element.tag.endswith("Pr"):
         return ""
     name = local(element.tag)
@@ -24,7 +24,7 @@ def _joined(element: Any) -> str:
 
 
 def _part(element: Any, name: str) -> str:
-    """Return a named argument, in parentheses unless it is one number or name."""
+    """Return a named argument, in parentheses unless it is a single number or name."""
     found = element.find(f"{{*}}{name}")
     text = "" if found is None else linear(found)
     return text if text.isalnum() or len(text) < 2 else f"({text})"
@@ -35,7 +35,7 @@ def _fraction(element: Any) -> str:
 
 
 def _scripts(element: Any) -> str:
-    """Write a base with what stands below and above it."""
+    """Return a base with its subscript and superscript."""
     below, above = _part(element, "sub"), _part(element, "sup")
     return _part(element, "e") + (f"_{below}" if below else "") + (f"^{above}" if above else "")
 

@@ -1,4 +1,4 @@
-"""What the styles of a Word file say about the text they are given to: headings, list items, hidden text."""
+"""Styles of a Word file: which ones mark headings, list items and hidden text."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ _OFF = ("0", "false", "off")
 
 @dataclass(frozen=True)
 class Styles:
-    """By a style's id: whether a heading has it, and what it sets where it sets anything."""
+    """Style properties by style id: the heading styles, and explicit settings for hidden text and list items."""
 
     headings: frozenset[str] = frozenset()
     hidden: Mapping[str, bool] = field(default_factory=dict)
@@ -19,7 +19,7 @@ class Styles:
 
 
 def styles(root: Any) -> Styles:
-    """Read a part of styles; the names of headings are English in every language, their ids are not."""
+    """Read the styles part; heading names are English in every language, but heading ids are not."""
     every = {attribute(each, "styleId") or "": each for each in root.iterfind("{*}style")}
     names = {key: (value(each, "name") or "").lower() for key, each in every.items()}
     headings = frozenset(key for key, name in names.items() if name.startswith("heading"))
@@ -29,25 +29,25 @@ def styles(root: Any) -> Styles:
 
 
 def is_hidden(element: Any) -> bool | None:
-    """Return what a run's or a style's own properties set: hidden, shown, or nothing."""
+    """Return whether a run's or style's own properties set hidden text, or None if they do not set it."""
     found = element.find("{*}rPr/{*}vanish")
     return None if found is None else attribute(found, "val") not in _OFF
 
 
 def is_item(element: Any) -> bool | None:
-    """Return what a paragraph's or a style's own properties set: in a list, in none, or nothing."""
+    """Return whether a paragraph's or style's own properties set a list item, or None if they do not set it."""
     found = element.find("{*}pPr/{*}numPr")
     return None if found is None else value(found, "numId") != "0"
 
 
 def value(element: Any, path: str) -> str | None:
-    """Return the value of a property, found by the local names of its path."""
+    """Return the value of the property at a path of local names."""
     found = element.find("/".join(f"{{*}}{step}" for step in path.split("/")))
     return None if found is None else attribute(found, "val")
 
 
 def attribute(element: Any, name: str) -> str | None:
-    """Return an attribute by its local name: the strict and the transitional format differ in namespaces only."""
+    """Return an attribute by its local name, since strict and transitional OOXML differ in namespaces only."""
     return next((text for key, text in element.attrib.items() if local(key) == name), None)
 
 
@@ -57,7 +57,7 @@ def _inherited(every: Mapping[str, Any], key: str, own: Any) -> bool | None:
 
 
 def _lineage(every: Mapping[str, Any], key: str | None) -> Iterator[Any]:
-    """Yield a style and those it is based on, each once."""
+    """Yield a style and its base styles, each once."""
     seen: set[str] = set()
     while key is not None and key in every and key not in seen:
         seen.add(key)

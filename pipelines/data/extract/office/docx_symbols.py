@@ -1,4 +1,4 @@
-"""Characters of the symbol fonts of Word files, whose codes (U+F020 to U+F0FF) have a meaning in their font only."""
+"""Symbol fonts of Word files, whose private-use codes (U+F020 to U+F0FF) depend on the font."""
 
 _SYMBOL = dict(
     enumerate(
@@ -11,7 +11,7 @@ _SYMBOL = dict(
         0xA0,
     )
 )
-"""Adobe's encoding of the font Symbol."""
+"""Adobe's encoding of the Symbol font."""
 _WINGDINGS = dict(
     zip(
         b"\x4a\x4c\x6c\x6e\x6f\x71\x73\x75\x76\x9f\xa1\xa7\xa8\xd8\xdf\xe0\xe1\xe2\xe8\xf0\xfb\xfc\xfd\xfe",
@@ -24,7 +24,7 @@ _FIRST, _LAST = 0xF000, 0xF0FF
 
 
 def readable(text: str, font: str | None) -> str:
-    """Return `text` in Unicode's own characters; a picture that has none becomes a space."""
+    """Return `text` with symbol codes mapped to Unicode; a symbol without an equivalent becomes a space."""
     if not any(_FIRST <= ord(character) <= _LAST for character in text):
         return text
     known = _FONTS.get(font or "", {})
@@ -32,7 +32,7 @@ def readable(text: str, font: str | None) -> str:
 
 
 def character(code: str | None, font: str | None) -> str:
-    """Return what the `w:sym` of that hexadecimal code shows."""
+    """Return the character of a `w:sym` element with the given hexadecimal code."""
     try:
         number = int(code or "", 16)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The text of a Word file's stories (the body, a note, a text box) as its reader sees it, each word once.
+"""Visible text of a Word file's stories (body, notes, text boxes), each word once.
 
-Insertions and the targets of moves are text; deletions, the sources of moves, hidden text and the instructions of
-fields are not. A text box and a note follow the paragraph, or the table, that refers to them.
+Insertions and move targets are included; deletions, move sources, hidden text and field instructions are not. Text
+boxes and notes follow the paragraph or table that refers to them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,11 +12,11 @@ from pipelines.data.extract.office import docx_math, docx_symbols
 from pipelines.data.extract.office.docx_styles import Styles, attribute, is_hidden, is_item, value
 from pipelines.data.extract.office.zip_package import local
 
-_LEFT_OUT = frozenset({"del", "moveFrom", "delText", "instrText", "delInstrText", "rt", "tblGrid"})  # rt: a reading
+_LEFT_OUT = frozenset({"del", "moveFrom", "delText", "instrText", "delInstrText", "rt", "tblGrid"})  # rt: ruby text
 _CHARACTERS = {"tab": " ", "ptab": " ", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
-_BOXES = ("txbxContent", "txBody")  # of shapes, and of drawings
+_BOXES = ("txbxContent", "txBody")  # text boxes of shapes and of drawings
 _NOTES = ("footnoteReference", "endnoteReference")
-_GONE = ("del", "hidden", "cellDel")  # what the properties of a row or a cell say
+_INVISIBLE = ("del", "hidden", "cellDel")  # properties of invisible rows and cells
 _WHITE = str.maketrans("\t\r\n", "   ")
 
 
@@ -31,15 +31,15 @@ class Block:
 
 @dataclass
 class _Line:
-    """A paragraph that is being read: its pieces of text, and what it refers to."""
+    """A paragraph being read: its pieces of text and its open fields."""
 
     style: str | None
     pieces: list[str] = field(default_factory=list)
     fields: list[int | None] = field(default_factory=list)
-    """For each open field the piece its instruction begins with; None behind the instruction."""
+    """Index of the first instruction piece of each open field; None after the instruction."""
 
-    def turn(self, kind: str | None) -> None:
-        """Begin a field, or remove what was its instruction."""
+    def field_mark(self, kind: str | None) -> None:
+        """Open a field, or remove its instruction when the instruction ends."""
         if kind == "begin":
             self.fields.append(len(self.pieces))
         elif self.fields:
@@ -50,17 +50,17 @@ class _Line:
 
 
 class Reader:
-    """Reads stories with the styles and the notes of one file; collects the headings."""
+    """Reads stories with the styles and notes of one file, and collects the headings."""
 
     def __init__(self, styles: Styles, notes: Mapping[tuple[str, str | None], Any]) -> None:
-        """Take the notes by the local name of their reference and their id."""
+        """Store the styles and the notes, keyed by the local name of the reference and the id."""
         self.styles, self.notes = styles, dict(notes)
         self.headings: list[str] = []
         self.references: list[Any] = []
-        self.tables = 0  # that are being read
+        self.tables = 0  # nesting depth of the current table
 
     def blocks(self, element: Any) -> list[Block]:
-        """Return the blocks of an element, in their order."""
+        """Return the blocks of an element in document order."""
         found: list[Block] = []
         joined: list[str] = []
         self._blocks(element, found, joined)
@@ -68,7 +68,7 @@ class Reader:
         return found
 
     def _blocks(self, element: Any, found: list[Block], joined: list[str]) -> None:
-        """Add the blocks below an element; `joined` holds the text before a paragraph mark that was deleted."""
+        """Add the blocks below an element; `joined` holds the text before a deleted paragraph mark."""
         for child in element:
             name = _name(child)
             if name == "p":
@@ -97,7 +97,7 @@ class Reader:
         self._follow(found)
 
     def _end(self, joined: list[str], found: list[Block]) -> None:
-        """Make a paragraph of text that none follows to be joined with."""
+        """Add the joined text as a paragraph, when no paragraph follows to join it with."""
         text = "".join(joined).strip()
         joined.clear()
         found += [Block(text)] if text else []
@@ -107,7 +107,7 @@ class Reader:
         return own if own is not None else not heading and self.styles.items.get(style or "", False)
 
     def _follow(self, found: list[Block]) -> None:
-        """Outside of tables, add the text boxes and notes referred to; a note that is referred to twice comes once."""
+        """Outside tables, add the referenced text boxes and notes; a note referenced twice is added once."""
         if self.tables:
             return
         references, self.references = self.references, []
@@ -129,25 +129,25 @@ class Reader:
             elif name == "oMath":
                 line.pieces.append(docx_math.linear(child))
             elif name == "fldChar":
-                line.turn(attribute(child, "fldCharType"))
+                line.field_mark(attribute(child, "fldCharType"))
             elif name in _BOXES or name in _NOTES:
                 self.references.append(child)
             elif name == "AlternateContent":
                 self._inline(_chosen(child), line)
             elif name == "r" and self._hidden(child, line):
                 for mark in child.iterfind("{*}fldChar"):
-                    line.turn(attribute(mark, "fldCharType"))
+                    line.field_mark(attribute(mark, "fldCharType"))
             elif name:
                 self._inline(child, line)
 
     def _hidden(self, run: Any, line: _Line) -> bool:
-        """Return whether a run is hidden: itself, else by one of its styles (two cancel out: ISO 29500-1, 17.7.3)."""
+        """Return whether a run is hidden, by itself or by exactly one of its styles (ISO 29500-1, 17.7.3: toggle)."""
         own = is_hidden(run)
         styles = (line.style, value(run, "rPr/rStyle"))
         return sum(self.styles.hidden.get(each or "", False) for each in styles) == 1 if own is None else own
 
     def _table(self, element: Any, found: list[Block]) -> None:
-        """Add a table, a row on each line; the cells of a row that holds tables stand on lines of their own."""
+        """Add a table with one line per row; cells of a row with nested tables are on separate lines."""
         self.tables += 1
         lines: list[str] = []
         for row in _below(element, "tr"):
@@ -163,21 +163,21 @@ class Reader:
 
 
 def _name(element: Any) -> str:
-    """Return the local name of an element that may hold text; nothing for one that holds none, or no text to read."""
+    """Return the local name of an element that may contain visible text, else an empty string."""
     name = local(element.tag) if isinstance(element.tag, str) else ""
     return "" if name in _LEFT_OUT or name.endswith("Pr") else name
 
 
 def _chosen(element: Any) -> Any:
-    """Return the first of the alternatives (Choice, then Fallback) that has text; they say the same."""
+    """Return the first alternative (Choice, then Fallback) that has text; alternatives have the same content."""
     return next((each for each in element if next(each.iter("{*}t", "{*}sym"), None) is not None), ())
 
 
 def _below(element: Any, name: str) -> Iterator[Any]:
-    """Yield the rows of a table or the cells of a row, those in content controls, too, without what is not shown."""
+    """Yield the visible rows of a table or cells of a row, including those in content controls."""
     for child in element:
         if _name(child) == name:
-            if not any(child.find(f"{{*}}{name}Pr/{{*}}{mark}") is not None for mark in _GONE):
+            if not any(child.find(f"{{*}}{name}Pr/{{*}}{mark}") is not None for mark in _INVISIBLE):
                 yield child
         elif _name(child):
             yield from _below(_chosen(child) if _name(child) == "AlternateContent" else child, name)

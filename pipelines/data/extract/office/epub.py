@@ -1,4 +1,4 @@
-"""EPUB books: the chapters in their order, each a page of HTML."""
+"""EPUB reader: the chapters in reading order, each an HTML page."""
 
 import io
 import zipfile
@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.data.documents import Content, UnreadableError, UnreadablePart
 from pipelines.data.extract import dates
 from pipelines.data.extract.archives import DAMAGED
-from pipelines.data.extract.office.zip_package import Package, beside
+from pipelines.data.extract.office.zip_package import Package, resolve_name
 from pipelines.data.extract.web import html
 
 _CONTAINER = "META-INF/container.xml"
@@ -17,10 +17,10 @@ _ELEMENT = ".//{http://purl.org/dc/elements/1.1/}"
 
 
 def read(data: bytes, limit: int) -> Content:
-    """Read an EPUB file of which no chapter is larger than `limit` bytes; a chapter that cannot be read is left out.
+    """Read an EPUB file whose chapters have at most `limit` bytes each; unreadable chapters are skipped.
 
     Raises:
-        UnreadableError: it is damaged or encrypted, or its table of parts is.
+        UnreadableError: the file or its package document is damaged or encrypted.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -51,21 +51,21 @@ def _book(parts: Package) -> Content:
 
 
 def _spine(package: Any, place: str, parts: Package) -> list[str]:
-    """Return the names of the chapters in reading order; an entry that the manifest lacks is noted as unreadable."""
+    """Return the chapter names in reading order; entries missing from the manifest are recorded as unreadable."""
     files = {item.get("id"): item.get("href") for item in package.iterfind(".//{*}manifest/{*}item")}
     order = [entry.get("idref") for entry in package.iterfind(".//{*}spine/{*}itemref")]
     missing = [each for each in order if not files.get(each)]
     parts.unreadable += [UnreadablePart(f"{each}", "not in the manifest") for each in missing]
-    return [beside(place, files[each]) for each in order if files.get(each)]
+    return [resolve_name(place, files[each]) for each in order if files.get(each)]
 
 
 def _encrypted(parts: Package) -> set[str]:
-    """Return the parts that are declared as encrypted: obfuscated fonts in many books, chapters under DRM."""
+    """Return the parts declared as encrypted: obfuscated fonts in many books, chapters under DRM."""
     if _ENCRYPTION not in parts:
         return set()
     declared = parts.attempt(_ENCRYPTION, parts.xml)
     references = () if declared is None else declared.iterfind(".//{*}CipherReference[@URI]")
-    return {beside("", reference.get("URI")) for reference in references}
+    return {resolve_name("", reference.get("URI")) for reference in references}
 
 
 def _chapter(parts: Package, name: str) -> Content:

@@ -1,6 +1,6 @@
-"""A ZIP file of named parts, which Word files (OPC, ISO/IEC 29500-2) and EPUB books (OCF) are.
+"""ZIP package of named parts, the container of Word files (OPC, ISO/IEC 29500-2) and EPUB books (OCF).
 
-A part that cannot be read is noted, so that the reader goes on with the others.
+Unreadable parts are recorded, so that the reader can continue with the others.
 """
 
 import posixpath
@@ -20,7 +20,7 @@ _PARSER = {"resolve_entities": False, "no_network": True, "load_dtd": False, "hu
 
 
 class Package:
-    """The parts of a file, each at most `limit` bytes, by names that do not distinguish case (OPC, 6.2.2.3)."""
+    """The parts of a file, each of at most `limit` bytes, by case-insensitive names (OPC, 6.2.2.3)."""
 
     def __init__(self, archive: zipfile.ZipFile, limit: int) -> None:
         """Read from `archive`."""
@@ -29,27 +29,31 @@ class Package:
         self.unreadable: list[UnreadablePart] = []
 
     def __contains__(self, name: str) -> bool:
-        """Return whether the package holds a part of that name."""
+        """Return whether the package has a part of that name."""
         return _folded(name) in self.names
 
     def data(self, name: str) -> bytes:
         """Return a part's bytes.
 
         Raises:
-            UnreadableError: it is missing, damaged, encrypted or too large.
+            UnreadableError: the part is missing, damaged, encrypted or too large.
         """
         if name not in self:
             raise UnreadableError("missing")
         try:
             return member(self.archive, self.names[_folded(name)], self.limit)
-        except (NotImplementedError, RuntimeError, *DAMAGED) as error:  # zipfile's own for encryption and methods
+        except (
+            NotImplementedError,
+            RuntimeError,
+            *DAMAGED,
+        ) as error:  # zipfile's errors for encryption and unknown methods
             raise UnreadableError("encrypted" if "encrypted" in str(error) else f"damaged: {error}") from error
 
     def xml(self, name: str) -> Any:
-        """Return the root of a part, parsed without looking at anything outside of it.
+        """Return the root of an XML part, parsed without external entities or network access.
 
         Raises:
-            UnreadableError: it cannot be read or is not XML.
+            UnreadableError: the part cannot be read or is not XML.
         """
         try:
             return etree.fromstring(self.data(name), etree.XMLParser(**_PARSER))
@@ -57,7 +61,7 @@ class Package:
             raise UnreadableError(f"not XML: {error}") from error
 
     def attempt(self, name: str, read: Callable[[str], T]) -> T | None:
-        """Return what `read` makes of a part; where that fails, note the part and return None."""
+        """Return `read(name)`; if it fails, record the part as unreadable and return None."""
         try:
             return read(name)
         except UnreadableError as reason:
@@ -65,8 +69,8 @@ class Package:
             return None
 
 
-def beside(name: str, target: str) -> str:
-    """Return the name of the part that `target`, a relative or absolute reference in the part `name`, means."""
+def resolve_name(name: str, target: str) -> str:
+    """Resolve `target`, a relative or absolute reference in the part `name`, to a part name."""
     path = posixpath.normpath(posixpath.join("/", posixpath.dirname(name), unquote(target)))
     return path.lstrip("/")
 

@@ -1,1 +1,1 @@
-"""PDF files: text lines, reading order across columns, paragraphs."""
+"""PDF reader: text lines, reading order across columns, paragraphs."""

@@ -1,7 +1,7 @@
-"""Reading order of a page's lines: a recursive XY-cut (Nagy and Seth 1984) whose vertical cuts are columns of prose.
+"""Reading order by recursive XY-cut (Nagy and Seth 1984), with vertical cuts only between columns of prose.
 
-Rows of lines that leave the same gutter free make a band. A band whose columns are filled with running text is read
-column by column, each of them cut again; all else (a title, a table, a caption across) keeps the order of the file.
+Consecutive rows that share a gutter form a band. A band whose columns are filled with running text is read column by
+column, recursively; everything else (titles, tables, captions across columns) keeps the order of the file.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,20 +12,20 @@ from statistics import median
 
 from pipelines.data.extract.pdf.lines import GUTTER, Line
 
-_ROWS = 3  # that two columns must share, unless another band of the page has the same gutter
-_NARROWEST = 8.0  # font sizes; a column's usual line is wider, most cells of tables are narrower
-_FILLED = 0.7  # of the column's width: the usual line of running text
-_CELL = 0.6  # of the column's width: rows whose pieces are all shorter are a table
-_MIDSENTENCE = 0.2  # of the lines begin with a small letter, where the script has them
-_APART = 1.8  # of the usual distance of two rows: what follows belongs to what stands below the columns
-_SAME_ROW = 1.0  # font sizes; less between the baselines of two lines side by side
+_ROWS = 3  # minimum rows that two columns share, unless another band of the page has the same gutter
+_NARROWEST = 8.0  # font sizes; the median line of a column is wider, most table cells are narrower
+_FILLED = 0.7  # minimum median line width of running text, as a share of the column width
+_CELL = 0.6  # share of the column width; rows whose pieces are all shorter belong to a table
+_MIDSENTENCE = 0.2  # minimum share of lines that begin with a lower-case letter, in scripts with case
+_APART = 1.8  # multiple of the median row distance; a larger gap ends the columns
+_SAME_ROW = 1.0  # font sizes; maximum baseline distance of lines in one row
 
 Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """A part of a line (all of it, where nothing divides it), with the line's number in the file."""
+    """A part of a line, or the whole line if it is undivided, with the line's number in the file."""
 
     line: Line
     number: int
@@ -37,7 +37,7 @@ class _Piece:
 
 @dataclass
 class _Band:
-    """Rows from top to bottom, and the intervals that all of them leave free, the margins among them."""
+    """Rows from top to bottom, and the horizontal intervals that all of them leave free, including the margins."""
 
     rows: list[list[_Piece]]
     free: list[Span]
@@ -52,7 +52,7 @@ class _Band:
 
 
 def regions(lines: Sequence[Line]) -> list[list[Line]]:
-    """Return the lines of a page in reading order, those of each column (and of what is between columns) together."""
+    """Return the lines of a page in reading order, grouped by region: a column, or the text between columns."""
     pieces = [_Piece(piece, number) for number, line in enumerate(lines) for piece in line.pieces or (line,)]
     return [_rejoined(group, lines) for group in _cut(pieces)] if pieces else []
 
@@ -76,7 +76,7 @@ def _cut(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
 
 
 def _rows(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
-    """Group what stands side by side, from top to bottom."""
+    """Group pieces on the same baseline into rows, from top to bottom."""
     rows: list[list[_Piece]] = []
     for piece in sorted(pieces, key=lambda piece: -piece.line.baseline):
         if rows and rows[-1][0].line.baseline - piece.line.baseline < _SAME_ROW * piece.line.size:
@@ -91,7 +91,7 @@ def _drops(rows: Sequence[list[_Piece]]) -> list[float]:
 
 
 def _bands(rows: Sequence[list[_Piece]], width: float) -> list[_Band]:
-    """Divide rows where no gutter goes on through the next row, and at spaces across several columns."""
+    """Divide rows into bands where no gutter continues into the next row, and at vertical gaps across columns."""
     bands: list[_Band] = []
     drops = _drops(rows)
     apart = _APART * median(drops) if drops else inf
@@ -112,7 +112,7 @@ def _bands(rows: Sequence[list[_Piece]], width: float) -> list[_Band]:
 
 
 def _move_neighbours(before: _Band, band: _Band, width: float) -> None:
-    """Move rows between neighbouring bands: the head of a column that begins above the others, a tail below them."""
+    """Move rows between adjacent bands: the head of a column that starts above the others, and a tail below them."""
     if band.gutters and not before.gutters:
         while before.rows and len(_shared(band.gutters, before.rows[-1], width)) == len(band.gutters):
             band.rows.insert(0, before.rows.pop())
@@ -125,7 +125,7 @@ def _move_neighbours(before: _Band, band: _Band, width: float) -> None:
 
 
 def _free(row: Sequence[_Piece]) -> list[Span]:
-    """Return the intervals that a row leaves free, from minus to plus infinity."""
+    """Return the horizontal intervals that a row leaves free, from minus to plus infinity."""
     free: list[Span] = []
     end = -inf
     for low, high in sorted(piece.span for piece in row):
@@ -145,7 +145,7 @@ def _is_divided(row: Sequence[_Piece], width: float) -> bool:
 
 
 def _columns(band: _Band) -> list[list[_Piece]]:
-    """Return the columns in reading order: from the right where the script runs from the right."""
+    """Return the columns in reading order: right to left if the script runs from the right."""
     columns: list[list[_Piece]] = [[] for _ in range(len(band.gutters) + 1)]
     for piece in band.pieces:
         columns[sum(sum(gutter) < sum(piece.span) for gutter in band.gutters)].append(piece)
@@ -158,7 +158,7 @@ def _extent(pieces: Sequence[_Piece]) -> float:
 
 
 def _covered(row: Sequence[_Piece]) -> float:
-    """Return the width of a row without what it leaves free."""
+    """Return the width of a row without its gaps."""
     return _extent(row) - sum(high - low for low, high in _free(row)[1:-1])
 
 
@@ -175,7 +175,7 @@ def _is_prose(band: _Band, size: float) -> bool:
 
 
 def _is_columns(band: _Band, sure: Sequence[_Band], width: float) -> bool:
-    """Return whether a band is columns: by itself, or because a sure one has its gutters and it is no table."""
+    """Return whether a band has columns: it is certain itself, or shares gutters with a certain one and is no table."""
     if any(band is other for other in sure):
         return True
     aligned = [other for other in sure if _aligned(band.gutters, other.gutters, width)]
@@ -183,7 +183,7 @@ def _is_columns(band: _Band, sure: Sequence[_Band], width: float) -> bool:
 
 
 def _united(bands: Iterable[_Band], width: float) -> list[_Band]:
-    """Unite neighbours of the same columns, which only a space divides."""
+    """Merge adjacent bands with the same columns, separated only by vertical space."""
     found: list[_Band] = []
     for band in bands:
         if found and _aligned(found[-1].gutters, band.gutters, width):
@@ -203,7 +203,7 @@ def _aligned(gutters: Sequence[Span], others: Sequence[Span], width: float) -> b
 
 
 def _without_tables(band: _Band) -> list[_Band]:
-    """Cut a band above and below rows of a table across its columns."""
+    """Cut a band above and below table rows that span its columns."""
     if not band.gutters or not all(_columns(band)):
         return [band]
     tabular = _tabular(band, band)
@@ -211,14 +211,14 @@ def _without_tables(band: _Band) -> list[_Band]:
     apart = _APART * median(drops) if drops else inf
     pairs = [a and b and drop <= apart for a, b, drop in zip(tabular, tabular[1:], drops, strict=False)]
     table = [above or below for above, below in zip([False, *pairs], [*pairs, False], strict=True)]
-    for at in (0, -1):  # one row of a table may leave the gutters free by chance
+    for at in (0, -1):  # a single table row may leave the gutters free by chance
         table[at] = table[at] or (tabular[at] and len(band.rows[at]) > len(band.gutters) + 1)
     parts = groupby(zip(band.rows, table, strict=True), lambda pair: pair[1])
     return [_Band([row for row, _ in part], band.free) for _, part in parts]
 
 
 def _tabular(band: _Band, text: _Band) -> list[bool]:
-    """Return which rows have something in several columns, and nowhere as much as a line of `text`."""
+    """Return which rows have pieces in several columns that are all shorter than a line of `text`."""
     limits = [_CELL * _extent(column) for column in _columns(text)]
     parts = (_columns(_Band([row], band.free)) for row in band.rows)
     short = [all(_covered(part) < most for part, most in zip(row, limits, strict=True)) for row in parts]
@@ -226,7 +226,7 @@ def _tabular(band: _Band, text: _Band) -> list[bool]:
 
 
 def _rejoined(group: Sequence[_Piece], lines: Sequence[Line]) -> list[Line]:
-    """Return the lines of pieces, those of one line put together again."""
+    """Return the lines of a group of pieces, with pieces of the same line rejoined."""
     found = []
     for number, pieces in groupby(group, lambda piece: piece.number):
         parts = [piece.line for piece in pieces]

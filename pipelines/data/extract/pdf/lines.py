@@ -1,4 +1,4 @@
-"""The lines of a PDF page as they are placed, turned upright, each with its pieces between wide gaps."""
+"""Positioned text lines of a PDF page, rotated upright and divided into pieces at wide gaps."""
 
 import math
 from collections import Counter
@@ -10,8 +10,8 @@ from re import compile as pattern
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-_SHIFT = 0.2  # font sizes between the baselines of two lines
-GUTTER = 0.8  # font sizes; narrower gaps are spaces between words, also in justified text
+_SHIFT = 0.2  # font sizes; a larger baseline shift starts a new line
+GUTTER = 0.8  # font sizes; narrower gaps are word spaces, also in justified text
 _BREAK = pattern(r"[^\r\n\ufffe]*(?:\r\n|\ufffe|\r|\n|\Z)")  # PDFium writes U+FFFE for a hyphen at a line's end
 
 Box = tuple[float, float, float, float]
@@ -20,23 +20,23 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Line:
-    """A line and where it stands, in points; the origin is the lower left corner."""
+    """A line with its position in points; the origin is the lower left corner."""
 
     text: str
     left: float
-    """Of its first character: where its text runs from right to left, the greater of the two."""
+    """Edge of the first character; in right-to-left text this is greater than `right`."""
     right: float
     first_word: float
-    """Width of its first word."""
+    """Width of the first word."""
     baseline: float
     size: float
-    """Of the font."""
+    """Font size."""
     pieces: tuple["Line", ...] = ()
-    """From left to right, where gaps as wide as a gutter divide it."""
+    """Pieces from left to right, if gaps of a gutter's width divide the line."""
 
     @property
     def span(self) -> tuple[float, float]:
-        """Return its edges, the lesser first."""
+        """Return the horizontal extent, lower edge first."""
         return min(self.left, self.right), max(self.left, self.right)
 
 
@@ -48,7 +48,7 @@ def lines(document: pypdfium2.PdfDocument, number: int) -> list[Line]:
     """
     with closing(document[number]) as page, closing(page.get_textpage()) as layer:
         text = layer.get_text_range()
-        if len(text) != layer.count_chars():  # astral characters: two code units, one character
+        if len(text) != layer.count_chars():  # astral characters: two code units for one character
             text = "".join(chr(pdfium.FPDFText_GetUnicode(layer, at)) for at in range(layer.count_chars()))
             text = text.replace("\x02", "\ufffe")
         found = [(match.group(), match.start()) for match in _BREAK.finditer(text) if match.group().strip()]
@@ -59,32 +59,32 @@ def lines(document: pypdfium2.PdfDocument, number: int) -> list[Line]:
 
 
 def _quarter_turns(layer: pypdfium2.PdfTextPage, index: int) -> int:
-    """Return by how many right angles a character is turned counterclockwise."""
+    """Return the counterclockwise rotation of a character in quarter turns."""
     angle: float = pdfium.FPDFText_GetCharAngle(layer, index)
     return round(-angle / (math.pi / 2)) % 4
 
 
 class _Reader:
-    """Measures the lines of a page most of whose text is turned by that many right angles."""
+    """Measures the lines of a page whose text is mostly rotated by `turns` quarter turns."""
 
     def __init__(self, layer: pypdfium2.PdfTextPage, turns: int) -> None:
         self.layer, self.turns = layer, turns
         self.boxes: dict[int, Box] = {}
 
     def lines(self, text: str, start: int) -> Iterator[Line]:
-        """Yield the lines of what PDFium takes for one; `start` is the number of its first character on the page."""
+        """Split a PDFium line at baseline shifts; `start` is the index of its first character on the page."""
         size = pdfium.FPDFText_GetFontSize(self.layer, start + len(text) - len(text.lstrip()))
         gaps = [at for at in range(1, len(text) - 1) if text[at] == " " and self._is_wide(start + at, size)]
         first = 0
         for at in gaps:
             before, after = self._box(start + at - 1), self._box(start + at + 1)
-            if abs(before[1] - after[1]) > _SHIFT * size and text[first:at].strip():  # it goes on higher or lower
+            if abs(before[1] - after[1]) > _SHIFT * size and text[first:at].strip():  # the baseline shifts
                 yield self._line(text[first:at], start + first, bool(gaps))
                 first = at
         yield self._line(text[first:], start + first, bool(gaps))
 
     def _is_wide(self, space: int, size: float) -> bool:
-        """Return whether a space may be a gutter; measuring its neighbours is cheaper than every character."""
+        """Return whether a space may be a gutter; measuring two neighbours is cheaper than every character."""
         return _distance(self._box(space - 1), self._box(space + 1)) > GUTTER * size
 
     def _line(self, text: str, start: int, has_gaps: bool) -> Line:
@@ -102,7 +102,7 @@ class _Reader:
         return replace(whole, pieces=tuple(pieces))
 
     def _placed(self, text: str, places: Sequence[int]) -> Line:
-        """Return the line of a text whose characters but for spaces stand at those places."""
+        """Return the line of a text whose non-space characters have the given indices."""
         first, last = places[0], places[-1]
         left, bottom, _, _ = self._box(first)
         width = self._box(places[len(text.split(maxsplit=1)[0]) - 1])[2] - left
@@ -115,7 +115,7 @@ class _Reader:
         return (left + right) / 2
 
     def _box(self, place: int) -> Box:
-        """Return a character's box on the page turned upright."""
+        """Return a character's box on the upright page."""
         if place not in self.boxes:
             left, bottom, right, top = self.layer.get_charbox(place, loose=True)
             for _ in range(self.turns):
@@ -129,7 +129,7 @@ def _distance(one: Box, other: Box) -> float:
 
 
 def _spans(boxes: Sequence[Box], gap: float) -> list[tuple[float, float]]:
-    """Return the intervals that boxes cover, those united that less than a `gap` divides."""
+    """Return the horizontal intervals that boxes cover, merged where they are at most `gap` apart."""
     spans: list[tuple[float, float]] = []
     for left, _, right, _ in sorted(boxes):
         if spans and left - spans[-1][1] <= gap:

@@ -1,4 +1,4 @@
-"""PDF files: paragraphs out of placed lines, without running heads and page numbers, words undivided."""
+"""PDF reader: paragraphs from positioned lines, without running heads and page numbers, with hyphenation undone."""
 
 import ctypes
 import re
@@ -20,18 +20,18 @@ from pipelines.data.extract.pdf import columns
 from pipelines.data.extract.pdf.lines import Line, lines
 
 _FACTS = (b"Title", b"ModDate", b"CreationDate")
-_EDGE_LINES = 3  # how many lines at the top and at the bottom of a page may be running heads
+_EDGE_LINES = 3  # lines at the top and bottom of a page that may be running heads
 _COLUMN = 3.0  # font sizes; lines whose left edges are closer than this share a column
-_INDENT = 0.8  # font sizes
-_SPACE = 0.5  # font sizes between two words, with room for what measuring misses
-_PITCH = 1.3  # of the usual distance of two lines; more begins a paragraph
+_INDENT = 0.8  # font sizes; a larger indent starts a paragraph
+_SPACE = 0.5  # font sizes; width of a word space with tolerance for measurement error
+_PITCH = 1.3  # multiple of the median line distance; a larger distance starts a paragraph
 
 
 def read(data: bytes) -> Content:
-    """Read a PDF file; a scanned page without a text layer gives no text.
+    """Read a PDF file; scanned pages without a text layer yield no text.
 
     Raises:
-        UnreadableError: it is damaged or asks for a password.
+        UnreadableError: the file is damaged or requires a password.
     """
     try:
         with closing(pypdfium2.PdfDocument(data)) as document:
@@ -47,10 +47,10 @@ def read(data: bytes) -> Content:
 
 
 def _pages(document: pypdfium2.PdfDocument) -> tuple[list[list[Line]], list[UnreadablePart]]:
-    """Return the lines of each page that can be read, and the other pages.
+    """Return the lines of each readable page, and the unreadable pages.
 
     Raises:
-        PdfiumError: none can be read.
+        PdfiumError: no page can be read.
     """
     pages: list[list[Line]] = []
     unreadable: list[UnreadablePart] = []
@@ -65,14 +65,14 @@ def _pages(document: pypdfium2.PdfDocument) -> tuple[list[list[Line]], list[Unre
 
 
 def _utf16(read: Callable[[Any, int], int]) -> str:
-    """Return a text that PDFium writes into a buffer; half of a surrogate pair becomes U+FFFD."""
+    """Return a text that PDFium writes into a buffer; a lone surrogate becomes U+FFFD."""
     buffer = ctypes.create_string_buffer(read(None, 0))
     read(buffer, len(buffer))
     return buffer.raw[:-2].decode("utf-16-le", "replace")
 
 
 def _without_furniture(pages: list[list[Line]]) -> list[list[Line]]:
-    """Drop running heads and page numbers: equal lines (but for digits) at the edge of several pages."""
+    """Remove running heads and page numbers: lines at page edges that are equal on several pages except for digits."""
     seen = Counter(key for page in pages for key in {_place(line) for line in _edges(page)})
     furniture = {key for key, count in seen.items() if count >= max(2, len(pages) / 3)}
     return [[line for line in page if not (line in _edges(page) and _place(line) in furniture)] for page in pages]
@@ -109,7 +109,7 @@ def _paragraphs(pages: list[list[Line]]) -> Iterator[list[str]]:
 
 
 def _pitch(page: list[Line]) -> float:
-    """Return the usual distance of two lines of a page."""
+    """Return the median line distance of a page."""
     gaps = [a.baseline - b.baseline for a, b in pairwise(page) if a.baseline > b.baseline]
     return median(gaps) if gaps else 0.0
 
@@ -119,7 +119,7 @@ def _column_edge(line: Line, page: list[Line]) -> float:
 
 
 def _continues(before: Line, line: Line, edge: float, pitch: float) -> bool:
-    """Say whether a line goes on with the paragraph of the one before, whose column ends at `edge`."""
+    """Return whether a line continues the paragraph of `before`, whose column ends at `edge`."""
     same_column = before.baseline > line.baseline
     if same_column and (
         before.baseline - line.baseline > _PITCH * pitch or line.left - before.left > _INDENT * line.size

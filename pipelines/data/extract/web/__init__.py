@@ -1,1 +1,1 @@
-"""Web pages, and the WARC archives that hold them."""
+"""Readers for web pages and WARC archives."""

@@ -1,4 +1,4 @@
-"""A web archive's bytes, unpacked; where a gzip member is damaged, there is a gap, and the next member follows."""
+"""Decompression of web archives; a damaged gzip member yields a gap, and reading continues at the next member."""
 
 import re
 import zlib
@@ -8,15 +8,15 @@ from typing import Any
 from fastwarc.stream_io import Lz4Reader, ZstdReader
 
 GAP = b""
-"""Stands among blocks for bytes that could not be unpacked."""
+"""Marker among blocks for bytes that could not be decompressed."""
 _BLOCK = 2**16
-_UNVERIFIED = 2**15  # bytes, deflate's window: what is unpacked goes wrong some time before it cannot go on
+_UNVERIFIED = 2**15  # bytes (deflate's window) discarded before damage: output is corrupt before decoding fails
 _MEMBER = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]")
 _READERS = {b"\x28\xb5\x2f\xfd": ZstdReader, b"\x04\x22\x4d\x18": Lz4Reader}
 
 
 def blocks(stream: Any) -> Iterator[bytes]:
-    """Yield blocks of a seekable stream, unpacked as its first bytes say, and a `GAP` for what is damaged."""
+    """Yield decompressed blocks of a seekable stream by its magic bytes, and a `GAP` for damaged data."""
     start = stream.read(4)
     stream.seek(0)
     if _MEMBER.match(start):
@@ -46,7 +46,7 @@ def _gzip(stream: Any) -> Iterator[bytes]:
 
 
 def _member(data: bytes, stream: Any) -> Generator[bytes, None, int | None]:
-    """Yield what a member holds that begins with `data`; return its size, None if it is damaged."""
+    """Yield the content of the member that begins with `data`; return its size, or None if it is damaged."""
     member, size = zlib.decompressobj(wbits=31), 0
     while data:
         before = member.copy()
@@ -66,7 +66,7 @@ def _member(data: bytes, stream: Any) -> Generator[bytes, None, int | None]:
 
 
 def _up_to_damage(member: Any, data: bytes) -> Iterator[bytes]:
-    """Yield what can be unpacked of a block, but for its end, which a wrong checksum may mean."""
+    """Yield the readable part of a damaged block, without its last 32 KiB, which may be corrupt."""
     unpacked = bytearray()
     for at in range(len(data)):
         try:
@@ -78,7 +78,7 @@ def _up_to_damage(member: Any, data: bytes) -> Iterator[bytes]:
 
 
 def _next_member(stream: Any, start: int) -> int | None:
-    """Return where the first member behind `start` begins."""
+    """Return the offset of the first member at or after `start`, or None."""
     stream.seek(start)
     data = stream.read(_BLOCK)
     while not (found := _MEMBER.search(data)):

@@ -1,7 +1,8 @@
-"""Elements of a page that a browser doesn't show, or hides from everyone who listens to it, are left out of its tree.
+"""Removal of hidden elements from a page: those not rendered, or hidden from screen readers.
 
-Read from attributes alone (`hidden`, `style`, `aria-hidden`); style sheets are not applied. `opacity: 0` is how pages
-fade in, and stays. So does an element that holds nearly all of the page: a script shows it once it has loaded.
+Only attributes are evaluated (`hidden`, `style`, `aria-hidden`); style sheets are not applied. `opacity: 0` is kept,
+because pages use it to fade in. An element with nearly all of the page's text is kept too, because a script reveals it
+after loading.
 """
 
 import re
@@ -11,13 +12,13 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import DOMNode, ElementNode, HTMLTree
 
 REVEALED_SHARE = 0.9
-"""Of a page's characters; an element with more is taken to be shown by a script."""
+"""Maximum share of a page's characters in a hidden element; one with more is assumed to be revealed by a script."""
 _MAY_HIDE = re.compile(r"\bhidden\b|display|visibility", re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 
 
 def remove(tree: HTMLTree, source: str, most: float = REVEALED_SHARE) -> None:
-    """Remove what is hidden from the tree of `source`, but no element with more than the share `most` of its text."""
+    """Remove hidden elements from the tree of `source`, except elements with more than the share `most` of its text."""
     if tree.document is None or not _MAY_HIDE.search(source):
         return
     nodes, whole, at = list(_elements(tree.document)), None, 0
@@ -33,7 +34,7 @@ def remove(tree: HTMLTree, source: str, most: float = REVEALED_SHARE) -> None:
 
 
 def _elements(node: DOMNode) -> Iterator[ElementNode]:
-    """Yield elements by walking: a query takes time with the square of what it finds."""
+    """Yield elements by traversal, because a query takes time quadratic in the number of matches."""
     return (each for each in node if isinstance(each, ElementNode))
 
 
@@ -49,7 +50,7 @@ def _is_styled_away(node: ElementNode) -> bool:
 
 
 def _shown_again(node: ElementNode) -> list[ElementNode]:
-    """Return the outermost elements in one with `visibility: hidden` that set it to `visible`, which shows them."""
+    """Return the outermost descendants of a `visibility: hidden` element that set `visibility: visible`."""
     shown: list[ElementNode] = []
     if _is_marked(node) or _style(node).get("display") == "none":
         return shown
@@ -60,7 +61,7 @@ def _shown_again(node: ElementNode) -> list[ElementNode]:
 
 
 def _style(node: ElementNode) -> dict[str, str]:
-    """Return the declarations of a `style` attribute; of several of one property the last holds."""
+    """Return the declarations of a `style` attribute; the last declaration of a property wins."""
     if not node.hasattr("style"):
         return {}
     declarations = _COMMENT.sub("", node.getattr("style") or "").lower().split(";")

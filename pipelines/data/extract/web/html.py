@@ -1,7 +1,7 @@
-"""Web pages: main text, title and canonical address.
+"""HTML reader: main text, title, canonical URL, date and headings.
 
-A page that marks its content with one `<main>` or `<article>` is taken at its word if that holds enough of the text
-which resiliparse's heuristics find; elsewhere these decide, and trafilatura where they find too little.
+A single `<main>` or `<article>` element is used as the content if it contains enough of the text that resiliparse's
+heuristics extract. Otherwise the heuristics are used, with trafilatura as the fallback if they extract too little.
 """
 
 import re
@@ -25,10 +25,10 @@ _NOT_CONTENT = [
     "dialog",
     "[role=navigation]",
 ]
-_HELD = {"main": 0.2, "article": 0.5}
-"""Share of the page's text that a marked element must hold: `<main>` is its dominant content unless a script fills it
-later; an `<article>` may be a teaser. Of 1,500 pages of documentation with more than 200 characters in `<main>`, none
-held less than 0.54; of shorter ones the least was 0.22, since the page's chrome weighs more."""
+_MIN_MARKED_SHARE = {"main": 0.2, "article": 0.5}
+"""Minimum share of the page's text in a marked element. `<main>` is the dominant content unless a script fills it
+later; an `<article>` may be a teaser. Of 1,500 documentation pages with more than 200 characters in `<main>`, none had
+less than 0.54; the minimum for shorter ones was 0.22, since navigation and other chrome weigh more there."""
 _DATES = (
     ("meta[property='article:published_time']", "content"),
     ("meta[itemprop=datePublished]", "content"),
@@ -45,9 +45,9 @@ _NUMBER = re.compile(r"^[ \t]+(?=\d+\. )", re.MULTILINE)
 
 
 def read(data: bytes, enough: int, declared: str | None = None) -> Content:
-    """Read a page; `enough` is the number of characters below which the second extractor is asked.
+    """Read a page; if it yields fewer than `enough` characters, the fallback extractor is tried.
 
-    `declared` is the charset of the HTTP header, which goes before that of the page.
+    `declared` is the charset of the HTTP header, which takes precedence over that of the page.
 
     Raises:
         UnreadableError: the page cannot be decoded or parsed.
@@ -67,7 +67,7 @@ def read(data: bytes, enough: int, declared: str | None = None) -> Content:
 
 
 def plain_text(fragment: str) -> str:
-    """Return all the visible text of a fragment of HTML."""
+    """Return all visible text of an HTML fragment."""
     tree = HTMLTree.parse(fragment)
     hidden.remove(tree, fragment, most=1.0)
     text: str = extract_plain_text(tree, preserve_formatting=True, alt_texts=False)
@@ -76,7 +76,7 @@ def plain_text(fragment: str) -> str:
 
 def _main_text(tree: HTMLTree) -> str:
     whole = _text(tree, True)
-    for tag, share in _HELD.items():
+    for tag, share in _MIN_MARKED_SHARE.items():
         marked = _all(tree, tag)
         if len(marked) == 1 and len(text := _text(marked[0].html, False)) >= share * len(whole):
             return text
@@ -91,33 +91,33 @@ def _text(html: HTMLTree | str, main_content: bool) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Write lists as Markdown does, line breaks as line feeds, and bring the cells of a table's row together."""
+    """Format lists as in Markdown, normalize line breaks to line feeds, and join table cells with ` | `."""
     text = _NUMBER.sub("", _BULLET.sub("- ", paragraphs.line_feeds(text)))
     return re.sub(r"(?<=\S)\t+(?=\S)", " | ", text)
 
 
 def _title(tree: HTMLTree) -> str | None:
-    """Return the page's one `<h1>`, else its `<title>`, which often ends with the name of the site."""
+    """Return the page's only `<h1>`, else its `<title>`, which often ends with the site's name."""
     headings = [heading.text or "" for heading in _all(tree, "h1")]
     title = headings[0] if len(headings) == 1 else tree.title
     return " ".join(title.split()) if title else None
 
 
 def _date(tree: HTMLTree) -> str | None:
-    """Return the date that the page says it was published on; one that only a text mentions is not looked for."""
+    """Return the publication date from the page's metadata; dates in the text are ignored."""
     for selector, attribute in _DATES:
         for found in _all(tree, selector):
             if when := dates.parsed(found.getattr(attribute, "")):
                 return when
     for found in _all(tree, 'script[type="application/ld+json"]'):
-        said = _PUBLISHED.search(found.text or "")
-        if said and (when := dates.parsed(said[1])):
+        published = _PUBLISHED.search(found.text or "")
+        if published and (when := dates.parsed(published[1])):
             return when
     return None
 
 
 def _headings(tree: HTMLTree, text: str) -> tuple[str, ...]:
-    """Return the headings of the main text, in their order."""
+    """Return the headings of the main text in document order."""
     lines = {" ".join(line.split()) for line in text.split("\n")}
     found = (" ".join((heading.text or "").split()) for heading in _all(tree, "h1, h2, h3, h4, h5, h6"))
     return tuple(heading for heading in found if heading in lines)
@@ -137,7 +137,7 @@ def _address(tree: HTMLTree) -> str | None:
 
 
 def absolute(url: object) -> str | None:
-    """Return `url` if it names a host, so that it can identify a page."""
+    """Return `url` if it has a host, so that it can identify a page."""
     if not isinstance(url, str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The body of an HTTP answer as an archive keeps it: with the encodings that its headers name, or already without."""
+"""HTTP body decoding for web archives, which store bodies either with the declared encodings or already decoded."""
 
 import re
 import zlib
@@ -17,10 +17,10 @@ _LINE_END = re.compile(rb"\r?\n|$")
 
 
 def decoded(body: bytes, encodings: str, longest: int) -> bytes:
-    """Undo encodings, comma-separated in the order they were applied; one that the body does not have is passed over.
+    """Undo comma-separated encodings in reverse order; encodings that the body does not have are ignored.
 
     Raises:
-        UnreadableError: the body is torn, or has more than `longest` bytes.
+        UnreadableError: the body is truncated, damaged or larger than `longest` bytes.
     """
     for name in reversed([token.strip().lower() for token in encodings.split(",")]):
         if decoder := _DECODERS.get(name):
@@ -31,7 +31,7 @@ def decoded(body: bytes, encodings: str, longest: int) -> bytes:
 
 
 def _unzipped(body: bytes, longest: int) -> bytes:
-    """Undo gzip and deflate, with a zlib header or without, as servers send it."""
+    """Undo gzip and deflate; servers send deflate both with and without a zlib header."""
     for wbits in (47, -15):
         unzip = zlib.decompressobj(wbits)
         try:
@@ -53,7 +53,7 @@ def _by_reader(reader: Callable[[BytesIO], Any], body: bytes, longest: int) -> b
 
 
 def _unchunked(body: bytes, _: int) -> bytes:
-    """Join chunks (RFC 9112, section 7.1); the empty one at the end may be missing, nothing else."""
+    """Join chunks (RFC 9112, section 7.1); only the empty last chunk may be missing."""
     data, at = bytearray(), 0
     while head := _CHUNK.match(body, at):
         size, at = int(head[1], 16), head.end()

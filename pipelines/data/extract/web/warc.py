@@ -1,7 +1,7 @@
-"""Web archives (WARC): the answers of a kind that can be read. A damaged record is a reject, and costs no other.
+"""WARC reader: responses with a supported media type. A damaged record is rejected without affecting the others.
 
-fastwarc parses HTTP; the records are cut out here, because it ends at the first damage. One is sound if its length is
-stated and a line end follows it; else reading goes on where the next record begins.
+fastwarc parses HTTP, but records are delimited here, because fastwarc stops at the first damage. A record is valid if
+it has a length and a line end follows it; otherwise reading resumes at the next record.
 """
 
 import re
@@ -27,20 +27,20 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True)
 class Page:
-    """An answer of a web server."""
+    """A web server's response."""
 
     url: str
     kind: str
-    """As `extract` names it."""
+    """Format name of `extract`."""
     charset: str | None
-    """As its Content-Type declares it."""
+    """Charset declared in Content-Type."""
     data: bytes
 
 
 def pages(stream: Any, longest: int) -> Iterator[Page | UnreadableError]:
-    """Yield each answer with status 200 that can be read, or what is wrong with a record."""
+    """Yield each readable response with status 200, or the error of a damaged record."""
     window = Window(blocks(stream))
-    while window.held or window.more() or window.gap:
+    while window.buffer or window.more() or window.gap:
         try:
             headers, content = window.record(longest + _LONGEST_HEADER)
             if headers.get("warc-type") == "response" and (page := _page(headers, content, longest)):
@@ -50,7 +50,7 @@ def pages(stream: Any, longest: int) -> Iterator[Page | UnreadableError]:
 
 
 def _page(headers: dict[str, str], content: bytes, longest: int) -> Page | None:
-    """Read an HTTP answer; None for one of another kind or status."""
+    """Read an HTTP response; return None for another media type or status."""
     record = WarcRecord()
     record.set_bytes_content(content)
     record.is_http = headers.get("content-type", "").startswith("application/http")
@@ -69,76 +69,76 @@ def _page(headers: dict[str, str], content: bytes, longest: int) -> Page | None:
 
 
 class Window:
-    """The part of an archive that is held: what its blocks gave and no record took."""
+    """Buffer of decompressed bytes that no record has consumed yet."""
 
     def __init__(self, source: Iterator[bytes]) -> None:
-        """Hold nothing yet."""
-        self.source, self.held = source, bytearray()
+        """Start with an empty buffer."""
+        self.source, self.buffer = source, bytearray()
         self.gap = self.ended = False
 
     def more(self) -> bool:
-        """Add a block; False if a gap, or the end, is next."""
+        """Read another block; return False at a gap or at the end."""
         if self.gap or self.ended:
             return False
         block = next(self.source, None)
         self.gap, self.ended = block == GAP, block is None
-        self.held += block or b""
+        self.buffer += block or b""
         return bool(block)
 
     def record(self, most: int) -> tuple[dict[str, str], bytes]:
-        """Take the next record: its headers, and of its content up to `most` bytes.
+        """Return the next record: its headers and up to `most` bytes of its content.
 
         Raises:
-            UnreadableError: it is damaged; the next one is the next that begins.
+            UnreadableError: the record is damaged; the buffer is moved to the start of the next one.
         """
-        if not self.held:
-            raise self._lost("cannot be unpacked")
+        if not self.buffer:
+            raise self._skip_damaged("cannot be decompressed")
         headers, start = self._header()
         if not _LENGTH.fullmatch(length := headers.get("content-length", "")):
-            raise self._lost("no record with a length begins here")
+            raise self._skip_damaged("no record with a length starts here")
         size = int(length)
         end = start + min(size, most)
-        if not self._reach(end + 1) and not (self.ended and len(self.held) == end):
-            raise self._lost("torn")
+        if not self._reach(end + 1) and not (self.ended and len(self.buffer) == end):
+            raise self._skip_damaged("truncated")
         self._reach(end + len(b"\r\nWARC/"))
-        if size <= most and not _AFTER.match(self.held, end):
-            raise self._lost("its length is wrong")
-        content = bytes(self.held[start:end])
+        if size <= most and not _AFTER.match(self.buffer, end):
+            raise self._skip_damaged("wrong length")
+        content = bytes(self.buffer[start:end])
         self._drop(start + size)
         return headers, content
 
     def _header(self) -> tuple[dict[str, str], int]:
-        """Return the headers that are next, in lower case, and how many bytes they take; none if no record begins."""
-        while not (found := _HEADER.match(self.held)) and len(self.held) < _LONGEST_HEADER and self.more():
+        """Return the next headers, with lower-case names, and their size in bytes; empty if no record starts here."""
+        while not (found := _HEADER.match(self.buffer)) and len(self.buffer) < _LONGEST_HEADER and self.more():
             pass
         lines = found[1].decode("utf-8", "replace").split("\n") if found else []
         parts = (line.partition(":") for line in lines)
         return {name.strip().lower(): value.strip() for name, _, value in parts}, found.end() if found else 0
 
     def _reach(self, size: int) -> bool:
-        while len(self.held) < size and self.more():
+        while len(self.buffer) < size and self.more():
             pass
-        return len(self.held) >= size
+        return len(self.buffer) >= size
 
     def _drop(self, size: int) -> None:
-        """Drop `size` bytes, and the line ends behind them."""
-        while size > len(self.held):
-            size -= len(self.held)
-            self.held.clear()
+        """Discard `size` bytes and the line ends after them."""
+        while size > len(self.buffer):
+            size -= len(self.buffer)
+            self.buffer.clear()
             if not self.more():
                 return
-        del self.held[:size]
-        while self._reach(1) and not self.held[:1].strip(b"\r\n"):
-            del self.held[:1]
+        del self.buffer[:size]
+        while self._reach(1) and not self.buffer[:1].strip(b"\r\n"):
+            del self.buffer[:1]
 
-    def _lost(self, why: str) -> UnreadableError:
-        """Drop what is held up to where the next record begins, at the latest up to a gap; return what is wrong."""
-        while not (found := _START.search(self.held, 1)):
-            del self.held[:-_LONGEST_NAME]
+    def _skip_damaged(self, reason: str) -> UnreadableError:
+        """Discard bytes up to the next record or gap, and return the error."""
+        while not (found := _START.search(self.buffer, 1)):
+            del self.buffer[:-_LONGEST_NAME]
             if not self.more():
-                self.held.clear()
+                self.buffer.clear()
                 self.gap = False
-                return UnreadableError(f"damaged: {why}")
+                return UnreadableError(f"damaged: {reason}")
         start = found.start()
-        del found, self.held[:start]
-        return UnreadableError(f"damaged: {why}")
+        del found, self.buffer[:start]
+        return UnreadableError(f"damaged: {reason}")

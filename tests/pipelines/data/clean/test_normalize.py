@@ -1,4 +1,4 @@
-"""Texts are mended line by line: no separator glues words, and what has a shape of its own stays."""
+"""Text normalization: separators never join words, and visible format characters are kept."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ WORDS = st.text(st.sampled_from("abcäéßбв羊¿’—1") | st.characters(cat
 
 
 @given(st.lists(st.tuples(WORDS, st.sampled_from(BREAKS)), min_size=2, max_size=30))
-def test_no_separator_glues_words_however_the_text_comes_in(pieces: list[tuple[str, str]]) -> None:
+def test_separators_never_join_words(pieces: list[tuple[str, str]]) -> None:
     words = [normalize(f"{word}", wrapped=False, typed=True)[0] for word, _ in pieces]
     text = "".join(word + separator for word, (_, separator) in zip(words, pieces, strict=True))
     if "\x85" in text and any(word[-1] in "ÃÄÅ" for word in words):
@@ -24,7 +24,7 @@ def test_no_separator_glues_words_however_the_text_comes_in(pieces: list[tuple[s
     assert html.read(page.encode(), 0).text.split() == " ".join(words).split()
 
 
-def test_a_next_line_beside_other_c1_controls_is_an_ellipsis_and_mojibake_is_undone() -> None:
+def test_next_line_among_c1_controls_is_an_ellipsis_and_mojibake_is_fixed() -> None:
     assert normalize("He said \x93wait\x85\x94 and left.", wrapped=False, typed=True)[0] == "He said “wait…” and left."
     assert (
         normalize("Ã\x85ngstrÃ¶m was born in LÃ¶gdÃ¶.", wrapped=False, typed=True)[0] == "Ångström was born in Lögdö."
@@ -35,16 +35,16 @@ SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e00
 
 
 @pytest.mark.parametrize("text", ["می\u200cخواهم \u06dd١", "👩\u200d🌾", SCOTLAND])
-def test_format_characters_with_a_shape_stay(text: str) -> None:
+def test_visible_format_characters_are_kept(text: str) -> None:
     assert normalize(text, wrapped=False, typed=True)[0] == text
 
 
-def test_tags_that_no_flag_has_are_left_out() -> None:
+def test_tag_characters_outside_flags_are_removed() -> None:
     smuggled = "".join(chr(0xE0000 + ord(letter)) for letter in "obey")
     assert normalize(f"A plain é sentence.{smuggled}", wrapped=False, typed=True)[0] == "A plain é sentence."
 
 
-def test_entities_stay_in_a_text_about_markup_and_are_decoded_elsewhere() -> None:
+def test_entities_are_kept_in_text_about_markup_and_decoded_elsewhere() -> None:
     about = "Write &lt;b&gt; to make words bold.\n\nAn ampersand is &amp;."
     assert normalize(about, wrapped=False, typed=True)[0] == about
     assert (
@@ -64,5 +64,5 @@ Will be a tatter'd weed of small worth held."""
 
 
 @pytest.mark.parametrize("text", [VERSE.strip(), SONNET])
-def test_verses_stay_on_lines_of_their_own(text: str) -> None:
+def test_verse_keeps_its_lines(text: str) -> None:
     assert normalize(text, wrapped=True, typed=True)[0] == text

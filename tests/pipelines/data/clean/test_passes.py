@@ -1,4 +1,4 @@
-"""Repair, boilerplate, heuristics, language, outliers and personal data, each on a few sentences."""
+"""Normalization, boilerplate, quality heuristics, language, character distribution and PII on short texts."""
 
 import random
 
@@ -31,7 +31,7 @@ CHINESE = (
 )
 
 
-def test_repair_mends_encoding_and_space_and_says_so() -> None:
+def test_normalize_fixes_encoding_and_space_and_reports_edits() -> None:
     text, edits = normalize(
         "The cafÃ© is\u200b open.\x07\n\n\n\nTwo   words\xa0here \n    code", wrapped=False, typed=True
     )
@@ -39,7 +39,7 @@ def test_repair_mends_encoding_and_space_and_says_so() -> None:
     assert {edit.reason: edit.count for edit in edits} == {"unicode": 1, "space": 1}
 
 
-def test_typed_emphasis_goes_and_names_of_programs_stay() -> None:
+def test_typed_emphasis_is_removed_and_identifiers_are_kept() -> None:
     text, edits = normalize(
         "_Muscle._--The _granulation tissue_ of __init__, snake_case_name and _private", False, True
     )
@@ -50,12 +50,12 @@ def test_typed_emphasis_goes_and_names_of_programs_stay() -> None:
 @pytest.mark.parametrize(
     "code", ["return _cache_[a] + b_", "_helper(a, b_)", "self._x_ = 1", "`_name_` is _private", "_f_(x); a.__dict__"]
 )
-def test_underscores_of_code_are_no_emphasis(code: str) -> None:
+def test_underscores_in_code_are_not_emphasis(code: str) -> None:
     assert normalize(code, wrapped=False, typed=True) == (code, [])
 
 
 @given(st.lists(st.text("_a(`[ =x\xa0&lt;\t", max_size=12), max_size=6), st.integers(3, 5))
-def test_repair_leaves_what_stands_between_fences(lines: list[str], ticks: int) -> None:
+def test_normalize_keeps_fenced_code(lines: list[str], ticks: int) -> None:
     inner = "\n".join(line for line in lines if "```" not in line)
     block = f"{'`' * ticks}python\n{inner}\n{'`' * ticks}"
     text, edits = normalize(f"A _word_  here.\n\n\n{block}\n\n\nAnd _more_.", wrapped=True, typed=True)
@@ -63,25 +63,25 @@ def test_repair_leaves_what_stands_between_fences(lines: list[str], ticks: int) 
     assert {edit.reason: edit.count for edit in edits} == {"emphasis": 2, "space": 1}
 
 
-def test_repair_leaves_chinese_punctuation_curly_quotes_and_joiners() -> None:
+def test_normalize_keeps_chinese_punctuation_curly_quotes_and_joiners() -> None:
     for text in ("他说：“好，走吧！”", "“Hold and Mend”", "می‌خواهم"):
         assert normalize(text, wrapped=False, typed=True) == (text, [])
 
 
 def left(texts: list[str], most: int) -> list[str]:
-    """What is left of each text of a corpus of two shards."""
+    """Return the remaining text of each document in a corpus of two shards."""
     found = repeated_lines([lines(texts[:2]), lines(texts[2:])], most)
     return [without(text, found)[0] for text in texts]
 
 
-def test_only_lines_of_more_than_the_given_number_of_documents_are_repeated() -> None:
+def test_only_lines_above_the_document_limit_are_repeated() -> None:
     texts = [f"{prose}\nCopyright  the Office" for prose in PROSE[:3]] + [f"History\n{prose}" for prose in PROSE[3:6]]
     texts[3] = f"COPYRIGHT THE OFFICE\n{texts[3]}"
     assert left(texts, most=3) == [*PROSE[:3], *(f"History\n{prose}" for prose in PROSE[3:6])]
     assert left(texts, most=4) == texts
 
 
-def test_copies_of_a_document_do_not_make_boilerplate_of_it() -> None:
+def test_copied_document_is_not_boilerplate() -> None:
     footer = "Copyright the Office"
     copy = f"{PROSE[0]}\n{PROSE[1]}"
     texts = [f"{copy}\n{footer}"] * 5 + [f"{prose}\n{footer}" for prose in PROSE[2:]]
@@ -96,7 +96,7 @@ def test_code_tables_and_lines_without_letters_are_never_boilerplate(same: str) 
     assert left(texts, most=3) == texts
 
 
-def test_a_menu_in_one_line_is_boilerplate_for_all_its_bars() -> None:
+def test_one_line_menu_with_bars_is_boilerplate() -> None:
     assert left([f"Home | Search | Help\n{prose}" for prose in PROSE], most=3) == PROSE
 
 
@@ -118,7 +118,7 @@ def test_prose_of_any_script_passes_the_heuristics() -> None:
         ("a b c d e f g h i j k l m n o p q r s t u v w x y z " * 2, "word_length"),
     ],
 )
-def test_what_is_no_prose_is_dropped_with_its_reason(text: str, reason: str) -> None:
+def test_text_that_is_not_prose_is_dropped_with_reason(text: str, reason: str) -> None:
     drop = quality.judge(text, LIMITS)
     assert drop is not None and drop.reason == reason
 
@@ -162,29 +162,27 @@ PAGE = "\n\n".join(PROSE)
         ("max_newlines", 0.3, "Home\nBells\nGates\nSluices", PAGE),
     ],
 )
-def test_each_rule_drops_what_breaks_it_and_keeps_what_does_not(
-    rule: str, limit: float, broken: str, sound: str
-) -> None:
+def test_each_rule_drops_violations_only(rule: str, limit: float, broken: str, sound: str) -> None:
     drop = quality.judge(broken, {rule: limit})
     assert drop is not None and drop.detail
     assert quality.judge(sound, {rule: limit}) is None
     assert quality.judge(broken, {}) is None
 
 
-def test_stop_words_are_asked_of_english_only() -> None:
+def test_stop_word_rule_applies_to_english_only() -> None:
     catalogue = "Bell bronze 1871 Gate oak 1880 Sluice iron 1901"
     assert quality.judge(catalogue, {"min_stop_words": 2}, "en") is not None
     assert quality.judge(catalogue, {"min_stop_words": 2}, "de") is None
 
 
-def test_the_share_of_repeated_runs_is_exact() -> None:
+def test_share_of_repeated_ngrams_is_exact() -> None:
     words = Text("a b c d e f a b c d e g a b c d e")
     assert repeated_share(words, 5) == 10 / 17
     assert top_share(words, 5) == 15 / 17
     assert top_share(Text("a b c d"), 2) == repeated_share(Text("a"), 5) == 0.0
 
 
-def test_lines_about_the_page_itself_are_removed_by_the_rules_that_are_on() -> None:
+def test_enabled_c4_rules_remove_lines() -> None:
     text = f"Please enable JavaScript.\n\n{PROSE[0]}\nRead our privacy policy.\nContents\n\nBell tower and the gate"
     assert without_lines(text, []) == (text, [])
     left, edits = without_lines(text, ["javascript", "policy"])
@@ -210,7 +208,7 @@ def test_lines_about_the_page_itself_are_removed_by_the_rules_that_are_on() -> N
         ("national_id", "X1234567L"),
     ],
 )
-def test_numbers_of_cards_accounts_persons_and_machines_are_masked(kind: str, number: str) -> None:
+def test_cards_ibans_national_ids_and_ips_are_masked(kind: str, number: str) -> None:
     assert mask_by(f"It was {number}, they said.", KINDS)[0] == f"It was [{kind}], they said."
     others = [each for each in KINDS if each not in (kind, "phone")]
     assert mask_by(f"It was {number}, they said.", others)[0] == f"It was {number}, they said."
@@ -231,7 +229,7 @@ def test_numbers_of_cards_accounts_persons_and_machines_are_masked(kind: str, nu
         "in the years 1871 1872 1873 1874 the wool",
     ],
 )
-def test_what_only_looks_like_such_a_number_stays(text: str) -> None:
+def test_numbers_that_only_resemble_pii_are_kept(text: str) -> None:
     assert mask(text) == (text, [])
 
 
@@ -244,13 +242,13 @@ def test_noise_and_a_repeated_token_diverge_and_prose_does_not() -> None:
     assert first > 0.4 and second > 0.4
 
 
-def test_another_script_is_compared_with_its_own() -> None:
+def test_each_script_is_compared_with_its_own_reference() -> None:
     russian = "Остров лежит в море далеко от берега, и зимой паром ходит три раза в неделю."
     *_, chinese, cyrillic, empty = divergences([*PROSE, CHINESE, russian, "1871"])
     assert (chinese, empty) == (0.0, 0.0) and cyrillic < 0.01
 
 
-def test_languages_are_told_apart() -> None:
+def test_languages_are_identified() -> None:
     german = "Der Hafen liegt an der Küste der Insel und wird von einem Wellenbrecher geschützt. Tel. 01632 960101"
     assert [language.identify(text) for text in (PROSE[0], german, CHINESE)] == ["en", "de", "zh"]
 
@@ -270,11 +268,11 @@ def test_languages_are_told_apart() -> None:
         "13800138000",
     ],
 )
-def test_telephone_numbers_are_masked(number: str) -> None:
+def test_phone_numbers_are_masked(number: str) -> None:
     assert mask(f"Ask at {number}.")[0] == "Ask at [phone]."
 
 
-def test_a_short_number_is_masked_where_it_is_called_a_telephone() -> None:
+def test_short_number_is_masked_if_labelled_as_phone() -> None:
     assert mask("Telephone no. 960 101, please.")[0] == "Telephone no. [phone], please."
     assert mask("电话：960101。")[0] == "电话：[phone]。"
     assert mask("01632 960101 1871 boats")[0] == "[phone] 1871 boats"
@@ -296,11 +294,11 @@ def test_a_short_number_is_masked_where_it_is_called_a_telephone() -> None:
         "0.75 of it",
     ],
 )
-def test_years_quantities_and_dates_are_no_telephone_numbers(text: str) -> None:
+def test_years_quantities_and_dates_are_not_phone_numbers(text: str) -> None:
     assert mask(text) == (text, [])
 
 
-def test_email_addresses_are_masked_beside_any_script() -> None:
+def test_email_addresses_are_masked_next_to_any_script() -> None:
     text, edits = mask("Write to a.b+c@site.example. 邮箱x@y.co.uk联系")
     assert text == "Write to [email]. 邮箱[email]联系"
     assert [(edit.reason, edit.count) for edit in edits] == [("email", 2)]

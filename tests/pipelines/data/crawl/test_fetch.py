@@ -1,4 +1,4 @@
-"""Pages fetched from a real server on this machine."""
+"""Crawler against a local HTTP server."""
 
 import asyncio
 import threading
@@ -14,18 +14,19 @@ from typing import Any, ClassVar
 import pytest
 
 from pipelines.data.crawl.archive import Archive
-from pipelines.data.crawl.fetch import CrawlPolicy, fetch, read_list
+from pipelines.data.crawl.fetch import fetch, read_list
+from pipelines.data.crawl.host import CrawlPolicy
 from pipelines.data.crawl.url_safety import RefusedError, check_address, check_url
 from pipelines.data.documents import Document
 from pipelines.data.extract.readers import Limits, extract
 from pipelines.runtime.errors import UserError
 
 PAGE = f"<html><title>Bells</title><body><main><p>{'The bell is rung twice. ' * 20}</p></main></body></html>".encode()
-MANNERS = CrawlPolicy(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01, allow_private=True)
+POLICY = CrawlPolicy(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01, allow_private=True)
 
 
 class Site(BaseHTTPRequestHandler):
-    """A site with every kind of page; counts what it is asked."""
+    """A site with every kind of page that counts its requests."""
 
     asked: ClassVar[Counter[str]] = Counter()
     times: ClassVar[list[float]] = []
@@ -33,7 +34,7 @@ class Site(BaseHTTPRequestHandler):
     rules = "User-agent: *\nDisallow: /secret\n" + "# x\n" * 150_000
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Handle a GET request."""
         Site.asked[self.path] += 1
         Site.times.append(time.monotonic())
         first = Site.asked[self.path] == 1
@@ -76,7 +77,7 @@ class Site(BaseHTTPRequestHandler):
             self.reply(200, PAGE, "text/html; charset=utf-8", ("ETag", '"1"'))
 
     def reply(self, status: int, body: bytes, kind: str, *headers: tuple[str, str]) -> None:
-        """Send an answer."""
+        """Send a response."""
         self.send_response(status)
         for name, value in (("Content-Type", kind), ("Content-Length", str(len(body))), *headers):
             self.send_header(name, value)
@@ -84,12 +85,12 @@ class Site(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Suppress the log."""
 
 
 @pytest.fixture
 def site() -> Iterator[str]:
-    """The address of the running site."""
+    """Start the site and return its address."""
     Site.asked.clear()
     Site.times.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
@@ -99,11 +100,11 @@ def site() -> Iterator[str]:
     server.server_close()
 
 
-def get(archive: Archive, *urls: str, manners: CrawlPolicy = MANNERS, refresh: bool = False) -> dict[str, str]:
-    return asyncio.run(fetch(urls, archive, manners, refresh))
+def get(archive: Archive, *urls: str, policy: CrawlPolicy = POLICY, refresh: bool = False) -> dict[str, str]:
+    return asyncio.run(fetch(urls, archive, policy, refresh))
 
 
-def test_pages_become_documents_and_the_others_rejects_with_reasons(site: str, tmp_path: Path) -> None:
+def test_pages_become_documents_and_failures_become_rejects(site: str, tmp_path: Path) -> None:
     pages = ["page", "moved", "busy", "cut", "text"]
     odd = ["http://[broken", "no address", "http://a..b/"]
     rejects = get(
@@ -115,10 +116,10 @@ def test_pages_become_documents_and_the_others_rejects_with_reasons(site: str, t
     assert {url.removeprefix(f"{site}/"): reason for url, reason in rejects.items()} == {
         "secret": "robots.txt does not allow it",
         "broken": "status 500",
-        "loop": "leads on more than 5 times",
-        "out": "not an address of the web (http or https)",
+        "loop": "more than 5 redirects",
+        "out": "not an HTTP or HTTPS URL",
         "large": "larger than 20000 bytes",
-        "image": "image/png is nothing that can be read",
+        "image": "image/png is not supported",
     }
     found = list(extract(tmp_path / "a.warc.gz", tmp_path, Limits(100_000, 100)))
     assert all(isinstance(each, Document) for each in found)
@@ -126,7 +127,7 @@ def test_pages_become_documents_and_the_others_rejects_with_reasons(site: str, t
     assert Site.asked["/broken"] == 4 and Site.asked["/secret"] == 0 and Site.asked["/robots.txt"] == 1
 
 
-def test_what_is_there_is_not_asked_for_again_and_a_torn_end_is_mended(site: str, tmp_path: Path) -> None:
+def test_archived_pages_are_not_fetched_again_and_incomplete_end_is_truncated(site: str, tmp_path: Path) -> None:
     file = tmp_path / "a.warc.gz"
     get(Archive(file), f"{site}/page", f"{site}/text")
     whole = file.read_bytes()
@@ -139,7 +140,7 @@ def test_what_is_there_is_not_asked_for_again_and_a_torn_end_is_mended(site: str
     assert list(Archive(file).kept) == [f"{site}/page", f"{site}/text"]
 
 
-def test_a_refresh_pays_for_what_changed(site: str, tmp_path: Path) -> None:
+def test_refresh_fetches_only_changed_pages(site: str, tmp_path: Path) -> None:
     file = tmp_path / "a.warc.gz"
     get(Archive(file), f"{site}/tagged", f"{site}/text")
     before = file.read_bytes()
@@ -161,10 +162,10 @@ def test_a_refresh_pays_for_what_changed(site: str, tmp_path: Path) -> None:
         (500, "page", "robots.txt cannot be read (status 500)"),
         (429, "page", "robots.txt cannot be read (status 429)"),
         ("http://127.0.0.1:9/robots.txt", "page", "cannot be reached"),
-        ("http://[broken", "page", "no address"),
+        ("http://[broken", "page", "invalid URL"),
     ],
 )
-def test_robots_txt_is_followed_and_what_cannot_be_had_allows_or_refuses_everything(
+def test_robots_txt_is_obeyed_and_unavailable_files_allow_or_refuse_everything(
     site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, robots: str | int, page: str, why: str | None
 ) -> None:
     port = site.rpartition(":")[2]
@@ -174,28 +175,28 @@ def test_robots_txt_is_followed_and_what_cannot_be_had_allows_or_refuses_everyth
     assert Site.asked["/robots.txt"] <= 6 and (not why or not Site.asked[f"/{page}"])
 
 
-def test_headers_of_any_bytes_and_bad_redirects_end_no_fetch(site: str, tmp_path: Path) -> None:
+def test_invalid_headers_and_redirects_do_not_abort_the_crawl(site: str, tmp_path: Path) -> None:
     rejects = get(Archive(tmp_path / "a.warc.gz"), *(f"{site}/{name}" for name in ("odd", "latin", "kind", "later")))
     assert {url.rpartition("/")[2]: "" for url in rejects} == {"odd": "", "kind": ""}
     "".join(rejects.values()).encode()
     assert list(Archive(tmp_path / "a.warc.gz").kept) == [f"{site}/latin", f"{site}/later"]
 
 
-def test_a_host_is_left_alone_as_long_as_it_says(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crawl_delay_is_respected(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Site, "robots", "User-agent: *\nCrawl-delay: 1")
-    manners = CrawlPolicy(delay=0.2, seconds=2.0, max_bytes=20_000, allow_private=True)
-    get(Archive(tmp_path / "a.warc.gz"), f"{site}/a", f"{site}/b", manners=manners)
+    policy = CrawlPolicy(delay=0.2, seconds=2.0, max_bytes=20_000, allow_private=True)
+    get(Archive(tmp_path / "a.warc.gz"), f"{site}/a", f"{site}/b", policy=policy)
     robots, first, second = Site.times
     assert first - robots >= 0.19 and second - first >= 0.99
 
 
-def test_private_machines_are_refused_by_number_by_name_and_behind_a_redirect(site: str, tmp_path: Path) -> None:
-    manners = CrawlPolicy(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01)
+def test_private_addresses_are_refused_by_number_name_and_redirect(site: str, tmp_path: Path) -> None:
+    policy = CrawlPolicy(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01)
     named = site.replace("127.0.0.1", "localhost")
-    rejects = get(Archive(tmp_path / "a.warc.gz"), f"{site}/page", f"{named}/page", manners=manners)
-    assert list(rejects.values()) == ["127.0.0.1 is no public address"] * 2
+    rejects = get(Archive(tmp_path / "a.warc.gz"), f"{site}/page", f"{named}/page", policy=policy)
+    assert list(rejects.values()) == ["127.0.0.1 is not a public address"] * 2
     assert not Site.asked
-    with pytest.raises(RefusedError, match="no public address"):
+    with pytest.raises(RefusedError, match="not a public address"):
         check_url("http://169.254.169.254/latest/meta-data", allow_private=False)
 
 
@@ -203,23 +204,23 @@ def test_private_machines_are_refused_by_number_by_name_and_behind_a_redirect(si
     "address", ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.1.1", "0.0.0.0", "224.0.0.1", "::1", "fe80::1%eth0",
                 "::ffff:10.0.0.1", "fd00::1", "100.64.0.1"]
 )  # fmt: skip
-def test_no_private_address_passes(address: str) -> None:
+def test_private_addresses_are_refused(address: str) -> None:
     with pytest.raises(RefusedError):
         check_address(address)
     check_address("93.184.216.34")
     check_address("2606:2800:220:1:248:1893:25c8:1946")
 
 
-def test_lists_are_read_and_empty_ones_refused(tmp_path: Path) -> None:
+def test_url_lists_are_read_and_empty_lists_raise_errors(tmp_path: Path) -> None:
     (tmp_path / "l.txt").write_text("# pages\nhttps://a.example/x\n\nhttps://a.example/x\n")
     assert read_list(tmp_path / "l.txt") == ["https://a.example/x"]
     (tmp_path / "l.txt").write_text("# nothing\n")
     for name in ("l.txt", "m.txt"):
-        with pytest.raises(UserError, match="one a line"):
+        with pytest.raises(UserError, match="one URL per line"):
             read_list(tmp_path / name)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_a_list_of_addresses_is_read_by_its_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+def test_url_list_is_decoded_by_its_byte_order_mark(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "pages.txt").write_bytes("https://a.example/é\r\n# no page\r\n".encode(encoding))
     assert read_list(tmp_path / "pages.txt") == ["https://a.example/é"]

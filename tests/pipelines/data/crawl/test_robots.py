@@ -1,4 +1,4 @@
-"""robots.txt held against RFC 9309: its six usual kinds, and random files against a reading of the RFC of our own."""
+"""robots.txt parsing: RFC 9309 examples, and random files compared with a reference implementation of the RFC."""
 
 import re
 from urllib.parse import quote, unquote, urlsplit
@@ -34,23 +34,23 @@ def allowed(text: str | bytes, *paths: str) -> list[bool]:
         ("User-agent: *\nDisallow: /a\nAllow: /a\nDisallow: /b", "/b", "/a"),
     ],
 )
-def test_rules_hold_as_the_rfc_says(text: str | bytes, refused: str, fetched: str) -> None:
+def test_rules_follow_the_rfc(text: str | bytes, refused: str, fetched: str) -> None:
     assert allowed(text, refused, fetched) == [False, True]
 
 
-def test_no_rules_allow_everything_and_only_the_first_bytes_are_read() -> None:
+def test_empty_file_allows_everything_and_size_is_limited() -> None:
     assert allowed("", "/a") == allowed("User-agent: *\nDisallow:", "/a") == allowed(b"\x00\xff<html>", "/a") == [True]
     filler = "# long\n" * (MOST_BYTES // 7)
     assert allowed(f"User-agent: *\nDisallow: /a\n{filler}{filler}Disallow: /b\n", "/a", "/b") == [False, True]
 
 
-def test_a_crawl_delay_is_a_number_of_seconds() -> None:
+def test_crawl_delay_is_parsed_in_seconds() -> None:
     assert Rules(b"User-agent: *\nCrawl-delay: 2.5\nDisallow: /a").delay() == 2.5
     assert Rules(b"User-agent: *\nCrawl-delay: soon").delay() == Rules(b"").delay() == 0.0
 
 
 def by_the_rfc(lines: list[str], url: str) -> bool:
-    """RFC 9309, section 2.2: the groups of our token, else those of `*`; the longest match, and Allow of equal ones."""
+    """Evaluate RFC 9309, section 2.2: groups of the token, else of `*`; the longest match wins, Allow on ties."""
     groups: dict[str, list[tuple[str, str]]] = {}
     agents: list[str] = []
     in_rules = False
@@ -101,12 +101,12 @@ LINES = st.one_of(
 
 
 @given(lines=st.lists(LINES, max_size=14), path=PATHS, end=st.sampled_from(["\n", "\r\n", "\r"]), mark=st.booleans())
-def test_random_files_are_read_as_the_rfc_says(lines: list[str], path: str, end: str, mark: bool) -> None:
+def test_random_files_match_the_reference_implementation(lines: list[str], path: str, end: str, mark: bool) -> None:
     text = ("\ufeff" if mark else "") + end.join(lines)
     assert allowed(text, path) == [by_the_rfc(lines, SITE + path)]
 
 
 @given(st.binary(max_size=200), st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20))
-def test_no_bytes_are_too_odd(body: bytes, path: str) -> None:
+def test_arbitrary_bytes_do_not_raise(body: bytes, path: str) -> None:
     rules = Rules(b"User-agent: *\n" + body)
     assert isinstance(rules.allow(f"{SITE}/{path}"), bool) and rules.delay() >= 0

@@ -1,4 +1,4 @@
-"""Addresses, near duplicates and clusters on small documents."""
+"""URL normalization, near-duplicates and clusters on small documents."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pipelines.data import documents
 from pipelines.data.dedup import minhash
 from pipelines.data.dedup.clusters import candidates, clusters, equals
 from pipelines.data.dedup.jaccard import Pairs, jaccard, shingles, similarities
-from pipelines.data.dedup.minhash import Banding, address, banding
+from pipelines.data.dedup.minhash import LSHParameters, address, banding
 from pipelines.data.documents import Document
 from pipelines.text.words import normalise
 
@@ -19,7 +19,7 @@ CHINESE = (
     "渡船每周三次往返于港口与大陆之间冬季风大时停航镇上的图书馆在山坡上门前挂着"
     "一盏灯守塔人每晚记录海况与风向并把簿子交给港务长保管"
 )
-BANDING = Banding(5, 28, 4)
+LSH = LSHParameters(5, 28, 4)
 
 
 def document(source: str, text: str, url: str | None = None) -> Document:
@@ -27,11 +27,11 @@ def document(source: str, text: str, url: str | None = None) -> Document:
 
 
 def grouped(folder: Path, *found: Document, similarity: float = 0.6) -> dict[str, list[tuple[str, str]]]:
-    """The clusters of several, by the names of their documents; a shard holds two, the longest is kept."""
+    """Return the clusters by document name, with two documents per shard and the longest kept."""
     for number in range(0, len(found), 2):
         documents.write_shard(folder / f"{number:05}.parquet", found[number : number + 2])
     shards = documents.shards(folder)
-    together = minhash.joined([minhash.of_shard(shard, BANDING) for shard in shards])
+    together = minhash.joined([minhash.of_shard(shard, LSH) for shard in shards])
 
     def similar(pairs: Pairs) -> npt.NDArray[np.float64]:
         return similarities(pairs, shards, documents.starts(shards), 5)
@@ -46,16 +46,16 @@ def grouped(folder: Path, *found: Document, similarity: float = 0.6) -> dict[str
     "other",
     ["http://www.site.example/a/?utm_source=x&b=2&a=1#top", "https://SITE.example:443/a?a=1&b=2&fbclid=z"],
 )
-def test_addresses_of_one_page_are_equal(other: str) -> None:
+def test_urls_of_one_page_are_equal(other: str) -> None:
     assert address(other) == address("https://site.example/a?a=1&b=2") == "site.example/a?a=1&b=2"
 
 
 @pytest.mark.parametrize("url", [None, "", "https://site.example/", "http://[broken", "https://site.example:99999/a"])
-def test_what_names_no_page_is_no_address(url: str | None) -> None:
+def test_urls_that_identify_no_page_are_none(url: str | None) -> None:
     assert address(url) is None
 
 
-def test_duplicates_are_found_for_each_reason_and_across_shards_and_the_best_is_kept(tmp_path: Path) -> None:
+def test_duplicates_are_found_for_each_reason_across_shards(tmp_path: Path) -> None:
     found = grouped(
         tmp_path,
         document("a.txt", ENGLISH.upper().replace(".", "!")),
@@ -67,7 +67,7 @@ def test_duplicates_are_found_for_each_reason_and_across_shards_and_the_best_is_
     assert found == {"c.txt": [("a.txt", "near"), ("b.txt", "near")], "e.html": [("d.html", "url")]}
 
 
-def test_addresses_that_differ_in_their_fragment_need_like_texts(tmp_path: Path) -> None:
+def test_urls_with_different_fragments_need_similar_texts(tmp_path: Path) -> None:
     found = grouped(
         tmp_path,
         document("ferns", ENGLISH, "https://docs.example/guide#/ferns"),
@@ -78,11 +78,11 @@ def test_addresses_that_differ_in_their_fragment_need_like_texts(tmp_path: Path)
     assert found == {"anchor": [("ferns", "near")], "trust": [("marked", "url")]}
 
 
-def test_of_equally_good_copies_the_first_is_kept(tmp_path: Path) -> None:
+def test_first_of_equally_ranked_copies_is_kept(tmp_path: Path) -> None:
     assert grouped(tmp_path, document("a", ENGLISH), document("b", ENGLISH)) == {"a": [("b", "exact")]}
 
 
-def test_different_texts_and_empty_ones_stay_apart(tmp_path: Path) -> None:
+def test_different_and_empty_texts_are_not_clustered(tmp_path: Path) -> None:
     texts = [ENGLISH, " ".join(reversed(ENGLISH.split())), "", "…", "!!!", "One.", "Two."]
     assert not grouped(tmp_path, *(document(str(n), text) for n, text in enumerate(texts)))
 
@@ -93,14 +93,14 @@ def test_near_duplicates_are_found_in_chinese(tmp_path: Path) -> None:
     assert found == {"a": [("b", "near")]}
 
 
-def test_a_copy_of_either_version_of_a_page_joins_its_cluster(tmp_path: Path) -> None:
+def test_copy_of_either_page_version_joins_the_cluster(tmp_path: Path) -> None:
     old, new = ENGLISH, CHINESE
     page = "https://s.example/p"
     found = grouped(tmp_path, document("a", old, page), document("b", new, page), document("c", new))
     assert [len(members) for members in found.values()] == [2]
 
 
-def test_candidates_below_the_similarity_are_no_duplicates(tmp_path: Path) -> None:
+def test_candidates_below_the_similarity_are_not_duplicates(tmp_path: Path) -> None:
     texts = [ENGLISH, ENGLISH + " One more line was added by another hand."]
     truth = jaccard(*(shingles(normalise(text), 5) for text in texts))
     pair = [document(str(n), text) for n, text in enumerate(texts)]
@@ -110,7 +110,7 @@ def test_candidates_below_the_similarity_are_no_duplicates(tmp_path: Path) -> No
     assert grouped(tmp_path / "above", *pair, similarity=truth + 0.001) == {}
 
 
-def test_bands_find_the_alike_as_often_as_they_promise() -> None:
+def test_lsh_recall_matches_its_formula() -> None:
     rng = np.random.default_rng(0)
     known = [f"w{n}" for n in range(2000)]
     texts, truths = [], []
@@ -121,20 +121,20 @@ def test_bands_find_the_alike_as_often_as_they_promise() -> None:
             other[place] = known[rng.integers(2000)]
         texts += [" ".join(words), " ".join(other)]
         truths.append(jaccard(shingles(texts[-2], 5), shingles(texts[-1], 5)))
-    bands = minhash.bands(texts, BANDING)
+    bands = minhash.bands(texts, LSH)
     found = (bands[::2] == bands[1::2]).any(axis=1)
-    promised = np.mean([BANDING.recall(truth) for truth in truths])
+    promised = np.mean([LSH.recall(truth) for truth in truths])
     assert abs(found.mean() - promised) < 0.05
 
 
-def test_banding_follows_from_what_is_to_be_found() -> None:
-    assert banding(5, 112, 0.6, 0.97) == Banding(5, 28, 4)
+def test_lsh_parameters_follow_from_similarity_and_recall() -> None:
+    assert banding(5, 112, 0.6, 0.97) == LSHParameters(5, 28, 4)
     assert banding(5, 112, 0.8, 0.9).recall(0.8) >= 0.9
     assert banding(5, 112, 0.8, 0.9).rows > 4
-    assert banding(5, 10, 0.1, 0.99) == Banding(5, 10, 1)
+    assert banding(5, 10, 0.1, 0.99) == LSHParameters(5, 10, 1)
 
 
-def test_a_page_that_thousands_copy_makes_few_pairs_and_one_cluster() -> None:
+def test_thousands_of_copies_yield_few_pairs_and_one_cluster() -> None:
     pairs = equals(np.full((3000, 1), 7, dtype=np.uint64))
     assert len(pairs) < 3000 * 9
     assert set(pairs.flatten().tolist()) == set(range(3000))

@@ -1,4 +1,4 @@
-"""Documents of one meaning: a tiny model of words of its own, the real libraries."""
+"""Semantic deduplication with a tiny model and the real libraries."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ WORDS = {
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A folder with vectors of six words."""
+    """Return a model folder with vectors of six words."""
     known = {"[UNK]": 0} | {word: number for number, word in enumerate(WORDS, 1)}
     tokenizer = Tokenizer(WordLevel(known, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
@@ -47,12 +47,12 @@ def corpus(folder: Path) -> list[Path]:
     return documents.shards(folder / "documents")
 
 
-def test_texts_of_other_words_and_one_meaning_are_pairs(tmp_path: Path, model: Path) -> None:
+def test_paraphrases_are_pairs(tmp_path: Path, model: Path) -> None:
     found = pairs(corpus(tmp_path), str(model), 0.98, Executor())
     assert found.tolist() == [[0, 2], [0, 5], [2, 5]]
 
 
-def test_they_become_a_cluster_with_their_reason(tmp_path: Path, model: Path, config: Config) -> None:
+def test_paraphrases_form_a_cluster_with_reason_meaning(tmp_path: Path, model: Path, config: Config) -> None:
     corpus(tmp_path / "clean")
     (tmp_path / "dedup").mkdir()
     changed = {"semantic": SemanticConfig(model=str(model), similarity=0.98)}
@@ -62,7 +62,7 @@ def test_they_become_a_cluster_with_their_reason(tmp_path: Path, model: Path, co
     assert kept == ["d1", "d3", "d4", "d5", "d6"]
 
 
-def test_the_neighbours_are_those_of_the_whole_table_and_the_same_twice() -> None:
+def test_neighbours_match_exhaustive_search_and_are_reproducible() -> None:
     drawn = np.random.default_rng(0).normal(size=(300, 24)).astype(np.float32)
     copies = drawn[:40] + np.random.default_rng(1).normal(scale=0.02, size=(40, 24)).astype(np.float32)
     every = np.concatenate([drawn, copies])
@@ -72,7 +72,7 @@ def test_the_neighbours_are_those_of_the_whole_table_and_the_same_twice() -> Non
     assert len(truth) >= 40
 
 
-def test_what_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_model_and_libraries_raise_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="there is no model in"):
         pairs(corpus(tmp_path), str(tmp_path / "nowhere"), 0.9, Executor())
     monkeypatch.setitem(__import__("sys").modules, "model2vec", None)

@@ -1,4 +1,4 @@
-"""Archives, compressed files, rows, books: each made with the library that usually makes it."""
+"""Archives, compressed files, rows and books, each created with its common library."""
 
 import bz2
 import gzip
@@ -71,12 +71,12 @@ def zstd(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zst", zstd)]
 )
-def test_a_compressed_file_is_read_as_what_it_packs(tmp_path: Path, suffix: str, pack) -> None:  # type: ignore[no-untyped-def]
+def test_compressed_file_is_read_by_its_inner_format(tmp_path: Path, suffix: str, pack) -> None:  # type: ignore[no-untyped-def]
     found = read(tmp_path, f"a.txt.{suffix}", pack(TEXT.encode()))
     assert texts(found) == {f"a.txt.{suffix}": TEXT.strip()}
 
 
-def test_archives_give_their_files_and_only_those(tmp_path: Path) -> None:
+def test_archives_yield_only_their_files(tmp_path: Path) -> None:
     inner = gzip.compress(tarred(b_dot_md=TEXT.encode()))
     packed = zipped(a_dot_txt=TEXT.encode(), deep_dot_tgz=inner, image_dot_png=b"x", _dot_hidden=b"x")
     found = read(tmp_path, "all.zip", packed)
@@ -84,7 +84,7 @@ def test_archives_give_their_files_and_only_those(tmp_path: Path) -> None:
     assert reasons(found) == {"all.zip/image.png": "unknown suffix '.png'"}
 
 
-def test_a_name_that_climbs_out_of_an_archive_is_only_a_name(tmp_path: Path) -> None:
+def test_path_traversal_in_archive_names_is_harmless(tmp_path: Path) -> None:
     folder = tmp_path / "raw"
     folder.mkdir()
     found = read(folder, "a.zip", zipped(**{"..__..__evil_dot_txt": TEXT.encode()}))
@@ -111,7 +111,7 @@ def test_rows_are_documents(tmp_path: Path) -> None:
     assert reasons(found) == {"a.parquet#2": "less than 100 characters of text"}
 
 
-def test_a_web_archive_gives_its_pages(tmp_path: Path) -> None:
+def test_web_archive_yields_its_pages(tmp_path: Path) -> None:
     archive = b""
     for url, kind, status in (("1", "text/html", "200 OK"), ("2", "image/png", "200 OK"), ("3", "text/html", "404 No")):
         page = f"<html><body><main><p>{TEXT}</p></main></body></html>"
@@ -127,7 +127,7 @@ def test_a_web_archive_gives_its_pages(tmp_path: Path) -> None:
 WORD = '<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>{}</w:body></w:document>'
 
 
-def test_a_word_file_gives_paragraphs_lists_and_tables(tmp_path: Path) -> None:
+def test_word_file_yields_paragraphs_lists_and_tables(tmp_path: Path) -> None:
     def paragraph(text: str, mark: str = "") -> str:
         return f"<w:p>{mark}<w:r><w:t>{text}</w:t></w:r></w:p>"
 
@@ -151,7 +151,7 @@ def test_a_word_file_gives_paragraphs_lists_and_tables(tmp_path: Path) -> None:
     assert found.text.split("\n\n") == ["Heading", TEXT.strip(), "- one\n- two", "a | b\nc | d"]
 
 
-def test_a_book_gives_its_chapters_in_order(tmp_path: Path) -> None:
+def test_book_yields_chapters_in_order(tmp_path: Path) -> None:
     package = """<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">
         <dc:title>The Light</dc:title><dc:date>1871</dc:date></metadata><manifest><item id="b" href="two.xhtml"/>
         <item id="a" href="one.xhtml"/></manifest><spine><itemref idref="a"/><itemref idref="b"/></spine></package>"""
@@ -193,7 +193,7 @@ ENTITY = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
     ],
     ids=lambda value: value if isinstance(value, str) else "",  # archives hold the time they were made at
 )
-def test_what_is_damaged_or_too_large_is_rejected_with_its_reason(
+def test_damaged_and_oversized_files_are_rejected_with_reasons(
     tmp_path: Path, name: str, data: bytes, why: str
 ) -> None:
     found = read(tmp_path, name, data)
@@ -201,7 +201,7 @@ def test_what_is_damaged_or_too_large_is_rejected_with_its_reason(
     assert why in " ".join(reasons(found).values())
 
 
-def test_archives_in_archives_end(tmp_path: Path) -> None:
+def test_archive_nesting_is_limited(tmp_path: Path) -> None:
     data = zipped(a_dot_txt=TEXT.encode())
     for _ in range(4):
         data = zipped(a_dot_zip=data)
@@ -209,7 +209,7 @@ def test_archives_in_archives_end(tmp_path: Path) -> None:
 
 
 def stored(found: list[Found], folder: Path) -> None:
-    """Write what was found wherever it is kept, and see that it comes back."""
+    """Write documents to every storage format and check the round trip."""
     read_ = [each for each in found if isinstance(each, Document)]
     documents.write_shard(folder / "table.parquet", read_)
     assert list(documents.read(folder / "table.parquet")) == read_
@@ -219,7 +219,7 @@ def stored(found: list[Found], folder: Path) -> None:
     assert [extraction_cache.parsed(extraction_cache.written(each)) for each in found] == found
 
 
-def test_half_a_pair_of_surrogates_is_replaced_and_a_pair_joined(tmp_path: Path) -> None:
+def test_lone_surrogates_are_replaced_and_pairs_joined(tmp_path: Path) -> None:
     odd = {"text": f"{TEXT} \ud83d\ude00 \udcb2", "title": "A \udcb2", "url": "https://a.example/\ud800"}
     whole = json.dumps({"text": TEXT, "other": 0})
     deep = "[" * 10**4 + "]" * 10**4
@@ -265,7 +265,7 @@ def parquet(table: pa.Table, **how: int) -> bytes:
     return file.getvalue()
 
 
-def test_one_bad_cell_loses_only_itself(tmp_path: Path) -> None:
+def test_bad_cell_affects_only_itself(tmp_path: Path) -> None:
     times = pa.array([0, 2**62, -(2**62)], pa.timestamp("us", "UTC"))
     names = pa.array([b"One", b"\xff\xfe\x00", b"Three"])
     found = read(tmp_path, "a.parquet", parquet(pa.table({"text": [TEXT] * 3, "date": times, "title": names})))
@@ -278,7 +278,7 @@ def test_one_bad_cell_loses_only_itself(tmp_path: Path) -> None:
         assert texts(found)["b.parquet#2"] == price.strip() and list(reasons(found)) == ["b.parquet#3", "b.parquet#4"]
 
 
-def test_a_damaged_row_group_loses_only_itself(tmp_path: Path) -> None:
+def test_damaged_row_group_affects_only_itself(tmp_path: Path) -> None:
     table = pa.table({"text": [f"{number} {TEXT}" for number in range(3)]})
     data = bytearray(parquet(table, row_group_size=1))
     where = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(1).column(0)
@@ -289,7 +289,7 @@ def test_a_damaged_row_group_loses_only_itself(tmp_path: Path) -> None:
     assert [reason.startswith("row group 2 is damaged") for reason in reasons(found).values()] == [True]
 
 
-def test_one_bad_file_of_an_archive_loses_only_itself(tmp_path: Path) -> None:
+def test_bad_file_in_archive_affects_only_itself(tmp_path: Path) -> None:
     data = zipped(a_dot_txt=TEXT.encode(), b_dot_txt=TEXT.encode(), c_dot_txt=TEXT.encode(), d_dot_txt=TEXT.encode())
     torn = data.replace(b"a.txt", b"x.txt", 1)  # the file's own name is not the directory's
     entry = torn.rindex(b"PK\x01\x02", 0, torn.rindex(b"b.txt"))
@@ -302,7 +302,7 @@ def test_one_bad_file_of_an_archive_loses_only_itself(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=4), st.booleans())
-def test_files_of_any_name_in_an_archive_are_read(names: list[bytes], tar: bool) -> None:
+def test_archive_files_with_arbitrary_names_are_read(names: list[bytes], tar: bool) -> None:
     file = io.BytesIO()
     if tar:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8") as archive:

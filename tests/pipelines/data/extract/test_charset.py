@@ -1,4 +1,4 @@
-"""Text comes back from every encoding, declared or not, and a bad byte costs itself alone."""
+"""Charset detection: declared and undeclared encodings are decoded, and a bad byte affects only itself."""
 
 import codecs
 
@@ -40,7 +40,7 @@ MARKS = {"utf-8-sig": b"", "utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs
 
 @st.composite
 def written(draw: st.DrawFn, spaces: str = " \n") -> tuple[str, str]:
-    """A label, and words that its encoding can hold."""
+    """Draw a charset label and words that its encoding can represent."""
     label = draw(st.sampled_from(sorted(LETTERS)))
     words = st.text(st.sampled_from(LETTERS[label]), min_size=1, max_size=12) | st.sampled_from(["1931", "fern", "a,"])
     text = "".join(f"{word}{draw(st.sampled_from(spaces))}" for word in draw(st.lists(words, min_size=1, max_size=40)))
@@ -48,12 +48,12 @@ def written(draw: st.DrawFn, spaces: str = " \n") -> tuple[str, str]:
 
 
 def long(text: str) -> str:
-    """More of it, as an accidental sequence of UTF-8 needs a short text."""
+    """Lengthen a text, because only short texts are valid UTF-8 by accident."""
     return "\n".join([text] * (1 + 200 // len(text)))
 
 
 @given(written(), st.booleans())
-def test_a_declared_encoding_is_honoured_in_text_and_html(case: tuple[str, str], by_header: bool) -> None:
+def test_declared_encoding_is_used_in_text_and_html(case: tuple[str, str], by_header: bool) -> None:
     label, text = case[0], long(case[1])
     data = text.encode(CODECS.get(label, label))
     assert plain.decode(data, label) == text
@@ -63,12 +63,12 @@ def test_a_declared_encoding_is_honoured_in_text_and_html(case: tuple[str, str],
 
 
 @given(written(), st.sampled_from(sorted(MARKS)), st.sampled_from([None, "koi8-r", "utf-8", "utf-16be", "no such"]))
-def test_a_byte_order_mark_beats_what_is_declared(case: tuple[str, str], encoding: str, declared: str | None) -> None:
+def test_byte_order_mark_overrides_declaration(case: tuple[str, str], encoding: str, declared: str | None) -> None:
     assert charset.decode(MARKS[encoding] + case[1].encode(encoding), (declared,)) == case[1]
 
 
 @given(st.data(), st.sampled_from([None, "utf-8", "iso-8859-1", "shift_jis", "unheard-of"]))
-def test_bad_bytes_in_utf8_cost_themselves_alone(data: st.DataObject, declared: str | None) -> None:
+def test_bad_bytes_in_utf8_affect_only_themselves(data: st.DataObject, declared: str | None) -> None:
     text = data.draw(st.text(st.sampled_from("äбλ羊고—’ abc\n"), min_size=10, max_size=80)) + "äбλ羊고—’" * 3
     characters: list[bytes] = [each.encode() for each in text]
     for _ in range(data.draw(st.integers(1, 8))):
@@ -78,24 +78,24 @@ def test_bad_bytes_in_utf8_cost_themselves_alone(data: st.DataObject, declared: 
     assert all(character in kept for character in text), "every other character stands, in its place"
 
 
-def test_a_lone_byte_between_ascii_is_one_of_windows_1252() -> None:
+def test_lone_byte_between_ascii_is_windows_1252() -> None:
     assert charset.decode(b"The caf\xe9 sells tea " + "— and ‘cake’.".encode()) == "The café sells tea — and ‘cake’."
     assert charset.decode("羊歯".encode() + b"\xe9" + "の温室".encode()) == "羊歯\ufffdの温室"
 
 
 @pytest.mark.parametrize("declared", [None, "utf-8", "iso-2022-jp", "unheard-of", "hex", "unicode_escape"])
-def test_a_declaration_that_does_not_fit_gives_way_to_detection(declared: str | None) -> None:
+def test_wrong_declaration_falls_back_to_detection(declared: str | None) -> None:
     text = "Оранжерея была открыта в 1931 году, и в ней растут двести видов. Зимой сторож спит у котла."
     assert charset.decode(text.encode("koi8-r"), (declared,)) == text
 
 
-def test_escape_sequences_are_found_without_a_declaration_and_colours_of_a_terminal_are_none() -> None:
+def test_iso_2022_is_detected_and_terminal_escapes_are_not() -> None:
     assert charset.decode("羊歯の温室".encode("iso2022_jp")) == "羊歯の温室"
     log = "\x1b[31merror\x1b[0m \x1b(B in ~{x~}"
     assert charset.decode(log.encode() * 20) == log * 20
 
 
-def test_what_is_no_text_is_unreadable() -> None:
+def test_binary_data_is_unreadable() -> None:
     for data in (bytes(range(1, 256)) * 20, b"\x1f\x8b" + bytes(range(1, 32)) * 9):
         with pytest.raises(UnreadableError):
             charset.decode(data)

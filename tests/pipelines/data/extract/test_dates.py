@@ -1,4 +1,4 @@
-"""Dates and headings, as far as documents say so."""
+"""Dates and headings of documents."""
 
 import re
 from datetime import UTC, date, datetime
@@ -52,7 +52,7 @@ from pipelines.data.extract.web import html
         (datetime(2021, 3, 4, 10, tzinfo=UTC), "2021-03-04"),
     ],
 )
-def test_dates_are_read_in_every_usual_form(value: Any, found: str) -> None:
+def test_common_date_formats_are_parsed(value: Any, found: str) -> None:
     assert parsed(value) == found
 
 
@@ -64,7 +64,7 @@ def test_dates_are_read_in_every_usual_form(value: Any, found: str) -> None:
         *[2021030412, "2021030412", 202103041200, 5e9, -1614853230, "00001998", "\ud800", "1" * 5000],
     ],
 )
-def test_what_is_no_date_is_none(value: Any) -> None:
+def test_invalid_dates_are_none(value: Any) -> None:
     assert parsed(value) is None
 
 
@@ -80,22 +80,22 @@ def page(head: str, body: str = "<h2>Coming in</h2><p>The bell is rung twice.</p
         '<script type="application/ld+json">{"@type": "Article", "datePublished": "2021-03-04"}</script>',
     ],
 )
-def test_a_page_says_when_it_was_published(head: str) -> None:
+def test_publication_date_is_read_from_metadata(head: str) -> None:
     assert page(head).date == "2021-03-04"
 
 
-def test_a_page_has_the_date_of_its_main_part_or_none_and_the_headings_of_its_text() -> None:
+def test_page_date_and_headings_come_from_main_content() -> None:
     assert page("", '<time datetime="2020-01-02">then</time><p>The bell.</p>').date == "2020-01-02"
     found = page("<title>In the year 2021</title>", "<h1>Bells</h1><h2>Coming in</h2><p>Written on 2021-03-04.</p>")
     assert (found.date, found.headings) == (None, ("Bells", "Coming in"))
 
 
-def test_front_matter_and_headings_of_markdown() -> None:
+def test_markdown_front_matter_and_headings_are_read() -> None:
     found = markdown.read("---\ntitle: Bells\ndate: 2021年3月4日\n---\n# Bells\n\nCome in\n---\n\nText.".encode())
     assert (found.title, found.date, found.headings) == ("Bells", "2021-03-04", ("Bells", "Come in"))
 
 
-def test_rows_of_tables_have_dates(tmp_path: Path) -> None:
+def test_table_rows_have_dates(tmp_path: Path) -> None:
     rows = {"text": ["a", "b"], "published": [date(2021, 3, 4), None], "created": ["x", "2020"]}
     pq.write_table(pa.table(rows), tmp_path / "t.parquet")
     with (tmp_path / "t.parquet").open("rb") as stream:
@@ -118,7 +118,7 @@ DIGITS = st.text("0123456789", min_size=1, max_size=20)
     | st.none()
     | st.lists(st.integers())
 )
-def test_whatever_is_given_is_a_date_in_iso_8601_or_none(value: Any) -> None:
+def test_any_value_gives_iso_8601_or_none(value: Any) -> None:
     found = parsed(value)
     assert found is None or (ISO.fullmatch(found) and date.fromisoformat((found + "-01-01")[:10]))
     if isinstance(value, int) and abs(value) < 10**8:
@@ -127,7 +127,7 @@ def test_whatever_is_given_is_a_date_in_iso_8601_or_none(value: Any) -> None:
 
 
 @given(st.datetimes(datetime(1973, 4, 1), datetime(2029, 12, 31)), st.sampled_from([1, 10**3, 10**6, 10**9]))
-def test_an_epoch_of_any_unit_gives_its_day_or_none(when: datetime, ticks: int) -> None:
+def test_epoch_of_any_unit_gives_its_day_or_none(when: datetime, ticks: int) -> None:
     when = when.replace(tzinfo=UTC, microsecond=0)
     number = int(when.timestamp()) * ticks
     assert parsed(number) == parsed(str(number))

@@ -1,4 +1,4 @@
-"""Word files: each visible word once and in its place, whatever holds it; no deleted or hidden one."""
+"""Word reader: each visible word is read once and in order; deleted and hidden words are not."""
 
 import itertools
 from collections.abc import Callable
@@ -15,17 +15,17 @@ LIMIT = 10**6
 
 
 def text_of(body: str, **others: str) -> str:
-    """The text of a Word file with that body; other parts by their names without folder and suffix."""
+    """Return the text of a Word file with the given body and other parts, named without folder and suffix."""
     return docx.read(docx_file(body, {f"word/{name}.xml": content for name, content in others.items()}), LIMIT).text
 
 
-def test_the_main_part_is_the_one_that_the_relationships_name() -> None:
+def test_main_part_is_found_by_relationships() -> None:
     stale = {"word/document.xml": part("document", f"<w:body>{paragraph('Old.')}</w:body>")}
     assert docx.read(docx_file(paragraph("New."), stale, main="word/document2.xml"), LIMIT).text == "New."
     assert docx.read(zip_file(stale), LIMIT).text == "Old."
 
 
-def test_the_strict_format_is_read_as_the_transitional_one() -> None:
+def test_strict_and_transitional_formats_are_read() -> None:
     heading = paragraph("Ferns", properties='<w:pStyle w:val="T1"/>')
     body = part("document", f"<w:body>{heading}{paragraph('Text.')}</w:body>", STRICT)
     style = '<w:style w:type="paragraph" w:styleId="T1"><w:name w:val="heading 1"/></w:style>'
@@ -33,7 +33,7 @@ def test_the_strict_format_is_read_as_the_transitional_one() -> None:
     assert (content.text, content.headings) == ("Ferns\n\nText.", ("Ferns",))
 
 
-def test_a_paragraph_is_written_as_it_is_seen() -> None:
+def test_paragraph_text_matches_its_appearance() -> None:
     def character(kind: str) -> str:
         return f"<w:r><w:{kind}/></w:r>"
 
@@ -45,7 +45,7 @@ def test_a_paragraph_is_written_as_it_is_seen() -> None:
     assert text_of(paragraph(ruby, "字")) == "漢字"
 
 
-def test_a_field_shows_its_result_and_not_what_computes_it() -> None:
+def test_field_yields_result_without_instruction() -> None:
     def mark(kind: str) -> str:
         return f'<w:r><w:fldChar w:fldCharType="{kind}"/></w:r>'
 
@@ -56,7 +56,7 @@ def test_a_field_shows_its_result_and_not_what_computes_it() -> None:
     assert text_of(paragraph('<w:fldSimple w:instr="PAGE">' + run("12") + "</w:fldSimple>")) == "12"
 
 
-def test_hidden_text_is_left_out_by_its_own_mark_and_by_its_styles() -> None:
+def test_hidden_text_is_omitted_by_run_properties_and_styles() -> None:
     style = '<w:style w:type="{}" w:styleId="{}"><w:name w:val="{}"/>{}</w:style>'
     hide = "<w:rPr><w:vanish/></w:rPr>"
     styles = part(
@@ -71,13 +71,13 @@ def test_hidden_text_is_left_out_by_its_own_mark_and_by_its_styles() -> None:
     assert text_of(by_run + by_style + whole, styles=styles) == "Tea is\n\nsold.\n\nShown."
 
 
-def test_a_deleted_paragraph_mark_joins_two_paragraphs() -> None:
+def test_deleted_paragraph_mark_joins_paragraphs() -> None:
     gone = "<w:rPr><w:del w:id='1' w:author='x'/></w:rPr>"
     assert text_of(paragraph("One ", properties=gone) + paragraph("line.")) == "One line."
     assert text_of(paragraph("The last.", properties=gone)) == "The last."
 
 
-def test_equations_are_written_on_a_line() -> None:
+def test_equations_use_linear_format() -> None:
     def m(tag: str, *inner: str) -> str:
         content = "".join(each if each.startswith("<") else f"<m:r><m:t>{each}</m:t></m:r>" for each in inner)
         return f"<m:{tag}>{content}</m:{tag}>"
@@ -90,7 +90,7 @@ def test_equations_are_written_on_a_line() -> None:
     assert text_of(m("oMathPara", m("oMath", total, "=", root))) == "∑_(i=1)^n x^2=√2x"
 
 
-def test_a_damaged_part_is_named_and_the_text_is_read() -> None:
+def test_damaged_part_is_recorded_and_text_is_read() -> None:
     reference = '<w:r><w:footnoteReference w:id="2"/></w:r>'
     data = docx_file(paragraph("Text", reference, "."), {"word/footnotes.xml": "<torn", "docProps/core.xml": b"\xff"})
     content = docx.read(data, LIMIT)
@@ -99,7 +99,7 @@ def test_a_damaged_part_is_named_and_the_text_is_read() -> None:
     assert all(isinstance(each, UnreadablePart) and "not XML" in each.reason for each in content.unreadable)
 
 
-def test_a_file_without_a_readable_main_part_is_unreadable() -> None:
+def test_file_without_readable_main_part_is_unreadable() -> None:
     with pytest.raises(UnreadableError, match="encrypted"):
         docx.read(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", LIMIT)
     with pytest.raises(UnreadableError, match="missing"):
@@ -107,7 +107,7 @@ def test_a_file_without_a_readable_main_part_is_unreadable() -> None:
 
 
 class Writer:
-    """Draws a Word file and what of it is to be read, with a word of its own at each place."""
+    """Draws a Word file with a unique word at each place, and its expected visible words."""
 
     def __init__(self, draw: Callable[..., int]) -> None:
         """Draw numbers from `draw(limit)`."""
@@ -116,12 +116,12 @@ class Writer:
         self.after: list[str] = []
 
     def word(self, to: list[str]) -> str:
-        """A new word, to be read or not."""
+        """Return a new word and record whether it is visible."""
         to.append(f"w{next(self.words)}x")
         return to[-1]
 
     def inline(self, seen: list[str], depth: int) -> str:
-        """A piece of a paragraph."""
+        """Return a piece of a paragraph."""
         gone: list[str] = []
         kind = self.draw(14) if depth else 0
         if kind in (1, 2, 3, 4, 5):
@@ -144,7 +144,7 @@ class Writer:
         return run(f" {self.word(seen)} ")
 
     def box(self, twice: bool) -> str:
-        """A text box, also with a fallback that says the same."""
+        """Return a text box, optionally with a fallback of the same content."""
         words: list[str] = []
         content = f"<w:txbxContent>{paragraph(run(self.word(words)))}</w:txbxContent>"
         self.after += words
@@ -156,12 +156,12 @@ class Writer:
         return f"<w:r><mc:AlternateContent>{choice}</mc:AlternateContent></w:r>"
 
     def note(self) -> str:
-        """A reference to a note."""
+        """Return a reference to a note."""
         self.notes.append(self.word(self.after))
         return f'<w:r><w:footnoteReference w:id="{len(self.notes)}"/></w:r>'
 
     def block(self, seen: list[str], depth: int, table: bool) -> str:
-        """A paragraph, a table, or a control or change around some of them."""
+        """Return a paragraph, a table, or a content control or tracked change around blocks."""
         kind = self.draw(7) if depth else 0
         if kind == 1:
             content = self.rows(seen, depth - 1)
@@ -177,7 +177,7 @@ class Writer:
         return text
 
     def rows(self, seen: list[str], depth: int) -> str:
-        """Rows of a table, some deleted, some rows and cells in content controls."""
+        """Return table rows, some deleted, with some rows and cells in content controls."""
         text = ""
         for _ in range(1 + self.draw(3)):
             cells = ""

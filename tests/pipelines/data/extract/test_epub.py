@@ -1,4 +1,4 @@
-"""EPUB books of chapters that can be read, that are missing or broken, and that are encrypted."""
+"""EPUB reader on readable, missing, broken and encrypted chapters."""
 
 from pathlib import Path
 
@@ -16,12 +16,12 @@ KINDS = ("good", "missing", "garbage", "unlisted", "large")
 
 
 def chapter(number: int) -> str:
-    """A chapter of one sentence."""
+    """Return a chapter of one sentence."""
     return f"<html><body><h1>Chapter {number}</h1><p>The keeper counts fern number {number}.</p></body></html>"
 
 
 def book(kinds: list[str], others: dict[str, str | bytes] | None = None) -> bytes:
-    """A book with a chapter of each kind."""
+    """Return a book with a chapter of each kind."""
     items = "".join(
         f'<item id="c{at}" href="text/c%20{at}.xhtml"/>' for at, kind in enumerate(kinds) if kind != "unlisted"
     )
@@ -40,7 +40,7 @@ def book(kinds: list[str], others: dict[str, str | bytes] | None = None) -> byte
 
 
 @given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=6))
-def test_each_chapter_is_read_in_order_or_named_as_unreadable(kinds: list[str]) -> None:
+def test_chapters_are_read_in_order_or_recorded_as_unreadable(kinds: list[str]) -> None:
     good = [at for at, kind in enumerate(kinds) if kind == "good"]
     if not good:
         with pytest.raises(UnreadableError, match="no chapter can be read"):
@@ -54,7 +54,7 @@ def test_each_chapter_is_read_in_order_or_named_as_unreadable(kinds: list[str]) 
     assert len(content.unreadable) == len(kinds) - len(good)
 
 
-def test_a_missing_chapter_is_a_reject_beside_the_document(tmp_path: Path) -> None:
+def test_missing_chapter_is_rejected_as_part(tmp_path: Path) -> None:
     (tmp_path / "a.epub").write_bytes(book(["good", "missing", "good"]))
     document, reject = extract(tmp_path / "a.epub", tmp_path, Limits(LIMIT, 10))
     assert isinstance(document, Document) and "number 2" in document.text
@@ -62,12 +62,12 @@ def test_a_missing_chapter_is_a_reject_beside_the_document(tmp_path: Path) -> No
 
 
 def encryption(*names: str) -> dict[str, str | bytes]:
-    """The declaration that those parts are encrypted."""
+    """Return the declaration that the given parts are encrypted."""
     data = "".join(f'<e:EncryptedData><e:CipherReference URI="{name}"/></e:EncryptedData>' for name in names)
     return {"META-INF/encryption.xml": f'<encryption xmlns:e="http://www.w3.org/2001/04/xmlenc#">{data}</encryption>'}
 
 
-def test_an_encrypted_book_is_rejected_as_such_and_obfuscated_fonts_do_no_harm() -> None:
+def test_encrypted_book_is_rejected_and_obfuscated_fonts_are_ignored() -> None:
     assert "fern number 0" in epub.read(book(["good"], encryption("OEBPS/font.ttf")), LIMIT).text
     with pytest.raises(UnreadableError, match="encrypted"):
         epub.read(book(["good"], encryption("OEBPS/text/c%200.xhtml")), LIMIT)

@@ -1,4 +1,4 @@
-"""Hidden parts of a page are left out, and nothing else: each visible word stands once, in its order."""
+"""Removal of hidden elements: each visible word is kept once and in order, hidden words are removed."""
 
 import pytest
 from hypothesis import given
@@ -21,7 +21,7 @@ LEFT_OUT = ["script", "style", "template", "noscript"]
 
 @st.composite
 def trees(draw: st.DrawFn, depth: int = 3) -> tuple[list[object], bool]:
-    """An element: its tag, attributes, children; `None` is a word."""
+    """Draw an element: tag, attributes and children; `None` is a word."""
     tag = draw(st.sampled_from(TAGS if depth else ["b"]))
     is_hidden = draw(st.integers(0, 3)) == 0
     attributes = draw(st.sampled_from(HIDDEN if is_hidden else SHOWN))
@@ -30,7 +30,7 @@ def trees(draw: st.DrawFn, depth: int = 3) -> tuple[list[object], bool]:
 
 
 def built(tree: object, shown: bool, words: list[str], visible: list[str]) -> str:
-    """The tree's HTML; its words are numbered in order, and the visible ones collected."""
+    """Return the tree's HTML with numbered words, and collect the visible ones."""
     if tree is None:
         words.append(f"word{len(words)}")
         visible += words[-1:] if shown else []
@@ -48,9 +48,9 @@ def built(tree: object, shown: bool, words: list[str], visible: list[str]) -> st
 
 
 @given(st.lists(trees(), min_size=1, max_size=5), st.sampled_from(LEFT_OUT))
-def test_each_visible_word_stands_once_in_order_and_no_hidden_one(parts: list[object], tag: str) -> None:
+def test_only_visible_words_are_kept_once_and_in_order(parts: list[object], tag: str) -> None:
     words: list[str] = []
-    visible: list[str] = ["anchor"] * 200  # most of the page is shown
+    visible: list[str] = ["anchor"] * 200  # most of the page is visible
     body = "".join(built(part, True, words, visible) for part in parts)
     page = f"<html><body><main><p>{'anchor ' * 200}</p>{body}<{tag}>unseen</{tag}></main></body></html>"
     text = html.read(page.encode(), 0).text
@@ -61,25 +61,25 @@ TEXT = "The keeper rings the bell twice before the gate is opened. " * 5
 
 
 @pytest.mark.parametrize("style", ["visibility:hidden", "display:none", "opacity:0"])
-def test_a_page_that_a_script_reveals_is_read_without_its_hidden_parts(style: str) -> None:
+def test_page_revealed_by_script_is_read_without_hidden_parts(style: str) -> None:
     page = f"<html><body style='{style}'><div style='{style}'><p>{TEXT}</p><p hidden>Secret.</p></div></body></html>"
     assert html.read(page.encode(), 100).text.strip() == TEXT.strip()
 
 
-def test_what_is_made_visible_within_hidden_parts_is_shown() -> None:
+def test_visible_descendants_of_hidden_elements_are_kept() -> None:
     page = (
         f"<main><p>{TEXT}</p><div style='visibility:hidden'>No. <p style='visibility:visible'>Yes.</p> No.</div></main>"
     )
     assert html.read(page.encode(), 0).text.split()[-1] == "Yes."
 
 
-def test_a_hidden_heading_is_no_title() -> None:
+def test_hidden_heading_is_not_the_title() -> None:
     page = f"<main><h1>The Mill</h1><h1 hidden>Menu</h1><p>{TEXT}</p></main>"
     assert html.read(page.encode(), 0).title == "The Mill"
 
 
 @pytest.mark.parametrize(("tag", "held"), [("article", "teaser"), ("main", "shell")])
-def test_a_marked_element_that_holds_little_is_not_the_page(tag: str, held: str) -> None:
+def test_small_marked_element_is_not_used_as_content(tag: str, held: str) -> None:
     little = f"<{tag}><p>{'A cake is baked on Sundays. ' * (3 if held == 'teaser' else 0)}</p></{tag}>"
     page = f"<html><body><div id=content><h1>The Gate</h1><p>{TEXT}</p><p>{TEXT}</p></div>{little}</body></html>"
     assert html.read(page.encode(), 0).text.count("rings the bell") == 10

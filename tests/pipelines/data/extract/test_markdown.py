@@ -1,4 +1,4 @@
-"""Markdown: code as it is, tables cell by cell, footnotes in their place, front matter apart."""
+"""Markdown reader: code, tables, footnotes, formulas and front matter."""
 
 import itertools
 
@@ -14,30 +14,30 @@ CODE = st.lists(st.text("_ab(`[ =x&;*<>|$", max_size=14).filter(lambda line: "``
 
 
 def text_of(source: str) -> str:
-    """The text of a Markdown file."""
+    """Return the text of a Markdown file."""
     return markdown.read(source.encode()).text
 
 
 @pytest.mark.parametrize("mark", ["<br>", "<br/>", "<br />", "</li><li>"])
-def test_a_break_divides_words_in_a_cell_and_lines_elsewhere(mark: str) -> None:
+def test_break_separates_words_in_cells_and_lines_elsewhere(mark: str) -> None:
     assert text_of(f"| a | b |\n|---|---|\n| one{mark}two | three |") == "a | b\none two | three"
     assert text_of(f"One{mark}two.") == "One\ntwo."
 
 
-def test_front_matter_in_toml_is_no_text() -> None:
+def test_toml_front_matter_is_not_text() -> None:
     content = markdown.read(b'+++\ntitle = "Ferns"\ndate = 2021-05-06\n[extra]\na = 1\n+++\n\nText.')
     assert (content.title, content.date, content.text) == ("Ferns", "2021-05-06", "Text.")
     assert text_of("+++\nnot toml\n+++\nText.").startswith("+++")
     assert markdown.read(b'---\ntitle: "F\\ud83dF"\n---\nText.').title == "F\ufffdF"
 
 
-def test_a_footnote_is_read_where_it_is_written_and_formulas_as_tex() -> None:
+def test_footnotes_stay_in_place_and_formulas_in_tex() -> None:
     source = "Text[^1] and [^x].\n\n[^1]: Ibid.\n\n    More.\n\nIt is $a_1 \\{b*c*\\}$.\n\n$$\nx_1\n$$\n"
     assert text_of(source) == "Text and [^x].\n\nIbid.\n\nMore.\n\nIt is $a_1 \\{b*c*\\}$.\n\n$$\nx_1\n$$"
 
 
 @given(st.data())
-def test_code_is_untouched_and_each_word_is_read_once(data: st.DataObject) -> None:
+def test_code_is_unchanged_and_each_word_is_read_once(data: st.DataObject) -> None:
     numbers = itertools.count()
     source, expected = [], []
     for _ in range(data.draw(st.integers(1, 5))):

@@ -1,4 +1,4 @@
-"""Reading order of PDF pages of one to three columns, and pages that cannot be read."""
+"""PDF reader: reading order of pages with one to three columns, and unreadable pages."""
 
 import itertools
 import textwrap
@@ -21,7 +21,7 @@ LEFT, TOP, WIDTH = 40, 790, 95  # the width in characters
 
 
 def prose(words: Iterator[str], lines: int, width: int, lengths: Iterator[int]) -> list[str]:
-    """Lines of sentences in paragraphs."""
+    """Return the lines of paragraphs of sentences."""
     found: list[str] = []
     while len(found) < lines:
         sentence = [next(words) for _ in range(next(lengths))]
@@ -30,14 +30,14 @@ def prose(words: Iterator[str], lines: int, width: int, lengths: Iterator[int]) 
 
 
 class Page:
-    """A page that is drawn band by band, from the top."""
+    """A page drawn band by band from the top."""
 
     def __init__(self) -> None:
-        """Begin an empty page."""
+        """Create an empty page."""
         self.y, self.lines, self.text = float(TOP), list[Placed](), list[str]()
 
     def columns(self, columns: list[list[str]], starts: list[int], shift: float, by_row: bool) -> None:
-        """Draw columns that begin at those characters, each a little lower than the one before."""
+        """Draw columns that start at the given characters, each slightly lower than the previous one."""
         drawn: list[tuple[int, Placed]] = []
         for number, (column, start) in enumerate(zip(columns, starts, strict=True)):
             self.text += column
@@ -57,7 +57,7 @@ class Page:
 
 
 @given(st.data())
-def test_columns_are_read_one_after_another_and_tables_row_by_row(data: st.DataObject) -> None:
+def test_columns_are_read_in_order_and_tables_row_by_row(data: st.DataObject) -> None:
     def number(low: int, high: int) -> int:
         return data.draw(st.integers(low, high))
 
@@ -85,7 +85,7 @@ def test_columns_are_read_one_after_another_and_tables_row_by_row(data: st.DataO
     assert text.split() == " ".join(page.text).split()
 
 
-def test_a_word_divided_at_the_end_of_a_column_goes_on_in_the_next() -> None:
+def test_word_hyphenated_across_columns_is_joined() -> None:
     left = ["The trust that owns the green-", "house opens it on Sundays and the", "keeper of the boiler, an old gar-"]
     right = ["dener, shows the rarest ferns and", "the pond behind the second door", "of the greenhouse until dusk."]
     lines = [(x, 700 - 14 * row, text) for row in range(3) for x, text in ((60, left[row]), (330, right[row]))]
@@ -95,7 +95,7 @@ def test_a_word_divided_at_the_end_of_a_column_goes_on_in_the_next() -> None:
     )
 
 
-def test_a_page_that_cannot_be_loaded_is_a_reject_and_the_others_are_read(tmp_path: Path) -> None:
+def test_unreadable_page_is_rejected_and_others_are_read(tmp_path: Path) -> None:
     first, last = ([(72.0, 700.0, text)] for text in ("The key hangs outside.", "The second door is shut."))
     (tmp_path / "a.pdf").write_bytes(pdf_file([first, None, last], info=b"<< /Title <FEFF0046D83D0046> >>"))
     document, reject = extract(tmp_path / "a.pdf", tmp_path, Limits(10**6, 10))
@@ -106,7 +106,7 @@ def test_a_page_that_cannot_be_loaded_is_a_reject_and_the_others_are_read(tmp_pa
 
 
 @pytest.mark.parametrize("page", [None, []])
-def test_a_file_of_no_readable_page_is_one_reject(tmp_path: Path, page: list[Placed] | None) -> None:
+def test_file_without_readable_pages_is_one_reject(tmp_path: Path, page: list[Placed] | None) -> None:
     (tmp_path / "a.pdf").write_bytes(pdf_file([page]))
     (reject,) = extract(tmp_path / "a.pdf", tmp_path, Limits(10**6, 10))
     assert isinstance(reject, Reject) and not reject.part

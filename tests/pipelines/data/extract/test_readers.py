@@ -1,4 +1,4 @@
-"""Readers of HTML, Markdown, text and PDF on small files, and what makes a file unfit."""
+"""Readers for HTML, Markdown, text and PDF on small files, and rejection of invalid files."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ PAGE = """<html><head><title>Tide Mill | The Site</title>
 <footer><p>All rights reserved.</p></footer><script>let x = 1;</script></body></html>"""
 
 
-def test_a_page_gives_its_main_text_title_and_canonical_address() -> None:
+def test_html_yields_main_text_title_and_canonical_url() -> None:
     content = html.read(PAGE.encode(), enough=0)
     assert content.title == "The Tide Mill"
     assert content.url == "https://site.example/mill/"
@@ -35,24 +35,24 @@ def test_a_page_gives_its_main_text_title_and_canonical_address() -> None:
         assert noise not in content.text
 
 
-def test_a_page_without_marked_content_goes_through_the_heuristics() -> None:
+def test_html_without_marked_content_uses_heuristics() -> None:
     body = "<p>" + "The harbour of Brunnick is dredged when silt closes the east berth. " * 8 + "</p>"
     page = f"<html><body><div class='nav'><a href='/'>Home</a></div><div id='content'>{body}</div></body></html>"
     assert "silt closes the east berth" in html.read(page.encode(), enough=100).text
 
 
-def test_og_url_stands_in_for_the_canonical_address_and_a_relative_one_is_none() -> None:
+def test_og_url_is_the_fallback_and_relative_urls_are_ignored() -> None:
     og = '<html><head><meta property="og:url" content="https://a.example/b"></head><body>x</body></html>'
     assert html.read(og.encode(), 0).url == "https://a.example/b"
     assert html.read(b'<html><head><link rel="canonical" href="/b"></head><body>x</body></html>', 0).url is None
 
 
-def test_a_page_is_decoded_by_its_declared_encoding() -> None:
+def test_html_is_decoded_by_declared_encoding() -> None:
     page = '<html><head><meta charset="gb2312"></head><body><main><p>海港在镇的南边。</p></main></body></html>'
     assert "海港在镇的南边。" in html.read(page.encode("gb2312"), 0).text
 
 
-def test_markdown_loses_its_markup_and_keeps_its_words() -> None:
+def test_markdown_markup_is_removed_and_words_are_kept() -> None:
     source = (
         '---\ntitle: "The Handbook"\nurl: https://site.example/handbook\n---\n\n# Chapter *Two*\n\n'
         "The [harbour](https://x.example) is **deep**\nand cold.\n\n- one\n- two `three`\n\n"
@@ -66,7 +66,7 @@ def test_markdown_loses_its_markup_and_keeps_its_words() -> None:
     )
 
 
-def test_markdown_without_front_matter_is_called_by_its_first_heading() -> None:
+def test_markdown_title_falls_back_to_first_heading() -> None:
     assert markdown.read(b"# Rules\n\nText.").title == "Rules"
     assert "not: [yaml" in markdown.read(b"---\nnot: [yaml\n---\nText.").text
     assert markdown.read(b"---\ntitle: Rules\ndate: 2019-13-45\n---\nText.") == Content("Text.", "Rules")
@@ -83,12 +83,12 @@ def test_plain_text_is_read_in_common_encodings(encoding: str) -> None:
     assert plain.read(text.encode(encoding)).text == text
 
 
-def test_bytes_that_are_no_text_are_unreadable() -> None:
+def test_binary_data_is_unreadable() -> None:
     with pytest.raises(UnreadableError):
         plain.read(bytes(range(256)) * 20)
 
 
-def test_a_pdf_gives_paragraphs_without_running_heads_and_hyphens() -> None:
+def test_pdf_yields_paragraphs_without_running_heads_and_hyphens() -> None:
     def furniture(number: int) -> list[tuple[int, int, str]]:
         return [(50, 800, "Reading copy"), (50, 30, f"page {number}")]
 
@@ -115,19 +115,19 @@ def test_a_pdf_gives_paragraphs_without_running_heads_and_hyphens() -> None:
     ]
 
 
-def test_a_gap_in_a_pdf_begins_a_paragraph_even_behind_a_full_line() -> None:
+def test_vertical_gap_in_pdf_starts_paragraph_after_full_line() -> None:
     heights = (740, 726, 712, 684, 670, 656)
     lines = [(50, height, f"Line {number} goes all the way") for number, height in enumerate(heights)]
     first, second = pdf.read(pdf_file([lines])).text.split("\n\n")
     assert first.startswith("Line 0") and "Line 2" in first and second.startswith("Line 3")
 
 
-def test_a_damaged_pdf_is_unreadable() -> None:
+def test_damaged_pdf_is_unreadable() -> None:
     with pytest.raises(UnreadableError, match="PDF"):
         pdf.read(b"%PDF-1.4\ndamaged")
 
 
-def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_read(tmp_path: Path) -> None:
+def test_link_out_of_folder_is_rejected_and_link_inside_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "raw"
     folder.mkdir()
     (tmp_path / "secret.txt").write_text("A secret that is long enough to be a document. " * 9)
@@ -141,14 +141,14 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_read(tmp_path: Pa
     assert [type(each) for (each,) in found.values()] == [Document, Reject, Reject]
 
 
-def test_a_name_that_is_not_utf8_still_names_a_document(tmp_path: Path) -> None:
+def test_file_name_that_is_not_utf8_is_accepted(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt"))
     path.write_text("A text that is long enough to be a document. " * 9)
     (found,) = extract(path, tmp_path, LIMITS)
     assert found.source.encode() == "caf\ufffd.txt".encode()
 
 
-def test_ids_follow_the_text_and_tell_copies_apart() -> None:
+def test_ids_depend_on_text_and_distinguish_copies() -> None:
     def document(source: str, text: str) -> Document:
         return Document("", source, None, "", "text", text)
 
@@ -158,6 +158,6 @@ def test_ids_follow_the_text_and_tell_copies_apart() -> None:
     assert next(identified([document("moved", "other")])).id == named[2].id
 
 
-def test_a_text_is_called_by_its_first_line_when_that_is_a_title() -> None:
+def test_text_title_is_a_short_first_line() -> None:
     assert plain.read(b"The Handbook\n\nText.") == Content("The Handbook\n\nText.", "The Handbook")
     assert plain.read(b"It begins with a sentence.\n\nText.").title is None

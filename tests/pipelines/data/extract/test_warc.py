@@ -1,4 +1,4 @@
-"""Web archives: every encoding that HTTP knows, headers that lie, and damage that costs one record alone."""
+"""WARC reader: HTTP encodings, wrong headers, and damage that affects only one record."""
 
 import bz2
 import gzip
@@ -52,7 +52,7 @@ ENCODE: dict[str, Callable[[bytes], bytes]] = {
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as an archive may keep it."""
+    """A response as stored in an archive."""
 
     number: int
     content: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class Answer:
         http += [b"Content-Encoding: " + ", ".join(self.content).encode()] if self.content else []
         http += [b"Transfer-Encoding: chunked"] if self.is_chunked else []
         content = end.encode().join([*http, b"", self.body()])
-        length = len(content) + {"answer_span": -50, "long": 60, "past the end": 10**6}.get(self.damage or "", 0)
+        length = len(content) + {"short": -50, "long": 60, "past the end": 10**6}.get(self.damage or "", 0)
         lines = ["WARC/1.1", "WARC-Type: response", f"WARC-Target-URI: https://a.example/{self.number}"]
         lines += ["Content-Type: application/http; msgtype=response"]
         lines += [f"Content-Length: {length}"] if self.damage != "no length" else []
@@ -86,7 +86,7 @@ class Answer:
 
 
 def given_by(archive: bytes) -> tuple[dict[str, bytes], list[str]]:
-    """The pages by address, and the reasons."""
+    """Return the pages by URL, and the rejection reasons."""
     found = list(warc.pages(io.BytesIO(archive), LONGEST))
     pages = {each.url: each.data for each in found if isinstance(each, warc.Page)}
     return pages, [str(each) for each in found if isinstance(each, UnreadableError)]
@@ -104,7 +104,7 @@ PACK = {
 
 
 @given(st.lists(ANSWER, max_size=6), st.sampled_from(sorted(PACK)), st.sampled_from(["\r\n", "\n"]))
-def test_sound_records_are_read_whatever_stands_beside_them(answers: list[Answer], pack: str, end: str) -> None:
+def test_valid_records_are_read_among_invalid_ones(answers: list[Answer], pack: str, end: str) -> None:
     numbered = [replace(answer, number=number) for number, answer in enumerate(answers)]
     pages, reasons = given_by(PACK[pack]([answer.record(end) for answer in numbered]))
     sound = {f"https://a.example/{each.number}": each.page for each in numbered if each.damage is None}
@@ -114,7 +114,7 @@ def test_sound_records_are_read_whatever_stands_beside_them(answers: list[Answer
 
 
 @given(st.integers(2, 6), st.data())
-def test_damage_to_a_gzip_member_costs_its_record(count: int, data: st.DataObject) -> None:
+def test_damaged_gzip_member_affects_only_its_record(count: int, data: st.DataObject) -> None:
     members = [gzip.compress(Answer(number).record()) for number in range(count)]
     hurt = data.draw(st.integers(0, count - 1), label="member")
     at = data.draw(st.integers(0, len(members[hurt]) - 1), label="byte")
@@ -133,17 +133,17 @@ def test_damage_to_a_gzip_member_costs_its_record(count: int, data: st.DataObjec
     assert all(page == Answer(int(url.rsplit("/")[-1])).page for url, page in pages.items())
 
 
-def test_a_torn_archive_gives_what_is_whole_and_a_reason() -> None:
+def test_truncated_archive_yields_complete_records_and_a_reason() -> None:
     archive = b"".join(gzip.compress(Answer(number).record()) for number in range(3))
     pages, reasons = given_by(archive[:-40])
-    assert list(pages) == ["https://a.example/0", "https://a.example/1"] and reasons == ["damaged: torn"]
+    assert list(pages) == ["https://a.example/0", "https://a.example/1"] and reasons == ["damaged: truncated"]
     whole = b"".join(Answer(number).record() for number in range(3))
-    assert given_by(whole[:-40])[1] == ["damaged: torn"]
+    assert given_by(whole[:-40])[1] == ["damaged: truncated"]
     assert given_by(b"") == ({}, [])
-    assert given_by(b"no archive") == ({}, ["damaged: no record with a length begins here"])
+    assert given_by(b"no archive") == ({}, ["damaged: no record with a length starts here"])
 
 
-def test_what_is_too_large_is_left_out_packed_or_not() -> None:
+def test_oversized_bodies_are_rejected_compressed_or_not() -> None:
     large, bomb = b"x" * 3 * LONGEST, gzip.compress(bytes(10_000_000))
     archive = Answer(0).record()
     for body, encoding in ((large, "identity"), (bomb, "gzip"), (written(BrotliWriter, bytes(10_000_000)), "br")):
@@ -167,11 +167,11 @@ def test_what_is_too_large_is_left_out_packed_or_not() -> None:
         ("chunked", b"5\r\nabcde\r\n3\r\nabcdef\r\n0\r\n\r\n"),
     ],
 )
-def test_a_torn_body_is_unreadable(encoding: str, body: bytes) -> None:
+def test_truncated_body_is_unreadable(encoding: str, body: bytes) -> None:
     with pytest.raises(UnreadableError, match="damaged"):
         http_body.decoded(body, encoding, LONGEST)
 
 
-def test_an_encoding_that_nobody_knows_is_passed_over() -> None:
+def test_unknown_encoding_is_ignored() -> None:
     packed = bz2.compress(TEXT.encode())
     assert http_body.decoded(packed, "bzip2, utf-8,", LONGEST) == packed

@@ -1,4 +1,4 @@
-"""Files that take their reader's time, memory or life, among files that do not."""
+"""Worker pool with files that exceed time or memory limits or crash their reader."""
 
 import json
 from pathlib import Path
@@ -17,18 +17,18 @@ TEXT = "The sluice keeper rings the bell twice before the gate is opened. " * 5
 
 
 def read(folder: Path, seconds: float = 30.0, megabytes: int = 1024) -> dict[str, str]:
-    """Return the reason by name of each rejected file, an empty one of each document."""
+    """Return the rejection reason by file name, empty for documents."""
     read = worker_pool.read(sources(folder), folder, Limits(300_000_000, 100), seconds, megabytes)
     return {one.source: one.reason if isinstance(one, Reject) else "" for found in read for one in found}
 
 
 @pytest.fixture(autouse=True)
 def project(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working directory without memories."""
+    """Change to a working directory without a cache."""
     monkeypatch.chdir(tmp_path_factory.mktemp("project"))
 
 
-def test_a_corpus_that_grew_is_read_by_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_new_and_changed_files_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     schedule = ProcessPool.schedule
 
@@ -52,15 +52,13 @@ def test_a_corpus_that_grew_is_read_by_what_is_new(tmp_path: Path, monkeypatch: 
     assert len(asked) == 4
 
 
-def test_files_come_in_their_order(tmp_path: Path) -> None:
+def test_files_are_returned_in_order(tmp_path: Path) -> None:
     for number in range(20):
         (tmp_path / f"{number:02}.txt").write_text(TEXT * (1 + 997 * number % 50))
     assert list(read(tmp_path)) == [f"{number:02}.txt" for number in range(20)]
 
 
-def test_a_file_that_takes_too_long_or_too_much_costs_only_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_over_time_or_memory_limit_affects_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.txt", "z.txt"):
         (tmp_path / name).write_text(TEXT)
     (tmp_path / "large.txt").write_text("x" * 250_000_000)
@@ -77,14 +75,14 @@ def test_a_file_that_takes_too_long_or_too_much_costs_only_itself(
     assert found["z.txt"] == ""
 
 
-def test_a_file_that_vanishes_is_rejected(tmp_path: Path) -> None:
+def test_missing_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     (found,) = next(worker_pool.read([path], tmp_path, Limits(10**6, 100), 30, 512))
     assert isinstance(found, Reject) and "cannot be opened" in found.reason
     assert not isinstance(found, Document)
 
 
-def test_every_broken_file_ends_somewhere(tmp_path: Path) -> None:
+def test_every_broken_file_yields_a_result(tmp_path: Path) -> None:
     break_files(tmp_path, 3 * len(WAYS), seed=1)
     lost, found = read_broken(tmp_path)
     counted = counts(found)
@@ -95,11 +93,11 @@ def test_every_broken_file_ends_somewhere(tmp_path: Path) -> None:
     assert not list(tmp_path.parent.parent.rglob("escaped.txt"))  # where two archives would have it
 
 
-def test_a_file_of_many_rows_is_laid_aside_and_whole(tmp_path: Path) -> None:
+def test_large_result_is_spilled_to_disk_and_complete(tmp_path: Path) -> None:
     rows = [f"Row {number}. {'The gate is opened at seven. ' * 120}" for number in range(5_200)]
     with (tmp_path / "rows.jsonl").open("w") as file:
         file.writelines(json.dumps({"text": row}) + "\n" for row in rows)
-    assert sum(map(len, rows)) > worker_pool.FEW
+    assert sum(map(len, rows)) > worker_pool.MAX_CHARACTERS_IN_MEMORY
     for found in worker_pool.read(sources(tmp_path), tmp_path, Limits(300_000_000, 100), 60, 1024):
         assert not isinstance(found, list)
         assert [each.text for each in found if isinstance(each, Document)] == [row.strip() for row in rows]

@@ -1,4 +1,4 @@
-"""What counts as an overlap of a question and a document."""
+"""N-gram overlap between questions and documents."""
 
 from pathlib import Path
 
@@ -19,19 +19,19 @@ def found(question: str, text: str, words: int = 8) -> list[tuple[float, float]]
 
 
 @pytest.mark.parametrize("question", [ENGLISH, CHINESE])
-def test_a_whole_question_is_found_however_it_is_written(question: str) -> None:
+def test_whole_question_is_found_regardless_of_spelling(question: str) -> None:
     for text in (question, question.upper(), question.rstrip("?？") + " …", f"{FILLER}{question} {FILLER}"):
         assert [share for share, _ in found(question, text)] == [1.0]
 
 
-def test_spans_are_followed_both_ways_and_the_longest_is_told() -> None:
+def test_spans_are_extended_both_ways_and_the_longest_is_returned() -> None:
     half = "the very first to hold the harbour master's post"
     assert found(ENGLISH, f"Of {half} we know nothing.") == [(0.71, 0.71)]
     longer = f"Of {half} nothing, but who was the very first to hold the harbour master's place"
     assert found(ENGLISH, longer) == [(0.79, 0.44)]
 
 
-def test_a_short_document_in_a_long_item_is_found() -> None:
+def test_short_document_in_long_item_is_found() -> None:
     document = "the lamp is lit by seven the ferry sails in the morning"
     assert found(FILLER, document)[0][1] == 1.0
 
@@ -45,21 +45,21 @@ def test_a_short_document_in_a_long_item_is_found() -> None:
         "Who was really the first ever to hold a harbour master's post in Brunnick?",
     ],
 )
-def test_a_paraphrase_and_other_texts_are_no_overlap(text: str) -> None:
+def test_paraphrases_and_other_texts_do_not_overlap(text: str) -> None:
     assert found(ENGLISH, text) == []
 
 
-def test_a_turn_of_phrase_is_too_short_to_be_told() -> None:
+def test_common_phrase_is_too_short_to_overlap() -> None:
     assert found("What is the capital?", "What is the capital? It is Brunnick.") == []
 
 
-def test_the_paragraph_goes_and_the_rest_stays() -> None:
+def test_only_the_leaking_paragraph_is_removed() -> None:
     index = Index([Item("q", "q.jsonl", ENGLISH)], 8, 6)
     assert without(f"Before.\n\n{ENGLISH} Drace.\n\nAfter.", index, 0.95) == "Before.\n\nAfter."
     assert leaks(index.overlaps(ENGLISH)[0], 1.0)
 
 
-def test_with_a_stride_every_long_enough_span_is_found() -> None:
+def test_stride_finds_every_span_of_sufficient_length() -> None:
     words = [f"w{number}" for number in range(300)]
     index = Index([Item("p", "d", " ".join(words))], 25, 25, stride=25)
     for start in range(0, 250, 7):
@@ -67,7 +67,7 @@ def test_with_a_stride_every_long_enough_span_is_found() -> None:
         assert (overlap.at, overlap.words) == (start, 50)
 
 
-def test_questions_prompts_and_texts_of_any_set_are_read(tmp_path: Path) -> None:
+def test_items_are_read_from_every_supported_field(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     artifacts.write_rows(tmp_path / "a.jsonl", [{"id": "one", "question": "Q"}, {"prompt": "P"}, {"other": 1}])
     artifacts.write_rows(tmp_path / "more/b.jsonl", [{"text": "T"}])

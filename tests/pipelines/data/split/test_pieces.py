@@ -1,4 +1,4 @@
-"""A text taken apart and put together again."""
+"""Division of texts into pieces."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pipelines.data.split.pieces import pieces
 
 
-def test_paragraphs_and_of_long_ones_lines_and_sentences() -> None:
+def test_long_paragraphs_are_divided_into_lines_and_sentences() -> None:
     text = "One.\n\nTwo is long. It ends here.\nAnd a line.\n\nThree."
     assert pieces(text, 100) == ["One.\n\n", "Two is long. It ends here.\nAnd a line.\n\n", "Three."]
     assert pieces(text, 30) == ["One.\n\n", "Two is long. It ends here.\n", "And a line.\n\n", "Three."]
@@ -14,5 +14,5 @@ def test_paragraphs_and_of_long_ones_lines_and_sentences() -> None:
 
 
 @given(st.text(alphabet="ab.。 \n!?AZ", max_size=80), st.integers(1, 30))
-def test_pieces_put_together_are_the_text(text: str, longest: int) -> None:
+def test_pieces_concatenate_to_the_text(text: str, longest: int) -> None:
     assert "".join(pieces(text, longest)) == text
