@@ -16,7 +16,7 @@ from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 from rich.console import Console
 
-from flows.dag import dvc_lock, git_state, graph
+from flows.dag import dvc_lock, git_state, graph, staleness
 from flows.preflight import check_stages
 from flows.promotion.candidate import is_new
 from flows.promotion.promote import Promotion, promote_candidate
@@ -72,7 +72,7 @@ def _run(settings: Config, console: Console, targets: list[str], force: bool, pr
     check_stages((stage.name for stage in stages), settings)
     names = [stage.name for stage in stages]
     with liveness.exclusive("post_train"):
-        outdated = set(names) if force else stages.after(dvc_lock.changes(stages))
+        outdated = set(names) if force else stages.after(staleness.changes(stages))
         promoting = promoting and FINAL in names
         recorded = bool(outdated) or (promoting and is_new(settings))
         with _tracked(recorded) as parent, published(parent, targets, settings) as page:

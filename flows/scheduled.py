@@ -11,7 +11,7 @@ from prefect.states import Cancelled, Completed, Failed
 from rich.console import Console
 
 from flows.commands import run_at_commit
-from flows.dag import dvc_lock, graph
+from flows.dag import graph, staleness
 from flows.post_train import post_train
 from flows.preflight import check
 from flows.promotion import eval_fingerprint
@@ -38,7 +38,7 @@ def retrain(stages: list[str] | None = None, set: list[str] | None = None) -> St
     targets = stages or []
     if set:
         return _with_parameters(targets, set)
-    if not dvc_lock.changes(graph.read().towards(targets)):
+    if not staleness.changes(graph.read().towards(targets)):
         return Completed(message="Nothing changed since the last run; nothing was started.")
     try:
         promotion = post_train(settings, Console(stderr=True, width=120), targets, False)
@@ -63,7 +63,7 @@ def _with_parameters(targets: list[str], sets: list[str]) -> State[None]:
     return Completed(message=f"{prefix}finished; the result is on a branch runs/….")
 
 
-@flow(name="examine", on_failure=[failed], on_crashed=[failed])
+@flow(name="evaluate_champion", on_failure=[failed], on_crashed=[failed])
 def evaluate_champion() -> State[None]:
     """Evaluate the champion on the present questions, unless it has been, and send a message with the metrics."""
     settings = check()

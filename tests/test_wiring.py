@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.runtime.fingerprint import Source
+from pipelines.runtime.fingerprint import PLUGINS, Source
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ("flows", "tasks", "pipelines")
@@ -98,11 +98,18 @@ def missing_code(root: Path) -> list[str]:
 
 def stale_lock(root: Path) -> list[str]:
     lock, source = yaml.safe_load((root / "code.lock.yaml").read_text()), Source(root)
+    plugins = {stage: _value(parameters(root), key) for stage, key in PLUGINS.items()}
     return [
         f"the code of {name} is not what code.lock.yaml says"
         for name in stages(root)
-        if source.code(name).digest != lock.get("accepted", {}).get(name, lock[name])["code"]
+        if source.code(name, plugins.get(name)).digest != lock.get("accepted", {}).get(name, lock[name])["code"]
     ]
+
+
+def _value(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values[part]
+    return values
 
 
 def listed(entry: dict[str, Any], file: str) -> list[str]:

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.commands.runs import Side, side, whole_runs
-from flows.dag.dvc_lock import code_entry, differences, library_changes
+from flows.dag.dvc_lock import code_entry
+from flows.dag.staleness import differences, library_changes
 from pipelines.artifacts import Row
 from pipelines.evaluation import metrics
 from pipelines.evaluation.config import CompareConfig

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.dag import dvc_lock, graph
+from flows.dag import dvc_lock, graph, staleness
 from flows.promotion.retention import Weights, removable_weights, remove
 from pipelines import artifacts
 from pipelines.runtime import liveness
@@ -66,7 +66,7 @@ def free(garbage: Unneeded) -> None:
 
 def _checkpoints() -> Iterator[Path]:
     """Yield checkpoints that match no present stage key and are not in use."""
-    changed = dvc_lock.changes(graph.read())
+    changed = staleness.changes(graph.read())
     for path in sorted(artifacts.CHECKPOINTS.glob("*/*")):
         stage = path.parent.name
         if liveness.is_held(liveness.LOCKS / stage):

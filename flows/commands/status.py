@@ -11,7 +11,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from flows.dag import dvc_lock, graph
+from flows.dag import graph, staleness
 from flows.run import run_state
 from flows.run.console import STYLES, duration
 from flows.serve.prefect_server import pages
@@ -41,7 +41,7 @@ def show(console: Console) -> None:
 def _show_stages(console: Console) -> None:
     try:
         console.print(stages())
-    except dvc_lock.LockedError as error:
+    except staleness.LockedError as error:
         console.print(f"The state of the stages is not available now: {error}", markup=False, highlight=False)
 
 
@@ -49,17 +49,17 @@ def stages() -> Table:
     """Return a table of stages with their state and the reason."""
     code_lock.refresh()
     every = graph.read()
-    changed, needed = dvc_lock.changes(every), {stage.name for stage in every.towards([])}
+    changed, needed = staleness.changes(every), {stage.name for stage in every.towards([])}
     waiting = every.after(name for name in changed if name in needed)
     table = Table("stage", "state", "why", box=None, header_style="bold")
     for stage in every:
         why = changed.get(stage.name, "")
-        state = "never ran" if why == dvc_lock.NEVER else "changed" if why else "follows"
+        state = "never ran" if why == staleness.NEVER else "changed" if why else "follows"
         if not why and stage.name not in waiting:
             state = "up to date"
         elif stage.name not in needed:
             state = "optional"
-        table.add_row(stage.name, state, "" if why == dvc_lock.NEVER else why)
+        table.add_row(stage.name, state, "" if why == staleness.NEVER else why)
     return table
 
 

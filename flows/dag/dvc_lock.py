@@ -7,7 +7,6 @@ dvc.lock, and takes DVC's lock, because they do not write it atomically.
 import hashlib
 import json
 import threading
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,23 +15,14 @@ from typing import Any
 
 import yaml
 from dvc.exceptions import DvcException
-from dvc.lock import LockError
 from dvc.repo import Repo
 
-from flows.dag.graph import Graph
-from pipelines import artifacts
 from pipelines.runtime import code_lock
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.fingerprint import PACKAGES
 
 LOCK = Path("dvc.lock")
-NEVER = "never ran"
-"""Reason that `changes` gives for a stage missing from dvc.lock."""
 ONE_AT_A_TIME = threading.Lock()  # DVC's validation of dvc.yaml is not thread-safe
-
-
-class LockedError(UserError):
-    """Another DVC process holds the lock of the project."""
 
 
 @contextmanager
@@ -40,106 +30,6 @@ def locked_repo(root: Path = Path()) -> Iterator[Repo]:
     """Open the repository under DVC's lock, waiting until no other process writes dvc.lock."""
     with ONE_AT_A_TIME, Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
         yield repo
-
-
-def changes(graph: Graph) -> dict[str, str]:
-    """Return what changed for each stage of `graph` that is itself out of date.
-
-    Raises:
-        LockedError: another DVC process holds the lock of the project.
-        UserError: DVC cannot read the project.
-    """
-    try:
-        with Repo() as repo:
-            status = repo.status()
-            known = _stages()
-    except LockError as error:
-        raise LockedError("another dvc command is running in this project; wait for it or stop it.") from error
-    except DvcException as error:
-        raise UserError(f"DVC cannot read the project: {str(error).strip().splitlines()[0]}.") from error
-    return {
-        stage.name: _why(stage.name, status[stage.name], known[stage.name]) if stage.name in known else NEVER
-        for stage in graph
-        if stage.name in status or stage.name not in known
-    }
-
-
-def _why(stage: str, entries: list[Any], known: dict[str, Any]) -> str:
-    """Return DVC's status of a changed stage as one line: `artifacts/base modified; changed command`."""
-    reasons = []
-    for entry in entries:
-        paths = [pair for found in entry.values() for pair in found.items()] if isinstance(entry, dict) else []
-        for path, state in paths:
-            code = path == str(code_lock.LOCK) and not isinstance(state, str)
-            reasons += _code(stage, known) if code else [_path(path, state, known)]
-        reasons += [] if paths else [str(entry)]
-    return "; ".join(reasons)
-
-
-def _code(stage: str, known: dict[str, Any]) -> list[str]:
-    """Return the changed code, as `code (losses.dpo_loss and 2 more)`, and the libraries whose version changed."""
-    name = stage.partition("@")[0]
-    before, now = code_entry(known, name), _parameters(code_lock.LOCK).get(name) or {}
-    changed = ["code" + _symbols(stage, name)] if before.get("code") != now.get("code") else []
-    return changed + library_changes(before, now)
-
-
-def code_entry(known: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the entry of code.lock.yaml recorded in dvc.lock for a stage; empty when there is none."""
-    entry: dict[str, Any] = known.get("params", {}).get(str(code_lock.LOCK), {}).get(name) or {}
-    return entry
-
-
-def library_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return `torch "2.12" → "2.13"` for each library whose version differs between two entries of code.lock.yaml."""
-    found = differences(before.get("libraries", {}), now.get("libraries", {}), "")
-    return [line.removeprefix(".") for line in found]
-
-
-def _symbols(stage: str, name: str) -> str:
-    """Return the functions and classes that changed since the stage ran."""
-    path = artifacts.RUNS / f"{stage}.json"
-    ran = artifacts.read_json(path).get("code", {}) if path.exists() else {}
-    now = code_lock.codes([name])[name].symbols
-    changed = [each for each in {**ran, **now} if ran.get(each) != now.get(each)] if ran else []
-    short = [".".join(each.split(".")[-2:]) for each in changed]
-    return f" ({short[0]}{f' and {len(short) - 1} more' if short[1:] else ''})" if short else ""
-
-
-def _path(path: str, state: Any, known: dict[str, Any]) -> str:
-    """Return `artifacts/base modified` or, for a parameter file, `sft.epochs 6 → 8`."""
-    if isinstance(state, str):
-        return f"{path} {state}"
-    before, now = known.get("params", {}).get(path, {}), _parameters(Path(path))
-    changed = [line for key in state for line in differences(before.get(key), _at(now, key), key)]
-    return ", ".join(changed) or ", ".join(f"{key} {how}" for key, how in state.items())
-
-
-def differences(before: Any, now: Any, key: str) -> list[str]:
-    """Return `key old → new` for every scalar that differs, descending into nested blocks."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        inner = [(name, before.get(name), now.get(name)) for name in {**before, **now}]
-        return [line for name, old, new in inner for line in differences(old, new, f"{key}.{name}")]
-    return [] if before == now else [f"{key} {_value(before)} → {_value(now)}"]
-
-
-def _value(value: Any) -> str:
-    return "null" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _parameters(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    text = path.read_text(encoding="utf-8")
-    found: dict[str, Any] = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text) or {}
-    return found
-
-
-def _at(values: Any, key: str) -> Any:
-    """Return the value at a dotted key such as `sft.lora.rank`."""
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
 
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is available
@@ -237,6 +127,12 @@ def read_by(stage: str) -> dict[str, str]:
     return {dep["path"]: str(dep["md5"]) for dep in _locked().get(stage, {}).get("deps", [])}
 
 
+def code_entry(known: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the entry of code.lock.yaml recorded in dvc.lock for a stage; empty when there is none."""
+    entry: dict[str, Any] = known.get("params", {}).get(str(code_lock.LOCK), {}).get(name) or {}
+    return entry
+
+
 def codes_of(stage: str) -> set[str]:
     """Return the code hashes (code.lock.yaml) with which the instances of `stage` ran."""
     entries = [entry for name, entry in _locked().items() if name.partition("@")[0] == stage]
@@ -257,10 +153,11 @@ def _entry(entries: list[dict[str, Any]], path: Path) -> str:
 
 def _locked() -> dict[str, Any]:
     with locked_repo():
-        return _stages()
+        return recorded()
 
 
-def _stages() -> dict[str, Any]:
+def recorded() -> dict[str, Any]:
+    """Return the stages in dvc.lock, by name."""
     content: dict[str, Any] = yaml.load(LOCK.read_bytes(), _Loader) if LOCK.exists() else {}
     stages: dict[str, Any] = content.get("stages", {})
     return stages

@@ -59,7 +59,7 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
     measured = {
         **{metric: repr(number) for metric, number in figures.items()},
         f"{registry.SCORES}{fingerprint}": json.dumps(figures),
-        registry.EXAM: fingerprint,
+        registry.FINGERPRINT: fingerprint,
         VERDICT: " ".join(comparison["verdict"]["reasons"]),
         **parent.lineage(),
     }

@@ -150,7 +150,7 @@ def _rival_refusal(
     """Return why `version` is not better than `champion`; evaluate both if their fingerprints differ."""
     if champion is None:
         return ""
-    fingerprint = version.tags.get(registry.EXAM, "")
+    fingerprint = version.tags.get(registry.FINGERPRINT, "")
     if measure and registry.scores(champion, fingerprint) is None:
         if rescore is None:
             raise NotMeasuredError
@@ -201,5 +201,5 @@ def _decisions(version: Version) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _numbers(version: Version) -> dict[str, Any]:
-    fingerprint = version.tags.get(registry.EXAM, "")
-    return {registry.EXAM: fingerprint, **(registry.scores(version, fingerprint) or {})}
+    fingerprint = version.tags.get(registry.FINGERPRINT, "")
+    return {registry.FINGERPRINT: fingerprint, **(registry.scores(version, fingerprint) or {})}

@@ -53,7 +53,7 @@ def champion() -> dict[str, Any] | None:
     version = registry.version_with_alias(registry.CHAMPION)
     if version is None:
         return None
-    scores = json.loads(version.tags.get(f"{registry.SCORES}{version.tags.get(registry.EXAM, '')}", "{}"))
+    scores = json.loads(version.tags.get(f"{registry.SCORES}{version.tags.get(registry.FINGERPRINT, '')}", "{}"))
     return {"number": version.number, "model": version.tags.get("model", "?"), "scores": scores}
 
 

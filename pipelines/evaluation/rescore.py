@@ -28,7 +28,7 @@ def rescore(number: int, fingerprint: str, settings: config.Config) -> dict[str,
     version, asked = registry.get(number), questions.load(settings.evaluate.questions)
     devices.prepare(settings.compute)
     say(f"version {number} has no scores on the current evaluation set; evaluating it")
-    with tracking.started("rescore", {"version": str(number), "exam": fingerprint}) as run:
+    with tracking.started("rescore", {"version": str(number), "eval_fingerprint": fingerprint}) as run:
         with TemporaryDirectory() as folder:
             registry.fetch(version, Path(folder))
             model, tokenizer = loading.load(Path(folder), settings.compute), loading.tokenizer(Path(folder))

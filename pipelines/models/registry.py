@@ -23,7 +23,7 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 """Aliases; `previous` is the version that `gradus rollback` restores."""
 SCORES = "scores."
 """Prefix of the tags with a version's scores; the eval fingerprint follows (flows/promotion/eval_fingerprint.py)."""
-EXAM = "exam"
+FINGERPRINT = "eval_fingerprint"
 """The tag with the fingerprint of the evaluation in which `compare` scored a version."""
 REQUIREMENTS = ("torch", "transformers", "accelerate")
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
+from prefect import Flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.events import emit_event
@@ -115,7 +117,7 @@ def test_up_serves_deploys_and_stops_all_processes(fake: Project) -> None:
         found: list[dict[str, Any]] = httpx.post(f"http://127.0.0.1:{ports[0]}/api/{what}/filter", json={}).json()
         return found
 
-    assert {each["name"] for each in listed("deployments")} == {"weekly", "when-documents-change", "daily-exam"}
+    assert {each["name"] for each in listed("deployments")} == {"weekly", "when-documents-change", "daily-evaluation"}
     assert all(schedule["active"] for each in listed("deployments") for schedule in each["schedules"])
     assert heartbeat.NAME in {each["name"] for each in listed("automations")}
     run, servers = fake.start("run", "ingest"), set[int]()
@@ -181,3 +183,9 @@ def test_invalid_webhook_is_rejected_without_revealing_its_address(
     with pytest.raises(UserError, match=reason) as refused:
         notify.set_up(kind, address, test=False)
     assert address not in str(refused.value)  # it is a secret
+
+
+def test_every_deployment_names_an_existing_flow() -> None:
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    names = [each["entrypoint"].removeprefix("flows/scheduled.py:") for each in deployments]
+    assert len(names) == 3 and all(isinstance(getattr(scheduled, name), Flow) for name in names)

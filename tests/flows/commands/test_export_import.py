@@ -107,7 +107,7 @@ def test_exported_pairs_can_be_imported_as_preferences(sets: Path, form: str) ->
     assert "Of 3 pairs" in card and "| sample | 2 |" in card and "| tie | 1 |" in card
     run("import", "out/train.jsonl")
     (row,) = artifacts.read_rows(Path("data/preferences/human/train.jsonl"))
-    assert row == PAIR and chosen_by_people(Path("data/preferences/human"))[0][0]["chosen"] == PAIR["chosen"]
+    assert row == PAIR and chosen_by_people(Path("data/preferences/human"))[0][0].chosen == PAIR["chosen"]
 
 
 def test_card_contains_the_parameters_recorded_by_dvc(sets: Path) -> None:

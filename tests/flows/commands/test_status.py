@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from flows.commands import status
-from flows.dag import dvc_lock, graph
+from flows.dag import dvc_lock, graph, staleness
 from flows.serve import prefect_server
 from flows.serve.prefect_server import check_free
 from pipelines.runtime.errors import UserError
@@ -33,7 +33,7 @@ def test_changed_values_are_shown_and_optional_stages_marked(fake: Project) -> N
         [sys.executable, "-m", "dvc", "repro", "clean"], env=fake.environment, check=True, capture_output=True
     )
     fake.change(ingest={"value": "new"})
-    assert dvc_lock.changes(graph.read())["ingest"] == 'ingest.value "old" → "new"'
+    assert staleness.changes(graph.read())["ingest"] == 'ingest.value "old" → "new"'
     rows = {line.split()[0]: line for line in _output(fake).splitlines() if line}
     assert "changed" in rows["ingest"] and '"old" → "new"' in rows["ingest"]
     assert "follows" in rows["clean"]
