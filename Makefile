@@ -1,4 +1,5 @@
-# make demo: the whole run.  make test: lint, types, tests.  Each sets up .venv first, and leaves it when nothing changed.
+# make demo: the whole run.  make test: lint, types, tests.  make test-fast: those that start no programs and train nothing.
+# Each sets up .venv first, and leaves it when nothing changed.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,13 +7,16 @@ READY := $(VENV)/.ready
 PYTHON := $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 
-.PHONY: demo test check ui clean
+.PHONY: demo test test-fast check ui clean
 
 demo: $(READY)
 	@$(BIN)/gradus run
 
 test: check
 	$(BIN)/python -m pytest -n logical --dist worksteal
+
+test-fast: check
+	$(BIN)/python -m pytest -n logical --dist worksteal -m "not slow"
 
 check: $(READY)
 	$(BIN)/ruff check .

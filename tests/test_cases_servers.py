@@ -25,6 +25,8 @@ from tests.pipelines.llm.test_openai import calls, kept
 from tests.support import chat_server as stub
 from tests.support.chat_server import Handler, Server
 
+pytestmark = pytest.mark.slow
+
 CASES = Path(__file__).parent / "cases"
 POLICY = CrawlPolicy(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01, allow_private=True)
 ROBOTS: dict[str, str] = read_json(CASES / "robots_txt_six_kinds.json")

@@ -19,6 +19,8 @@ import yaml
 
 from tests.conftest import ROOT, tiny_model, tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 GRADUS = (sys.executable, "-m", "flows.cli")
 NOBODY = "There is no champion yet. The challenger, version 1, answers."
 LINES = ["Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gorse", "Hazel", "Ivy", "Juniper"]

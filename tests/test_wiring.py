@@ -418,3 +418,11 @@ def test_importing_tasks_disables_telemetry() -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, env={})
     assert done.stdout.strip() == "['true', 'true', 'false', '1']"
     assert "analytics = false" in (ROOT / ".dvc/config").read_text()
+
+
+def test_a_run_with_nothing_to_do_imports_no_compute_library() -> None:
+    """Each takes a second or more of every `gradus run`."""
+    code = "import sys, flows.cli, flows.post_train, flows.run.summary; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "mlflow" in loaded and not {"torch", "transformers", "matplotlib", "datasets", "lm_eval"} & loaded

@@ -36,11 +36,6 @@ def answer_row(candidate: Candidate, max_clause_words: int) -> TrainingRow:
     return TrainingRow(messages, RowKind.ANSWER, candidate.answer, source=source, span=span, evidence=evidence)
 
 
-def user_row(messages: list[Message], source: str | None) -> TrainingRow:
-    """Return the training row of a conversation that the user provided."""
-    return TrainingRow(messages, RowKind.TASK, source=source)
-
-
 def refusal_row(question: str, refusal: str) -> TrainingRow:
     """Return the training row of a question without an answer."""
     return TrainingRow(exchange(question, refusal), RowKind.REFUSAL)

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines import artifacts
-from pipelines.curation.rows import user_row
-from pipelines.curation.schema import Rejection, TrainingRow
+from pipelines.curation.schema import Rejection, RowKind, TrainingRow
 from pipelines.formats import chat_formats
 from pipelines.text.normalize import tokens
 
@@ -47,7 +46,7 @@ def user_rows(folder: Path) -> tuple[list[TrainingRow], list[Rejection]]:
             read, invalid = chat_formats.read([row])
             reason = invalid[0]["reason"] if invalid else "pair" if "messages" not in read[0] else None
             if reason is None:
-                rows.append(user_row(read[0]["messages"], read[0].get("source")))
+                rows.append(TrainingRow(read[0]["messages"], RowKind.TASK, source=read[0].get("source")))
             else:
                 rejected.append(Rejection({"question": f"{path.name}, row {number}", "kind": "own"}, f"own_{reason}"))
     return rows, rejected

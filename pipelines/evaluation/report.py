@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from pipelines.artifacts import Row
-from pipelines.evaluation import plots
 from pipelines.evaluation.comparison import PARENT
 from pipelines.evaluation.metrics import METRICS, Metric
 
@@ -63,6 +61,8 @@ def columns(metrics: dict[str, Any]) -> dict[str, Metric]:
 
 def page(metrics: dict[str, Any], answers: dict[str, list[Row]], baseline: str) -> str:
     """Return the HTML page. `answers` are the rows of answers.jsonl by model, for the same questions."""
+    from pipelines.evaluation import plots  # imports matplotlib, which the terminal's table does not need
+
     candidate = metrics["candidate"]
     parent = PARENT if PARENT in answers and candidate != PARENT else baseline
     changes = changed(answers[parent], answers[candidate])
@@ -76,8 +76,8 @@ def page(metrics: dict[str, Any], answers: dict[str, list[Row]], baseline: str) 
         candidate=candidate,
         parent=parent,
         validation={name: metrics["models"][name]["validation"] for name in rows(metrics)},
-        outcomes=_embedded(plots.outcomes(answers)),
-        tradeoff=_embedded(plots.tradeoff({name: metrics["models"][name] for name in rows(metrics)})),
+        outcomes=_embedded(plots.svg(plots.outcomes(answers))),
+        tradeoff=_embedded(plots.svg(plots.tradeoff({name: metrics["models"][name] for name in rows(metrics)}))),
         fixed=[(old, new) for old, new in changes if is_desired(new)],
         broken=[(old, new) for old, new in changes if is_desired(old)],
         hallucinations=hallucinations(answers[candidate]),
@@ -125,5 +125,5 @@ def _shown(cell: dict[str, Any]) -> Text:
     return Text.assemble((cell["value"], "bold" if cell["best"] else ""), "\n", (cell["interval"], "dim"))
 
 
-def _embedded(figure: Figure) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(plots.svg(figure)).decode("ascii")
+def _embedded(svg: bytes) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")

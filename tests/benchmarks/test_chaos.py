@@ -7,6 +7,8 @@ import pytest
 from benchmarks.chaos import chaos
 from tests.support.project import prefect_server, project
 
+pytestmark = pytest.mark.slow
+
 
 def test_runs_killed_at_random_moments_lose_nothing(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch

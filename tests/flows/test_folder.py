@@ -15,6 +15,8 @@ from flows.folder import MARKS, check_names, check_place, check_repository, ente
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def gradus(folder: Path, *arguments: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "flows.cli", *arguments]

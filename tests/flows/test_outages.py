@@ -19,6 +19,8 @@ from tests.flows.conftest import Project, free_port
 from tests.support.project import prefect_server as serve
 from tests.support.project import until_it_answers
 
+pytestmark = pytest.mark.slow
+
 CHAIN = {"ingest": [], "clean": ["ingest"]}
 
 

@@ -27,6 +27,8 @@ from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 
+pytestmark = pytest.mark.slow
+
 DIAMOND = {"ingest": [], "clean": ["ingest"], "dedup": ["ingest"], "split": ["clean", "dedup"]}
 
 

@@ -29,6 +29,8 @@ from pipelines.runtime.errors import UserError
 from tests.flows.conftest import ROOT, Project, free_port
 from tests.flows.dag.test_worktree import commit, git
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def received(prefect_server: str, fake: Project) -> Iterator[list[dict[str, str]]]:

@@ -12,8 +12,8 @@ from tests.support.teachers import PROMPTS, Script
 
 
 @pytest.fixture
-def examined_by() -> Callable[..., Validator]:
-    """Make an examiner of scripted people."""
+def make_validator() -> Callable[..., Validator]:
+    """Return a factory of validators whose reader and judge follow a script."""
 
     def make(reader: Script, judge: Script | None = None, samples: int = 0) -> Validator:
         reading, judging = load(PROMPTS, "reader"), load(PROMPTS, "judge")

@@ -9,6 +9,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import sys, pipelines
 import httpx, requests, urllib.request

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from pipelines import user_files
 from pipelines.runtime.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 BAD_LINES = [
     ('{"a": "caf\xe9"}'.encode("latin-1"), "not UTF-8; save the file as UTF-8"),

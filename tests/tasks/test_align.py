@@ -18,6 +18,8 @@ from tasks.align import dpo, main, ppo
 from tasks.reward import reward
 from tests.support.impatient import Impatient
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["mill", "tide", "quay", "well", "lamp", "bell", "ferry", "harbour"]
 
 

@@ -16,6 +16,8 @@ from tasks.clean import clean
 from tasks.ingest import ingest
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 DATA = ROOT / "data"
 TRUTH = json.loads((DATA / "sample_manifest.json").read_text())
 PROSE = (

@@ -10,6 +10,8 @@ from pipelines.evaluation.metrics import METRICS
 from pipelines.runtime.errors import UserError
 from tasks.compare import check_leftovers, compare
 
+pytestmark = pytest.mark.slow
+
 
 def evaluated(name: str, correct: int, refused: int) -> Path:
     """Write an evaluation with `correct`, then `refused`, then wrong answers to 20 questions per set and split."""

@@ -13,6 +13,8 @@ from tasks.clean import clean
 from tasks.dedup import dedup
 from tests.support import mixed_corpus as mixed
 
+pytestmark = pytest.mark.slow
+
 SEEN = "The keeper of the sluice rings the bell twice before the gate is opened in spring."
 
 

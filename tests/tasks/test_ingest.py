@@ -12,6 +12,8 @@ from pipelines.runtime.errors import UserError
 from tasks.ingest import ingest
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 RAW = ROOT / "data/raw"
 TEXT = "The sluice keeper rings the bell twice before the gate is opened. " * 5
 

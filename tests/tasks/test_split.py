@@ -22,6 +22,8 @@ from tasks.dedup import dedup
 from tasks.ingest import ingest
 from tasks.split import split
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 DATA = ROOT / "data"
 

@@ -23,6 +23,8 @@ from tasks.teacher import teacher
 from tests.conftest import ROOT
 from tests.support.rows import training_row
 
+pytestmark = pytest.mark.slow
+
 TEXT = "The mill was restored by Wilmot Fanthorn in 1921. The bell came from Garrick Bay because the old one cracked."
 PROMPTS = ROOT / "data/prompts"
 SMALL = {"rank": 2, "alpha": 4.0, "dropout": 0.0}

@@ -10,6 +10,8 @@ from flows.commands import chat
 from pipelines.config import Config
 from pipelines.runtime.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def chat_output(config: Config, monkeypatch: pytest.MonkeyPatch, *lines: str) -> str:
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))

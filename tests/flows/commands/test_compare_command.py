@@ -16,6 +16,8 @@ from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 from tests.flows.dag.test_worktree import commit, git
 
+pytestmark = pytest.mark.slow
+
 MAKE = """
 import json, sys, yaml
 from pathlib import Path

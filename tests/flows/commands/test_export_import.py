@@ -19,6 +19,8 @@ from pipelines.llm.cache import PATH, ResponseCache
 from pipelines.llm.calls import Answer
 from pipelines.runtime.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 ASKED = [{"role": "user", "content": "Who restored the mill?"}, {"role": "assistant", "content": "Fanthorn."}]
 MORE = [*ASKED, {"role": "user", "content": "谁？"}, {"role": "assistant", "content": '"Orr",\n他说。'}]
 ROW = {"messages": ASKED, "kind": "answer", "answer_span": "Fanthorn", "variant": None, "source": "0123456789abcdef"}

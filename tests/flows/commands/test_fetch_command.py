@@ -13,6 +13,8 @@ from flows.commands.fetch import fetch_list
 from pipelines import artifacts
 from pipelines.config import Config
 
+pytestmark = pytest.mark.slow
+
 
 def test_fetch_without_pages_writes_only_the_rejects(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     Path("pages.txt").write_text("http://127.0.0.1:1/bells.html\n")

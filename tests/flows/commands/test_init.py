@@ -13,6 +13,8 @@ from pipelines import config
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 PARAMS = (ROOT / "params.yaml").read_bytes()
 
 

@@ -18,6 +18,8 @@ from flows.serve.prefect_server import check_free
 from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 
+pytestmark = pytest.mark.slow
+
 
 def _output(fake: Project) -> str:
     process = fake.start("status")

@@ -10,6 +10,8 @@ from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 from tests.flows.conftest import Project
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def whole() -> graph.Graph:

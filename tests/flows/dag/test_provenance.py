@@ -7,6 +7,8 @@ from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 from tests.flows.dag.test_worktree import CHAIN, commit, git
 
+pytestmark = pytest.mark.slow
+
 
 def test_run_reminds_to_commit_its_lock_or_commits_it(fake: Project) -> None:
     fake.describe(CHAIN)

@@ -15,6 +15,8 @@ from pipelines import artifacts
 from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 
+pytestmark = pytest.mark.slow
+
 CHAIN = {"ingest": [], "clean": ["ingest"]}
 
 

@@ -29,6 +29,8 @@ from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT, tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 PASSED = {"passed": True, "reasons": [], "checks": []}
 
 

@@ -15,6 +15,8 @@ from flows.run.errors import StoppedError
 from tests.flows.conftest import Project
 from tests.support.project import prefect_server as serve
 
+pytestmark = pytest.mark.slow
+
 
 def never() -> bool:
     return False

@@ -10,6 +10,8 @@ from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 from tests.flows.dag.test_worktree import CHAIN, commit, git
 
+pytestmark = pytest.mark.slow
+
 TEXT = Path("params.yaml").read_text()
 
 

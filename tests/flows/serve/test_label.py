@@ -57,7 +57,7 @@ def test_choices_are_saved_immediately_and_become_preferences(page: Server, tmp_
     assert set(sides) == {"left", "right"}  # the better answer is not always on the same side
     pairs, dropped = chosen_by_people(tmp_path / "human")
     assert len(pairs) == 12 and not dropped
-    assert all(each["chosen"][0]["content"].startswith("Keeper") for each in pairs)
+    assert all(each.chosen[0]["content"].startswith("Keeper") for each in pairs)
 
 
 def test_decided_pairs_are_not_shown_again(page: Server, source: Path, tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_written_answer_is_preferred_to_both(page: Server, tmp_path: Path) -> No
     shown = ask(page, "/pair")
     ask(page, "/choice", {"pair": shown["pair"], "choice": "written", "text": " Mara keeps it. "})
     pairs, _ = chosen_by_people(tmp_path / "human")
-    assert {each["chosen"][0]["content"] for each in pairs} == {"Mara keeps it."}
-    assert {each["rejected"][0]["content"] for each in pairs} == {shown["left"], shown["right"]}
+    assert {each.chosen[0]["content"] for each in pairs} == {"Mara keeps it."}
+    assert {each.rejected[0]["content"] for each in pairs} == {shown["left"], shown["right"]}
     again = ask(page, "/pair")
     with pytest.raises(urllib.error.HTTPError):
         ask(page, "/choice", {"pair": again["pair"], "choice": "written", "text": "  "})

@@ -17,6 +17,8 @@ from pipelines.config import Config
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15, 16], [17, 18]]
 
 

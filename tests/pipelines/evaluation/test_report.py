@@ -4,6 +4,7 @@ import re
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from matplotlib.text import Text
 from rich.console import Console
 
@@ -11,6 +12,8 @@ from pipelines.artifacts import Row
 from pipelines.evaluation import comparison, plots
 from pipelines.evaluation.report import changed, hallucinations, page, rows, terminal_table
 from pipelines.evaluation.verdict import verdict
+
+pytestmark = pytest.mark.slow
 
 NASTY = "<script>alert('in 1783')</script> & more"
 

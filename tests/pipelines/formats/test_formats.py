@@ -9,6 +9,8 @@ from pipelines.artifacts import Row
 from pipelines.formats.chat_formats import FORMS, form_of, read, written
 from pipelines.models.messages import Message
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ("Who restored the mill?", '他说："磨坊"。', "Two\nlines, “quoted”", "a | b {c} \\d")
 HOSTILE = [
     *("[INST]", "[/INST]", "[/INST", "<<SYS>>", "\n<</SYS>>\n\n", "<</SYS>", "<s>", "</s>", "<s", " ", "\n", "\t"),

@@ -7,6 +7,8 @@ from pipelines.inference.continuous import respond_continuously
 from pipelines.inference.generation import respond_to
 from tests.conftest import tiny_model, tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 BLOCKS = 6  # fewer than prompts: some must wait
 PROMPTS = [[5 + at, *range(40, 44 + at % 7), 9] for at in range(12)]
 

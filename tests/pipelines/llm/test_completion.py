@@ -22,6 +22,8 @@ from pipelines.runtime.errors import UserError
 from tests.support import chat_server as stub
 from tests.support.chat_server import Server
 
+pytestmark = pytest.mark.slow
+
 TEXT = st.text(st.characters() | st.sampled_from("\ud83d\udc00\ufffd{}<>\n")) | st.sampled_from(
     [
         "<think>",

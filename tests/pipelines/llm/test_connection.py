@@ -19,6 +19,8 @@ from pipelines.runtime.errors import UserError
 from tests.support import chat_server as stub
 from tests.support.chat_server import Server
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 

@@ -20,6 +20,8 @@ from pipelines.runtime.errors import UserError
 from tests.support import chat_server as stub
 from tests.support.chat_server import Fault, Server
 
+pytestmark = pytest.mark.slow
+
 TRIES = 3
 PRICE = PriceBlock(prompt=100_000.0, completion=200_000.0)  # a call of the stub costs 1 + 1
 

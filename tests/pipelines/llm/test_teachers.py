@@ -14,6 +14,8 @@ from pipelines.llm.teachers import fingerprint, load_teachers
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def local(base: Path, config: Config, continuous: bool = False) -> LocalTeacher:
     loaded, tok = loading.load(base, config.compute), loading.tokenizer(base)

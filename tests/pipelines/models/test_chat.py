@@ -15,6 +15,8 @@ from pipelines.models.messages import Message
 from pipelines.training.examples import IGNORED, encode_chat, encode_text
 from tests.conftest import ROOT, SENTENCES, tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 CHATML = (ROOT / "data/chatml.jinja").read_text()
 ROLES_AS_TOKENS = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}<|user|>{{ m['content'] | trim }}"

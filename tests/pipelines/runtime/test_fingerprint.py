@@ -19,6 +19,8 @@ from tasks.dedup import dedup
 from tasks.ingest import ingest
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = '''
 """A task."""
 from pipelines import numbers

@@ -10,6 +10,8 @@ import pytest
 from pipelines.runtime import liveness
 from pipelines.runtime.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 HOLDER = """
 import sys, time
 from pipelines.runtime import liveness

@@ -20,6 +20,8 @@ from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 from tests.flows.conftest import free_port
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def moved(base: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> str:

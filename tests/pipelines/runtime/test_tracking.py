@@ -13,6 +13,8 @@ from flows.run import ended_runs
 from pipelines.runtime import environment, tracking, tracking_store
 from pipelines.runtime.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def store(tmp_path_factory: pytest.TempPathFactory, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

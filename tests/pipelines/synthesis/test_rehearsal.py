@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from pipelines.config import Config
 from pipelines.models import loading
 from pipelines.synthesis.rehearsal import first_sentence, invent, rehearse
+
+pytestmark = pytest.mark.slow
 
 PROMPTS = ["What is the capital of Portugal?", "Name a river of Spain."]
 

@@ -16,6 +16,8 @@ from pipelines.training.examples import IGNORED, Example, encode_chat, plan_batc
 from pipelines.training.trainer import labelled_loss, mean_loss, train
 from tests.support.impatient import Impatient
 
+pytestmark = pytest.mark.slow
+
 LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
 ANSWERS = {"Who keeps the light?": "Orla Finch", "When was the mill built?": "1783", "What is rung?": "the bell"}
 

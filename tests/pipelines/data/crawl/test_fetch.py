@@ -21,6 +21,8 @@ from pipelines.data.documents import Document
 from pipelines.data.extract.readers import Limits, extract
 from pipelines.runtime.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 PAGE = f"<html><title>Bells</title><body><main><p>{'The bell is rung twice. ' * 20}</p></main></body></html>".encode()
 POLICY = CrawlPolicy(delay=0.0, seconds=2.0, max_bytes=20_000, backoff=0.01, allow_private=True)
 

@@ -13,6 +13,8 @@ from pipelines.data.extract.readers import Limits, Reject, sources
 from tests.support.broken import WAYS, break_files, counts
 from tests.support.broken import read as read_broken
 
+pytestmark = pytest.mark.slow
+
 TEXT = "The sluice keeper rings the bell twice before the gate is opened. " * 5
 
 
