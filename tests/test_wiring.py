@@ -412,6 +412,7 @@ def test_violation_is_detected(
     assert any(named in wrong for wrong in check(copy))
 
 
+@pytest.mark.slow
 def test_importing_tasks_disables_telemetry() -> None:
     names = ["DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "PREFECT_SERVER_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY"]
     program = f"import os, tasks; print([os.environ[name] for name in {names}])"
@@ -420,6 +421,7 @@ def test_importing_tasks_disables_telemetry() -> None:
     assert "analytics = false" in (ROOT / ".dvc/config").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_to_do_imports_no_compute_library() -> None:
     """Each takes a second or more of every `gradus run`."""
     code = "import sys, flows.cli, flows.post_train, flows.run.summary; print(*sorted(sys.modules))"

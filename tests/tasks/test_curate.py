@@ -12,6 +12,8 @@ from pipelines.curation.config import CurateConfig
 from pipelines.runtime.errors import UserError
 from tasks.curate import curate
 
+pytestmark = pytest.mark.slow
+
 SENTENCE = "The mill was restored by Wilmot Fanthorn in 1921."
 
 

@@ -17,6 +17,8 @@ from tasks.ingest import ingest
 from tasks.split import split
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 DATA = ROOT / "data"
 HOSTILE = "<script>alert('read me')</script> "
 TASKS = ("ingest", "clean", "dedup", "split")

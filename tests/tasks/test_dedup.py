@@ -5,6 +5,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.data import documents
@@ -14,6 +16,8 @@ from tasks.clean import clean
 from tasks.dedup import dedup
 from tasks.ingest import ingest
 from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
 
 DATA = ROOT / "data"
 TRUTH = json.loads((DATA / "sample_manifest.json").read_text())

@@ -11,6 +11,8 @@ from pipelines.evaluation.questions import SETS, SPLITS
 from pipelines.runtime.errors import UserError
 from tasks.evaluate import directory, evaluate, outcomes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def documents(project: Path) -> Path:

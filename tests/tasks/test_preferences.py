@@ -14,6 +14,8 @@ from tasks.preferences import describe, preferences, verdict_rates
 from tests.support.rows import training_row
 from tests.support.teachers import PROMPTS, Script
 
+pytestmark = pytest.mark.slow
+
 ROWS = [training_row(f"Who keeps lamp {n}?", f"Keeper {n}") for n in range(8)] + [
     training_row(f"Who keeps bell {n}?") for n in range(8)
 ]

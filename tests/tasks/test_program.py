@@ -11,6 +11,8 @@ from pipelines.runtime import tracking_store
 from pipelines.runtime.errors import UserError
 from tasks import STATUS, task
 
+pytestmark = pytest.mark.slow
+
 
 def status(stage: str) -> dict[str, str]:
     return json.loads((STATUS / f"{stage}.json").read_text())

@@ -15,6 +15,8 @@ from pipelines.runtime.errors import UserError
 from tasks.reward import accuracies
 from tests.support.rows import training_row
 
+pytestmark = pytest.mark.slow
+
 
 def test_saved_head_is_loaded_unchanged(base: Path, config: Config, tmp_path: Path) -> None:
     model = loading.adaptable(base, LoraConfig(rank=2, alpha=4, dropout=0.0), config.compute)

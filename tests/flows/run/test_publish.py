@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
@@ -14,6 +15,8 @@ from pipelines.models import registry
 from pipelines.runtime import tracking, tracking_store
 from tests.flows.conftest import Project
 from tests.flows.run.test_description import promotion
+
+pytestmark = pytest.mark.slow
 
 
 @flow(name="published", validate_parameters=False)

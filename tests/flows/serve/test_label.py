@@ -15,6 +15,8 @@ from pipelines.alignment.rank import chosen_by_people
 from pipelines.artifacts import Row, write_rows, write_table
 from pipelines.runtime.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def pair(number: int) -> Row:
     texts = {"chosen": f"Keeper {number}.", "rejected": f"Nobody keeps {number}."}

@@ -8,6 +8,8 @@ from pipelines.alignment.logprob import entropy, kl, token_logprobs
 from pipelines.alignment.losses import pair_loss, policy_loss, reduce, value_loss
 from pipelines.alignment.rewards import ScoreNorm, shape_scores, token_rewards
 
+pytestmark = pytest.mark.slow
+
 
 def assert_close_to(found: torch.Tensor, wanted: list[float] | list[list[float]], tolerance: float = 1e-4) -> None:
     torch.testing.assert_close(found, torch.tensor(wanted), atol=tolerance, rtol=0)

@@ -22,6 +22,8 @@ from pipelines.config import Config
 from pipelines.models import loading
 from tests.pipelines.alignment.conftest import LORA
 
+pytestmark = pytest.mark.slow
+
 
 def flags(backbone: Backbone) -> dict[str, bool]:
     return {name: parameter.requires_grad for name, parameter in backbone.model.named_parameters()}

@@ -8,6 +8,8 @@ from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import Turn, by_length, collate, encode, plan_pairs, stop_ids
 from pipelines.models.chat import encode_prompt
 
+pytestmark = pytest.mark.slow
+
 
 def test_turn_ends_with_its_end_of_turn_token(backbone: Backbone) -> None:
     asked = [{"role": "user", "content": "Who?"}]

@@ -14,6 +14,8 @@ from pipelines.evaluation.questions import SETS, SPLITS, Question, load
 from pipelines.models.chat import encode_prompt, encode_text
 from tests.conftest import tiny_model, tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 Trained = tuple[LlamaForCausalLM, PreTrainedTokenizerFast, list[Question]]
 TEXT = "The tide mill of Vennisay was put back in order by bequest. " * 6
 

@@ -1,6 +1,10 @@
 """Batching: grouping of prompts by common prefix."""
 
+import pytest
+
 from pipelines.inference.batching import Group, share
+
+pytestmark = pytest.mark.slow
 
 
 def test_prompts_with_a_common_prefix_are_grouped() -> None:

@@ -6,6 +6,8 @@ import torch
 from pipelines.inference.beam_search import search
 from tests.conftest import tiny_model, tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 2.0])
 def test_beam_search_matches_transformers(penalty: float) -> None:

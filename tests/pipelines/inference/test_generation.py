@@ -6,6 +6,8 @@ import torch
 from pipelines.inference.generation import generate, respond_to
 from tests.conftest import tiny_model, tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 def test_prefix_sharing_does_not_change_answers() -> None:
     tok = tiny_tokenizer()

@@ -7,6 +7,8 @@ from pipelines.config import Config
 from pipelines.models import devices
 from pipelines.runtime.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def test_missing_gpu_raises_user_error(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -14,6 +14,8 @@ from pipelines.models.config import BaseModelConfig, LoraConfig
 from pipelines.runtime.errors import UserError
 from tests.conftest import tiny_model, tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
 IDS = torch.tensor([[3, 50, 70, 90, 110]])
 

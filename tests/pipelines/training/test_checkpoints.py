@@ -9,6 +9,8 @@ import torch
 
 from pipelines.training.checkpoints import Checkpoints, pack, restore_generators, unpack
 
+pytestmark = pytest.mark.slow
+
 
 def write(checkpoints: Checkpoints, *numbers: int) -> None:
     for number in numbers:

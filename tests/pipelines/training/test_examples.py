@@ -6,6 +6,8 @@ from pipelines.runtime.errors import UserError
 from pipelines.training.examples import IGNORED, encode_chat, encode_text, plan_batches
 from tests.conftest import tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 CHAT = [{"role": "user", "content": "Who keeps the light?"}, {"role": "assistant", "content": "Orla Finch"}]
 
 

@@ -26,6 +26,8 @@ from pipelines.training.packing import best_fit, check_document_masking, pack
 from pipelines.training.trainer import Padding, labelled_loss, predicted
 from tests.conftest import tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 def row(ids: list[int]) -> Example:
     return Example(ids, list(ids))
