@@ -1,7 +1,7 @@
 """The main flow: from a folder of documents to a promoted model, with one Prefect task per stage of dvc.yaml.
 
 Reads params.yaml and dvc.yaml and skips stages that are up to date. When a stage fails, the stages that do not depend
-on it still run. Alone: gradus run
+on it still run. Standalone: gradus run
 """
 
 from contextlib import AbstractContextManager, nullcontext

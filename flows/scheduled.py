@@ -1,6 +1,6 @@
 """Scheduled flows (prefect.yaml): retrain when an input changed, re-evaluate the champion when the questions did.
 
-Alone: gradus up
+Standalone: gradus up
 """
 
 from typing import Any

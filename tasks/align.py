@@ -1,7 +1,7 @@
 """Align: train the SFT model on preferences with DPO or PPO.
 
 Reads artifacts/preferences, artifacts/sft, artifacts/base, and for ppo artifacts/reward; writes an adapter to
-artifacts/align/<method>. Alone: python -m tasks.align dpo
+artifacts/align/<method>. Standalone: python -m tasks.align dpo
 """
 
 import sys

@@ -6,7 +6,7 @@ rejects.jsonl to artifacts/curate/; curate.html (filter yields, coverage, exampl
 dataset card) to artifacts/reports/. A row of train.jsonl belongs to one variant (used in the epochs congruent to it
 modulo `curate.num_variants`) or, with null, to all. preference_prompts.jsonl has one further variant, which
 is not used in fine-tuning, and the user's conversations; the task `preferences` samples answers to it.
-Alone: python -m tasks.curate
+Standalone: python -m tasks.curate
 """
 
 import random

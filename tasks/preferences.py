@@ -3,7 +3,7 @@
 Reads artifacts/curate/preference_prompts.jsonl, artifacts/sft, artifacts/split (for the names of the documents) and,
 depending on `preferences.ranker`, an LLM judge, a reward model or a folder of choices; writes train.jsonl,
 held_out.jsonl and rejects.jsonl to artifacts/preferences, and a dataset card to artifacts/reports.
-Alone: python -m tasks.preferences
+Standalone: python -m tasks.preferences
 """
 
 from collections import Counter

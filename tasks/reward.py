@@ -1,7 +1,7 @@
 """Reward: a pairwise reward model, an adapter on the base model that is initialised from the SFT adapter.
 
 Reads artifacts/preferences, artifacts/sft, artifacts/base; writes the adapter, its tokenizer and
-head.safetensors to artifacts/reward. Alone: python -m tasks.reward
+head.safetensors to artifacts/reward. Standalone: python -m tasks.reward
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """SFT: fine-tune on questions and answers, refusals, rehearsal, and optionally passages of the corpus.
 
 Reads artifacts/curate/, artifacts/split/ and the model of `sft.init_from`; writes artifacts/sft/, an adapter.
-Alone: python -m tasks.sft
+Standalone: python -m tasks.sft
 """
 
 from pathlib import Path

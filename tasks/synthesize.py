@@ -3,7 +3,7 @@
 Reads artifacts/split/, artifacts/base/, artifacts/teacher/, the prompt templates, and the user's conversations, which
 are balanced with unanswerable questions like generated ones. Writes to artifacts/synthesize/: candidates.jsonl (a row
 with a `reason` is rejected), unanswerable.jsonl, and rehearsal.jsonl with its key. The task `curate` selects the
-training rows. Alone: python -m tasks.synthesize
+training rows. Standalone: python -m tasks.synthesize
 """
 
 from pathlib import Path

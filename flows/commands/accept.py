@@ -1,4 +1,4 @@
-"""Declare a code change neutral, so that a stage keeps its results. Alone: gradus accept STAGE --reason REASON
+"""Declare a code change neutral, so that a stage keeps its results. Standalone: gradus accept STAGE --reason REASON
 
 Reads dvc.lock; writes code.lock.yaml with the reason.
 """

@@ -1,4 +1,4 @@
-"""Ask a model a question or chat with it. Alone: gradus ask "…", gradus chat
+"""Ask a model a question or chat with it. Standalone: gradus ask "…", gradus chat
 
 Reads the registry or artifacts/; writes the input history to .gradus/chat_history.
 """

@@ -1,4 +1,4 @@
-"""Compare two results: inputs, metrics and changed verdicts. Alone: gradus compare
+"""Compare two results: inputs, metrics and changed verdicts. Standalone: gradus compare
 
 Reads two dvc.lock files and, from DVC's cache, the answers of each candidate to the test questions.
 """

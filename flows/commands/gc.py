@@ -1,4 +1,4 @@
-"""Garbage collection of unused files. Alone: gradus gc
+"""Garbage collection of unused files. Standalone: gradus gc
 
 Removes objects in DVC's cache that neither the working tree nor a commit refers to (a run at a commit leaves a branch),
 checkpoints that no training would resume from, and weights of old versions in mlruns/ (flows/promotion/retention.py).

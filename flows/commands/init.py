@@ -1,4 +1,4 @@
-"""Set up the project for a folder of user-provided documents. Alone: gradus init FOLDER
+"""Set up the project for a folder of user-provided documents. Standalone: gradus init FOLDER
 
 Copies the folder to data/ if it is outside of the project, tracks it with DVC, sets `ingest.source` in params.yaml
 (nothing else is changed), and moves the sample questions to data/sample_questions/. Idempotent; commits nothing.

@@ -1,4 +1,4 @@
-"""Check that a commit reproduces its dvc.lock. Alone: gradus reproduce COMMIT [--stages A,B] [--recompute]
+"""Check that a commit reproduces its dvc.lock. Standalone: gradus reproduce COMMIT [--stages A,B] [--recompute]
 
 *Restore* checks out every output from the cache or the remote and runs nothing. *Recompute* runs every stage again with
 a scratch cache, so that the originals are neither reused nor overwritten. Either way each output gets a verdict, and a

@@ -1,6 +1,6 @@
 """Run a commit in a separate worktree, with the result on the branch `runs/<id>`.
 
-Alone: gradus run --rev COMMIT, gradus run --set sft.epochs=8
+Standalone: gradus run --rev COMMIT, gradus run --set sft.epochs=8
 """
 
 import shutil

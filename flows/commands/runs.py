@@ -1,4 +1,4 @@
-"""Whole runs and their dvc.lock, which references all inputs and outputs. Alone: gradus runs
+"""Whole runs and their dvc.lock, which references all inputs and outputs. Standalone: gradus runs
 
 Reads MLflow's runs, git's history and DVC's cache. Every run logs its dvc.lock to its MLflow run, so its answers can be
 found as long as DVC's cache holds them, whether or not the lock was committed.

@@ -1,4 +1,6 @@
-"""Status of the project: the present run or outdated stages, the champion, and running servers. Alone: gradus status
+"""Status of the project: the present run or outdated stages, the champion, and running servers.
+
+Standalone: gradus status.
 
 Reads .gradus/, dvc.yaml, dvc.lock and MLflow's database. Does not import MLflow or Prefect, which takes seconds, and
 does not wait for locks.

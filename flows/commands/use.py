@@ -1,4 +1,4 @@
-"""Apply a recipe, a YAML file with the parameters that differ, to params.yaml. Alone: gradus use RECIPE"""
+"""Apply a recipe, a YAML file with the parameters that differ, to params.yaml. Standalone: gradus use RECIPE"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Promotion and rollback as Prefect flows around flows/promotion/gate.py. Alone: gradus promote, gradus rollback"""
+"""Promotion and rollback as Prefect flows around flows/promotion/gate.py.
+
+Standalone: gradus promote, gradus rollback.
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Remove the weights of old registered versions without an alias, but keep the versions' records. Alone: gradus gc
+"""Remove the weights of old registered versions without an alias, but keep the versions' records. Standalone: gradus gc
 
 Reads the registry and MLflow's files in mlruns/; removes model files and tags their versions `weights: removed`.
 """

@@ -1,4 +1,4 @@
-"""Parameter overrides for one run. Alone: gradus run --set sft.epochs=8
+"""Parameter overrides for one run. Standalone: gradus run --set sft.epochs=8
 
 Every key must exist in params.yaml, and the changed file is validated before anything starts. It is committed in the
 worktree of the run (flows/commands/run_at_commit.py) with its comments preserved; params.yaml in the working tree is

@@ -1,4 +1,6 @@
-"""Detect runs that died with their machine or worker, by missing heartbeats. Alone: python -m flows.serve.heartbeat
+"""Detect runs that died with their machine or worker, by missing heartbeats.
+
+Standalone: python -m flows.serve.heartbeat.
 
 A flow sends Prefect a heartbeat every 30 seconds (flows/__init__.py). An automation marks a run as crashed after three
 missed heartbeats, and sends a message if notifications are configured (flows/serve/notify.py).

@@ -1,4 +1,4 @@
-"""MLflow's web interface for the project's store, on this machine only. Alone: gradus ui"""
+"""MLflow's web interface for the project's store, on this machine only. Standalone: gradus ui"""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Servers and schedules on this machine, until Ctrl-C. Alone: gradus up
+"""Servers and schedules on this machine, until Ctrl-C. Standalone: gradus up
 
 Starts a Prefect server, an MLflow server and a worker that runs the deployments of prefect.yaml. Their state is in the
 project: .gradus/ and mlruns/. PREFECT_API_DATABASE_CONNECTION_URL and MLFLOW_TRACKING_URI select other stores.
