@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from rich.console import Console
 
-from flows.dag import dvc_lock
+from flows.dag import staleness
 from flows.post_train import link
 from flows.run.console import RunConsole
 from flows.run.errors import StageError
@@ -213,7 +213,7 @@ def test_stage_is_retried_while_another_dvc_runs_it(fake: Project, monkeypatch: 
         time.sleep(0.1)
     with pytest.raises(UserError, match="another dvc command is running"):
         fake.run("ingest")
-    monkeypatch.setattr(dvc_lock, "changes", lambda _: {"ingest": "as if the other dvc had started after the check"})
+    monkeypatch.setattr(staleness, "changes", lambda _: {"ingest": "as if the other dvc had started after the check"})
     fake.run("ingest")
     assert other.wait() == 0
     assert (fake.path / "started.txt").read_text().count("ingest") == 1
