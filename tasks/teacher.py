@@ -21,7 +21,7 @@ from pipelines.training.examples import encode_chat, plan_batches
 from pipelines.training.trainer import train
 from tasks import task
 
-KEY_FILE = "lesson.json"
+KEY_FILE = "key.json"
 TRAINING_SETTINGS = {"lora", "learning_rate", "epochs", "batch_tokens"}
 
 

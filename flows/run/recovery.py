@@ -14,7 +14,7 @@ from pipelines.runtime import liveness
 def recover(settings: Config) -> None:
     """Restore a state in which a run can start. Needs Prefect's server.
 
-    Whoever starts a server must call `end_orphans` first: an orphaned server would lock Prefect's database.
+    A command that starts a server calls `end_orphans` first: an orphaned server would lock Prefect's database.
     """
     repair()
     remove_leftovers(settings.evaluate.models)

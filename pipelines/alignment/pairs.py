@@ -163,16 +163,7 @@ def distinct(texts: Iterable[str], count: int | None = None) -> list[str]:
 def _pair(row: TrainingRow, rejected: str, provenance: str) -> PreferencePair:
     """Pair the reference with a rejected answer; the margin is 1 - their token F1."""
     margin = 1 - f1(tokens(rejected), tokens(row.answer))
-    return PreferencePair(
-        prompt=row.messages[:-1],
-        chosen=row.messages[-1:],
-        rejected=[{"role": "assistant", "content": rejected}],
-        kind=row.kind,
-        source=row.source,
-        reference=row.answer,
-        provenance=provenance,
-        margin=margin,
-    )
+    return PreferencePair.of(row, row.answer, rejected, provenance, margin)
 
 
 def balance(pairs: Sequence[PreferencePair], seed: int) -> tuple[list[PreferencePair], list[Rejection]]:

@@ -45,9 +45,9 @@ def compared(
     for at, (row, first, second) in enumerate(asked):
         forth, back = (letter(recipe, reply) for reply in replies[2 * at : 2 * at + 2])
         if (forth, back) == ("A", "B"):
-            pairs.append(pair(row, first, second, "judge", 1.0))
+            pairs.append(PreferencePair.of(row, first, second, "judge", 1.0))
         elif (forth, back) == ("B", "A"):
-            pairs.append(pair(row, second, first, "judge", 1.0))
+            pairs.append(PreferencePair.of(row, second, first, "judge", 1.0))
         else:
             dropped.append(_dropped(row, Reason.NO_OPINION if None in (forth, back) else Reason.TIE, first, second))
     return pairs, dropped
@@ -94,7 +94,7 @@ def by_score(
             dropped.append(_dropped(row, Reason.NO_OPINION if len(score_of) < len(set(texts)) else Reason.TIE))
             continue
         best, worst = (pick(score_of, key=lambda text: score_of[text]) for pick in (max, min))
-        pairs.append(pair(row, best, worst, provenance, score_of[best] - score_of[worst]))
+        pairs.append(PreferencePair.of(row, best, worst, provenance, score_of[best] - score_of[worst]))
     return pairs, dropped
 
 
@@ -141,20 +141,6 @@ def fitting(
         else:
             kept.append(each)
     return kept, dropped
-
-
-def pair(row: TrainingRow, chosen: str, rejected: str, provenance: str, margin: float) -> PreferencePair:
-    """Return the pair of two samples of an answer to `row`; the margin is the difference of their scores."""
-    return PreferencePair(
-        prompt=row.messages[:-1],
-        chosen=[{"role": "assistant", "content": chosen}],
-        rejected=[{"role": "assistant", "content": rejected}],
-        kind=row.kind,
-        source=row.source,
-        reference=row.answer,
-        provenance=provenance,
-        margin=margin,
-    )
 
 
 def _call(

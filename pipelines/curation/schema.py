@@ -87,6 +87,20 @@ class PreferencePair:
     """Difference in quality of the two responses, from 0 to 1."""
 
     @classmethod
+    def of(cls, row: TrainingRow, chosen: str, rejected: str, provenance: str, margin: float) -> "PreferencePair":
+        """Return the pair of two responses to the prompt of `row`, whose answer is the reference."""
+        return cls(
+            prompt=row.messages[:-1],
+            chosen=[{"role": "assistant", "content": chosen}],
+            rejected=[{"role": "assistant", "content": rejected}],
+            kind=row.kind,
+            source=row.source,
+            reference=row.answer,
+            provenance=provenance,
+            margin=margin,
+        )
+
+    @classmethod
     def from_row(cls, row: Row) -> "PreferencePair":
         """Return the pair for a JSON object of a file."""
         return cls(**{**row, "kind": RowKind(row["kind"])})

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.alignment import rank
 from pipelines.artifacts import Row, read_rows, write_rows
 from pipelines.config import Config
-from pipelines.curation.schema import RowKind
+from pipelines.curation.schema import PreferencePair, RowKind
 from pipelines.runtime.errors import UserError
 from tasks.preferences import describe, preferences, verdict_rates
 from tests.support.rows import training_row
@@ -80,7 +79,7 @@ def test_no_answerable_question_is_a_user_error(base: Path, config: Config) -> N
 def test_samples_and_pairs_are_counted() -> None:
     shares = verdict_rates([["right", "wrong"], ["right", "refused"]])
     assert shares["samples_right"] == 0.5 and shares["prompts_with_wrong_sample"] == 0.5
-    pair = rank.pair(ROWS[0], "Keeper 0", "Keeper 1", "sample", 1.0)
+    pair = PreferencePair.of(ROWS[0], "Keeper 0", "Keeper 1", "sample", 1.0)
     assert describe([pair]) == {"pairs_sample": 1.0, "pairs_hard_negative": 0.0, "pairs_refusal": 0.0}
 
 

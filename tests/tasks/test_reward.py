@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pipelines.alignment.backbone import scalar_head
-from pipelines.alignment.rank import pair
 from pipelines.alignment.reward_model import load_head, save_head
 from pipelines.config import Config
+from pipelines.curation.schema import PreferencePair
 from pipelines.models import loading
 from pipelines.models.config import LoraConfig
 from pipelines.runtime.errors import UserError
@@ -33,7 +33,7 @@ def test_saved_head_is_loaded_unchanged(base: Path, config: Config, tmp_path: Pa
 
 def test_accuracy_is_counted_by_provenance() -> None:
     rows = [
-        pair(training_row("Who?", "Orla"), "Orla", "Jory", name, 1.0)
+        PreferencePair.of(training_row("Who?", "Orla"), "Orla", "Jory", name, 1.0)
         for name in ("sample", "sample", "refusal", "refusal")
     ]
     assert accuracies(rows, [True, False, True, True]) == {

@@ -8,7 +8,7 @@ from pipelines import config
 from pipelines.alignment import rank
 from pipelines.alignment.config import PreferencesConfig
 from pipelines.artifacts import write_rows
-from pipelines.curation.schema import TrainingRow
+from pipelines.curation.schema import PreferencePair, TrainingRow
 from pipelines.llm.prompts import load
 from tests.conftest import ROOT
 from tests.support.rows import training_row
@@ -86,10 +86,10 @@ def test_choices_of_people_are_read_and_invalid_ones_dropped(tmp_path: Path) -> 
 def test_pairs_with_unequal_lengths_or_small_margins_are_dropped_except_refusals() -> None:
     short, long, refusal = "Orla.", "Orla " * 20, "I don't know."
     pairs = [
-        rank.pair(row(), short, long, "judge", 1.0),
-        rank.pair(row(), long, refusal, "judge", 1.0),
-        rank.pair(row(), short, "Jory.", "score", 0.05),
-        rank.pair(row(), short, "Jory.", "score", 0.5),
+        PreferencePair.of(row(), short, long, "judge", 1.0),
+        PreferencePair.of(row(), long, refusal, "judge", 1.0),
+        PreferencePair.of(row(), short, "Jory.", "score", 0.05),
+        PreferencePair.of(row(), short, "Jory.", "score", 0.5),
     ]
     kept, dropped = rank.fitting(pairs, refusal, settings(max_length_ratio=4.0, min_margin=0.1))
     assert kept == [pairs[1], pairs[3]]

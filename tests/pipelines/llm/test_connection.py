@@ -1,8 +1,6 @@
 """Connections to served models: directly or through the environment's proxy, with a key that is never shown."""
 
 import ssl
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -22,14 +20,6 @@ from tests.support.chat_server import Server
 pytestmark = pytest.mark.slow
 
 NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield running
-        running.shutdown()
 
 
 @pytest.fixture(autouse=True)

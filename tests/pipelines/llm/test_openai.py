@@ -2,9 +2,7 @@
 
 import json
 import socket
-import threading
 import time
-from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -24,14 +22,6 @@ pytestmark = pytest.mark.slow
 
 TRIES = 3
 PRICE = PriceBlock(prompt=100_000.0, completion=200_000.0)  # a call of the stub costs 1 + 1
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield running
-        running.shutdown()
 
 
 @pytest.fixture(autouse=True)

@@ -42,11 +42,7 @@ class Package:
             raise UnreadableError("missing")
         try:
             return member(self.archive, self.names[_folded(name)], self.limit)
-        except (
-            NotImplementedError,
-            RuntimeError,
-            *DAMAGED,
-        ) as error:  # zipfile's errors for encryption and unknown methods
+        except (RuntimeError, *DAMAGED) as error:  # zipfile raises RuntimeError for encryption
             raise UnreadableError("encrypted" if "encrypted" in str(error) else f"damaged: {error}") from error
 
     def xml(self, name: str) -> Any:
