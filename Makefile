@@ -1,22 +1,28 @@
-# make demo: the whole run.  make test: lint, types, tests.  make test-fast: those that start no programs and train nothing.
+# make demo: the whole run.
+# make test-fast: lint, types and the tests that start no program and train nothing.  make test: all tests but those that
+# kill or chain whole runs.  make test-all: those too.
 # Each sets up .venv first, and leaves it when nothing changed.
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest -n logical --dist worksteal
 PYTHON := $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 
-.PHONY: demo test test-fast check ui clean
+.PHONY: demo test test-fast test-all check ui clean
 
 demo: $(READY)
 	@$(BIN)/gradus run
 
 test: check
-	$(BIN)/python -m pytest -n logical --dist worksteal
+	$(PYTEST) -m "not e2e"
 
 test-fast: check
-	$(BIN)/python -m pytest -n logical --dist worksteal -m "not slow"
+	$(PYTEST) -m "not slow"
+
+test-all: check
+	$(PYTEST)
 
 check: $(READY)
 	$(BIN)/ruff check .

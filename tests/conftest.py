@@ -27,6 +27,7 @@ settings.register_profile("soak", max_examples=5000, deadline=None)  # pytest -m
 settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parent.parent
+MARKS = "pytestmark = "
 SENTENCES = [line for path in sorted((ROOT / "data/raw").rglob("*.md")) for line in path.read_text().splitlines()]
 
 
@@ -80,10 +81,11 @@ def tiny_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Skip slow modules where slow tests are deselected: importing what they test takes as long as the other tests."""
-    if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
+    """Skip modules whose tests are all deselected: importing what they test takes as long as the other tests."""
+    deselected = config.option.markexpr.removeprefix("not ")
+    if deselected == config.option.markexpr or collection_path.suffix != ".py":
         return None
-    return "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() or None
+    return any(deselected in line for line in collection_path.read_text().splitlines() if line.startswith(MARKS)) or None
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ import yaml
 
 from tests.conftest import ROOT, tiny_model, tiny_tokenizer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
 GRADUS = (sys.executable, "-m", "flows.cli")
 NOBODY = "There is no champion yet. The challenger, version 1, answers."

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.chaos import chaos
 from tests.support.project import prefect_server, project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
 
 def test_runs_killed_at_random_moments_lose_nothing(

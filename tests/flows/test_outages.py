@@ -19,7 +19,7 @@ from tests.flows.conftest import Project, free_port
 from tests.support.project import prefect_server as serve
 from tests.support.project import until_it_answers
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
 CHAIN = {"ingest": [], "clean": ["ingest"]}
 

@@ -121,6 +121,7 @@ def test_run_is_described_in_mlflow_and_prefect(fake: Project) -> None:
     assert "ingest works" in lines
 
 
+@pytest.mark.e2e
 def test_interrupt_stops_all_processes_and_marks_the_run_as_stopped(fake: Project) -> None:
     fake.describe({"ingest": [], "clean": ["ingest"]}, clean={"logged": True, "seconds": 300})
     process = fake.start("run", "clean")
@@ -140,6 +141,7 @@ def test_interrupt_stops_all_processes_and_marks_the_run_as_stopped(fake: Projec
     assert [one.dataset.name for one in children["clean"].inputs.dataset_inputs] == ["artifacts/ingest"]
 
 
+@pytest.mark.e2e
 def test_next_run_cleans_up_after_a_killed_flow(fake: Project) -> None:
     slow = {"clean": {"logged": True, "seconds": 300}, "dedup": {"seconds": 300}}  # only the first stops with its flow
     fake.describe({"ingest": [], "clean": ["ingest"], "dedup": ["ingest"]}, **slow)
@@ -162,6 +164,7 @@ def test_next_run_cleans_up_after_a_killed_flow(fake: Project) -> None:
     assert parent.info.status == children["clean"].info.status == "FINISHED"
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_training_resumes_with_one_metric_curve(fake: Project, number: int) -> None:
     fake.describe({"ingest": [], "sft": ["ingest"]}, sft={"logged": True, "steps": 40})
@@ -192,6 +195,7 @@ def test_killed_training_resumes_with_one_metric_curve(fake: Project, number: in
     assert list((fake.path / "checkpoints/sft").iterdir()) == []
 
 
+@pytest.mark.e2e
 def test_concurrent_run_is_rejected(fake: Project) -> None:
     fake.describe({"ingest": []}, ingest={"seconds": 120})
     first = fake.start("run", "ingest")
@@ -219,6 +223,7 @@ def test_stage_is_retried_while_another_dvc_runs_it(fake: Project, monkeypatch: 
     assert (fake.path / "started.txt").read_text().count("ingest") == 1
 
 
+@pytest.mark.e2e
 def test_stage_that_finishes_while_another_dvc_holds_the_lock_is_not_lost(fake: Project) -> None:
     fake.describe({"ingest": []}, ingest={"seconds": 2})
     process = fake.start("run", "ingest")

@@ -104,6 +104,7 @@ def test_run_without_heartbeats_is_marked_as_crashed(received: list[dict[str, st
     assert received[0]["subject"] == "Gradus: a run crashed" and run.name in received[0]["body"]
 
 
+@pytest.mark.e2e
 def test_up_serves_deploys_and_stops_all_processes(fake: Project) -> None:
     fake.describe({"ingest": []})
     shutil.copy(ROOT / "prefect.yaml", fake.path)

@@ -142,6 +142,7 @@ def test_every_recipe_gives_rows_without_prompt_injection(served: Config, base: 
     assert "Zog" not in (out / "candidates.jsonl").read_text()
 
 
+@pytest.mark.e2e
 def test_killed_run_repeats_no_paid_call(served: Config, server: Server, project: Path) -> None:
     program = [sys.executable, "-m", "tasks.synthesize"]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(project)}

@@ -10,6 +10,7 @@ from tests.flows.dag.test_worktree import CHAIN, commit, git
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.e2e
 def test_run_reminds_to_commit_its_lock_or_commits_it(fake: Project) -> None:
     fake.describe(CHAIN)
     commit("start")

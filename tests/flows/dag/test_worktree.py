@@ -15,7 +15,7 @@ from pipelines import artifacts
 from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
 CHAIN = {"ingest": [], "clean": ["ingest"]}
 

@@ -51,6 +51,7 @@ def test_waiting_flow_can_be_stopped(fake: Project, monkeypatch: pytest.MonkeyPa
         pass
 
 
+@pytest.mark.e2e
 def test_lease_survives_a_server_restart(tmp_path: Path) -> None:
     def at(address: str, do: Callable[[SyncPrefectClient], Any]) -> Any:
         with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as client:

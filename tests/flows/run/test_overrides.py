@@ -44,6 +44,7 @@ def test_invalid_override_is_reported(assignment: str, sentence: str) -> None:
     assert sentence in str(caught.value)
 
 
+@pytest.mark.e2e
 def test_run_with_override_is_on_a_branch_and_leaves_params_unchanged(fake: Project) -> None:
     fake.describe(CHAIN)
     commit("start")
