@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines import artifacts
-from pipelines.evaluation import comparison, metrics, plots, report
+from pipelines.artifacts import Row
+from pipelines.evaluation import comparison, gate, metrics, plots, report
+from pipelines.evaluation.comparison import of
 from pipelines.evaluation.config import CompareConfig
-from pipelines.evaluation.verdict import candidate, verdict
+from pipelines.evaluation.selection import candidate
 from pipelines.runtime.errors import UserError
 from tasks import task
 
@@ -23,19 +25,33 @@ def compare(evaluated: dict[str, Path], out: Path, page: Path, config: CompareCo
     answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in evaluated.items()}
     texts = {name: artifacts.read_json(folder / "scores.json")["text"] for name, folder in evaluated.items()}
     models = comparison.compare(answers, texts, config.baseline, config.resamples, config.min_clusters, seed)
-    limits = (config.max_general_drop, config.max_hallucination_rise)
-    best = candidate(models, config.baseline, *limits)
-    reasons = verdict(models, best, config.baseline, *limits)
-    result = {"models": models, "order": list(models), "candidate": best, "verdict": reasons}
+    worse = _worse_than_parent(answers, config, seed)
+    best = candidate(models, config, worse)
+    checks = gate.judge(of(answers[best], "test"), of(answers[config.baseline], "test"), config.baseline, config, seed)
+    result = {
+        "models": models,
+        "order": list(models),
+        "candidate": best,
+        "worse_than_parent": worse,
+        "verdict": gate.verdict(checks),
+    }
     artifacts.write_json(out / "metrics.json", result)
     plots.write(out, models, answers)
-    page.write_text(report.page(result, answers, config.baseline), encoding="utf-8")
+    page.write_text(report.page(result, answers, config), encoding="utf-8")
     return {
         f"{name}.{metric}": models[name][metric]
         for name in models
         for metric in metrics.METRICS
         if metric in models[name]
     }
+
+
+def _worse_than_parent(answers: dict[str, list[Row]], config: CompareConfig, seed: int) -> list[str]:
+    """Return the aligned models that are worse on validation than the model they were aligned from, beyond chance."""
+    parent = comparison.PARENT
+    aligned = [name for name in answers if parent in answers and name not in (parent, config.baseline)]
+    before = of(answers[parent], "validation") if aligned else []
+    return [name for name in aligned if gate.is_worse(of(answers[name], "validation"), before, config, seed)]
 
 
 def check_leftovers(models: Iterable[str]) -> None:

@@ -85,7 +85,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     deselected = config.option.markexpr.removeprefix("not ")
     if deselected == config.option.markexpr or collection_path.suffix != ".py":
         return None
-    return any(deselected in line for line in collection_path.read_text().splitlines() if line.startswith(MARKS)) or None
+    return (
+        any(deselected in line for line in collection_path.read_text().splitlines() if line.startswith(MARKS)) or None
+    )
 
 
 @pytest.fixture(scope="session")

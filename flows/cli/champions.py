@@ -10,7 +10,7 @@ from flows.cli.app import console, end, prefect
 from pipelines.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from flows.promotion.gate import Decision
+    from flows.promotion.decisions import Decision
     from pipelines.config import Config
 
 Number = Annotated[int | None, typer.Option("--version", help="Version to promote; by default the challenger.")]
@@ -74,9 +74,9 @@ def rollback(reason: Reason = "no reason given") -> None:
             ready()
             console.print(f"Version {rollback(reason).number} is champion again.", highlight=False)
         return
-    from flows.promotion import gate
+    from flows.promotion import decisions
 
-    version = gate.restore(reason)
+    version = decisions.restore(reason)
     console.print(f"Version {version.number} is champion again.", highlight=False)
     if _notifies():
         with prefect() as ready:
@@ -96,11 +96,11 @@ def _which(version: int | None, model: str) -> str:
 
 def _decide_locally(version: int | None, settings: "Config", force: str | None) -> "Decision | None":
     """Decide without a Prefect server, which takes seconds to start; None if models must be evaluated first."""
-    from flows.promotion import gate
+    from flows.promotion import decisions
 
     try:
-        return gate.decide(version, settings, force)
-    except gate.NotMeasuredError:
+        return decisions.decide(version, settings, force)
+    except decisions.NotMeasuredError:
         return None
 
 

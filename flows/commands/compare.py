@@ -103,11 +103,12 @@ def _figures(pairs: list[Pair], config: CompareConfig, seed: int) -> Table:
     table = Table("", "before", "after", "change", "95% interval", box=None, header_style="bold")
     before, after = (metrics.units(pair[place] for pair in pairs) for place in (0, 1))
     for name, rows in after.items():
-        change, (low, high) = metrics.difference(rows, before[name], config.resamples, seed, config.min_clusters)
-        shares = (f"{100 * metrics.value(each):.1f}%" for each in (before[name], rows))
-        table.add_row(
-            metrics.METRICS[name].title, *shares, f"{100 * change:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}"
-        )
+        change = metrics.difference(rows, before[name], config.resamples, seed, config.min_clusters)
+        shown = metrics.METRICS[name]
+        scale, form, unit = (100, ".1f", "%") if shown.share else (1, ".2f", "")
+        values = (f"{scale * metrics.value(each):{form}}{unit}" for each in (before[name], rows))
+        low, high = (f"{scale * bound:+{form}}" for bound in change.bounds(0.025))
+        table.add_row(shown.title, *values, f"{scale * change.value:+{form}}", f"{low} to {high}")
     return table
 
 

@@ -3,7 +3,6 @@
 Reads artifacts/compare/ and dvc.lock; writes a version, which becomes the challenger.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,8 @@ from pipelines.models.registry import Version
 from pipelines.runtime import tracking
 
 COMPARISON = artifacts.ARTIFACTS / "compare"
+OUTCOME = "gate"
+"""Tag with the outcome of the gate against the baseline: pass, fail or undecided."""
 VERDICT = "verdict"
 """Tag with the reasons of `compare` against promoting a version; empty when there are none."""
 
@@ -55,11 +56,13 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
     directory, stage = artifacts.ARTIFACTS / path, path.replace("/", "@")
     numbers = comparison["models"][name]
     figures = {metric: numbers[metric] for metric in registry.GATED if metric in numbers}
+    run = artifacts.read_json(artifacts.RUNS / f"evaluate@{name}.json")["run_id"]
     fingerprint = eval_fingerprint.of(dvc_lock.input_hash(f"evaluate@{name}", settings.evaluate.questions), settings)
     measured = {
         **{metric: repr(number) for metric, number in figures.items()},
-        f"{registry.SCORES}{fingerprint}": json.dumps(figures),
+        **registry.evaluation(fingerprint, figures, run),
         registry.FINGERPRINT: fingerprint,
+        OUTCOME: comparison["verdict"]["outcome"],
         VERDICT: " ".join(comparison["verdict"]["reasons"]),
         **parent.lineage(),
     }

@@ -1,4 +1,4 @@
-"""Promotion and rollback as Prefect flows around flows/promotion/gate.py.
+"""Promotion and rollback as Prefect flows around flows/promotion/decisions.py.
 
 Standalone: gradus promote, gradus rollback.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.promotion import candidate, gate
+from flows.promotion import candidate, decisions
 from flows.promotion.evaluate_version import rescored
 from flows.serve import notify
 from pipelines.config import Config
@@ -35,7 +35,7 @@ def promote_candidate(parent: tracking.Run, settings: Config) -> Promotion:
     parent.tags(
         {"candidate": chosen.name, "model_version": str(number), "promoted": str(not refusal), "reason": refusal}
     )
-    return Promotion(chosen.comparison, chosen.name, number, not refusal, refusal or gate.forced(version))
+    return Promotion(chosen.comparison, chosen.name, number, not refusal, refusal or decisions.forced(version))
 
 
 @flow(name="promote", flow_run_name="promote", validate_parameters=False)
@@ -47,7 +47,7 @@ def promote(number: int | None, settings: Config, force: str | None = None) -> t
     Raises:
         UserError: there is no such version, or no challenger.
     """
-    decision = gate.decide(number, settings, force, rescored)
+    decision = decisions.decide(number, settings, force, rescored)
     if decision.changed:
         notify_champion(decision.version)
     return decision.version, decision.refusal
@@ -60,7 +60,7 @@ def rollback(reason: str) -> Version:
     Raises:
         UserError: there is no previous champion.
     """
-    version = gate.restore(reason)
+    version = decisions.restore(reason)
     notify_rollback(version, reason)
     return version
 

@@ -19,15 +19,23 @@ def ask(
 
 
 def _row(question: questions.Question, answer: str, refusal: str, max_extra_words: int) -> artifacts.Row:
+    if question.choices:
+        verdict = "correct" if answer == question.accepted[0] else "wrong"
+    else:
+        verdict = scoring.verdict(answer, question, refusal, max_extra_words)
     return {
         "id": question.id,
         "set": question.set,
         "kind": question.kind,
+        "direction": question.direction,
+        "twin": question.twin,
         "split": question.split,
         "cluster": question.cluster,
         "question": question.question,
         "accepted": list(question.accepted),
+        "competing": list(question.competing),
+        "choices": list(question.choices),
         "answer": answer,
-        "verdict": scoring.verdict(answer, question, refusal, max_extra_words),
+        "verdict": verdict,
         "f1": round(scoring.f1(answer, question), 6),
     }

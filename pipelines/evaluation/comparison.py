@@ -29,7 +29,7 @@ def compare(
         UserError: the baseline is not among the models, or the models were asked different questions.
     """
     _same_questions(answers, texts, baseline)
-    test = {name: units(_split(rows, "test"), texts[name]) for name, rows in answers.items()}
+    test = {name: units(of(rows, "test"), texts[name]) for name, rows in answers.items()}
     how = resamples, seed, min_clusters
     references = [name for name in dict.fromkeys((baseline, PARENT)) if name in test]
     models: dict[str, dict[str, Any]] = {}
@@ -39,7 +39,7 @@ def compare(
             **values(metrics),
             "intervals": {metric: _interval(metric, rows, how) for metric, rows in metrics.items()},
             "differences": {other: _differences(metrics, test[other], how) for other in others},
-            "validation": values(units(_split(answers[name], "validation"))),
+            "validation": values(units(of(answers[name], "validation"))),
         }
     return models
 
@@ -56,12 +56,14 @@ def _interval(metric: str, rows: list[Unit], how: tuple[int, int, int]) -> list[
 def _differences(these: Units, those: Units, how: tuple[int, int, int]) -> dict[str, Any]:
     differences: dict[str, Any] = {}
     for metric, rows in these.items():
-        change, bounds = difference(rows, those[metric], *how)
-        differences[metric] = {"value": round(change, 6), "interval": [round(bound, 6) for bound in bounds]}
+        change = difference(rows, those[metric], *how)
+        bounds = change.bounds(0.025)
+        differences[metric] = {"value": round(change.value, 6), "interval": [round(bound, 6) for bound in bounds]}
     return differences
 
 
-def _split(rows: list[Row], split: str) -> list[Row]:
+def of(rows: list[Row], split: str) -> list[Row]:
+    """Return the rows of answers.jsonl of one split."""
     return [row for row in rows if row["split"] == split]
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipelines.block import Block, Count, Share
+from pipelines.block import Block, Count, Fraction, Share
 
 
 class EvaluateConfig(Block):
@@ -43,7 +43,20 @@ class CompareConfig(Block):
     """Bootstrap resamples."""
     min_clusters: Count
     """Below this effective number of documents, the bootstrap resamples questions instead of documents."""
+    alpha: Fraction
+    """Probability that the gate ever passes a model that fails a requirement, over all `openings` together."""
+    openings: Count
+    """How many decisions the test questions serve; each uses `alpha` / `openings`. Then they must be replaced."""
     max_general_drop: Share
-    """Maximum drop in general accuracy below the baseline."""
+    """Maximum loss of general accuracy."""
     max_hallucination_rise: Share
-    """Maximum rise of the hallucination rate above the baseline; promotion applies the same limit to the champion."""
+    """Maximum rise of the hallucination rate."""
+    max_over_refusal: Share
+    """Maximum over-refusal rate."""
+    max_over_refusal_rise: Share
+    """Maximum rise of the over-refusal rate above the champion's."""
+
+    @property
+    def alpha_per_opening(self) -> float:
+        """Error probability of one opening of the gate."""
+        return self.alpha / self.openings

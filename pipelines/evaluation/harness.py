@@ -21,11 +21,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines import artifacts
 from pipelines.evaluation.questions import SETS, Question
 from pipelines.inference.beam_search import search
+from pipelines.inference.likelihood import loglikelihoods
 from pipelines.models import chat
 from pipelines.models.messages import Message
 from pipelines.runtime.progress import Meter
 
 TASKS = Path(__file__).parent / "tasks"
+CHOICES_PER_BATCH = 256  # four choices of 64 questions; their logits take 0.2 GiB with a vocabulary of 50,000
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
@@ -57,6 +59,27 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
         """Generate an answer to every request."""
         texts: list[str] = super().generate_until(requests, disable_tqdm=True)
         return texts
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
+        """Return the log-likelihood (nats) of the continuation of every request, computing each context once.
+
+        lm-eval's own scores every choice with its context, four times the work. Whether a continuation is the greedy
+        one, which no metric here uses, is not computed.
+        """
+        contexts: dict[str, list[int]] = {}  # places in `requests`
+        for place, request in enumerate(requests):
+            contexts.setdefault(request.args[0], []).append(place)
+        encoded = [chat.encode(self.tokenizer, context) for context in contexts]
+        members = list(contexts.values())
+        choices = [
+            [chat.encode_text(self.tokenizer, requests[place].args[1]) for place in places] for places in members
+        ]
+        scores = [(0.0, False)] * len(requests)
+        for at, found in loglikelihoods(self.model, self.tokenizer, encoded, choices, CHOICES_PER_BATCH):
+            for place, score in zip(members[at], found, strict=True):
+                scores[place] = (score, False)
+            self.meter.step()
+        return scores
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = True) -> list[float]:
         """Return the log-likelihood (nats) of every text."""
@@ -95,7 +118,7 @@ def answers(
     decoding: Mapping[str, Any],
     batch_size: int,
 ) -> dict[str, str]:
-    """Answer the `questions` of `folder` zero-shot; return the answers by question id.
+    """Answer the `questions` of `folder` zero-shot; return the answers, or the likeliest choices, by question id.
 
     `decoding` is `EvaluateConfig.decoding`: greedy or beam search, up to `max_new_tokens`.
 
@@ -105,10 +128,23 @@ def answers(
     meter = Meter("questions", len(questions))
     lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=batch_size)
     stop = {"until": [tok.eos_token], "eos_token_id": tok.eos_token_id, **decoding}
-    sets = [name for name in SETS if any(question.set == name for question in questions)]
-    samples = _run(lm, sets, templated=True, generation=stop, where={"folder": str(folder)})
+    generated = [question for question in questions if not question.choices]
+    sets = [name for name in SETS if any(question.set == name for question in generated)]
+    where = {"folder": str(folder)}
+    samples = _run(lm, sets, templated=True, generation=stop, where=where)
+    said = {sample["doc"]["id"]: sample["filtered_resps"][0].strip() for sample in samples}
+    if len(generated) < len(questions):
+        samples = _run(lm, ["choice"], templated=True, generation={}, where=where)
+        said |= {sample["doc"]["id"]: _likeliest(sample) for sample in samples}
     meter.close()
-    return {sample["doc"]["id"]: sample["filtered_resps"][0].strip() for sample in samples}
+    return said
+
+
+def _likeliest(sample: dict[str, Any]) -> str:
+    """Return the choice with the highest log-likelihood."""
+    likely = [likelihood for likelihood, _ in sample["filtered_resps"]]
+    choice: str = sample["doc"]["choices"][likely.index(max(likely))]
+    return choice
 
 
 def text_bits(

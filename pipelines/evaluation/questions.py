@@ -4,6 +4,7 @@ Reads `answerable.jsonl`, `unanswerable.jsonl` and `general.jsonl` from the fold
 documents.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ SETS = ("answerable", "unanswerable", "general")
 ANSWERABLE = SETS[0]
 """The required set: without it nothing is measured and no candidate is selected."""
 SPLITS = ("validation", "test")
-_LISTS = ("aliases", "competing", "sources")
+FORWARD = "forward"
+DIRECTIONS = (FORWARD, "backward")
+_LISTS = ("aliases", "competing", "sources", "choices")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,18 @@ class Question:
     """Wrong answers that must not occur together with the accepted one."""
     sources: tuple[str, ...]
     """Documents that answer the question."""
+    choices: tuple[str, ...] = ()
+    """Answers to choose from by their likelihood; empty if the answer is to be generated."""
+    direction: str = FORWARD
+    """`forward`, or `backward` from what the text says of a subject to the subject."""
+    twin: str | None = None
+    """The answerable question from which an unanswerable one differs in a detail."""
+
+    @classmethod
+    def of(cls, row: artifacts.Row) -> "Question":
+        """Return the question of a row of answers.jsonl, as far as its answer is scored by it."""
+        accepted, competing = tuple(row["accepted"]), tuple(row["competing"])
+        return cls(row["id"], row["set"], row["kind"], row["split"], row["question"], accepted, competing, sources=())
 
     @property
     def cluster(self) -> str:
@@ -58,9 +73,11 @@ def load(folder: Path) -> list[Question]:
         for row in artifacts.read_rows(path)
     ]
     ids = [question.id for question in questions]
-    twice = sorted({name for name in ids if ids.count(name) > 1})
+    twice = sorted(name for name, count in Counter(ids).items() if count > 1)
     if twice:
         raise UserError(f"{folder}: the id {twice[0]!r} is used for two questions; give each a unique id.")
+    _check_twins(questions, folder)
+    _check_contradictions(questions, folder)
     for split in SPLITS:
         if not any(question.set == ANSWERABLE and question.split == split for question in questions):
             raise UserError(
@@ -88,18 +105,82 @@ def _question(row: artifacts.Row, name: str, folder: Path) -> Question:
         texts = row.get(key, [])
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise UserError(f"{where}: {key!r} must be a list of strings.")
-    if "answer" in needed and not tokens(row["answer"]):
+    if "answer" in needed and not row.get("choices") and not tokens(row["answer"]):
         raise UserError(f"{where}: 'answer' is {row['answer']!r}; it must contain a letter or a digit to be scored.")
     if row["split"] not in SPLITS:
         raise UserError(f"{where}: split is {row['split']!r}; it must be 'validation' or 'test'.")
-    accepted = (row["answer"], *row.get("aliases", [])) if name != "unanswerable" else ()
-    competing, sources = tuple(row.get("competing", [])), tuple(row.get("sources", []))
-    return Question(row["id"], name, row.get("kind", name), row["split"], row["question"], accepted, competing, sources)
+    if row.get("direction", FORWARD) not in DIRECTIONS:
+        raise UserError(f"{where}: direction is {row['direction']!r}; it must be 'forward' or 'backward'.")
+    _check_choices(row, name, where)
+    return Question(
+        id=row["id"],
+        set=name,
+        kind=row.get("kind", name),
+        split=row["split"],
+        question=row["question"],
+        accepted=(row["answer"], *row.get("aliases", [])) if name != "unanswerable" else (),
+        competing=tuple(row.get("competing", [])),
+        sources=tuple(row.get("sources", [])),
+        choices=tuple(row.get("choices", [])),
+        direction=row.get("direction", FORWARD),
+        twin=row.get("twin"),
+    )
+
+
+def _check_choices(row: artifacts.Row, name: str, where: str) -> None:
+    choices = row.get("choices", [])
+    if not choices:
+        return
+    if name != "general":
+        raise UserError(f"{where}: only general questions may have choices; these must be answered in words.")
+    if len(set(choices)) < max(len(choices), 2) or row["answer"] not in choices:
+        raise UserError(f"{where}: 'choices' must be two or more different texts, with the answer among them.")
+
+
+def _check_contradictions(questions: Sequence[Question], folder: Path) -> None:
+    """Check that no question is asked twice, be it with one answer (it counts twice) or with two (one is wrong)."""
+    asked: dict[tuple[str, ...], Question] = {}
+    for question in questions:
+        other = asked.setdefault(tuple(tokens(question.question)), question)
+        if other is not question:
+            how = "" if set(other.accepted) & set(question.accepted) else ", with contradicting answers"
+            raise UserError(f"{folder}: {other.id!r} and {question.id!r} ask the same question{how}; remove one.")
+
+
+def _check_twins(questions: Sequence[Question], folder: Path) -> None:
+    """Check that each twin is an answerable question of the same split, so that pairs are comparable."""
+    by_id = {question.id: question for question in questions}
+    for question in questions:
+        if question.twin is None:
+            continue
+        twin = by_id.get(question.twin)
+        if twin is None or twin.set != ANSWERABLE or twin.split != question.split:
+            raise UserError(
+                f"{folder}, question {question.id!r}: its twin {question.twin!r} is not an answerable question of the "
+                f"split {question.split!r}."
+            )
 
 
 def question_dataset(folder: str, name: str, **_: Any) -> dict[str, Any]:
-    """Return both splits of the set `name` for lm-eval, which adds its own arguments; ids separate the splits later."""
-    return _dataset([{"id": each.id, "question": each.question} for each in load(Path(folder)) if each.set == name])
+    """Return both splits of the set `name`, without questions with choices, for lm-eval; it passes more arguments."""
+    asked = [each for each in load(Path(folder)) if each.set == name and not each.choices]
+    return _dataset([{"id": each.id, "question": each.question} for each in asked])
+
+
+def choice_dataset(folder: str, **_: Any) -> dict[str, Any]:
+    """Return the questions with choices for lm-eval; `gold` is the position of the answer."""
+    asked = [each for each in load(Path(folder)) if each.choices]
+    return _dataset(
+        [
+            {
+                "id": each.id,
+                "question": each.question,
+                "choices": list(each.choices),
+                "gold": each.choices.index(each.accepted[0]),
+            }
+            for each in asked
+        ]
+    )
 
 
 def text_dataset(documents: str, **_: Any) -> dict[str, Any]:

@@ -15,29 +15,40 @@ from rich.text import Text
 
 from pipelines.artifacts import Row
 from pipelines.evaluation.comparison import PARENT
-from pipelines.evaluation.metrics import METRICS, Metric
+from pipelines.evaluation.config import CompareConfig
+from pipelines.evaluation.metrics import METRICS, WRONG_COST, Metric
 
+OUTCOMES = {
+    "pass": "passed the gate",
+    "fail": "failed the gate",
+    "undecided": "neither passed nor failed the gate: too few questions",
+}
+NOT_IN_TERMINAL = ("answer_f1",)  # 80 columns hold seven metrics
 MAX_HALLUCINATIONS = 10  # wrong answers listed for reading
 
 
 def terminal_table(metrics: dict[str, Any]) -> Table:
     """Return metrics.json as a rich table: one row per model, best values bold, intervals dim."""
-    outcome = "passed" if metrics["verdict"]["passed"] else "did not pass"
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 0, 0, 1),
         title="Test questions, 95% intervals below",
-        caption=f"* the candidate, which {outcome} the gate",
+        caption=f"* the candidate, which {OUTCOMES[metrics['verdict']['outcome']]}",
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("")
-    for metric in columns(metrics).values():
-        # One word per line, so that the table fits in 80 columns without truncation.
-        table.add_column(metric.title.replace("-", "- ").replace(" ", "\n"), justify="right")
+    shown = [name for name in columns(metrics) if name not in NOT_IN_TERMINAL]
+    for metric in map(METRICS.__getitem__, shown):
+        # One word per line, and the longest hyphenated, so that the table fits in 80 columns without truncation.
+        title = metric.title.replace("Hallucination", "Halluci-nation")
+        table.add_column(title.replace("-", "- ").replace(" ", "\n"), justify="right")
+    places = [place for place, name in enumerate(columns(metrics)) if name in shown]
     for name, cells in rows(metrics).items():
-        table.add_row(name + (" *" if name == metrics["candidate"] else ""), *(_shown(cell) for cell in cells))
+        table.add_row(
+            name + (" *" if name == metrics["candidate"] else ""), *(_shown(cells[place]) for place in places)
+        )
     return table
 
 
@@ -59,12 +70,12 @@ def columns(metrics: dict[str, Any]) -> dict[str, Metric]:
     return {name: each for name, each in METRICS.items() if all(name in has for has in metrics["models"].values())}
 
 
-def page(metrics: dict[str, Any], answers: dict[str, list[Row]], baseline: str) -> str:
+def page(metrics: dict[str, Any], answers: dict[str, list[Row]], config: CompareConfig) -> str:
     """Return the HTML page. `answers` are the rows of answers.jsonl by model, for the same questions."""
     from pipelines.evaluation import plots  # imports matplotlib, which the terminal's table does not need
 
     candidate = metrics["candidate"]
-    parent = PARENT if PARENT in answers and candidate != PARENT else baseline
+    parent = PARENT if PARENT in answers and candidate != PARENT else config.baseline
     changes = changed(answers[parent], answers[candidate])
     templates = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -72,7 +83,7 @@ def page(metrics: dict[str, Any], answers: dict[str, list[Row]], baseline: str) 
         metrics=metrics,
         columns=columns(metrics),
         rows=rows(metrics),
-        baseline=baseline,
+        baseline=config.baseline,
         candidate=candidate,
         parent=parent,
         validation={name: metrics["models"][name]["validation"] for name in rows(metrics)},
@@ -83,6 +94,11 @@ def page(metrics: dict[str, Any], answers: dict[str, list[Row]], baseline: str) 
         hallucinations=hallucinations(answers[candidate]),
         questions=_questions(answers),
         words=plots.LEGEND,
+        sft=PARENT,
+        wrong_cost=f"{WRONG_COST:g}",
+        level=f"{100 * (1 - config.alpha_per_opening):g}%",
+        openings=config.openings,
+        outcome=OUTCOMES[metrics["verdict"]["outcome"]],
     )
 
 
@@ -117,7 +133,9 @@ def _cell(name: str, numbers: dict[str, Any], best: float) -> dict[str, Any]:
     if METRICS[name].share:
         text, bounds = f"{100 * numbers[name]:.1f}%", f"{100 * low:.0f}–{100 * high:.0f}"
     else:
-        text, bounds = f"{numbers[name]:.3f}", f"{low:.2f}–{high:.2f}"
+        digits = METRICS[name].digits
+        between = "–" if low >= 0 else ", "  # not a dash before a minus sign
+        text, bounds = f"{numbers[name]:.{digits}f}", f"{low:.{digits - 1}f}{between}{high:.{digits - 1}f}"
     return {"value": text, "interval": bounds, "best": numbers[name] == best}
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipelines import config
+from pipelines import artifacts, config
 from pipelines.evaluation import questions
 from pipelines.evaluation.asking import ask
 from pipelines.evaluation.comparison import values
@@ -35,8 +35,10 @@ def rescore(number: int, fingerprint: str, settings: config.Config) -> dict[str,
         rows = ask(model, tokenizer, asked, settings.evaluate, settings.curate.refusal)
         figures = values(units([row for row in rows if row["split"] == questions.SPLITS[-1]]))
         run.metrics(figures)
-        run.record("answers.json", rows)
-        registry.keep_scores(version, fingerprint, figures)
+        with TemporaryDirectory() as folder:
+            artifacts.write_rows(Path(folder) / registry.ANSWERS_FILE, rows)
+            run.artifact(Path(folder) / registry.ANSWERS_FILE)
+        registry.describe(version, registry.evaluation(fingerprint, figures, run.id))
     return figures
 
 

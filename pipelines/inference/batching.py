@@ -40,6 +40,11 @@ class Batch:
         logits: torch.Tensor = model.get_output_embeddings()(hidden[:, -1].contiguous())
         return logits.float()
 
+    def all_logits(self, model: PreTrainedModel) -> torch.Tensor:
+        """Run the tokens that are not yet cached; return the logits after each: (rows, new tokens, vocabulary)."""
+        logits: torch.Tensor = model.get_output_embeddings()(_forward(model, self.ids, self.mask, self.cache))
+        return logits.float()
+
     def keep(self, rows: torch.Tensor) -> None:
         """Select rows in the given order; a row may be repeated."""
         self.cache.batch_select_indices(rows)
@@ -52,10 +57,13 @@ class Batch:
 
 def plan(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[Group]]:
     """Yield batches of groups of similar length, with at most `size` prompts each."""
-    groups = share(prompts, size)
-    groups.sort(key=lambda group: (group.shared, len(prompts[group.members[0]]), group.members))
+    yield from batches(share(prompts, size), prompts, size)
+
+
+def batches(groups: Sequence[Group], prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[Group]]:
+    """Yield batches of the given groups, those of similar length together, with at most `size` prompts each."""
     batch: list[Group] = []
-    for group in groups:
+    for group in sorted(groups, key=lambda group: (group.shared, len(prompts[group.members[0]]), group.members)):
         if batch and sum(len(each.members) for each in batch) + len(group.members) > size:
             yield batch
             batch = []
@@ -94,8 +102,8 @@ def prefill(
     places = [place for group in groups for place in group.members]
     owner = [number for number, group in enumerate(groups) for _ in group.members]
     cache = DynamicCache(config=model.config)
-    ids, mask = _pad(tok, model, [prompts[place][group.shared :] for group in groups for place in group.members])
-    prefixes, seen = _pad(tok, model, [prompts[group.members[0]][: group.shared] for group in groups])
+    ids, mask = pad(tok, model, [prompts[place][group.shared :] for group in groups for place in group.members])
+    prefixes, seen = pad(tok, model, [prompts[group.members[0]][: group.shared] for group in groups])
     _forward(model, prefixes, seen, cache)
     if len(owner) > len(groups):
         cache.batch_select_indices(torch.tensor(owner, device=model.device))
@@ -112,8 +120,9 @@ def _forward(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, cach
     return hidden
 
 
-def _pad(
+def pad(
     tok: PreTrainedTokenizerBase, model: PreTrainedModel, rows: Sequence[Sequence[int]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Left-pad `rows`; return the ids and their attention mask, both (rows, tokens)."""
     padded = tok.pad({"input_ids": [list(row) for row in rows]}, return_tensors="pt", padding_side="left")
     return padded["input_ids"].to(model.device), padded["attention_mask"].to(model.device)

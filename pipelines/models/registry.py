@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipelines import artifacts
+from pipelines.artifacts import Row
 from pipelines.models.config import ComputeConfig
 from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.errors import UserError
@@ -23,6 +26,9 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 """Aliases; `previous` is the version that `gradus rollback` restores."""
 SCORES = "scores."
 """Prefix of the tags with a version's scores; the eval fingerprint follows (flows/promotion/eval_fingerprint.py)."""
+ANSWERS = "answers."
+"""Prefix of the tags with the MLflow run that holds a version's answers; the eval fingerprint follows."""
+ANSWERS_FILE = "answers.jsonl"
 FINGERPRINT = "eval_fingerprint"
 """The tag with the fingerprint of the evaluation in which `compare` scored a version."""
 REQUIREMENTS = ("torch", "transformers", "accelerate")
@@ -102,18 +108,29 @@ def write_card(number: int, text: str) -> None:
     tracking_store.client().update_model_version(NAME, str(number), text)
 
 
-def keep_scores(found: Version, fingerprint: str, figures: Mapping[str, float]) -> None:
-    """Store the scores of a version in the evaluation with this fingerprint."""
-    describe(
-        found,
-        {f"{SCORES}{fingerprint}": json.dumps({metric: figures[metric] for metric in GATED if metric in figures})},
-    )
+def evaluation(fingerprint: str, figures: Mapping[str, float], run: str) -> dict[str, str]:
+    """Return the tags with a version's scores, and the `run` that holds its answers.jsonl."""
+    gated = {metric: figures[metric] for metric in GATED if metric in figures}
+    return {f"{SCORES}{fingerprint}": json.dumps(gated), f"{ANSWERS}{fingerprint}": run}
 
 
 def scores(found: Version, fingerprint: str) -> dict[str, float] | None:
     """Return the scores of a version in the evaluation with this fingerprint; None if it was not evaluated."""
     stored = found.tags.get(f"{SCORES}{fingerprint}")
     return None if stored is None else json.loads(stored)
+
+
+def answers(found: Version, fingerprint: str) -> list[Row] | None:
+    """Return a version's answers in the evaluation with this fingerprint; None if they are not stored.
+
+    They are the rows of answers.jsonl (tasks/evaluate.py).
+    """
+    run = found.tags.get(f"{ANSWERS}{fingerprint}")
+    if run is None:
+        return None
+    with TemporaryDirectory() as folder:
+        path = tracking_store.artifact(run, ANSWERS_FILE, Path(folder))
+        return None if path is None else artifacts.read_rows(path)
 
 
 def files(found: Version) -> Path:

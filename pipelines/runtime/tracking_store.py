@@ -9,6 +9,7 @@ from pathlib import Path
 
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")  # half a minute; the default is four minutes
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 import requests
@@ -69,6 +70,14 @@ def tags_of(run_id: str) -> dict[str, str]:
         return dict(client().get_run(run_id).data.tags)
     except MlflowException:
         return {}
+
+
+def artifact(run_id: str, name: str, folder: Path) -> Path | None:
+    """Download an artifact of a run to `folder` and return its path; None if the run or the artifact is gone."""
+    try:
+        return Path(client().download_artifacts(run_id, name, str(folder)))
+    except (MlflowException, OSError):
+        return None
 
 
 def model_files(name: str, version: int) -> Path | None:

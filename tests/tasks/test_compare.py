@@ -14,25 +14,25 @@ pytestmark = pytest.mark.slow
 
 
 def evaluated(name: str, correct: int, refused: int) -> Path:
-    """Write an evaluation with `correct`, then `refused`, then wrong answers to 20 questions per set and split."""
+    """Write an evaluation of 400 questions per set and split; of 20, so many are correct and refused, others wrong."""
     out = artifacts.fresh(f"evaluate/{name}")
     verdicts = ["correct"] * correct + ["refused"] * refused + ["wrong"] * (20 - correct - refused)
     rows = []
     for kind in ("answerable", "general", "unanswerable"):
         for split in ("test", "validation"):
-            for number, verdict in enumerate(verdicts):
+            for number, verdict in enumerate(verdicts * 20):
                 outcome = (
                     verdict
                     if kind == "answerable"
                     else "correct"
                     if kind == "general"
                     else "refused"
-                    if number < refused
+                    if number % 20 < refused
                     else "wrong"
                 )
                 rows.append(
                     {
-                        "id": f"{kind}-{split}-{number:02}",
+                        "id": f"{kind}-{split}-{number:03}",
                         "set": kind,
                         "kind": kind,
                         "split": split,
@@ -51,34 +51,36 @@ def evaluated(name: str, correct: int, refused: int) -> Path:
 
 
 def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Config) -> None:
-    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 4), "dpo": evaluated("dpo", 10, 8)}
+    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 0), "dpo": evaluated("dpo", 10, 1)}
     out = artifacts.fresh("compare")
     logged = compare(models, out, out / "report.html", config.compare, seed=1)
     metrics = artifacts.read_json(out / "metrics.json")
-    assert set(metrics) == {"models", "order", "candidate", "verdict"}
-    assert metrics["candidate"] == "dpo"  # same accuracy as sft, lower hallucination rate
-    assert metrics["verdict"]["passed"] is True
+    assert set(metrics) == {"models", "order", "candidate", "worse_than_parent", "verdict"}
+    assert metrics["candidate"] == "dpo"  # same accuracy as sft, fewer wrong answers
+    assert metrics["worse_than_parent"] == []
+    assert metrics["verdict"]["outcome"] == "pass"
     dpo = metrics["models"]["dpo"]
     assert {name: dpo[name] for name in METRICS} == {
+        "score": -0.85,  # 10 of 20 correct, 9 wrong
         "answer_accuracy": 0.5,
         "answer_f1": 0.25,
-        "over_refusal": 0.4,
-        "refusal_recall": 0.4,
-        "hallucination_rate": 0.35,  # 2 of 20 and 12 of 20
+        "over_refusal": 0.05,
+        "refusal_recall": 0.05,
+        "hallucination_rate": 0.7,  # 9 of 20 and 19 of 20
         "general_accuracy": 1.0,
         "domain_bits_per_byte": 0.9,
     }
     assert all(dpo["intervals"][name][0] <= dpo[name] <= dpo["intervals"][name][1] for name in METRICS)
     assert set(dpo["differences"]) == {"base", "sft"}
-    assert dpo["differences"]["sft"]["hallucination_rate"]["value"] == -0.2
-    assert dpo["differences"]["sft"]["answer_accuracy"] == {"value": 0.0, "interval": [0.0, 0.0]}
+    assert dpo["differences"]["sft"]["hallucination_rate"]["value"] == -0.05
+    assert dpo["differences"]["sft"]["answer_accuracy"]["value"] == 0.0
     assert set(metrics["models"]["base"]["differences"]) == {"sft"}
     assert logged["dpo.answer_accuracy"] == 0.5
     assert set(logged) == {f"{model}.{name}" for model in models for name in METRICS}
 
 
 def test_rerun_writes_equal_bytes(config: Config) -> None:
-    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 4)}
+    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 1)}
     written = []
     for _ in range(2):
         out = artifacts.fresh("compare")
@@ -92,8 +94,9 @@ def test_model_no_better_than_base_fails_with_a_reason(config: Config) -> None:
     models = {"base": evaluated("base", 5, 5), "sft": evaluated("sft", 5, 5)}
     compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
     verdict = artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]
-    assert verdict["passed"] is False
-    assert verdict["reasons"][0].startswith("Accuracy: 25.0% before, 25.0% now")
+    assert verdict["outcome"] == "fail"
+    assert verdict["reasons"][0].startswith("Score -1.25, base -1.25: a change of +0.00")
+    assert "Over-refusal rate 25.0%, between" in verdict["reasons"][1]
 
 
 def test_models_with_different_questions_raise(config: Config) -> None:
@@ -112,27 +115,34 @@ def test_missing_baseline_raises(config: Config) -> None:
 
 
 def test_models_are_compared_without_held_out_text(config: Config) -> None:
-    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 4)}
+    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 1)}
     for folder in models.values():
         artifacts.write_json(folder / "scores.json", {"text": []})
     logged = compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
     assert set(logged) == {f"{model}.{name}" for model in models for name in METRICS if name != "domain_bits_per_byte"}
-    assert artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]["passed"] is True
+    assert artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]["outcome"] == "pass"
 
 
-def test_unmeasured_metrics_fail_the_gate(config: Config) -> None:
-    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 4)}
+def test_unmeasured_metrics_leave_the_gate_undecided(config: Config) -> None:
+    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 1)}
     for folder in models.values():
-        rows = [row for row in artifacts.read_rows(folder / "answers.jsonl") if row["set"] == "answerable"]
+        rows = [row for row in artifacts.read_rows(folder / "answers.jsonl") if row["set"] != "general"]
         artifacts.write_rows(folder / "answers.jsonl", rows)
     logged = compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
     assert "sft.general_accuracy" not in logged
     verdict = artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]
-    assert not verdict["passed"] and [reason.split(",")[0] for reason in verdict["reasons"]] == [
-        "Hallucination rate: not measured",
-        "General accuracy: not measured",
-    ]
+    assert verdict["outcome"] == "undecided"
+    assert verdict["reasons"] == ["General accuracy: not measured, because there is no such test question."]
     assert "General accuracy: not measured" in Path("report.html").read_text()
+
+
+def test_aligned_model_worse_than_its_parent_is_not_selected(config: Config) -> None:
+    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 2), "dpo": evaluated("dpo", 6, 2)}
+    models["ppo"] = evaluated("ppo", 9, 2)
+    compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
+    metrics = artifacts.read_json(Path("artifacts/compare/metrics.json"))
+    assert metrics["candidate"] == "sft" and metrics["worse_than_parent"] == ["dpo", "ppo"]
+    assert "dpo, ppo scored worse than sft" in Path("report.html").read_text()
 
 
 def test_leftover_evaluation_raises(config: Config) -> None:

@@ -16,11 +16,12 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.commands import chat as talk
 from flows.dag import dvc_cache, dvc_lock
 from flows.promotion import candidate, eval_fingerprint
-from flows.promotion.gate import DECISION, restore, worse
+from flows.promotion.decisions import DECISION, restore
 from flows.promotion.promote import promote, promote_candidate, rollback
 from flows.run import accelerator
 from flows.run.summary import hints
 from pipelines import artifacts
+from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.evaluation.questions import SETS, SPLITS
 from pipelines.models import loading, registry
@@ -31,26 +32,11 @@ from tests.conftest import ROOT, tiny_tokenizer
 
 pytestmark = pytest.mark.slow
 
-PASSED = {"passed": True, "reasons": [], "checks": []}
+PASSED = {"outcome": "pass", "reasons": [], "checks": []}
 
 
 def figures(right: float, invented: float) -> dict[str, float]:
     return {"answer_accuracy": right, "hallucination_rate": invented, "general_accuracy": 0.5}
-
-
-@pytest.mark.parametrize(
-    ("now", "why"),
-    [
-        (figures(0.5, 0.2), ""),
-        (figures(0.4, 0.1), ""),
-        (figures(0.4, 0.2), "no better"),
-        (figures(0.3, 0.1), "no better"),
-        (figures(0.9, 0.3), "hallucination rate is 10.0 points higher"),
-    ],
-)
-def test_the_candidate_must_beat_the_champion(now: dict[str, float], why: str) -> None:
-    refusal = worse(now, figures(0.4, 0.2), "the champion", 0.0)
-    assert why in refusal and bool(why) == bool(refusal)
 
 
 @pytest.fixture
@@ -82,12 +68,40 @@ def lock(weights: str, questions: str) -> None:
     Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
 
+def answers(right: float) -> list[Row]:
+    """Return 400 answers per set, of which the share `right` is as desired, and those of validation all empty."""
+    rows = []
+    for kind, desired in (("answerable", "correct"), ("unanswerable", "refused"), ("general", "correct")):
+        for number in range(400):
+            rows.append(
+                {
+                    "id": f"{kind}{number}",
+                    "set": kind,
+                    "kind": kind,
+                    "split": "test" if number % 10 else "validation",
+                    "cluster": f"{kind}{number}",
+                    "question": "Who?",
+                    "accepted": ["Drace"],
+                    "competing": [],
+                    "choices": [],
+                    "verdict": "wrong" if not number % 10 or number >= 400 * right else desired,
+                    "f1": 0.0,
+                }
+            )
+    return rows
+
+
 def compared(right: float, invented: float) -> dict[str, Any]:
+    """Write a comparison that passed, and the MLflow run of the candidate's evaluation."""
     result = {
         "models": {"base": figures(right, invented), "sft": figures(right, invented)},
         "candidate": "sft",
         "verdict": PASSED,
     }
+    with tracking.started("evaluate@sft", {}) as run:
+        artifacts.write_rows(Path("answers.jsonl"), answers(right))
+        run.artifact(Path("answers.jsonl"))
+    artifacts.write_json(artifacts.RUNS / "evaluate@sft.json", {"run_id": run.id})
     artifacts.write_json(artifacts.fresh("compare") / "metrics.json", result)
     artifacts.REPORTS.mkdir(exist_ok=True)
     (artifacts.REPORTS / "compare.html").write_text("<title>Gradus: sft against base</title>")
@@ -144,12 +158,12 @@ def test_registered_weights_are_the_evaluated_weights(
     with tracking.started("post_train", {}) as parent:
         worse = promote_candidate(parent, config)
     assert (worse.version, worse.promoted) == (2, False)
-    assert "no better than the champion, version 1" in worse.reason
+    assert "the champion, version 1 -1.00: a change of" in worse.reason and "must be above" in worse.reason
     challenger = registry.version_with_alias(registry.CHALLENGER)
     assert challenger is not None and challenger.number == 2
     assert registry.version_with_alias(registry.CHAMPION) == champion
 
-    assert "no better" in promote(None, config)[1]
+    assert "the champion, version 1" in promote(None, config)[1]
     with pytest.raises(UserError, match="no previous champion"):
         rollback("it was a mistake")
     assert promote(2, config, force="a trial in production")[1] == ""
@@ -164,7 +178,7 @@ def test_registered_weights_are_the_evaluated_weights(
     decisions = [json.loads(tags) for key, tags in registry.get(2).tags.items() if key.startswith(DECISION)]
     assert {each["decision"] for each in decisions} == {"refused", "forced"}
     forced = next(each for each in decisions if each["decision"] == "forced")
-    assert forced["reason"].startswith("a trial in production (the gate: it answers 40.0% correctly")
+    assert forced["reason"].startswith("a trial in production (the gate: Score")
     assert forced["numbers"]["answer_accuracy"] == 0.4 and forced["champion"]["version"] == 1
     with pytest.raises(UserError, match="no version 7"):
         promote(7, config)
@@ -209,8 +223,10 @@ def test_champion_with_another_eval_fingerprint_is_evaluated_again(
     run_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch, questions: str, asking: dict[str, float]
 ) -> None:
     for name in SETS:
-        asked = {"question": f"Who is {name}?", "answer": "Drace"}
-        rows = [{"id": f"{name}-{split}", "split": split, **asked} for split in SPLITS]
+        rows = [
+            {"id": f"{name}-{split}", "split": split, "question": f"Who is {name}, for {split}?", "answer": "Drace"}
+            for split in SPLITS
+        ]
         config.evaluate.questions.mkdir(parents=True, exist_ok=True)
         artifacts.write_rows(config.evaluate.questions / f"{name}.jsonl", rows)
     monkeypatch.setattr(dvc_lock, "current_hash", lambda _: questions)
@@ -226,7 +242,39 @@ def test_champion_with_another_eval_fingerprint_is_evaluated_again(
     assert registry.scores(registry.get(1), eval_fingerprint.today(today)) == figures(0.0, 1.0) | {
         "general_accuracy": 0.0
     }
-    assert better.promoted and _number(registry.CHAMPION) == 2  # the re-evaluated tiny model scores zero
+    fingerprint = eval_fingerprint.today(today)
+    both = [registry.answers(registry.get(number), fingerprint) for number in (1, 2)]
+    assert [len(each or []) for each in both] == [2 * len(SETS)] * 2
+    assert not better.promoted and "Undecided" in better.reason  # the tiny model answers nothing, with either weights
+
+
+def test_test_questions_serve_a_limited_number_of_decisions(run_dir: Path, config: Config) -> None:
+    few = config.model_copy(update={"compare": config.compare.model_copy(update={"openings": 1})})
+    compared(0.5, 0.2)
+    with tracking.started("post_train", {}) as parent:
+        assert promote_candidate(parent, few).promoted
+    lock("other weights", "questions")
+    compared(0.9, 0.1)
+    with tracking.started("post_train", {}) as parent:
+        second = promote_candidate(parent, few)
+    assert not second.promoted
+    assert second.reason.startswith("the test questions have served 1 decisions, and compare.openings allows 1")
+    lock("weights of a third", "new questions")
+    compared(0.9, 0.1)
+    with tracking.started("post_train", {}) as parent:
+        candidate.register(parent, few)
+    assert "have served" not in promote(3, config, force="a trial")[1]
+
+
+def test_model_that_answers_differently_when_served_is_refused(run_dir: Path, config: Config) -> None:
+    compared(0.5, 0.2)
+    with tracking.started("post_train", {}) as parent:
+        version = candidate.register(parent, config).version
+        rows = [{**row, "verdict": "correct"} for row in answers(0.5)]
+        artifacts.write_rows(Path("answers.jsonl"), rows)
+        parent.artifact(Path("answers.jsonl"))
+        registry.describe(version, {f"{registry.ANSWERS}{version.tags[registry.FINGERPRINT]}": parent.id})
+    assert promote(1, config)[1] == "loaded from the registry it repeats 0% of its verdicts; it must be 98%."
 
 
 def _number(alias: str) -> int:

@@ -28,6 +28,7 @@ def test_every_metric_matches_worked_example() -> None:
     found = {name: value(each) for name, each in units(rows, text).items()}
     assert found == pytest.approx(
         {
+            "score": (1 - 3 - 3) / 4,
             "answer_accuracy": 1 / 4,
             "answer_f1": 1.5 / 4,
             "over_refusal": 1 / 4,
@@ -73,11 +74,25 @@ def test_all_or_none_of_fifty_has_an_exact_binomial_interval() -> None:
 def test_paired_difference_has_a_narrower_interval_than_its_parts() -> None:
     before = flips(40, 1)
     after = [Unit(unit.cluster, 1.0 if unit.cluster in {"0", "2", "4"} else unit.amount) for unit in before]
-    change, (low, high) = difference(after, before, 2000, 0, 10)
+    change = difference(after, before, 2000, 0, 10)
+    low, high = change.bounds(0.025)
     alone = interval(before, 2000, 0, 10, share=True)
-    assert change == pytest.approx(3 / 40)
-    assert 0 <= low < change < high
-    assert high - low < 0.6 * (alone[1] - alone[0])
+    assert change.value == pytest.approx(3 / 40)
+    assert low < change.value < high
+    assert high - low < 0.7 * (alone[1] - alone[0])
+
+
+def test_no_difference_on_few_questions_excludes_little() -> None:
+    change = difference(flips(60, 1), flips(60, 1), 2000, 0, 10)
+    reach = 1 - 0.05 ** (1 / 60)  # 60 of 60 alike: a share of 4.9% that differ is just possible
+    assert change.bounds(0.05) == pytest.approx((-reach, reach)) and reach == pytest.approx(0.0487, abs=1e-3)
+
+
+def test_detectable_effect_matches_the_normal_approximation() -> None:
+    before = [Unit(str(index), 0.0) for index in range(300)]
+    after = [Unit(str(index), [1.0, -1.0, 0, 0, 0, 0, 0, 0, 0, 0][index % 10]) for index in range(300)]
+    change = difference(after, before, 2000, 0, 10)
+    assert change.detectable(0.025) == pytest.approx(0.072, abs=0.001)  # 300 questions of which 20% differ
 
 
 def test_difference_of_different_questions_raises() -> None:
@@ -93,9 +108,10 @@ def test_questions_are_resampled_when_there_are_too_few_documents() -> None:
     mixed = one + [Unit(f"u{index}", 1.0) for index in range(20)]  # unanswerable questions have no document
     assert interval(mixed, 2000, 0, 10, share=True)[0] < value(mixed) - 0.08
     better = [Unit("book", 1.0 if index < 10 else unit.amount) for index, unit in enumerate(one)]
-    change, (low, high) = difference(better, one, 2000, 0, 10)
-    assert change == pytest.approx(5 / 40)
-    assert low < change < high
+    change = difference(better, one, 2000, 0, 10)
+    low, high = change.bounds(0.025)
+    assert change.value == pytest.approx(5 / 40)
+    assert low < change.value < high
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=60))

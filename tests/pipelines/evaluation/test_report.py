@@ -9,12 +9,14 @@ from matplotlib.text import Text
 from rich.console import Console
 
 from pipelines.artifacts import Row
-from pipelines.evaluation import comparison, plots
+from pipelines.config import load
+from pipelines.evaluation import comparison, gate, plots
 from pipelines.evaluation.report import changed, hallucinations, page, rows, terminal_table
-from pipelines.evaluation.verdict import verdict
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
+CONFIG = load(ROOT / "params.yaml").compare
 NASTY = "<script>alert('in 1783')</script> & more"
 
 
@@ -49,7 +51,12 @@ TEXTS = {name: [{"source": "d", "bits": 10.0, "bytes": 10}] for name in ANSWERS}
 
 def compared() -> dict[str, Any]:
     models = comparison.compare(ANSWERS, TEXTS, "base", 50, 10, 0)
-    return {"models": models, "candidate": "dpo", "verdict": verdict(models, "dpo", "base", 0.03, 0.0)}
+    return {"models": models, "candidate": "dpo", "worse_than_parent": ["ppo"], "verdict": judged()}
+
+
+def judged() -> dict[str, Any]:
+    test = {name: comparison.of(rows, "test") for name, rows in ANSWERS.items()}
+    return gate.verdict(gate.judge(test["dpo"], test["base"], "base", CONFIG, 0))
 
 
 def test_terminal_table_has_every_model_its_metrics_and_the_verdict() -> None:
@@ -57,16 +64,16 @@ def test_terminal_table_has_every_model_its_metrics_and_the_verdict() -> None:
     with console.capture() as captured:
         console.print(terminal_table(compared()))
     text = captured.get()
-    assert re.search(r"sft +50\.0% +0\.0% +0\.0% +0\.0% +66\.7% +100\.0% +1\.000", text)
+    assert re.search(r"sft +-1\.00 +50\.0% +0\.0% +0\.0% +66\.7% +100\.0% +1\.000", text)
     assert "dpo *" in text
-    assert "did not pass the gate" in text
+    assert "neither passed nor failed the gate: too few questions" in text
     assert "…" not in text
 
 
 def test_page_is_self_contained_and_escapes_text() -> None:
-    html = page(compared(), ANSWERS, "base")
-    assert html == page(compared(), ANSWERS, "base")
-    assert "dpo did not pass the gate" in html
+    html = page(compared(), ANSWERS, CONFIG)
+    assert html == page(compared(), ANSWERS, CONFIG)
+    assert "dpo neither passed nor failed the gate" in html and "ppo scored worse than sft" in html
     assert html.count("<script>") == 1
     assert "&lt;script&gt;alert(" in html
     links = re.findall(r"""(?:src|href)=["']([^"']*)""", html)
@@ -81,7 +88,7 @@ def test_page_lists_questions_fixed_and_broken_since_sft() -> None:
         ("a1", "correct", "refused"),
         ("u1", "wrong", "refused"),
     ]
-    html = page(compared(), ANSWERS, "base")
+    html = page(compared(), ANSWERS, CONFIG)
     assert "Fixed (1)" in html
     assert "Broken (1)" in html
 
@@ -97,19 +104,19 @@ def test_hallucinations_alternate_between_sets_of_test_questions() -> None:
 
 def test_bits_per_byte_is_omitted_without_held_out_text() -> None:
     models = comparison.compare(ANSWERS, {name: [] for name in ANSWERS}, "base", 50, 10, 0)
-    found = {"models": models, "candidate": "dpo", "verdict": verdict(models, "dpo", "base", 0.03, 0.0)}
+    found = {"models": models, "candidate": "dpo", "worse_than_parent": [], "verdict": judged()}
     console = Console(width=80, record=True, file=None)
     with console.capture() as captured:
         console.print(terminal_table(found))
     assert "Bits" not in captured.get()
-    assert "bits per byte is left out" in page(found, ANSWERS, "base")
+    assert "bits per byte is left out" in page(found, ANSWERS, CONFIG)
 
 
 def test_models_are_in_the_order_of_the_parameters() -> None:
     sorted_by_json = dict(sorted(compared()["models"].items()))
     metrics = {**compared(), "models": sorted_by_json, "order": ["base", "sft", "dpo"]}
     assert list(rows(metrics)) == ["base", "sft", "dpo"]
-    html = page(metrics, ANSWERS, "base")
+    html = page(metrics, ANSWERS, CONFIG)
     found = re.findall(r"<td><b>(base|sft|dpo)</b></td>", html)
     assert found == ["base", "sft", "dpo"] * 2  # the test questions, and the validation questions
     assert "How the candidate was selected" in html

@@ -1,8 +1,9 @@
-"""The promotion gate and the history of its decisions, independent of Prefect.
+"""Promotion and the history of its decisions, independent of Prefect.
 
-A version passes the gate when it is better than the baseline (the verdict of `compare`) and than the present champion
-under the same evaluation fingerprint, comes from a clean commit, is in the remote if there is one, and can answer.
-Every decision is stored on its version with the metrics; former champions are derived from these decisions.
+A version is promoted when it passes the gate (pipelines/evaluation/gate.py) against the baseline, in `compare`, and
+against the present champion under the same evaluation fingerprint; when it comes from a clean commit, is in the remote
+if there is one, and answers as it was evaluated. Every decision is stored on its version with the metrics; former
+champions and the number of openings of the test questions are derived from these decisions.
 """
 
 import json
@@ -14,6 +15,8 @@ from typing import Any
 from flows.dag import dvc_cache
 from flows.promotion import candidate, eval_fingerprint
 from pipelines.config import Config
+from pipelines.evaluation import gate
+from pipelines.evaluation.comparison import of
 from pipelines.models import registry
 from pipelines.models.registry import Version
 from pipelines.runtime.errors import UserError
@@ -21,8 +24,11 @@ from pipelines.runtime.errors import UserError
 DECISION = "decision."
 """Prefix of the tags that hold the decisions on a version: time, decision and metrics."""
 PROMOTED, FORCED, RESTORED, REFUSED = "promoted", "forced", "rolled back to", "refused"
-ANSWERS = "answers"
-"""Tag of a version that was loaded from the registry and answered a question."""
+SERVED = "served"
+"""Tag with the share of verdicts that a version loaded from the registry repeats."""
+MIN_SERVED, SERVED_QUESTIONS = 0.98, 60
+"""Least share of repeated verdicts, and how many validation questions are asked: batches of another size round
+differently, which changes few verdicts; a wrong chat template or lost weights change many."""
 
 Rescore = Callable[[Version, str], Version]
 
@@ -58,8 +64,10 @@ def decide(number: int | None, settings: Config, force: str | None, rescore: Res
     if force is not None:
         registry.files(version)
     rival = champion if champion is not None and registry.whole(champion) else None
-    refusal = _own_refusal(version, settings) or _rival_refusal(
-        version, rival, settings, rescore, measure=force is None
+    refusal = (
+        _exhausted(version, settings)
+        or _own_refusal(version, settings)
+        or _rival_refusal(version, rival, settings, rescore, measure=force is None)
     )
     if force is not None:
         _keep(version, FORCED, f"{force} (the gate: {refusal or 'passed'})")
@@ -124,58 +132,70 @@ def _own_refusal(version: Version, settings: Config) -> str:
         )
     if not dvc_cache.in_remote(version.tags["artifact"]):
         return "its weights are in no remote; run `dvc push`, then `gradus promote`."
-    return _smoke_test(version, settings)
+    return _served_refusal(version, settings)
 
 
-def _smoke_test(version: Version, settings: Config) -> str:
-    """Return why a registered model cannot be loaded or answer; empty if it can. A passed test is not repeated."""
+def _served_refusal(version: Version, settings: Config) -> str:
+    """Return why a version loaded from the registry does not answer as evaluated; empty if it does.
+
+    The questions are asked one at a time, as `gradus ask` does. A passed check is not repeated.
+    """
     try:
         folder = registry.files(version)
-        if ANSWERS in version.tags:
+        if SERVED in version.tags:
             return ""
+        from pipelines.evaluation.served import agreement
         from pipelines.inference.chat_model import ChatModel
 
+        rows = registry.answers(version, version.tags[registry.FINGERPRINT])
+        if rows is None:
+            return "the answers it was evaluated with are no longer in MLflow; run `gradus run` again."
         model = ChatModel(folder / "model", folder / "components/tokenizer", settings.compute)
-        answer = model.answer([{"role": "user", "content": "What is the capital of France?"}])
+        share = agreement(model, rows, settings, SERVED_QUESTIONS)
     except (UserError, OSError, ValueError, RuntimeError) as error:
         return f"it cannot be loaded from the registry: {error}"
-    if answer:
-        registry.describe(version, {ANSWERS: "True"})
-    return "" if answer else "its answer to a test question is empty."
+    if share < MIN_SERVED:
+        return f"loaded from the registry it repeats {100 * share:.0f}% of its verdicts; it must be {MIN_SERVED:.0%}."
+    registry.describe(version, {SERVED: f"{share:.4f}"})
+    return ""
 
 
 def _rival_refusal(
     version: Version, champion: Version | None, settings: Config, rescore: Rescore | None, *, measure: bool
 ) -> str:
-    """Return why `version` is not better than `champion`; evaluate both if their fingerprints differ."""
+    """Return why `version` does not pass the gate against `champion`; evaluate both if their fingerprints differ."""
     if champion is None:
         return ""
     fingerprint = version.tags.get(registry.FINGERPRINT, "")
-    if measure and registry.scores(champion, fingerprint) is None:
+    if measure and registry.answers(champion, fingerprint) is None:
         if rescore is None:
             raise NotMeasuredError
         fingerprint = eval_fingerprint.today(settings)
         version, champion = (rescore(each, fingerprint) for each in (version, champion))
-    now, before = registry.scores(version, fingerprint), registry.scores(champion, fingerprint)
+    now, before = registry.answers(version, fingerprint), registry.answers(champion, fingerprint)
+    name = f"the champion, version {champion.number}"
     if now is None or before is None:
-        return f"the champion, version {champion.number}, was not evaluated on the same questions in the same way."
-    return worse(now, before, f"the champion, version {champion.number}", settings.compare.max_hallucination_rise)
+        return f"{name}, was not evaluated on the same questions in the same way."
+    checks = gate.judge(of(now, "test"), of(before, "test"), name, settings.compare, settings.compute.seed)
+    return " ".join(gate.verdict(checks)["reasons"])
 
 
-def worse(now: dict[str, float], before: dict[str, float], rival: str, max_hallucination_rise: float) -> str:
-    """Return why the metrics `now` are not better than the metrics `before` of the `rival`; empty if they are."""
-    rise = now["hallucination_rate"] - before["hallucination_rate"]
-    if rise > max_hallucination_rise + 1e-9:
-        return f"its hallucination rate is {100 * rise:.1f} points higher than that of {rival}."
-    if _rank(now) <= _rank(before):
-        accuracy, rivals = 100 * now["answer_accuracy"], 100 * before["answer_accuracy"]
-        return f"it answers {accuracy:.1f}% correctly, which is no better than {rival} ({rivals:.1f}%)."
-    return ""
-
-
-def _rank(numbers: dict[str, float]) -> tuple[float, float]:
-    """Rank by accuracy, then by lower hallucination rate."""
-    return numbers["answer_accuracy"], -numbers["hallucination_rate"]
+def _exhausted(version: Version, settings: Config) -> str:
+    """Return why the test questions cannot serve another decision; empty if they can."""
+    fingerprint, allowed = version.tags.get(registry.FINGERPRINT, ""), settings.compare.openings
+    used = sum(
+        entry["numbers"].get(registry.FINGERPRINT) == fingerprint
+        for each in registry.versions()
+        if each.number != version.number
+        for _, entry in _decisions(each)
+        if entry["decision"] in (PROMOTED, REFUSED)
+    )
+    if used < allowed:
+        return ""
+    return (
+        f"the test questions have served {used} decisions, and compare.openings allows {allowed}, because a bad model "
+        "passes sooner or later by chance. Write new test questions (docs/evaluation.md)."
+    )
 
 
 def _keep(version: Version, decision: str, reason: str) -> None:

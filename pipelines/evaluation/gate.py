@@ -1,0 +1,236 @@
+"""The promotion gate: pass, fail or undecided, by paired differences on the test questions. Reads and writes nothing.
+
+Every requirement has one form: the gain in a metric, oriented so that more is better, must exceed a limit. It passes if
+the lower one-sided confidence bound of the gain is above the limit, fails if the upper one is not, and is undecided in
+between. A test for "not significantly worse" would pass a bad model for want of questions; an interval that must
+exclude the limit, a non-inferiority test, does not.
+
+The set is opened again by every candidate, and each opening may pass a bad one by chance. So each uses `alpha` divided
+by `openings` (Bonferroni), and the error over all of them is at most `alpha`. Within one opening nothing is divided,
+because every requirement must pass (intersection-union test, Berger 1982).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from math import ceil, log, log1p
+from typing import Any
+
+from scipy.special import bdtr
+
+from pipelines.artifacts import Row
+from pipelines.evaluation.config import CompareConfig
+from pipelines.evaluation.metrics import METRICS, Difference, Unit, constant, difference, units, value
+
+MAX_MORE_QUESTIONS = 20_000
+"""Beyond this, no number of further questions is suggested: the gain lies on the limit."""
+
+
+class Outcome(StrEnum):
+    """Outcome of a requirement, and of the gate."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A limit that the gain in one metric must exceed."""
+
+    gate: str
+    metric: str
+    limit: float
+    """Lowest gain that still fails; -0.03 allows a loss of less than three points."""
+    absolute: bool = False
+    """Whether the metric itself is limited, whatever the reference has."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Outcome of one requirement, with the numbers it rests on. Gains are oriented so that more is better."""
+
+    gate: str
+    metric: str
+    reference: str
+    limit: float
+    level: float
+    """Confidence of each bound."""
+    outcome: Outcome
+    now: float | None = None
+    """The candidate's metric; None if there is no such test question."""
+    before: float | None = None
+    """The reference's metric; None if the metric itself is limited."""
+    gain: float | None = None
+    bounds: tuple[float, float] | None = None
+    """One-sided lower and upper bound of the gain."""
+    detectable: float | None = None
+    """Minimum detectable effect: the true gain above the limit that passes in 80% of all samples this large."""
+    more_questions: int | None = None
+    """How many further questions would decide, if they showed the same gain."""
+    mcnemar: float | None = None
+    """Two-sided p-value of McNemar's exact test on the questions whose verdict changed."""
+
+
+def requirements(config: CompareConfig, *, baseline: bool) -> list[Requirement]:
+    """Return what a candidate must show against the baseline, or against the champion and its parent.
+
+    The baseline refuses nothing, so against it over-refusal is limited by itself, or no model that refuses could pass.
+    """
+    refusals = (
+        Requirement("useful", "over_refusal", -config.max_over_refusal, absolute=True)
+        if baseline
+        else Requirement("useful", "over_refusal", -config.max_over_refusal_rise)
+    )
+    return [
+        Requirement("better", "score", 0.0),
+        Requirement("honest", "hallucination_rate", -config.max_hallucination_rise),
+        refusals,
+        Requirement("general", "general_accuracy", -config.max_general_drop),
+    ]
+
+
+def judge(now: list[Row], before: list[Row], reference: str, config: CompareConfig, seed: int) -> list[Check]:
+    """Check the test answers of a candidate against those of a reference, question by question.
+
+    Both are rows of answers.jsonl for the same questions in the same order.
+
+    Raises:
+        ValueError: the two were asked different questions.
+    """
+    these, those = units(now), units(before)
+    wanted = requirements(config, baseline=reference == config.baseline)
+    return [_check(each, these, those, reference, config, seed) for each in wanted]
+
+
+def outcome(checks: Iterable[Check]) -> Outcome:
+    """Return the outcome of the gate: one failed requirement fails it, otherwise one undecided leaves it undecided."""
+    found = {check.outcome for check in checks}
+    return next((each for each in (Outcome.FAIL, Outcome.UNDECIDED) if each in found), Outcome.PASS)
+
+
+def verdict(checks: list[Check]) -> dict[str, Any]:
+    """Return the gate's verdict for metrics.json: `outcome`, `checks`, and the sentences of those not passed."""
+    reasons = [describe(check) for check in checks if check.outcome != Outcome.PASS]
+    details = [{**asdict(check), "detail": describe(check)} for check in checks]
+    return {"outcome": outcome(checks), "checks": details, "reasons": reasons}
+
+
+def is_worse(now: list[Row], parent: list[Row], config: CompareConfig, seed: int) -> bool:
+    """Return whether a model scores lower than the model it was aligned from, with 95% confidence."""
+    change = _gain("score", units(now)["score"], units(parent)["score"], config, seed)
+    return change.bounds(0.05)[1] < 0
+
+
+def too_small(counts: Mapping[str, int], config: CompareConfig) -> list[str]:
+    """Return a sentence for each question set that cannot pass its gate however good the model is.
+
+    `counts` are the test questions by set. Even if no verdict changes in n questions, a change of p is only excluded
+    with confidence 1 - a when (1 - p)^n <= a.
+    """
+    sizes = {
+        "general": (counts.get("general", 0), config.max_general_drop),
+        "answerable": (counts.get("answerable", 0), config.max_over_refusal),
+    }
+    short = {name: (has, _smallest(limit, config)) for name, (has, limit) in sizes.items() if limit}
+    return [
+        f"{has} {name} test questions cannot pass the gate; {needed} or more can (docs/evaluation.md)."
+        for name, (has, needed) in short.items()
+        if 0 < has < needed
+    ]
+
+
+def _smallest(limit: float, config: CompareConfig) -> int:
+    return ceil(log(config.alpha_per_opening) / log1p(-limit))
+
+
+def describe(check: Check) -> str:
+    """Return a check as a sentence: the metric of both models, its change with both bounds, and the limit."""
+    metric = METRICS[check.metric]
+    if check.now is None or check.gain is None or check.bounds is None:
+        return f"{metric.title}: not measured, because there is no such test question."
+    sign = 1 if metric.higher_is_better else -1
+    scale, form, unit = (100, ".1f", "%") if metric.share else (1, ".2f", "")
+    low, high = sorted(sign * scale * bound for bound in check.bounds)
+    limit, level = sign * scale * check.limit, f"{100 * check.level:g}%"
+    now = f"{metric.title} {scale * check.now:{form}}{unit}"
+    side = "above" if metric.higher_is_better else "below"
+    if check.before is None:
+        found = f"{now}, between {max(low, 0):{form}}{unit} and {high:{form}}{unit}"
+        return f"{found} with {level} confidence each; it must be {side} {limit:{form}}{unit}.{_advice(check)}"
+    change = f"a change of {sign * scale * check.gain:+{form}}, between {low:+{form}} and {high:+{form}}"
+    return (
+        f"{now}, {check.reference} {scale * check.before:{form}}{unit}: {change} with {level} confidence each; "
+        f"it must be {side} {limit:+{form}}.{_advice(check)}"
+    )
+
+
+def _advice(check: Check) -> str:
+    if check.outcome != Outcome.UNDECIDED:
+        return ""
+    if check.more_questions is None:
+        return " Undecided, and more questions would hardly decide it."
+    return f" Undecided: about {check.more_questions} more questions would decide."
+
+
+def _check(
+    wanted: Requirement,
+    these: Mapping[str, list[Unit]],
+    those: Mapping[str, list[Unit]],
+    reference: str,
+    config: CompareConfig,
+    seed: int,
+) -> Check:
+    alpha = config.alpha_per_opening
+    unmeasured = Check(wanted.gate, wanted.metric, reference, wanted.limit, level=1 - alpha, outcome=Outcome.UNDECIDED)
+    if wanted.metric not in these:
+        return unmeasured
+    now = these[wanted.metric]
+    before = constant(now, 0.0) if wanted.absolute else those[wanted.metric]
+    change = _gain(wanted.metric, now, before, config, seed)
+    bounds = change.bounds(alpha)
+    result = _outcome(bounds, wanted.limit)
+    return replace(
+        unmeasured,
+        outcome=result,
+        now=round(value(now), 6),
+        before=None if wanted.absolute else round(value(before), 6),
+        gain=round(change.value, 6),
+        bounds=(round(bounds[0], 6), round(bounds[1], 6)),
+        detectable=round(change.detectable(alpha), 6),
+        more_questions=_more_questions(change, bounds, wanted.limit, alpha) if result == Outcome.UNDECIDED else None,
+        mcnemar=None if wanted.absolute else _mcnemar(now, before),
+    )
+
+
+def _outcome(bounds: tuple[float, float], limit: float) -> Outcome:
+    if bounds[0] > limit:
+        return Outcome.PASS
+    return Outcome.FAIL if bounds[1] <= limit else Outcome.UNDECIDED
+
+
+def _gain(metric: str, now: list[Unit], before: list[Unit], config: CompareConfig, seed: int) -> Difference:
+    """Return the difference in a metric, oriented so that more is better."""
+    pair = (now, before) if METRICS[metric].higher_is_better else (before, now)
+    return difference(*pair, config.resamples, seed, config.min_clusters)
+
+
+def _more_questions(change: Difference, bounds: tuple[float, float], limit: float, alpha: float) -> int | None:
+    """Return how many further questions would exclude the limit, if they showed the same gain."""
+    beyond = abs(change.value - limit)
+    if not beyond:
+        return None
+    if change.error == 0:  # no verdict changed: the bound is exact
+        factor = log(alpha) / log1p(-min(beyond, 0.5)) / change.clusters
+    else:  # the width of an interval falls with the square root of their number
+        width = change.value - bounds[0] if change.value > limit else bounds[1] - change.value
+        factor = (width / beyond) ** 2
+    more = ceil(change.size * (factor - 1))
+    return max(more, 1) if more <= MAX_MORE_QUESTIONS else None
+
+
+def _mcnemar(now: list[Unit], before: list[Unit]) -> float:
+    """Return the exact p-value: without a difference, each changed verdict is a gain or a loss with probability 1/2."""
+    changes = [each.amount - other.amount for each, other in zip(now, before, strict=True)]
+    gained, lost = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
+    return round(min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5))), 6)
