@@ -186,7 +186,7 @@ def _resampled(rows: list[Unit], resamples: int, seed: int, min_clusters: int) -
     return drawn
 
 
-@lru_cache(maxsize=4)  # the metrics of all models share a few numbers of clusters
+@lru_cache(maxsize=8)  # the metrics of all models share a few numbers of clusters
 def _counts_of_clusters(clusters: int, resamples: int, seed: int) -> Floats:
     """Return how often each cluster is drawn in each resample: [resamples, clusters]."""
     shares = np.full(clusters, 1 / clusters)

@@ -70,28 +70,26 @@ def lock(weights: str, questions: str) -> None:
 
 def answers(right: float) -> list[Row]:
     """Return 400 answers per set, of which the share `right` is as desired, and those of validation all empty."""
-    rows = []
-    for kind, desired in (("answerable", "correct"), ("unanswerable", "refused"), ("general", "correct")):
-        for number in range(400):
-            rows.append(
-                {
-                    "id": f"{kind}{number}",
-                    "set": kind,
-                    "kind": kind,
-                    "split": "test" if number % 10 else "validation",
-                    "cluster": f"{kind}{number}",
-                    "question": "Who?",
-                    "accepted": ["Drace"],
-                    "competing": [],
-                    "choices": [],
-                    "verdict": "wrong" if not number % 10 or number >= 400 * right else desired,
-                    "f1": 0.0,
-                }
-            )
-    return rows
+    return [
+        row(
+            f"{kind}{number}",
+            kind,
+            "test" if number % 10 else "validation",
+            "wrong" if not number % 10 or number >= 400 * right else desired,
+        )
+        for kind, desired in (("answerable", "correct"), ("unanswerable", "refused"), ("general", "correct"))
+        for number in range(400)
+    ]
 
 
-def compared(right: float, invented: float) -> dict[str, Any]:
+def row(name: str, kind: str, split: str, verdict: str) -> Row:
+    """Return a row of answers.jsonl."""
+    lists = {"accepted": ["Drace"], "competing": [], "choices": []}
+    where = {"id": name, "cluster": name, "set": kind, "kind": kind, "split": split}
+    return {**where, **lists, "question": "Who?", "verdict": verdict, "f1": 0.0}
+
+
+def compared(right: float, invented: float, rows: list[Row] | None = None) -> dict[str, Any]:
     """Write a comparison that passed, and the MLflow run of the candidate's evaluation."""
     result = {
         "models": {"base": figures(right, invented), "sft": figures(right, invented)},
@@ -99,7 +97,7 @@ def compared(right: float, invented: float) -> dict[str, Any]:
         "verdict": PASSED,
     }
     with tracking.started("evaluate@sft", {}) as run:
-        artifacts.write_rows(Path("answers.jsonl"), answers(right))
+        artifacts.write_rows(Path("answers.jsonl"), rows or answers(right))
         run.artifact(Path("answers.jsonl"))
     artifacts.write_json(artifacts.RUNS / "evaluate@sft.json", {"run_id": run.id})
     artifacts.write_json(artifacts.fresh("compare") / "metrics.json", result)
@@ -235,7 +233,8 @@ def test_champion_with_another_eval_fingerprint_is_evaluated_again(
     with tracking.started("post_train", {}) as parent:
         assert promote_candidate(parent, config).promoted
     lock("other weights", questions)
-    compared(0.1, 0.2)
+    asked = sorted(f"{name}-{split}" for name in SETS for split in SPLITS)
+    compared(0.1, 0.2, [row(each, each.split("-")[0], each.split("-")[1], "wrong") for each in asked])
     today = config.model_copy(update={"evaluate": config.evaluate.model_copy(update=asking)})
     with tracking.started("post_train", {}) as parent:
         better = promote_candidate(parent, today)
