@@ -5,6 +5,7 @@ lm-eval's cache is disabled: it is keyed by request and not by model, so one mod
 `evaluate` is called instead of `simple_evaluate`, which queries the Hugging Face hub about the model.
 """
 
+import json
 import logging
 import math
 from collections.abc import Mapping
@@ -38,10 +39,14 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
         """Count sequences on `meter`."""
         super().__init__(add_bos_token=False, softmax_dtype="float32", **options)
         self.meter = meter
+        self.rendered: dict[str, str] = {}  # lm-eval renders a question once for each of its choices
 
     def apply_chat_template(self, chat_history: list[Message], add_generation_prompt: bool = True) -> str:
         """Render a conversation as training does; `tok_batch_encode` encodes it."""
-        return chat.render(self.tokenizer, chat_history, generation_prompt=add_generation_prompt)
+        key = json.dumps([chat_history, add_generation_prompt])
+        if key not in self.rendered:
+            self.rendered[key] = chat.render(self.tokenizer, chat_history, generation_prompt=add_generation_prompt)
+        return self.rendered[key]
 
     def tok_encode(self, string: str, *_: Any, **options: Any) -> list[int]:
         """Return the token ids of a rendered conversation or a marked text."""
