@@ -2,6 +2,7 @@
 
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,7 +12,7 @@ from flows.folder import check_names, check_repository
 from pipelines import artifacts, config
 from pipelines.config import Config
 from pipelines.curation.user_data import nothing_written, user_rows
-from pipelines.evaluation import questions
+from pipelines.evaluation import gate, questions
 from pipelines.llm import prompts
 from pipelines.runtime import code_lock
 from pipelines.runtime.errors import UserError
@@ -49,14 +50,15 @@ def check_stages(names: Iterable[str], settings: Config) -> None:
     """
     needed = {name.split("@")[0] for name in names}
     if "evaluate" in needed:
-        _check_questions(settings.evaluate.questions, settings.ingest.source)
+        _check_questions(settings)
     user_data = settings.curate.user_data
     if "curate" in needed and not settings.writes_questions and not user_rows(user_data)[0]:
         raise UserError(nothing_written(user_data))
 
 
-def _check_questions(folder: Path, documents: Path) -> None:
-    """Check that the questions allow an evaluation; warn about metrics that cannot be computed."""
+def _check_questions(settings: Config) -> None:
+    """Check that the questions allow an evaluation; warn about metrics that cannot be computed or decide nothing."""
+    folder, documents = settings.evaluate.questions, settings.ingest.source
     if named := sample.elsewhere(folder, documents):
         whose = "the sample's" if sample.questions(folder) else "about other documents"
         raise UserError(
@@ -64,8 +66,12 @@ def _check_questions(folder: Path, documents: Path) -> None:
             f"{documents}. Replace them with your own (`gradus init {documents}` moves the sample's away; see "
             "docs/data.md), or train without an evaluation: `gradus run sft`."
         )
-    if missing := questions.unmeasured(questions.load(folder)):
+    asked = questions.load(folder)
+    if missing := questions.unmeasured(asked):
         say(f"{folder} has no {' and no '.join(missing)} test question: without it no model can be promoted.")
+    counts = Counter(question.set for question in asked if question.split == questions.SPLITS[-1])
+    for sentence in gate.too_small(counts, settings.compare):
+        say(f"{folder}: {sentence}")
 
 
 def check_versions(project: Path = Path("pyproject.toml")) -> None:

@@ -1,7 +1,8 @@
 """Compare: build the table of all evaluated models, select the candidate and apply the gate.
 
-Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`; writes artifacts/compare/ with metrics.json
-and plots (PNG), and artifacts/reports/compare.html. Run alone: python -m tasks.compare
+Reads artifacts/evaluate/<model>/ of every model in `evaluate.models` and artifacts/curate/train.jsonl; writes
+artifacts/compare/ with metrics.json and plots (PNG), and artifacts/reports/compare.html.
+Run alone: python -m tasks.compare
 """
 
 from collections.abc import Iterable
@@ -9,17 +10,24 @@ from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.evaluation import comparison, gate, metrics, plots, report
+from pipelines.curation import schema
+from pipelines.evaluation import comparison, gate, metrics
 from pipelines.evaluation.comparison import of
 from pipelines.evaluation.config import CompareConfig
+from pipelines.evaluation.report import page as html
+from pipelines.evaluation.report import plots
+from pipelines.evaluation.report.slices import slices
 from pipelines.evaluation.selection import candidate
 from pipelines.runtime.errors import UserError
 from tasks import task
 
 
-def compare(evaluated: dict[str, Path], out: Path, page: Path, config: CompareConfig, seed: int) -> dict[str, float]:
+def compare(
+    evaluated: dict[str, Path], curated: Path, out: Path, page: Path, config: CompareConfig, seed: int
+) -> dict[str, float]:
     """Compare the evaluations in the folders `evaluated`, by model name; return every `<model>.<metric>`.
 
+    The training rows in `curated` tell which test questions training came near to.
     The validation questions select the candidate; everything else is on the test questions.
     """
     answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in evaluated.items()}
@@ -33,17 +41,24 @@ def compare(evaluated: dict[str, Path], out: Path, page: Path, config: CompareCo
         "order": list(models),
         "candidate": best,
         "worse_than_parent": worse,
+        "slices": slices(answers, _trained(curated)),
         "verdict": gate.verdict(checks),
     }
     artifacts.write_json(out / "metrics.json", result)
     plots.write(out, models, answers)
-    page.write_text(report.page(result, answers, config), encoding="utf-8")
+    page.write_text(html.page(result, answers, config), encoding="utf-8")
     return {
         f"{name}.{metric}": models[name][metric]
         for name in models
         for metric in metrics.METRICS
         if metric in models[name]
     }
+
+
+def _trained(curated: Path) -> list[tuple[str, str]]:
+    """Return the questions and answers of the training rows that are about a document."""
+    rows = schema.read_training_rows(curated / "train.jsonl")
+    return [(row.question, row.answer) for row in rows if row.source is not None]
 
 
 def _worse_than_parent(answers: dict[str, list[Row]], config: CompareConfig, seed: int) -> list[str]:
@@ -72,6 +87,6 @@ if __name__ == "__main__":
     with task("compare") as t:
         folders = {name: t.input(f"evaluate/{name}") for name in t.config.evaluate.models}
         check_leftovers(folders)
-        t.finish(compare(folders, t.out, t.report(), t.config.compare, t.config.compute.seed))
+        t.finish(compare(folders, t.input("curate"), t.out, t.report(), t.config.compare, t.config.compute.seed))
         t.run.artifact(t.out)
         t.run.artifact(t.report())

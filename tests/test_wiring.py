@@ -4,6 +4,7 @@ Each check takes a project root and returns the violations, so that it is also t
 """
 
 import ast
+import logging
 import re
 import shutil
 import subprocess
@@ -30,6 +31,9 @@ FOR_FLOWS = {
     "models.registry",
     "evaluation.questions",
     "evaluation.metrics",
+    "evaluation.comparison",
+    "evaluation.gate",
+    "evaluation.served",
     "evaluation.report",
     "curation.user_data",
     "data.crawl",
@@ -422,9 +426,18 @@ def test_importing_tasks_disables_telemetry() -> None:
 
 
 @pytest.mark.slow
+def printed(code: str) -> str:
+    """Run Python in the project's folder and return what it prints."""
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_run_shows_only_errors_of_mlflow() -> None:
+    """MLflow reads its log level when it is imported, by whichever module is first."""
+    assert int(printed("import logging, flows.post_train; print(logging.getLogger('mlflow').level)")) == logging.ERROR
+
+
 def test_a_run_with_nothing_to_do_imports_no_compute_library() -> None:
     """Each takes a second or more of every `gradus run`."""
     code = "import sys, flows.cli, flows.post_train, flows.run.summary; print(*sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
+    loaded = set(printed(code).split())
     assert "mlflow" in loaded and not {"torch", "transformers", "matplotlib", "datasets", "lm_eval"} & loaded

@@ -1,4 +1,4 @@
-"""Commands for registered models: ask, chat, promote, rollback."""
+"""Commands for registered models: ask, chat, diff, promote, rollback."""
 
 import os
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,8 @@ Model = Annotated[
 ]
 ForceReason = Annotated[str | None, typer.Option("--force", help="Promote regardless of the gate, for this reason.")]
 Reason = Annotated[str, typer.Option(help="Stored with the decision.")]
+DIFFERENCES = 5
+"""Questions shown of each kind of change, without --all."""
 Question = Annotated[str, typer.Argument(help="The question.")]
 
 
@@ -40,6 +42,17 @@ def chat(version: Asked = None, model: Model = "") -> None:
     from pipelines import config
 
     chat.chat(console, _which(version, model), config.load())
+
+
+def diff(
+    before: Annotated[int, typer.Argument(help="A registered version.")],
+    after: Annotated[int, typer.Argument(help="A later one.")],
+    everything: Annotated[bool, typer.Option("--all", help="Show every question.")] = False,
+) -> None:
+    """Show the test questions that a version learnt, lost, hallucinates anew or no longer, against another."""
+    from flows.commands.diff import diff
+
+    diff(console, before, after, None if everything else DIFFERENCES)
 
 
 def promote(version: Number = None, force: ForceReason = None) -> None:

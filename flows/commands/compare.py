@@ -15,6 +15,7 @@ from flows.dag.dvc_lock import code_entry
 from flows.dag.staleness import differences, library_changes
 from pipelines.artifacts import Row
 from pipelines.evaluation import metrics
+from pipelines.evaluation.comparison import is_desired
 from pipelines.evaluation.config import CompareConfig
 from pipelines.runtime import code_lock
 from pipelines.runtime.errors import UserError
@@ -114,9 +115,5 @@ def _figures(pairs: list[Pair], config: CompareConfig, seed: int) -> Table:
 
 def _verdict_changes(pairs: list[Pair]) -> Iterator[tuple[str, list[Pair]]]:
     """Yield the questions answered correctly in only one result; refusing an unanswerable question is correct."""
-    yield "Correct before, not after", [pair for pair in pairs if _is_correct(pair[0]) and not _is_correct(pair[1])]
-    yield "Correct after, not before", [pair for pair in pairs if _is_correct(pair[1]) and not _is_correct(pair[0])]
-
-
-def _is_correct(row: Row) -> bool:
-    return bool(row["verdict"] == ("refused" if row["set"] == "unanswerable" else "correct"))
+    yield "Correct before, not after", [pair for pair in pairs if is_desired(pair[0]) and not is_desired(pair[1])]
+    yield "Correct after, not before", [pair for pair in pairs if is_desired(pair[1]) and not is_desired(pair[0])]

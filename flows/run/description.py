@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.promotion.promote import Promotion
-from pipelines.evaluation.report import columns, rows
+from pipelines.evaluation.report.page import columns, rows
 
 TRAINING = ("pretrain", "sft", "preferences", "reward", "align", "teacher")
 MEASURING = ("evaluate", "compare")

@@ -14,7 +14,7 @@ from flows.promotion.promote import Promotion
 from flows.run.description import Origin
 from pipelines import artifacts, config
 from pipelines.config import Config
-from pipelines.evaluation.report import columns, rows
+from pipelines.evaluation.report.page import columns, rows
 from pipelines.models import registry
 from pipelines.runtime.html import render
 

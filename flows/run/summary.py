@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from flows.promotion.promote import Promotion
-from pipelines.evaluation.report import terminal_table
+from pipelines.evaluation.report.page import terminal_table
 from pipelines.models import registry
 from pipelines.models.registry import Version
 

@@ -44,6 +44,11 @@ def compare(
     return models
 
 
+def is_desired(row: Row) -> bool:
+    """Return whether an answer is desired: correct, or a refusal of an unanswerable question."""
+    return bool(row["verdict"] == ("refused" if row["set"] == "unanswerable" else "correct"))
+
+
 def values(measured: Units) -> dict[str, float]:
     """Return each metric's value, rounded to six places."""
     return {metric: round(value(rows), 6) for metric, rows in measured.items()}

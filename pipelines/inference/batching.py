@@ -104,7 +104,8 @@ def prefill(
     cache = DynamicCache(config=model.config)
     ids, mask = pad(tok, model, [prompts[place][group.shared :] for group in groups for place in group.members])
     prefixes, seen = pad(tok, model, [prompts[group.members[0]][: group.shared] for group in groups])
-    _forward(model, prefixes, seen, cache)
+    if prefixes.shape[1]:
+        _forward(model, prefixes, seen, cache)
     if len(owner) > len(groups):
         cache.batch_select_indices(torch.tensor(owner, device=model.device))
     return Batch(places, ids, torch.cat([seen[owner], mask], dim=1), cache)

@@ -7,10 +7,6 @@ Only this module and tracking.py import MLflow.
 import os
 from pathlib import Path
 
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")  # half a minute; the default is four minutes
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 import mlflow
 import requests
 from mlflow import MlflowClient

@@ -67,7 +67,10 @@ def test_malformed_user_file_is_reported_before_anything_starts(
 def questions(folder: Path, names: tuple[str, ...] = SETS) -> None:
     folder.mkdir(parents=True)
     for name in names:
-        rows = [{"id": f"{name}-{split}", "question": "Who?", "answer": "Drace", "split": split} for split in SPLITS]
+        rows = [
+            {"id": f"{name}-{split}", "question": f"Who, {name} {split}?", "answer": "Drace", "split": split}
+            for split in SPLITS
+        ]
         artifacts.write_rows(folder / f"{name}.jsonl", rows)
 
 

@@ -6,11 +6,20 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.config import Config
+from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.metrics import METRICS
 from pipelines.runtime.errors import UserError
-from tasks.compare import check_leftovers, compare
+from tasks import compare as task
+from tasks.compare import check_leftovers
 
 pytestmark = pytest.mark.slow
+
+
+def compare(models: dict[str, Path], out: Path, page: Path, config: CompareConfig, seed: int) -> dict[str, float]:
+    """Compare models that were trained on nothing."""
+    curated = artifacts.fresh("curate")
+    artifacts.write_rows(curated / "train.jsonl", [])
+    return task.compare(models, curated, out, page, config, seed)
 
 
 def evaluated(name: str, correct: int, refused: int) -> Path:
@@ -35,6 +44,8 @@ def evaluated(name: str, correct: int, refused: int) -> Path:
                         "id": f"{kind}-{split}-{number:03}",
                         "set": kind,
                         "kind": kind,
+                        "direction": "forward",
+                        "twin": f"answerable-{split}-{number:03}" if kind == "unanswerable" else None,
                         "split": split,
                         "cluster": f"{kind}-{number // 2}",
                         "question": "Who?",
@@ -55,7 +66,7 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     out = artifacts.fresh("compare")
     logged = compare(models, out, out / "report.html", config.compare, seed=1)
     metrics = artifacts.read_json(out / "metrics.json")
-    assert set(metrics) == {"models", "order", "candidate", "worse_than_parent", "verdict"}
+    assert set(metrics) == {"models", "order", "candidate", "worse_than_parent", "slices", "verdict"}
     assert metrics["candidate"] == "dpo"  # same accuracy as sft, fewer wrong answers
     assert metrics["worse_than_parent"] == []
     assert metrics["verdict"]["outcome"] == "pass"
@@ -91,12 +102,12 @@ def test_rerun_writes_equal_bytes(config: Config) -> None:
 
 
 def test_model_no_better_than_base_fails_with_a_reason(config: Config) -> None:
-    models = {"base": evaluated("base", 5, 5), "sft": evaluated("sft", 5, 5)}
+    models = {"base": evaluated("base", 5, 10), "sft": evaluated("sft", 5, 10)}
     compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
     verdict = artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]
     assert verdict["outcome"] == "fail"
-    assert verdict["reasons"][0].startswith("Score -1.25, base -1.25: a change of +0.00")
-    assert "Over-refusal rate 25.0%, between" in verdict["reasons"][1]
+    assert verdict["reasons"][0].startswith("Score -0.50, base -0.50: a change of +0.00")
+    assert "Over-refusal rate 50.0%, between" in verdict["reasons"][1]
 
 
 def test_models_with_different_questions_raise(config: Config) -> None:

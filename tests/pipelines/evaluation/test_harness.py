@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("questions")
     for name in SETS:
         rows = [
-            {"id": name[:2] + split[:1], "question": "Who" + " the" * len(name + split), "split": split}
+            {"id": name[:2] + split[:1], "question": "Who" + " sea" * len(name + split), "split": split}
             for split in SPLITS
         ]
         artifacts.write_rows(path / f"{name}.jsonl", [{**row, "answer": "Drace"} for row in rows])
@@ -103,7 +103,10 @@ def test_control_tokens_in_questions_and_texts_are_encoded_as_text(tmp_path: Pat
     tok.padding_side = "left"
     asked = "What is <|im_end|>\n<|im_start|>system?"
     for name in SETS:
-        rows = [{"id": name + split, "question": asked, "answer": "A mark", "split": split} for split in SPLITS]
+        rows = [
+            {"id": name + split, "question": f"{asked} {name} {split}", "answer": "A mark", "split": split}
+            for split in SPLITS
+        ]
         artifacts.write_rows(tmp_path / f"{name}.jsonl", rows)
 
     def spy(_: object, __: object, options: dict[str, torch.Tensor]) -> None:
@@ -112,12 +115,43 @@ def test_control_tokens_in_questions_and_texts_are_encoded_as_text(tmp_path: Pat
     hook = model.model.register_forward_pre_hook(spy, with_kwargs=True)
     decoding = config.evaluate.model_copy(update={"max_new_tokens": 1, "beams": 1}).decoding
     harness.answers(model, tok, tmp_path, load(tmp_path), decoding, batch_size=1)
-    prompt = encode_prompt(tok, [{"role": "user", "content": asked}])
+    prompt = encode_prompt(tok, [{"role": "user", "content": f"{asked} general test"}])
     assert any(ids.flatten().tolist() == prompt[:-1] for ids in seen) and prompt.count(tok.eos_token_id) == 1
     hook.remove()
     artifacts.write_table(tmp_path / "test.parquet", [{"source": "a", "text": asked}])
     (scored,) = harness.text_bits(model, tok, tmp_path / "test.parquet", window=64)
     assert scored["bits"] == pytest.approx(direct_bits(model, tok, asked, 64), rel=1e-5)
+
+
+def test_likeliest_choice_is_the_answer(tmp_path: Path, config: Config) -> None:
+    tok = tiny_tokenizer()
+    model = tiny_model(tok).eval()
+    choices = ["the mill", "Vennisay", "a boat on the river", "seven"]
+    rows = [
+        {
+            "id": f"c{number}",
+            "question": f"Which is it, {number}?",
+            "answer": "seven",
+            "choices": choices,
+            "split": split,
+        }
+        for number, split in enumerate(SPLITS * 3)
+    ]
+    artifacts.write_rows(tmp_path / "general.jsonl", rows)
+    written = [{"id": split, "question": f"Who, {split}?", "answer": "Drace", "split": split} for split in SPLITS]
+    artifacts.write_rows(tmp_path / "answerable.jsonl", written)
+    decoding = config.evaluate.model_copy(update={"max_new_tokens": 1, "beams": 1}).decoding
+    said = harness.answers(model, tok, tmp_path, load(tmp_path), decoding, batch_size=4)
+    for row in rows:
+        prompt = encode_prompt(tok, [{"role": "user", "content": row["question"]}])
+        likely = {}
+        for choice in choices:
+            ids = encode_text(tok, choice)
+            with torch.no_grad():
+                scores = model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+            likely[choice] = float(scores[range(len(ids)), ids].sum())
+        assert said[str(row["id"])] == max(choices, key=likely.__getitem__)
+    assert set(said) == {row["id"] for row in rows} | set(SPLITS)
 
 
 def direct_bits(model: LlamaForCausalLM, tok: PreTrainedTokenizerFast, text: str, window: int) -> float:

@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 
 from pipelines.evaluation import questions
-from pipelines.evaluation.questions import SETS, SPLITS, load, question_dataset
+from pipelines.evaluation.questions import SETS, SPLITS, choice_dataset, load, question_dataset
 from pipelines.runtime.errors import UserError
 
 
 def write(folder: Path, **changes: object) -> Path:
     """Write one question per set and split; `changes` apply to the answerable test question."""
     for name in SETS:
-        rows = [{"id": f"{name}-{split}", "question": "Who?", "answer": "Drace", "split": split} for split in SPLITS]
+        asked = [
+            {"id": f"{name}-{split}", "question": f"Who is {name} in {split}?", "split": split} for split in SPLITS
+        ]
+        rows = [{**each, "answer": "Drace"} for each in asked]
         rows[1] |= changes if name == "answerable" else {}
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -37,6 +40,14 @@ def test_question_has_accepted_answers_and_bootstrap_cluster(tmp_path: Path) -> 
         ({"sources": [3]}, "'sources' must be a list of strings"),
         ({"split": "train"}, "must be 'validation' or 'test'"),
         ({"id": "general-test"}, "used for two questions"),
+        ({"direction": "sideways"}, "direction is 'sideways'; it must be 'forward' or 'backward'"),
+        ({"choices": ["Drace", "Tule"]}, "only general questions may have choices"),
+        ({"twin": "nobody"}, "its twin 'nobody' is not an answerable question of the split 'test'"),
+        ({"question": "Who is general in test?"}, "'answerable-test' and 'general-test' ask the same question; remove"),
+        (
+            {"question": "Who is general in test?", "answer": "Tule"},
+            "'answerable-test' and 'general-test' ask the same question, with contradicting answers; remove one",
+        ),
         ({"split": "validation"}, "no question whose split is 'test', so no model can be measured"),
     ],
 )
@@ -59,9 +70,31 @@ def test_only_answerable_questions_are_required(tmp_path: Path) -> None:
 
 def test_question_dataset_has_one_set_without_answers(tmp_path: Path) -> None:
     rows = list(question_dataset(str(write(tmp_path)), "general")["test"])
-    assert rows == [{"id": "general-test", "question": "Who?"}, {"id": "general-validation", "question": "Who?"}]
+    assert rows == [
+        {"id": "general-test", "question": "Who is general in test?"},
+        {"id": "general-validation", "question": "Who is general in validation?"},
+    ]
 
 
 def test_text_dataset_has_the_held_out_text(tmp_path: Path) -> None:
     questions.artifacts.write_table(tmp_path / "test.parquet", [{"source": "a", "text": "b"}])
     assert list(questions.text_dataset(str(tmp_path / "test.parquet"))["test"]) == [{"source": "a", "text": "b"}]
+
+
+@pytest.mark.parametrize("choices", [["Drace"], ["Drace", "Drace"], ["Tule", "Munsey"]])
+def test_choices_must_be_different_and_contain_the_answer(tmp_path: Path, choices: list[str]) -> None:
+    write(tmp_path)
+    row = {"id": "c", "question": "Which?", "answer": "Drace", "split": "test", "choices": choices}
+    (tmp_path / "general.jsonl").write_text(json.dumps(row))
+    with pytest.raises(UserError, match="two or more different texts, with the answer among them"):
+        load(tmp_path)
+
+
+def test_choice_dataset_has_the_place_of_the_answer(tmp_path: Path) -> None:
+    write(tmp_path)
+    row = {"id": "c", "question": "Which?", "answer": "@", "split": "test", "choices": ["#", "@"]}
+    (tmp_path / "general.jsonl").write_text(json.dumps(row))
+    assert choice_dataset(str(tmp_path))["test"].to_list() == [
+        {"id": "c", "question": "Which?", "choices": ["#", "@"], "gold": 1}
+    ]
+    assert len(question_dataset(str(tmp_path), "general")["test"]) == 0

@@ -10,8 +10,10 @@ from rich.console import Console
 
 from pipelines.artifacts import Row
 from pipelines.config import load
-from pipelines.evaluation import comparison, gate, plots
-from pipelines.evaluation.report import changed, hallucinations, page, rows, terminal_table
+from pipelines.evaluation import comparison, gate
+from pipelines.evaluation.report import plots
+from pipelines.evaluation.report.page import changed, hallucinations, page, rows, terminal_table
+from pipelines.evaluation.report.slices import slices
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -26,6 +28,8 @@ def row(name: str, outcome: str, split: str = "test", answer: str = "") -> Row:
         "id": name,
         "set": kind,
         "kind": kind,
+        "direction": "forward",
+        "twin": "a1" if name == "u1" else None,
         "split": split,
         "cluster": name,
         "question": f"What of {name}?",
@@ -46,12 +50,19 @@ ANSWERS = {
     "sft": asked("correct", "wrong", "wrong"),
     "dpo": asked("refused", "wrong", "refused", NASTY),
 }
+SLICES = slices(ANSWERS, [])
 TEXTS = {name: [{"source": "d", "bits": 10.0, "bytes": 10}] for name in ANSWERS}
 
 
 def compared() -> dict[str, Any]:
     models = comparison.compare(ANSWERS, TEXTS, "base", 50, 10, 0)
-    return {"models": models, "candidate": "dpo", "worse_than_parent": ["ppo"], "verdict": judged()}
+    return {
+        "models": models,
+        "candidate": "dpo",
+        "worse_than_parent": ["ppo"],
+        "slices": slices(ANSWERS, []),
+        "verdict": judged(),
+    }
 
 
 def judged() -> dict[str, Any]:
@@ -104,7 +115,7 @@ def test_hallucinations_alternate_between_sets_of_test_questions() -> None:
 
 def test_bits_per_byte_is_omitted_without_held_out_text() -> None:
     models = comparison.compare(ANSWERS, {name: [] for name in ANSWERS}, "base", 50, 10, 0)
-    found = {"models": models, "candidate": "dpo", "worse_than_parent": [], "verdict": judged()}
+    found = {"models": models, "candidate": "dpo", "worse_than_parent": [], "slices": [], "verdict": judged()}
     console = Console(width=80, record=True, file=None)
     with console.capture() as captured:
         console.print(terminal_table(found))

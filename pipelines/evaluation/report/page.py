@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.artifacts import Row
-from pipelines.evaluation.comparison import PARENT
+from pipelines.evaluation.comparison import PARENT, is_desired
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.metrics import METRICS, WRONG_COST, Metric
 
@@ -72,7 +72,7 @@ def columns(metrics: dict[str, Any]) -> dict[str, Metric]:
 
 def page(metrics: dict[str, Any], answers: dict[str, list[Row]], config: CompareConfig) -> str:
     """Return the HTML page. `answers` are the rows of answers.jsonl by model, for the same questions."""
-    from pipelines.evaluation import plots  # imports matplotlib, which the terminal's table does not need
+    from pipelines.evaluation.report import plots  # imports matplotlib, which the terminal's table does not need
 
     candidate = metrics["candidate"]
     parent = PARENT if PARENT in answers and candidate != PARENT else config.baseline
@@ -100,11 +100,6 @@ def page(metrics: dict[str, Any], answers: dict[str, list[Row]], config: Compare
         openings=config.openings,
         outcome=OUTCOMES[metrics["verdict"]["outcome"]],
     )
-
-
-def is_desired(row: Row) -> bool:
-    """Return whether an answer is desired: correct, or a refusal of an unanswerable question."""
-    return bool(row["verdict"] == ("refused" if row["set"] == "unanswerable" else "correct"))
 
 
 def changed(before: list[Row], after: list[Row]) -> list[tuple[Row, Row]]:

@@ -1,0 +1,94 @@
+"""Accuracy on slices of the test questions, by model. Reads and writes nothing.
+
+A single accuracy hides whether a model learnt facts or sentences: 60 to 70% of the test answers of public QA sets occur
+in their training answers, and models do far worse on the rest (Lewis et al. 2021, arXiv:2008.02637).
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from pipelines.artifacts import Row
+from pipelines.evaluation.statements import stem
+from pipelines.text.normalize import tokens
+from pipelines.text.stopwords import STOP_WORDS
+
+PARAPHRASE, ANSWER_SEEN, NEITHER = "paraphrase of a training question", "answer seen in training", "neither"
+MIN_SIMILARITY = 0.6  # Jaccard similarity of the content words of two wordings of one question
+CONTRAST_PAIRS = "contrast pairs"
+
+Stems = frozenset[str]
+
+
+def slices(answers: dict[str, list[Row]], trained: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return each slice's `title`, number of questions (`count`), and accuracy by model (`accuracy`).
+
+    `answers` holds the rows of answers.jsonl by model, for the same questions; `trained` the questions and answers of
+    the training rows. The answerable questions are sliced by nearness to training, direction and kind. A contrast pair
+    is correct if the answerable question is answered correctly and its unanswerable twin is refused.
+    """
+    asked = [row for row in next(iter(answers.values())) if row["split"] == "test" and row["set"] == "answerable"]
+    near = Familiarity(trained)
+    groups: dict[str, list[str]] = {PARAPHRASE: [], ANSWER_SEEN: [], NEITHER: []}
+    for row in asked:
+        groups[near.of(row)].append(row["id"])
+    for key, title in (("direction", "asked {}"), ("kind", "asks for: {}")):
+        for row in sorted(asked, key=lambda row: str(row[key])):
+            groups.setdefault(title.format(row[key]), []).append(row["id"])
+    found = [
+        {
+            "title": title,
+            "count": len(ids),
+            "accuracy": {model: _share(rows, [[each] for each in ids]) for model, rows in answers.items()},
+        }
+        for title, ids in groups.items()
+        if ids
+    ]
+    pairs = [(row["id"], row["twin"]) for row in next(iter(answers.values())) if row["split"] == "test" and row["twin"]]
+    if pairs:
+        accuracy = {model: _share(rows, pairs) for model, rows in answers.items()}
+        found.append({"title": CONTRAST_PAIRS, "count": len(pairs), "accuracy": accuracy})
+    return found
+
+
+def _share(rows: Sequence[Row], groups: Collection[Collection[str]]) -> float:
+    """Return the share of the groups of questions that are all answered as desired."""
+    desired = {
+        row["id"] for row in rows if row["verdict"] == ("refused" if row["set"] == "unanswerable" else "correct")
+    }
+    return round(sum(desired.issuperset(ids) for ids in groups) / len(groups), 6)
+
+
+class Familiarity:
+    """How near the training questions and answers came to a question."""
+
+    def __init__(self, trained: Iterable[tuple[str, str]]) -> None:
+        """Index the questions by their content words."""
+        rows = list(trained)
+        self.questions = sorted({_content(question) for question, _ in rows}, key=sorted)
+        self.containing: dict[str, list[int]] = defaultdict(list)
+        for place, stems in enumerate(self.questions):
+            for each in stems:
+                self.containing[each].append(place)
+        self.answers = "\n".join(sorted({_padded(answer) for _, answer in rows}))
+
+    def of(self, row: Row) -> str:
+        """Return the slice of a question: its nearest training question counts first, then its answer."""
+        stems = _content(row["question"])
+        shared: dict[int, int] = defaultdict(int)
+        for each in stems:
+            for place in self.containing.get(each, ()):
+                shared[place] += 1
+        similar = (count / len(stems | self.questions[place]) for place, count in shared.items())
+        if max(similar, default=0.0) >= MIN_SIMILARITY:
+            return PARAPHRASE
+        return ANSWER_SEEN if any(_padded(variant) in self.answers for variant in row["accepted"]) else NEITHER
+
+
+def _padded(text: str) -> str:
+    """Return the tokens of a text between spaces, so that one text contains another only at the edges of tokens."""
+    return f" {' '.join(tokens(text))} "
+
+
+def _content(question: str) -> Stems:
+    return frozenset(stem(word) for word in tokens(question) if word not in STOP_WORDS)
