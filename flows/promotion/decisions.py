@@ -181,21 +181,23 @@ def _rival_refusal(
 
 
 def _exhausted(version: Version, settings: Config) -> str:
-    """Return why the test questions cannot serve another decision; empty if they can."""
+    """Return why the test questions cannot serve another decision; empty if they can.
+
+    Every other version that was decided on by them counts once, however often.
+    """
     fingerprint, allowed = version.tags.get(registry.FINGERPRINT, ""), settings.compare.openings
-    used = sum(
-        entry["numbers"].get(registry.FINGERPRINT) == fingerprint
-        for each in registry.versions()
-        if each.number != version.number
-        for _, entry in _decisions(each)
-        if entry["decision"] in (PROMOTED, REFUSED)
-    )
+    others = (each for each in registry.versions() if each.number != version.number)
+    used = sum(any(_was_opened(entry, fingerprint) for _, entry in _decisions(each)) for each in others)
     if used < allowed:
         return ""
     return (
-        f"the test questions have served {used} decisions, and compare.openings allows {allowed}, because a bad model "
-        "passes sooner or later by chance. Write new test questions (docs/evaluation.md)."
+        f"the test questions have decided on {used} other versions, and compare.openings allows {allowed}, because a "
+        "bad model passes sooner or later by chance. Write new test questions (docs/evaluation.md)."
     )
+
+
+def _was_opened(entry: dict[str, Any], fingerprint: str) -> bool:
+    return entry["decision"] in (PROMOTED, REFUSED) and entry["numbers"].get(registry.FINGERPRINT) == fingerprint
 
 
 def _keep(version: Version, decision: str, reason: str) -> None:

@@ -73,9 +73,10 @@ class Check:
 
 
 def requirements(config: CompareConfig, *, baseline: bool) -> list[Requirement]:
-    """Return what a candidate must show against the baseline, or against the champion and its parent.
+    """Return what a candidate must show against the baseline, or against the champion.
 
-    The baseline refuses nothing, so against it over-refusal is limited by itself, or no model that refuses could pass.
+    A base model hardly refuses, so against it the over-refusal rate itself is limited: no model that refuses what it
+    does not know could stay within a few points of it.
     """
     refusals = (
         Requirement("useful", "over_refusal", -config.max_over_refusal, absolute=True)

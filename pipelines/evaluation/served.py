@@ -6,6 +6,7 @@ from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.evaluation import scoring
 from pipelines.evaluation.questions import Question
+from pipelines.runtime.progress import Meter
 
 
 def agreement(model: Any, rows: list[Row], settings: Config, count: int) -> float:
@@ -16,9 +17,11 @@ def agreement(model: Any, rows: list[Row], settings: Config, count: int) -> floa
     asked = [row for row in rows if row["split"] == "validation" and not row["choices"]]
     step = max(1, len(asked) // count)
     sample = asked[::step][:count]
-    repeated = 0
+    repeated, meter = 0, Meter("questions to the served model", len(sample))
     for row in sample:
         answer = model.answer([{"role": "user", "content": row["question"]}])
         verdict = scoring.verdict(answer, Question.of(row), settings.curate.refusal, settings.evaluate.max_extra_words)
         repeated += verdict == row["verdict"]
+        meter.step()
+    meter.close()
     return repeated / len(sample)

@@ -257,12 +257,14 @@ def test_test_questions_serve_a_limited_number_of_decisions(run_dir: Path, confi
     with tracking.started("post_train", {}) as parent:
         second = promote_candidate(parent, few)
     assert not second.promoted
-    assert second.reason.startswith("the test questions have served 1 decisions, and compare.openings allows 1")
+    assert second.reason.startswith(
+        "the test questions have decided on 1 other versions, and compare.openings allows 1"
+    )
     lock("weights of a third", "new questions")
     compared(0.9, 0.1)
     with tracking.started("post_train", {}) as parent:
         candidate.register(parent, few)
-    assert "have served" not in promote(3, config, force="a trial")[1]
+    assert "have decided" not in promote(3, config, force="a trial")[1]
 
 
 def test_model_that_answers_differently_when_served_is_refused(run_dir: Path, config: Config) -> None:
