@@ -6,10 +6,10 @@ Run alone: python -m tasks.compare
 """
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from pipelines import artifacts
-from pipelines.artifacts import Row
 from pipelines.curation import schema
 from pipelines.evaluation import comparison, gate, metrics
 from pipelines.evaluation.comparison import of
@@ -17,7 +17,7 @@ from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.report import page as html
 from pipelines.evaluation.report import plots
 from pipelines.evaluation.report.slices import slices
-from pipelines.evaluation.selection import candidate
+from pipelines.evaluation.selection import select
 from pipelines.runtime.errors import UserError
 from tasks import task
 
@@ -33,14 +33,13 @@ def compare(
     answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in evaluated.items()}
     texts = {name: artifacts.read_json(folder / "scores.json")["text"] for name, folder in evaluated.items()}
     models = comparison.compare(answers, texts, config.baseline, config.resamples, config.min_clusters, seed)
-    worse = _worse_than_parent(answers, config, seed)
-    best = candidate(models, config, worse)
+    selection = select(answers, config, seed)
+    best = selection.candidate
     checks = gate.judge(of(answers[best], "test"), of(answers[config.baseline], "test"), config.baseline, config, seed)
     result = {
         "models": models,
         "order": list(models),
-        "candidate": best,
-        "worse_than_parent": worse,
+        **asdict(selection),
         "slices": slices(answers, _trained(curated)),
         "verdict": gate.verdict(checks),
     }
@@ -59,14 +58,6 @@ def _trained(curated: Path) -> list[tuple[str, str]]:
     """Return the questions and answers of the training rows that are about a document."""
     rows = schema.read_training_rows(curated / "train.jsonl")
     return [(row.question, row.answer) for row in rows if row.source is not None]
-
-
-def _worse_than_parent(answers: dict[str, list[Row]], config: CompareConfig, seed: int) -> list[str]:
-    """Return the aligned models that are worse on validation than the model they were aligned from, beyond chance."""
-    parent = comparison.PARENT
-    aligned = [name for name in answers if parent in answers and name not in (parent, config.baseline)]
-    before = of(answers[parent], "validation") if aligned else []
-    return [name for name in aligned if gate.is_worse(of(answers[name], "validation"), before, config, seed)]
 
 
 def check_leftovers(models: Iterable[str]) -> None:

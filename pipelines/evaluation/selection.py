@@ -1,43 +1,47 @@
 """Select the candidate for promotion by the validation questions. Reads and writes nothing."""
 
-from collections.abc import Collection
-from typing import Any
+from dataclasses import dataclass
 
+from pipelines.artifacts import Row
+from pipelines.evaluation import gate
+from pipelines.evaluation.comparison import PARENT, of
 from pipelines.evaluation.config import CompareConfig
-from pipelines.evaluation.metrics import METRICS
+from pipelines.evaluation.metrics import units, value
 
-Numbers = dict[str, Any]
-"""Entry of one model in metrics.json."""
-
-_SLACK = 1e-9  # a drop of 0.03 is within a limit of 0.03 despite floating-point rounding
+_LIMITS = ("honest", "useful", "general")
+_ALPHA = 0.05
 
 
-def candidate(models: dict[str, Numbers], config: CompareConfig, worse: Collection[str]) -> str:
+@dataclass(frozen=True)
+class Selection:
+    """The candidate, and the models that could not be selected."""
+
+    candidate: str
+    worse_than_parent: list[str]
+    """Aligned models that score lower than the model they were aligned from, beyond chance."""
+    beyond_limits: list[str]
+    """Models beyond a limit of the gate, beyond chance. They are eligible only if all are."""
+
+
+def select(answers: dict[str, list[Row]], config: CompareConfig, seed: int) -> Selection:
     """Return the model with the highest score on validation, other than the baseline.
 
-    Only the models within the gate's limits on validation are eligible, or all if there is none; those `worse` than
-    their parent never are. A tie goes to the model named first. Test questions are not used, so that the test results
-    have no selection bias.
+    `answers` holds the rows of answers.jsonl by model. Validation sets are small, so a model is only ruled out beyond
+    chance; a point estimate within the gate's limits would be luck. A tie goes to the model named first. Test questions
+    are not used, so that the test results have no selection bias.
     """
-    before = models[config.baseline]["validation"]
-    others = {
-        name: numbers["validation"] for name, numbers in models.items() if name != config.baseline and name not in worse
-    }
-    sound = [name for name, now in others.items() if _is_within_limits(now, before, config)]
-    return max(sound or others, key=lambda name: others[name]["score"])
+    asked = {name: of(rows, "validation") for name, rows in answers.items()}
+    others = [name for name in asked if name != config.baseline]
+    aligned = [name for name in others if PARENT in asked and name != PARENT]
+    worse = [name for name in aligned if gate.is_worse(asked[name], asked[PARENT], config, seed)]
+    beyond = [name for name in others if _is_beyond_limits(asked[name], asked[config.baseline], config, seed)]
+    eligible = [name for name in others if name not in worse]
+    sound = [name for name in eligible if name not in beyond]
+    scores = {name: value(units(asked[name])["score"]) for name in eligible}
+    return Selection(max(sound or eligible, key=scores.__getitem__), worse, beyond)
 
 
-def _is_within_limits(now: Numbers, before: Numbers, config: CompareConfig) -> bool:
-    """Return whether the point estimates are within the gate's limits; a metric not measured on validation is."""
-    return (
-        _loss("general_accuracy", now, before) <= config.max_general_drop + _SLACK
-        and _loss("hallucination_rate", now, before) <= config.max_hallucination_rise + _SLACK
-        and now["over_refusal"] <= config.max_over_refusal + _SLACK
-    )
-
-
-def _loss(metric: str, now: Numbers, before: Numbers) -> float:
-    if metric not in now:
-        return 0.0
-    loss = float(before[metric] - now[metric])
-    return loss if METRICS[metric].higher_is_better else -loss
+def _is_beyond_limits(now: list[Row], before: list[Row], config: CompareConfig, seed: int) -> bool:
+    alone = config.model_copy(update={"alpha": _ALPHA, "openings": 1})  # validation may be opened without limit
+    checks = gate.judge(now, before, config.baseline, alone, seed)
+    return any(check.gate in _LIMITS and check.outcome == gate.Outcome.FAIL for check in checks)

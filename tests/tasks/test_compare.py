@@ -66,7 +66,7 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     out = artifacts.fresh("compare")
     logged = compare(models, out, out / "report.html", config.compare, seed=1)
     metrics = artifacts.read_json(out / "metrics.json")
-    assert set(metrics) == {"models", "order", "candidate", "worse_than_parent", "slices", "verdict"}
+    assert set(metrics) == {"models", "order", "candidate", "worse_than_parent", "beyond_limits", "slices", "verdict"}
     assert metrics["candidate"] == "dpo"  # same accuracy as sft, fewer wrong answers
     assert metrics["worse_than_parent"] == []
     assert metrics["verdict"]["outcome"] == "pass"

@@ -51,6 +51,7 @@ ANSWERS = {
     "dpo": asked("refused", "wrong", "refused", NASTY),
 }
 SLICES = slices(ANSWERS, [])
+RULED_OUT = {**RULED_OUT, "beyond_limits": ["kto"]}
 TEXTS = {name: [{"source": "d", "bits": 10.0, "bytes": 10}] for name in ANSWERS}
 
 
@@ -59,7 +60,7 @@ def compared() -> dict[str, Any]:
     return {
         "models": models,
         "candidate": "dpo",
-        "worse_than_parent": ["ppo"],
+        **RULED_OUT,
         "slices": slices(ANSWERS, []),
         "verdict": judged(),
     }
@@ -85,6 +86,7 @@ def test_page_is_self_contained_and_escapes_text() -> None:
     html = page(compared(), ANSWERS, CONFIG)
     assert html == page(compared(), ANSWERS, CONFIG)
     assert "dpo neither passed nor failed the gate" in html and "ppo scored worse than sft" in html
+    assert "Beyond a limit: kto." in html
     assert html.count("<script>") == 1
     assert "&lt;script&gt;alert(" in html
     links = re.findall(r"""(?:src|href)=["']([^"']*)""", html)
@@ -115,7 +117,7 @@ def test_hallucinations_alternate_between_sets_of_test_questions() -> None:
 
 def test_bits_per_byte_is_omitted_without_held_out_text() -> None:
     models = comparison.compare(ANSWERS, {name: [] for name in ANSWERS}, "base", 50, 10, 0)
-    found = {"models": models, "candidate": "dpo", "worse_than_parent": [], "slices": [], "verdict": judged()}
+    found = {"models": models, "candidate": "dpo", **RULED_OUT, "slices": [], "verdict": judged()}
     console = Console(width=80, record=True, file=None)
     with console.capture() as captured:
         console.print(terminal_table(found))

@@ -1,64 +1,60 @@
 """Selection of the candidate on validation."""
 
-from typing import Any
-
+from pipelines.artifacts import Row
 from pipelines.config import load
-from pipelines.evaluation.selection import candidate
+from pipelines.evaluation.selection import Selection, select
 from tests.conftest import ROOT
 
-CONFIG = load(ROOT / "params.yaml").compare
+CONFIG = load(ROOT / "params.yaml").compare.model_copy(update={"resamples": 500})
+COUNT = 200
 
 
-def model(
-    score: float, hallucination: float = 0.3, general: float = 0.8, refusals: float = 0.1, validation: Any = None
-) -> dict[str, Any]:
-    """Return a model's metrics; those on validation are the same unless given."""
-    numbers: dict[str, Any] = {
-        "score": score,
-        "hallucination_rate": hallucination,
-        "general_accuracy": general,
-        "over_refusal": refusals,
-    }
-    return {**numbers, "validation": validation or numbers}
+def model(correct: float, refused: float = 0.0, due: float = 0.5, general: float = 0.8, test: float = 0.5) -> list[Row]:
+    """Return answers with these shares on validation: `correct` and `refused` of the answerable questions, `due`
+    refusals of the unanswerable ones, and `general` ones correct; `test` is the accuracy on the test questions."""
+    shares = {"answerable": correct, "unanswerable": due, "general": general}
+    rows = []
+    for kind, share in shares.items():
+        good = "refused" if kind == "unanswerable" else "correct"
+        for number in range(COUNT):
+            more = refused * COUNT if kind == "answerable" else 0
+            verdict = good if number < share * COUNT else "refused" if number < share * COUNT + more else "wrong"
+            rows.append(row(kind, "validation", number, verdict))
+            rows.append(row(kind, "test", number, good if number < test * COUNT else "wrong"))
+    return rows
 
 
-BASE = model(-2.9, hallucination=0.9, refusals=0.0)
+def row(kind: str, split: str, number: int, verdict: str) -> Row:
+    return {"set": kind, "split": split, "verdict": verdict, "cluster": f"{kind}{number // 2}", "f1": 0.0}
 
 
-def choose(*worse: str, **models: dict[str, Any]) -> str:
-    return candidate({"base": BASE, **models}, CONFIG, worse)
+BASE = model(0.0, due=0.05)
+
+
+def chosen(**models: list[Row]) -> Selection:
+    return select({"base": BASE, **models}, CONFIG, seed=1)
 
 
 def test_highest_score_on_validation_is_selected() -> None:
-    lucky = model(0.9, validation=model(-0.5))
-    sound = model(-0.4, validation=model(-0.3))
-    assert choose(sft=lucky, dpo=sound) == "dpo"
+    assert chosen(sft=model(0.4, test=0.9), dpo=model(0.5, test=0.1)).candidate == "dpo"
+    assert chosen(sft=model(0.5, refused=0.1), dpo=model(0.52)).candidate == "sft"  # fewer wrong answers
 
 
 def test_model_beyond_a_limit_is_candidate_only_if_all_are() -> None:
-    sound, better = model(-0.5), 0.5
-    assert choose(sft=sound, dpo=model(better, general=0.7)) == "sft"
-    assert choose(sft=sound, dpo=model(better, refusals=0.4)) == "sft"
-    assert choose(sft=sound, dpo=model(better, hallucination=0.96)) == "sft"
-    assert choose(sft=model(-0.5, general=0.7), dpo=model(better, general=0.7)) == "dpo"
+    forgetful, refusing = model(0.6, general=0.6), model(0.3, refused=0.6)
+    found = chosen(sft=model(0.4), dpo=forgetful, ppo=refusing)
+    assert (found.candidate, found.beyond_limits) == ("sft", ["dpo", "ppo"])
+    assert chosen(sft=model(0.4, general=0.6), dpo=forgetful).candidate == "dpo"
 
 
-def test_drop_of_exactly_the_limit_is_within_it() -> None:
-    assert choose(sft=model(-0.5), dpo=model(0.5, general=0.8 - CONFIG.max_general_drop)) == "dpo"
+def test_model_is_not_ruled_out_by_chance() -> None:
+    assert chosen(sft=model(0.4), dpo=model(0.6, general=0.76)) == Selection("dpo", [], [])
 
 
 def test_model_worse_than_its_parent_is_never_selected() -> None:
-    assert choose("dpo", sft=model(-0.5, general=0.7), dpo=model(0.5)) == "sft"
+    found = chosen(sft=model(0.5, general=0.6), dpo=model(0.3))
+    assert (found.candidate, found.worse_than_parent) == ("sft", ["dpo"])
 
 
 def test_tie_goes_to_the_first_model() -> None:
-    assert choose(sft=model(0.4), dpo=model(0.4)) == "sft"
-
-
-def test_metric_that_was_not_measured_limits_nothing() -> None:
-    models = {"base": BASE, "sft": model(0.1), "dpo": model(0.2)}
-    for numbers in models.values():
-        numbers["validation"] = {
-            key: value for key, value in numbers["validation"].items() if key != "general_accuracy"
-        }
-    assert candidate(models, CONFIG, []) == "dpo"
+    assert chosen(sft=model(0.4), dpo=model(0.4)).candidate == "sft"
