@@ -51,7 +51,7 @@ ANSWERS = {
     "dpo": asked("refused", "wrong", "refused", NASTY),
 }
 SLICES = slices(ANSWERS, [])
-RULED_OUT = {**RULED_OUT, "beyond_limits": ["kto"]}
+RULED_OUT = {"worse_than_parent": ["ppo"], "beyond_limits": ["kto"]}
 TEXTS = {name: [{"source": "d", "bits": 10.0, "bytes": 10}] for name in ANSWERS}
 
 
