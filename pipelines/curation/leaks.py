@@ -5,6 +5,7 @@ a text that states its answer trains the answer, in any wording.
 """
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -43,16 +44,22 @@ class Measured:
         """Index `questions`: rows with `question`, and `answer` and `aliases` if they are answerable."""
         answered = [_answered(row) for row in questions if row.get("answer")]
         self.answered = [each for each in answered if each.content]
+        self.containing: dict[str, list[int]] = defaultdict(list)  # places in `answered`, by content word
+        for place, each in enumerate(self.answered):
+            for word in each.content:
+                self.containing[word].append(place)
         self.families = {head for row in general for head in _heads(row["question"])[:1]}
         self.coverage = coverage
 
     def states(self, text: str) -> bool:
         """Return whether `text` contains an accepted answer and most content words of its question."""
         words = tokens(text)
-        every, stems = set(words), {stem(word) for word in words}
+        every = set(words)
+        shared = Counter(place for each in {stem(word) for word in every} for place in self.containing.get(each, ()))
         return any(
-            len(each.content & stems) >= self.coverage * len(each.content) and _contains(words, every, each.accepted)
-            for each in self.answered
+            count >= self.coverage * len(self.answered[place].content)
+            and _contains(words, every, self.answered[place].accepted)
+            for place, count in shared.items()
         )
 
     def asks(self, prompt: str) -> bool:

@@ -106,8 +106,8 @@ def without_leaks(
     rejected: list[Rejection] = []
     for row in rows:
         questions = [message["content"] for message in row.messages if message["role"] == "user"]
-        closest = max(questions, key=leaks.closest)
-        if leaks.closest(closest) > leak_rouge_l:
+        score, closest = max((leaks.closest(question), question) for question in questions)
+        if score > leak_rouge_l:
             rejected.append(Rejection({**row.as_row(), "question": closest}, Reason.LEAK))
         else:
             kept.append(row)

@@ -157,10 +157,30 @@ class Novelty:
     def near(self, question: str) -> Iterator[tuple[int, float]]:
         """Yield (index, ROUGE-L) of the known questions that share a rare word with `question`."""
         words = tokens(question)
-        rare = sorted(set(words), key=lambda word: (len(self.with_word.get(word, ())), word))[:6]
-        for index in sorted({index for word in rare for index in self.with_word.get(word, ())}):
+        for index in self._sharing(words):
             yield index, rouge_l(words, self.known[index])
 
     def closest(self, question: str) -> float:
-        """Return the largest ROUGE-L to a known question (0 if none shares a rare word)."""
-        return max((score for _, score in self.near(question)), default=0.0)
+        """Return the largest ROUGE-L to a known question (0 if none shares a rare word).
+
+        The tokens of one question that occur in the other bound their common subsequence. Questions are compared from
+        the highest bound down, until none can be closer; with 2,000 known questions that saves most comparisons.
+        """
+        words, best = tokens(question), 0.0
+        different = set(words)
+        bounds = [(self._bound(words, different, index), index) for index in self._sharing(words)]
+        for bound, index in sorted(bounds, reverse=True):
+            if bound <= best:
+                break
+            best = max(best, rouge_l(words, self.known[index]))
+        return best
+
+    def _sharing(self, words: Sequence[str]) -> list[int]:
+        rare = sorted(set(words), key=lambda word: (len(self.with_word.get(word, ())), word))[:6]
+        return sorted({index for word in rare for index in self.with_word.get(word, ())})
+
+    def _bound(self, words: Sequence[str], different: set[str], index: int) -> float:
+        """Return an upper bound of ROUGE-L."""
+        other = self.known[index]
+        common = min(sum(word in different for word in other), len(words))
+        return 2 * common / (len(words) + len(other))
