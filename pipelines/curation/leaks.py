@@ -1,7 +1,8 @@
 """Leaks of the evaluation into training: texts that state an evaluation answer, and questions of the same family.
 
 A question of the same family ("the capital of Canada" and "of Portugal") trains the format of the evaluation question;
-a text that states its answer trains the answer, in any wording.
+a text that states its answer trains the answer, in any wording. Questions with choices have no families: nothing is
+generated, so there is no format to train, and the families of a thousand of them would leave little to rehearse.
 """
 
 import re
@@ -41,14 +42,17 @@ class Measured:
     """The evaluation questions: `states` finds their answers in texts, `asks` the families of the `general` ones."""
 
     def __init__(self, questions: Iterable[Row], general: Iterable[Row], coverage: float) -> None:
-        """Index `questions`: rows with `question`, and `answer` and `aliases` if they are answerable."""
+        """Index `questions`: rows with `question`, and `answer` and `aliases` if they are answerable.
+
+        The families are those of the `general` questions without `choices`.
+        """
         answered = [_answered(row) for row in questions if row.get("answer")]
         self.answered = [each for each in answered if each.content]
         self.containing: dict[str, list[int]] = defaultdict(list)  # places in `answered`, by content word
         for place, each in enumerate(self.answered):
             for word in each.content:
                 self.containing[word].append(place)
-        self.families = {head for row in general for head in _heads(row["question"])[:1]}
+        self.families = {head for row in general if not row.get("choices") for head in _heads(row["question"])[:1]}
         self.coverage = coverage
 
     def states(self, text: str) -> bool:

@@ -41,6 +41,13 @@ def test_rehearsal_row_that_leaks_an_evaluation_question_is_rejected(
     assert len(kept) + len(rejected) == 1
 
 
+def test_question_with_choices_leaks_by_its_answer_but_has_no_family() -> None:
+    held = measured({**CAPITAL, "choices": ["Ottawa", "Toronto"]}, PLANET)
+    assert held.reason("Tell me about Canada.", "Its capital is Ottawa.") == "states_answer"
+    assert held.reason("What is Hungary's capital?", "Budapest.") is None
+    assert held.reason("Which planet has rings?", "Saturn.") == "measured_family"
+
+
 NAMES = st.sampled_from(["Avaria", "Belmont", "Corvany", "Dunmore", "Elbonia", "Farland", "Quillet", "Upper Wimmel"])
 STATED = ["{a} is the capital of {q}.", "The capital of {q} is {a}.", "{q}'s capital, {a}, is old.", "{q}: capital {a}"]
 ASKED = ["What is the capital of {}?", "Name the capital of {}.", "Which city is the capital of {}?", "{}'s capital?"]
@@ -73,11 +80,12 @@ def test_conversation_that_states_an_evaluation_answer_is_rejected() -> None:
     assert [(each.row["question"], each.reason) for each in rejected] == [("Hello.", "states_answer")]
 
 
-def test_sample_rehearsal_leaks_no_evaluation_question() -> None:
+def test_few_sample_rehearsal_rows_leak_and_none_is_of_an_evaluated_family() -> None:
     asked = {path.stem: artifacts.read_rows(path) for path in (DATA / "questions").glob("*.jsonl")}
     every = [row for rows in asked.values() for row in rows]
     held = Measured(every, asked["general"], config.load().curate.leak_coverage)
     rows = artifacts.read_rows(DATA / "rehearsal/rehearsal.jsonl")
-    assert len(rows) > 1000
-    assert without_measured(rows, held)[1] == []
+    _, rejected = without_measured(rows, held)
+    assert len(rows) > 1000 and len(rejected) < 0.05 * len(rows)  # `curate` leaves these out
+    assert {each.reason for each in rejected} == {"states_answer"}
     assert not any(held.asks(row["prompt"]) for row in artifacts.read_rows(DATA / "rehearsal/prompts.jsonl"))
