@@ -70,6 +70,5 @@ if __name__ == "__main__":
         model = t.input(directory(sys.argv[1], t.config.evaluate))
         documents = t.input("split") / "test.parquet"
         t.finish(evaluate(model, documents, t.out, t.config.evaluate, t.config.compute, t.config.curate.refusal))
-        t.run.artifact(t.out / "answers.jsonl")
         t.run.table("answers.json", artifacts.read_rows(t.out / "answers.jsonl"), LOGGED_COLUMNS)
         artifacts.write_csv(artifacts.PLOTS / f"{t.stage}.csv", outcomes(t.out))

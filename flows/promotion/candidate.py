@@ -40,6 +40,7 @@ def register(parent: tracking.Run, settings: Config) -> Candidate:
     parent.artifact(COMPARISON, "compare")
     parent.artifact(artifacts.REPORTS / "compare.html", "compare")
     name = comparison["candidate"]
+    parent.artifact(artifacts.ARTIFACTS / "evaluate" / name / registry.ANSWERS_FILE)
     version = _version(parent, settings, comparison, name)
     registry.set_alias(registry.CHALLENGER, version)
     return Candidate(comparison, name, version)
@@ -56,11 +57,10 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
     directory, stage = artifacts.ARTIFACTS / path, path.replace("/", "@")
     numbers = comparison["models"][name]
     figures = {metric: numbers[metric] for metric in registry.GATED if metric in numbers}
-    run = artifacts.read_json(artifacts.RUNS / f"evaluate@{name}.json")["run_id"]
     fingerprint = eval_fingerprint.of(dvc_lock.input_hash(f"evaluate@{name}", settings.evaluate.questions), settings)
     measured = {
         **{metric: repr(number) for metric, number in figures.items()},
-        **registry.evaluation(fingerprint, figures, run),
+        **registry.evaluation(fingerprint, figures, parent.id if parent.recorded else None),
         registry.FINGERPRINT: fingerprint,
         OUTCOME: comparison["verdict"]["outcome"],
         VERDICT: " ".join(comparison["verdict"]["reasons"]),
