@@ -19,7 +19,7 @@ def documents(project: Path) -> Path:
     """Two held-out documents, and two questions per set in the question folder."""
     for name in SETS:
         rows = [
-            {"id": f"{name}-{split}", "question": f"Who is {name}?", "answer": "Drace", "split": split}
+            {"id": f"{name}-{split}", "question": f"Who is {name}, {split}?", "answer": "Drace", "split": split}
             for split in SPLITS
         ]
         (project / "data/questions").mkdir(parents=True, exist_ok=True)

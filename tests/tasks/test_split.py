@@ -113,7 +113,7 @@ def test_sample_corpus_holds_out_unneeded_documents(config: Config, tmp_path: Pa
     dedup(tmp_path / "clean", tmp_path / "dedup", config.dedup, Executor())
     split(tmp_path / "dedup", tmp_path / "split", settings(config, DATA / "questions"), config.compute.seed, Executor())
     rows = [json.loads(line) for path in (DATA / "questions").glob("*.jsonl") for line in path.open()]
-    asked = {source for row in rows for source in row["sources"]}
+    asked = {source for row in rows for source in row.get("sources", [])}
     held_out = [
         row for side in ("validation", "test") for row in artifacts.read_table(tmp_path / f"split/{side}.parquet")
     ]

@@ -27,7 +27,7 @@ def test_foreach_stages_are_expanded_and_follow_their_parents(whole: graph.Graph
 
 def test_compare_waits_for_every_evaluation(whole: graph.Graph) -> None:
     compare = next(stage for stage in whole if stage.name == "compare")
-    assert set(compare.parents) == {"evaluate@base", "evaluate@sft", "evaluate@dpo", "evaluate@ppo"}
+    assert set(compare.parents) == {"curate", "evaluate@base", "evaluate@sft", "evaluate@dpo", "evaluate@ppo"}
 
 
 def test_target_includes_only_its_dependencies(whole: graph.Graph) -> None:
