@@ -15,12 +15,12 @@ from pipelines.runtime.progress import say
 
 @task(name="rescore", cache_policy=NO_CACHE)
 def rescored(version: Version, fingerprint: str) -> Version:
-    """Return `version` with its metrics under the evaluation `fingerprint`, evaluating it unless it already has them.
+    """Return `version` with its answers under the evaluation `fingerprint`, evaluating it unless MLflow has them.
 
     Raises:
         UserError: the evaluation failed.
     """
-    if registry.scores(version, fingerprint) is not None:
+    if registry.answers(version, fingerprint) is not None:
         return version
     log = LOGS / "rescore.log"
     command = [sys.executable, "-m", "pipelines.evaluation.rescore", str(version.number), fingerprint]
