@@ -63,7 +63,8 @@ def load(folder: Path) -> list[Question]:
     """Read all questions of both splits, sorted by id. Only answerable questions are required.
 
     Raises:
-        UserError: a question is incomplete, an id is used twice, or a split has no answerable question.
+        UserError: a question is incomplete or asked twice, an id is used twice, a twin is not an answerable question of
+            the same split, or a split has no answerable question.
     """
     files = {name: folder / f"{name}.jsonl" for name in SETS}
     questions = [
@@ -88,7 +89,7 @@ def load(folder: Path) -> list[Question]:
 
 
 def unmeasured(questions: Sequence[Question]) -> list[str]:
-    """Return the sets without test questions; the gate fails on their unmeasured metrics."""
+    """Return the sets without test questions; their unmeasured metrics leave the gate undecided."""
     return [name for name in SETS if not any(each.set == name and each.split == SPLITS[-1] for each in questions)]
 
 
@@ -111,6 +112,8 @@ def _question(row: artifacts.Row, name: str, folder: Path) -> Question:
         raise UserError(f"{where}: split is {row['split']!r}; it must be 'validation' or 'test'.")
     if row.get("direction", FORWARD) not in DIRECTIONS:
         raise UserError(f"{where}: direction is {row['direction']!r}; it must be 'forward' or 'backward'.")
+    if not isinstance(row.get("twin"), str | None):
+        raise UserError(f"{where}: twin is {row['twin']!r}; it must be the id of a question.")
     _check_choices(row, name, where)
     return Question(
         id=row["id"],
@@ -138,10 +141,13 @@ def _check_choices(row: artifacts.Row, name: str, where: str) -> None:
 
 
 def _check_contradictions(questions: Sequence[Question], folder: Path) -> None:
-    """Check that no question is asked twice, be it with one answer (it counts twice) or with two (one is wrong)."""
-    asked: dict[tuple[str, ...], Question] = {}
+    """Check that no question is asked twice, be it with one answer (it counts twice) or with two (one is wrong).
+
+    Only case and spacing are ignored: "C" and "C++" differ in punctuation alone.
+    """
+    asked: dict[str, Question] = {}
     for question in questions:
-        other = asked.setdefault(tuple(tokens(question.question)), question)
+        other = asked.setdefault(" ".join(question.question.casefold().split()), question)
         if other is not question:
             how = "" if set(other.accepted) & set(question.accepted) else ", with contradicting answers"
             raise UserError(f"{folder}: {other.id!r} and {question.id!r} ask the same question{how}; remove one.")

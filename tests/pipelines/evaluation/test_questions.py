@@ -42,8 +42,12 @@ def test_question_has_accepted_answers_and_bootstrap_cluster(tmp_path: Path) -> 
         ({"id": "general-test"}, "used for two questions"),
         ({"direction": "sideways"}, "direction is 'sideways'; it must be 'forward' or 'backward'"),
         ({"choices": ["Drace", "Tule"]}, "only general questions may have choices"),
+        ({"twin": ["a"]}, r"twin is \['a'\]; it must be the id of a question"),
         ({"twin": "nobody"}, "its twin 'nobody' is not an answerable question of the split 'test'"),
-        ({"question": "Who is general in test?"}, "'answerable-test' and 'general-test' ask the same question; remove"),
+        (
+            {"question": "who is  General in test?"},
+            "'answerable-test' and 'general-test' ask the same question; remove",
+        ),
         (
             {"question": "Who is general in test?", "answer": "Tule"},
             "'answerable-test' and 'general-test' ask the same question, with contradicting answers; remove one",
@@ -54,6 +58,13 @@ def test_question_has_accepted_answers_and_bootstrap_cluster(tmp_path: Path) -> 
 def test_invalid_question_raises_user_error(tmp_path: Path, changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         load(write(tmp_path, **changes))
+
+
+def test_questions_that_differ_in_punctuation_alone_are_different(tmp_path: Path) -> None:
+    write(tmp_path, question="What is C?")
+    row = {"id": "c", "question": "What is C++?", "answer": "a language", "split": "test"}
+    (tmp_path / "general.jsonl").write_text(json.dumps(row))
+    assert {"What is C?", "What is C++?"} <= {each.question for each in load(tmp_path)}
 
 
 def test_only_answerable_questions_are_required(tmp_path: Path) -> None:
