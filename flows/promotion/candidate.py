@@ -60,7 +60,7 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
     fingerprint = eval_fingerprint.of(dvc_lock.input_hash(f"evaluate@{name}", settings.evaluate.questions), settings)
     measured = {
         **{metric: repr(number) for metric, number in figures.items()},
-        **registry.evaluation(fingerprint, figures, parent.id if parent.recorded else None),
+        **registry.evaluation(fingerprint, figures, parent.id),
         registry.FINGERPRINT: fingerprint,
         OUTCOME: comparison["verdict"]["outcome"],
         VERDICT: " ".join(comparison["verdict"]["reasons"]),

@@ -2,7 +2,7 @@
 
 Every requirement has one form: the gain in a metric, oriented so that more is better, must exceed a limit. It passes if
 the lower one-sided confidence bound of the gain is above the limit, fails if the upper one is not, and is undecided in
-between. A test for "not significantly worse" would pass a bad model for want of questions; an interval that must
+between. A test for "not significantly worse" would pass a bad model on few questions; an interval that must
 exclude the limit, a non-inferiority test, does not.
 
 The set is opened again by every candidate, and each opening may pass a bad one by chance. So each uses `alpha` divided

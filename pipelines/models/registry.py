@@ -108,10 +108,10 @@ def write_card(number: int, text: str) -> None:
     tracking_store.client().update_model_version(NAME, str(number), text)
 
 
-def evaluation(fingerprint: str, figures: Mapping[str, float], run: str | None) -> dict[str, str]:
-    """Return the tags with a version's scores, and the `run` that holds its answers; None keeps the one it has."""
+def evaluation(fingerprint: str, figures: Mapping[str, float], run: str) -> dict[str, str]:
+    """Return the tags with a version's scores and the run that holds its answers; without one, the present tag stays."""
     gated = {metric: figures[metric] for metric in GATED if metric in figures}
-    where = {} if run is None else {f"{ANSWERS}{fingerprint}": run}
+    where = {f"{ANSWERS}{fingerprint}": run} if run else {}
     return {f"{SCORES}{fingerprint}": json.dumps(gated), **where}
 
 

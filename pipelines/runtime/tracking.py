@@ -55,9 +55,6 @@ def _fluent() -> Iterator[None]:
 class Run:
     """One MLflow run: parameters, metrics, tags and artifacts."""
 
-    recorded = True
-    """Whether the run exists in MLflow."""
-
     def __init__(self, store: MlflowClient, run_id: str, logged: Mapping[str, int] | None = None) -> None:
         """Write to the run `run_id` of `store`; `logged` is the last step already logged for each metric."""
         self.store, self.id, self.logged = store, run_id, logged or {}
@@ -177,10 +174,8 @@ def _cell(value: Any) -> Any:
 class Unrecorded(Run):
     """A null run, for a flow with nothing to compute: MLflow is not written to."""
 
-    recorded = False
-
     def __init__(self, tags: Mapping[str, str]) -> None:
-        """Store the tags that the run would have."""
+        """Store the tags that the run would have; its id is empty."""
         super().__init__(tracking_store.client(), "")
         self.given = tags
 
