@@ -109,7 +109,7 @@ def write_card(number: int, text: str) -> None:
 
 
 def evaluation(fingerprint: str, figures: Mapping[str, float], run: str) -> dict[str, str]:
-    """Return the tags with a version's scores and the run that holds its answers; without one, the present tag stays."""
+    """Return the tags with a version's scores and the run that holds its answers; without a run, that tag stays."""
     gated = {metric: figures[metric] for metric in GATED if metric in figures}
     where = {f"{ANSWERS}{fingerprint}": run} if run else {}
     return {f"{SCORES}{fingerprint}": json.dumps(gated), **where}
