@@ -75,7 +75,7 @@ class Difference:
     def bounds(self, alpha: float) -> Interval:
         """Return the lower and the upper one-sided confidence bound, each at the level 1 - `alpha`.
 
-        Percentiles of a bootstrap over 40 documents miss their level (1.3% instead of 0.5%), so the wider of them and
+        Percentiles of a bootstrap over 20 documents miss their level (1.3% instead of 0.5%), so the wider of them and
         the cluster-robust t bound is taken. If no question differs, all resamples are equal; then a share p of
         questions that would differ is only excluded when (1 - p)^clusters <= alpha.
         """
