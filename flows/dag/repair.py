@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Container
 from pathlib import Path
+from typing import Any
 
 import psutil
 from dvc.dvcfile import Lockfile
@@ -35,11 +36,11 @@ def remove_leftovers(models: Container[str]) -> None:
 
 
 def _repair_rwlock() -> None:
-    """Remove DVC's rwlock, which lists readers and writers, when it is truncated or names no running DVC process."""
+    """Remove DVC's rwlock, which lists readers and writers, when it is truncated or all of them have ended."""
     with ONE_AT_A_TIME, Repo() as repo:
         users = Path(repo.tmp_dir) / "rwlock"
         with make_lock(f"{users}.lock", tmp_dir=repo.tmp_dir, wait=True):
-            if users.exists() and not any(map(_is_dvc, _processes(users))):
+            if users.exists() and not any(map(_is_running, _listed(users))):
                 users.unlink()
 
 
@@ -56,19 +57,24 @@ def _repair_lock() -> None:
         say(f"{LOCK} was truncated and has been moved to {TORN}; its outputs are restored from DVC's cache")
 
 
-def _processes(users: Path) -> list[int]:
-    """Return the process ids in DVC's rwlock; empty when it cannot be parsed."""
+def _listed(users: Path) -> list[dict[str, Any]]:
+    """Return the entries of DVC's rwlock, each with `pid` and `cmd`; empty when it cannot be parsed."""
     try:
         listed = json.loads(users.read_text(encoding="utf-8"))
     except ValueError:
         return []
     readers = [reader for path in listed.get("read", {}).values() for reader in path]
-    return [int(each["pid"]) for each in (*readers, *listed.get("write", {}).values())]
+    return [*readers, *listed.get("write", {}).values()]
 
 
-def _is_dvc(process: int) -> bool:
-    """Return whether the process is running and is DVC, since process ids are reused."""
+def _is_running(entry: dict[str, Any]) -> bool:
+    """Return whether the process of an entry still runs the command that it was registered with.
+
+    Process ids are reused, so the arguments must match too. The first word may differ: it is a path to a module for
+    `python -m`.
+    """
+    _, _, arguments = str(entry["cmd"]).partition(" ")
     try:
-        return any("dvc" in word for word in psutil.Process(process).cmdline())
-    except psutil.NoSuchProcess:
+        return " ".join(psutil.Process(int(entry["pid"])).cmdline()).endswith(arguments)
+    except psutil.Error:
         return False

@@ -1,5 +1,6 @@
 """Outages during a run: each gives one sentence, loses no results, and the next run continues."""
 
+import json
 import os
 import shutil
 import signal
@@ -101,6 +102,17 @@ def test_rwlock_is_removed_when_truncated_or_of_dead_processes(fake: Project, le
     Path(".dvc/tmp/rwlock").write_text(left)
     fake.run("clean")
     assert set(fake.started()) == set(CHAIN)
+
+
+def test_rwlock_is_kept_while_another_command_reads_the_project(fake: Project) -> None:
+    fake.describe(CHAIN)
+    Path(".dvc/tmp").mkdir(exist_ok=True)
+    reader = subprocess.Popen([sys.executable, "-c", "input()", "status"], stdin=subprocess.PIPE)
+    entry = {"pid": reader.pid, "cmd": "flows/cli/__main__.py status"}
+    Path(".dvc/tmp/rwlock").write_text(json.dumps({"read": {"params.yaml": [entry]}}))
+    fake.run("clean")
+    assert entry in json.loads(Path(".dvc/tmp/rwlock").read_text())["read"]["params.yaml"]
+    reader.communicate()
 
 
 def test_prefect_server_death_loses_no_stage(fake: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
