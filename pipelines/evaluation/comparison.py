@@ -24,11 +24,7 @@ def compare(
     `answers` and `texts` hold the rows of answers.jsonl and of scores.json["text"] by model. Each entry also has
     `intervals`, the 95% interval by metric; `differences`, the paired difference and its interval by reference and
     metric; and `validation`, the metrics on the validation questions. Without held-out text there are no bits per byte.
-
-    Raises:
-        UserError: the baseline is not among the models, or the models were asked different questions.
     """
-    _same_questions(answers, texts, baseline)
     test = {name: units(of(rows, "test"), texts[name]) for name, rows in answers.items()}
     how = resamples, seed, min_clusters
     references = [name for name in dict.fromkeys((baseline, PARENT)) if name in test]
@@ -72,7 +68,12 @@ def of(rows: list[Row], split: str) -> list[Row]:
     return [row for row in rows if row["split"] == split]
 
 
-def _same_questions(answers: dict[str, list[Row]], texts: dict[str, list[Row]], baseline: str) -> None:
+def check_comparable(answers: dict[str, list[Row]], texts: dict[str, list[Row]], baseline: str) -> None:
+    """Check that there is a baseline and another model, and that all were asked the same questions.
+
+    Raises:
+        UserError: there is not, or they were not.
+    """
     if baseline not in answers or len(answers) < 2:
         raise UserError(f"compare.baseline is {baseline!r}; evaluate.models must name it and at least one other model.")
     for name in answers:

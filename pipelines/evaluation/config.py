@@ -1,4 +1,4 @@
-"""The blocks `evaluate` and `compare` of params.yaml."""
+"""The blocks `evaluate`, `select` and `compare` of params.yaml."""
 
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,13 @@ class EvaluateConfig(Block):
         """Generation settings by their transformers names; registered models use the same."""
         searched = {"num_beams": self.beams, "length_penalty": self.length_penalty, "early_stopping": True}
         return {"do_sample": False, "max_new_tokens": self.max_new_tokens} | (searched if self.beams > 1 else {})
+
+
+class SelectConfig(Block):
+    """The selection of the candidate by the validation questions."""
+
+    alpha: Fraction
+    """Error probability of ruling out a model that is within the limits of the gate and no worse than its parent."""
 
 
 class CompareConfig(Block):

@@ -118,9 +118,9 @@ def verdict(checks: list[Check]) -> dict[str, Any]:
 
 
 def is_worse(now: list[Row], parent: list[Row], config: CompareConfig, seed: int) -> bool:
-    """Return whether a model scores lower than the model it was aligned from, with 95% confidence."""
+    """Return whether a model scores lower than the model it was aligned from, beyond chance."""
     change = _gain("score", units(now)["score"], units(parent)["score"], config, seed)
-    return change.bounds(0.05)[1] < 0
+    return change.bounds(config.alpha_per_opening)[1] < 0
 
 
 def too_small(counts: Mapping[str, int], config: CompareConfig) -> list[str]:

@@ -1,15 +1,17 @@
-"""Select the candidate for promotion by the validation questions. Reads and writes nothing."""
+"""Select the candidate for promotion by the validation questions."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.evaluation import gate
 from pipelines.evaluation.comparison import PARENT, of
-from pipelines.evaluation.config import CompareConfig
+from pipelines.evaluation.config import CompareConfig, SelectConfig
 from pipelines.evaluation.metrics import units, value
 
+SELECTION = "selection.json"
 _LIMITS = ("honest", "useful", "general")
-_ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -23,18 +25,24 @@ class Selection:
     """Models beyond a limit of the gate, beyond chance. They are eligible only if all are."""
 
 
-def select(answers: dict[str, list[Row]], config: CompareConfig, seed: int) -> Selection:
+def read(folder: Path) -> Selection:
+    """Read artifacts/select/."""
+    return Selection(**artifacts.read_json(folder / SELECTION))
+
+
+def select(answers: dict[str, list[Row]], config: SelectConfig, limits: CompareConfig, seed: int) -> Selection:
     """Return the model with the highest score on validation, other than the baseline.
 
     `answers` holds the rows of answers.jsonl by model. Validation sets are small, so a model is only ruled out beyond
     chance; a point estimate within the gate's limits would be luck. A tie goes to the model named first. Test questions
     are not used, so that the test results have no selection bias.
     """
+    gates = limits.model_copy(update={"alpha": config.alpha, "openings": 1})  # validation may be opened without limit
     asked = {name: of(rows, "validation") for name, rows in answers.items()}
-    others = [name for name in asked if name != config.baseline]
+    others = [name for name in asked if name != gates.baseline]
     aligned = [name for name in others if PARENT in asked and name != PARENT]
-    worse = [name for name in aligned if gate.is_worse(asked[name], asked[PARENT], config, seed)]
-    beyond = [name for name in others if _is_beyond_limits(asked[name], asked[config.baseline], config, seed)]
+    worse = [name for name in aligned if gate.is_worse(asked[name], asked[PARENT], gates, seed)]
+    beyond = [name for name in others if _is_beyond_limits(asked[name], asked[gates.baseline], gates, seed)]
     eligible = [name for name in others if name not in worse]
     sound = [name for name in eligible if name not in beyond]
     scores = {name: value(units(asked[name])["score"]) for name in eligible}
@@ -42,6 +50,5 @@ def select(answers: dict[str, list[Row]], config: CompareConfig, seed: int) -> S
 
 
 def _is_beyond_limits(now: list[Row], before: list[Row], config: CompareConfig, seed: int) -> bool:
-    alone = config.model_copy(update={"alpha": _ALPHA, "openings": 1})  # validation may be opened without limit
-    checks = gate.judge(now, before, config.baseline, alone, seed)
+    checks = gate.judge(now, before, config.baseline, config, seed)
     return any(check.gate in _LIMITS and check.outcome == gate.Outcome.FAIL for check in checks)

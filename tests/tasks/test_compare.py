@@ -6,20 +6,22 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.evaluation.config import CompareConfig
+from pipelines.evaluation.config import CompareConfig, SelectConfig
 from pipelines.evaluation.metrics import METRICS
+from pipelines.evaluation.selection import read
 from pipelines.runtime.errors import UserError
 from tasks import compare as task
-from tasks.compare import check_leftovers
+from tasks.select import check_leftovers, choose
 
 pytestmark = pytest.mark.slow
 
 
 def compare(models: dict[str, Path], out: Path, page: Path, config: CompareConfig, seed: int) -> dict[str, float]:
-    """Compare models that were trained on nothing."""
-    curated = artifacts.fresh("curate")
+    """Select the candidate of models that were trained on nothing, and compare them."""
+    curated, selected = artifacts.fresh("curate"), artifacts.fresh("select")
     artifacts.write_rows(curated / "train.jsonl", [])
-    return task.compare(models, curated, out, page, config, seed)
+    choose(models, selected, SelectConfig(alpha=0.05), config, seed)
+    return task.compare(models, read(selected), curated, out, page, config, seed)
 
 
 def evaluated(name: str, correct: int, refused: int) -> Path:

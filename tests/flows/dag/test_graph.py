@@ -25,9 +25,11 @@ def test_foreach_stages_are_expanded_and_follow_their_parents(whole: graph.Graph
         assert all(names.index(parent) < names.index(stage.name) for parent in stage.parents)
 
 
-def test_compare_waits_for_every_evaluation(whole: graph.Graph) -> None:
-    compare = next(stage for stage in whole if stage.name == "compare")
-    assert set(compare.parents) == {"curate", "evaluate@base", "evaluate@sft", "evaluate@dpo", "evaluate@ppo"}
+def test_candidate_is_selected_after_every_evaluation_and_then_compared(whole: graph.Graph) -> None:
+    select, compare = (next(stage for stage in whole if stage.name == name) for name in ("select", "compare"))
+    evaluations = {"evaluate@base", "evaluate@sft", "evaluate@dpo", "evaluate@ppo"}
+    assert set(select.parents) == evaluations
+    assert set(compare.parents) == {"curate", "select", *evaluations}
 
 
 def test_target_includes_only_its_dependencies(whole: graph.Graph) -> None:

@@ -2,6 +2,7 @@
 
 from pipelines.artifacts import Row
 from pipelines.config import load
+from pipelines.evaluation.config import SelectConfig
 from pipelines.evaluation.selection import Selection, select
 from tests.conftest import ROOT
 
@@ -32,7 +33,7 @@ BASE = model(0.0, due=0.05)
 
 
 def chosen(**models: list[Row]) -> Selection:
-    return select({"base": BASE, **models}, CONFIG, seed=1)
+    return select({"base": BASE, **models}, SelectConfig(alpha=0.05), CONFIG, seed=1)
 
 
 def test_highest_score_on_validation_is_selected() -> None:

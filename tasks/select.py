@@ -1,0 +1,57 @@
+"""Select: choose the candidate for promotion by the validation questions.
+
+Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`; writes artifacts/select/selection.json with
+`candidate`, `worse_than_parent` and `beyond_limits`. Run alone: python -m tasks.select
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from pipelines import artifacts
+from pipelines.evaluation import comparison
+from pipelines.evaluation.config import CompareConfig, SelectConfig
+from pipelines.evaluation.metrics import units
+from pipelines.evaluation.selection import SELECTION, select
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say
+from tasks import task
+
+
+def choose(
+    evaluated: dict[str, Path], out: Path, config: SelectConfig, limits: CompareConfig, seed: int
+) -> dict[str, float]:
+    """Choose among the evaluations in the folders `evaluated`, by model name; return each model's validation score.
+
+    Raises:
+        UserError: the models cannot be compared.
+    """
+    answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in evaluated.items()}
+    texts = {name: artifacts.read_json(folder / "scores.json")["text"] for name, folder in evaluated.items()}
+    comparison.check_comparable(answers, texts, limits.baseline)
+    selection = select(answers, config, limits, seed)
+    artifacts.write_json(out / SELECTION, asdict(selection))
+    say(f"the candidate is {selection.candidate}")
+    asked = {name: comparison.of(rows, "validation") for name, rows in answers.items()}
+    return {f"{name}.score": comparison.values(units(rows))["score"] for name, rows in asked.items()}
+
+
+def check_leftovers(models: Iterable[str]) -> None:
+    """Check that only `models` have evaluations, because the DVC stage depends on the whole folder.
+
+    Raises:
+        UserError: another model has an evaluation.
+    """
+    folder = artifacts.ARTIFACTS / "evaluate"
+    if leftovers := sorted({each.name for each in folder.iterdir()} - set(models)):
+        raise UserError(
+            f"{folder} holds {leftovers[0]}, which evaluate.models in params.yaml does not name; remove it "
+            "(`gradus run` does so automatically)."
+        )
+
+
+if __name__ == "__main__":
+    with task("select") as t:
+        folders = {name: t.input(f"evaluate/{name}") for name in t.config.evaluate.models}
+        check_leftovers(folders)
+        t.finish(choose(folders, t.out, t.config.select, t.config.compare, t.config.compute.seed))
