@@ -35,8 +35,8 @@ def compare(
 ) -> dict[str, float]:
     """Compare the evaluations in the folders `evaluated`, by model name; return every `<model>.<metric>`.
 
-    `opened` holds the open-book answers. The training rows in `curated` tell which test questions training came near to. The test questions were not used to
-    select the candidate.
+    `opened` holds the open-book answers. The training rows in `curated` tell which test questions training came near
+    to. The test questions were not used to select the candidate.
     """
     answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in evaluated.items()}
     texts = {name: artifacts.read_json(folder / "scores.json")["text"] for name, folder in evaluated.items()}

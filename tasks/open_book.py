@@ -27,7 +27,7 @@ from tasks import task
 def answer(
     models: dict[str, Path], closed: list[Row], documents: Path, out: Path, settings: Config
 ) -> dict[str, float]:
-    """Ask the `models`, by name and the candidate last; return every `<model>.<metric>` and the recall of the retrieval.
+    """Ask the `models`, by name and the candidate last; return every `<model>.<metric>` and the retrieval's recall.
 
     `closed` are the candidate's rows of answers.jsonl. Only the documents that models are trained on are searched.
 
@@ -36,9 +36,10 @@ def answer(
     """
     if open_book.BOTH in models:
         raise UserError(
-            f"{open_book.BOTH!r} in evaluate.models is the name of a result of open_book; rename the model."
+            f"evaluate.models has a model named {open_book.BOTH!r}, which is a result of open_book; rename it."
         )
     devices.prepare(settings.compute)
+    candidate = list(models)[-1]
     config, refusal = settings.open_book, settings.curate.refusal
     asked = [each for each in questions.load(settings.evaluate.questions) if open_book.is_asked(each.split, each.set)]
     index = Index(list(passages(artifacts.read_table(documents), config.passage_sentences)))
@@ -48,11 +49,11 @@ def answer(
         model, tok = loading.load(directory, settings.compute), loading.tokenizer(directory)
         rows[name] = open_book.answers(model, tok, asked, index, config, settings.evaluate, refusal)
     without = [row for row in closed if open_book.is_asked(row["split"], row["set"])]
-    rows[open_book.BOTH] = open_book.cascade(without, rows[list(models)[-1]], refusal)
+    rows[open_book.BOTH] = open_book.cascade(without, rows[candidate], refusal)
     for name, said in rows.items():
         artifacts.write_rows(out / f"{name}.jsonl", said)
     metrics = {f"{name}.{metric}": each for name, said in rows.items() for metric, each in values(units(said)).items()}
-    return metrics | {f"retrieval.recall_at_{config.passages}": round(open_book.recall(rows[list(models)[0]]), 6)}
+    return metrics | {f"retrieval.recall_at_{config.passages}": round(open_book.recall(rows[candidate]), 6)}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import gc
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,8 @@ class ModelLocation:
     tokenizer: Path
     decoding: dict[str, Any] | None = None
     note: str = ""
+    tags: Mapping[str, str] | None = None
+    """Tags of a registered version; None for a model of the working tree."""
 
 
 def load(which: str, settings: Config) -> tuple[ModelLocation, "ChatModel"]:
@@ -157,4 +159,4 @@ def _registered(program: "subprocess.Popen[str]", which: str) -> ModelLocation:
     title = f"The {alias}, version {number}," if alias else f"Version {number}"
     folder = Path(result["folder"])
     note = "There is no champion yet." if not which and alias == "challenger" else ""
-    return ModelLocation(title, folder / "model", folder / "components/tokenizer", None, note)
+    return ModelLocation(title, folder / "model", folder / "components/tokenizer", None, note, result["tags"])

@@ -27,9 +27,8 @@ class Index:
             UserError: no passage contains a word to search for.
         """
         self.passages = list(passages)
-        corpus = [
-            terms(f"{each.title}\n{each.text}") for each in track(self.passages, "passages indexed", len(self.passages))
-        ]
+        read = track(self.passages, "passages indexed", len(self.passages))
+        corpus = [terms(f"{each.title}\n{each.text}") for each in read]
         if not any(corpus):
             raise UserError("The documents contain no word to search for; check artifacts/split/train.parquet.")
         self._frequency = Counter(term for found in corpus for term in set(found))

@@ -5,7 +5,6 @@ writes nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -43,8 +42,8 @@ def answers(
 ) -> list[Row]:
     """Return one row of answers.jsonl per question, with the `passage` in its prompt and the `source` of the best one.
 
-    A question that shares no term with any passage of `index` is asked closed book. `refusal` is the sentence that models are fine-tuned
-    to refuse with.
+    A question that shares no term with any passage of `index` is asked closed book. `refusal` is the sentence that
+    models are fine-tuned to refuse with.
 
     Raises:
         UserError: a prompt is too long for the model's context.
@@ -70,7 +69,7 @@ def cascade(closed: Sequence[Row], opened: Sequence[Row], refusal: str) -> list[
     served model does not have either.
     """
     return [
-        other if scoring.refuses(row["answer"], _unseen(row), refusal) else {**row, "passage": "", "source": None}
+        other if scoring.is_refusal(row["answer"], row["question"], refusal) else {**row, "passage": "", "source": None}
         for row, other in zip(closed, opened, strict=True)
     ]
 
@@ -109,10 +108,6 @@ def _decode(
     for place, ids in track(decoded, "questions", len(prompts)):
         said[place] = tok.decode(ids, skip_special_tokens=True).strip()
     return said
-
-
-def _unseen(row: Row) -> Question:
-    return replace(Question.of(row), accepted=(), competing=())
 
 
 def _answered_in(row: Row) -> bool:
