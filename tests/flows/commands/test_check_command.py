@@ -1,4 +1,4 @@
-"""`gradus ask --check`: the supporting sentence, its document and commit, and documents that a version did not learn."""
+"""`gradus ask --check`: the supporting sentence, its document and commit; versions of other documents; refusals."""
 
 from contextlib import nullcontext
 from pathlib import Path

@@ -98,7 +98,7 @@ def test_page_is_self_contained_and_escapes_text() -> None:
     assert "dpo neither passed nor failed the gate" in html and "ppo scored worse than sft" in html
     assert "Beyond a limit: kto." in html
     assert "<b>dpo, closed book</b>" in html and "<b>dpo, both</b>" in html
-    assert "accuracy +0.0 points (" in html and "For 100% of the answerable questions" in html
+    assert "accuracy +0.0 (" in html and "For 100% of the answerable questions" in html
     assert html.count("<script>") == 1
     assert "&lt;script&gt;alert(" in html
     links = re.findall(r"""(?:src|href)=["']([^"']*)""", html)
