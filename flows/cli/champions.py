@@ -29,17 +29,16 @@ Question = Annotated[str, typer.Argument(help="The question.")]
 def ask(question: Question, version: Asked = None, model: Model = "", check: Check = False) -> None:
     """Ask the champion a question, or the challenger if there is no champion."""
     from flows.commands import chat
-    from flows.commands import check as verification
     from pipelines import config
 
-    settings, searched = config.load(), verification.documents() if check else None
+    settings, searched = config.load(), chat.documents() if check else None
     location, loaded = chat.load(_which(version, model), settings)
     if location.note:
         Console(stderr=True).print(f"{location.note} {location.title} answers.", highlight=False, soft_wrap=True)
     answer = loaded.answer([{"role": "user", "content": question}])
     console.print(answer, markup=False, highlight=False)
     if searched is not None:
-        for line in verification.check(question, answer, location, searched, settings.curate.refusal):
+        for line in chat.check(question, answer, location, searched, settings.curate.refusal):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

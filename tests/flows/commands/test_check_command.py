@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.commands import chat, check
+from flows.commands import chat
 from flows.commands.chat import ModelLocation
 from flows.dag import dvc_lock
 from pipelines import artifacts
@@ -32,7 +32,7 @@ def searched(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     stages = {"split": {"outs": [{"path": "artifacts/split", "md5": "abc.dir"}]}}
     Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
     monkeypatch.setattr(dvc_lock, "locked_repo", nullcontext)
-    return check.documents()
+    return chat.documents()
 
 
 def version(**tags: str) -> ModelLocation:
@@ -40,7 +40,7 @@ def version(**tags: str) -> ModelLocation:
 
 
 def lines(location: ModelLocation, searched: Path, answer: str = ANSWER) -> list[str]:
-    return check.check(QUESTION, answer, location, searched, "I don't know.")
+    return chat.check(QUESTION, answer, location, searched, "I don't know.")
 
 
 def test_supporting_sentence_is_named_with_document_and_commit(searched: Path) -> None:
