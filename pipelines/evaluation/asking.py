@@ -15,10 +15,11 @@ def ask(
     `refusal` is the sentence that models are fine-tuned to refuse with.
     """
     answers = harness.answers(model, tokenizer, config.questions, asked, config.decoding, config.batch_size)
-    return [_row(question, answers[question.id], refusal, config.max_extra_words) for question in asked]
+    return [judged(question, answers[question.id], refusal, config.max_extra_words) for question in asked]
 
 
-def _row(question: questions.Question, answer: str, refusal: str, max_extra_words: int) -> artifacts.Row:
+def judged(question: questions.Question, answer: str, refusal: str, max_extra_words: int) -> artifacts.Row:
+    """Return the row of a question and a model's answer to it, with the verdict."""
     if question.choices:
         verdict = "correct" if answer == question.accepted[0] else "wrong"
     else:

@@ -14,6 +14,7 @@ from pipelines.evaluation import comparison, gate
 from pipelines.evaluation.report import plots
 from pipelines.evaluation.report.page import changed, hallucinations, page, rows, terminal_table
 from pipelines.evaluation.report.slices import slices
+from pipelines.evaluation.retrieval.table import table
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -50,6 +51,7 @@ ANSWERS = {
     "sft": asked("correct", "wrong", "wrong"),
     "dpo": asked("refused", "wrong", "refused", NASTY),
 }
+PAIR = ("base", "dpo")
 SLICES = slices(ANSWERS, [])
 RULED_OUT = {"worse_than_parent": ["ppo"], "beyond_limits": ["kto"]}
 TEXTS = {name: [{"source": "d", "bits": 10.0, "bytes": 10}] for name in ANSWERS}
@@ -61,9 +63,17 @@ def compared() -> dict[str, Any]:
         "models": models,
         "candidate": "dpo",
         **RULED_OUT,
+        "open_book": opened(),
         "slices": slices(ANSWERS, []),
         "verdict": judged(),
     }
+
+
+def opened() -> dict[str, Any]:
+    """Return the table of the base model and dpo, which answer open book as they do closed book."""
+    asked = {name: [row for row in comparison.of(ANSWERS[name], "test") if row["set"] != "general"] for name in PAIR}
+    found = {name: [{**row, "passage": "this"} for row in rows] for name, rows in asked.items()}
+    return table(asked, found, found["dpo"], CONFIG, 0)
 
 
 def judged() -> dict[str, Any]:
@@ -87,6 +97,8 @@ def test_page_is_self_contained_and_escapes_text() -> None:
     assert html == page(compared(), ANSWERS, CONFIG)
     assert "dpo neither passed nor failed the gate" in html and "ppo scored worse than sft" in html
     assert "Beyond a limit: kto." in html
+    assert "<b>dpo, closed book</b>" in html and "<b>dpo, both</b>" in html
+    assert "accuracy +0.0 (" in html and "For 100% of the answerable questions" in html
     assert html.count("<script>") == 1
     assert "&lt;script&gt;alert(" in html
     links = re.findall(r"""(?:src|href)=["']([^"']*)""", html)
@@ -117,7 +129,14 @@ def test_hallucinations_alternate_between_sets_of_test_questions() -> None:
 
 def test_bits_per_byte_is_omitted_without_held_out_text() -> None:
     models = comparison.compare(ANSWERS, {name: [] for name in ANSWERS}, "base", 50, 10, 0)
-    found = {"models": models, "candidate": "dpo", **RULED_OUT, "slices": [], "verdict": judged()}
+    found = {
+        "models": models,
+        "candidate": "dpo",
+        **RULED_OUT,
+        "open_book": opened(),
+        "slices": [],
+        "verdict": judged(),
+    }
     console = Console(width=80, record=True, file=None)
     with console.capture() as captured:
         console.print(terminal_table(found))
