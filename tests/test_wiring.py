@@ -40,6 +40,7 @@ FOR_FLOWS = {
     "models.messages",
     "user_files",
     "curation.card",
+    "curation.draft_files",
     "formats",
     "llm.prompts",
     "llm.cache",
