@@ -98,5 +98,8 @@ def _decided(accepted: Collection[str]) -> list[artifacts.Row]:
 
 
 if __name__ == "__main__":
-    count = draft(artifacts.read("synthesize"), artifacts.read("split"), int(sys.argv[1]), config.load())
+    try:
+        count = draft(artifacts.read("synthesize"), artifacts.read("split"), int(sys.argv[1]), config.load())
+    except UserError as error:
+        sys.exit(str(error))
     say(f"drafts: {count} new questions to review")

@@ -19,7 +19,7 @@ from pipelines.synthesis.candidate import SHORT_ANSWER, Candidate
 from pipelines.synthesis.filters import Novelty, agreement, rouge_l
 from pipelines.text.normalize import tokens
 
-_, UNANSWERABLE, GENERAL = SETS
+UNANSWERABLE = SETS[1]
 _SWAPS = ("swapped_entity", "out_of_domain_entity")
 _SHARES = {"test": 2, "validation": 1}
 _MIN_DOCUMENTS = 10  # with fewer, a split by document would leave validation about one or two of them
@@ -85,17 +85,17 @@ def facts(candidates: Iterable[Candidate], limits: Limits) -> list[Fact]:
 
 
 def unasked(found: Sequence[Fact], asked: Sequence[Question], decided: Collection[str], limits: Limits) -> list[Fact]:
-    """Return the facts about which nobody has decided: no question of `asked` is about them.
+    """Return the facts about which nobody has decided: no answerable question of `asked` is about them.
 
     `decided` are the evidence sentences of earlier drafts that were accepted or rejected.
     """
-    asked = [each for each in asked if each.set != GENERAL]
-    known = Novelty([each.question for each in asked])
+    answered = [each for each in asked if each.set == ANSWERABLE]
+    known = Novelty([each.question for each in answered])
 
     def is_asked(each: Candidate) -> bool:
         return each.sentence in decided or any(
             score > limits.max_rouge_l
-            and max((agreement(answer, each.answer) for answer in asked[place].accepted), default=1) >= limits.min_f1
+            and max(agreement(answer, each.answer) for answer in answered[place].accepted) >= limits.min_f1
             for place, score in known.near(each.question)
         )
 
