@@ -30,7 +30,8 @@ DRAFTED = SETS[:2]
 """The sets that are drafted; questions about general knowledge suit any documents."""
 NEXT = (
     "The next `gradus run` removes training questions in nearly the same words as accepted ones (curate.leak_rouge_l), "
-    "so the model has to know these facts from other wordings and from keyword queries, which cover every sentence."
+    "so the model has to know these facts from other wordings and from keyword queries, which cover every sentence. "
+    "Questions in your own words cost no training question."
 )
 
 

@@ -44,7 +44,7 @@ def draft(synthesized: Path, split: Path, most: int, settings: Config) -> int:
     found = drafts.unasked(drafts.facts(candidates, limits), asked, {row["sentence"] for row in decided}, limits)
     swapped = {row["from"] for row in rows if "from" in row}
     chosen = reworded(drafts.choose(found, int(most * _ANSWERABLE_SHARE), swapped, limits), settings)
-    answerable = drafts.answerable(chosen, names, {row["document"]: row["split"] for row in decided})
+    answerable = drafts.answerable(chosen, names, {row["document"]: row["split"] for row in decided}, limits)
     windows = {each.window: each.source for each in candidates}
     unanswerable = drafts.unanswerable(rows, answerable, windows, most - len(answerable))
     known = {row["id"] for row in earlier}

@@ -58,6 +58,8 @@ class Draft:
     answer: str = ""
     aliases: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    only_wording: bool = False
+    """Whether no other question about the fact remains in training, once this one is removed as a leak."""
     twin: str | None = None
     """Id of the answerable draft from which an unanswerable one differs in a name."""
 
@@ -106,14 +108,14 @@ def unasked(found: Sequence[Fact], asked: Sequence[Question], decided: Collectio
 def choose(found: Iterable[Fact], most: int, swapped: Collection[str], limits: Limits) -> list[tuple[Candidate, Fact]]:
     """Return at most `most` facts, each with its best question, evenly spread over the documents.
 
-    Facts with a question in `swapped`, which has an unanswerable twin, come first in each document, then those with a
-    wording that remains in training: the model should be asked what it could learn.
+    In each document, facts with another question that remains in training come first: the model should be asked what
+    it could learn. Then come those with a question in `swapped`, which has an unanswerable twin.
     """
     by_document: dict[str, list[tuple[tuple[bool, bool, float], int, tuple[Candidate, Fact]]]] = defaultdict(list)
     for place, fact in enumerate(found):
         best = min(fact, key=lambda each: (not _is_trained(each, fact, limits), _overlap(each)))
         no_twin = not any(each.question in swapped for each in fact)
-        rank = no_twin, not _is_trained(best, fact, limits), _overlap(best)
+        rank = not _is_trained(best, fact, limits), no_twin, _overlap(best)
         by_document[best.source].append((rank, place, (best, fact)))
     columns = [[each for _, _, each in sorted(ranked)] for _, ranked in sorted(by_document.items())]
     turns = chain.from_iterable(zip_longest(*columns))
@@ -154,7 +156,7 @@ def splits(units: Iterable[str], taken: Mapping[str, str]) -> dict[str, str]:
 
 
 def answerable(
-    chosen: Sequence[tuple[Candidate, Fact]], names: Mapping[str, str], taken: Mapping[str, str]
+    chosen: Sequence[tuple[Candidate, Fact]], names: Mapping[str, str], taken: Mapping[str, str], limits: Limits
 ) -> list[tuple[Draft, Fact]]:
     """Return the answerable drafts, without repeated questions.
 
@@ -179,6 +181,7 @@ def answerable(
             answer=each.answer,
             aliases=() if tokens(read) == tokens(each.answer) else (read,),
             sources=tuple(names[source] for source in evidence if source in names),
+            only_wording=not _is_trained(each, fact, limits),
         )
         drafts.setdefault(draft.id, (draft, fact))
     return list(drafts.values())
@@ -218,8 +221,9 @@ def _twin(draft: Draft, swaps: Iterable[Row]) -> Draft | None:
         name, other = (" ".join(words[end:][::-1]).strip(_END) for words in rest)
         if name and name in draft.question:
             question = draft.question.replace(name, other)
-            changed = replace(draft, id=_identifier(UNANSWERABLE, question), set=UNANSWERABLE, question=question)
-            return replace(changed, kind=row["kind"], answer="", aliases=(), sources=(), twin=draft.id)
+            name, kind = _identifier(UNANSWERABLE, question), row["kind"]
+            twin = Draft(name, UNANSWERABLE, draft.split, question, kind, draft.document, draft.sentence, draft.window)
+            return replace(twin, twin=draft.id)
     return None
 
 

@@ -32,7 +32,7 @@ def about(number: int, document: str = "", question: str = "", **changes: object
 
 def drafted(candidates: list[Candidate], taken: dict[str, str] | None = None) -> list[tuple[Draft, Fact]]:
     chosen = choose(facts(candidates, LIMITS), 1000, (), LIMITS)
-    return answerable(chosen, {each.source: f"{each.source}.md" for each in candidates}, taken or {})
+    return answerable(chosen, {each.source: f"{each.source}.md" for each in candidates}, taken or {}, LIMITS)
 
 
 def question(text: str, answer: str | None, name: str = "answerable") -> Question:
@@ -64,6 +64,14 @@ def test_least_literal_wording_is_asked_if_another_stays_in_training() -> None:
     other_answer = candidate("The mill was restored in which year?", answer="1921")
     ((best, _),) = choose([[literal, candidate("By whom was the mill restored?"), other_answer]], 5, (), LIMITS)
     assert best is not other_answer  # no other question of its answer would remain
+
+
+def test_draft_tells_whether_training_has_another_question_about_its_fact() -> None:
+    literal, free = candidate("The mill was restored by whom?"), candidate("Whose money saved the building?")
+    near = candidate("The old mill was restored by whom?")
+    for fact, alone in (([literal, free], False), ([literal], True), ([literal, near], True)):
+        ((draft, _),) = answerable([(literal, fact)], {}, {}, LIMITS)
+        assert draft.only_wording is alone
 
 
 def test_reading_that_differs_from_the_answer_is_an_alias() -> None:
@@ -137,7 +145,7 @@ SWAP = {
 )
 def test_twin_differs_from_its_question_in_the_swapped_name(wording: str, twin: str | None) -> None:
     original = candidate(SWAP["from"])
-    (pair,) = answerable([(candidate(wording), [original])], {}, {})
+    (pair,) = answerable([(candidate(wording), [original])], {}, {}, LIMITS)
     found = unanswerable([SWAP], [pair], {}, 10)
     assert [each.question for each in found] == ([twin] if twin else [])
     for each in found:

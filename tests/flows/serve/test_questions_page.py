@@ -35,8 +35,9 @@ def drafts(number: int) -> list[Row]:
     asked = {"id": f"a-{number}", "set": "answerable", "split": split, "question": f"Who keeps lamp {number}?"}
     more = {"answer": f"Keeper{number}", "aliases": ["the keeper"], "sources": [f"{number}.md"], "twin": None}
     twin = {"id": f"u-{number}", "set": "unanswerable", "split": split, "question": f"Who keeps gate {number}?"}
-    none = {"answer": "", "aliases": [], "sources": [], "twin": f"a-{number}"}
-    return [{**asked, **evidence, **more, "kind": "name"}, {**twin, **evidence, **none, "kind": "swapped_entity"}]
+    none = {"answer": "", "aliases": [], "sources": [], "twin": f"a-{number}", "only_wording": False}
+    first = {**asked, **evidence, **more, "kind": "name", "only_wording": True}
+    return [first, {**twin, **evidence, **none, "kind": "swapped_entity"}]
 
 
 @pytest.fixture
