@@ -31,7 +31,7 @@ DRAFTED = SETS[:2]
 NEXT = (
     "The next `gradus run` removes training questions in nearly the same words as accepted ones (curate.leak_rouge_l), "
     "so the model has to know these facts from other wordings and from keyword queries, which cover every sentence. "
-    "Questions in your own words cost no training question."
+    "Questions in your own words cost hardly any training question."
 )
 
 
@@ -195,7 +195,7 @@ def show(console: Console, settings: Config) -> None:
         table.add_row(row["set"], *counts, str(max(0, row["test_needed"] - row["test"])))
     console.print(table)
     for line in (
-        f"The gates need about so many, fewer only for large changes (docs/evaluation.md). They are in {asked}.",
+        f"The second numbers are what the gates need (docs/evaluation.md). The questions are in {asked}.",
         NEXT,
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
