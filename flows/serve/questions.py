@@ -28,6 +28,7 @@ from pipelines.runtime.errors import UserError
 PAGE = "questions.html"
 DRAFTED = SETS[:2]
 """The sets that are drafted; questions about general knowledge suit any documents."""
+_LISTS = ("aliases", "competing")
 NEXT = (
     "The next `gradus run` removes training questions in nearly the same words as accepted ones (curate.leak_rouge_l), "
     "so the model has to know these facts from other wordings and from keyword queries, which cover every sentence. "
@@ -121,9 +122,6 @@ class Review:
         if draft["twin"] in splits:
             row |= {"twin": draft["twin"], "split": splits[draft["twin"]]}
         return row
-
-
-_LISTS = ("aliases", "competing")
 
 
 def load(folder: Path) -> list[Question]:
