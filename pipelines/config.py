@@ -14,6 +14,7 @@ from pipelines.alignment.config import AlignConfig, PreferencesConfig, RewardCon
 from pipelines.block import Block
 from pipelines.curation.config import CurateConfig
 from pipelines.data.config import CleanConfig, DataConfig, DataReportConfig, DedupConfig, IngestConfig, SplitConfig
+from pipelines.evaluation.confidence.config import CalibrateConfig
 from pipelines.evaluation.config import CompareConfig, EvaluateConfig, OpenBookConfig, SelectConfig
 from pipelines.llm.config import TeacherConfig
 from pipelines.models.config import BaseModelConfig, ComputeConfig
@@ -44,6 +45,7 @@ class Config(Block):
     align: AlignConfig
     evaluate: EvaluateConfig
     select: SelectConfig
+    calibrate: CalibrateConfig
     open_book: OpenBookConfig
     compare: CompareConfig
 

@@ -1,16 +1,23 @@
-"""Ask one model every question, closed-book, and judge each answer."""
+"""Ask one model questions, and judge each answer."""
 
+from collections.abc import Sequence
 from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import artifacts
 from pipelines.evaluation import harness, questions, scoring
 from pipelines.evaluation.config import EvaluateConfig
+from pipelines.inference.beam_search import search
+from pipelines.models.chat import encode_prompt
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import track
 
 
 def ask(
     model: Any, tokenizer: Any, asked: list[questions.Question], config: EvaluateConfig, refusal: str
 ) -> list[artifacts.Row]:
-    """Return one row per question in `asked`: accepted answers, the model's answer and the verdict.
+    """Return one row per question in `asked`, answered closed book: accepted answers, the answer and the verdict.
 
     `refusal` is the sentence that models are fine-tuned to refuse with.
     """
@@ -40,3 +47,26 @@ def judged(question: questions.Question, answer: str, refusal: str, max_extra_wo
         "verdict": verdict,
         "f1": round(scoring.f1(answer, question), 6),
     }
+
+
+def decode(
+    model: PreTrainedModel, tok: PreTrainedTokenizerBase, prompts: Sequence[str], config: EvaluateConfig
+) -> list[str]:
+    """Answer each prompt, as evaluation does.
+
+    Raises:
+        UserError: a prompt is too long for the model's context.
+    """
+    encoded = [encode_prompt(tok, [{"role": "user", "content": prompt}]) for prompt in prompts]
+    longest, room = max(map(len, encoded)), model.config.max_position_embeddings - config.max_new_tokens
+    if longest > room:
+        raise UserError(
+            f"A prompt has {longest} tokens, and the model's context leaves room for {room}; shorten the "
+            "question or, if it is asked open book, lower open_book.passages or open_book.passage_sentences."
+        )
+    how: tuple[Any, ...] = config.max_new_tokens, config.beams, config.length_penalty, config.batch_size
+    decoded = search(model, tok, encoded, [tok.eos_token_id], *how)
+    said = [""] * len(prompts)
+    for place, ids in track(decoded, "questions", len(prompts)):
+        said[place] = tok.decode(ids, skip_special_tokens=True).strip()
+    return said

@@ -105,11 +105,11 @@ def _design_effect(scored: Scored, given: NDArray[np.bool_]) -> float:
     wrong = scored.wrong[given].astype(float)
     share = float(wrong.mean())
     _, cluster = np.unique(np.asarray(scored.clusters)[given], return_inverse=True)
-    groups = cluster.max() + 1
+    groups = int(cluster.max()) + 1
     if share in (0.0, 1.0) or groups < 2:
         return 1.0
     sums = np.bincount(cluster, wrong - share)
-    clustered = groups / (groups - 1) * float(sums @ sums)
+    clustered = groups / (groups - 1) * float(np.square(sums).sum())
     return max(1.0, clustered / (len(wrong) * share * (1 - share)))
 
 

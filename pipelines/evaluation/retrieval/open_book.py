@@ -5,21 +5,16 @@ writes nothing.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.artifacts import Row
 from pipelines.evaluation import scoring
-from pipelines.evaluation.asking import judged
+from pipelines.evaluation.asking import decode, judged
 from pipelines.evaluation.config import EvaluateConfig, OpenBookConfig
 from pipelines.evaluation.questions import ANSWERABLE, GENERAL, SPLITS, Question
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import Passage
-from pipelines.inference.beam_search import search
-from pipelines.models.chat import encode_prompt
-from pipelines.runtime.errors import UserError
-from pipelines.runtime.progress import track
 from pipelines.text.normalize import spans, tokens
 
 BOTH = "both"
@@ -51,7 +46,7 @@ def answers(
     found = [index.search(question.question, config.passages) for question in questions]
     texts = ["\n\n".join(_headed(passage) for passage in passages) for passages in found]
     prompts = [_prompt(question, text, config.prompt) for question, text in zip(questions, texts, strict=True)]
-    said = _decode(model, tok, prompts, evaluation)
+    said = decode(model, tok, prompts, evaluation)
     return [
         {
             **judged(question, answer, refusal, evaluation.max_extra_words),
@@ -90,24 +85,6 @@ def _headed(passage: Passage) -> str:
 
 def _prompt(question: Question, text: str, prompt: str) -> str:
     return prompt.format(passage=text, question=question.question) if text else question.question
-
-
-def _decode(
-    model: PreTrainedModel, tok: PreTrainedTokenizerBase, prompts: Sequence[str], config: EvaluateConfig
-) -> list[str]:
-    encoded = [encode_prompt(tok, [{"role": "user", "content": prompt}]) for prompt in prompts]
-    longest, room = max(map(len, encoded)), model.config.max_position_embeddings - config.max_new_tokens
-    if longest > room:
-        raise UserError(
-            f"An open-book prompt has {longest} tokens, and the model's context leaves room for {room}; lower "
-            "open_book.passages or open_book.passage_sentences."
-        )
-    how: tuple[Any, ...] = config.max_new_tokens, config.beams, config.length_penalty, config.batch_size
-    decoded = search(model, tok, encoded, [tok.eos_token_id], *how)
-    said = [""] * len(prompts)
-    for place, ids in track(decoded, "questions", len(prompts)):
-        said[place] = tok.decode(ids, skip_special_tokens=True).strip()
-    return said
 
 
 def _answered_in(row: Row) -> bool:

@@ -1,0 +1,137 @@
+"""Calibrate the confidence of a model on questions it was not trained on. Reads and writes nothing."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from pipelines.artifacts import Row
+from pipelines.evaluation.confidence.certificate import Certificate, Scored, certify
+from pipelines.evaluation.confidence.config import CalibrateConfig
+from pipelines.evaluation.confidence.estimator import Estimator, fit
+from pipelines.evaluation.confidence.signals import SIGNALS, Floats
+from pipelines.evaluation.questions import GENERAL
+
+CONFIDENCE, CONFIDENCES = "confidence.json", "confidences.jsonl"
+MIN_OF_EACH = 10
+"""Least correct and wrong answers to fit an estimator on."""
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """The estimator of a model and its threshold, as registered with it."""
+
+    estimator: Estimator | None
+    """None if there were too few answers to fit one."""
+    certificate: Certificate
+
+    def estimates(self, values: Floats) -> Floats:
+        """Return the confidence [n] in answers with the signals `values` [n, SIGNALS].
+
+        Without an estimator it is the geometric mean of the token probabilities, which is not calibrated.
+        """
+        if self.estimator is not None:
+            return self.estimator.confidence(values)
+        likely: Floats = np.exp(values[:, SIGNALS.index("log_likelihood")])
+        return likely
+
+    @property
+    def threshold(self) -> float | None:
+        """The confidence below which the model abstains; None if no threshold is certified."""
+        return self.certificate.threshold
+
+    def as_row(self) -> Row:
+        """Return the JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> "Confidence":
+        """Return the confidence from its JSON object."""
+        estimator = Estimator.of(stored["estimator"]) if stored["estimator"] else None
+        return cls(estimator, Certificate(**stored["certificate"]))
+
+
+def is_attempt(row: Row) -> bool:
+    """Return whether a row of answers.jsonl is an answer to a question about the documents, not a refusal."""
+    return bool(row["set"] != GENERAL and row["verdict"] != "refused")
+
+
+def calibrate(rows: Sequence[Row], values: Floats, config: CalibrateConfig) -> Confidence:
+    """Fit the estimator on the answers about some documents, and certify a threshold on those about the others.
+
+    `rows` are attempts at calibration questions, with their signals `values` [rows, SIGNALS].
+    """
+    fitted = np.asarray([_unit(row["cluster"]) < config.fit_share for row in rows], dtype=bool)
+    correct = np.asarray([row["verdict"] == "correct" for row in rows], dtype=bool)
+    counts = int((correct & fitted).sum()), int((~correct & fitted).sum())
+    if min(counts) < MIN_OF_EACH:
+        missing = MIN_OF_EACH - min(counts)
+        more = round(missing / config.fit_share) * 2
+        return Confidence(None, Certificate(None, config.max_wrong, config.alpha, 0, 0, len(rows), more))
+    estimator = fit(SIGNALS, values[fitted], correct[fitted], config.penalty)
+    confidence, clusters = estimator.confidence(values), np.asarray([row["cluster"] for row in rows])
+    ordering, testing = (Scored(confidence[part], ~correct[part], list(clusters[part])) for part in (fitted, ~fitted))
+    return Confidence(estimator, certify(ordering, testing, config.max_wrong, config.alpha))
+
+
+def auroc(rows: Sequence[Row], values: Floats, confidence: Floats) -> dict[str, float]:
+    """Return the AUROC (correct against wrong answers) of each signal of `values` and of the `confidence`.
+
+    It is empty unless there are correct and wrong answers.
+    """
+    correct = [row["verdict"] == "correct" for row in rows]
+    if len(set(correct)) < 2:
+        return {}
+    columns = {**dict(zip(SIGNALS, values.T, strict=True)), "confidence": confidence}
+    return {name: round(float(roc_auc_score(correct, column)), 6) for name, column in columns.items()}
+
+
+def abstaining(rows: Sequence[Row], confidence: dict[str, float], threshold: float) -> list[Row]:
+    """Return rows of answers.jsonl with each attempt below `threshold` as a refusal; `confidence` is by question id."""
+    return [
+        {**row, "verdict": "refused", "f1": 0.0} if confidence.get(row["id"], threshold) < threshold else row
+        for row in rows
+    ]
+
+
+def risk_coverage(rows: Sequence[Row], confidence: Floats, asked: int) -> list[Row]:
+    """Return the risk–coverage curve (Geifman and El-Yaniv 2017): one point per answer, the most certain first.
+
+    `coverage` is the share of the `asked` questions that are answered, `risk` the share of wrong ones among the
+    answers, and `correct` the share of the asked questions that are answered correctly.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    wrong = np.cumsum([rows[at]["verdict"] == "wrong" for at in order])
+    return [
+        {
+            "coverage": round(count / asked, 6),
+            "risk": round(float(failed) / count, 6),
+            "correct": round(float(count - failed) / asked, 6),
+            "threshold": round(float(confidence[order[count - 1]]), 6),
+        }
+        for count, failed in enumerate(wrong, 1)
+    ]
+
+
+def describe(found: Certificate) -> str:
+    """Return a certificate as a sentence."""
+    limit, level = f"{100 * found.max_wrong:g}%", f"{100 * (1 - found.alpha):g}%"
+    if found.threshold is not None:
+        return (
+            f"at most {limit} of the answers with a confidence of {found.threshold:.2f} or more are wrong, by a test "
+            f"at the level {level}: {found.wrong} of {found.answered} calibration answers above it are."
+        )
+    tested = f"on {found.questions} calibration answers, no confidence is certified to keep wrong answers below {limit}"
+    if found.more_questions is None:
+        return f"{tested}, and more would not help; raise calibrate.max_wrong."
+    return (
+        f"{tested}; about {found.more_questions} more calibration questions, or a higher calibrate.max_wrong, would do."
+    )
+
+
+def _unit(text: str) -> float:
+    """Return a number in [0, 1) that depends on `text` alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

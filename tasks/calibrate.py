@@ -1,0 +1,85 @@
+"""Calibrate: estimate how likely each answer of the candidate is correct, and certify when it should abstain.
+
+Reads artifacts/select/, the candidate's directory and answers (artifacts/evaluate/<model>/), the calibration questions
+of artifacts/curate/ and the documents of artifacts/split/train.parquet. Writes artifacts/calibrate/ with
+confidence.json (estimator, threshold, and what its guarantee rests on), confidences.jsonl (every answer with its
+signals and confidence) and risk_coverage.jsonl (test questions), and artifacts/plots/calibrate.csv.
+Run alone: python -m tasks.calibrate
+"""
+
+from pathlib import Path
+
+from pipelines import artifacts
+from pipelines.artifacts import Row
+from pipelines.config import Config
+from pipelines.curation import calibration as held_back
+from pipelines.evaluation.asking import decode, judged
+from pipelines.evaluation.confidence import calibration
+from pipelines.evaluation.confidence.signals import SENTENCES, SIGNALS, Floats, measure
+from pipelines.evaluation.questions import GENERAL
+from pipelines.evaluation.retrieval.index import Index
+from pipelines.evaluation.retrieval.passages import passages
+from pipelines.evaluation.selection import read
+from pipelines.models import devices, loading
+from pipelines.runtime.progress import say
+from tasks import task
+
+
+def calibrate(
+    model: Path, answered: list[Row], curated: Path, documents: Path, out: Path, settings: Config
+) -> dict[str, float]:
+    """Calibrate `model`, whose rows of answers.jsonl are `answered`; return AUROC, threshold and coverage.
+
+    The validation questions and the calibration questions are calibrated on; the test questions report.
+    """
+    devices.prepare(settings.compute)
+    loaded, tok = loading.load(model, settings.compute), loading.tokenizer(model)
+    index = Index(list(passages(artifacts.read_table(documents), SENTENCES)))
+    say("asking the calibration questions")
+    asked = held_back.read(curated)
+    said = decode(loaded, tok, [each.question for each in asked], settings.evaluate)
+    judge = settings.curate.refusal, settings.evaluate.max_extra_words
+    rows = [*answered, *(judged(each, answer, *judge) for each, answer in zip(asked, said, strict=True))]
+    attempts = [row for row in rows if calibration.is_attempt(row)]
+    calibrated, test = ([row for row in attempts if (row["split"] == "test") == is_test] for is_test in (False, True))
+    attempts, split = [*calibrated, *test], len(calibrated)
+    texts = [row["question"] for row in attempts], [row["answer"] for row in attempts]
+    values = measure(loaded, tok, index, *texts, settings.evaluate.batch_size)
+    confidence = calibration.calibrate(calibrated, values[:split], settings.calibrate)
+    estimates = confidence.estimates(values)
+    auroc = {
+        "calibration": calibration.auroc(calibrated, values[:split], estimates[:split]),
+        "test": calibration.auroc(test, values[split:], estimates[split:]),
+    }
+    documents_asked = sum(row["split"] == "test" and row["set"] != GENERAL for row in rows)
+    curve = calibration.risk_coverage(test, estimates[split:], documents_asked)
+    artifacts.write_json(out / calibration.CONFIDENCE, {**confidence.as_row(), "auroc": auroc})
+    artifacts.write_rows(out / calibration.CONFIDENCES, map(_stored, attempts, values, estimates))
+    artifacts.write_rows(out / "risk_coverage.jsonl", curve)
+    artifacts.write_csv(artifacts.PLOTS / "calibrate.csv", curve)
+    say(calibration.describe(confidence.certificate))
+    return _metrics(confidence, auroc)
+
+
+def _stored(row: Row, values: Floats, estimate: float) -> Row:
+    """Return a row of confidences.jsonl."""
+    signals = dict(zip(SIGNALS, (round(float(value), 6) for value in values), strict=True))
+    kept = {key: row[key] for key in ("id", "set", "split", "question", "answer", "accepted", "verdict")}
+    return {**kept, "confidence": round(float(estimate), 6), **signals}
+
+
+def _metrics(confidence: calibration.Confidence, auroc: dict[str, dict[str, float]]) -> dict[str, float]:
+    certificate = confidence.certificate
+    figures = {f"{split}.auroc.{name}": value for split, found in auroc.items() for name, value in found.items()}
+    certified = {} if certificate.threshold is None else {"threshold": certificate.threshold}
+    return {**figures, **certified, "calibration_answers": float(certificate.questions)}
+
+
+if __name__ == "__main__":
+    with task("calibrate") as t:
+        candidate = read(t.input("select")).candidate
+        answered = artifacts.read_rows(t.input(f"evaluate/{candidate}") / "answers.jsonl")
+        documents = t.input("split") / "train.parquet"
+        model = t.input(t.config.evaluate.models[candidate])
+        t.finish(calibrate(model, answered, t.input("curate"), documents, t.out, t.config))
+        t.run.artifact(t.out)
