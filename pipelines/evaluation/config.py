@@ -26,6 +26,12 @@ class EvaluateConfig(Block):
     """Questions decoded in one batch."""
     bits_per_byte_tokens: Count
     """Window length in tokens for scoring held-out text."""
+    judge: bool
+    """Whether the model of teacher.roles.judge reviews the answers that the rules call wrong."""
+    min_judge_agreement: Share
+    """Minimum agreement (Cohen's kappa) of the judge with `labels`; below it, the evaluation is refused."""
+    labels: Path
+    """JSONL file of hand-labelled outputs, on which the judge is calibrated."""
 
     @property
     def decoding(self) -> dict[str, Any]:

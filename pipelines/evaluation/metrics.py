@@ -45,6 +45,11 @@ METRICS = {
     "over_refusal": Metric("Over-refusal rate", "share of answerable questions refused", False),
     "refusal_recall": Metric("Refusal recall", "share of unanswerable questions refused", True),
     "hallucination_rate": Metric("Hallucination rate", "share of all these questions answered wrongly", False),
+    "invented_entities": Metric(
+        "Invented-entity rate",
+        "share of all these questions answered with a name, number or date that neither question nor corpus has",
+        False,
+    ),
     "general_accuracy": Metric("General accuracy", "share of general questions answered correctly", True),
     "domain_bits_per_byte": Metric("Bits per byte", "on held-out documents", False, share=False),
 }
@@ -105,9 +110,12 @@ def _counts(row: dict[str, Any]) -> dict[str, float]:
     correct, refused, wrong = (float(row["verdict"] == name) for name in ("correct", "refused", "wrong"))
     if row["set"] == "general":
         return {"general_accuracy": correct}
+    shared = {"hallucination_rate": wrong}
+    if "invented" in row:  # the answers of a registered version are scored without the corpus
+        shared["invented_entities"] = float(bool(row["invented"]))
     if row["set"] == "unanswerable":
-        return {"refusal_recall": refused, "hallucination_rate": wrong}
-    rates = {"answer_accuracy": correct, "over_refusal": refused, "hallucination_rate": wrong}
+        return {**shared, "refusal_recall": refused}
+    rates = {"answer_accuracy": correct, "over_refusal": refused, **shared}
     return {**rates, "score": correct - WRONG_COST * wrong, "answer_f1": row["f1"]}
 
 
