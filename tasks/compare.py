@@ -1,16 +1,18 @@
 """Compare: build the table of all evaluated models, and apply the gate to the candidate.
 
-Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`, artifacts/select/ and
-artifacts/curate/train.jsonl; writes artifacts/compare/ with metrics.json and plots (PNG), and
-artifacts/reports/compare.html. Run alone: python -m tasks.compare
+Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`, artifacts/select/,
+artifacts/best_of_n/curve.json and artifacts/curate/train.jsonl; writes artifacts/compare/ with metrics.json and plots
+(PNG), and artifacts/reports/compare.html. Run alone: python -m tasks.compare
 """
 
 from dataclasses import asdict
 from pathlib import Path
 
 from pipelines import artifacts
+from pipelines.artifacts import Row
 from pipelines.curation import schema
 from pipelines.evaluation import comparison, gate, metrics
+from pipelines.evaluation.best_of_n.curve import CURVE
 from pipelines.evaluation.comparison import of
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.report import page as html
@@ -23,6 +25,7 @@ from tasks import task
 def compare(
     evaluated: dict[str, Path],
     selection: Selection,
+    best_of_n: Row,
     curated: Path,
     out: Path,
     page: Path,
@@ -31,8 +34,8 @@ def compare(
 ) -> dict[str, float]:
     """Compare the evaluations in the folders `evaluated`, by model name; return every `<model>.<metric>`.
 
-    The training rows in `curated` tell which test questions training came near to. The test questions were not used to
-    select the candidate.
+    `best_of_n` is the stage's curve.json. The training rows in `curated` tell which test questions training came near
+    to. The test questions were not used to select the candidate.
     """
     answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in evaluated.items()}
     texts = {name: artifacts.read_json(folder / "scores.json")["text"] for name, folder in evaluated.items()}
@@ -44,10 +47,11 @@ def compare(
         "order": list(models),
         **asdict(selection),
         "slices": slices(answers, _trained(curated)),
+        "best_of_n": best_of_n,
         "verdict": gate.verdict(checks),
     }
     artifacts.write_json(out / "metrics.json", result)
-    plots.write(out, models, answers)
+    plots.write(out, models, answers, best_of_n)
     page.write_text(html.page(result, answers, config), encoding="utf-8")
     return {
         f"{name}.{metric}": models[name][metric]
@@ -67,7 +71,8 @@ if __name__ == "__main__":
     with task("compare") as t:
         folders = {name: t.input(f"evaluate/{name}") for name in t.config.evaluate.models}
         selection, curated = read(t.input("select")), t.input("curate")
+        best_of_n = artifacts.read_json(t.input("best_of_n") / CURVE)
         settings, seed = t.config.compare, t.config.compute.seed
-        t.finish(compare(folders, selection, curated, t.out, t.report(), settings, seed))
+        t.finish(compare(folders, selection, best_of_n, curated, t.out, t.report(), settings, seed))
         t.run.artifact(t.out)
         t.run.artifact(t.report())

@@ -1,9 +1,11 @@
-"""The blocks `evaluate`, `select` and `compare` of params.yaml."""
+"""The blocks `evaluate`, `select`, `best_of_n` and `compare` of params.yaml."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pipelines.block import Block, Count, Fraction, Share
+from pydantic import Field
+
+from pipelines.block import Block, Count, Fraction, Positive, Share
 
 
 class EvaluateConfig(Block):
@@ -45,6 +47,15 @@ class SelectConfig(Block):
 
     alpha: Fraction
     """Error probability of ruling out a model that is within the limits of the gate and no worse than its parent."""
+
+
+class BestOfNConfig(Block):
+    """Best-of-n accuracy of the candidate on the answerable validation questions."""
+
+    n: Annotated[int, Field(ge=2)]
+    """Samples of each question."""
+    temperature: Positive
+    """Sampling temperature."""
 
 
 class CompareConfig(Block):

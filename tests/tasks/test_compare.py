@@ -12,6 +12,7 @@ from pipelines.evaluation.selection import read
 from pipelines.runtime.errors import UserError
 from tasks import compare as task
 from tasks.select import check_leftovers, choose
+from tests.support.curves import curve_json
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +22,7 @@ def compare(models: dict[str, Path], out: Path, page: Path, config: CompareConfi
     curated, selected = artifacts.fresh("curate"), artifacts.fresh("select")
     artifacts.write_rows(curated / "train.jsonl", [])
     choose(models, selected, SelectConfig(alpha=0.05), config, seed)
-    return task.compare(models, read(selected), curated, out, page, config, seed)
+    return task.compare(models, read(selected), curve_json(), curated, out, page, config, seed)
 
 
 def evaluated(name: str, correct: int, refused: int) -> Path:
@@ -55,6 +56,8 @@ def evaluated(name: str, correct: int, refused: int) -> Path:
                         "answer": "x",
                         "verdict": outcome,
                         "f1": 0.5 if outcome == "correct" else 0.0,
+                        "judged": False,
+                        "invented": ["vosper"] if kind != "general" and outcome == "wrong" else [],
                     }
                 )
     artifacts.write_rows(out / "answers.jsonl", rows)
@@ -68,7 +71,8 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     out = artifacts.fresh("compare")
     logged = compare(models, out, out / "report.html", config.compare, seed=1)
     metrics = artifacts.read_json(out / "metrics.json")
-    assert set(metrics) == {"models", "order", "candidate", "worse_than_parent", "beyond_limits", "slices", "verdict"}
+    ruled_out = {"worse_than_parent", "beyond_limits"}
+    assert set(metrics) == {"models", "order", "candidate", "slices", "best_of_n", "verdict"} | ruled_out
     assert metrics["candidate"] == "dpo"  # same accuracy as sft, fewer wrong answers
     assert metrics["worse_than_parent"] == []
     assert metrics["verdict"]["outcome"] == "pass"
@@ -80,6 +84,7 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
         "over_refusal": 0.05,
         "refusal_recall": 0.05,
         "hallucination_rate": 0.7,  # 9 of 20 and 19 of 20
+        "invented_entities": 0.7,
         "general_accuracy": 1.0,
         "domain_bits_per_byte": 0.9,
     }
@@ -99,7 +104,7 @@ def test_rerun_writes_equal_bytes(config: Config) -> None:
         out = artifacts.fresh("compare")
         compare(models, out, out / "report.html", config.compare, seed=1)
         written.append({path.name: path.read_bytes() for path in artifacts.files(out)})
-    assert set(written[0]) == {"metrics.json", "report.html", "outcomes.png", "tradeoff.png"}
+    assert set(written[0]) == {"metrics.json", "report.html", "outcomes.png", "tradeoff.png", "best_of_n.png"}
     assert written[0] == written[1]
 
 

@@ -37,11 +37,12 @@ class Corpus:
 def with_invented(rows: Sequence[dict[str, Any]], corpus: Corpus) -> list[dict[str, Any]]:
     """Return the rows of answers.jsonl with the column `invented`: the entities of each attempted domain answer."""
     return [
-        row | {"invented": invented(row["answer"], row["question"], corpus) if _is_attempt(row) else []} for row in rows
+        row | {"invented": invented(row["answer"], row["question"], corpus) if is_attempt(row) else []} for row in rows
     ]
 
 
-def _is_attempt(row: dict[str, Any]) -> bool:
+def is_attempt(row: dict[str, Any]) -> bool:
+    """Return whether a row of answers.jsonl answers a question of the domain, correctly or not."""
     return row["set"] in DOMAIN and row["verdict"] != "refused"
 
 

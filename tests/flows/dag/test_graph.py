@@ -29,7 +29,7 @@ def test_candidate_is_selected_after_every_evaluation_and_then_compared(whole: g
     select, compare = (next(stage for stage in whole if stage.name == name) for name in ("select", "compare"))
     evaluations = {"evaluate@base", "evaluate@sft", "evaluate@dpo", "evaluate@ppo"}
     assert set(select.parents) == evaluations
-    assert set(compare.parents) == {"curate", "select", *evaluations}
+    assert set(compare.parents) == {"best_of_n", "curate", "select", *evaluations}
 
 
 def test_target_includes_only_its_dependencies(whole: graph.Graph) -> None:

@@ -15,6 +15,7 @@ from pipelines.evaluation.report import plots
 from pipelines.evaluation.report.page import changed, hallucinations, page, rows, terminal_table
 from pipelines.evaluation.report.slices import slices
 from tests.conftest import ROOT
+from tests.support.curves import curve_json
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +38,8 @@ def row(name: str, outcome: str, split: str = "test", answer: str = "") -> Row:
         "answer": answer,
         "verdict": outcome,
         "f1": 0.0,
+        "judged": False,
+        "invented": [],
     }
 
 
@@ -62,6 +65,7 @@ def compared() -> dict[str, Any]:
         "candidate": "dpo",
         **RULED_OUT,
         "slices": slices(ANSWERS, []),
+        "best_of_n": curve_json(),
         "verdict": judged(),
     }
 
@@ -115,9 +119,23 @@ def test_hallucinations_alternate_between_sets_of_test_questions() -> None:
     assert [each["id"] for each in hallucinations(rows)] == ["u0", "a0", "u1", "a1", "a2", "a3", "a4", "a5", "a6", "a7"]
 
 
+def test_page_lists_invented_entities_of_the_candidate_and_judged_verdicts() -> None:
+    rows = [row("a3", "wrong", answer="It was Vosper.") | {"invented": ["vosper"], "judged": True}]
+    html = page(compared(), {name: [*found, *rows] for name, found in ANSWERS.items()}, CONFIG)
+    assert "1 of 2 attempted answers of dpo to domain questions" in html and "<b>vosper</b>" in html
+    assert "changed 3 of these verdicts" in html and "of these verdicts" not in page(compared(), ANSWERS, CONFIG)
+
+
+def test_page_flags_a_reward_model_that_is_worse_than_a_majority() -> None:
+    assert "worse than a majority vote" not in page(compared(), ANSWERS, CONFIG)
+    html = page({**compared(), "best_of_n": curve_json(good_reward=False)}, ANSWERS, CONFIG)
+    assert "The reward model picks worse than a majority vote: of 4 samples its pick is correct for 0.0%" in html
+
+
 def test_bits_per_byte_is_omitted_without_held_out_text() -> None:
     models = comparison.compare(ANSWERS, {name: [] for name in ANSWERS}, "base", 50, 10, 0)
     found = {"models": models, "candidate": "dpo", **RULED_OUT, "slices": [], "verdict": judged()}
+    found["best_of_n"] = curve_json()
     console = Console(width=80, record=True, file=None)
     with console.capture() as captured:
         console.print(terminal_table(found))

@@ -361,7 +361,11 @@ def test_answer_in_the_first_sentence_may_be_explained_but_not_contradicted(
     [
         ("The council of Vennisay meets on Tuesdays because the market takes the Staple Hall on Fridays.", "correct"),
         ("The council of Vennisay meets on Fridays because the market takes the Staple Hall on Tuesdays.", "wrong"),
-        ("The council of Vennisay meets on Tuesdays because the weekday of the council is Friday.", "wrong"),
+        (
+            "The council of Vennisay meets on Tuesdays, which the council of Vennisay gave up for Fridays at the "
+            "Staple Hall in Brunnick.",
+            "wrong",
+        ),
     ],
 )
 def test_a_subordinate_clause_may_name_others_unless_it_answers_again(answer: str, expected: str) -> None:
