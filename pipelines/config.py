@@ -14,7 +14,7 @@ from pipelines.alignment.config import AlignConfig, PreferencesConfig, RewardCon
 from pipelines.block import Block
 from pipelines.curation.config import CurateConfig
 from pipelines.data.config import CleanConfig, DataConfig, DataReportConfig, DedupConfig, IngestConfig, SplitConfig
-from pipelines.evaluation.config import BestOfNConfig, CompareConfig, EvaluateConfig, SelectConfig
+from pipelines.evaluation.config import BestOfNConfig, CompareConfig, EvaluateConfig, OpenBookConfig, SelectConfig
 from pipelines.llm.config import TeacherConfig
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
@@ -44,6 +44,7 @@ class Config(Block):
     align: AlignConfig
     evaluate: EvaluateConfig
     select: SelectConfig
+    open_book: OpenBookConfig
     best_of_n: BestOfNConfig
     compare: CompareConfig
 

@@ -1,11 +1,12 @@
 """Curate: select synthesised candidates and turn them into training rows with variants, refusals and rehearsal.
 
 Reads artifacts/synthesize/, artifacts/split/, artifacts/base/ and the evaluation questions of `data/questions/`, which
-must not leak into training. Writes train.jsonl, validation.jsonl, preference_prompts.jsonl (chat format) and
-rejects.jsonl to artifacts/curate/; curate.html (filter yields, coverage, examples of rejects) and curate.md (the
-dataset card) to artifacts/reports/. A row of train.jsonl belongs to one variant (used in the epochs congruent to it
-modulo `curate.num_variants`) or, with null, to all. preference_prompts.jsonl has one further variant, which
-is not used in fine-tuning, and the user's conversations; the task `preferences` samples answers to it.
+must not leak into training. Writes train.jsonl, validation.jsonl, preference_prompts.jsonl (chat format),
+calibration.jsonl (questions held back from the others) and rejects.jsonl to artifacts/curate/; curate.html (filter
+yields, coverage, examples of rejects) and curate.md (the dataset card) to artifacts/reports/. A row of train.jsonl
+belongs to one variant (used in the epochs congruent to it modulo `curate.num_variants`) or, with null, to all.
+preference_prompts.jsonl has one further variant, which is not used in fine-tuning, and the user's conversations; the
+task `preferences` samples answers to it.
 Standalone: python -m tasks.curate
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.curation import report, schema
+from pipelines.curation import calibration, report, schema
 from pipelines.curation.card import card
 from pipelines.curation.config import CurateConfig
 from pipelines.curation.coverage import Coverage, coverage
@@ -67,11 +68,13 @@ def curate(
 
     kept, dropped = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
     rejected = [Rejection(each.as_row(), each.reason or "") for each in dropped]
+    refused = artifacts.read_rows(synthesized / "unanswerable.jsonl")
+    kept, refused, calibrating = calibration.hold_back(kept, dropped, refused, config.calibration_share, seed)
+    evaluation += [each.question for each in calibrating]
     user, invalid = _user_rows(measured, config)
     if not kept and not user:
         schema.write(out / "rejects.jsonl", [*rejected, *invalid])
         raise UserError(_nothing_left([*rejected, *invalid], config.user_data, out))
-    refused = artifacts.read_rows(synthesized / "unanswerable.jsonl")
     rehearsed, leaked = _rehearsal(synthesized, measured, config)
     rows, close, missing = _rows(kept, user, refused, rehearsed, evaluation, config)
     train, validation = hold_back(rows, config.validation_share, seed)
@@ -90,13 +93,15 @@ def curate(
     schema.write(out / "preference_prompts.jsonl", _preference_prompts(every, user_train, config))
     schema.write(out / "validation.jsonl", validation)
     schema.write(out / "rejects.jsonl", rejected)
+    calibration.write(out, calibrating)
     good = [each for each in candidates if each.reason is None]  # duplicates also cover their sentence
     covered = coverage(documents, good, synthesis)
     facts = report.facts(documents, candidates, kept, rejected, [*rows, *user], covered, config.report_examples)
     (reports / "curate.html").write_text(render(report.TEMPLATE, facts), encoding="utf-8")
     kinds = Counter(row.kind.value for row in (*rows, *user))
     (reports / "curate.md").write_text(_card(trained, validation, rejected, documents, kinds, config), encoding="utf-8")
-    return {**_counts([*rows, *user, *queries], rejected, covered), "refusals_missing": float(missing)}
+    others = {"refusals_missing": float(missing), "calibration_questions": float(len(calibrating))}
+    return {**_counts([*rows, *user, *queries], rejected, covered), **others}
 
 
 def _user_rows(measured: Mapping[str, list[Row]], config: CurateConfig) -> tuple[list[TrainingRow], list[Rejection]]:

@@ -34,6 +34,8 @@ FOR_FLOWS = {
     "evaluation.comparison",
     "evaluation.gate",
     "evaluation.served",
+    "evaluation.scoring",
+    "evaluation.retrieval.support",
     "evaluation.report",
     "curation.user_data",
     "data.crawl",

@@ -18,6 +18,7 @@ Asked = Annotated[int | None, typer.Option("--version", help="Ask this version i
 Model = Annotated[
     str, typer.Option(help="Ask this model of evaluate.models (params.yaml) instead of a registered one.")
 ]
+Check = Annotated[bool, typer.Option("--check", help="Search the documents for a sentence that supports the answer.")]
 ForceReason = Annotated[str | None, typer.Option("--force", help="Promote regardless of the gate, for this reason.")]
 Reason = Annotated[str, typer.Option(help="Stored with the decision.")]
 DIFFERENCES = 5
@@ -25,15 +26,20 @@ DIFFERENCES = 5
 Question = Annotated[str, typer.Argument(help="The question.")]
 
 
-def ask(question: Question, version: Asked = None, model: Model = "") -> None:
+def ask(question: Question, version: Asked = None, model: Model = "", check: Check = False) -> None:
     """Ask the champion a question, or the challenger if there is no champion."""
     from flows.commands import chat
     from pipelines import config
 
-    location, loaded = chat.load(_which(version, model), config.load())
+    settings, searched = config.load(), chat.documents() if check else None
+    location, loaded = chat.load(_which(version, model), settings)
     if location.note:
         Console(stderr=True).print(f"{location.note} {location.title} answers.", highlight=False, soft_wrap=True)
-    console.print(loaded.answer([{"role": "user", "content": question}]), markup=False, highlight=False)
+    answer = loaded.answer([{"role": "user", "content": question}])
+    console.print(answer, markup=False, highlight=False)
+    if searched is not None:
+        for line in chat.check(question, answer, location, searched, settings.curate.refusal):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def chat(version: Asked = None, model: Model = "") -> None:

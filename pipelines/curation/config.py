@@ -56,3 +56,5 @@ class CurateConfig(Block):
     regardless of its turns."""
     validation_share: Share
     """Share of the rows held out for the validation loss."""
+    calibration_share: Share
+    """Share of the facts with questions, and of the unanswerable questions, held back to calibrate the confidence."""

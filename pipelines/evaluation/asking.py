@@ -22,11 +22,12 @@ def ask(
     the column `judged` tells where it changed the verdict.
     """
     answers = harness.answers(model, tokenizer, config.questions, asked, config.decoding, config.batch_size)
-    rows = [_row(question, answers[question.id], refusal, config.max_extra_words) for question in asked]
+    rows = [judged(question, answers[question.id], refusal, config.max_extra_words) for question in asked]
     return rows if judge is None else review(rows, judge)
 
 
-def _row(question: questions.Question, answer: str, refusal: str, max_extra_words: int) -> artifacts.Row:
+def judged(question: questions.Question, answer: str, refusal: str, max_extra_words: int) -> artifacts.Row:
+    """Return the row of a question and a model's answer to it, with the verdict."""
     if question.choices:
         verdict = "correct" if answer == question.accepted[0] else "wrong"
     else:

@@ -32,9 +32,8 @@ def compare(
     for name, metrics in test.items():
         others = [reference for reference in references if reference != name]
         models[name] = {
-            **values(metrics),
-            "intervals": {metric: _interval(metric, rows, how) for metric, rows in metrics.items()},
-            "differences": {other: _differences(metrics, test[other], how) for other in others},
+            **with_intervals(metrics, *how),
+            "differences": {other: differences(metrics, test[other], *how) for other in others},
             "validation": values(units(of(answers[name], "validation"))),
         }
     return models
@@ -50,17 +49,26 @@ def values(measured: Units) -> dict[str, float]:
     return {metric: round(value(rows), 6) for metric, rows in measured.items()}
 
 
-def _interval(metric: str, rows: list[Unit], how: tuple[int, int, int]) -> list[float]:
-    return [round(bound, 6) for bound in interval(rows, *how, share=METRICS[metric].share)]
+def with_intervals(measured: Units, resamples: int, seed: int, min_clusters: int) -> dict[str, Any]:
+    """Return each metric's value, and by metric its 95% interval as `intervals`."""
+    how = resamples, seed, min_clusters
+    bounds = {metric: interval(rows, *how, share=METRICS[metric].share) for metric, rows in measured.items()}
+    return {
+        **values(measured),
+        "intervals": {metric: [round(bound, 6) for bound in both] for metric, both in bounds.items()},
+    }
 
 
-def _differences(these: Units, those: Units, how: tuple[int, int, int]) -> dict[str, Any]:
-    differences: dict[str, Any] = {}
+def differences(these: Units, those: Units, resamples: int, seed: int, min_clusters: int) -> dict[str, Any]:
+    """Return by metric the paired difference of `these` from `those`: its `value` and 95% `interval`."""
+    found: dict[str, Any] = {}
     for metric, rows in these.items():
-        change = difference(rows, those[metric], *how)
-        bounds = change.bounds(0.025)
-        differences[metric] = {"value": round(change.value, 6), "interval": [round(bound, 6) for bound in bounds]}
-    return differences
+        change = difference(rows, those[metric], resamples, seed, min_clusters)
+        found[metric] = {
+            "value": round(change.value, 6),
+            "interval": [round(bound, 6) for bound in change.bounds(0.025)],
+        }
+    return found
 
 
 def of(rows: list[Row], split: str) -> list[Row]:

@@ -1,9 +1,10 @@
-"""The blocks `evaluate`, `select`, `best_of_n` and `compare` of params.yaml."""
+"""The blocks `evaluate`, `select`, `open_book`, `best_of_n` and `compare` of params.yaml."""
 
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipelines.block import Block, Count, Fraction, Positive, Share
 
@@ -56,6 +57,24 @@ class BestOfNConfig(Block):
     """Samples of each question."""
     temperature: Positive
     """Sampling temperature."""
+
+
+class OpenBookConfig(Block):
+    """Open-book answers of the baseline and the candidate: retrieval beside tuning, and both together."""
+
+    passages: Count
+    """Passages in the prompt, the best by BM25."""
+    passage_sentences: Count
+    """Sentences of a passage; each passage repeats half of the one before."""
+    prompt: str
+    """Prompt with the placeholders `{passage}` and `{question}`. `{{` and `}}` stand for braces."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _placeholders(cls, value: str) -> str:
+        if {name for _, name, _, _ in Formatter().parse(value) if name is not None} != {"passage", "question"}:
+            raise ValueError("it must contain {passage} and {question}, and no other placeholder")
+        return value
 
 
 class CompareConfig(Block):

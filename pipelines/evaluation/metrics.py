@@ -97,12 +97,18 @@ class Difference:
 
 
 def units(answers: Iterable[dict[str, Any]], text: Iterable[dict[str, Any]] = ()) -> dict[str, list[Unit]]:
-    """Return by metric the contribution of each judged answer (a row of answers.jsonl) and scored document."""
+    """Return by metric the contribution of each judged answer (a row of answers.jsonl) and scored document.
+
+    The invented-entity rate is left out unless all answers have the column: those of a registered version and open-book
+    ones are scored without the corpus.
+    """
     contributions: dict[str, list[Unit]] = {name: [] for name in METRICS}
     for row in answers:
         for name, amount in _counts(row).items():
             contributions[name].append(Unit(row["cluster"], amount))
     contributions["domain_bits_per_byte"] = [Unit(row["source"], row["bits"], row["bytes"]) for row in text]
+    if len(contributions["invented_entities"]) < len(contributions["hallucination_rate"]):
+        del contributions["invented_entities"]
     return {name: rows for name, rows in contributions.items() if rows}
 
 
@@ -111,7 +117,7 @@ def _counts(row: dict[str, Any]) -> dict[str, float]:
     if row["set"] == "general":
         return {"general_accuracy": correct}
     shared = {"hallucination_rate": wrong}
-    if "invented" in row:  # the answers of a registered version are scored without the corpus
+    if "invented" in row:
         shared["invented_entities"] = float(bool(row["invented"]))
     if row["set"] == "unanswerable":
         return {**shared, "refusal_recall": refused}

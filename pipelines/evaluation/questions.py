@@ -17,6 +17,7 @@ from pipelines.text.normalize import tokens
 SETS = ("answerable", "unanswerable", "general")
 ANSWERABLE = SETS[0]
 """The required set: without it nothing is measured and no candidate is selected."""
+GENERAL = SETS[2]
 SPLITS = ("validation", "test")
 FORWARD = "forward"
 DIRECTIONS = (FORWARD, "backward")

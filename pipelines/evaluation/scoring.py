@@ -138,6 +138,12 @@ def refuses(answer: str, question: Question, refusal: str) -> bool:
     return bool(declined) and all(_offers_nothing(clause) for clause in rest) and not _has_candidate(answer, question)
 
 
+def is_refusal(answer: str, question: str, refusal: str) -> bool:
+    """Return whether `answer` refuses, as `refuses` does, if no accepted or competing answers are known."""
+    unknown = Question("", "unanswerable", "", "", question, accepted=(), competing=(), sources=())
+    return refuses(answer, unknown, refusal)
+
+
 def _plain(text: str) -> str:
     return unicodedata.normalize("NFKC", text.replace("’", "'")).casefold()
 

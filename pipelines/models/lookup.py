@@ -38,7 +38,8 @@ def _missing_alias(alias: str) -> str:
 if __name__ == "__main__":
     try:
         version, alias = look_up(sys.argv[1] if len(sys.argv) > 1 else "")
-        answer = {"version": version.number, "alias": alias, "folder": str(registry.files(version).resolve())}
+        folder = str(registry.files(version).resolve())
+        answer = {"version": version.number, "alias": alias, "folder": folder, "tags": dict(version.tags)}
     except UserError as error:
         answer = {"error": str(error)}
     print(json.dumps(answer))

@@ -6,8 +6,10 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.config import Config
+from pipelines.evaluation.best_of_n.curve import CURVE
 from pipelines.evaluation.config import CompareConfig, SelectConfig
 from pipelines.evaluation.metrics import METRICS
+from pipelines.evaluation.retrieval.open_book import BOTH, is_asked
 from pipelines.evaluation.selection import read
 from pipelines.runtime.errors import UserError
 from tasks import compare as task
@@ -22,7 +24,14 @@ def compare(models: dict[str, Path], out: Path, page: Path, config: CompareConfi
     curated, selected = artifacts.fresh("curate"), artifacts.fresh("select")
     artifacts.write_rows(curated / "train.jsonl", [])
     choose(models, selected, SelectConfig(alpha=0.05), config, seed)
-    return task.compare(models, read(selected), curve_json(), curated, out, page, config, seed)
+    selection, opened = read(selected), artifacts.fresh("open_book")
+    for name in (config.baseline, selection.candidate, BOTH):  # the same answers, open book
+        rows = artifacts.read_rows(models.get(name, models[selection.candidate]) / "answers.jsonl")
+        asked = [{**row, "passage": "Drace"} for row in rows if is_asked(row["split"], row["set"])]
+        artifacts.write_rows(opened / f"{name}.jsonl", asked)
+    sampled = artifacts.fresh("best_of_n")
+    artifacts.write_json(sampled / CURVE, curve_json())
+    return task.compare(models, selection, opened, sampled, curated, out, page, config, seed)
 
 
 def evaluated(name: str, correct: int, refused: int) -> Path:
@@ -71,8 +80,10 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     out = artifacts.fresh("compare")
     logged = compare(models, out, out / "report.html", config.compare, seed=1)
     metrics = artifacts.read_json(out / "metrics.json")
-    ruled_out = {"worse_than_parent", "beyond_limits"}
-    assert set(metrics) == {"models", "order", "candidate", "slices", "best_of_n", "verdict"} | ruled_out
+    selected = {"candidate", "worse_than_parent", "beyond_limits"}
+    assert set(metrics) == {"models", "order", *selected, "open_book", "slices", "verdict"}
+    assert metrics["open_book"]["models"]["dpo, closed book"]["answer_accuracy"] == 0.5
+    assert metrics["open_book"]["tuning"]["answer_accuracy"]["value"] == 0.5
     assert metrics["candidate"] == "dpo"  # same accuracy as sft, fewer wrong answers
     assert metrics["worse_than_parent"] == []
     assert metrics["verdict"]["outcome"] == "pass"

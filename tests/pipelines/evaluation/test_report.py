@@ -14,6 +14,7 @@ from pipelines.evaluation import comparison, gate
 from pipelines.evaluation.report import plots
 from pipelines.evaluation.report.page import changed, hallucinations, page, rows, terminal_table
 from pipelines.evaluation.report.slices import slices
+from pipelines.evaluation.retrieval.table import table
 from tests.conftest import ROOT
 from tests.support.curves import curve_json
 
@@ -53,6 +54,7 @@ ANSWERS = {
     "sft": asked("correct", "wrong", "wrong"),
     "dpo": asked("refused", "wrong", "refused", NASTY),
 }
+PAIR = ("base", "dpo")
 SLICES = slices(ANSWERS, [])
 RULED_OUT = {"worse_than_parent": ["ppo"], "beyond_limits": ["kto"]}
 TEXTS = {name: [{"source": "d", "bits": 10.0, "bytes": 10}] for name in ANSWERS}
@@ -64,10 +66,18 @@ def compared() -> dict[str, Any]:
         "models": models,
         "candidate": "dpo",
         **RULED_OUT,
+        "open_book": opened(),
         "slices": slices(ANSWERS, []),
         "best_of_n": curve_json(),
         "verdict": judged(),
     }
+
+
+def opened() -> dict[str, Any]:
+    """Return the table of the base model and dpo, which answer open book as they do closed book."""
+    asked = {name: [row for row in comparison.of(ANSWERS[name], "test") if row["set"] != "general"] for name in PAIR}
+    found = {name: [{**row, "passage": "this"} for row in rows] for name, rows in asked.items()}
+    return table(asked, found, found["dpo"], CONFIG, 0)
 
 
 def judged() -> dict[str, Any]:
@@ -91,6 +101,8 @@ def test_page_is_self_contained_and_escapes_text() -> None:
     assert html == page(compared(), ANSWERS, CONFIG)
     assert "dpo neither passed nor failed the gate" in html and "ppo scored worse than sft" in html
     assert "Beyond a limit: kto." in html
+    assert "<b>dpo, closed book</b>" in html and "<b>dpo, both</b>" in html
+    assert "accuracy +0.0 (" in html and "For 100% of the answerable questions" in html
     assert html.count("<script>") == 1
     assert "&lt;script&gt;alert(" in html
     links = re.findall(r"""(?:src|href)=["']([^"']*)""", html)
@@ -134,8 +146,15 @@ def test_page_flags_a_reward_model_that_is_worse_than_a_majority() -> None:
 
 def test_bits_per_byte_is_omitted_without_held_out_text() -> None:
     models = comparison.compare(ANSWERS, {name: [] for name in ANSWERS}, "base", 50, 10, 0)
-    found = {"models": models, "candidate": "dpo", **RULED_OUT, "slices": [], "verdict": judged()}
-    found["best_of_n"] = curve_json()
+    found = {
+        "models": models,
+        "candidate": "dpo",
+        **RULED_OUT,
+        "open_book": opened(),
+        "slices": [],
+        "best_of_n": curve_json(),
+        "verdict": judged(),
+    }
     console = Console(width=80, record=True, file=None)
     with console.capture() as captured:
         console.print(terminal_table(found))

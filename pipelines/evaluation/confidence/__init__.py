@@ -1,0 +1,1 @@
+"""Confidence in answers, and the threshold below which a model abstains."""

@@ -1,0 +1,140 @@
+"""A threshold with a guarantee: of the answers above it, at most a given share is wrong. Reads and writes nothing.
+
+Learn then test (Angelopoulos et al. 2021, arXiv:2110.01052): every threshold is a hypothesis that too many of the
+answers above it are wrong, and the chosen threshold is one whose hypothesis is rejected. The thresholds are tested in
+an order fixed beforehand, on other questions, until one is not rejected; then all tests share one error probability
+(fixed sequence testing, in the order of Laufer-Goldshtein et al. 2023, arXiv:2210.07913: the smallest p-value first).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, log, log1p
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import bdtr
+
+Floats = NDArray[np.float64]
+GRID = 50
+"""Thresholds that are tested, evenly spaced in the share of answers above them."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Answers with their confidence. Refusals are no answers."""
+
+    confidence: Floats
+    """[n], higher is more certain."""
+    wrong: NDArray[np.bool_]
+    """[n]"""
+    clusters: Sequence[str]
+    """[n] documents; answers about one document may be right or wrong together."""
+
+    def above(self, threshold: float) -> NDArray[np.bool_]:
+        """Return a mask [n] of the answers that are given."""
+        return self.confidence >= threshold
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known about the share of wrong answers above a threshold."""
+
+    threshold: float | None
+    """None if no threshold is certified."""
+    max_wrong: float
+    alpha: float
+    answered: int
+    """Calibration answers above the threshold."""
+    wrong: int
+    """Wrong ones among them."""
+    questions: int
+    """Calibration answers that the threshold was tested on."""
+    more_questions: int | None
+    """Without a threshold: further calibration questions after which one could be certified; None if no number would
+    do, because no threshold had few enough wrong answers."""
+
+
+def certify(ordering: Scored, testing: Scored, max_wrong: float, alpha: float) -> Certificate:
+    """Return the lowest certified threshold: of the answers above it at most `max_wrong` are wrong.
+
+    The probability that more are, over draws of the calibration questions, is at most `alpha`. `ordering` proposes the
+    order of the thresholds, and the guarantee rests on `testing` alone.
+    """
+    ranked = sorted(_thresholds(testing), key=lambda each: (p_value(ordering, each, max_wrong), each))
+    certified: list[float] = []
+    for threshold in ranked:
+        if p_value(testing, threshold, max_wrong) > alpha:
+            break
+        certified.append(float(threshold))
+    best = min(certified, default=None)
+    given = testing.above(best) if best is not None else np.zeros(len(testing.confidence), np.bool_)
+    return Certificate(
+        best,
+        max_wrong,
+        alpha,
+        answered=int(given.sum()),
+        wrong=int((given & testing.wrong).sum()),
+        questions=len(testing.confidence),
+        more_questions=None if best is not None else _more_questions(ordering, testing, max_wrong, alpha),
+    )
+
+
+def _thresholds(testing: Scored) -> list[float]:
+    found = testing.confidence
+    return sorted(set(np.quantile(found, np.linspace(0, 1, GRID, endpoint=False)).tolist())) if len(found) else []
+
+
+def p_value(scored: Scored, threshold: float, max_wrong: float) -> float:
+    """Return the probability of so few wrong answers above `threshold` if a share of `max_wrong` were wrong.
+
+    Exact binomial test. Answers about one document are correlated, so both counts are divided by the design effect
+    (Kish 1965): the variance of the share of wrong answers over documents, relative to that of independent answers.
+    """
+    given = scored.above(threshold)
+    count, wrong = int(given.sum()), int((given & scored.wrong).sum())
+    if not count:
+        return 1.0
+    effect = _design_effect(scored, given)
+    if count < effect:
+        return 1.0
+    return float(bdtr(ceil(wrong / effect), int(count / effect), max_wrong))
+
+
+def _design_effect(scored: Scored, given: NDArray[np.bool_]) -> float:
+    """Return the factor by which clustering raises the variance of the share of wrong answers; at least 1."""
+    wrong = scored.wrong[given].astype(float)
+    share = float(wrong.mean())
+    _, cluster = np.unique(np.asarray(scored.clusters)[given], return_inverse=True)
+    groups = cluster.max() + 1
+    if share in (0.0, 1.0) or groups < 2:
+        return 1.0
+    sums = np.bincount(cluster, wrong - share)
+    clustered = groups / (groups - 1) * float(sums @ sums)
+    return max(1.0, clustered / (len(wrong) * share * (1 - share)))
+
+
+def _more_questions(ordering: Scored, testing: Scored, max_wrong: float, alpha: float) -> int | None:
+    """Return how many further questions would certify a threshold, if their answers were wrong as often as those seen.
+
+    The fewest over all thresholds, by the p-value of a sample of the same composition and a larger size.
+    """
+    confidence = np.concatenate([ordering.confidence, testing.confidence])
+    wrong = np.concatenate([ordering.wrong, testing.wrong])
+    best: int | None = None
+    for threshold in np.unique(confidence):
+        given = confidence >= threshold
+        share, rate = given.mean(), float(wrong[given].mean())
+        if rate >= max_wrong:
+            continue
+        answered = _answers_needed(rate, max_wrong, alpha)
+        more = ceil(answered / share) - len(testing.confidence)
+        best = max(more, 1) if best is None else min(best, max(more, 1))
+    return best
+
+
+def _answers_needed(rate: float, max_wrong: float, alpha: float) -> int:
+    """Return the answers of which a share of `rate` may be wrong for the test to reject."""
+    count = ceil(log(alpha) / log1p(-max_wrong))  # enough if none is wrong
+    while bdtr(ceil(rate * count), count, max_wrong) > alpha:
+        count = ceil(count * 1.05)
+    return count

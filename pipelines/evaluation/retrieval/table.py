@@ -1,0 +1,40 @@
+"""Compare closed book, open book and both on the same test questions. Reads and writes nothing."""
+
+from typing import Any
+
+from pipelines.artifacts import Row
+from pipelines.evaluation.comparison import Units, differences, with_intervals
+from pipelines.evaluation.config import CompareConfig
+from pipelines.evaluation.metrics import units
+from pipelines.evaluation.retrieval.open_book import recall
+
+SHOWN = ("score", "answer_accuracy", "over_refusal", "refusal_recall", "hallucination_rate")
+
+
+def table(
+    closed: dict[str, list[Row]], opened: dict[str, list[Row]], both: list[Row], config: CompareConfig, seed: int
+) -> dict[str, Any]:
+    """Return the metrics of each way of answering, in the form of metrics.json.
+
+    `closed` and `opened` hold the rows of the same questions by model, the baseline first and the candidate last;
+    `both` are those of the cascade. Beside `models` and `order` there are `tuning`, the paired difference by metric of
+    the candidate closed book from the baseline open book, which is what tuning gains over retrieval, and the `recall`
+    of the retrieval.
+    """
+    baseline, candidate = closed
+    ways: dict[str, list[Row]] = {}
+    for name in closed:
+        ways |= {f"{name}, closed book": closed[name], f"{name}, open book": opened[name]}
+    ways[f"{candidate}, both"] = both
+    measured = {way: _shown(units(rows)) for way, rows in ways.items()}
+    how = config.resamples, seed, config.min_clusters
+    return {
+        "models": {way: with_intervals(each, *how) for way, each in measured.items()},
+        "order": list(ways),
+        "tuning": differences(measured[f"{candidate}, closed book"], measured[f"{baseline}, open book"], *how),
+        "recall": round(recall(opened[candidate]), 6),
+    }
+
+
+def _shown(measured: Units) -> Units:
+    return {metric: rows for metric, rows in measured.items() if metric in SHOWN}
