@@ -81,7 +81,7 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     logged = compare(models, out, out / "report.html", config.compare, seed=1)
     metrics = artifacts.read_json(out / "metrics.json")
     selected = {"candidate", "worse_than_parent", "beyond_limits"}
-    assert set(metrics) == {"models", "order", *selected, "open_book", "slices", "verdict"}
+    assert set(metrics) == {"models", "order", *selected, "best_of_n", "open_book", "slices", "verdict"}
     assert metrics["open_book"]["models"]["dpo, closed book"]["answer_accuracy"] == 0.5
     assert metrics["open_book"]["tuning"]["answer_accuracy"]["value"] == 0.5
     assert metrics["candidate"] == "dpo"  # same accuracy as sft, fewer wrong answers
