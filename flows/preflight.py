@@ -58,6 +58,22 @@ def check_stages(names: Iterable[str], settings: Config) -> None:
 
 def _check_questions(settings: Config) -> None:
     """Check that the questions allow an evaluation; warn about metrics that cannot be computed or decide nothing."""
+    check_subject(settings)
+    folder = settings.evaluate.questions
+    asked = questions.load(folder)
+    if missing := questions.unmeasured(asked):
+        say(f"{folder} has no {' and no '.join(missing)} test question: without it no model can be promoted.")
+    counts = Counter(question.set for question in asked if question.split == questions.SPLITS[-1])
+    for sentence in gate.too_small(counts, settings.compare):
+        say(f"{folder}: {sentence}")
+
+
+def check_subject(settings: Config) -> None:
+    """Check that the evaluation questions are about the present documents.
+
+    Raises:
+        UserError: none of the documents that they name exists.
+    """
     folder, documents = settings.evaluate.questions, settings.ingest.source
     if named := sample.elsewhere(folder, documents):
         whose = "the sample's" if sample.questions(folder) else "about other documents"
@@ -66,12 +82,6 @@ def _check_questions(settings: Config) -> None:
             f"{documents}. Replace them with your own (`gradus init {documents}` moves the sample's away; see "
             "docs/data.md), or train without an evaluation: `gradus run sft`."
         )
-    asked = questions.load(folder)
-    if missing := questions.unmeasured(asked):
-        say(f"{folder} has no {' and no '.join(missing)} test question: without it no model can be promoted.")
-    counts = Counter(question.set for question in asked if question.split == questions.SPLITS[-1])
-    for sentence in gate.too_small(counts, settings.compare):
-        say(f"{folder}: {sentence}")
 
 
 def check_versions(project: Path = Path("pyproject.toml")) -> None:

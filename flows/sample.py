@@ -28,10 +28,10 @@ def elsewhere(folder: Path, documents: Path) -> list[str]:
     """Return the source documents that the questions of `folder` name, if none of them is below `documents`."""
     rows = (row for path in sorted(folder.glob("*.jsonl")) for row in artifacts.each_row(path))
     named = sorted({str(source) for row in rows for source in row.get("sources") or []})
-    return [] if any(_is_there(source, documents) for source in named) else named
+    return [] if any(is_there(source, documents) for source in named) else named
 
 
-def _is_there(source: str, documents: Path) -> bool:
+def is_there(source: str, documents: Path) -> bool:
     """Return whether a document is a file or an entry of one (`mail.zip/2024/a.docx`, `rows.jsonl#17`)."""
     place = documents / source.partition("#")[0]
     return any(each.is_file() for each in (place, *place.parents) if each.is_relative_to(documents))

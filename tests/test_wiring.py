@@ -42,6 +42,7 @@ FOR_FLOWS = {
     "models.messages",
     "user_files",
     "curation.card",
+    "curation.draft_files",
     "formats",
     "llm.prompts",
     "llm.cache",

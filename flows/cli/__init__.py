@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Models": (champions.ask, champions.chat, champions.diff, champions.promote, champions.rollback),
     "Data": (
         *(project.init, project.use, datasets.fetch),
-        *(datasets.import_, datasets.export, datasets.label, datasets.calls),
+        *(datasets.import_, datasets.export, datasets.label, datasets.questions, datasets.calls),
     ),
     "Servers": (servers.ui, servers.up, servers.notify),
 }

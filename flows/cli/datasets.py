@@ -1,4 +1,4 @@
-"""Commands for data: export, import, label, calls, fetch."""
+"""Commands for data: export, import, label, questions, calls, fetch."""
 
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +52,25 @@ def label(
     from pipelines import config
 
     serve(console, source, config.load().preferences.human, port)
+
+
+def questions(
+    most: Annotated[int, typer.Option("--max", min=1, help="Maximum number of drafts.")] = 300,
+    port: Port = 5051,
+    status: Annotated[bool, typer.Option("--status", help="Only print how many there are and are needed.")] = False,
+) -> None:
+    """Draft evaluation questions about your documents, and accept, edit or reject them on a local page."""
+    from flows.serve import questions
+    from pipelines import config
+
+    settings = config.load()
+    if status:
+        questions.show(console, settings)
+        return
+    from flows.serve.drafting import draft
+
+    draft(settings, most)
+    questions.serve(console, port, settings)
 
 
 def calls() -> None:

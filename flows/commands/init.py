@@ -152,8 +152,9 @@ def show(console: Console) -> None:
         f"Text kept: {characters:,.0f} characters; languages: {languages}"
         + (f" (only {', '.join(kept)}: clean.languages)" if (kept := settings.clean.languages) else ""),
         f"Dropped and edited text, with reasons: {artifacts.REPORTS / 'data_report.html'}",
-        f"Next: write questions to {questions}/answerable.jsonl and unanswerable.jsonl, one per line, with the split "
-        "test or validation:",
+        "Next: `gradus run synthesize`, then `gradus questions` drafts evaluation questions for you to accept or edit.",
+        f"Or write some to {questions}/answerable.jsonl and unanswerable.jsonl, one per line, with the split test or "
+        "validation:",
         f"  {_ANSWERABLE}",
         "Then run `gradus run`. Without questions, `gradus run sft` trains a model without evaluation or promotion.",
     ):

@@ -6,11 +6,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows.run import accelerator
-from flows.run.process import LOGS, Program
+from flows.run.process import LOGS, follow
 from pipelines.models import registry
 from pipelines.models.registry import Version
 from pipelines.runtime.errors import UserError
-from pipelines.runtime.progress import say
 
 
 @task(name="rescore", cache_policy=NO_CACHE)
@@ -25,14 +24,7 @@ def rescored(version: Version, fingerprint: str) -> Version:
     log = LOGS / "rescore.log"
     command = [sys.executable, "-m", "pipelines.evaluation.rescore", str(version.number), fingerprint]
     with accelerator.held(lambda: False):
-        program = Program(command, log, {}, followed=True)
-        try:
-            for line, stays in program.lines():
-                if stays:
-                    say(line)
-            status = program.wait()
-        finally:
-            program.stop()
+        status = follow(command, log)
     if status:
         raise UserError(f"Version {version.number} could not be evaluated on the present questions; see {log}.")
     return registry.get(version.number)

@@ -13,6 +13,7 @@ from threading import Lock
 import psutil
 
 from pipelines.runtime import liveness
+from pipelines.runtime.progress import say
 
 LOGS = Path(".gradus/logs")
 
@@ -95,6 +96,18 @@ class Program:
             return os.getpgid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE
         except (ProcessLookupError, psutil.NoSuchProcess):
             return False
+
+
+def follow(command: Sequence[str], log: Path) -> int:
+    """Run a program, print the lines of its stderr that stay, and return its exit status."""
+    program = Program(command, log, {}, followed=True)
+    try:
+        for line, stays in program.lines():
+            if stays:
+                say(line)
+        return program.wait()
+    finally:
+        program.stop()
 
 
 def end_orphans() -> None:

@@ -7,14 +7,12 @@ not shown again unless the decision is undone.
 
 import hashlib
 import json
-import os
-import secrets
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from importlib.resources import files
 from pathlib import Path
 
 from rich.console import Console
 
+from flows.serve.decision_log import Appended, append
+from flows.serve.local_page import LocalPage
 from flows.serve.passage import documents, passage
 from flows.serve.prefect_server import check_free
 from pipelines import artifacts
@@ -39,7 +37,7 @@ class Choices:
             raise UserError(f"{source} contains no pairs; run `gradus run preferences` first.")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.rows, self.documents = folder, rows, documents()
-        self.written: list[tuple[str, Path, int, int]] = []  # pair, file, start and end offset of each decision
+        self.written: list[tuple[str, Appended]] = []  # the decisions of this session, by pair
         decided = [path for path in (folder / CHOICES, folder / UNDECIDED) if path.exists()]
         self.done = {row["pair"] for path in decided for row in artifacts.read_rows(path)} & rows.keys()
 
@@ -84,19 +82,12 @@ class Choices:
         """Undo the last decision; decisions from earlier sessions are kept."""
         if not self.written:
             return
-        name, path, start, end = self.written.pop()
-        if path.stat().st_size == end:  # nothing was written to it since
-            os.truncate(path, start)
+        name, rows = self.written.pop()
+        if rows.undo():
             self.done.discard(name)
 
     def _write(self, file_name: str, name: str, rows: list[Row]) -> None:
-        path = self.folder / file_name
-        with path.open("a", encoding="utf-8") as file:
-            start = path.stat().st_size
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
-        self.written.append((name, path, start, path.stat().st_size))
+        self.written.append((name, append(self.folder / file_name, rows)))
 
 
 def serve(console: Console, source: Path, folder: Path, port: int) -> None:
@@ -106,80 +97,19 @@ def serve(console: Console, source: Path, folder: Path, port: int) -> None:
         UserError: there are no pairs, or the port is taken.
     """
     check_free(port)
-    with Server(Choices(source, folder), port) as running:
-        console.print(f"http://127.0.0.1:{running.server_port}  (choices go to {folder / CHOICES}; Ctrl-C stops it)")
-        try:
-            running.serve_forever()
-        except KeyboardInterrupt:
-            console.print(f"{len(running.choices.done)} of {len(running.choices.rows)} pairs are decided.")
+    choices = Choices(source, folder)
+    with page(choices, port) as running:
+        running.serve(console, f"choices go to {folder / CHOICES}")
+    console.print(f"{len(choices.done)} of {len(choices.rows)} pairs are decided.")
 
 
-class Server(HTTPServer):
-    """Serves the page; a secret protects it from requests of other sites in the same browser."""
+def page(choices: Choices, port: int) -> LocalPage:
+    """Return the server of the page; port 0 picks a free port."""
 
-    def __init__(self, choices: Choices, port: int) -> None:
-        """Listen on 127.0.0.1; port 0 picks a free port."""
-        super().__init__(("127.0.0.1", port), Handler)
-        self.choices, self.secret = choices, secrets.token_urlsafe()
+    def choose(body: Row) -> None:
+        choices.decide(body["pair"], body["choice"], str(body.get("text", "")))
 
-
-class Handler(BaseHTTPRequestHandler):
-    """Handles the requests of the page."""
-
-    server: Server
-
-    def do_GET(self) -> None:
-        """Send the page, or the next pair."""
-        if not self._from_here():
-            return
-        if self.path == "/":
-            page = (files(__package__) / PAGE).read_text(encoding="utf-8").replace("{{secret}}", self.server.secret)
-            self._send(200, page.encode(), "text/html; charset=utf-8")
-        elif self.path == "/pair" and self._knows():
-            self._send(200, json.dumps(self.server.choices.next()).encode())
-        else:
-            self._send(404, b"{}")
-
-    def do_POST(self) -> None:
-        """Save a choice and send the next pair."""
-        if not self._from_here() or not self._knows():
-            return
-        try:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if self.path == "/undo":
-                self.server.choices.undo()
-            else:
-                self.server.choices.decide(body["pair"], body["choice"], str(body.get("text", "")))
-        except (KeyError, TypeError, ValueError):
-            self._send(400, b"{}")
-            return
-        self._send(200, json.dumps(self.server.choices.next()).encode())
-
-    def _from_here(self) -> bool:
-        """Reject requests for other host names, which prevents DNS rebinding."""
-        port = self.server.server_port
-        good = self.headers.get("Host") in (f"127.0.0.1:{port}", f"localhost:{port}")
-        if not good:
-            self._send(403, b"{}")
-        return good
-
-    def _knows(self) -> bool:
-        good = secrets.compare_digest(self.headers.get("X-Secret", ""), self.server.secret)
-        if not good:
-            self._send(403, b"{}")
-        return good
-
-    def _send(self, status: int, body: bytes, kind: str = "application/json") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("Content-Security-Policy", "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Disable request logging."""
+    return LocalPage(PAGE, choices.next, {"choice": choose, "undo": lambda _: choices.undo()}, port)
 
 
 def _choice(row: Row, name: str, chosen: str, rejected: str) -> Row:

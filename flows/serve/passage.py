@@ -1,6 +1,6 @@
-"""The passage for a pair of answers: the source document of its question, with the most relevant sentence marked.
+"""The passage for a question: its source document, with the evidence or the most relevant sentence marked.
 
-Reads artifacts/split/. A pair without a source document, or with a missing one, has no passage.
+Reads artifacts/split/. A question without a source document, or with a missing one, has no passage.
 """
 
 import re
@@ -19,21 +19,32 @@ def documents(folder: Path = SPLIT) -> dict[str, Row]:
     return {row["id"]: row for path in sorted(folder.glob("*.parquet")) for row in artifacts.read_table(path)}
 
 
-def passage(document: Row | None, words: str) -> Row | None:
-    """Return `name` and the text `before`, `marked` (the sentence with most words of `words`) and `after`."""
+def passage(document: Row | None, words: str, sentence: str = "") -> Row | None:
+    """Return `name` and the text `before`, `marked` and `after`.
+
+    Marked is `sentence`, or, if the document does not contain it, the sentence with most words of `words`.
+    """
     if document is None:
         return None
     text: str = document["text"]
-    wanted = _words(words)
-    sentences = list(SENTENCE.finditer(text))
-    best = max(sentences, key=lambda found: len(wanted & _words(found[0])), default=None)
-    start, end = best.span() if best is not None and wanted & _words(best[0]) else (0, 0)
+    start, end = _place(text, sentence) or _closest(text, words)
     return {
         "name": document.get("title") or document["source"],
         "before": text[max(0, start - AROUND) : start],
         "marked": text[start:end],
         "after": text[end : end + AROUND],
     }
+
+
+def _place(text: str, sentence: str) -> tuple[int, int] | None:
+    start = text.find(sentence) if sentence else -1
+    return (start, start + len(sentence)) if start >= 0 else None
+
+
+def _closest(text: str, words: str) -> tuple[int, int]:
+    wanted = _words(words)
+    best = max(SENTENCE.finditer(text), key=lambda found: len(wanted & _words(found[0])), default=None)
+    return best.span() if best is not None and wanted & _words(best[0]) else (0, 0)
 
 
 def _words(text: str) -> set[str]:

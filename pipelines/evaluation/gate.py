@@ -26,6 +26,10 @@ MAX_MORE_QUESTIONS = 20_000
 """Beyond this, no number of further questions is suggested: the gain lies on the limit."""
 
 
+DOMAIN = "domain"
+"""Answerable and unanswerable questions together, over which the hallucination rate is measured."""
+
+
 class Outcome(StrEnum):
     """Outcome of a requirement, and of the gate."""
 
@@ -126,23 +130,27 @@ def is_worse(now: list[Row], parent: list[Row], config: CompareConfig, seed: int
 def too_small(counts: Mapping[str, int], config: CompareConfig) -> list[str]:
     """Return a sentence for each question set that cannot pass its gate however good the model is.
 
-    `counts` are the test questions by set. Even if no verdict changes in n questions, a change of p is only excluded
-    with confidence 1 - a when (1 - p)^n <= a.
+    `counts` are the test questions by set.
     """
-    sizes = {
-        "general": (counts.get("general", 0), config.max_general_drop),
-        "answerable": (counts.get("answerable", 0), config.max_over_refusal),
-    }
-    short = {name: (has, _smallest(limit, config)) for name, (has, limit) in sizes.items() if limit}
     return [
-        f"{has} {name} test questions cannot pass the gate; {needed} or more can (docs/evaluation.md)."
-        for name, (has, needed) in short.items()
-        if 0 < has < needed
+        f"{counts[name]} {name} test questions cannot pass the gate; {least} or more can (docs/evaluation.md)."
+        for name, least in needed(config).items()
+        if 0 < counts.get(name, 0) < least
     ]
 
 
-def _smallest(limit: float, config: CompareConfig) -> int:
-    return ceil(log(config.alpha_per_opening) / log1p(-limit))
+def needed(config: CompareConfig) -> dict[str, int]:
+    """Return how many test questions each gate needs: `general`, `answerable`, and `domain`, answerable or not.
+
+    Even if no verdict changes in n questions, a change of p is only excluded with confidence 1 - a when
+    (1 - p)^n <= a. Fewer domain questions suffice against a reference that hallucinates more.
+    """
+    limits = {
+        "general": config.max_general_drop,
+        "answerable": config.max_over_refusal,
+        DOMAIN: config.max_hallucination_rise,
+    }
+    return {name: ceil(log(config.alpha_per_opening) / log1p(-limit)) for name, limit in limits.items() if limit}
 
 
 def describe(check: Check) -> str:

@@ -5,7 +5,7 @@ documents.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,28 +64,38 @@ def load(folder: Path) -> list[Question]:
     """Read all questions of both splits, sorted by id. Only answerable questions are required.
 
     Raises:
-        UserError: a question is incomplete or asked twice, an id is used twice, a twin is not an answerable question of
-            the same split, or a split has no answerable question.
+        UserError: the questions do not pass `check`, or a split has no answerable question.
     """
+    questions = check(read(folder), folder)
+    for split in SPLITS:
+        if not any(question.set == ANSWERABLE and question.split == split for question in questions):
+            raise UserError(
+                f"{folder / ANSWERABLE}.jsonl has no question whose split is {split!r}, so no model can be measured; "
+                "draft some (`gradus questions`) or write some (docs/data.md), or train without evaluating: "
+                "`gradus run sft`."
+            )
+    return questions
+
+
+def read(folder: Path) -> dict[str, list[artifacts.Row]]:
+    """Return the rows of each set; a set without a file is empty."""
     files = {name: folder / f"{name}.jsonl" for name in SETS}
-    questions = [
-        _question(row, name, folder)
-        for name, path in files.items()
-        if path.exists()
-        for row in artifacts.read_rows(path)
-    ]
-    ids = [question.id for question in questions]
-    twice = sorted(name for name, count in Counter(ids).items() if count > 1)
+    return {name: artifacts.read_rows(path) if path.exists() else [] for name, path in files.items()}
+
+
+def check(rows: Mapping[str, Sequence[artifacts.Row]], folder: Path) -> list[Question]:
+    """Return the questions of `rows`, by set, sorted by id; errors name `folder`, where the rows are or will be.
+
+    Raises:
+        UserError: a question is incomplete or asked twice, an id is used twice, or a twin is not an answerable question
+            of the same split.
+    """
+    questions = [_question(row, name, folder) for name, its in rows.items() for row in its]
+    twice = sorted(name for name, count in Counter(question.id for question in questions).items() if count > 1)
     if twice:
         raise UserError(f"{folder}: the id {twice[0]!r} is used for two questions; give each a unique id.")
     _check_twins(questions, folder)
     _check_contradictions(questions, folder)
-    for split in SPLITS:
-        if not any(question.set == ANSWERABLE and question.split == split for question in questions):
-            raise UserError(
-                f"{files[ANSWERABLE]} has no question whose split is {split!r}, so no model can be measured; add some "
-                "(docs/data.md), or train without evaluating: `gradus run sft`."
-            )
     return sorted(questions, key=lambda question: question.id)
 
 

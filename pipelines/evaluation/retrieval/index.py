@@ -5,7 +5,7 @@ constants are the usual k1 = 1.5 and b = 0.75.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from math import log
 
 import bm25s
@@ -52,3 +52,8 @@ class Index:
         """Return the inverse document frequency of a term, over passages: above zero, highest for an unknown term."""
         count = self._frequency[term]
         return log(1 + (len(self.passages) - count + 0.5) / (count + 0.5))
+
+    def share(self, wanted: Set[str], present: Set[str]) -> float:
+        """Return the share of the terms `wanted` in `present`, weighted by their idf; 0 if nothing is wanted."""
+        total = sum(map(self.idf, wanted))
+        return sum(map(self.idf, wanted & present)) / total if wanted else 0.0

@@ -60,19 +60,14 @@ class Verifier:
         details = {stem(word) for word in said.words if is_number(word) or word in said.names}
         found: list[tuple[float, Support]] = []
         for passage in self._index.search(f"{question} {answer}", CANDIDATES):
-            relevance = self._share(wanted, set(terms(f"{passage.title}\n{passage.text}")))
+            relevance = self._index.share(wanted, set(terms(f"{passage.title}\n{passage.text}")))
             for start, end in sentences(passage.text):
                 words = set(terms(passage.text[start:end]))
-                grounded = self._share(stated, words)
+                grounded = self._index.share(stated, words)
                 if details <= words and grounded >= MIN_ANSWER and relevance >= MIN_QUESTION:
-                    closeness = grounded + relevance + self._share(wanted, words)
+                    closeness = grounded + relevance + self._index.share(wanted, words)
                     found.append((closeness, Support(passage.text[start:end], passage.source)))
         return max(found, key=lambda each: each[0], default=(0.0, None))[1]
-
-    def _share(self, wanted: set[str], present: set[str]) -> float:
-        """Return the share of `wanted` in `present`, weighted by inverse document frequency; 0 if nothing is wanted."""
-        total = sum(map(self._index.idf, wanted))
-        return sum(map(self._index.idf, wanted & present)) / total if wanted else 0.0
 
 
 def _stems(statement: Statement) -> set[str]:

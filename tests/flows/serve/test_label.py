@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.serve.label import CHOICES, Choices, Server, serve
+from flows.serve import label
+from flows.serve.label import CHOICES, Choices, serve
+from flows.serve.local_page import LocalPage
 from pipelines.alignment.rank import chosen_by_people
 from pipelines.artifacts import Row, write_rows, write_table
 from pipelines.runtime.errors import UserError
@@ -31,14 +33,14 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def page(source: Path, tmp_path: Path) -> Iterator[Server]:
-    with Server(Choices(source, tmp_path / "human"), 0) as running:
+def page(source: Path, tmp_path: Path) -> Iterator[LocalPage]:
+    with label.page(Choices(source, tmp_path / "human"), 0) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running
         running.shutdown()
 
 
-def ask(page: Server, path: str, body: Row | None = None, **headers: str) -> Row:
+def ask(page: LocalPage, path: str, body: Row | None = None, **headers: str) -> Row:
     data = json.dumps(body).encode() if body is not None else None
     known = {"X-Secret": page.secret, **{name.replace("_", "-"): value for name, value in headers.items()}}
     request = urllib.request.Request(f"http://127.0.0.1:{page.server_port}{path}", data=data, headers=known)
@@ -47,8 +49,8 @@ def ask(page: Server, path: str, body: Row | None = None, **headers: str) -> Row
         return found
 
 
-def test_choices_are_saved_immediately_and_become_preferences(page: Server, tmp_path: Path) -> None:
-    shown = ask(page, "/pair")
+def test_choices_are_saved_immediately_and_become_preferences(page: LocalPage, tmp_path: Path) -> None:
+    shown = ask(page, "/state")
     sides = []
     while "pair" in shown:
         better = "left" if shown["left"].startswith("Keeper") else "right"
@@ -62,8 +64,8 @@ def test_choices_are_saved_immediately_and_become_preferences(page: Server, tmp_
     assert all(each.chosen[0]["content"].startswith("Keeper") for each in pairs)
 
 
-def test_decided_pairs_are_not_shown_again(page: Server, source: Path, tmp_path: Path) -> None:
-    first = ask(page, "/pair")
+def test_decided_pairs_are_not_shown_again(page: LocalPage, source: Path, tmp_path: Path) -> None:
+    first = ask(page, "/state")
     second = ask(page, "/choice", {"pair": first["pair"], "choice": "neither"})
     ask(page, "/choice", {"pair": second["pair"], "choice": "left"})
     again = Choices(source, tmp_path / "human")
@@ -74,9 +76,9 @@ def test_decided_pairs_are_not_shown_again(page: Server, source: Path, tmp_path:
 
 @pytest.mark.parametrize(("headers", "status"), [({"X_Secret": "guess"}, 403), ({"Host": "evil.example"}, 403)])
 def test_requests_of_other_sites_are_rejected(
-    page: Server, tmp_path: Path, headers: dict[str, str], status: int
+    page: LocalPage, tmp_path: Path, headers: dict[str, str], status: int
 ) -> None:
-    shown = ask(page, "/pair")
+    shown = ask(page, "/state")
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask(page, "/choice", {"pair": shown["pair"], "choice": "left"}, **headers)
     assert refused.value.code == status
@@ -84,13 +86,13 @@ def test_requests_of_other_sites_are_rejected(
 
 
 @pytest.mark.parametrize("body", [{"pair": "x", "choice": "left"}, {"choice": "left"}, {"pair": None, "choice": 3}])
-def test_invalid_choice_is_rejected(page: Server, tmp_path: Path, body: Row) -> None:
+def test_invalid_choice_is_rejected(page: LocalPage, tmp_path: Path, body: Row) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask(page, "/choice", body)
-    assert refused.value.code == 400 and ask(page, "/pair")["done"] == 0
+    assert refused.value.code == 400 and ask(page, "/state")["done"] == 0
 
 
-def test_page_loads_no_external_resources(page: Server) -> None:
+def test_page_loads_no_external_resources(page: LocalPage) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{page.server_port}/", timeout=10) as reply:
         text = reply.read().decode()
     assert page.secret in text and "http://" not in text and "https://" not in text
@@ -102,8 +104,8 @@ def test_empty_source_is_rejected(tmp_path: Path) -> None:
         Choices(tmp_path / "train.jsonl", tmp_path / "human")
 
 
-def test_decision_can_be_undone(page: Server, tmp_path: Path) -> None:
-    first = ask(page, "/pair")
+def test_decision_can_be_undone(page: LocalPage, tmp_path: Path) -> None:
+    first = ask(page, "/state")
     assert first["undo"] is False
     second = ask(page, "/choice", {"pair": first["pair"], "choice": "left"})
     ask(page, "/choice", {"pair": second["pair"], "choice": "neither"})
@@ -113,13 +115,13 @@ def test_decision_can_be_undone(page: Server, tmp_path: Path) -> None:
     assert ask(page, "/undo", {}) == first  # nothing left to undo
 
 
-def test_written_answer_is_preferred_to_both(page: Server, tmp_path: Path) -> None:
-    shown = ask(page, "/pair")
+def test_written_answer_is_preferred_to_both(page: LocalPage, tmp_path: Path) -> None:
+    shown = ask(page, "/state")
     ask(page, "/choice", {"pair": shown["pair"], "choice": "written", "text": " Mara keeps it. "})
     pairs, _ = chosen_by_people(tmp_path / "human")
     assert {each.chosen[0]["content"] for each in pairs} == {"Mara keeps it."}
     assert {each.rejected[0]["content"] for each in pairs} == {shown["left"], shown["right"]}
-    again = ask(page, "/pair")
+    again = ask(page, "/state")
     with pytest.raises(urllib.error.HTTPError):
         ask(page, "/choice", {"pair": again["pair"], "choice": "written", "text": "  "})
 
@@ -136,6 +138,6 @@ def test_pair_is_shown_with_its_passage_and_reference(tmp_path: Path, monkeypatc
     assert "".join(shown["passage"][part] for part in ("before", "marked", "after")) == text
 
 
-def test_taken_port_is_reported(source: Path, page: Server, tmp_path: Path) -> None:
+def test_taken_port_is_reported(source: Path, page: LocalPage, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Port \d+ is taken; choose another one with --port"):
         serve(Console(), source, tmp_path / "human", page.server_port)

@@ -8,7 +8,7 @@ import pytest
 from pipelines.artifacts import Row
 from pipelines.config import load
 from pipelines.evaluation.config import CompareConfig
-from pipelines.evaluation.gate import Outcome, describe, is_worse, judge, outcome, too_small, verdict
+from pipelines.evaluation.gate import Outcome, describe, is_worse, judge, needed, outcome, too_small, verdict
 from pipelines.evaluation.metrics import Difference, Unit, difference
 from tests.conftest import ROOT
 
@@ -115,6 +115,7 @@ def test_sets_that_cannot_pass_are_named_beforehand() -> None:
         "40 general test questions cannot pass the gate; 99 or more can (docs/evaluation.md)."
     ]
     assert too_small({"general": 99, "answerable": 500}, config()) == []
+    assert needed(config()) == {"general": 99, "answerable": 14, "domain": 59}
     assert checks(rows(99), rows(99), max_general_drop=0.03)["general"].outcome == Outcome.UNDECIDED  # 50 clusters
 
 

@@ -1,0 +1,100 @@
+"""Signals of an answer's correctness, from the model and from the documents. Reads and writes nothing.
+
+The model's own signals say how likely the answer was; those of the documents whether a sentence states it, and whether
+that sentence is about the question. A tuned model's most confident errors are true sentences that answer another
+question, which its likelihood cannot tell. A linear probe on hidden states (Orgad et al. 2024, arXiv:2410.02707) was
+measured too: with 180 training answers its AUROC was 0.58 to 0.67, and in the mixture it gained nothing.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipelines.evaluation.retrieval.index import Index
+from pipelines.evaluation.retrieval.passages import terms
+from pipelines.inference.likelihood import loglikelihoods
+from pipelines.models.chat import encode_prompt, encode_text
+from pipelines.runtime.progress import Meter
+from pipelines.text.normalize import tokens
+from pipelines.text.sentences import sentences
+from pipelines.text.stopwords import STOP_WORDS
+from pipelines.text.words import words
+
+Floats = NDArray[np.float64]
+
+SIGNALS = ("log_likelihood", "agreement", "grounding", "support", "match", "best_match", "echo", "novelty")
+MEANINGS = {
+    "log_likelihood": "mean log-likelihood of the answer's tokens",
+    "agreement": "the same, given only the question's content words",
+    "grounding": "share of the answer's terms in the sentence that supports it best",
+    "support": "grounding, times the share of the question's terms in that sentence's passage or the answer",
+    "match": "share of the question's terms in that sentence",
+    "best_match": "share of the question's terms in the passage that matches it best",
+    "echo": "share of the question's terms in the answer",
+    "novelty": "share of the answer's terms that are not in the question",
+}
+"""Terms are weighted by their inverse document frequency."""
+SENTENCES = 2
+"""Sentences of a passage, so that a sentence is read with its neighbour, which may name what it calls "it"."""
+CANDIDATES = 10
+"""Passages considered for an answer; with 30, no AUROC changes by more than 0.01."""
+
+
+def measure(
+    model: PreTrainedModel,
+    tok: PreTrainedTokenizerBase,
+    index: Index,
+    questions: Sequence[str],
+    answers: Sequence[str],
+    batch_size: int,
+) -> Floats:
+    """Return the signals of each answer: [answers, SIGNALS]."""
+    asked = [list(questions), [_keywords(each) for each in questions]]
+    meter = Meter("answers", len(asked) * len(questions))
+    likelihoods = [_mean_likelihoods(model, tok, each, answers, batch_size, meter) for each in asked]
+    meter.close()
+    evidence = np.asarray([_evidence(index, *pair) for pair in zip(questions, answers, strict=True)])
+    return np.column_stack([*likelihoods, evidence.reshape(len(answers), len(SIGNALS) - len(asked))])
+
+
+def _mean_likelihoods(
+    model: PreTrainedModel,
+    tok: PreTrainedTokenizerBase,
+    questions: Sequence[str],
+    answers: Sequence[str],
+    batch_size: int,
+    meter: Meter,
+) -> Floats:
+    """Return the mean log-likelihood (nats) of each answer's tokens, with its end of turn: [answers]."""
+    prompts = [encode_prompt(tok, [{"role": "user", "content": each}]) for each in questions]
+    ids = [[*encode_text(tok, each), tok.eos_token_id] for each in answers]
+    means = np.zeros(len(answers))
+    for place, (total,) in loglikelihoods(model, tok, prompts, [[each] for each in ids], batch_size):
+        means[place] = total / len(ids[place])
+        meter.step()
+    return means
+
+
+def _keywords(question: str) -> str:
+    """Return the question without stop words; a question of stop words is unchanged."""
+    kept = [word for word in words(question) if not set(tokens(word)) <= STOP_WORDS]
+    return " ".join(kept) or question
+
+
+def _evidence(index: Index, question: str, answer: str) -> tuple[float, ...]:
+    """Return the signals of the documents, for the sentence with the highest support."""
+    asked, said = set(terms(question)), set(terms(answer))
+    best = (0.0, 0.0, 0.0)  # support, grounding, match
+    for passage in index.search(f"{question} {answer}", CANDIDATES):
+        around = set(terms(f"{passage.title}\n{passage.text}"))
+        relevance = index.share(asked, around | said)
+        for start, end in sentences(passage.text):
+            sentence = set(terms(passage.text[start:end]))
+            grounding = index.share(said, sentence)
+            best = max(best, (grounding * relevance, grounding, index.share(asked, sentence)))
+    support, grounding, match = best
+    closest = (set(terms(f"{each.title}\n{each.text}")) for each in index.search(question, CANDIDATES))
+    best_match = max((index.share(asked, each) for each in closest), default=0.0)
+    return grounding, support, match, best_match, index.share(asked, said), 1 - index.share(said, asked)
