@@ -15,7 +15,7 @@ from pipelines.block import Block
 from pipelines.curation.config import CurateConfig
 from pipelines.data.config import CleanConfig, DataConfig, DataReportConfig, DedupConfig, IngestConfig, SplitConfig
 from pipelines.evaluation.confidence.config import CalibrateConfig
-from pipelines.evaluation.config import CompareConfig, EvaluateConfig, OpenBookConfig, SelectConfig
+from pipelines.evaluation.config import BestOfNConfig, CompareConfig, EvaluateConfig, OpenBookConfig, SelectConfig
 from pipelines.llm.config import TeacherConfig
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
@@ -47,6 +47,7 @@ class Config(Block):
     select: SelectConfig
     calibrate: CalibrateConfig
     open_book: OpenBookConfig
+    best_of_n: BestOfNConfig
     compare: CompareConfig
 
     @property

@@ -1,8 +1,8 @@
 """Compare: build the table of all evaluated models, and apply the gate to the candidate.
 
-Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`, artifacts/select/, artifacts/open_book/ and
-artifacts/curate/train.jsonl; writes artifacts/compare/ with metrics.json and plots (PNG), and
-artifacts/reports/compare.html. Run alone: python -m tasks.compare
+Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`, artifacts/select/, artifacts/open_book/,
+artifacts/best_of_n/curve.json and artifacts/curate/train.jsonl; writes artifacts/compare/ with metrics.json and plots
+(PNG), and artifacts/reports/compare.html. Run alone: python -m tasks.compare
 """
 
 from dataclasses import asdict
@@ -12,6 +12,7 @@ from typing import Any
 from pipelines import artifacts
 from pipelines.curation import schema
 from pipelines.evaluation import comparison, gate, metrics
+from pipelines.evaluation.best_of_n.curve import CURVE
 from pipelines.evaluation.comparison import of
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.report import page as html
@@ -27,6 +28,7 @@ def compare(
     evaluated: dict[str, Path],
     selection: Selection,
     opened: Path,
+    sampled: Path,
     curated: Path,
     out: Path,
     page: Path,
@@ -35,13 +37,13 @@ def compare(
 ) -> dict[str, float]:
     """Compare the evaluations in the folders `evaluated`, by model name; return every `<model>.<metric>`.
 
-    `opened` holds the open-book answers. The training rows in `curated` tell which test questions training came near
-    to. The test questions were not used to select the candidate.
+    `opened` holds the open-book answers, `sampled` the curve of best_of_n. The training rows in `curated` tell which
+    test questions training came near to. The test questions were not used to select the candidate.
     """
     answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in evaluated.items()}
     texts = {name: artifacts.read_json(folder / "scores.json")["text"] for name, folder in evaluated.items()}
     models = comparison.compare(answers, texts, config.baseline, config.resamples, config.min_clusters, seed)
-    best = selection.candidate
+    best, best_of_n = selection.candidate, artifacts.read_json(sampled / CURVE)
     checks = gate.judge(of(answers[best], "test"), of(answers[config.baseline], "test"), config.baseline, config, seed)
     result = {
         "models": models,
@@ -49,10 +51,11 @@ def compare(
         **asdict(selection),
         "open_book": _open_book(answers, (config.baseline, best), opened, config, seed),
         "slices": slices(answers, _trained(curated)),
+        "best_of_n": best_of_n,
         "verdict": gate.verdict(checks),
     }
     artifacts.write_json(out / "metrics.json", result)
-    plots.write(out, models, answers)
+    plots.write(out, models, answers, best_of_n)
     page.write_text(html.page(result, answers, config), encoding="utf-8")
     return {
         f"{name}.{metric}": models[name][metric]
@@ -81,7 +84,7 @@ if __name__ == "__main__":
     with task("compare") as t:
         folders = {name: t.input(f"evaluate/{name}") for name in t.config.evaluate.models}
         selection, opened, curated = read(t.input("select")), t.input("open_book"), t.input("curate")
-        settings, seed = t.config.compare, t.config.compute.seed
-        t.finish(compare(folders, selection, opened, curated, t.out, t.report(), settings, seed))
+        settings, seed, sampled = t.config.compare, t.config.compute.seed, t.input("best_of_n")
+        t.finish(compare(folders, selection, opened, sampled, curated, t.out, t.report(), settings, seed))
         t.run.artifact(t.out)
         t.run.artifact(t.report())

@@ -1,9 +1,10 @@
 """Evaluate: ask one model every question, closed-book, and score the held-out text.
 
-Reads the model's directory (`evaluate.models`), data/questions/ and artifacts/split/test.parquet; writes
-artifacts/evaluate/<model>/ with answers.jsonl (every question with its answer and verdict) and scores.json (the metrics
-of each split, and the bits of each document), and artifacts/plots/evaluate@<model>.csv with the verdict of each test
-question. Run alone: python -m tasks.evaluate sft
+Reads the model's directory (`evaluate.models`), data/questions/, the held-out and the training documents of
+artifacts/split/ and, with `evaluate.judge`, data/labels/; writes artifacts/evaluate/<model>/ with answers.jsonl (every
+question with its answer, its verdict and its invented entities) and scores.json (the metrics of each split, and the
+bits of each document), and artifacts/plots/evaluate@<model>.csv with the verdict of each test question.
+Run alone: python -m tasks.evaluate sft
 """
 
 import sys
@@ -13,9 +14,11 @@ from pathlib import Path
 from pipelines import artifacts
 from pipelines.evaluation import harness, questions, scoring
 from pipelines.evaluation.asking import ask
-from pipelines.evaluation.comparison import values
+from pipelines.evaluation.comparison import of, values
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.evaluation.metrics import units
+from pipelines.evaluation.verdicts.invented import Corpus, with_invented
+from pipelines.evaluation.verdicts.judge import Judge, calibrated
 from pipelines.models import devices, loading
 from pipelines.models.config import ComputeConfig
 from pipelines.runtime.errors import UserError
@@ -26,19 +29,28 @@ LOGGED_COLUMNS = ("split", "set", "question", "answer", "verdict", "accepted", "
 
 
 def evaluate(
-    model: Path, documents: Path, out: Path, config: EvaluateConfig, compute: ComputeConfig, refusal: str
+    model: Path,
+    split: Path,
+    out: Path,
+    config: EvaluateConfig,
+    compute: ComputeConfig,
+    refusal: str,
+    judge: Judge | None = None,
 ) -> dict[str, float]:
-    """Ask `model`, judge its answers, score `documents`; return the test metrics and the verdict counts.
+    """Ask `model`, judge its answers, score held-out documents; return the test metrics and the verdict counts.
 
-    `refusal` is the sentence that models are fine-tuned to refuse with.
+    `split` holds the held-out documents (test.parquet) and the training corpus (train.parquet); `refusal` is the
+    sentence that models are fine-tuned to refuse with.
     """
     devices.prepare(compute)
     asked = questions.load(config.questions)
     loaded, tok = loading.load(model, compute), loading.tokenizer(model)
-    rows = ask(loaded, tok, asked, config, refusal)
+    rows = ask(loaded, tok, asked, config, refusal, judge)
+    corpus = Corpus([row["text"] for row in artifacts.read_table(split / "train.parquet")])
+    rows = with_invented(rows, corpus)
     artifacts.write_rows(out / "answers.jsonl", rows)
-    text = harness.text_bits(loaded, tok, documents, config.bits_per_byte_tokens)
-    scores = {split: values(units([row for row in rows if row["split"] == split])) for split in questions.SPLITS}
+    text = harness.text_bits(loaded, tok, split / "test.parquet", config.bits_per_byte_tokens)
+    scores = {name: values(units(of(rows, name))) for name in questions.SPLITS}
     scores["test"] |= values(units([], text))
     artifacts.write_json(out / "scores.json", {**scores, "text": text})
     counts = Counter((row["set"], row["verdict"]) for row in rows if row["split"] == "test")
@@ -67,8 +79,11 @@ def directory(name: str, config: EvaluateConfig) -> str:
 
 if __name__ == "__main__":
     with task("evaluate", sys.argv[1]) as t:
-        model = t.input(directory(sys.argv[1], t.config.evaluate))
-        documents = t.input("split") / "test.parquet"
-        t.finish(evaluate(model, documents, t.out, t.config.evaluate, t.config.compute, t.config.curate.refusal))
+        model, settings = t.input(directory(sys.argv[1], t.config.evaluate)), t.config
+        judge, agreement = calibrated(settings) or (None, None)
+        metrics = evaluate(
+            model, t.input("split"), t.out, settings.evaluate, settings.compute, settings.curate.refusal, judge
+        )
+        t.finish(metrics if agreement is None else {**metrics, "judge_agreement": agreement})
         t.run.table("answers.json", artifacts.read_rows(t.out / "answers.jsonl"), LOGGED_COLUMNS)
         artifacts.write_csv(artifacts.PLOTS / f"{t.stage}.csv", outcomes(t.out))

@@ -12,10 +12,8 @@ from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.alignment import rank, reward_model
-from pipelines.alignment.backbone import Backbone, train_only
 from pipelines.alignment.config import PreferencesConfig
 from pipelines.alignment.pairs import KEYWORD_QUERIES, Rule, Verdict, balance, choose, hold_out, pairs_of, scored_as
-from pipelines.alignment.sequences import encode
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.curation import schema
@@ -106,7 +104,7 @@ def _samples(rows: list[TrainingRow], sft: Path, config: Config, ask: rank.Ask |
         "reference": lambda: (_by_reference(rows, asked, samples, rule), []),
         "judge": lambda: rank.compared(asked, samples, _required(ask), load(config.synthesize.prompts, "compare")),
         "score": lambda: rank.by_score(asked, samples, _rated(asked, samples, config, ask), "score"),
-        "reward": lambda: rank.by_score(asked, samples, _rewarded(asked, samples, sft, config), "reward"),
+        "reward": lambda: rank.by_score(asked, samples, _rewarded(asked, samples, config), "reward"),
     }
     return *rankers[settings.ranker](), composition | verdict_rates(verdicts)
 
@@ -144,23 +142,14 @@ def _rated(
     return rank.rated(asked, samples, _required(ask), recipe, config.preferences)
 
 
-def _rewarded(
-    asked: list[TrainingRow], samples: list[list[str]], sft: Path, config: Config
-) -> list[list[float | None]]:
+def _rewarded(asked: list[TrainingRow], samples: list[list[str]], config: Config) -> list[list[float | None]]:
     """Return the score of each sample by a reward model of the same base; None for an empty sample."""
-    folder = config.preferences.reward_model
-    assert folder is not None, "checked by _check_reward_model"
-    model = loading.adaptable(folder, None, config.compute, config.base)
-    train_only(model, [])
-    backbone = Backbone(model, loading.tokenizer(sft), config.compute)
-    places = [(at, which) for at, texts in enumerate(samples) for which, text in enumerate(texts) if text.strip()]
-    turns = [
-        encode(backbone.tok, asked[at].messages[:-1], [{"role": "assistant", "content": samples[at][which]}])
-        for at, which in places
-    ]
-    found = reward_model.scores(backbone, reward_model.load_head(model, folder), turns, config.preferences.batch_size)
-    scores = dict(zip(places, found, strict=True))
-    return [[scores.get((at, which)) for which in range(len(texts))] for at, texts in enumerate(samples)]
+    settings = config.preferences
+    assert settings.reward_model is not None, "checked by _check_reward_model"
+    prompts = [row.messages[:-1] for row in asked]
+    return reward_model.score_answers(
+        settings.reward_model, prompts, samples, config.compute, config.base, settings.batch_size
+    )
 
 
 def sample(asked: list[TrainingRow], sft: Path, config: PreferencesConfig, compute: ComputeConfig) -> list[list[str]]:

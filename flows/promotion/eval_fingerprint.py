@@ -1,4 +1,4 @@
-"""The evaluation fingerprint: a hash of the questions, the decoding parameters and the scoring code.
+"""The evaluation fingerprint: a hash of the questions, the decoding parameters, the scoring code and the judge, if any.
 
 Metrics of two models are comparable when both were evaluated under the same fingerprint. Reads the questions in
 `evaluate.questions` and the scoring code; writes nothing.
@@ -29,6 +29,8 @@ def of(questions: str, settings: Config) -> str:
     """Return the evaluation fingerprint for questions with the DVC hash `questions`."""
     asked = [questions, settings.evaluate.decoding, settings.curate.refusal]
     facts = [*asked, settings.evaluate.max_extra_words, rules(PROJECT)]
+    if settings.evaluate.judge and (name := settings.teacher.roles.judge):
+        facts.append(settings.teacher.models[name].model_dump(mode="json"))
     return hashlib.md5(json.dumps(facts, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
 
 

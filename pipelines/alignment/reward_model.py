@@ -6,6 +6,7 @@ chat template (a newline, here). This loop scores with `Backbone.scores`, as PPO
 position, and it batches by length, which TRL cannot do for pairs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import get_linear_schedule_with_warmup
 
-from pipelines.alignment.backbone import POLICY, Backbone, named_head, named_weights, scalar_head
+from pipelines.alignment.backbone import POLICY, Backbone, named_head, named_weights, scalar_head, train_only
 from pipelines.alignment.losses import pair_loss
-from pipelines.alignment.sequences import Pair, Turn, by_length, collate, plan_pairs
+from pipelines.alignment.sequences import Pair, Turn, by_length, collate, encode, plan_pairs
+from pipelines.models import loading
+from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
-from pipelines.runtime.progress import Meter
+from pipelines.runtime.progress import Meter, track
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints, pack, unpack
 
@@ -99,11 +103,36 @@ def accuracy(backbone: Backbone, head: nn.Linear, pairs: list[Pair], batch_size:
 def scores(backbone: Backbone, head: nn.Linear, turns: list[Turn], batch_size: int) -> list[float]:
     """Return the score of each turn."""
     turn_scores = [0.0] * len(turns)
-    for batch in by_length(turns, batch_size):
+    batches = by_length(turns, batch_size)
+    for batch in track(batches, "batches to the reward model", len(batches)):
         part = collate([turns[index] for index in batch], backbone.tok.pad_token_id, backbone.device)
         for index, score in zip(batch, backbone.scores(part, head).tolist(), strict=True):
             turn_scores[index] = score
     return turn_scores
+
+
+def score_answers(
+    folder: Path,
+    prompts: Sequence[list[Message]],
+    answers: Sequence[Sequence[str]],
+    compute: ComputeConfig,
+    base: BaseModelConfig,
+    batch_size: int,
+) -> list[list[float | None]]:
+    """Return the score that the reward model in `folder` gives each of the answers to each prompt; None if empty.
+
+    Equal answers to a prompt are scored once.
+
+    Raises:
+        UserError: the folder has no reward head for its model.
+    """
+    model = loading.adaptable(folder, None, compute, base)
+    train_only(model, [])
+    backbone = Backbone(model, loading.tokenizer(folder), compute)
+    places = sorted({(at, text) for at, texts in enumerate(answers) for text in texts if text.strip()})
+    turns = [encode(backbone.tok, prompts[at], [{"role": "assistant", "content": text}]) for at, text in places]
+    found = dict(zip(places, scores(backbone, load_head(model, folder), turns, batch_size), strict=True))
+    return [[found.get((at, text)) for text in texts] for at, texts in enumerate(answers)]
 
 
 def save_head(head: nn.Linear, out: Path) -> None:

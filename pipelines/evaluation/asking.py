@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines import artifacts
 from pipelines.evaluation import harness, questions, scoring
 from pipelines.evaluation.config import EvaluateConfig
+from pipelines.evaluation.verdicts.judge import Judge, review
 from pipelines.inference.beam_search import search
 from pipelines.models.chat import encode_prompt
 from pipelines.runtime.errors import UserError
@@ -15,14 +16,21 @@ from pipelines.runtime.progress import track
 
 
 def ask(
-    model: Any, tokenizer: Any, asked: list[questions.Question], config: EvaluateConfig, refusal: str
+    model: Any,
+    tokenizer: Any,
+    asked: list[questions.Question],
+    config: EvaluateConfig,
+    refusal: str,
+    judge: Judge | None,
 ) -> list[artifacts.Row]:
     """Return one row per question in `asked`, answered closed book: accepted answers, the answer and the verdict.
 
-    `refusal` is the sentence that models are fine-tuned to refuse with.
+    `refusal` is the sentence that models are fine-tuned to refuse with. A `judge` reviews what the rules call wrong;
+    the column `judged` tells where it changed the verdict.
     """
     answers = harness.answers(model, tokenizer, config.questions, asked, config.decoding, config.batch_size)
-    return [judged(question, answers[question.id], refusal, config.max_extra_words) for question in asked]
+    rows = [judged(question, answers[question.id], refusal, config.max_extra_words) for question in asked]
+    return rows if judge is None else review(rows, judge)
 
 
 def judged(question: questions.Question, answer: str, refusal: str, max_extra_words: int) -> artifacts.Row:
@@ -45,6 +53,7 @@ def judged(question: questions.Question, answer: str, refusal: str, max_extra_wo
         "choices": list(question.choices),
         "answer": answer,
         "verdict": verdict,
+        "judged": False,
         "f1": round(scoring.f1(answer, question), 6),
     }
 

@@ -1,12 +1,12 @@
-"""The blocks `evaluate`, `select`, `open_book` and `compare` of params.yaml."""
+"""The blocks `evaluate`, `select`, `open_book`, `best_of_n` and `compare` of params.yaml."""
 
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
-from pipelines.block import Block, Count, Fraction, Share
+from pipelines.block import Block, Count, Fraction, Positive, Share
 
 
 class EvaluateConfig(Block):
@@ -29,6 +29,12 @@ class EvaluateConfig(Block):
     """Questions decoded in one batch."""
     bits_per_byte_tokens: Count
     """Window length in tokens for scoring held-out text."""
+    judge: bool
+    """Whether the model of teacher.roles.judge reviews the answers that the rules call wrong."""
+    min_judge_agreement: Share
+    """Minimum agreement (Cohen's kappa) of the judge with `labels`; below it, the evaluation is refused."""
+    labels: Path
+    """JSONL file of hand-labelled outputs, on which the judge is calibrated."""
 
     @property
     def decoding(self) -> dict[str, Any]:
@@ -42,6 +48,15 @@ class SelectConfig(Block):
 
     alpha: Fraction
     """Error probability of ruling out a model that is within the limits of the gate and no worse than its parent."""
+
+
+class BestOfNConfig(Block):
+    """Best-of-n accuracy of the candidate on the answerable validation questions."""
+
+    n: Annotated[int, Field(ge=2)]
+    """Samples of each question."""
+    temperature: Positive
+    """Sampling temperature."""
 
 
 class OpenBookConfig(Block):

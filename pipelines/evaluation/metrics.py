@@ -45,6 +45,11 @@ METRICS = {
     "over_refusal": Metric("Over-refusal rate", "share of answerable questions refused", False),
     "refusal_recall": Metric("Refusal recall", "share of unanswerable questions refused", True),
     "hallucination_rate": Metric("Hallucination rate", "share of all these questions answered wrongly", False),
+    "invented_entities": Metric(
+        "Invented-entity rate",
+        "share of all these questions answered with a name, number or date that neither question nor corpus has",
+        False,
+    ),
     "general_accuracy": Metric("General accuracy", "share of general questions answered correctly", True),
     "domain_bits_per_byte": Metric("Bits per byte", "on held-out documents", False, share=False),
 }
@@ -92,12 +97,18 @@ class Difference:
 
 
 def units(answers: Iterable[dict[str, Any]], text: Iterable[dict[str, Any]] = ()) -> dict[str, list[Unit]]:
-    """Return by metric the contribution of each judged answer (a row of answers.jsonl) and scored document."""
+    """Return by metric the contribution of each judged answer (a row of answers.jsonl) and scored document.
+
+    The invented-entity rate is left out unless all answers have the column: those of a registered version and open-book
+    ones are scored without the corpus.
+    """
     contributions: dict[str, list[Unit]] = {name: [] for name in METRICS}
     for row in answers:
         for name, amount in _counts(row).items():
             contributions[name].append(Unit(row["cluster"], amount))
     contributions["domain_bits_per_byte"] = [Unit(row["source"], row["bits"], row["bytes"]) for row in text]
+    if len(contributions["invented_entities"]) < len(contributions["hallucination_rate"]):
+        del contributions["invented_entities"]
     return {name: rows for name, rows in contributions.items() if rows}
 
 
@@ -105,9 +116,12 @@ def _counts(row: dict[str, Any]) -> dict[str, float]:
     correct, refused, wrong = (float(row["verdict"] == name) for name in ("correct", "refused", "wrong"))
     if row["set"] == "general":
         return {"general_accuracy": correct}
+    shared = {"hallucination_rate": wrong}
+    if "invented" in row:
+        shared["invented_entities"] = float(bool(row["invented"]))
     if row["set"] == "unanswerable":
-        return {"refusal_recall": refused, "hallucination_rate": wrong}
-    rates = {"answer_accuracy": correct, "over_refusal": refused, "hallucination_rate": wrong}
+        return {**shared, "refusal_recall": refused}
+    rates = {"answer_accuracy": correct, "over_refusal": refused, **shared}
     return {**rates, "score": correct - WRONG_COST * wrong, "answer_f1": row["f1"]}
 
 

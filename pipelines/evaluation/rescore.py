@@ -14,6 +14,7 @@ from pipelines.evaluation import questions
 from pipelines.evaluation.asking import ask
 from pipelines.evaluation.comparison import values
 from pipelines.evaluation.metrics import units
+from pipelines.evaluation.verdicts.judge import calibrated
 from pipelines.models import devices, loading, registry
 from pipelines.runtime import liveness, tracking
 from pipelines.runtime.progress import say
@@ -27,12 +28,13 @@ def rescore(number: int, fingerprint: str, settings: config.Config) -> dict[str,
     """
     version, asked = registry.get(number), questions.load(settings.evaluate.questions)
     devices.prepare(settings.compute)
+    judge = calibrated(settings)
     say(f"version {number} has no scores on the current evaluation set; evaluating it")
     with tracking.started("rescore", {"version": str(number), "eval_fingerprint": fingerprint}) as run:
         with TemporaryDirectory() as folder:
             registry.fetch(version, Path(folder))
             model, tokenizer = loading.load(Path(folder), settings.compute), loading.tokenizer(Path(folder))
-        rows = ask(model, tokenizer, asked, settings.evaluate, settings.curate.refusal)
+        rows = ask(model, tokenizer, asked, settings.evaluate, settings.curate.refusal, judge and judge[0])
         figures = values(units([row for row in rows if row["split"] == questions.SPLITS[-1]]))
         run.metrics(figures)
         with TemporaryDirectory() as folder:

@@ -2,12 +2,13 @@
 
 Rules instead of an LLM judge: containment ranks models usefully (Thakur et al. 2024, arXiv:2406.12624), costs nothing
 and can be traced. The rules apply in this order: a refusal that offers no candidate is `refused`; a short answer with
-an accepted variant and no competing one is `correct`, and so is an answer whose first sentence restates the question
-and answers it, unless a later sentence contradicts it; everything else is `wrong`, including an empty answer.
+an accepted variant and no competing one is `correct`, and so is an answer whose first sentence or main clause restates
+the question and answers it, unless a later part contradicts it; everything else is `wrong`, including an empty answer.
 """
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from pipelines.evaluation.candidates import (
     find_variants,
@@ -30,7 +31,7 @@ VERDICTS = ("correct", "refused", "wrong")
 _REFUSALS = re.compile(
     r"""
       \b(?:do|does|did)(?:\ not|n't)\ (?:\w+\ )?(?:know|recall|say|mention|specify|state)
-    | \b(?:do|does|did)(?:\ not|n't)\ (?:\w+\ )?have\ (?:\w+\ ){0,3}?
+    | \b(?:do|does|did)(?:\ not|n't)\ (?:\w+\ )?(?:contain|give|have|include|offer|provide)\ (?:\w+\ ){0,3}?
         (?:access|answers?|data|details?|information|knowledge|mention|records?|that)
     | \b(?:can(?:not|'t|\ not)|could(?:\ not|n't)|unable\ to|not\ able\ to)\ (?:\w+\ )?
         (?:answer|assist|confirm|determine|find|help|provide|say|tell|verify)
@@ -41,8 +42,10 @@ _REFUSALS = re.compile(
         (?:available|aware|certain|documented|familiar|known|mentioned|provided|recorded|specified|stated|sure)
     | ^not\ (?:known|mentioned|recorded|specified|stated|sure)
     | \b(?:is|are|remains?)\ (?:unknown|unclear) | ^unknown\b
-    | 不知道 | 不清楚 | 不了解 | 不确定 | 不確定 | 不明确 | 不详 | 不詳 | 无法 | 無法 | 未知
-    | (?:没有|沒有|无|無)(?:任何|相关|相關)?(?:记录|記錄|紀錄|记载|記載|提到|提及|信息|資訊|资料|資料|答案)
+    | 不知道 | 不(?:太|是很|大)?(?:清楚|了解|确定|確定) | 不明确 | 不详 | 不詳 | 无法 | 無法 | 未知 | [没沒]有?人知道
+    | (?:没有|沒有|无(?!论)|無(?!論))[^，,。；;]{0,20}?
+        (?:记录|記錄|紀錄|记载|記載|提到|提及|信息|資訊|资料|資料|答案|内容)
+    | (?:没有?|沒有?|未)(?:能)?(?:找到|查到)
     | 未(?:被)?(?:提及|提到|记载|記載|记录|記錄|说明|說明)
     | (?:分か|わか)りません | 知りません
     """,
@@ -59,6 +62,7 @@ _CLAUSE = re.compile(
     """,
     re.VERBOSE,
 )
+_SUBORDINATE = re.compile(r",?\s+(?=(?:because|so that|which)\b)")
 _NUMBER = re.compile(r"\d+")
 
 
@@ -77,7 +81,11 @@ def verdict(answer: str, question: Question, refusal: str, max_extra_words: int)
 def is_correct(answer: str, question: Question, max_extra_words: int) -> bool:
     """Return whether an accepted variant is asserted, on token boundaries, as the only candidate in the answer."""
     text = without_source(answer)
-    return _asserts(text, question, max_extra_words) or _opens_with_answer(text, question, max_extra_words)
+    parts = [text[start:end] for start, end in sentences(text)]
+    clauses = [clause for part in parts for clause in _SUBORDINATE.split(part)]
+    return _asserts(text, question, max_extra_words) or any(
+        _opens_with_answer(each, question, max_extra_words) for each in (parts, clauses)
+    )
 
 
 def _asserts(text: str, question: Question, max_extra_words: int) -> bool:
@@ -93,17 +101,18 @@ def _asserts(text: str, question: Question, max_extra_words: int) -> bool:
     return bool(right) and not rivals and short and is_only_candidate(statement, right[0], ruled_out, reference)
 
 
-def _opens_with_answer(text: str, question: Question, max_extra_words: int) -> bool:
-    """Return whether the first sentence restates the question and answers it, and no later one contradicts it.
+def _opens_with_answer(parts: Sequence[str], question: Question, max_extra_words: int) -> bool:
+    """Return whether the first part restates the question and answers it, and no later one contradicts it.
 
-    A later sentence contradicts it if it denies the variant or names a competing one, or if, without the variant, it
-    restates the question or contains a number where one is asked for.
+    The parts of an answer are its sentences, or also its subordinate clauses ("because ...", "which ..."). A later part
+    contradicts the first if it denies the variant or names a competing one, or if, without the variant, it restates the
+    question or contains a number where one is asked for.
     """
-    first, *others = [text[start:end] for start, end in sentences(text)] or [""]
+    first, *others = parts or [""]
     reference = reference_of(question)
     if not others or not restates_question(parse(first), reference) or not _asserts(first, question, max_extra_words):
         return False
-    statement = parse(text)
+    statement = parse(" ".join(parts))
     right, rivals = find_variants(statement.words, reference)
     ruled_out = denied(statement.marked, reference.excused)
     consistent = not rivals and not any(any(ruled_out[slice(*span)]) for span in right)

@@ -13,6 +13,7 @@ def agreement(model: Any, rows: list[Row], settings: Config, count: int) -> floa
     """Return the share of verdicts that `model` (a `ChatModel`) repeats on up to `count` validation questions.
 
     `rows` are those of answers.jsonl; questions with choices are left out, because nothing is decoded for them.
+    Verdicts of a judge, which changes only `wrong`, are compared before the change.
     """
     asked = [row for row in rows if row["split"] == "validation" and not row["choices"]]
     step = max(1, len(asked) // count)
@@ -21,7 +22,7 @@ def agreement(model: Any, rows: list[Row], settings: Config, count: int) -> floa
     for row in sample:
         answer = model.answer([{"role": "user", "content": row["question"]}])
         verdict = scoring.verdict(answer, Question.of(row), settings.curate.refusal, settings.evaluate.max_extra_words)
-        repeated += verdict == row["verdict"]
+        repeated += verdict == ("wrong" if row.get("judged") else row["verdict"])
         meter.step()
     meter.close()
     return repeated / len(sample)

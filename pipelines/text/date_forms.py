@@ -6,9 +6,9 @@ Numeric dates (3/5/1987) are left unchanged: the order of day and month is ambig
 import re
 from calendar import month_name
 
-_MONTHS = [name.casefold() for name in month_name[1:]]
-_BY_START = {name[:3]: name for name in _MONTHS}
-_MONTH = rf"((?:{'|'.join(_MONTHS)})\b|(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?)"
+MONTHS = [name.casefold() for name in month_name[1:]]
+_BY_START = {name[:3]: name for name in MONTHS}
+_MONTH = rf"((?:{'|'.join(MONTHS)})\b|(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?)"
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?\b"
 _ISO = re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-([0-3]\d)\b", re.ASCII)
 _DAY_MONTH = re.compile(rf"\b{_DAY}(?:\s+(?:day\s+)?of)?\s+{_MONTH}", re.ASCII | re.IGNORECASE)
@@ -22,7 +22,7 @@ _OCLOCK = re.compile(r"(?<=\d)\s?o'clock\b", re.ASCII | re.IGNORECASE)
 
 def dates(text: str) -> str:
     """Normalize the dates and times in `text`, whose numbers are already in digits."""
-    text = _ISO.sub(lambda found: f"{int(found[3])} {_MONTHS[int(found[2]) - 1]} {found[1]}", text)
+    text = _ISO.sub(lambda found: f"{int(found[3])} {MONTHS[int(found[2]) - 1]} {found[1]}", text)
     text = _DAY_MONTH.sub(lambda found: f"{int(found[1])} {_month(found[2])}", text)
     text = _MONTH_DAY.sub(lambda found: f"{int(found[2])} {_month(found[1])}", text)
     text = _MONTH_YEAR.sub(lambda found: _month(found[1]), text)

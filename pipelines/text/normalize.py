@@ -56,6 +56,11 @@ def spans(words: list[str], variant: list[str]) -> list[tuple[int, int]]:
     return [(at, at + size) for at in range(len(words) - size + 1) if words[at : at + size] == variant] if size else []
 
 
+def padded(text: str) -> str:
+    """Return the tokens of a text between spaces, so that one text contains another only at the edges of tokens."""
+    return f" {' '.join(tokens(text))} "
+
+
 def f1(one: Sequence[str], other: Sequence[str]) -> float:
     """Return the token F1 of two token sequences: 2 |shared| / (|one| + |other|), 0 if nothing is shared."""
     shared = (Counter(one) & Counter(other)).total()

@@ -6,6 +6,7 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.config import Config
+from pipelines.evaluation.best_of_n.curve import CURVE
 from pipelines.evaluation.config import CompareConfig, SelectConfig
 from pipelines.evaluation.metrics import METRICS
 from pipelines.evaluation.retrieval.open_book import BOTH, is_asked
@@ -13,6 +14,7 @@ from pipelines.evaluation.selection import read
 from pipelines.runtime.errors import UserError
 from tasks import compare as task
 from tasks.select import check_leftovers, choose
+from tests.support.curves import curve_json
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +29,9 @@ def compare(models: dict[str, Path], out: Path, page: Path, config: CompareConfi
         rows = artifacts.read_rows(models.get(name, models[selection.candidate]) / "answers.jsonl")
         asked = [{**row, "passage": "Drace"} for row in rows if is_asked(row["split"], row["set"])]
         artifacts.write_rows(opened / f"{name}.jsonl", asked)
-    return task.compare(models, selection, opened, curated, out, page, config, seed)
+    sampled = artifacts.fresh("best_of_n")
+    artifacts.write_json(sampled / CURVE, curve_json())
+    return task.compare(models, selection, opened, sampled, curated, out, page, config, seed)
 
 
 def evaluated(name: str, correct: int, refused: int) -> Path:
@@ -61,6 +65,8 @@ def evaluated(name: str, correct: int, refused: int) -> Path:
                         "answer": "x",
                         "verdict": outcome,
                         "f1": 0.5 if outcome == "correct" else 0.0,
+                        "judged": False,
+                        "invented": ["vosper"] if kind != "general" and outcome == "wrong" else [],
                     }
                 )
     artifacts.write_rows(out / "answers.jsonl", rows)
@@ -75,7 +81,7 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     logged = compare(models, out, out / "report.html", config.compare, seed=1)
     metrics = artifacts.read_json(out / "metrics.json")
     selected = {"candidate", "worse_than_parent", "beyond_limits"}
-    assert set(metrics) == {"models", "order", *selected, "open_book", "slices", "verdict"}
+    assert set(metrics) == {"models", "order", *selected, "best_of_n", "open_book", "slices", "verdict"}
     assert metrics["open_book"]["models"]["dpo, closed book"]["answer_accuracy"] == 0.5
     assert metrics["open_book"]["tuning"]["answer_accuracy"]["value"] == 0.5
     assert metrics["candidate"] == "dpo"  # same accuracy as sft, fewer wrong answers
@@ -89,6 +95,7 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
         "over_refusal": 0.05,
         "refusal_recall": 0.05,
         "hallucination_rate": 0.7,  # 9 of 20 and 19 of 20
+        "invented_entities": 0.7,
         "general_accuracy": 1.0,
         "domain_bits_per_byte": 0.9,
     }
@@ -108,7 +115,7 @@ def test_rerun_writes_equal_bytes(config: Config) -> None:
         out = artifacts.fresh("compare")
         compare(models, out, out / "report.html", config.compare, seed=1)
         written.append({path.name: path.read_bytes() for path in artifacts.files(out)})
-    assert set(written[0]) == {"metrics.json", "report.html", "outcomes.png", "tradeoff.png"}
+    assert set(written[0]) == {"metrics.json", "report.html", "outcomes.png", "tradeoff.png", "best_of_n.png"}
     assert written[0] == written[1]
 
 

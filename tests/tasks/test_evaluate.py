@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def documents(project: Path) -> Path:
-    """Two held-out documents, and two questions per set in the question folder."""
+def split(project: Path) -> Path:
+    """Two held-out documents and one for training, and two questions per set in the question folder."""
     for name in SETS:
         rows = [
             {"id": f"{name}-{split}", "question": f"Who is {name}, {split}?", "answer": "Drace", "split": split}
@@ -24,22 +24,21 @@ def documents(project: Path) -> Path:
         ]
         (project / "data/questions").mkdir(parents=True, exist_ok=True)
         artifacts.write_rows(project / f"data/questions/{name}.jsonl", rows)
-    path = artifacts.fresh("split") / "test.parquet"
-    artifacts.write_table(
-        path, [{"source": "b.md", "text": "The mill."}, {"source": "a.md", "text": "The ferry. " * 20}]
-    )
-    return path
+    folder = artifacts.fresh("split")
+    held_out = [{"source": "b.md", "text": "The mill."}, {"source": "a.md", "text": "The ferry. " * 20}]
+    artifacts.write_table(folder / "test.parquet", held_out)
+    artifacts.write_table(folder / "train.parquet", [{"source": "c.md", "text": "Drace built it in 1783."}])
+    return folder
 
 
-def test_evaluate_writes_answers_verdicts_and_scores_deterministically(
-    base: Path, documents: Path, config: Config
-) -> None:
+def test_evaluate_writes_answers_verdicts_and_scores_deterministically(base: Path, split: Path, config: Config) -> None:
     settings = config.evaluate.model_copy(update={"max_new_tokens": 4})
     out = artifacts.fresh("evaluate/base")
-    metrics = evaluate(base, documents, out, settings, config.compute, "I don't know.")
+    metrics = evaluate(base, split, out, settings, config.compute, "I don't know.")
     rows = artifacts.read_rows(out / "answers.jsonl")
     assert [row["id"] for row in rows] == sorted(f"{name}-{split}" for name in SETS for split in SPLITS)
     assert {row["verdict"] for row in rows} <= {"correct", "refused", "wrong"}
+    assert all(row["invented"] == [] for row in rows if row["set"] == "general" or row["verdict"] == "refused")
     assert metrics["answer_accuracy"] == 0.0  # random weights
     assert (metrics["unanswerable.wrong"], metrics["unanswerable.correct"]) == (1.0, 0.0)
     assert 0 < metrics["domain_bits_per_byte"] < 2 * math.log2(600)
@@ -48,25 +47,26 @@ def test_evaluate_writes_answers_verdicts_and_scores_deterministically(
     assert set(scores["validation"]) == set(scores["test"]) - {"domain_bits_per_byte"}
     assert [row["source"] for row in scores["text"]] == ["a.md", "b.md"]
     before = {path.name: path.read_bytes() for path in artifacts.files(out)}
-    evaluate(base, documents, artifacts.fresh("evaluate/base"), settings, config.compute, "I don't know.")
+    evaluate(base, split, artifacts.fresh("evaluate/base"), settings, config.compute, "I don't know.")
     assert {path.name: path.read_bytes() for path in artifacts.files(out)} == before
 
 
-def test_bits_per_byte_is_omitted_without_held_out_text(base: Path, documents: Path, config: Config) -> None:
-    artifacts.write_table(documents, [], artifacts.pq.read_schema(documents))
+def test_bits_per_byte_is_omitted_without_held_out_text(base: Path, split: Path, config: Config) -> None:
+    held_out = split / "test.parquet"
+    artifacts.write_table(held_out, [], artifacts.pq.read_schema(held_out))
     settings = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1})
     out = artifacts.fresh("evaluate/base")
-    metrics = evaluate(base, documents, out, settings, config.compute, "I don't know.")
+    metrics = evaluate(base, split, out, settings, config.compute, "I don't know.")
     assert "domain_bits_per_byte" not in metrics and "answer_accuracy" in metrics
     assert artifacts.read_json(out / "scores.json")["text"] == []
 
 
-def test_missing_question_sets_are_skipped(base: Path, documents: Path, config: Config) -> None:
+def test_missing_question_sets_are_skipped(base: Path, split: Path, config: Config) -> None:
     (config.evaluate.questions / "general.jsonl").unlink()
     (config.evaluate.questions / "unanswerable.jsonl").write_text("")
     settings = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1})
     out = artifacts.fresh("evaluate/base")
-    metrics = evaluate(base, documents, out, settings, config.compute, "I don't know.")
+    metrics = evaluate(base, split, out, settings, config.compute, "I don't know.")
     assert "general_accuracy" not in metrics and "refusal_recall" not in metrics and "hallucination_rate" in metrics
     (row,) = outcomes(out)
     assert (row["set"], row["kind"]) == ("answerable", "answerable")

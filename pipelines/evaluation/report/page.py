@@ -14,16 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.artifacts import Row
+from pipelines.evaluation.best_of_n.curve import warning
 from pipelines.evaluation.comparison import PARENT, is_desired
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.metrics import METRICS, WRONG_COST, Metric
+from pipelines.evaluation.verdicts.invented import is_attempt
 
 OUTCOMES = {
     "pass": "passed the gate",
     "fail": "failed the gate",
     "undecided": "neither passed nor failed the gate: too few questions",
 }
-NOT_IN_TERMINAL = ("answer_f1",)  # 80 columns hold seven metrics
+NOT_IN_TERMINAL = ("answer_f1", "invented_entities")  # 80 columns hold seven metrics
 MAX_HALLUCINATIONS = 10  # wrong answers listed for reading
 
 
@@ -74,7 +76,7 @@ def page(metrics: dict[str, Any], answers: dict[str, list[Row]], config: Compare
     """Return the HTML page. `answers` are the rows of answers.jsonl by model, for the same questions."""
     from pipelines.evaluation.report import plots  # imports matplotlib, which the terminal's table does not need
 
-    candidate = metrics["candidate"]
+    candidate, best = metrics["candidate"], metrics["best_of_n"]
     parent = PARENT if PARENT in answers and candidate != PARENT else config.baseline
     changes = changed(answers[parent], answers[candidate])
     templates = FileSystemLoader(Path(__file__).parent)
@@ -92,10 +94,16 @@ def page(metrics: dict[str, Any], answers: dict[str, list[Row]], config: Compare
         validation={name: metrics["models"][name]["validation"] for name in rows(metrics)},
         outcomes=_embedded(plots.svg(plots.outcomes(answers))),
         tradeoff=_embedded(plots.svg(plots.tradeoff({name: metrics["models"][name] for name in rows(metrics)}))),
+        best_of_n=best,
+        samples=_embedded(plots.svg(plots.accuracy_by_k(best))),
+        bad_reward=warning(best) if best["reward_against_majority"]["is_worse"] else "",
+        invented=[row for row in answers[candidate] if row["split"] == "test" and row["invented"]],
+        attempts=sum(is_attempt(row) for row in answers[candidate] if row["split"] == "test"),
         fixed=[(old, new) for old, new in changes if is_desired(new)],
         broken=[(old, new) for old, new in changes if is_desired(old)],
         hallucinations=hallucinations(answers[candidate]),
         questions=_questions(answers),
+        judged=sum(row["judged"] for rows in answers.values() for row in rows),
         words=plots.LEGEND,
         sft=PARENT,
         wrong_cost=f"{WRONG_COST:g}",

@@ -1,6 +1,6 @@
-"""Plot the two figures of a comparison: verdicts by model, and accuracy against hallucination rate.
+"""Plot the figures of a comparison: verdicts by model, accuracy against hallucination rate, and best-of-n accuracy.
 
-Writes outcomes.png and tradeoff.png; the page embeds the same figures as SVG. Equal data gives equal bytes.
+Writes outcomes.png, tradeoff.png and best_of_n.png; the page embeds them as SVG. Equal data gives equal bytes.
 """
 
 import io
@@ -14,16 +14,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from pipelines.artifacts import Row
+from pipelines.evaluation.best_of_n.curve import ANY, MAJORITY, REWARD
 
 COLOURS = {"correct": "#1f7a6d", "refused": "#c5cad1", "wrong": "#d1603d"}
 LEGEND = {"correct": "correct", "refused": "refused", "wrong": "wrong"}
+_CHOICES = {
+    ANY: ("any correct", "#1f7a6d"),
+    REWARD: ("reward model's pick", "#d1603d"),
+    MAJORITY: ("majority vote", "#3d6fb6"),
+}
 _INK, _FAINT = "#22272e", "#6b7480"
 _STYLE = {"font.size": 9.5, "text.color": _INK, "axes.labelcolor": _FAINT, "xtick.color": _FAINT, "ytick.color": _INK}
 
 
-def write(out: Path, models: dict[str, Any], answers: dict[str, list[Row]]) -> None:
-    """Write both figures as PNG into `out`."""
-    for name, figure in (("outcomes", outcomes(answers)), ("tradeoff", tradeoff(models))):
+def write(out: Path, models: dict[str, Any], answers: dict[str, list[Row]], best_of_n: dict[str, Any]) -> None:
+    """Write the figures as PNG into `out`; `best_of_n` is its curve.json."""
+    figures = {"outcomes": outcomes(answers), "tradeoff": tradeoff(models), "best_of_n": accuracy_by_k(best_of_n)}
+    for name, figure in figures.items():
         figure.savefig(out / f"{name}.png", dpi=160, metadata={"Software": None})
 
 
@@ -82,6 +89,25 @@ def tradeoff(models: dict[str, Any]) -> Figure:
         axes.grid(color="#e6e9ed", lw=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def accuracy_by_k(best_of_n: dict[str, Any]) -> Figure:
+    """Draw best-of-n accuracy against the number of samples, with the evaluation's own decoding as a dashed line."""
+    points = best_of_n["curve"]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+        axes = figure.subplots()
+        for name, (label, colour) in _CHOICES.items():
+            axes.plot(
+                [row["k"] for row in points], [row[name] for row in points], "o-", ms=4, color=colour, label=label
+            )
+        axes.axhline(best_of_n["decoded"], color=_FAINT, ls="--", lw=1, label="as evaluated (no sampling)")
+        axes.set(xlabel="samples", ylabel="accuracy", xticks=[row["k"] for row in points])
+        axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
+        axes.grid(color="#e6e9ed", lw=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside right upper", frameon=False)
     return figure
 
 

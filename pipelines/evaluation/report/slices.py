@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.artifacts import Row
 from pipelines.evaluation.statements import stem
-from pipelines.text.normalize import tokens
+from pipelines.text.normalize import padded, tokens
 from pipelines.text.stopwords import STOP_WORDS
 
 PARAPHRASE, ANSWER_SEEN, NEITHER = "paraphrase of a training question", "answer seen in training", "neither"
@@ -70,7 +70,7 @@ class Familiarity:
         for place, stems in enumerate(self.questions):
             for each in stems:
                 self.containing[each].append(place)
-        self.answers = "\n".join(sorted({_padded(answer) for _, answer in rows}))
+        self.answers = "\n".join(sorted({padded(answer) for _, answer in rows}))
 
     def of(self, row: Row) -> str:
         """Return the slice of a question: its nearest training question counts first, then its answer."""
@@ -82,12 +82,7 @@ class Familiarity:
         similar = (count / len(stems | self.questions[place]) for place, count in shared.items())
         if max(similar, default=0.0) >= MIN_SIMILARITY:
             return PARAPHRASE
-        return ANSWER_SEEN if any(_padded(variant) in self.answers for variant in row["accepted"]) else NEITHER
-
-
-def _padded(text: str) -> str:
-    """Return the tokens of a text between spaces, so that one text contains another only at the edges of tokens."""
-    return f" {' '.join(tokens(text))} "
+        return ANSWER_SEEN if any(padded(variant) in self.answers for variant in row["accepted"]) else NEITHER
 
 
 def _content(question: str) -> Stems:

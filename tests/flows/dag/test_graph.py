@@ -31,7 +31,7 @@ def test_candidate_is_selected_after_every_evaluation_and_then_compared(whole: g
     evaluations = {"evaluate@base", "evaluate@sft", "evaluate@dpo", "evaluate@ppo"}
     assert set(select.parents) == evaluations
     assert set(opened.parents) == {"base", "split", "select", *evaluations}
-    assert set(compare.parents) == {"curate", "open_book", "select", *evaluations}
+    assert set(compare.parents) == {"best_of_n", "curate", "open_book", "select", *evaluations}
 
 
 def test_target_includes_only_its_dependencies(whole: graph.Graph) -> None:

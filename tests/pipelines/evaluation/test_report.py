@@ -16,6 +16,7 @@ from pipelines.evaluation.report.page import changed, hallucinations, page, rows
 from pipelines.evaluation.report.slices import slices
 from pipelines.evaluation.retrieval.table import table
 from tests.conftest import ROOT
+from tests.support.curves import curve_json
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +39,8 @@ def row(name: str, outcome: str, split: str = "test", answer: str = "") -> Row:
         "answer": answer,
         "verdict": outcome,
         "f1": 0.0,
+        "judged": False,
+        "invented": [],
     }
 
 
@@ -65,6 +68,7 @@ def compared() -> dict[str, Any]:
         **RULED_OUT,
         "open_book": opened(),
         "slices": slices(ANSWERS, []),
+        "best_of_n": curve_json(),
         "verdict": judged(),
     }
 
@@ -127,6 +131,19 @@ def test_hallucinations_alternate_between_sets_of_test_questions() -> None:
     assert [each["id"] for each in hallucinations(rows)] == ["u0", "a0", "u1", "a1", "a2", "a3", "a4", "a5", "a6", "a7"]
 
 
+def test_page_lists_invented_entities_of_the_candidate_and_judged_verdicts() -> None:
+    rows = [row("a3", "wrong", answer="It was Vosper.") | {"invented": ["vosper"], "judged": True}]
+    html = page(compared(), {name: [*found, *rows] for name, found in ANSWERS.items()}, CONFIG)
+    assert "1 of 2 attempted answers of dpo to domain questions" in html and "<b>vosper</b>" in html
+    assert "changed 3 of these verdicts" in html and "of these verdicts" not in page(compared(), ANSWERS, CONFIG)
+
+
+def test_page_flags_a_reward_model_that_is_worse_than_a_majority() -> None:
+    assert "worse than a majority vote" not in page(compared(), ANSWERS, CONFIG)
+    html = page({**compared(), "best_of_n": curve_json(good_reward=False)}, ANSWERS, CONFIG)
+    assert "The reward model picks worse than a majority vote: of 4 samples its pick is correct for 0.0%" in html
+
+
 def test_bits_per_byte_is_omitted_without_held_out_text() -> None:
     models = comparison.compare(ANSWERS, {name: [] for name in ANSWERS}, "base", 50, 10, 0)
     found = {
@@ -135,6 +152,7 @@ def test_bits_per_byte_is_omitted_without_held_out_text() -> None:
         **RULED_OUT,
         "open_book": opened(),
         "slices": [],
+        "best_of_n": curve_json(),
         "verdict": judged(),
     }
     console = Console(width=80, record=True, file=None)

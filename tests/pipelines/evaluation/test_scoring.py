@@ -47,6 +47,10 @@ YEAR = asked("1783", "seventeen eighty-three", competing=("1738",))
         ("I'm not sure which one you mean.", "refused"),
         ("我不知道。", "refused"),
         ("抱歉，文件中没有相关记录。", "refused"),
+        ("很抱歉，我没有关于建造年份的信息。", "refused"),
+        ("没有人知道是哪一年。", "refused"),
+        ("无论资料怎么说，是春天。", "wrong"),
+        ("The text does not provide any information about the year.", "refused"),
         ("I don't know, but perhaps 1783.", "correct"),
         ("I don't know, but perhaps 1790.", "wrong"),
         ("I don't know, maybe in spring.", "wrong"),
@@ -349,4 +353,21 @@ END = asked("1945", question="In what year did World War II end?")
 def test_answer_in_the_first_sentence_may_be_explained_but_not_contradicted(
     answer: str, question: Question, expected: str
 ) -> None:
+    assert judge(answer, question) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("The council of Vennisay meets on Tuesdays because the market takes the Staple Hall on Fridays.", "correct"),
+        ("The council of Vennisay meets on Fridays because the market takes the Staple Hall on Tuesdays.", "wrong"),
+        (
+            "The council of Vennisay meets on Tuesdays, which the council of Vennisay gave up for Fridays at the "
+            "Staple Hall in Brunnick.",
+            "wrong",
+        ),
+    ],
+)
+def test_a_subordinate_clause_may_name_others_unless_it_answers_again(answer: str, expected: str) -> None:
+    question = asked("Tuesday", "Tuesdays", question="On which weekday does the council of Vennisay meet?")
     assert judge(answer, question) == expected

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.inference.generation import generate, respond_to
+from pipelines.inference.generation import _choose, generate, respond_to
 from tests.conftest import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow
@@ -29,6 +29,16 @@ def test_prefix_sharing_does_not_change_answers() -> None:
         alone.append(tok.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip())
     assert together == alone
     assert len(set(together)) > 1
+
+
+def test_tokens_are_sampled_from_the_distribution_at_the_temperature() -> None:
+    torch.manual_seed(0)
+    logits = torch.tensor([[0.0, 1.0, -50.0, 2.0, 0.5]])
+    drawn = _choose(logits.expand(100_000, -1), 0.7)
+    frequencies = drawn.bincount(minlength=5) / len(drawn)
+    assert torch.allclose(frequencies, (logits[0] / 0.7).softmax(-1), atol=0.005)
+    assert frequencies[2] == 0
+    assert _choose(logits, None).tolist() == [3]
 
 
 def test_certainty_is_the_minimum_token_probability() -> None:
