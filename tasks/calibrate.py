@@ -15,7 +15,9 @@ from pipelines.config import Config
 from pipelines.curation import calibration as held_back
 from pipelines.evaluation.asking import decode, judged
 from pipelines.evaluation.confidence import calibration
-from pipelines.evaluation.confidence.signals import SENTENCES, SIGNALS, Floats, measure
+from pipelines.evaluation.confidence.certificate import Floats, describe
+from pipelines.evaluation.confidence.signal_names import SIGNALS
+from pipelines.evaluation.confidence.signals import SENTENCES, measure
 from pipelines.evaluation.questions import GENERAL
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import passages
@@ -55,9 +57,9 @@ def calibrate(
     curve = calibration.risk_coverage(test, estimates[split:], documents_asked)
     artifacts.write_json(out / calibration.CONFIDENCE, {**confidence.as_row(), "auroc": auroc})
     artifacts.write_rows(out / calibration.CONFIDENCES, map(_stored, attempts, values, estimates))
-    artifacts.write_rows(out / "risk_coverage.jsonl", curve)
+    artifacts.write_rows(out / calibration.RISK_COVERAGE, curve)
     artifacts.write_csv(artifacts.PLOTS / "calibrate.csv", curve)
-    say(calibration.describe(confidence.certificate))
+    say(describe(confidence.certificate))
     return _metrics(confidence, auroc)
 
 

@@ -9,13 +9,13 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from pipelines.artifacts import Row
-from pipelines.evaluation.confidence.certificate import Certificate, Scored, certify
+from pipelines.evaluation.confidence.certificate import Certificate, Floats, Scored, certify
 from pipelines.evaluation.confidence.config import CalibrateConfig
 from pipelines.evaluation.confidence.estimator import Estimator, fit
-from pipelines.evaluation.confidence.signals import SIGNALS, Floats
+from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.questions import GENERAL
 
-CONFIDENCE, CONFIDENCES = "confidence.json", "confidences.jsonl"
+CONFIDENCE, CONFIDENCES, RISK_COVERAGE = "confidence.json", "confidences.jsonl", "risk_coverage.jsonl"
 MIN_OF_EACH = 10
 """Least correct and wrong answers to fit an estimator on."""
 
@@ -35,7 +35,7 @@ class Confidence:
         """
         if self.estimator is not None:
             return self.estimator.confidence(values)
-        likely: Floats = np.exp(values[:, SIGNALS.index("log_likelihood")])
+        likely: Floats = np.exp(values[:, list(SIGNALS).index("log_likelihood")])
         return likely
 
     @property
@@ -71,7 +71,7 @@ def calibrate(rows: Sequence[Row], values: Floats, config: CalibrateConfig) -> C
         missing = MIN_OF_EACH - min(counts)
         more = round(missing / config.fit_share) * 2
         return Confidence(None, Certificate(None, config.max_wrong, config.alpha, 0, 0, len(rows), more))
-    estimator = fit(SIGNALS, values[fitted], correct[fitted], config.penalty)
+    estimator = fit(tuple(SIGNALS), values[fitted], correct[fitted], config.penalty)
     confidence, clusters = estimator.confidence(values), np.asarray([row["cluster"] for row in rows])
     ordering, testing = (Scored(confidence[part], ~correct[part], list(clusters[part])) for part in (fitted, ~fitted))
     return Confidence(estimator, certify(ordering, testing, config.max_wrong, config.alpha))
@@ -114,22 +114,6 @@ def risk_coverage(rows: Sequence[Row], confidence: Floats, asked: int) -> list[R
         }
         for count, failed in enumerate(wrong, 1)
     ]
-
-
-def describe(found: Certificate) -> str:
-    """Return a certificate as a sentence."""
-    limit, level = f"{100 * found.max_wrong:g}%", f"{100 * (1 - found.alpha):g}%"
-    if found.threshold is not None:
-        return (
-            f"at most {limit} of the answers with a confidence of {found.threshold:.2f} or more are wrong, by a test "
-            f"at the level {level}: {found.wrong} of {found.answered} calibration answers above it are."
-        )
-    tested = f"on {found.questions} calibration answers, no confidence is certified to keep wrong answers below {limit}"
-    if found.more_questions is None:
-        return f"{tested}, and more would not help; raise calibrate.max_wrong."
-    return (
-        f"{tested}; about {found.more_questions} more calibration questions, or a higher calibrate.max_wrong, would do."
-    )
 
 
 def _unit(text: str) -> float:

@@ -79,6 +79,22 @@ def certify(ordering: Scored, testing: Scored, max_wrong: float, alpha: float) -
     )
 
 
+def describe(found: Certificate) -> str:
+    """Return a certificate as a sentence."""
+    limit, level = f"{100 * found.max_wrong:g}%", f"{100 * (1 - found.alpha):g}%"
+    if found.threshold is not None:
+        return (
+            f"at most {limit} of the answers with a confidence of {found.threshold:.2f} or more are wrong, by a test "
+            f"at the level {level}: {found.wrong} of {found.answered} calibration answers above it are."
+        )
+    tested = f"on {found.questions} calibration answers, no confidence is certified to keep wrong answers below {limit}"
+    if found.more_questions is None:
+        return f"{tested}, and more would not help; raise calibrate.max_wrong."
+    return (
+        f"{tested}; about {found.more_questions} more calibration questions, or a higher calibrate.max_wrong, would do."
+    )
+
+
 def _thresholds(testing: Scored) -> list[float]:
     found = testing.confidence
     return sorted(set(np.quantile(found, np.linspace(0, 1, GRID, endpoint=False)).tolist())) if len(found) else []

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import terms
 from pipelines.inference.likelihood import loglikelihoods
@@ -24,18 +25,6 @@ from pipelines.text.words import words
 
 Floats = NDArray[np.float64]
 
-SIGNALS = ("log_likelihood", "agreement", "grounding", "support", "match", "best_match", "echo", "novelty")
-MEANINGS = {
-    "log_likelihood": "mean log-likelihood of the answer's tokens",
-    "agreement": "the same, given only the question's content words",
-    "grounding": "share of the answer's terms in the sentence that supports it best",
-    "support": "grounding, times the share of the question's terms in that sentence's passage or the answer",
-    "match": "share of the question's terms in that sentence",
-    "best_match": "share of the question's terms in the passage that matches it best",
-    "echo": "share of the question's terms in the answer",
-    "novelty": "share of the answer's terms that are not in the question",
-}
-"""Terms are weighted by their inverse document frequency."""
 SENTENCES = 2
 """Sentences of a passage, so that a sentence is read with its neighbour, which may name what it calls "it"."""
 CANDIDATES = 10

@@ -16,6 +16,8 @@ from rich.text import Text
 from pipelines.artifacts import Row
 from pipelines.evaluation.best_of_n.curve import warning
 from pipelines.evaluation.comparison import PARENT, is_desired
+from pipelines.evaluation.confidence.certificate import Certificate, describe
+from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.metrics import METRICS, WRONG_COST, Metric
 from pipelines.evaluation.verdicts.invented import is_attempt
@@ -72,11 +74,15 @@ def columns(metrics: dict[str, Any]) -> dict[str, Metric]:
     return {name: each for name, each in METRICS.items() if all(name in has for has in metrics["models"].values())}
 
 
-def page(metrics: dict[str, Any], answers: dict[str, list[Row]], config: CompareConfig) -> str:
-    """Return the HTML page. `answers` are the rows of answers.jsonl by model, for the same questions."""
+def page(metrics: dict[str, Any], answers: dict[str, list[Row]], curve: list[Row], config: CompareConfig) -> str:
+    """Return the HTML page.
+
+    `answers` are the rows of answers.jsonl by model, for the same questions, `curve` those of risk_coverage.jsonl.
+    """
     from pipelines.evaluation.report import plots  # imports matplotlib, which the terminal's table does not need
 
     candidate, best = metrics["candidate"], metrics["best_of_n"]
+    certificate = Certificate(**metrics["confidence"]["certificate"])
     parent = PARENT if PARENT in answers and candidate != PARENT else config.baseline
     changes = changed(answers[parent], answers[candidate])
     templates = FileSystemLoader(Path(__file__).parent)
@@ -88,6 +94,11 @@ def page(metrics: dict[str, Any], answers: dict[str, list[Row]], config: Compare
         open_book=metrics["open_book"],
         open_book_columns=columns(metrics["open_book"]),
         open_book_rows=rows(metrics["open_book"]),
+        certificate=describe(certificate),
+        certified=certificate.threshold is not None,
+        auroc=metrics["confidence"]["auroc"],
+        signals=SIGNALS,
+        risk_coverage=_embedded(plots.svg(plots.risk_coverage(curve, certificate.threshold))),
         baseline=config.baseline,
         candidate=candidate,
         parent=parent,

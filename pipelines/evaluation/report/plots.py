@@ -1,6 +1,7 @@
-"""Plot the figures of a comparison: verdicts by model, accuracy against hallucination rate, and best-of-n accuracy.
+"""Plot the figures of a comparison: verdicts, accuracy against hallucination rate, best-of-n accuracy, risk–coverage.
 
-Writes outcomes.png, tradeoff.png and best_of_n.png; the page embeds them as SVG. Equal data gives equal bytes.
+Writes outcomes.png, tradeoff.png, best_of_n.png and risk_coverage.png; the page embeds them as SVG. Equal data gives
+equal bytes.
 """
 
 import io
@@ -23,13 +24,26 @@ _CHOICES = {
     REWARD: ("reward model's pick", "#d1603d"),
     MAJORITY: ("majority vote", "#3d6fb6"),
 }
+_FEW_ANSWERS = 10
 _INK, _FAINT = "#22272e", "#6b7480"
 _STYLE = {"font.size": 9.5, "text.color": _INK, "axes.labelcolor": _FAINT, "xtick.color": _FAINT, "ytick.color": _INK}
 
 
-def write(out: Path, models: dict[str, Any], answers: dict[str, list[Row]], best_of_n: dict[str, Any]) -> None:
-    """Write the figures as PNG into `out`; `best_of_n` is its curve.json."""
-    figures = {"outcomes": outcomes(answers), "tradeoff": tradeoff(models), "best_of_n": accuracy_by_k(best_of_n)}
+def write(
+    out: Path,
+    models: dict[str, Any],
+    answers: dict[str, list[Row]],
+    best_of_n: dict[str, Any],
+    curve: list[Row],
+    threshold: float | None,
+) -> None:
+    """Write the figures as PNG into `out`; `best_of_n` is its curve.json, `curve` and `threshold` are calibrate's."""
+    figures = {
+        "outcomes": outcomes(answers),
+        "tradeoff": tradeoff(models),
+        "best_of_n": accuracy_by_k(best_of_n),
+        "risk_coverage": risk_coverage(curve, threshold),
+    }
     for name, figure in figures.items():
         figure.savefig(out / f"{name}.png", dpi=160, metadata={"Software": None})
 
@@ -108,6 +122,30 @@ def accuracy_by_k(best_of_n: dict[str, Any]) -> Figure:
         axes.grid(color="#e6e9ed", lw=0.8)
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+def risk_coverage(curve: list[Row], threshold: float | None) -> Figure:
+    """Draw the share of wrong answers against the share of questions answered, with the `threshold` as a vertical line.
+
+    The first answers, of which too few are given to estimate a share, are left out.
+    """
+    points = curve[_FEW_ANSWERS:]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([row["coverage"] for row in points], [row["risk"] for row in points], color=COLOURS["wrong"])
+        given = [row["coverage"] for row in curve if threshold is not None and row["threshold"] >= threshold]
+        if given:
+            axes.axvline(max(given), color=_FAINT, ls="--", lw=1, label="certified threshold")
+            axes.legend(frameon=False)
+        axes.set(
+            xlabel="questions answered, the most certain first", ylabel="wrong answers", xlim=(0, 1), ylim=(0, None)
+        )
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, 0))
+        axes.grid(color="#e6e9ed", lw=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Compare closed book, open book and both on the same test questions. Reads and writes nothing."""
+"""Compare closed book, open book, both and abstaining on the same test questions. Reads and writes nothing."""
 
 from typing import Any
 
@@ -12,20 +12,27 @@ SHOWN = ("score", "answer_accuracy", "over_refusal", "refusal_recall", "hallucin
 
 
 def table(
-    closed: dict[str, list[Row]], opened: dict[str, list[Row]], both: list[Row], config: CompareConfig, seed: int
+    closed: dict[str, list[Row]],
+    opened: dict[str, list[Row]],
+    both: list[Row],
+    abstaining: list[Row] | None,
+    config: CompareConfig,
+    seed: int,
 ) -> dict[str, Any]:
     """Return the metrics of each way of answering, in the form of metrics.json.
 
     `closed` and `opened` hold the rows of the same questions by model, the baseline first and the candidate last;
-    `both` are those of the cascade. Beside `models` and `order` there are `tuning`, the paired difference by metric of
-    the candidate closed book from the baseline open book, which is what tuning gains over retrieval, and the `recall`
-    of the retrieval.
+    `both` are those of the cascade, `abstaining` the candidate's with a refusal below the certified confidence. Beside
+    `models` and `order` there are `tuning`, the paired difference by metric of the candidate closed book from the
+    baseline open book, which is what tuning gains over retrieval, and the `recall` of the retrieval.
     """
     baseline, candidate = closed
     ways: dict[str, list[Row]] = {}
     for name in closed:
         ways |= {f"{name}, closed book": closed[name], f"{name}, open book": opened[name]}
     ways[f"{candidate}, both"] = both
+    if abstaining is not None:
+        ways[f"{candidate}, abstaining"] = abstaining
     measured = {way: _shown(units(rows)) for way, rows in ways.items()}
     how = config.resamples, seed, config.min_clusters
     return {
