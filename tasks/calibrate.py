@@ -28,11 +28,12 @@ from tasks import task
 
 
 def calibrate(
-    model: Path, answered: list[Row], curated: Path, documents: Path, out: Path, settings: Config
+    name: str, model: Path, answered: list[Row], curated: Path, documents: Path, out: Path, settings: Config
 ) -> dict[str, float]:
-    """Calibrate `model`, whose rows of answers.jsonl are `answered`; return AUROC, threshold and coverage.
+    """Calibrate the model `name` in the directory `model`; return AUROC, threshold and the number of answers.
 
-    The validation questions and the calibration questions are calibrated on; the test questions report.
+    `answered` are its rows of answers.jsonl: on the validation questions it is calibrated, as on those of
+    calibration.jsonl, and the test questions report.
     """
     devices.prepare(settings.compute)
     loaded, tok = loading.load(model, settings.compute), loading.tokenizer(model)
@@ -55,7 +56,7 @@ def calibrate(
     }
     documents_asked = sum(row["split"] == "test" and row["set"] != GENERAL for row in rows)
     curve = calibration.risk_coverage(test, estimates[split:], documents_asked)
-    artifacts.write_json(out / calibration.CONFIDENCE, {**confidence.as_row(), "auroc": auroc})
+    artifacts.write_json(out / calibration.CONFIDENCE, {"candidate": name, **confidence.as_row(), "auroc": auroc})
     artifacts.write_rows(out / calibration.CONFIDENCES, map(_stored, attempts, values, estimates))
     artifacts.write_rows(out / calibration.RISK_COVERAGE, curve)
     artifacts.write_csv(artifacts.PLOTS / "calibrate.csv", curve)
@@ -83,5 +84,5 @@ if __name__ == "__main__":
         answered = artifacts.read_rows(t.input(f"evaluate/{candidate}") / "answers.jsonl")
         documents = t.input("split") / "train.parquet"
         model = t.input(t.config.evaluate.models[candidate])
-        t.finish(calibrate(model, answered, t.input("curate"), documents, t.out, t.config))
+        t.finish(calibrate(candidate, model, answered, t.input("curate"), documents, t.out, t.config))
         t.run.artifact(t.out)

@@ -36,6 +36,7 @@ FOR_FLOWS = {
     "evaluation.served",
     "evaluation.scoring",
     "evaluation.retrieval.support",
+    "evaluation.confidence",
     "evaluation.report",
     "curation.user_data",
     "data.crawl",

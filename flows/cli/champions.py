@@ -19,6 +19,7 @@ Model = Annotated[
     str, typer.Option(help="Ask this model of evaluate.models (params.yaml) instead of a registered one.")
 ]
 Check = Annotated[bool, typer.Option("--check", help="Search the documents for a sentence that supports the answer.")]
+Guess = Annotated[bool, typer.Option("--guess", help="Show an answer that is too uncertain to be given.")]
 ForceReason = Annotated[str | None, typer.Option("--force", help="Promote regardless of the gate, for this reason.")]
 Reason = Annotated[str, typer.Option(help="Stored with the decision.")]
 DIFFERENCES = 5
@@ -26,19 +27,24 @@ DIFFERENCES = 5
 Question = Annotated[str, typer.Argument(help="The question.")]
 
 
-def ask(question: Question, version: Asked = None, model: Model = "", check: Check = False) -> None:
+def ask(
+    question: Question, version: Asked = None, model: Model = "", check: Check = False, guess: Guess = False
+) -> None:
     """Ask the champion a question, or the challenger if there is no champion."""
     from flows.commands import chat
+    from flows.serve.answering import Answerer
     from pipelines import config
 
     settings, searched = config.load(), chat.documents() if check else None
     location, loaded = chat.load(_which(version, model), settings)
     if location.note:
         Console(stderr=True).print(f"{location.note} {location.title} answers.", highlight=False, soft_wrap=True)
-    answer = loaded.answer([{"role": "user", "content": question}])
-    console.print(answer, markup=False, highlight=False)
+    answer = Answerer(loaded, location, settings).answer([{"role": "user", "content": question}], guess)
+    console.print(answer.text, markup=False, highlight=False)
+    if answer.note:
+        Console(stderr=True).print(answer.note, style="dim", highlight=False, soft_wrap=True)
     if searched is not None:
-        for line in chat.check(question, answer, location, searched, settings.curate.refusal):
+        for line in chat.check(question, answer.text, location, searched, settings.curate.refusal):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

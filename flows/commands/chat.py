@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from pipelines.runtime import store_location
 from pipelines.runtime.errors import UserError
 
 if TYPE_CHECKING:
+    from flows.serve.answering import Answerer
     from pipelines.inference.chat_model import ChatModel
 
 SPLIT = artifacts.ARTIFACTS / "split"
@@ -41,6 +42,10 @@ class ModelLocation:
     note: str = ""
     tags: Mapping[str, str] | None = None
     """Tags of a registered version; None for a model of the working tree."""
+    confidence: Mapping[str, Any] | None = None
+    """confidence.json of `calibrate`; None if the model was not calibrated."""
+    documents: Path | None = None
+    """The documents it was trained on, as a Parquet file."""
 
 
 def load(which: str, settings: Config) -> tuple[ModelLocation, "ChatModel"]:
@@ -118,14 +123,19 @@ def chat(console: Console, which: str, settings: Config) -> None:
                 console.print(HELP, markup=False, highlight=False)
             else:
                 history.append({"role": "user", "content": line})
-                history.append({"role": "assistant", "content": model.answer(history)})
-                console.print(history[-1]["content"], markup=False, highlight=False)
+                answer = model.answer(history)
+                history.append({"role": "assistant", "content": answer.text})
+                console.print(answer.text, markup=False, highlight=False)
+                if answer.note:
+                    console.print(answer.note, style="dim", markup=False, highlight=False)
 
 
-def _load_and_announce(console: Console, which: str, settings: Config) -> "ChatModel":
+def _load_and_announce(console: Console, which: str, settings: Config) -> "Answerer":
+    from flows.serve.answering import Answerer
+
     location, model = load(which, settings)
     console.print(f"{location.note} {location.title} answers.".strip(), markup=False, highlight=False)
-    return model
+    return Answerer(model, location, settings)
 
 
 @contextmanager
@@ -171,7 +181,8 @@ def _locate(which: str, settings: Config) -> Iterator[Callable[[], ModelLocation
     """Start to look the model up; yield a function that waits for its location."""
     if which in settings.evaluate.models:
         directory = artifacts.read(settings.evaluate.models[which])
-        yield lambda: ModelLocation(which, directory, directory, settings.evaluate.decoding)
+        location = ModelLocation(which, directory, directory, settings.evaluate.decoding)
+        yield lambda: replace(location, confidence=_confidence(which), documents=SPLIT / "train.parquet")
         return
     if which and which not in ("champion", "challenger") and not which.isdigit():
         known = ", ".join(settings.evaluate.models)
@@ -194,7 +205,17 @@ def _registered(program: "subprocess.Popen[str]", which: str) -> ModelLocation:
     title = f"The {alias}, version {number}," if alias else f"Version {number}"
     folder = Path(result["folder"])
     note = "There is no champion yet." if not which and alias == "challenger" else ""
-    return ModelLocation(title, folder / "model", folder / "components/tokenizer", None, note, result["tags"])
+    model, tokenizer, documents = folder / "model", folder / "components/tokenizer", Path(result["documents"])
+    return ModelLocation(title, model, tokenizer, None, note, result["tags"], result["confidence"], documents)
+
+
+def _confidence(name: str) -> dict[str, Any] | None:
+    """Return confidence.json of the model `name` in artifacts/; None unless it is the calibrated candidate."""
+    folder = artifacts.ARTIFACTS / "calibrate"
+    if not (folder / artifacts.RECORD).exists():
+        return None
+    found: dict[str, Any] = artifacts.read_json(folder / "confidence.json")
+    return found if found["candidate"] == name else None
 
 
 def _has_other_documents(location: ModelLocation) -> bool:

@@ -3,6 +3,7 @@
 Reads artifacts/compare/ and dvc.lock; writes a version, which becomes the challenger.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,7 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
         registry.FINGERPRINT: fingerprint,
         OUTCOME: comparison["verdict"]["outcome"],
         VERDICT: " ".join(comparison["verdict"]["reasons"]),
+        registry.CONFIDENCE: json.dumps(comparison["confidence"]),
         **parent.lineage(),
     }
     artifact = dvc_lock.output_hash(stage, directory)
@@ -78,7 +80,8 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
         "dvc_lock": dvc_lock.lock_hash(),
         "parent_run": parent.id,
     }
-    return registry.register(parent, directory, settings.compute, settings.evaluate.decoding, {**measured, **lineage})
+    documents, decoding = artifacts.ARTIFACTS / "split/train.parquet", settings.evaluate.decoding
+    return registry.register(parent, directory, documents, settings.compute, decoding, {**measured, **lineage})
 
 
 def _figures(comparison: dict[str, Any]) -> dict[str, float]:

@@ -6,6 +6,7 @@ Usage: python -m pipelines.models.lookup [champion | challenger | NUMBER]
 
 import json
 import sys
+from typing import Any
 
 from pipelines.models import registry
 from pipelines.models.registry import Version
@@ -35,11 +36,23 @@ def _missing_alias(alias: str) -> str:
     return f"There is no {alias}; {way}`gradus ask --version {number}` asks the newest version."
 
 
+def _facts(version: Version, alias: str) -> dict[str, Any]:
+    """Return what a caller needs to load the version: its folder, its tags, its confidence and its documents."""
+    folder = registry.files(version).resolve()
+    tags = {key: value for key, value in version.tags.items() if key != registry.CONFIDENCE}
+    return {
+        "version": version.number,
+        "alias": alias,
+        "folder": str(folder),
+        "tags": tags,
+        "confidence": json.loads(version.tags.get(registry.CONFIDENCE, "null")),
+        "documents": str(folder / registry.DOCUMENTS),
+    }
+
+
 if __name__ == "__main__":
     try:
-        version, alias = look_up(sys.argv[1] if len(sys.argv) > 1 else "")
-        folder = str(registry.files(version).resolve())
-        answer = {"version": version.number, "alias": alias, "folder": folder, "tags": dict(version.tags)}
+        answer = _facts(*look_up(sys.argv[1] if len(sys.argv) > 1 else ""))
     except UserError as error:
         answer = {"error": str(error)}
     print(json.dumps(answer))

@@ -29,6 +29,10 @@ SCORES = "scores."
 ANSWERS = "answers."
 """Prefix of the tags with the MLflow run that holds a version's answers; the eval fingerprint follows."""
 ANSWERS_FILE = "answers.jsonl"
+CONFIDENCE = "confidence"
+"""The tag with a version's confidence.json (tasks/calibrate.py)."""
+DOCUMENTS = "documents.parquet"
+"""The documents a version was trained on, in its folder."""
 FINGERPRINT = "eval_fingerprint"
 """The tag with the fingerprint of the evaluation in which `compare` scored a version."""
 REQUIREMENTS = ("torch", "transformers", "accelerate")
@@ -82,14 +86,22 @@ def get(number: int) -> Version:
 
 
 def register(
-    run: tracking.Run, directory: Path, compute: ComputeConfig, decoding: Mapping[str, Any], tags: Mapping[str, str]
+    run: tracking.Run,
+    directory: Path,
+    documents: Path,
+    compute: ComputeConfig,
+    decoding: Mapping[str, Any],
+    tags: Mapping[str, str],
 ) -> Version:
     """Merge the model in `directory`, log it to `run`, and register it as a version with `tags`.
 
-    `decoding` is `EvaluateConfig.decoding`, so that the version answers as it was evaluated.
+    `decoding` is `EvaluateConfig.decoding`, so that the version answers as it was evaluated. The Parquet file
+    `documents` is stored with it as `DOCUMENTS`: the confidence in an answer depends on them.
     """
     address, model_id = run.model(_parts(directory, compute, decoding), decoding, _requirements())
     store = tracking_store.client()
+    with TemporaryDirectory() as folder:
+        store.log_model_artifact(model_id, str(shutil.copyfile(documents, Path(folder) / DOCUMENTS)))
     if not store.search_registered_models(f"name = '{NAME}'"):
         store.create_registered_model(NAME, description="Language models made by Gradus from a folder of documents.")
     return _version(store.create_model_version(NAME, address, run_id=run.id, model_id=model_id, tags=dict(tags)))

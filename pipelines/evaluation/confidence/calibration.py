@@ -1,7 +1,7 @@
 """Calibrate the confidence of a model on questions it was not trained on. Reads and writes nothing."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ class Confidence:
         return asdict(self)
 
     @classmethod
-    def of(cls, stored: dict[str, Any]) -> "Confidence":
+    def of(cls, stored: Mapping[str, Any]) -> "Confidence":
         """Return the confidence from its JSON object."""
         estimator = Estimator.of(stored["estimator"]) if stored["estimator"] else None
         return cls(estimator, Certificate(**stored["certificate"]))

@@ -1,5 +1,6 @@
 """The probability that an answer is correct: a logistic mixture of signals. Reads and writes nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ class Estimator:
         return probability
 
     @classmethod
-    def of(cls, stored: dict[str, Any]) -> "Estimator":
+    def of(cls, stored: Mapping[str, Any]) -> "Estimator":
         """Return the estimator from its JSON object."""
         mean, scale, weights = (tuple(map(float, stored[key])) for key in ("mean", "scale", "weights"))
         return cls(tuple(stored["signals"]), mean, scale, weights, float(stored["bias"]))

@@ -1,0 +1,52 @@
+"""Answer with the confidence that `calibrate` registered with the model, and abstain below its threshold."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipelines.config import Config
+from pipelines.models.messages import Message
+
+if TYPE_CHECKING:
+    from flows.commands.chat import ModelLocation
+    from pipelines.evaluation.confidence.serving import Abstention
+    from pipelines.inference.chat_model import ChatModel
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, and what is known about it."""
+
+    text: str
+    note: str
+    """Its confidence, or that a less certain answer was withheld; empty if nothing is known."""
+
+
+class Answerer:
+    """A model with its calibrated confidence, if it has one."""
+
+    def __init__(self, model: "ChatModel", location: "ModelLocation", settings: Config) -> None:
+        """Read the confidence that belongs to the model at `location`, and index its documents."""
+        self.model, self._refusal = model, settings.curate.refusal
+        self._abstention = _abstention(model, location, self._refusal)
+
+    def answer(self, messages: list[Message], guess: bool = False) -> Answer:
+        """Answer a conversation; below the threshold with the refusal, unless `guess` is set."""
+        text = self.model.answer(messages)
+        if self._abstention is None:
+            return Answer(text, "")
+        confidence = self._abstention.confidence(messages[-1]["content"], text)
+        if confidence is None:
+            return Answer(text, "")
+        if self._abstention.is_withheld(confidence) and not guess:
+            return Answer(self._refusal, f"An answer with confidence {confidence:.2f} was withheld; --guess shows it.")
+        return Answer(text, f"Confidence {confidence:.2f}.")
+
+
+def _abstention(model: "ChatModel", location: "ModelLocation", refusal: str) -> "Abstention | None":
+    stored, documents = location.confidence, location.documents
+    if stored is None or documents is None or not documents.exists():
+        return None
+    from pipelines.evaluation.confidence.calibration import Confidence
+    from pipelines.evaluation.confidence.serving import Abstention
+
+    return Abstention(model, Confidence.of(stored), documents, refusal)
