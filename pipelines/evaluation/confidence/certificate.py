@@ -17,6 +17,10 @@ from scipy.special import bdtr
 Floats = NDArray[np.float64]
 GRID = 50
 """Thresholds that are tested, evenly spaced in the share of answers above them."""
+FEW = 20
+"""Answers below which a share of wrong ones is not extrapolated."""
+MAX_MORE_QUESTIONS = 5_000
+"""Beyond this, no number of further questions is suggested."""
 
 
 @dataclass(frozen=True)
@@ -132,20 +136,19 @@ def _design_effect(scored: Scored, given: NDArray[np.bool_]) -> float:
 def _more_questions(ordering: Scored, testing: Scored, max_wrong: float, alpha: float) -> int | None:
     """Return how many further questions would certify a threshold, if their answers were wrong as often as those seen.
 
-    The fewest over all thresholds, by the p-value of a sample of the same composition and a larger size.
+    The fewest over all thresholds with at least `FEW` answers above them.
     """
     confidence = np.concatenate([ordering.confidence, testing.confidence])
     wrong = np.concatenate([ordering.wrong, testing.wrong])
-    best: int | None = None
+    found = []
     for threshold in np.unique(confidence):
         given = confidence >= threshold
-        share, rate = given.mean(), float(wrong[given].mean())
-        if rate >= max_wrong:
-            continue
-        answered = _answers_needed(rate, max_wrong, alpha)
-        more = ceil(answered / share) - len(testing.confidence)
-        best = max(more, 1) if best is None else min(best, max(more, 1))
-    return best
+        rate = float(wrong[given].mean())
+        if given.sum() >= FEW and rate < max_wrong:
+            answered = _answers_needed(rate, max_wrong, alpha)
+            found.append(max(ceil(answered / given.mean()) - len(testing.confidence), 1))
+    fewest = min(found, default=None)
+    return None if fewest is None or fewest > MAX_MORE_QUESTIONS else fewest
 
 
 def _answers_needed(rate: float, max_wrong: float, alpha: float) -> int:

@@ -1,0 +1,85 @@
+"""Calibrating the confidence: the fitted estimator, its JSON form, abstention, and the risk-coverage curve."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pipelines.artifacts import Row
+from pipelines.config import load
+from pipelines.evaluation.confidence.calibration import (
+    Confidence,
+    abstaining,
+    auroc,
+    calibrate,
+    is_attempt,
+    risk_coverage,
+)
+from pipelines.evaluation.confidence.signal_names import SIGNALS
+from tests.conftest import ROOT
+
+CONFIG = load(ROOT / "params.yaml").calibrate
+
+
+def answered(count: int, seed: int = 0) -> tuple[list[Row], np.ndarray]:
+    """Return answers, half of them correct, and their signals, of which only the first tells which."""
+    rng = np.random.default_rng(seed)
+    correct = rng.random(count) < 0.5
+    values = rng.normal(size=(count, len(SIGNALS)))
+    values[:, 0] += 3.0 * correct
+    rows = [
+        {"id": str(place), "set": "answerable", "cluster": f"{place % 40}", "verdict": "correct" if each else "wrong"}
+        for place, each in enumerate(correct)
+    ]
+    return rows, values
+
+
+def test_estimator_weighs_the_signal_that_tells_and_is_calibrated() -> None:
+    confidence = calibrate(*answered(600), CONFIG.model_copy(update={"penalty": 0.1}))
+    rows, values = answered(4000, seed=1)
+    estimates = confidence.estimates(values)
+    found = auroc(rows, values, estimates)
+    assert set(found) == {*SIGNALS, "confidence"}
+    assert found["confidence"] > 0.95 and abs(found["echo"] - 0.5) < 0.05
+    correct = np.asarray([row["verdict"] == "correct" for row in rows])
+    for low, high in ((0.0, 0.3), (0.3, 0.7), (0.7, 1.0)):
+        part = (estimates >= low) & (estimates < high)
+        assert estimates[part].mean() == pytest.approx(correct[part].mean(), abs=0.12)
+    assert confidence.threshold is not None
+    given = estimates >= confidence.threshold
+    assert (~correct)[given].mean() <= CONFIG.max_wrong
+
+
+def test_confidence_survives_json() -> None:
+    rows, values = answered(600)
+    confidence = calibrate(rows, values, CONFIG)
+    read = Confidence.of(json.loads(json.dumps({"candidate": "sft", **confidence.as_row(), "auroc": {}})))
+    assert read == confidence
+    assert np.array_equal(read.estimates(values), confidence.estimates(values))
+
+
+def test_too_few_answers_give_no_estimator_and_say_how_many_are_missing() -> None:
+    rows, values = answered(20)
+    confidence = calibrate(rows, values, CONFIG)
+    assert confidence.estimator is None and confidence.threshold is None
+    assert confidence.certificate.more_questions is not None and confidence.certificate.more_questions > 10
+    assert np.allclose(confidence.estimates(values), np.exp(values[:, 0]))
+
+
+def test_abstaining_refuses_below_the_threshold_only() -> None:
+    rows = [{"id": name, "verdict": "correct", "f1": 1.0} for name in ("sure", "unsure", "refused")]
+    found = abstaining(rows, {"sure": 0.8, "unsure": 0.3}, 0.8)
+    assert [row["verdict"] for row in found] == ["correct", "refused", "correct"]
+
+
+def test_risk_coverage_adds_the_most_certain_answers_first() -> None:
+    rows = [{"verdict": verdict} for verdict in ("wrong", "correct", "correct")]
+    curve = risk_coverage(rows, np.asarray([0.2, 0.9, 0.5]), asked=4)
+    assert [(row["coverage"], row["correct"]) for row in curve] == [(0.25, 0.25), (0.5, 0.5), (0.75, 0.5)]
+    assert [row["risk"] for row in curve] == [0.0, 0.0, pytest.approx(1 / 3, abs=1e-6)]
+
+
+def test_refusals_and_general_questions_are_no_attempts() -> None:
+    assert is_attempt({"set": "unanswerable", "verdict": "wrong"})
+    assert not is_attempt({"set": "unanswerable", "verdict": "refused"})
+    assert not is_attempt({"set": "general", "verdict": "wrong"})
