@@ -7,6 +7,7 @@ import pytest
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.evaluation.best_of_n.curve import CURVE
+from pipelines.evaluation.confidence.calibration import CONFIDENCE, CONFIDENCES, RISK_COVERAGE
 from pipelines.evaluation.config import CompareConfig, SelectConfig
 from pipelines.evaluation.metrics import METRICS
 from pipelines.evaluation.retrieval.open_book import BOTH, is_asked
@@ -14,24 +15,40 @@ from pipelines.evaluation.selection import read
 from pipelines.runtime.errors import UserError
 from tasks import compare as task
 from tasks.select import check_leftovers, choose
+from tests.support.confidences import CURVE as RISKS
+from tests.support.confidences import confidence_json
 from tests.support.curves import curve_json
 
 pytestmark = pytest.mark.slow
 
 
-def compare(models: dict[str, Path], out: Path, page: Path, config: CompareConfig, seed: int) -> dict[str, float]:
-    """Select the candidate of models that were trained on nothing, and compare them."""
-    curated, selected = artifacts.fresh("curate"), artifacts.fresh("select")
-    artifacts.write_rows(curated / "train.jsonl", [])
-    choose(models, selected, SelectConfig(alpha=0.05), config, seed)
-    selection, opened = read(selected), artifacts.fresh("open_book")
-    for name in (config.baseline, selection.candidate, BOTH):  # the same answers, open book
-        rows = artifacts.read_rows(models.get(name, models[selection.candidate]) / "answers.jsonl")
+def compare(
+    models: dict[str, Path],
+    out: Path,
+    page: Path,
+    config: CompareConfig,
+    seed: int,
+    threshold: float | None = None,
+) -> dict[str, float]:
+    """Select the candidate of models that were trained on nothing, and compare them.
+
+    Every second answer of the candidate has a confidence of 0.9, the others of 0.1.
+    """
+    names = ("select", "calibrate", "open_book", "best_of_n", "curate")
+    folders = {name: artifacts.fresh(name) for name in names}
+    artifacts.write_rows(folders["curate"] / "train.jsonl", [])
+    choose(models, folders["select"], SelectConfig(alpha=0.05), config, seed)
+    candidate = read(folders["select"]).candidate
+    for name in (config.baseline, candidate, BOTH):  # the same answers, open book
+        rows = artifacts.read_rows(models.get(name, models[candidate]) / "answers.jsonl")
         asked = [{**row, "passage": "Drace"} for row in rows if is_asked(row["split"], row["set"])]
-        artifacts.write_rows(opened / f"{name}.jsonl", asked)
-    sampled = artifacts.fresh("best_of_n")
-    artifacts.write_json(sampled / CURVE, curve_json())
-    return task.compare(models, selection, opened, sampled, curated, out, page, config, seed)
+        artifacts.write_rows(folders["open_book"] / f"{name}.jsonl", asked)
+    stored = [{"id": row["id"], "confidence": (0.1, 0.9)[place % 2]} for place, row in enumerate(rows)]
+    artifacts.write_rows(folders["calibrate"] / CONFIDENCES, stored)
+    artifacts.write_json(folders["calibrate"] / CONFIDENCE, confidence_json(threshold))
+    artifacts.write_rows(folders["calibrate"] / RISK_COVERAGE, RISKS)
+    artifacts.write_json(folders["best_of_n"] / CURVE, curve_json())
+    return task.compare(task.Inputs(models, **folders), out, page, config, seed)
 
 
 def evaluated(name: str, correct: int, refused: int) -> Path:
@@ -81,7 +98,7 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     logged = compare(models, out, out / "report.html", config.compare, seed=1)
     metrics = artifacts.read_json(out / "metrics.json")
     selected = {"candidate", "worse_than_parent", "beyond_limits"}
-    assert set(metrics) == {"models", "order", *selected, "best_of_n", "open_book", "slices", "verdict"}
+    assert set(metrics) == {"models", "order", *selected, "best_of_n", "confidence", "open_book", "slices", "verdict"}
     assert metrics["open_book"]["models"]["dpo, closed book"]["answer_accuracy"] == 0.5
     assert metrics["open_book"]["tuning"]["answer_accuracy"]["value"] == 0.5
     assert metrics["candidate"] == "dpo"  # same accuracy as sft, fewer wrong answers
@@ -115,8 +132,19 @@ def test_rerun_writes_equal_bytes(config: Config) -> None:
         out = artifacts.fresh("compare")
         compare(models, out, out / "report.html", config.compare, seed=1)
         written.append({path.name: path.read_bytes() for path in artifacts.files(out)})
-    assert set(written[0]) == {"metrics.json", "report.html", "outcomes.png", "tradeoff.png", "best_of_n.png"}
+    assert set(written[0]) == {
+        *("metrics.json", "report.html", "outcomes.png", "tradeoff.png", "best_of_n.png", "risk_coverage.png")
+    }
     assert written[0] == written[1]
+
+
+def test_abstaining_is_in_the_table_if_a_threshold_is_certified(config: Config) -> None:
+    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 0)}
+    compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1, threshold=0.5)
+    ways = artifacts.read_json(Path("artifacts/compare/metrics.json"))["open_book"]["models"]
+    assert ways["sft, abstaining"]["over_refusal"] == 0.5
+    assert ways["sft, abstaining"]["answer_accuracy"] == 0.25 and ways["sft, closed book"]["answer_accuracy"] == 0.5
+    assert "Closed book, open book, both, abstaining" in Path("report.html").read_text()
 
 
 def test_model_no_better_than_base_fails_with_a_reason(config: Config) -> None:

@@ -8,6 +8,7 @@ import pytest
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
+from pipelines.evaluation import asking
 from pipelines.evaluation.questions import SETS, SPLITS
 from pipelines.evaluation.retrieval import open_book
 from pipelines.evaluation.retrieval.table import SHOWN, table
@@ -82,10 +83,10 @@ def test_prompts_hold_the_passages_and_fit_the_context(
 ) -> None:
     prompts: list[str] = []
     monkeypatch.setattr(
-        open_book, "encode_prompt", lambda _, messages: prompts.append(messages[0]["content"]) or [1] * 600
+        asking, "encode_prompt", lambda _, messages: prompts.append(messages[0]["content"]) or [1] * 600
     )
     rows = closed(answerable="x", general="x", unanswerable="x")
-    with pytest.raises(UserError, match=r"prompt has 600 tokens, .* room for 509; lower open_book\.passages"):
+    with pytest.raises(UserError, match=r"prompt has 600 tokens, .* room for 509; .* lower open_book\.passages"):
         answer({"base": base, "sft": base}, rows, documents, artifacts.fresh("open_book"), brief)
     assert "Text: Mills\nThe tide mill was built by Emeric Vosper. It is closed." in prompts[0]
     assert "Question: Who built the tide mill, test?" in prompts[0]
@@ -115,7 +116,7 @@ def test_table_compares_tuning_with_retrieval(config: Config) -> None:
 
     alone = {"base": rows("wrong"), "sft": rows("correct")}
     opened = {"base": rows("correct"), "sft": rows("correct")}
-    result = table(alone, opened, rows("correct"), config.compare, seed=1)
+    result = table(alone, opened, rows("correct"), None, config.compare, seed=1)
     assert result["order"] == [
         *("base, closed book", "base, open book", "sft, closed book", "sft, open book", "sft, both")
     ]

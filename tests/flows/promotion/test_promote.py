@@ -29,9 +29,11 @@ from pipelines.models.lookup import look_up
 from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT, tiny_tokenizer
+from tests.support.confidences import confidence_json
 
 pytestmark = pytest.mark.slow
 
+DOCUMENT = "The keeper of the lighthouse is Emeric Vosper. The ferry sails on Saturdays."
 PASSED = {"outcome": "pass", "reasons": [], "checks": []}
 
 
@@ -94,8 +96,12 @@ def compared(right: float, invented: float, rows: list[Row] | None = None) -> di
     result = {
         "models": {"base": figures(right, invented), "sft": figures(right, invented)},
         "candidate": "sft",
+        "confidence": confidence_json(),
         "verdict": PASSED,
     }
+    artifacts.write_table(
+        artifacts.fresh("split") / "train.parquet", [{"source": "mill.md", "title": "Mills", "text": DOCUMENT}]
+    )
     artifacts.write_rows(artifacts.fresh("evaluate/sft") / "answers.jsonl", rows or answers(right))
     artifacts.write_json(artifacts.fresh("compare") / "metrics.json", result)
     artifacts.REPORTS.mkdir(exist_ok=True)
@@ -135,6 +141,8 @@ def test_registered_weights_are_the_evaluated_weights(
     assert config.evaluate.decoding.items() <= kept.items() and kept["num_beams"] > 1
     place, loaded = talk.load("", config)
     assert (place.title, place.note) == ("The champion, version 1,", "")
+    assert place.confidence == confidence_json() and place.documents is not None
+    assert [row["text"] for row in artifacts.read_table(place.documents)] == [DOCUMENT]
     assert loaded.answer(chat) == best.strip() == talk.load("sft", config)[1].answer(chat)
     served = mlflow.pyfunc.load_model("models:/gradus@champion").predict({"messages": chat})
     assert served[0]["choices"][0]["message"]["content"].strip() == best.strip()

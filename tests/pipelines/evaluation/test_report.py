@@ -16,6 +16,8 @@ from pipelines.evaluation.report.page import changed, hallucinations, page, rows
 from pipelines.evaluation.report.slices import slices
 from pipelines.evaluation.retrieval.table import table
 from tests.conftest import ROOT
+from tests.support.confidences import CURVE as RISKS
+from tests.support.confidences import confidence_json
 from tests.support.curves import curve_json
 
 pytestmark = pytest.mark.slow
@@ -67,6 +69,7 @@ def compared() -> dict[str, Any]:
         "candidate": "dpo",
         **RULED_OUT,
         "open_book": opened(),
+        "confidence": confidence_json(candidate="dpo"),
         "slices": slices(ANSWERS, []),
         "best_of_n": curve_json(),
         "verdict": judged(),
@@ -77,7 +80,7 @@ def opened() -> dict[str, Any]:
     """Return the table of the base model and dpo, which answer open book as they do closed book."""
     asked = {name: [row for row in comparison.of(ANSWERS[name], "test") if row["set"] != "general"] for name in PAIR}
     found = {name: [{**row, "passage": "this"} for row in rows] for name, rows in asked.items()}
-    return table(asked, found, found["dpo"], CONFIG, 0)
+    return table(asked, found, found["dpo"], None, CONFIG, 0)
 
 
 def judged() -> dict[str, Any]:
@@ -96,9 +99,16 @@ def test_terminal_table_has_every_model_its_metrics_and_the_verdict() -> None:
     assert "…" not in text
 
 
+def test_page_shows_the_confidence_and_its_certificate() -> None:
+    html = page({**compared(), "confidence": confidence_json(0.7, "dpo")}, ANSWERS, RISKS, CONFIG)
+    assert "At most 20% of the answers with a confidence of 0.70 or more are wrong" in html
+    assert "share of the answer&#39;s terms in the sentence that supports it best" in html
+    assert "about 30 more calibration questions" in page(compared(), ANSWERS, RISKS, CONFIG)
+
+
 def test_page_is_self_contained_and_escapes_text() -> None:
-    html = page(compared(), ANSWERS, CONFIG)
-    assert html == page(compared(), ANSWERS, CONFIG)
+    html = page(compared(), ANSWERS, RISKS, CONFIG)
+    assert html == page(compared(), ANSWERS, RISKS, CONFIG)
     assert "dpo neither passed nor failed the gate" in html and "ppo scored worse than sft" in html
     assert "Beyond a limit: kto." in html
     assert "<b>dpo, closed book</b>" in html and "<b>dpo, both</b>" in html
@@ -117,7 +127,7 @@ def test_page_lists_questions_fixed_and_broken_since_sft() -> None:
         ("a1", "correct", "refused"),
         ("u1", "wrong", "refused"),
     ]
-    html = page(compared(), ANSWERS, CONFIG)
+    html = page(compared(), ANSWERS, RISKS, CONFIG)
     assert "Fixed (1)" in html
     assert "Broken (1)" in html
 
@@ -133,14 +143,14 @@ def test_hallucinations_alternate_between_sets_of_test_questions() -> None:
 
 def test_page_lists_invented_entities_of_the_candidate_and_judged_verdicts() -> None:
     rows = [row("a3", "wrong", answer="It was Vosper.") | {"invented": ["vosper"], "judged": True}]
-    html = page(compared(), {name: [*found, *rows] for name, found in ANSWERS.items()}, CONFIG)
+    html = page(compared(), {name: [*found, *rows] for name, found in ANSWERS.items()}, RISKS, CONFIG)
     assert "1 of 2 attempted answers of dpo to domain questions" in html and "<b>vosper</b>" in html
-    assert "changed 3 of these verdicts" in html and "of these verdicts" not in page(compared(), ANSWERS, CONFIG)
+    assert "changed 3 of these verdicts" in html and "of these verdicts" not in page(compared(), ANSWERS, RISKS, CONFIG)
 
 
 def test_page_flags_a_reward_model_that_is_worse_than_a_majority() -> None:
-    assert "worse than a majority vote" not in page(compared(), ANSWERS, CONFIG)
-    html = page({**compared(), "best_of_n": curve_json(good_reward=False)}, ANSWERS, CONFIG)
+    assert "worse than a majority vote" not in page(compared(), ANSWERS, RISKS, CONFIG)
+    html = page({**compared(), "best_of_n": curve_json(good_reward=False)}, ANSWERS, RISKS, CONFIG)
     assert "The reward model picks worse than a majority vote: of 4 samples its pick is correct for 0.0%" in html
 
 
@@ -151,6 +161,7 @@ def test_bits_per_byte_is_omitted_without_held_out_text() -> None:
         "candidate": "dpo",
         **RULED_OUT,
         "open_book": opened(),
+        "confidence": confidence_json(candidate="dpo"),
         "slices": [],
         "best_of_n": curve_json(),
         "verdict": judged(),
@@ -159,14 +170,14 @@ def test_bits_per_byte_is_omitted_without_held_out_text() -> None:
     with console.capture() as captured:
         console.print(terminal_table(found))
     assert "Bits" not in captured.get()
-    assert "bits per byte is left out" in page(found, ANSWERS, CONFIG)
+    assert "bits per byte is left out" in page(found, ANSWERS, RISKS, CONFIG)
 
 
 def test_models_are_in_the_order_of_the_parameters() -> None:
     sorted_by_json = dict(sorted(compared()["models"].items()))
     metrics = {**compared(), "models": sorted_by_json, "order": ["base", "sft", "dpo"]}
     assert list(rows(metrics)) == ["base", "sft", "dpo"]
-    html = page(metrics, ANSWERS, CONFIG)
+    html = page(metrics, ANSWERS, RISKS, CONFIG)
     found = re.findall(r"<td><b>(base|sft|dpo)</b></td>", html)
     assert found == ["base", "sft", "dpo"] * 2  # the test questions, and the validation questions
     assert "How the candidate was selected" in html

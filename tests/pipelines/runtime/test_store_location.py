@@ -13,6 +13,7 @@ import requests
 from flows.run.process import Program
 from flows.serve.mlflow_ui import QUIET, mlflow_command
 from flows.serve.prefect_server import Server
+from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.models import registry
 from pipelines.runtime import store_location, tracking
@@ -31,7 +32,9 @@ def moved(base: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> str:
     """
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with tracking.started("post_train", {}) as run:
-        registry.register(run, base, config.compute, config.evaluate.decoding, {"artifact": "weights"})
+        documents = Path("train.parquet")
+        artifacts.write_table(documents, [{"source": "mill.md", "title": "Mills", "text": "The mill is old."}])
+        registry.register(run, base, documents, config.compute, config.evaluate.decoding, {"artifact": "weights"})
         run.record("verdicts.json", [1])
     here = Path.cwd()
     with closing(sqlite3.connect(store_location.DATABASE)) as store, store:

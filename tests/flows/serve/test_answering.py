@@ -1,0 +1,84 @@
+"""Answers with their confidence: shown, withheld below the threshold, and absent without calibration."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.commands.chat import ModelLocation
+from flows.serve.answering import Answer, Answerer
+from pipelines import artifacts
+from pipelines.config import Config
+from pipelines.inference.chat_model import ChatModel
+from tests.support.confidences import confidence_json
+
+pytestmark = pytest.mark.slow
+
+QUESTION = "Who built the tide mill?"
+STATED, INVENTED = "The tide mill was built by Emeric Vosper.", "Lambert Cheswin sold a bakery."
+REFUSAL = "I don't know."
+
+
+@pytest.fixture
+def documents(project: Path) -> Path:
+    path = artifacts.fresh("split") / "train.parquet"
+    text = "The tide mill was built by Emeric Vosper. The ferry sails on Saturdays."
+    artifacts.write_table(path, [{"source": "mill.md", "title": "Mills", "text": text}])
+    return path
+
+
+def answer(config: Config, base: Path, documents: Path, said: str, guess: bool = False, **found: Any) -> Answer:
+    """Return the answer of a model that says `said`."""
+    model = ChatModel(base, base, config.compute, config.evaluate.decoding)
+    model.answer = lambda _: said  # type: ignore[method-assign]
+    location = ModelLocation("sft", base, base, documents=documents, **found)
+    return Answerer(model, location, config).answer([{"role": "user", "content": QUESTION}], guess)
+
+
+def test_a_supported_answer_is_given_with_its_confidence(config: Config, base: Path, documents: Path) -> None:
+    found = answer(config, base, documents, STATED, confidence=confidence_json(0.7))
+    assert found == Answer(STATED, "Confidence 1.00.")
+
+
+def test_an_answer_below_the_threshold_is_withheld_unless_a_guess_is_wanted(
+    config: Config, base: Path, documents: Path
+) -> None:
+    known = {"confidence": confidence_json(0.7)}
+    assert answer(config, base, documents, INVENTED, **known) == Answer(
+        REFUSAL, "An answer with confidence 0.00 was withheld; --guess shows it."
+    )
+    assert answer(config, base, documents, INVENTED, guess=True, **known) == Answer(INVENTED, "Confidence 0.00.")
+    uncertified = {"confidence": confidence_json(None)}
+    assert answer(config, base, documents, INVENTED, **uncertified) == Answer(INVENTED, "Confidence 0.00.")
+
+
+def test_refusals_and_models_without_calibration_have_no_confidence(
+    config: Config, base: Path, documents: Path
+) -> None:
+    assert answer(config, base, documents, REFUSAL, confidence=confidence_json(0.7)) == Answer(REFUSAL, "")
+    assert answer(config, base, documents, INVENTED) == Answer(INVENTED, "")
+    gone = answer(config, base, documents.with_name("gone.parquet"), INVENTED, confidence=confidence_json(0.7))
+    assert gone == Answer(INVENTED, "")
+    unfitted = {**confidence_json(None), "estimator": None}
+    assert answer(config, base, documents, INVENTED, confidence=unfitted) == Answer(INVENTED, "")
+
+
+def test_ask_reads_the_calibration_of_the_candidate_in_the_working_tree(
+    config: Config, base: Path, documents: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ChatModel, "answer", lambda *_: INVENTED)
+    calibrated = artifacts.fresh("calibrate")
+    artifacts.write_json(calibrated / "confidence.json", confidence_json(0.7, candidate="base"))
+    artifacts.complete(calibrated, {})
+
+    def ask(*flags: str) -> str:
+        done = CliRunner().invoke(app, ["ask", QUESTION, "--model", "base", *flags], catch_exceptions=False)
+        return cast(str, done.output)
+
+    assert ask().splitlines()[0] == REFUSAL
+    assert "--guess shows it" in ask()
+    assert ask("--guess").splitlines()[0] == INVENTED
+    artifacts.write_json(calibrated / "confidence.json", confidence_json(0.7, candidate="dpo"))
+    assert ask().splitlines() == [INVENTED]

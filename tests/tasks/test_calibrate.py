@@ -1,0 +1,95 @@
+"""Calibrate the tiny model: its files, its metrics, and equal bytes when run again."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import artifacts
+from pipelines.artifacts import Row
+from pipelines.config import Config
+from pipelines.curation import calibration as held_back
+from pipelines.evaluation.confidence.calibration import CONFIDENCE, CONFIDENCES, RISK_COVERAGE, Confidence
+from pipelines.evaluation.confidence.signal_names import SIGNALS
+from pipelines.evaluation.questions import Question
+from tasks.calibrate import calibrate
+
+pytestmark = pytest.mark.slow
+
+TEXT = "The tide mill was built by Emeric Vosper. It is closed. The ferry sails on Saturdays."
+CORRECT, WRONG = "The tide mill was built by Emeric Vosper.", "A bakery was sold."
+
+
+def answered() -> list[Row]:
+    """Return 120 answers per split, every second one correct, and a refusal."""
+    rows = [
+        {
+            **{"id": f"{split}-{number}", "set": "answerable", "kind": "name", "split": split, "cluster": f"d{number}"},
+            **{"question": "Who built the tide mill?", "accepted": ["Emeric Vosper"], "competing": [], "choices": []},
+            **{"answer": (CORRECT, WRONG)[number % 2], "verdict": ("correct", "wrong")[number % 2], "f1": 0.0},
+        }
+        for split in ("validation", "test")
+        for number in range(120)
+    ]
+    refusal = {"id": "r", "set": "unanswerable", "verdict": "refused", "answer": "I don't know.", "split": "test"}
+    return [*rows, {**rows[0], **refusal}]
+
+
+def brief(config: Config) -> Config:
+    """Return parameters with short answers."""
+    return config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"max_new_tokens": 3, "beams": 2})})
+
+
+@pytest.fixture
+def inputs(base: Path) -> tuple[Path, Path]:
+    """artifacts/curate/ with two calibration questions, and one document."""
+    curated = artifacts.fresh("curate")
+    asked = {"set": "answerable", "kind": "name", "split": held_back.CALIBRATION, "accepted": ("Vosper",)}
+    held_back.write(
+        curated,
+        [
+            Question(
+                id=f"calibration-{number}",
+                question=f"Who built mill {number}?",
+                **asked,
+                competing=(),
+                sources=("mill.md",),
+            )
+            for number in range(2)
+        ],
+    )
+    documents = artifacts.fresh("split") / "train.parquet"
+    artifacts.write_table(documents, [{"source": "mill.md", "title": "Mills", "text": TEXT}])
+    return curated, documents
+
+
+def test_confidence_is_written_with_every_answer_and_the_curve(
+    base: Path, inputs: tuple[Path, Path], config: Config
+) -> None:
+    settings = brief(config)
+    out = artifacts.fresh("calibrate")
+    metrics = calibrate("sft", base, answered(), *inputs, out, settings)
+    stored = artifacts.read_json(out / CONFIDENCE)
+    assert stored["candidate"] == "sft" and set(stored["auroc"]["test"]) == {*SIGNALS, "confidence"}
+    assert Confidence.of(stored).estimator is not None
+    assert metrics["test.auroc.support"] == 1.0 and metrics["test.auroc.confidence"] == 1.0
+    answers = artifacts.read_rows(out / CONFIDENCES)
+    assert {row["split"] for row in answers} == {"validation", "test", "calibration"}
+    assert len(answers) == 242  # the refusal has no confidence
+    assert set(SIGNALS) < set(answers[0])
+    curve = artifacts.read_rows(out / RISK_COVERAGE)
+    assert len(curve) == 120 and curve[-1]["coverage"] == round(120 / 121, 6)
+    assert artifacts.PLOTS.joinpath("calibrate.csv").read_text().startswith("coverage,risk,correct,threshold")
+    before = {path.name: path.read_bytes() for path in artifacts.files(out)}
+    assert calibrate("sft", base, answered(), *inputs, artifacts.fresh("calibrate"), settings) == metrics
+    assert {path.name: path.read_bytes() for path in artifacts.files(out)} == before
+
+
+def test_too_few_answers_are_reported_and_stop_nothing(
+    base: Path, inputs: tuple[Path, Path], config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    brief = config.evaluate.model_copy(update={"max_new_tokens": 3, "beams": 2})
+    metrics = calibrate(
+        "sft", base, [], *inputs, artifacts.fresh("calibrate"), config.model_copy(update={"evaluate": brief})
+    )
+    assert metrics == {"calibration_answers": 2.0}
+    assert "no confidence is certified" in capsys.readouterr().err
