@@ -34,7 +34,7 @@ class EvaluateConfig(Block):
     min_judge_agreement: Share
     """Minimum agreement (Cohen's kappa) of the judge with `labels`; below it, the evaluation is refused."""
     labels: Path
-    """JSONL file of hand-labelled outputs, on which the judge is calibrated."""
+    """Folder of the judge: its prompt verdict.yaml, and verdicts.jsonl, the hand-labelled outputs it is calibrated on."""
 
     @property
     def decoding(self) -> dict[str, Any]:

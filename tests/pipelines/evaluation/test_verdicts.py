@@ -20,13 +20,13 @@ from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 from tests.support.chat_server import Server
-from tests.support.teachers import PROMPTS, Script
+from tests.support.teachers import Script
 
 LABELS = ROOT / "data/labels/verdicts.jsonl"
 LABELLED = read(LABELS)
 TRUTH = {(each.question.question, each.answer): each.label for each in LABELLED}
 LETTERS = {"correct": "A", "wrong": "B", "refused": "C"}
-RECIPE = load(PROMPTS, "verdict")
+RECIPE = load(LABELS.parent, "verdict")
 
 
 def asked(prompt: str) -> tuple[str, str]:
@@ -148,8 +148,7 @@ def judged(config: Config, server: Server) -> Config:
     teacher = config.teacher.model_dump() | {"models": {"served": served}, "budget": None}
     teacher["roles"] = {"writer": None, "reader": None, "judge": "served"}
     values = config.model_dump() | {"teacher": teacher}
-    values["evaluate"] |= {"judge": True, "labels": LABELS}
-    values["synthesize"] |= {"prompts": PROMPTS}
+    values["evaluate"] |= {"judge": True, "labels": LABELS.parent}
     return Config.model_validate(values)
 
 
