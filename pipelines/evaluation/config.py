@@ -34,7 +34,7 @@ class EvaluateConfig(Block):
     min_judge_agreement: Share
     """Minimum agreement (Cohen's kappa) of the judge with `labels`; below it, the evaluation is refused."""
     labels: Path
-    """Folder of the judge: its prompt verdict.yaml, and verdicts.jsonl, the hand-labelled outputs it is calibrated on."""
+    """Folder of the judge: its prompt, verdict.yaml, and hand-labelled outputs to calibrate it on, verdicts.jsonl."""
 
     @property
     def decoding(self) -> dict[str, Any]:
