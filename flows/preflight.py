@@ -60,6 +60,12 @@ def _check_questions(settings: Config) -> None:
     """Check that the questions allow an evaluation; warn about metrics that cannot be computed or decide nothing."""
     check_subject(settings)
     folder = settings.evaluate.questions
+    if questions.folder(folder) != folder and settings.writes_questions and settings.curate.calibration_share:
+        say(
+            f"{folder} has no answerable question: models are measured on synthesised ones that training does not see, "
+            "which suffices to choose a model, not to promote it. `gradus questions` drafts some for you to accept."
+        )
+        return
     asked = questions.load(folder)
     if missing := questions.unmeasured(asked):
         say(f"{folder} has no {' and no '.join(missing)} test question: without it no model can be promoted.")

@@ -1,18 +1,19 @@
 """Calibrate: estimate how likely each answer of the candidate is correct, and certify when it should abstain.
 
-Reads artifacts/select/, the candidate's directory and answers (artifacts/evaluate/<model>/), the calibration questions
-of artifacts/curate/ and the documents of artifacts/split/train.parquet. Writes artifacts/calibrate/ with
+Reads artifacts/select/, the candidate's directory and answers (artifacts/evaluate/<model>/), the questions held back in
+artifacts/curate/questions/ and the documents of artifacts/split/train.parquet. Writes artifacts/calibrate/ with
 confidence.json (estimator, threshold, and what its guarantee rests on), confidences.jsonl (every answer with its
 signals and confidence) and risk_coverage.jsonl (test questions), and artifacts/plots/calibrate.csv.
 Run alone: python -m tasks.calibrate
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
-from pipelines.curation import calibration as held_back
+from pipelines.evaluation import questions
 from pipelines.evaluation.asking import decode, judged
 from pipelines.evaluation.confidence import calibration
 from pipelines.evaluation.confidence.certificate import Floats, describe
@@ -26,20 +27,24 @@ from pipelines.models import devices, loading
 from pipelines.runtime.progress import say
 from tasks import task
 
+CALIBRATION = "calibration"
+"""The split of questions that only this task asks."""
+
 
 def calibrate(
-    name: str, model: Path, answered: list[Row], curated: Path, documents: Path, out: Path, settings: Config
+    name: str, model: Path, answered: list[Row], held_back: Path, documents: Path, out: Path, settings: Config
 ) -> dict[str, float]:
     """Calibrate the model `name` in the directory `model`; return AUROC, threshold and the number of answers.
 
-    `answered` are its rows of answers.jsonl: on the validation questions it is calibrated, as on those of
-    calibration.jsonl, and the test questions report.
+    `answered` are its rows of answers.jsonl. It is calibrated on the validation questions and those of the folder
+    `held_back`; the test questions report.
     """
     devices.prepare(settings.compute)
     loaded, tok = loading.load(model, settings.compute), loading.tokenizer(model)
     index = Index(list(passages(artifacts.read_table(documents), SENTENCES)))
-    say("asking the calibration questions")
-    asked = held_back.read(curated)
+    found = questions.check(questions.read(held_back), held_back)
+    known = {row["id"] for row in answered}  # evaluation asked them if there were no others
+    asked = [replace(each, split=CALIBRATION) for each in found if each.id not in known]
     said = decode(loaded, tok, [each.question for each in asked], settings.evaluate)
     judge = settings.curate.refusal, settings.evaluate.max_extra_words
     rows = [*answered, *(judged(each, answer, *judge) for each, answer in zip(asked, said, strict=True))]
@@ -82,7 +87,7 @@ if __name__ == "__main__":
     with task("calibrate") as t:
         candidate = read(t.input("select")).candidate
         answered = artifacts.read_rows(t.input(f"evaluate/{candidate}") / "answers.jsonl")
-        documents = t.input("split") / "train.parquet"
+        held_back, documents = t.input("curate") / questions.HELD_BACK.name, t.input("split") / "train.parquet"
         model = t.input(t.config.evaluate.models[candidate])
-        t.finish(calibrate(candidate, model, answered, t.input("curate"), documents, t.out, t.config))
+        t.finish(calibrate(candidate, model, answered, held_back, documents, t.out, t.config))
         t.run.artifact(t.out)

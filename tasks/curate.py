@@ -1,8 +1,8 @@
 """Curate: select synthesised candidates and turn them into training rows with variants, refusals and rehearsal.
 
 Reads artifacts/synthesize/, artifacts/split/, artifacts/base/ and the evaluation questions of `data/questions/`, which
-must not leak into training. Writes train.jsonl, validation.jsonl, preference_prompts.jsonl (chat format),
-calibration.jsonl (questions held back from the others) and rejects.jsonl to artifacts/curate/; curate.html (filter
+must not leak into training. Writes train.jsonl, validation.jsonl, preference_prompts.jsonl (chat format), rejects.jsonl
+and questions/ (held back from training, in the form of data/questions/) to artifacts/curate/; curate.html (filter
 yields, coverage, examples of rejects) and curate.md (the dataset card) to artifacts/reports/. A row of train.jsonl
 belongs to one variant (used in the epochs congruent to it modulo `curate.num_variants`) or, with null, to all.
 preference_prompts.jsonl has one further variant, which is not used in fine-tuning, and the user's conversations; the
@@ -69,8 +69,8 @@ def curate(
     kept, dropped = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
     rejected = [Rejection(each.as_row(), each.reason or "") for each in dropped]
     refused = artifacts.read_rows(synthesized / "unanswerable.jsonl")
-    kept, refused, calibrating = calibration.hold_back(kept, dropped, refused, config.calibration_share, seed)
-    evaluation += [each.question for each in calibrating]
+    kept, refused, held_back = calibration.hold_back(kept, dropped, refused, config.calibration_share, seed)
+    evaluation += [row["question"] for rows in held_back.values() for row in rows]
     user, invalid = _user_rows(measured, config)
     if not kept and not user:
         schema.write(out / "rejects.jsonl", [*rejected, *invalid])
@@ -93,14 +93,14 @@ def curate(
     schema.write(out / "preference_prompts.jsonl", _preference_prompts(every, user_train, config))
     schema.write(out / "validation.jsonl", validation)
     schema.write(out / "rejects.jsonl", rejected)
-    calibration.write(out, calibrating)
+    calibration.write(out / "questions", held_back)
     good = [each for each in candidates if each.reason is None]  # duplicates also cover their sentence
     covered = coverage(documents, good, synthesis)
     facts = report.facts(documents, candidates, kept, rejected, [*rows, *user], covered, config.report_examples)
     (reports / "curate.html").write_text(render(report.TEMPLATE, facts), encoding="utf-8")
     kinds = Counter(row.kind.value for row in (*rows, *user))
     (reports / "curate.md").write_text(_card(trained, validation, rejected, documents, kinds, config), encoding="utf-8")
-    others = {"refusals_missing": float(missing), "calibration_questions": float(len(calibrating))}
+    others = {"refusals_missing": float(missing), "held_back": float(sum(map(len, held_back.values())))}
     return {**_counts([*rows, *user, *queries], rejected, covered), **others}
 
 

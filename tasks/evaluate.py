@@ -43,7 +43,7 @@ def evaluate(
     sentence that models are fine-tuned to refuse with.
     """
     devices.prepare(compute)
-    asked = questions.load(config.questions)
+    asked = questions.load(questions.folder(config.questions))
     loaded, tok = loading.load(model, compute), loading.tokenizer(model)
     rows = ask(loaded, tok, asked, config, refusal, judge)
     corpus = Corpus([row["text"] for row in artifacts.read_table(split / "train.parquet")])

@@ -40,8 +40,9 @@ def answer(
         )
     devices.prepare(settings.compute)
     candidate = list(models)[-1]
+    folder = questions.folder(settings.evaluate.questions)
     config, refusal = settings.open_book, settings.curate.refusal
-    asked = [each for each in questions.load(settings.evaluate.questions) if open_book.is_asked(each.split, each.set)]
+    asked = [each for each in questions.load(folder) if open_book.is_asked(each.split, each.set)]
     index = Index(list(passages(artifacts.read_table(documents), config.passage_sentences)))
     rows: dict[str, list[Row]] = {}
     for name, directory in models.items():

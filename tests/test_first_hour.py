@@ -142,7 +142,7 @@ def test_the_first_hour(clone: Clone, tmp_path: Path) -> None:
     (report,) = re.findall(r"artifacts/\S+\.html", looked)
     assert "10 documents found" in (clone.path / report).read_text()
 
-    assert "`gradus run sft`" in looked
+    assert "Without questions, models are measured on synthesised ones, and none is promoted." in looked
     run = clone.start(*GRADUS, "run", "sft")
     while "running" not in (now := clone.gradus("status")):
         assert run.poll() is None, said(run)
@@ -172,8 +172,10 @@ def change_code(clone: Clone) -> None:
     assert " changed " not in clone.gradus("status")
     before = search.read_text()
     search.write_text(before.replace("1 + len(ends)", "2 + len(ends)"))
-    assert "evaluate@sft changed code (beam_search._best) compare follows" in clone.gradus("status")
-    clone.gradus('accept evaluate --reason "more candidates, the same best one"')
+    status = clone.gradus("status")
+    assert "evaluate@sft changed code (beam_search._best) select follows" in status and "compare follows" in status
+    for stage in ("evaluate", "calibrate", "open_book"):
+        clone.gradus(f'accept {stage} --reason "more candidates, the same best one"')
     assert " changed " not in clone.gradus("status")
     search.write_text(before)
     assert " changed " not in clone.gradus("status")

@@ -156,7 +156,7 @@ def show(console: Console) -> None:
         f"Or write some to {questions}/answerable.jsonl and unanswerable.jsonl, one per line, with the split test or "
         "validation:",
         f"  {_ANSWERABLE}",
-        "Then run `gradus run`. Without questions, `gradus run sft` trains a model without evaluation or promotion.",
+        "Then run `gradus run`. Without questions, models are measured on synthesised ones, and none is promoted.",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

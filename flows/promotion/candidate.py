@@ -11,6 +11,7 @@ from flows.dag import dvc_lock
 from flows.promotion import eval_fingerprint
 from pipelines import artifacts
 from pipelines.config import Config
+from pipelines.evaluation import questions
 from pipelines.models import registry
 from pipelines.models.registry import Version
 from pipelines.runtime import tracking
@@ -58,7 +59,8 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
     directory, stage = artifacts.ARTIFACTS / path, path.replace("/", "@")
     numbers = comparison["models"][name]
     figures = {metric: numbers[metric] for metric in registry.GATED if metric in numbers}
-    fingerprint = eval_fingerprint.of(dvc_lock.input_hash(f"evaluate@{name}", settings.evaluate.questions), settings)
+    asked = questions.folder(settings.evaluate.questions)
+    fingerprint = eval_fingerprint.of(dvc_lock.input_hash(f"evaluate@{name}", asked), settings)
     measured = {
         **{metric: repr(number) for metric, number in figures.items()},
         **registry.evaluation(fingerprint, figures, parent.id),

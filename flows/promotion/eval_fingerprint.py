@@ -12,6 +12,7 @@ from pathlib import Path
 import pipelines
 from flows.dag import dvc_lock
 from pipelines.config import Config
+from pipelines.evaluation import questions
 from pipelines.runtime.code_modules import Target
 from pipelines.runtime.fingerprint import Source
 
@@ -22,12 +23,12 @@ SCORING = ("pipelines.evaluation.scoring", "pipelines.evaluation.metrics")
 
 def today(settings: Config) -> str:
     """Return the evaluation fingerprint of the working tree."""
-    return of(dvc_lock.current_hash(settings.evaluate.questions), settings)
+    return of(dvc_lock.current_hash(questions.folder(settings.evaluate.questions)), settings)
 
 
-def of(questions: str, settings: Config) -> str:
-    """Return the evaluation fingerprint for questions with the DVC hash `questions`."""
-    asked = [questions, settings.evaluate.decoding, settings.curate.refusal]
+def of(digest: str, settings: Config) -> str:
+    """Return the evaluation fingerprint for questions with the DVC hash `digest`."""
+    asked = [digest, settings.evaluate.decoding, settings.curate.refusal]
     facts = [*asked, settings.evaluate.max_extra_words, rules(PROJECT)]
     if settings.evaluate.judge and (name := settings.teacher.roles.judge):
         facts.append(settings.teacher.models[name].model_dump(mode="json"))

@@ -21,6 +21,7 @@ from flows.run.errors import StageError
 from flows.serve.prefect_server import HOST, announced
 from pipelines import config
 from pipelines.config import Config
+from pipelines.evaluation import questions
 from pipelines.models import registry
 from pipelines.runtime import tracking, tracking_store
 
@@ -84,7 +85,7 @@ def _data(parent: tracking.Run, settings: Config, states: Mapping[str, str]) -> 
     asked = next((stage for stage in states if stage.startswith("evaluate@")), "")
     for stage, path, use in (
         ("ingest", settings.ingest.source, "training"),
-        (asked, settings.evaluate.questions, "evaluation"),
+        (asked, questions.folder(settings.evaluate.questions), "evaluation"),
     ):
         known = dvc_lock.read_by(stage) if stage in states else {}
         if path.as_posix() in known:

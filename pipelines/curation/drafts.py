@@ -13,13 +13,12 @@ from itertools import chain, takewhile, zip_longest
 
 from pipelines.artifacts import Row
 from pipelines.data.dedup.clusters import Groups
-from pipelines.evaluation.questions import ANSWERABLE, SETS, Question
+from pipelines.evaluation.questions import ANSWERABLE, UNANSWERABLE, Question
 from pipelines.runtime.progress import track
 from pipelines.synthesis.candidate import SHORT_ANSWER, Candidate
 from pipelines.synthesis.filters import Novelty, agreement, rouge_l
 from pipelines.text.normalize import tokens
 
-UNANSWERABLE = SETS[1]
 _SWAPS = ("swapped_entity", "out_of_domain_entity")
 _SHARES = {"test": 2, "validation": 1}
 _MIN_DOCUMENTS = 10  # with fewer, a split by document would leave validation about one or two of them

@@ -28,7 +28,8 @@ def ask(
     `refusal` is the sentence that models are fine-tuned to refuse with. A `judge` reviews what the rules call wrong;
     the column `judged` tells where it changed the verdict.
     """
-    answers = harness.answers(model, tokenizer, config.questions, asked, config.decoding, config.batch_size)
+    folder = questions.folder(config.questions)
+    answers = harness.answers(model, tokenizer, folder, asked, config.decoding, config.batch_size)
     rows = [judged(question, answers[question.id], refusal, config.max_extra_words) for question in asked]
     return rows if judge is None else review(rows, judge)
 
@@ -67,7 +68,7 @@ def decode(
         UserError: a prompt is too long for the model's context.
     """
     encoded = [encode_prompt(tok, [{"role": "user", "content": prompt}]) for prompt in prompts]
-    longest, room = max(map(len, encoded)), model.config.max_position_embeddings - config.max_new_tokens
+    longest, room = max(map(len, encoded), default=0), model.config.max_position_embeddings - config.max_new_tokens
     if longest > room:
         raise UserError(
             f"A prompt has {longest} tokens, and the model's context leaves room for {room}; shorten the "

@@ -17,7 +17,11 @@ from pipelines.text.normalize import tokens
 SETS = ("answerable", "unanswerable", "general")
 ANSWERABLE = SETS[0]
 """The required set: without it nothing is measured and no candidate is selected."""
-GENERAL = SETS[2]
+UNANSWERABLE, GENERAL = SETS[1:]
+HELD_BACK = artifacts.ARTIFACTS / "curate/questions"
+"""Synthesised questions that `curate` holds back from training, in the form of a user's."""
+SYNTHESISED = "synthesised-"
+"""Prefix of their ids."""
 SPLITS = ("validation", "test")
 FORWARD = "forward"
 DIRECTIONS = (FORWARD, "backward")
@@ -58,6 +62,12 @@ class Question:
     def cluster(self) -> str:
         """Bootstrap cluster: the first document that answers the question, otherwise the question itself."""
         return self.sources[0] if self.set == "answerable" and self.sources else self.id
+
+
+def folder(own: Path) -> Path:
+    """Return the folder of the evaluation questions: `own`, or `HELD_BACK` while it has no answerable question."""
+    path = own / f"{ANSWERABLE}.jsonl"
+    return own if path.exists() and any(artifacts.each_row(path)) else HELD_BACK
 
 
 def load(folder: Path) -> list[Question]:

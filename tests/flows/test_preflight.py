@@ -76,6 +76,10 @@ def questions(folder: Path, names: tuple[str, ...] = SETS) -> None:
 
 def test_only_evaluation_needs_answerable_questions(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     check_stages(["split", "curate", "sft"], config)
+    assert not capsys.readouterr().err
+    check_stages(["split", "evaluate@base"], config)
+    assert "models are measured on synthesised ones that training does not see" in capsys.readouterr().err
+    config = config.model_copy(update={"curate": config.curate.model_copy(update={"calibration_share": 0.0})})
     with pytest.raises(UserError, match=r"answerable\.jsonl has no question .* `gradus run sft`"):
         check_stages(["split", "evaluate@base"], config)
     questions(config.evaluate.questions, SETS[:1])

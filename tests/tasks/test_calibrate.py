@@ -7,10 +7,8 @@ import pytest
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
-from pipelines.curation import calibration as held_back
 from pipelines.evaluation.confidence.calibration import CONFIDENCE, CONFIDENCES, RISK_COVERAGE, Confidence
 from pipelines.evaluation.confidence.signal_names import SIGNALS
-from pipelines.evaluation.questions import Question
 from tasks.calibrate import calibrate
 
 pytestmark = pytest.mark.slow
@@ -41,25 +39,15 @@ def brief(config: Config) -> Config:
 
 @pytest.fixture
 def inputs(base: Path) -> tuple[Path, Path]:
-    """artifacts/curate/ with two calibration questions, and one document."""
-    curated = artifacts.fresh("curate")
-    asked = {"set": "answerable", "kind": "name", "split": held_back.CALIBRATION, "accepted": ("Vosper",)}
-    held_back.write(
-        curated,
-        [
-            Question(
-                id=f"calibration-{number}",
-                question=f"Who built mill {number}?",
-                **asked,
-                competing=(),
-                sources=("mill.md",),
-            )
-            for number in range(2)
-        ],
-    )
+    """Two questions held back from training, and one document."""
+    held_back = artifacts.fresh("curate/questions")
+    asked = {"answer": "Vosper", "kind": "name", "split": "test", "sources": ["mill.md"]}
+    texts = ("Who built the mill?", "Who made the mill?")
+    rows = [{"id": f"synthesised-{place}", "question": text, **asked} for place, text in enumerate(texts)]
+    artifacts.write_rows(held_back / "answerable.jsonl", rows)
     documents = artifacts.fresh("split") / "train.parquet"
     artifacts.write_table(documents, [{"source": "mill.md", "title": "Mills", "text": TEXT}])
-    return curated, documents
+    return held_back, documents
 
 
 def test_confidence_is_written_with_every_answer_and_the_curve(
@@ -82,6 +70,14 @@ def test_confidence_is_written_with_every_answer_and_the_curve(
     before = {path.name: path.read_bytes() for path in artifacts.files(out)}
     assert calibrate("sft", base, answered(), *inputs, artifacts.fresh("calibrate"), settings) == metrics
     assert {path.name: path.read_bytes() for path in artifacts.files(out)} == before
+
+
+def test_questions_that_were_evaluated_are_not_asked_again(
+    base: Path, inputs: tuple[Path, Path], config: Config
+) -> None:
+    rows = [{**row, "id": f"synthesised-{place}"} for place, row in enumerate(answered()[:2])]
+    metrics = calibrate("sft", base, rows, *inputs, artifacts.fresh("calibrate"), brief(config))
+    assert metrics["calibration_answers"] == 2.0
 
 
 def test_too_few_answers_are_reported_and_stop_nothing(

@@ -7,6 +7,7 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.config import Config
+from pipelines.evaluation import questions
 from pipelines.evaluation.questions import SETS, SPLITS
 from pipelines.runtime.errors import UserError
 from tasks.evaluate import directory, evaluate, outcomes
@@ -70,6 +71,22 @@ def test_missing_question_sets_are_skipped(base: Path, split: Path, config: Conf
     assert "general_accuracy" not in metrics and "refusal_recall" not in metrics and "hallucination_rate" in metrics
     (row,) = outcomes(out)
     assert (row["set"], row["kind"]) == ("answerable", "answerable")
+
+
+def test_questions_held_back_from_training_stand_in_for_missing_ones(base: Path, split: Path, config: Config) -> None:
+    (config.evaluate.questions / "answerable.jsonl").write_text("\n")
+    asked = [
+        {"id": f"synthesised-{split}", "question": f"Who, {split}?", "answer": "Drace", "split": split}
+        for split in SPLITS
+    ]
+    artifacts.fresh("curate/questions")
+    artifacts.write_rows(questions.HELD_BACK / "answerable.jsonl", asked)
+    settings = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1})
+    out = artifacts.fresh("evaluate/base")
+    metrics = evaluate(base, split, out, settings, config.compute, "I don't know.")
+    rows = artifacts.read_rows(out / "answers.jsonl")
+    assert [row["id"] for row in rows] == ["synthesised-test", "synthesised-validation"]
+    assert "answer_accuracy" in metrics and "general_accuracy" not in metrics
 
 
 def test_unknown_model_raises(config: Config) -> None:

@@ -20,6 +20,7 @@ from pipelines.evaluation.confidence.certificate import Certificate, describe
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.metrics import METRICS, WRONG_COST, Metric
+from pipelines.evaluation.questions import SYNTHESISED
 from pipelines.evaluation.verdicts.invented import is_attempt
 
 OUTCOMES = {
@@ -120,6 +121,7 @@ def page(metrics: dict[str, Any], answers: dict[str, list[Row]], curve: list[Row
         wrong_cost=f"{WRONG_COST:g}",
         level=f"{100 * (1 - config.alpha_per_opening):g}%",
         openings=config.openings,
+        synthesised=all(row["id"].startswith(SYNTHESISED) for row in answers[candidate]),
         outcome=OUTCOMES[metrics["verdict"]["outcome"]],
     )
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipelines.curation import calibration
+from pipelines.evaluation import questions
 from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.reasons import Reason
 
@@ -32,25 +33,38 @@ UNANSWERABLE = [{"question": f"Who sold {number}?", "kind": "near_miss"} for num
 
 
 def test_no_held_back_fact_is_trained_on_and_its_rewordings_are_used() -> None:
-    kept, refused, asked = calibration.hold_back(KEPT, [*REWORDED, *OTHERS], UNANSWERABLE, 0.2, seed=0)
-    answerable = [each for each in asked if each.set == "answerable"]
-    facts = {each.accepted[0] for each in answerable}
+    kept, refused, held_back = calibration.hold_back(KEPT, [*REWORDED, *OTHERS], UNANSWERABLE, 0.2, seed=0)
+    answerable, unanswerable = held_back["answerable"], held_back["unanswerable"]
+    facts = {row["answer"]: row["split"] for row in answerable}
     assert len(facts) == 4 and len(answerable) == 12
-    assert not facts & {each.answer for each in kept} and len(kept) == 32
-    assert not any("leaks" in each.question for each in asked)
-    assert [each.set for each in asked].count("unanswerable") == 2 and len(refused) == 8
-    assert len({each.id for each in asked}) == len(asked) and {each.split for each in asked} == {"calibration"}
-    assert answerable[0].cluster == "mill.md"
+    assert all(facts[row["answer"]] == row["split"] for row in answerable)  # a fact is in one split
+    assert sorted(facts.values()) == ["test", "test", "validation", "validation"]
+    assert not facts.keys() & {each.answer for each in kept} and len(kept) == 32
+    assert not any("leaks" in row["question"] for row in answerable)
+    assert len(unanswerable) == 2 and len(refused) == 8
+    assert not {row["question"] for row in unanswerable} & {row["question"] for row in refused}
 
 
 def test_nothing_is_held_back_with_a_share_of_zero_or_without_short_answers() -> None:
-    assert calibration.hold_back(KEPT, REWORDED, UNANSWERABLE, 0.0, seed=0) == (KEPT, UNANSWERABLE, [])
+    empty: calibration.Rows = {"answerable": [], "unanswerable": []}
+    assert calibration.hold_back(KEPT, REWORDED, UNANSWERABLE, 0.0, seed=0) == (KEPT, UNANSWERABLE, empty)
     tasks = [candidate(fact, "Summarise", makes="task") for fact in range(20)]
-    kept, _, asked = calibration.hold_back(tasks, [], [], 0.5, seed=0)
-    assert kept == tasks and asked == []
+    assert calibration.hold_back(tasks, [], [], 0.5, seed=0) == (tasks, [], empty)
 
 
-def test_questions_are_read_as_they_were_written(tmp_path: Path) -> None:
-    _, _, asked = calibration.hold_back(KEPT, REWORDED, UNANSWERABLE, 0.3, seed=1)
-    calibration.write(tmp_path, asked)
-    assert calibration.read(tmp_path) == asked
+def test_held_back_questions_load_as_evaluation_questions(tmp_path: Path) -> None:
+    twice = [*REWORDED, candidate(3, "WHO HAS  BUILT", Reason.NOT_NOVEL)]  # the same question, in other case
+    _, _, held_back = calibration.hold_back(KEPT, twice, UNANSWERABLE, 1.0, seed=1)
+    calibration.write(tmp_path / "questions", held_back)
+    loaded = questions.load(tmp_path / "questions")
+    assert len(loaded) == 70 and {each.set for each in loaded} == {"answerable", "unanswerable"}
+    assert all(each.id.startswith(questions.SYNTHESISED) for each in loaded)
+    assert next(each for each in loaded if each.set == "answerable").cluster == "mill.md"
+
+
+def test_a_users_questions_come_first(tmp_path: Path) -> None:
+    assert questions.folder(tmp_path) == questions.HELD_BACK
+    (tmp_path / "answerable.jsonl").write_text("\n")
+    assert questions.folder(tmp_path) == questions.HELD_BACK
+    (tmp_path / "answerable.jsonl").write_text('{"id": "a1"}\n')
+    assert questions.folder(tmp_path) == tmp_path
