@@ -23,6 +23,7 @@ from pipelines.evaluation.questions import GENERAL
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import passages
 from pipelines.evaluation.selection import read
+from pipelines.evaluation.verdicts.invented import is_attempt
 from pipelines.models import devices, loading
 from pipelines.runtime.progress import say
 from tasks import task
@@ -48,7 +49,7 @@ def calibrate(
     said = decode(loaded, tok, [each.question for each in asked], settings.evaluate)
     judge = settings.curate.refusal, settings.evaluate.max_extra_words
     rows = [*answered, *(judged(each, answer, *judge) for each, answer in zip(asked, said, strict=True))]
-    attempts = [row for row in rows if calibration.is_attempt(row)]
+    attempts = [row for row in rows if is_attempt(row)]
     calibrated, test = ([row for row in attempts if (row["split"] == "test") == is_test] for is_test in (False, True))
     attempts, split = [*calibrated, *test], len(calibrated)
     texts = [row["question"] for row in attempts], [row["answer"] for row in attempts]

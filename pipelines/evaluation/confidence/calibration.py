@@ -13,7 +13,6 @@ from pipelines.evaluation.confidence.certificate import Certificate, Floats, Sco
 from pipelines.evaluation.confidence.config import CalibrateConfig
 from pipelines.evaluation.confidence.estimator import Estimator, fit
 from pipelines.evaluation.confidence.signal_names import SIGNALS
-from pipelines.evaluation.questions import GENERAL
 
 CONFIDENCE, CONFIDENCES, RISK_COVERAGE = "confidence.json", "confidences.jsonl", "risk_coverage.jsonl"
 MIN_OF_EACH = 10
@@ -52,11 +51,6 @@ class Confidence:
         """Return the confidence from its JSON object."""
         estimator = Estimator.of(stored["estimator"]) if stored["estimator"] else None
         return cls(estimator, Certificate(**stored["certificate"]))
-
-
-def is_attempt(row: Row) -> bool:
-    """Return whether a row of answers.jsonl is an answer to a question about the documents, not a refusal."""
-    return bool(row["set"] != GENERAL and row["verdict"] != "refused")
 
 
 def calibrate(rows: Sequence[Row], values: Floats, config: CalibrateConfig) -> Confidence:

@@ -4,6 +4,7 @@ from flows.promotion.promote import Promotion
 from flows.run import description
 from flows.run.description import Origin
 from pipelines.evaluation.metrics import METRICS
+from tests.support.confidences import confidence_json
 
 ORIGIN = Origin("c0ffee12345", "main", True, "brave-owl", "http://127.0.0.1:4200/runs/1", "http://127.0.0.1:5000/#/1")
 
@@ -16,7 +17,12 @@ def numbers(right: float) -> dict[str, object]:
 
 def promotion(promoted: bool) -> Promotion:
     models = {"base": numbers(0.0), "dpo": numbers(0.588), "sft": numbers(0.5)}
-    comparison = {"models": models, "order": ["base", "sft", "dpo"], "candidate": "dpo"}
+    comparison = {
+        "models": models,
+        "order": ["base", "sft", "dpo"],
+        "candidate": "dpo",
+        "confidence": confidence_json(),
+    }
     return Promotion(comparison, "dpo", 3, promoted, "" if promoted else "It forgets too much.")
 
 

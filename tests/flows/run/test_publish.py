@@ -38,7 +38,8 @@ def test_verdict_is_published_on_every_page(fake: Project) -> None:
     assert run.info.run_name == "dpo 58.8% · not promoted"
     assert run.data.metrics["candidate/answer_accuracy"] == 0.588
     assert "It forgets too much." in run.data.tags["mlflow.note.content"]
-    assert "| dpo (candidate) |" in store.get_model_version(registry.NAME, "3").description
+    card = store.get_model_version(registry.NAME, "3").description
+    assert "| dpo (candidate) |" in card and "about 30 more calibration questions" in card
     page = Path("artifacts/index.html").read_text()
     assert "It forgets too much." in page and 'href="compare/report.html">dpo against base<' in page
     assert "There is no champion yet." in page and "sft.lora.rank" in page

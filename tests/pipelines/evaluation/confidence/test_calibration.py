@@ -12,10 +12,10 @@ from pipelines.evaluation.confidence.calibration import (
     abstaining,
     auroc,
     calibrate,
-    is_attempt,
     risk_coverage,
 )
 from pipelines.evaluation.confidence.signal_names import SIGNALS
+from pipelines.evaluation.verdicts.invented import is_attempt
 from tests.conftest import ROOT
 
 CONFIG = load(ROOT / "params.yaml").calibrate
