@@ -65,7 +65,9 @@ def lock(weights: str, questions: str) -> None:
     stages = {
         "sft": {"outs": [{"path": "artifacts/sft", "md5": weights}]},
         "split": {"outs": [{"path": "artifacts/split", "md5": "data"}]},
-        "evaluate@sft": {"deps": [{"path": "data/questions", "md5": questions}]},
+        "evaluate@sft": {
+            "deps": [{"path": path, "md5": questions} for path in ("data/questions", "artifacts/curate/questions")]
+        },
     }
     Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
