@@ -29,6 +29,7 @@ from pipelines.curation.schema import Rejection, RowKind, TrainingRow
 from pipelines.curation.select import choose, distinct_questions, hold_back, same_meaning, without_leaks
 from pipelines.curation.synonyms import SynonymReplacer, synonym_replacer
 from pipelines.curation.user_data import declines, user_questions, user_rows
+from pipelines.evaluation.questions import has_answerable
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.html import render
@@ -69,7 +70,8 @@ def curate(
     kept, dropped = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
     rejected = [Rejection(each.as_row(), each.reason or "") for each in dropped]
     refused = artifacts.read_rows(synthesized / "unanswerable.jsonl")
-    kept, refused, held_back = calibration.hold_back(kept, dropped, refused, config.calibration_share, seed)
+    share = 0.0 if has_answerable(questions) else config.calibration_share
+    kept, refused, held_back = calibration.hold_back(kept, dropped, refused, share, seed)
     evaluation += [row["question"] for rows in held_back.values() for row in rows]
     user, invalid = _user_rows(measured, config)
     if not kept and not user:

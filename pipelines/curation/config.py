@@ -57,4 +57,5 @@ class CurateConfig(Block):
     validation_share: Share
     """Share of the rows held out for the validation loss."""
     calibration_share: Share
-    """Share of the facts with questions, and of the unanswerable questions, held back to calibrate the confidence."""
+    """Share of the facts with questions, and of the unanswerable questions, held back for evaluation and calibration
+    while there are no evaluation questions."""

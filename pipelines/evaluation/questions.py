@@ -66,8 +66,13 @@ class Question:
 
 def folder(own: Path) -> Path:
     """Return the folder of the evaluation questions: `own`, or `HELD_BACK` while it has no answerable question."""
-    path = own / f"{ANSWERABLE}.jsonl"
-    return own if path.exists() and any(artifacts.each_row(path)) else HELD_BACK
+    return own if has_answerable(own) else HELD_BACK
+
+
+def has_answerable(folder: Path) -> bool:
+    """Return whether `folder` has an answerable question."""
+    path = folder / f"{ANSWERABLE}.jsonl"
+    return path.exists() and any(artifacts.each_row(path))
 
 
 def load(folder: Path) -> list[Question]:

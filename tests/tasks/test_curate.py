@@ -191,3 +191,20 @@ def test_no_usable_question_is_a_user_error(tmp_path: Path, base: Path, config: 
         curated(folder, tmp_path, base, config, config.curate)
     (rejected,) = artifacts.read_rows(tmp_path / "rejects.jsonl")  # the file that the message names
     assert rejected["reason"] == "not_a_question"
+
+
+@pytest.mark.parametrize(("own", "expected"), [(True, 0), (False, 2)])
+def test_questions_are_held_back_only_while_the_user_has_none(
+    tmp_path: Path, base: Path, config: Config, own: bool, expected: int
+) -> None:
+    rows = [{"question": f"Who restored mill {each}?", "answer": "Wilmot Fanthorn"} for each in "ABCD"]
+    folder = synthesized(tmp_path / "synthesize", rows)
+    if not own:
+        (tmp_path / "questions/answerable.jsonl").unlink()
+    candidates = artifacts.read_rows(folder / "candidates.jsonl")
+    different = [{**row, "sentence": f"{row['sentence']} {place}"} for place, row in enumerate(candidates)]
+    artifacts.write_rows(folder / "candidates.jsonl", different)
+    settings = config.curate.model_copy(update={"calibration_share": 0.5, "max_rouge_l": 1.0, "max_cosine": 1.0})
+    curated(folder, tmp_path, base, config, settings)
+    held_back = artifacts.read_rows(tmp_path / "questions" / "answerable.jsonl")
+    assert len([row for row in held_back if row.get("id", "").startswith("synthesised-")]) == expected
