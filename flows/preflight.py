@@ -63,7 +63,7 @@ def _check_questions(settings: Config) -> None:
     if questions.folder(folder) != folder and settings.writes_questions and settings.curate.calibration_share:
         say(
             f"{folder} has no answerable question: models are measured on synthesised ones that training does not see, "
-            "which suffices to choose a model, not to promote it. `gradus questions` drafts some for you to accept."
+            "which helps to choose a model, not to promote it. `gradus questions` drafts some for you to accept."
         )
         return
     asked = questions.load(folder)

@@ -60,7 +60,6 @@ def curate(
     measured = {path.stem: artifacts.read_rows(path) for path in sorted(questions.glob("*.jsonl"))}
     evaluation = [row["question"] for rows in measured.values() for row in rows]
     candidates = [Candidate.from_row(row) for row in artifacts.read_rows(synthesized / "candidates.jsonl")]
-
     tok, embedded = loading.tokenizer(base), embeddings(base)
 
     def means_same(rest: Sequence[Candidate]) -> Iterator[bool]:
@@ -69,9 +68,9 @@ def curate(
 
     kept, dropped = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
     rejected = [Rejection(each.as_row(), each.reason or "") for each in dropped]
-    refused = artifacts.read_rows(synthesized / "unanswerable.jsonl")
     share = 0.0 if has_answerable(questions) else config.calibration_share
-    kept, refused, held_back = calibration.hold_back(kept, dropped, refused, share, seed)
+    unanswerable = artifacts.read_rows(synthesized / "unanswerable.jsonl")
+    kept, refused, held_back = calibration.hold_back(kept, dropped, unanswerable, share, seed)
     evaluation += [row["question"] for rows in held_back.values() for row in rows]
     user, invalid = _user_rows(measured, config)
     if not kept and not user:
@@ -86,18 +85,16 @@ def curate(
     questions_, near = without_leaks(augmented, evaluation, config.leak_rouge_l)
     queries, similar = _keyword_queries(split, refused, evaluation, config, replace_words, seed)
     rejected += [*invalid, *leaked, *close, *near, *similar]
-    documents = artifacts.read_table(split / "train.parquet")
-    ids, rng = [document["id"] for document in documents], random.Random(seed)
+    documents, rng = artifacts.read_table(split / "train.parquet"), random.Random(seed)
+    ids = [document["id"] for document in documents]
     every = [tagged(row, config.source_tags, ids, rng) for row in (*questions_, *queries)]
     validation = [tagged(row, config.source_tags, ids, rng) for row in (*validation, *user_validation)]
-    trained = [row for row in every if row.variant != config.num_variants]
-    schema.write(out / "train.jsonl", trained)
+    schema.write(out / "train.jsonl", trained := [row for row in every if row.variant != config.num_variants])
     schema.write(out / "preference_prompts.jsonl", _preference_prompts(every, user_train, config))
     schema.write(out / "validation.jsonl", validation)
     schema.write(out / "rejects.jsonl", rejected)
     calibration.write(out / "questions", held_back)
-    good = [each for each in candidates if each.reason is None]  # duplicates also cover their sentence
-    covered = coverage(documents, good, synthesis)
+    covered = coverage(documents, [each for each in candidates if each.reason is None], synthesis)  # duplicates too
     facts = report.facts(documents, candidates, kept, rejected, [*rows, *user], covered, config.report_examples)
     (reports / "curate.html").write_text(render(report.TEMPLATE, facts), encoding="utf-8")
     kinds = Counter(row.kind.value for row in (*rows, *user))

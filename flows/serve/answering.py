@@ -38,7 +38,8 @@ class Answerer:
         if confidence is None:
             return Answer(text, "")
         if self._abstention.is_withheld(confidence) and not guess:
-            return Answer(self._refusal, f"An answer with confidence {confidence:.2f} was withheld; --guess shows it.")
+            note = f"An answer with confidence {confidence:.2f} was withheld; `gradus ask --guess` shows it."
+            return Answer(self._refusal, note)
         return Answer(text, f"Confidence {confidence:.2f}.")
 
 

@@ -47,7 +47,7 @@ def test_an_answer_below_the_threshold_is_withheld_unless_a_guess_is_wanted(
 ) -> None:
     known = {"confidence": confidence_json(0.7)}
     assert answer(config, base, documents, INVENTED, **known) == Answer(
-        REFUSAL, "An answer with confidence 0.00 was withheld; --guess shows it."
+        REFUSAL, "An answer with confidence 0.00 was withheld; `gradus ask --guess` shows it."
     )
     assert answer(config, base, documents, INVENTED, guess=True, **known) == Answer(INVENTED, "Confidence 0.00.")
     uncertified = {"confidence": confidence_json(None)}
@@ -78,7 +78,7 @@ def test_ask_reads_the_calibration_of_the_candidate_in_the_working_tree(
         return cast(str, done.output)
 
     assert ask().splitlines()[0] == REFUSAL
-    assert "--guess shows it" in ask()
+    assert "`gradus ask --guess` shows it" in ask().replace("\n", " ")
     assert ask("--guess").splitlines()[0] == INVENTED
     artifacts.write_json(calibrated / "confidence.json", confidence_json(0.7, candidate="dpo"))
     assert ask().splitlines() == [INVENTED]

@@ -1,6 +1,5 @@
 """The labelling page: blind pairs, durable choices, resumable sessions, no access for other sites."""
 
-import json
 import threading
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ from flows.serve.local_page import LocalPage
 from pipelines.alignment.rank import chosen_by_people
 from pipelines.artifacts import Row, write_rows, write_table
 from pipelines.runtime.errors import UserError
+from tests.support.local_page import ask
 
 pytestmark = pytest.mark.slow
 
@@ -38,15 +38,6 @@ def page(source: Path, tmp_path: Path) -> Iterator[LocalPage]:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running
         running.shutdown()
-
-
-def ask(page: LocalPage, path: str, body: Row | None = None, **headers: str) -> Row:
-    data = json.dumps(body).encode() if body is not None else None
-    known = {"X-Secret": page.secret, **{name.replace("_", "-"): value for name, value in headers.items()}}
-    request = urllib.request.Request(f"http://127.0.0.1:{page.server_port}{path}", data=data, headers=known)
-    with urllib.request.urlopen(request, timeout=10) as reply:
-        found: Row = json.loads(reply.read())
-        return found
 
 
 def test_choices_are_saved_immediately_and_become_preferences(page: LocalPage, tmp_path: Path) -> None:

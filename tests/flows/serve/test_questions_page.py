@@ -20,6 +20,7 @@ from pipelines.curation.draft_files import DRAFTS, KEY
 from pipelines.evaluation.questions import load
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
+from tests.support.local_page import ask
 
 pytestmark = pytest.mark.slow
 
@@ -59,15 +60,6 @@ def page(folder: Path, config: Config) -> Iterator[LocalPage]:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running
         running.shutdown()
-
-
-def ask(page: LocalPage, path: str, body: Row | None = None, **headers: str) -> Row:
-    data = json.dumps(body).encode() if body is not None else None
-    known = {"X-Secret": page.secret, **{name.replace("_", "-"): value for name, value in headers.items()}}
-    request = urllib.request.Request(f"http://127.0.0.1:{page.server_port}{path}", data=data, headers=known)
-    with urllib.request.urlopen(request, timeout=10) as reply:
-        found: Row = json.loads(reply.read())
-        return found
 
 
 def accept(page: LocalPage, draft: Row, **changes: object) -> Row:
