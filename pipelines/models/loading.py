@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
 from pipelines.models.devices import device, dtype
+from pipelines.models.fused.patch import fuse
 from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_text
 
@@ -162,7 +163,7 @@ def adaptable(
     """Return a frozen model with a trainable float32 adapter named "default".
 
     A whole model gets a new adapter, configured by `lora`; an adapter directory is continued. The seed is set before
-    the adapter is created.
+    the adapter is created. A Llama model on a CPU gets fused layers.
     """
     torch.manual_seed(compute.seed)
     below = parent(directory)
@@ -172,6 +173,7 @@ def adaptable(
         model = peft.get_peft_model(frozen(directory, compute, base), lora_config(lora))
     else:
         raise ValueError(f"{directory} has no adapter, and no lora configuration was given")
+    fuse(model)
     model.base_model.model.config._name_or_path = str(below or directory)
     model.peft_config["default"].base_model_name_or_path = str(below or directory)
     return model

@@ -1,0 +1,1 @@
+"""Faster training of Llama models with LoRA on a CPU."""
