@@ -1,8 +1,8 @@
 """Device memory of training, estimated from a model's configuration before any weights are loaded.
 
-Parameters are counted on the meta device. Activations are what autograd saves in a forward pass over fake tensors, which
-have shapes and dtypes but no storage: that holds for any architecture, where a formula holds for one. No network, no
-weights; two seconds for 8B parameters.
+Parameters are counted on the meta device. Activations are what autograd saves in a forward pass over fake tensors,
+which have shapes and dtypes but no storage: this works for any architecture, whereas a formula is for one. It takes
+three seconds for 8B parameters.
 """
 
 from collections.abc import Iterable, Mapping

@@ -20,7 +20,7 @@ from tests.support.model_shapes import SHAPES, peak
 pytestmark = pytest.mark.slow
 
 LORA = LoraConfig(rank=16, alpha=32, dropout=0.0)
-QLORA = Training(LORA, "nf4", torch.bfloat16, rows=1, length=2048, predicted=256, checkpointing=True)
+QLORA = Training(LORA, "nf4", torch.bfloat16, rows=1, length=2048, predicted=512, checkpointing=True)
 MEDIUM = LlamaConfig(
     vocab_size=4000,
     hidden_size=256,
