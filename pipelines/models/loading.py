@@ -84,9 +84,8 @@ def _separate_padding(model: PreTrainedModel, tok: PreTrainedTokenizerBase) -> N
     """Choose a padding token other than the end-of-turn token, which must be learnt and never masked."""
     if tok.pad_token_id is None or tok.pad_token_id == tok.eos_token_id:
         spare = [token for token in tok.all_special_tokens if token not in (tok.eos_token, tok.bos_token)]
-        spare += [
-            token for token in ("<|endoftext|>", "<pad>", "[PAD]") if tok.convert_tokens_to_ids(token) is not None
-        ]
+        known = ("<|endoftext|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>")
+        spare += [token for token in known if tok.convert_tokens_to_ids(token) is not None]
         if not spare:
             raise UserError(
                 "The base model's tokenizer has no padding token other than its end-of-turn token; add one to it."

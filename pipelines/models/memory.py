@@ -86,7 +86,7 @@ class Traced:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes of each part at the peak of a training step. `str` gives a table in GiB."""
+    """Bytes of each part at the peak of a training step. `str` gives a table."""
 
     weights: int = field(metadata={"label": "frozen weights"})
     unquantized: int = field(metadata={"label": "embeddings, output layer and norms"})
@@ -105,10 +105,11 @@ class Estimate:
         return sum(getattr(self, part.name) for part in fields(self))
 
     def __str__(self) -> str:
-        """Return one line per part and the total."""
+        """Return one line per part and the total, in GiB, or in MiB for a small model."""
         parts = [(part.metadata["label"], getattr(self, part.name)) for part in fields(self)]
         lines = [*((label, size) for label, size in parts if size), ("total", self.total)]
-        return "\n".join(f"{label:<36}{size / GIB:8.2f} GiB" for label, size in lines)
+        name, unit = ("GiB", GIB) if self.total >= GIB else ("MiB", 2**20)
+        return "\n".join(f"{label:<36}{size / unit:8.2f} {name}" for label, size in lines)
 
 
 def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
