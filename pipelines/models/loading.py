@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes
 import peft
 import torch
 import transformers
@@ -141,7 +142,19 @@ def frozen(directory: Path, compute: ComputeConfig, base: BaseModelConfig | None
     model = AutoModelForCausalLM.from_pretrained(directory, **options)
     if base is None or base.quantization == "none":
         model = model.to(device(compute))
+    _keep_backward(model)
     return model.requires_grad_(False)
+
+
+def _keep_backward(model: PreTrainedModel) -> None:
+    """Keep NF4 weights in the layout that has a backward pass.
+
+    On a CPU with AVX-512 BF16, bitsandbytes repacks them in the first forward pass in eval mode, for good, and the
+    product of repacked weights has no gradient: after the first evaluation, training would be silently wrong.
+    """
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _quantization(kind: str, compute: ComputeConfig) -> transformers.BitsAndBytesConfig:
