@@ -89,7 +89,7 @@ def write_rows(count: int, length: int) -> Path:
 def settings(quantization: str, length: int, rows: int, where: torch.device) -> Config:
     """Return the parameters of the project for LoRA of rank 16 and batches of `rows` rows of `length` tokens."""
     values = config.load(ROOT / "params.yaml").model_dump(mode="json")
-    values["compute"] |= {"device": where.type, "precision": "bf16"}
+    values["compute"] |= {"device": where.type, "precision": "bf16", "threads": 1 if where.type == "cpu" else 8}
     values["base"] |= {"quantization": quantization}
     values["sft"] |= {"lora": {"rank": 16, "alpha": 32, "dropout": 0.0}, "learning_rate": 1e-4, "epochs": 1}
     values["sft"] |= {"batch_tokens": rows * length, "max_tokens": length, "lm_weight": 0.0, "adapter_scale": 1.0}
