@@ -15,6 +15,7 @@ from pipelines import artifacts
 from pipelines.models import devices, loading
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.tracking import Run
+from pipelines.training import preflight
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import PretrainConfig
 from pipelines.training.examples import Example, encode_text, encode_tokens, plan_batches
@@ -40,10 +41,11 @@ def pretrain(
     tok = loading.tokenizer(base)
     corpus = [row["text"] for row in artifacts.read_table(split / "train.parquet")]
     mixed = sources(corpus, config.mixture, config.weights, config.fim_rates)
+    rows, plan, truncated = planned(tok, mixed, config, compute.seed)
+    preflight.check("pretrain", base, rows, plan, config, compute, quantised, out)
     model = loading.adaptable(base, config.lora, compute, quantised)
     if config.packing:
         check_document_masking(model, "pretrain")
-    rows, plan, truncated = planned(tok, mixed, config, compute.seed)
     tokens = sum(len(row.ids) for row in rows)
     loss = train(
         model,

@@ -1,7 +1,7 @@
 """SFT: fine-tune on questions and answers, refusals, rehearsal, and optionally passages of the corpus.
 
-Reads artifacts/curate/, artifacts/split/ and the model of `sft.init_from`; writes artifacts/sft/, an adapter.
-Standalone: python -m tasks.sft
+Reads artifacts/curate/, artifacts/split/ and the model of `sft.init_from`; writes artifacts/sft/, an adapter and
+preview.md. Standalone: python -m tasks.sft
 """
 
 from pathlib import Path
@@ -14,11 +14,15 @@ from pipelines.models import devices, loading
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
+from pipelines.training import preflight, preview
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import SFTConfig
 from pipelines.training.examples import Example, encode_chat, encode_text, plan_batches
 from pipelines.training.trainer import mean_loss, train
 from tasks import task
+
+PREVIEW = "preview.md"
+"""Share of learnt tokens, rejected rows, and three rows with their mask."""
 
 
 def sft(
@@ -40,8 +44,8 @@ def sft(
     devices.prepare(compute)
     tok = loading.tokenizer(start)
     curated_rows = read_training_rows(curated / "train.jsonl")
-    encoded = [(row, encode_chat(tok, row.messages, row.kind == RowKind.REHEARSAL)) for row in curated_rows]
-    chats = [(row, tokens) for row, tokens in encoded if len(tokens.ids) <= config.max_tokens]
+    encoded = preview.encoded(tok, curated_rows, curated / "train.jsonl")
+    chats = [pair for pair in zip(curated_rows, encoded, strict=True) if len(pair[1].ids) <= config.max_tokens]
     if not chats:
         raise UserError(
             f"{curated}/train.jsonl has no row of at most sft.max_tokens = {config.max_tokens} tokens; raise it."
@@ -50,6 +54,9 @@ def sft(
     rows = [tokens for _, tokens in chats] + passages
     plan = planned([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
     held_back = [encode_chat(tok, row.messages) for row in read_training_rows(curated / "validation.jsonl")]
+    (out / PREVIEW).write_text(preview.describe(tok, curated_rows, encoded, config.max_tokens), encoding="utf-8")
+    run.artifact(out / PREVIEW)
+    preflight.check("sft", start, rows, plan, config, compute, base, out)
     model = loading.adaptable(start, config.lora, compute, base)
     loss = train(
         model,
@@ -70,6 +77,7 @@ def sft(
     return {
         "loss": loss,
         "validation_loss": mean_loss(model, held_back, compute),
+        "learnt_share": preview.learnt_share(rows),
         "rows": float(len(chats)),
         "passages": float(len(passages)),
         "too_long": float(len(encoded) - len(chats)),

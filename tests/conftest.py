@@ -34,7 +34,7 @@ SENTENCES = [line for path in sorted((ROOT / "data/raw").rglob("*.md")) for line
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Return a byte-level BPE tokenizer with 600 tokens and the special tokens of ChatML."""
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(_trained_bpe()),
+        tokenizer_object=Tokenizer.from_str(trained_bpe()),
         bos_token="<|im_start|>",
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -45,7 +45,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 @cache
-def _trained_bpe() -> str:
+def trained_bpe() -> str:
     """Return the trained tokenizer as JSON; training takes a second."""
     raw = Tokenizer(models.BPE(unk_token=None))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -1,5 +1,6 @@
 """Each recipe is an overlay that gives valid parameters, and holds only what differs."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import yaml
 from rich.console import Console
 
 from flows.commands.use import use
-from pipelines.config import load
+from pipelines.config import Config, load
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+COMMIT = re.compile(r"hf:[\w.-]+/[\w.-]+@[0-9a-f]{40}")
 
 
 @pytest.fixture
@@ -46,3 +48,24 @@ def test_recipe_with_an_unknown_parameter_changes_nothing(project: Path) -> None
     (project / "mine.yaml").write_text("- sft\n")
     with pytest.raises(UserError, match=r"mine\.yaml is not a mapping of parameters"):
         use(Console(quiet=True), Path("mine.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipe_states_what_it_needs_and_pins_its_model(recipe: Path, project: Path) -> None:
+    head = recipe.read_text().split("\n\n")[0]
+    assert "# Needs: " in head
+    base = yaml.safe_load(recipe.read_text()).get("base")
+    if base is not None:
+        assert COMMIT.fullmatch(base["model"]) and "# Memory of sft: " in head
+    use(Console(quiet=True), recipe)
+    settings: Config = load()
+    assert settings.sft.max_tokens <= max(settings.sft.batch_tokens, 512)
+    assert settings.align.dpo.learning_rate < settings.sft.learning_rate
+
+
+def test_recipes_combine(project: Path) -> None:
+    for name in ("qwen3-8b-qlora-24gb", "served-teacher"):
+        use(Console(quiet=True), ROOT / f"recipes/{name}.yaml")
+    settings = load()
+    assert (settings.base.quantization, settings.teacher.roles.judge) == ("nf4", "served")
+    assert settings.synthesize.rehearsal_generated == 1200 and settings.synthesize.max_questions == 20_000

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes
 import peft
 import torch
 import transformers
@@ -85,9 +86,8 @@ def _separate_padding(model: PreTrainedModel, tok: PreTrainedTokenizerBase) -> N
     """Choose a padding token other than the end-of-turn token, which must be learnt and never masked."""
     if tok.pad_token_id is None or tok.pad_token_id == tok.eos_token_id:
         spare = [token for token in tok.all_special_tokens if token not in (tok.eos_token, tok.bos_token)]
-        spare += [
-            token for token in ("<|endoftext|>", "<pad>", "[PAD]") if tok.convert_tokens_to_ids(token) is not None
-        ]
+        known = ("<|endoftext|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>")
+        spare += [token for token in known if tok.convert_tokens_to_ids(token) is not None]
         if not spare:
             raise UserError(
                 "The base model's tokenizer has no padding token other than its end-of-turn token; add one to it."
@@ -143,7 +143,19 @@ def frozen(directory: Path, compute: ComputeConfig, base: BaseModelConfig | None
     model = AutoModelForCausalLM.from_pretrained(directory, **options)
     if base is None or base.quantization == "none":
         model = model.to(device(compute))
+    _keep_backward(model)
     return model.requires_grad_(False)
+
+
+def _keep_backward(model: PreTrainedModel) -> None:
+    """Keep NF4 weights in the layout that has a backward pass.
+
+    On a CPU with AVX-512 BF16, bitsandbytes repacks them in the first forward pass in eval mode, for good, and the
+    product of repacked weights has no gradient: after the first evaluation, training would be silently wrong.
+    """
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _quantization(kind: str, compute: ComputeConfig) -> transformers.BitsAndBytesConfig:

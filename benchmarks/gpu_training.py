@@ -1,0 +1,183 @@
+"""Measure speed and memory of training an 8B Llama with random weights on one GPU, against the memory estimate.
+
+    python benchmarks/gpu_training.py            # one GPU of 80 GB, 40 GB of disk; about five minutes
+    python benchmarks/gpu_training.py --tiny     # two layers of width 64, also on a CPU, in seconds
+
+Four measurements with the tasks themselves: `lora`, bf16 weights and 4,096 tokens a batch (tokens per second from the
+times of the logged steps); then `sft` and `dpo` on weights in NF4 with one row of 2,048 tokens, and `merge`, the
+aligned adapter merged into the weights. Peaks are of PyTorch's allocator and include loading. The last line is one JSON
+object. FLOPs are 4 per frozen weight and token (forward, and backward to activations), 6 per trainable one.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
+from pipelines import artifacts, config
+from pipelines.config import Config
+from pipelines.models import loading, memory
+from pipelines.models.devices import device, prepare
+from pipelines.models.memory import GIB, Training
+from pipelines.runtime import tracking, tracking_store
+from pipelines.runtime.progress import say
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.examples import encode_chat
+from tasks.align import dpo
+from tasks.sft import sft
+from tests.support.model_shapes import SHAPES
+
+ROOT = Path(__file__).parents[1]
+WORDS = 1000
+WARMUP = 5  # steps before the clock starts
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer of whole words, w0 to w999, with ChatML's tokens."""
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "user", "assistant", "\n"]
+    words = [*special, *(f"w{number}" for number in range(WORDS))]
+    raw = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token=special[0]))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tok = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    tok.add_tokens(["<|im_start|>"], special_tokens=True)
+    tok.chat_template = (ROOT / "data/chatml.jinja").read_text()
+    return tok
+
+
+def store(shape: LlamaConfig, where: torch.device) -> Path:
+    """Write a model with random bf16 weights, made on the device, to artifacts/base/."""
+    out = artifacts.fresh("base")
+    with where:
+        model = AutoModelForCausalLM.from_config(shape, dtype=torch.bfloat16)
+    model.save_pretrained(out)
+    tokenizer().save_pretrained(out)
+    return out
+
+
+def chat(tokens: int, seed: int) -> list[dict[str, str]]:
+    """Return a conversation of about `tokens` tokens, an eighth of them in the question."""
+    words = [f"w{(seed + 7 * number) % WORDS}" for number in range(tokens)]
+    sides = {"user": words[: tokens // 8], "assistant": words[tokens // 8 : -8]}
+    return [{"role": role, "content": " ".join(text)} for role, text in sides.items()]
+
+
+def write_rows(count: int, length: int) -> Path:
+    """Write `count` rows of about `length` tokens to artifacts/curate/, and as many pairs to artifacts/preferences/."""
+    curate, preferences = artifacts.fresh("curate"), artifacts.fresh("preferences")
+    chats = [chat(length, seed) for seed in range(count)]
+    rows = [{"messages": messages, "kind": "answer", "variant": None} for messages in chats]
+    artifacts.write_rows(curate / "train.jsonl", rows)
+    artifacts.write_rows(curate / "validation.jsonl", [{**rows[0], "messages": chat(32, 0)}])
+    fields = {"kind": "answer", "source": None, "reference": "", "provenance": "sample", "margin": 1.0}
+    short = [(chat(length // 2, seed), chat(length // 2, seed + 1)) for seed in range(count)]
+    pairs = [{"prompt": better[:1], "chosen": better[1:], "rejected": worse[1:], **fields} for better, worse in short]
+    artifacts.write_rows(preferences / "train.jsonl", pairs)
+    return curate
+
+
+def settings(quantization: str, length: int, rows: int, where: torch.device) -> Config:
+    """Return the parameters of the project for LoRA of rank 16 and batches of `rows` rows of `length` tokens."""
+    values = config.load(ROOT / "params.yaml").model_dump(mode="json")
+    values["compute"] |= {"device": where.type, "precision": "bf16", "threads": 1 if where.type == "cpu" else 8}
+    values["base"] |= {"quantization": quantization}
+    values["sft"] |= {"lora": {"rank": 16, "alpha": 32, "dropout": 0.0}, "learning_rate": 1e-4, "epochs": 1}
+    values["sft"] |= {"batch_tokens": rows * length, "max_tokens": length, "lm_weight": 0.0, "adapter_scale": 1.0}
+    values["align"]["dpo"] |= {"batch_size": 1, "epochs": 1, "learning_rate": 1e-5}
+    return Config.model_validate(values)
+
+
+def measured(work: Callable[[], object], where: torch.device) -> float:
+    """Return the peak memory of `work` in GiB; on a CPU, the process's peak so far."""
+    if where.type != "cuda":
+        work()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(where)
+    work()
+    return torch.cuda.max_memory_allocated(where) / GIB
+
+
+def tune(quantization: str, length: int, rows: int, steps: int, where: torch.device) -> dict[str, float]:
+    """Run the task `sft`; return its peak and estimated memory in GiB, and tokens and FLOPs per second."""
+    name, base = "lora" if quantization == "none" else "qlora", Path("artifacts/base")
+    chosen, curate = settings(quantization, length, rows, where), write_rows(steps * rows, length)
+    out = artifacts.fresh("sft")
+    found: dict[str, Any] = {}
+
+    def work() -> None:
+        with tracking.started("sft", {}) as run:
+            shared = (chosen.compute, chosen.base, run, Checkpoints())
+            sft(base, curate, Path("artifacts/split"), out, chosen.sft, *shared)
+            found["steps"] = tracking_store.client().get_metric_history(run.id, "train/loss")
+
+    used = measured(work, where)
+    row = len(encode_chat(loading.tokenizer(base), chat(length, 0)).ids)
+    attention = "eager" if where.type == "cpu" else "sdpa"
+    training = Training(chosen.sft.lora, quantization, torch.bfloat16, rows, row, rows * row, attention=attention)
+    traced = memory.trace(AutoConfig.from_pretrained(base), training)
+    assert traced is not None
+    timed = found["steps"][WARMUP:]
+    seconds = (timed[-1].timestamp - timed[0].timestamp) / 1000
+    speed = (len(timed) - 1) * rows * row / max(seconds, 1e-3)
+    flops = speed * (4 * (traced.matrices + traced.others) + 6 * traced.trainable)
+    say(f"{name}: {speed:.0f} tokens/s, {used:.2f} GiB")
+    estimated = memory.estimate(traced, training).total / GIB
+    figures = {"tokens_per_s": speed, "teraflops": flops / 1e12, "peak_gib": used, "estimated_gib": estimated}
+    return {f"{name}_{key}": round(value, 3) for key, value in figures.items()}
+
+
+def align_and_merge(length: int, where: torch.device) -> dict[str, float]:
+    """Run DPO on the tuned model in NF4, then merge the adapter; return their peak memory in GiB."""
+    chosen, out = settings("nf4", length, 1, where), artifacts.fresh("align/dpo")
+
+    def align() -> None:
+        with tracking.started("align@dpo", {}) as run:
+            shared = (chosen.compute, chosen.base, run, Checkpoints())
+            dpo(Path("artifacts/preferences"), Path("artifacts/sft"), out, chosen.align.dpo, *shared)
+
+    figures = {"dpo_peak_gib": measured(align, where)}
+    figures["merge_peak_gib"] = measured(lambda: loading.load(out, chosen.compute), where)
+    return {key: round(value, 3) for key, value in figures.items()}
+
+
+def main(tiny: bool) -> dict[str, Any]:
+    """Measure in a temporary project folder; return all figures."""
+    shape: Any = SHAPES["meta-llama/Llama-3.1-8B-Instruct"]()
+    length, steps = (64, WARMUP + 3) if tiny else (1024, WARMUP + 30)
+    if tiny:
+        shape = LlamaConfig(
+            vocab_size=1100,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+        )
+    compute = settings("none", length, 4, torch.device("cuda" if torch.cuda.is_available() else "cpu")).compute
+    prepare(compute)
+    where = device(compute)
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        store(shape, where)
+        artifacts.fresh("split")
+        figures = tune("none", length, 4, steps, where)
+        figures |= tune("nf4", 2 * length, 1, WARMUP + 3, where)
+        figures |= align_and_merge(2 * length, where)
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"CPU, {os.cpu_count()} cores"
+    return {"device": name, "shape": "tiny" if tiny else "8B", **figures}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiny", action="store_true", help="a tiny shape, to test the program")
+    print(json.dumps(main(parser.parse_args().tiny)))

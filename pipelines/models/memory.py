@@ -1,0 +1,212 @@
+"""Device memory of training, estimated from a model's configuration before any weights are loaded.
+
+Parameters are counted on the meta device. Activations are what autograd saves in a forward pass over fake tensors,
+which have shapes and dtypes but no storage: this works for any architecture, whereas a formula is for one. It takes
+three seconds for 8B parameters.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import peft
+import psutil
+import torch
+from peft.helpers import disable_input_dtype_casting
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedConfig
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from pipelines.models.config import LoraConfig
+from pipelines.models.loading import lora_config
+
+GIB = 2**30
+OPTIMIZERS: Mapping[str, float] = {"adamw": 8.0, "adamw_8bit": 2.03, "paged_adamw_8bit": 2.03, "adafactor": 0.01}
+"""Bytes of optimiser state per trainable parameter; two moments in float32, or in 8 bits with a scale per block."""
+QUANTIZED: Mapping[str, float] = {"nf4": 0.5 + (1 + 4 / 256) / 64, "int8": 1.0}
+"""Bytes per weight. NF4 with double quantisation (Dettmers et al. 2023, arXiv:2305.14314) has an 8-bit scale per 64
+weights, and a float32 scale per 256 of those."""
+MASTER = 4
+"""Bytes of a trainable parameter and of its gradient: float32, whatever the precision of the products."""
+LOGIT = 12
+"""Bytes per logit in the backward pass of cross entropy: log-probabilities and two gradients in float32."""
+WIDEST = 2
+"""Gradients of the size of the largest activation that the backward pass holds at once (measured on a gated MLP)."""
+WORKSPACES = GIB // 8
+"""Workspaces of cuBLAS and small buffers; the CUDA context itself is not in the free memory that a device reports."""
+FRAGMENTATION = 0.05
+"""Memory that the caching allocator cannot use, as a share of the tensors that every step allocates anew."""
+_MASKLESS = "maskless_sdpa"
+
+AttentionInterface.register(_MASKLESS, sdpa_attention_forward)  # while tracing, sdpa materialises a mask that training
+# does not have; a name without a mask function gets none
+
+
+@dataclass(frozen=True)
+class Training:
+    """What determines the memory of training, besides the model."""
+
+    lora: LoraConfig | None
+    """The adapter; None for full fine-tuning."""
+    quantization: Literal["none", "nf4", "int8"]
+    dtype: torch.dtype
+    """Dtype of frozen weights and of matrix products."""
+    rows: int
+    """Rows of one forward pass (a micro-batch)."""
+    length: int
+    """Tokens of a row, with padding."""
+    predicted: int
+    """Tokens whose logits are in memory at once: the labelled ones of a micro-batch, or of a chunk of them."""
+    optimizer: str = "adamw"
+    """A key of `OPTIMIZERS`."""
+    checkpointing: bool = False
+    """Whether only the inputs of layers are kept, and the rest is recomputed (Chen et al. 2016, arXiv:1604.06174)."""
+    attention: Literal["sdpa", "eager"] = "sdpa"
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What a model contributes to memory. Activations are of one row; they grow in proportion to the rows."""
+
+    matrices: int
+    """Frozen parameters of linear layers, which quantisation applies to."""
+    others: int
+    """Other frozen parameters: embeddings, output layer, norms."""
+    trainable: int
+    largest_matrix: int
+    """Parameters of the largest quantisable matrix."""
+    layers: int
+    width: int
+    vocabulary: int
+    saved: int
+    """Bytes that autograd saves in a forward pass of one row, without the output layer."""
+    largest_saved: int
+    """Bytes of the largest of those tensors."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes of each part at the peak of a training step. `str` gives a table."""
+
+    weights: int = field(metadata={"label": "frozen weights"})
+    unquantized: int = field(metadata={"label": "embeddings, output layer and norms"})
+    trainable: int = field(metadata={"label": "trainable parameters"})
+    gradients: int = field(metadata={"label": "gradients"})
+    optimizer: int = field(metadata={"label": "optimizer state"})
+    activations: int = field(metadata={"label": "activations"})
+    backward: int = field(metadata={"label": "logits or gradients of a layer"})
+    """The backward pass begins with the logits and their gradients, which are freed before those of the layers."""
+    dequantization: int = field(metadata={"label": "dequantization buffer"})
+    overhead: int = field(metadata={"label": "workspaces and fragmentation"})
+
+    @property
+    def total(self) -> int:
+        """Return the sum of all parts in bytes."""
+        return sum(getattr(self, part.name) for part in fields(self))
+
+    def __str__(self) -> str:
+        """Return one line per part and the total, in GiB, or in MiB for a small model."""
+        parts = [(part.metadata["label"], getattr(self, part.name)) for part in fields(self)]
+        lines = [*((label, size) for label, size in parts if size), ("total", self.total)]
+        name, unit = ("GiB", GIB) if self.total >= GIB else ("MiB", 2**20)
+        return "\n".join(f"{label:<36}{size / unit:8.2f} {name}" for label, size in lines)
+
+
+def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
+    """Count the parameters of a model and the activations of one row of `training.length` tokens.
+
+    Returns None for a model whose shapes depend on its values (some mixtures of experts), which cannot be traced.
+    """
+    with torch.device("meta"):
+        attention = _MASKLESS if training.attention == "sdpa" else training.attention
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=training.dtype, attn_implementation=attention)
+        head = model.get_output_embeddings()
+        linear = [each for each in model.modules() if isinstance(each, torch.nn.Linear) and each is not head]
+        sizes = [each.weight.numel() for each in linear]
+        if training.lora is not None:
+            model = peft.get_peft_model(model.requires_grad_(False), lora_config(training.lora))
+    trainable = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    frozen = sum(each.numel() for each in model.parameters() if not each.requires_grad)
+    matrices = sum(sizes) if training.lora is not None else 0  # full fine-tuning has no frozen weights
+    try:
+        saved = saved_by_forward(model, training)
+    except DynamicOutputShapeException:
+        return None
+    shape = config.get_text_config()
+    return Traced(
+        matrices=matrices,
+        others=frozen - matrices,
+        trainable=trainable,
+        largest_matrix=max(sizes),
+        layers=shape.num_hidden_layers,
+        width=shape.hidden_size,
+        vocabulary=shape.vocab_size,
+        saved=sum(saved),
+        largest_saved=max(saved),
+    )
+
+
+def saved_by_forward(model: Any, training: Training) -> list[int]:
+    """Return the bytes of every storage that autograd saves while the decoder reads one row, without parameters.
+
+    `model` is on the meta device; its parameters are replaced by fake tensors of the CPU, where autocast works.
+    """
+    decoder = (model.get_base_model() if isinstance(model, peft.PeftModel) else model).get_decoder().train()
+    saved: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        saved[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    half = training.dtype == torch.bfloat16
+    with FakeTensorMode():
+        state = {
+            name: torch.empty(each.shape, dtype=each.dtype, requires_grad=each.requires_grad)
+            for name, each in (*decoder.named_parameters(), *decoder.named_buffers())
+        }
+        own = {each.untyped_storage()._cdata for each in state.values()}
+        row = torch.zeros(1, training.length, dtype=torch.long)
+        with (
+            torch.autocast("cpu", dtype=torch.bfloat16, enabled=half),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+            disable_input_dtype_casting(model),
+        ):
+            torch.func.functional_call(decoder, state, (), {"input_ids": row, "use_cache": False})
+        return [each.untyped_storage().nbytes() for storage, each in saved.items() if storage not in own]
+
+
+def estimate(traced: Traced, training: Training) -> Estimate:
+    """Return the memory of a training step whose rows are as long as the traced one."""
+    bytes_each = QUANTIZED.get(training.quantization, training.dtype.itemsize)
+    activations = traced.saved * training.rows
+    if training.checkpointing:
+        inputs = training.rows * training.length * traced.width * training.dtype.itemsize
+        activations = inputs * traced.layers + activations // traced.layers
+    parts = {
+        "weights": int(traced.matrices * bytes_each),
+        "unquantized": traced.others * training.dtype.itemsize,
+        "trainable": traced.trainable * MASTER,
+        "gradients": traced.trainable * MASTER,
+        "optimizer": int(traced.trainable * OPTIMIZERS[training.optimizer]),
+        "activations": activations,
+        "backward": max(LOGIT * traced.vocabulary * training.predicted, WIDEST * traced.largest_saved * training.rows),
+        "dequantization": traced.largest_matrix * training.dtype.itemsize if training.quantization != "none" else 0,
+    }
+    fleeting = sum(parts[name] for name in ("activations", "backward", "dequantization"))
+    return Estimate(**parts, overhead=WORKSPACES + int(FRAGMENTATION * fleeting))
+
+
+def available(device: torch.device) -> int:
+    """Return the free bytes of a GPU, or of main memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def first_fit(traced: Traced, options: Iterable[tuple[str, Training]], free: int) -> str | None:
+    """Return the first option that fits in `free` bytes, such as `batch_tokens 2048 instead of 8192 needs 17.3 GiB`."""
+    for name, training in options:
+        needed = estimate(traced, training).total
+        if needed <= free:
+            return f"{name} needs {needed / GIB:.1f} GiB"
+    return None

@@ -1,0 +1,168 @@
+"""The memory estimate against measured saved tensors, measured peaks, and known sizes of models."""
+
+from dataclasses import replace
+from typing import Any
+
+import peft
+import pytest
+import torch
+from peft.helpers import disable_input_dtype_casting
+from transformers import BitsAndBytesConfig, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, PreTrainedConfig
+
+from pipelines.models import memory
+from pipelines.models.config import LoraConfig
+from pipelines.models.loading import lora_config
+from pipelines.models.memory import GIB, Training, estimate, first_fit, trace
+from pipelines.training.examples import IGNORED
+from pipelines.training.trainer import labelled_loss
+from tests.support.model_shapes import SHAPES, peak
+
+pytestmark = pytest.mark.slow
+
+LORA = LoraConfig(rank=16, alpha=32, dropout=0.0)
+QLORA = Training(LORA, "nf4", torch.bfloat16, rows=1, length=2048, predicted=512, checkpointing=True)
+MEDIUM = LlamaConfig(
+    vocab_size=4000,
+    hidden_size=256,
+    intermediate_size=896,
+    num_hidden_layers=4,
+    num_attention_heads=8,
+    num_key_value_heads=2,
+)
+
+
+def traced(config: PreTrainedConfig, training: Training) -> memory.Traced:
+    found = trace(config, training)
+    assert found is not None
+    return found
+
+
+def real(training: Training) -> Any:
+    """Return a medium Llama with random weights."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM._from_config(MEDIUM, dtype=training.dtype, attn_implementation=training.attention)
+    if training.lora is None:
+        return model.train()
+    return peft.get_peft_model(model.requires_grad_(False), lora_config(training.lora)).train()
+
+
+def step(model: Any, training: Training) -> None:
+    """Run the forward and backward pass of one batch with `training.predicted` labelled tokens."""
+    ids = torch.randint(0, MEDIUM.vocab_size, (training.rows, training.length))
+    labels = torch.full_like(ids, IGNORED)
+    labels.view(-1)[-training.predicted :] = ids.view(-1)[-training.predicted :]
+    half = training.dtype == torch.bfloat16
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half), disable_input_dtype_casting(model):
+        loss = labelled_loss(model, ids, labels)
+    loss.backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("predicted", [40, 500])
+def test_peak_of_a_step_is_estimated(dtype: torch.dtype, attention: Any, predicted: int) -> None:
+    training = Training(LORA, "none", dtype, rows=2, length=256, predicted=predicted, attention=attention)
+    expected = estimate(traced(MEDIUM, training), training)
+    model = real(training)
+    step(model, training)
+    model.zero_grad(set_to_none=True)
+    measured = peak(lambda: step(model, training))
+    assert 0.98 < (expected.activations + expected.backward + expected.gradients) / measured < 1.15
+
+
+@pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "full"])
+def test_activations_are_the_tensors_that_autograd_saves(lora: LoraConfig | None) -> None:
+    training = Training(lora, "none", torch.float32, rows=2, length=100, predicted=10)
+    model = real(training)
+    decoder = model.get_decoder() if lora is None else model.get_base_model().get_decoder()
+    own = {each.untyped_storage().data_ptr() for each in (*decoder.parameters(), *decoder.buffers())}
+    saved: dict[int, torch.Tensor] = {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.setdefault(x.untyped_storage().data_ptr(), x), id):
+        decoder(input_ids=torch.zeros(2, 100, dtype=torch.long), use_cache=False)
+    measured = sum(each.untyped_storage().nbytes() for storage, each in saved.items() if storage not in own)
+    assert estimate(traced(MEDIUM, training), training).activations == pytest.approx(measured, rel=0.05)
+
+
+def test_activation_checkpointing_keeps_the_inputs_of_layers_and_one_layer() -> None:
+    training = Training(LORA, "none", torch.float32, rows=2, length=256, predicted=8, checkpointing=True)
+    expected = estimate(traced(MEDIUM, training), training)
+    model = real(training)
+    model.get_base_model().gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    step(model, training)
+    model.zero_grad(set_to_none=True)
+    measured = peak(lambda: step(model, training))
+    assert 0.95 < (expected.activations + expected.backward + expected.gradients) / measured < 1.2
+    whole = estimate(traced(MEDIUM, training), replace(training, checkpointing=False))
+    assert expected.activations < whole.activations / 2
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_weights_have_the_bytes_of_the_quantised_model(quantization: Any, tmp_path: Any) -> None:
+    training = Training(LORA, quantization, torch.bfloat16, rows=1, length=8, predicted=8)
+    expected = estimate(traced(MEDIUM, training), training)
+    LlamaForCausalLM(MEDIUM).to(torch.bfloat16).save_pretrained(tmp_path)
+    options = {
+        "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True},
+        "int8": {"load_in_8bit": True},
+    }
+    model = LlamaForCausalLM.from_pretrained(
+        tmp_path, dtype=torch.bfloat16, quantization_config=BitsAndBytesConfig(**options[quantization])
+    )
+    stored = sum(map(_stored_bytes, model.parameters()))
+    assert expected.weights + expected.unquantized == pytest.approx(stored, rel=0.001)
+
+
+def _stored_bytes(weight: torch.Tensor) -> int:
+    """Return the bytes of a parameter with the scales of its quantisation, without bitsandbytes' constant tables."""
+    state = getattr(weight, "quant_state", None)
+    scales = [] if state is None else [state.absmax, state.state2.absmax]
+    return sum(each.numel() * each.element_size() for each in (weight, *scales))
+
+
+def test_8b_llama_in_nf4_takes_less_than_8_gib() -> None:
+    shape = traced(SHAPES["meta-llama/Llama-3.1-8B-Instruct"](), QLORA)
+    assert shape.matrices + shape.others == 8_030_261_248
+    needed = estimate(shape, QLORA)
+    assert 6.5 * GIB < needed.total < 8 * GIB
+    assert needed.weights / GIB == pytest.approx(3.35, abs=0.02)
+    without = estimate(shape, replace(QLORA, checkpointing=False))
+    assert without.activations / GIB == pytest.approx(11.4, abs=0.3)
+    text = str(needed)
+    assert "frozen weights" in text and f"{needed.total / GIB:.2f} GiB" in text.splitlines()[-1]
+    assert sum(float(line.split()[-2]) for line in text.splitlines()[:-1]) == pytest.approx(
+        needed.total / GIB, abs=0.05
+    )
+
+
+def test_full_fine_tuning_needs_sixteen_bytes_per_parameter() -> None:
+    training = Training(None, "none", torch.bfloat16, rows=1, length=16, predicted=16)
+    needed, parameters = estimate(traced(MEDIUM, training), training), LlamaForCausalLM(MEDIUM).num_parameters()
+    assert needed.weights == needed.unquantized == 0
+    assert needed.trainable + needed.gradients + needed.optimizer == 16 * parameters
+    halved = estimate(traced(MEDIUM, training), replace(training, optimizer="adamw_8bit"))
+    assert halved.optimizer == int(2.03 * parameters)
+
+
+def test_an_architecture_with_sliding_windows_is_traced() -> None:
+    config = Gemma3TextConfig(
+        vocab_size=1000, hidden_size=64, intermediate_size=128, num_hidden_layers=6, num_attention_heads=4, head_dim=16
+    )
+    training = Training(LORA, "none", torch.bfloat16, rows=1, length=64, predicted=8)
+    assert estimate(traced(config, training), training).activations > 6 * 64 * 64 * 2
+
+
+def test_the_first_change_that_fits_is_named() -> None:
+    shape = traced(MEDIUM, replace(QLORA, length=1024))
+    sizes = [8, 4, 2, 1]
+    options = [
+        (f"batch_tokens {1024 * rows} instead of 16384", replace(QLORA, rows=rows, length=1024)) for rows in sizes
+    ]
+    needed = [estimate(shape, training).total for _, training in options]
+    assert needed == sorted(needed, reverse=True)
+    named = first_fit(shape, options, needed[2])
+    assert named == f"batch_tokens 2048 instead of 16384 needs {needed[2] / GIB:.1f} GiB"
+    assert first_fit(shape, options, needed[3] - 1) is None
+
+
+def test_available_memory_is_that_of_the_machine() -> None:
+    assert 0 < memory.available(torch.device("cpu")) < 2**50

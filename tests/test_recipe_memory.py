@@ -1,0 +1,51 @@
+"""The memory that a recipe states is the estimate for a model of that shape, and fits the stated device."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from flows.commands.use import use
+from pipelines.config import load
+from pipelines.models.memory import GIB, Training, estimate, trace
+from tests.conftest import ROOT
+from tests.support.model_shapes import SHAPES
+
+pytestmark = pytest.mark.slow
+
+MODELS = [path for path in sorted((ROOT / "recipes").glob("*.yaml")) if "\nbase:" in path.read_text()]
+STATED = re.compile(r"([\d.]+) GiB on a (GPU|CPU)")
+RESERVED = 0.1
+"""Share of a device's memory that the driver, the CUDA context and a display use."""
+
+
+@pytest.mark.parametrize("recipe", MODELS, ids=lambda path: path.stem)
+def test_memory_is_as_stated_and_fits(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    use(Console(quiet=True), recipe)
+    settings = load()
+    shape = SHAPES[settings.base.model.removeprefix("hf:").partition("@")[0]]()
+    head = recipe.read_text().split("\n\n")[0]
+    stated = {device: float(size) for size, device in STATED.findall(head)}
+    assert stated
+    for device, size in stated.items():
+        longest = min(settings.sft.max_tokens, settings.sft.batch_tokens)
+        training = Training(
+            settings.sft.lora,
+            settings.base.quantization,
+            torch.bfloat16,
+            rows=settings.sft.batch_tokens // longest,
+            length=longest,
+            predicted=settings.sft.batch_tokens,
+            attention="sdpa" if device == "GPU" else "eager",
+        )
+        traced = trace(shape, training)
+        assert traced is not None
+        needed = estimate(traced, training).total / GIB
+        assert size == pytest.approx(needed, rel=0.02, abs=0.06), f"{recipe.name} on a {device} needs {needed:.1f} GiB"
+        if memory := re.search(r"GPU of (\d+) GB", head) if device == "GPU" else None:
+            assert needed < (1 - RESERVED) * float(memory[1])
