@@ -1,6 +1,7 @@
 """SFT: fine-tune on questions and answers, refusals, rehearsal, and optionally passages of the corpus.
 
-Reads artifacts/curate/, artifacts/split/ and the model of `sft.init_from`; writes artifacts/sft/, an adapter.
+Reads artifacts/curate/, artifacts/split/ and the model of `sft.init_from`; writes artifacts/sft/, an adapter, or a
+whole model if `sft.lora` is null.
 Standalone: python -m tasks.sft
 """
 
@@ -10,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts
 from pipelines.curation.schema import RowKind, TrainingRow, read_training_rows
-from pipelines.models import devices, loading
+from pipelines.models import devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
@@ -32,14 +33,16 @@ def sft(
     run: Run,
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
-    """Train an adapter on the curated rows and passages; the loss covers answers, passages and rehearsal.
+    """Train an adapter or all weights on the curated rows and passages, with a loss on answers, passages and rehearsal.
 
     Raises:
-        UserError: no row is short enough.
+        UserError: no row is short enough, or all weights are to be trained with rehearsal.
     """
     devices.prepare(compute)
     tok = loading.tokenizer(start)
     curated_rows = read_training_rows(curated / "train.jsonl")
+    if config.lora is None:
+        curated_rows = _without_rehearsal(curated_rows, config)
     encoded = [(row, encode_chat(tok, row.messages, row.kind == RowKind.REHEARSAL)) for row in curated_rows]
     chats = [(row, tokens) for row, tokens in encoded if len(tokens.ids) <= config.max_tokens]
     if not chats:
@@ -50,7 +53,7 @@ def sft(
     rows = [tokens for _, tokens in chats] + passages
     plan = planned([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
     held_back = [encode_chat(tok, row.messages) for row in read_training_rows(curated / "validation.jsonl")]
-    model = loading.adaptable(start, config.lora, compute, base)
+    model = loading.trainable(start, config.lora, compute, base)
     loss = train(
         model,
         tok,
@@ -65,8 +68,8 @@ def sft(
         epochs=config.epochs,
         held_back=held_back,
     )
-    loading.keep_share(model, config.adapter_scale)
-    loading.save_adapter(model, tok, out)
+    saving.keep_share(model, config.adapter_scale, start)
+    saving.save(model, tok, out, start)
     return {
         "loss": loss,
         "validation_loss": mean_loss(model, held_back, compute),
@@ -75,6 +78,17 @@ def sft(
         "too_long": float(len(encoded) - len(chats)),
         "steps": float(len(plan)),
     }
+
+
+def _without_rehearsal(rows: list[TrainingRow], config: SFTConfig) -> list[TrainingRow]:
+    """Drop rehearsal, whose loss compares with the base model, the adapter disabled; all weights have no adapter."""
+    others = [row for row in rows if row.kind != RowKind.REHEARSAL]
+    if config.rehearsal_weight and len(others) < len(rows):
+        raise UserError(
+            "With sft.lora: null, rehearsal has no base model to compare with, since there is no adapter to disable; "
+            "set sft.rehearsal_weight to 0, or configure sft.lora."
+        )
+    return others
 
 
 def planned(chats: list[TrainingRow], lengths: list[int], config: SFTConfig, seed: int) -> list[list[int]]:

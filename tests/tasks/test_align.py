@@ -9,7 +9,7 @@ import torch
 from pipelines.alignment import dpo as direct
 from pipelines.artifacts import Row, write_rows
 from pipelines.config import Config
-from pipelines.models import devices, loading
+from pipelines.models import adapters, devices, loading, saving
 from pipelines.models.config import LoraConfig
 from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.errors import UserError
@@ -35,7 +35,7 @@ def sft(base: Path, config: Config) -> Path:
         for name, parameter in model.named_parameters():
             if "lora" in name:
                 parameter.add_(0.02 * torch.randn(parameter.shape))
-    loading.save_adapter(model, loading.tokenizer(base), Path("artifacts/sft"))
+    saving.save_adapter(model, loading.tokenizer(base), Path("artifacts/sft"))
     return Path("artifacts/sft")
 
 
@@ -98,7 +98,7 @@ def test_dpo_prefers_the_chosen_answer(sft: Path, preferences: Path, quick: Conf
     assert metrics["accuracy"] == 1.0
     assert margin(Path("out"), quick) > margin(sft, quick) + 0.5
     assert sorted(path.name for path in Path("out").glob("*.safetensors")) == ["adapter_model.safetensors"]
-    assert loading.parent(Path("out")) == Path("artifacts/base")
+    assert adapters.parent(Path("out")) == Path("artifacts/base")
 
 
 @pytest.mark.parametrize("stage", ["reward", "align@dpo", "align@ppo"])

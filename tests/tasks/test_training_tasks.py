@@ -9,7 +9,7 @@ import torch
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.llm.cache import ResponseCache
-from pipelines.models import loading
+from pipelines.models import adapters, loading
 from pipelines.models.config import BaseModelConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import started
@@ -180,7 +180,7 @@ def test_sft_lowers_the_loss_and_writes_an_adapter(teachable: Path, split: Path,
         metrics = sft(teachable, curated, split, out, settings.sft, settings.compute, settings.base, run, Checkpoints())
     assert metrics["validation_loss"] < 2.0  # initially above 6
     assert metrics["passages"] > 0
-    assert loading.parent(out) == teachable
+    assert adapters.parent(out) == teachable
 
 
 def test_each_epoch_uses_the_rows_of_its_variant_and_rows_without_variant(config: Config) -> None:
@@ -207,5 +207,5 @@ def test_pretrain_lowers_the_loss_and_writes_a_full_model(teachable: Path, split
         )
     assert metrics["loss"] < 4.0 and 0.5 < metrics["fill"] <= 1.0
     assert metrics["cut"] == 0
-    assert loading.parent(out) is None
+    assert adapters.parent(out) is None
     assert (out / "model.safetensors").exists()

@@ -24,7 +24,7 @@ from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.evaluation.questions import SETS, SPLITS
-from pipelines.models import loading, registry
+from pipelines.models import loading, registry, saving
 from pipelines.models.lookup import look_up
 from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
@@ -52,7 +52,7 @@ def run_dir(config: Config, base: Path, prefect_server: str, monkeypatch: pytest
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.5)
     out = artifacts.fresh("sft")
-    loading.save_adapter(adapted, tiny_tokenizer(), out)
+    saving.save_adapter(adapted, tiny_tokenizer(), out)
     artifacts.complete(out, {"stage": "sft"})
     lock("weights", "questions")
     monkeypatch.setattr(dvc_lock, "prove", lambda stage: dvc_lock.Inputs(f"key of {stage}", {}))
