@@ -109,8 +109,8 @@ def register(
     store = tracking_store.client()
     with TemporaryDirectory(dir=store_location.store()) as folder:
         merged = Path(folder) / NAME
-        run.metrics(_merge(directory, merged, compute, decoding, questions[:PROBES]))
-        address, model_id = run.model(merged, decoding, _requirements())
+        run.metrics(_merge(directory, merged, compute, questions[:PROBES]))
+        address, model_id = run.model(_parts(merged, directory, decoding), decoding, _requirements())
     with TemporaryDirectory() as folder:
         store.log_model_artifact(model_id, str(shutil.copyfile(documents, Path(folder) / DOCUMENTS)))
     if not store.search_registered_models(f"name = '{NAME}'"):
@@ -191,17 +191,25 @@ def set_alias(alias: str, to: Version | None) -> None:
         tracking_store.client().delete_registered_model_alias(NAME, alias)
 
 
-def _merge(
-    directory: Path, merged: Path, compute: ComputeConfig, decoding: Mapping[str, Any], questions: Sequence[str]
-) -> dict[str, float]:
-    """Write whole weights to `merged`; return how far they are from an adapter on quantised weights."""
-    from transformers import GenerationConfig
+def _parts(merged: Path, directory: Path, decoding: Mapping[str, Any]) -> dict[str, Any]:
+    """Load merged weights as stored, on the CPU: MLflow's copy of a folder fails with transformers 5."""
+    from transformers import AutoModelForCausalLM
 
+    from pipelines.models import loading
+
+    model = AutoModelForCausalLM.from_pretrained(merged, dtype="auto", use_safetensors=True).eval()
+    for key, value in decoding.items():
+        setattr(model.generation_config, key, value)
+    model.name_or_path = f"{NAME}: {directory}"  # not a valid Hub name, or MLflow would look for a model card there
+    return {"model": model, "tokenizer": loading.tokenizer(directory)}
+
+
+def _merge(directory: Path, merged: Path, compute: ComputeConfig, questions: Sequence[str]) -> dict[str, float]:
+    """Write whole weights to `merged`; return how far they are from an adapter on quantised weights."""
     from pipelines.models import adapters, chat, devices, export, loading  # importing torch takes seconds
 
     devices.prepare(compute)
     export.merge(directory, merged, compute)
-    GenerationConfig.from_pretrained(merged, **decoding).save_pretrained(merged)
     if not questions or adapters.quantization(adapters.lineage(directory)[1]) == "none":
         return {}
     tok = loading.tokenizer(directory)

@@ -141,15 +141,15 @@ class Run:
         """Log a value as a JSON file."""
         self.store.log_text(self.id, json.dumps(value, indent=1, ensure_ascii=False), name)
 
-    def model(self, directory: Path, settings: Mapping[str, Any], requirements: list[str]) -> tuple[str, str]:
-        """Log the whole chat model in `directory`, copied file by file; return its URI and id.
+    def model(self, parts: Mapping[str, Any], settings: Mapping[str, Any], requirements: list[str]) -> tuple[str, str]:
+        """Log a whole chat model (`model` and `tokenizer`); return its URI and id.
 
         `settings` apply to every generation. Weights must be merged: a PEFT model would load with newly initialised
         adapters.
         """
         with _fluent(), mlflow.start_run(run_id=self.id):
             logged = mlflow.transformers.log_model(
-                str(directory),
+                dict(parts),
                 name="model",
                 task="llm/v1/chat",
                 model_config=dict(settings),

@@ -192,6 +192,29 @@ def test_ppo_without_a_reward_head_is_a_user_error(sft: Path, preferences: Path,
         ppo(preferences, sft, sft, Path("out"), quick.align.ppo, quick.compute, quick.base, run, Checkpoints())
 
 
+def test_alignment_of_a_model_with_trained_weights_adds_an_adapter(
+    base: Path, preferences: Path, quick: Config
+) -> None:
+    sft, lora = Path("artifacts/sft"), LoraConfig(rank=4, alpha=8, dropout=0.0)
+    whole = loading.trainable(base, None, quick.compute, quick.base)
+    whole.get_input_embeddings().weight.data *= 3
+    saving.save(whole, loading.tokenizer(base), sft, base)
+    common = (quick.compute, quick.base)
+    for name in ("reward", "dpo", "ppo"):
+        Path(name).mkdir()
+        with tracking.started(name, {}) as run:
+            rest = (run, Checkpoints(), lora)
+            if name == "reward":
+                assert reward(preferences, sft, Path(name), quick.reward, *common, *rest)["held_out_accuracy"] == 1.0
+            elif name == "dpo":
+                dpo(preferences, sft, Path(name), quick.align.dpo, *common, *rest)
+                assert margin(Path("dpo"), quick) > margin(sft, quick) + 0.5
+            else:
+                metrics = ppo(preferences, sft, Path("reward"), Path(name), quick.align.ppo, *common, *rest)
+                assert metrics["kl_first"] == 0.0
+        assert adapters.parent(Path(name)) == sft
+
+
 def test_unknown_method_is_a_user_error(sft: Path, preferences: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for directory in (sft, preferences):
         (directory / "record.json").write_text("{}")

@@ -189,6 +189,20 @@ def test_registered_weights_are_the_evaluated_weights(
         promote(7, config)
 
 
+def test_adapter_on_nf4_weights_is_registered_with_its_parity(
+    run_dir: Path, base: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "PROBES", 2)
+    quantised = config.base.model_copy(update={"quantization": "nf4"})
+    saving.save_adapter(loading.adaptable(base, config.sft.lora, config.compute, quantised), tiny_tokenizer(), run_dir)
+    compared(0.5, 0.2)
+    with tracking.started("post_train", {}) as parent:
+        version = candidate.register(parent, config).version
+    found = parent.store.get_run(parent.id).data.metrics
+    assert found["parity.equal_tokens"] > 0.9 and found["parity.max_logit_difference"] < 0.05
+    assert registry.whole(version)
+
+
 def test_rollbacks_visit_all_former_champions_that_have_weights(run_dir: Path, config: Config) -> None:
     for number in (1, 2, 3, 4):
         lock(f"weights {number}", "questions")
