@@ -15,9 +15,9 @@ from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import encode_pairs, stop_ids
 from pipelines.curation.schema import read_pairs
-from pipelines.models import devices, loading
+from pipelines.models import devices, loading, saving
 from pipelines.models.chat import encode_prompt
-from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
@@ -33,12 +33,16 @@ def dpo(
     base: BaseModelConfig,
     run: Run,
     checkpoints: Checkpoints,
+    lora: LoraConfig | None = None,
 ) -> dict[str, float]:
-    """Train on the pairs with DPO and write the adapter; return the metrics of the last steps."""
-    model, tok = loading.adaptable(sft, None, compute, base), loading.tokenizer(sft)
+    """Train on the pairs with DPO and write the adapter; return the metrics of the last steps.
+
+    If `sft` has a whole model, `lora` configures a new adapter; otherwise its adapter is trained on. So in `ppo`.
+    """
+    model, tok = loading.adaptable(sft, lora, compute, base), loading.tokenizer(sft)
     pairs = encode_pairs(tok, read_pairs(preferences / "train.jsonl"))
     metrics = direct.train(model, tok, pairs, config, compute, run, checkpoints)
-    loading.save_adapter(model, tok, out)
+    saving.save_adapter(model, tok, out)
     return metrics
 
 
@@ -52,9 +56,10 @@ def ppo(
     base: BaseModelConfig,
     run: Run,
     checkpoints: Checkpoints,
+    lora: LoraConfig | None = None,
 ) -> dict[str, float]:
     """Train with PPO on rollouts scored by the reward model; write the adapter, return first and last metrics."""
-    backbone = Backbone(loading.adaptable(sft, None, compute, base), loading.tokenizer(sft), compute)
+    backbone = Backbone(loading.adaptable(sft, lora, compute, base), loading.tokenizer(sft), compute)
     actors = assemble(backbone, reward)
     stops = stop_ids(backbone.model, backbone.tok)
     sampler = Sampler(backbone, stops, config.max_new_tokens, config.temperature, config.prompts)
@@ -62,7 +67,7 @@ def ppo(
     prompts = dict.fromkeys(tuple(encode_prompt(backbone.tok, pair.prompt)) for pair in pairs)
     trainer = PPO(actors, sampler, config, compute.seed)
     history = trainer.train([list(prompt) for prompt in prompts], run, checkpoints)
-    loading.save_adapter(backbone.model, backbone.tok, out)
+    saving.save_adapter(backbone.model, backbone.tok, out)
     ends = {"first": history[0], "last": history[-1]}
     return {f"{name}_{when}": ends[when][name] for name in ("score", "kl", "length") for when in ends}
 
@@ -87,6 +92,7 @@ def main(method: str) -> None:
                 settings.base,
                 t.run,
                 checkpoints,
+                settings.align.lora,
             )
         elif method == "ppo":
             metrics = ppo(
@@ -99,6 +105,7 @@ def main(method: str) -> None:
                 settings.base,
                 t.run,
                 checkpoints,
+                settings.align.lora,
             )
         else:
             raise UserError(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from pipelines.models import devices, loading
+from pipelines.models import devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from tasks import task
 
@@ -19,8 +19,9 @@ def base(out: Path, config: BaseModelConfig, compute: ComputeConfig) -> dict[str
     `auto` stores the same bytes on every machine, regardless of the precision used for computing.
     """
     devices.prepare(compute)
-    model, tok = loading.fetch(config, "base.model")
-    loading.save_merged(model.to(torch.float32 if compute.precision == "fp32" else torch.bfloat16), tok, out)
+    precision = torch.float32 if compute.precision == "fp32" else torch.bfloat16
+    model, tok = loading.fetch(config, "base.model", precision)
+    saving.save_whole(model, tok, out)
     return {"parameters": float(model.num_parameters())}
 
 

@@ -60,7 +60,7 @@ def _texts(model: Path, prompts: list[list[Message]], config: Config) -> list[li
     """Return n sampled answers to each prompt."""
     settings, n = config.evaluate, config.best_of_n.n
     flat = generate(
-        loading.load(model, config.compute),
+        loading.load(model, config.compute, config.base),
         loading.tokenizer(model),
         [prompt for prompt in prompts for _ in range(n)],
         max_new_tokens=settings.max_new_tokens,

@@ -41,7 +41,7 @@ def calibrate(
     `held_back`; the test questions report.
     """
     devices.prepare(settings.compute)
-    loaded, tok = loading.load(model, settings.compute), loading.tokenizer(model)
+    loaded, tok = loading.load(model, settings.compute, settings.base), loading.tokenizer(model)
     index = Index(list(passages(artifacts.read_table(documents), SENTENCES)))
     found = questions.check(questions.read(held_back), held_back)
     known = {row["id"] for row in answered}  # evaluation asked them if there were no others

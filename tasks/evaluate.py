@@ -20,7 +20,7 @@ from pipelines.evaluation.metrics import units
 from pipelines.evaluation.verdicts.invented import Corpus, with_invented
 from pipelines.evaluation.verdicts.judge import Judge, calibrated
 from pipelines.models import devices, loading
-from pipelines.models.config import ComputeConfig
+from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
 from tasks import task
 
@@ -36,15 +36,16 @@ def evaluate(
     compute: ComputeConfig,
     refusal: str,
     judge: Judge | None = None,
+    base: BaseModelConfig | None = None,
 ) -> dict[str, float]:
     """Ask `model`, judge its answers, score held-out documents; return the test metrics and the verdict counts.
 
     `split` holds the held-out documents (test.parquet) and the training corpus (train.parquet); `refusal` is the
-    sentence that models are fine-tuned to refuse with.
+    sentence that models are fine-tuned to refuse with. A whole model is quantised as `base` says.
     """
     devices.prepare(compute)
     asked = questions.load(questions.folder(config.questions))
-    loaded, tok = loading.load(model, compute), loading.tokenizer(model)
+    loaded, tok = loading.load(model, compute, base), loading.tokenizer(model)
     rows = ask(loaded, tok, asked, config, refusal, judge)
     corpus = Corpus([row["text"] for row in artifacts.read_table(split / "train.parquet")])
     rows = with_invented(rows, corpus)
@@ -82,7 +83,14 @@ if __name__ == "__main__":
         model, settings = t.input(directory(sys.argv[1], t.config.evaluate)), t.config
         judge, agreement = calibrated(settings) or (None, None)
         metrics = evaluate(
-            model, t.input("split"), t.out, settings.evaluate, settings.compute, settings.curate.refusal, judge
+            model,
+            t.input("split"),
+            t.out,
+            settings.evaluate,
+            settings.compute,
+            settings.curate.refusal,
+            judge,
+            settings.base,
         )
         t.finish(metrics if agreement is None else {**metrics, "judge_agreement": agreement})
         t.run.table("answers.json", artifacts.read_rows(t.out / "answers.jsonl"), LOGGED_COLUMNS)

@@ -47,7 +47,7 @@ def answer(
     rows: dict[str, list[Row]] = {}
     for name, directory in models.items():
         say(f"{name}, open book")
-        model, tok = loading.load(directory, settings.compute), loading.tokenizer(directory)
+        model, tok = loading.load(directory, settings.compute, settings.base), loading.tokenizer(directory)
         rows[name] = open_book.answers(model, tok, asked, index, config, settings.evaluate, refusal)
     without = [row for row in closed if open_book.is_asked(row["split"], row["set"])]
     rows[open_book.BOTH] = open_book.cascade(without, rows[candidate], refusal)

@@ -12,7 +12,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts
-from pipelines.models import devices, loading
+from pipelines.models import devices, export, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.tracking import Run
 from pipelines.training import preflight
@@ -36,14 +36,14 @@ def pretrain(
     run: Run,
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
-    """Train an adapter on every token of the training documents and merge it into the weights."""
+    """Train on every token of the training documents: all weights, or an adapter that is merged into the weights."""
     devices.prepare(compute)
     tok = loading.tokenizer(base)
     corpus = [row["text"] for row in artifacts.read_table(split / "train.parquet")]
     mixed = sources(corpus, config.mixture, config.weights, config.fim_rates)
     rows, plan, truncated = planned(tok, mixed, config, compute.seed)
     preflight.check("pretrain", base, rows, plan, config, compute, quantised, out)
-    model = loading.adaptable(base, config.lora, compute, quantised)
+    model = loading.trainable(base, config.lora, compute, quantised)
     if config.packing:
         check_document_masking(model, "pretrain")
     tokens = sum(len(row.ids) for row in rows)
@@ -59,9 +59,12 @@ def pretrain(
         checkpoints=checkpoints,
         epochs=config.epochs,
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        loading.save_adapter(model, tok, Path(scratch))
-        loading.save_merged(loading.load(Path(scratch), compute), tok, out)
+    if config.lora is None:
+        saving.save(model, tok, out, base)
+    else:
+        with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+            saving.save(model, tok, Path(scratch), base)
+            export.merge(Path(scratch), out, compute)
     return {
         "loss": loss,
         "tokens": float(tokens),

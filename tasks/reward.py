@@ -11,8 +11,8 @@ from pipelines.alignment.backbone import POLICY, Backbone, scalar_head, train_on
 from pipelines.alignment.config import RewardConfig
 from pipelines.alignment.sequences import encode_pairs
 from pipelines.curation.schema import PreferencePair, read_pairs
-from pipelines.models import devices, loading
-from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models import devices, loading, saving
+from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
 from tasks import task
@@ -27,16 +27,20 @@ def reward(
     base: BaseModelConfig,
     run: Run,
     checkpoints: Checkpoints,
+    lora: LoraConfig | None = None,
 ) -> dict[str, float]:
-    """Train and write the reward model; return its held-out pairwise accuracy, also by provenance."""
-    model = loading.adaptable(sft, None, compute, base)
+    """Train and write the reward model; return its held-out pairwise accuracy, also by provenance.
+
+    If `sft` has a whole model, `lora` configures a new adapter; otherwise a copy of its adapter is trained on.
+    """
+    model = loading.adaptable(sft, lora, compute, base)
     train_only(model, [POLICY])
     backbone, head = Backbone(model, loading.tokenizer(sft), compute), scalar_head(model)
     train, held_out = (read_pairs(preferences / f"{name}.jsonl") for name in ("train", "held_out"))
     settings = reward_model.Settings(config.learning_rate, config.epochs, config.batch_size, compute.seed)
     reward_model.train(backbone, head, encode_pairs(backbone.tok, train), settings, run, checkpoints)
     correct = reward_model.accuracy(backbone, head, encode_pairs(backbone.tok, held_out), config.batch_size)
-    loading.save_adapter(model, backbone.tok, out)
+    saving.save_adapter(model, backbone.tok, out)
     reward_model.save_head(head, out)
     return accuracies(held_out, correct)
 
@@ -64,5 +68,6 @@ if __name__ == "__main__":
                 settings.base,
                 t.run,
                 Checkpoints(t.place),
+                settings.align.lora,
             )
         )

@@ -1,7 +1,7 @@
 """SFT: fine-tune on questions and answers, refusals, rehearsal, and optionally passages of the corpus.
 
-Reads artifacts/curate/, artifacts/split/ and the model of `sft.init_from`; writes artifacts/sft/, an adapter and
-preview.md. Standalone: python -m tasks.sft
+Reads artifacts/curate/, artifacts/split/ and the model of `sft.init_from`; writes artifacts/sft/, an adapter (a whole
+model if `sft.lora` is null) and preview.md. Standalone: python -m tasks.sft
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts
 from pipelines.curation.schema import RowKind, TrainingRow, read_training_rows
-from pipelines.models import devices, loading
+from pipelines.models import devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
@@ -36,14 +36,16 @@ def sft(
     run: Run,
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
-    """Train an adapter on the curated rows and passages; the loss covers answers, passages and rehearsal.
+    """Train an adapter or all weights on the curated rows and passages, with a loss on answers, passages and rehearsal.
 
     Raises:
-        UserError: no row is short enough.
+        UserError: no row is short enough, or all weights are to be trained with rehearsal.
     """
     devices.prepare(compute)
     tok = loading.tokenizer(start)
     curated_rows = read_training_rows(curated / "train.jsonl")
+    if config.lora is None:
+        curated_rows = _without_rehearsal(curated_rows, config)
     encoded = preview.encoded(tok, curated_rows, curated / "train.jsonl")
     chats = [pair for pair in zip(curated_rows, encoded, strict=True) if len(pair[1].ids) <= config.max_tokens]
     if not chats:
@@ -57,7 +59,7 @@ def sft(
     (out / PREVIEW).write_text(preview.describe(tok, curated_rows, encoded, config.max_tokens), encoding="utf-8")
     run.artifact(out / PREVIEW)
     preflight.check("sft", start, rows, plan, config, compute, base, out)
-    model = loading.adaptable(start, config.lora, compute, base)
+    model = loading.trainable(start, config.lora, compute, base)
     loss = train(
         model,
         tok,
@@ -72,8 +74,8 @@ def sft(
         epochs=config.epochs,
         held_back=held_back,
     )
-    loading.keep_share(model, config.adapter_scale)
-    loading.save_adapter(model, tok, out)
+    saving.keep_share(model, config.adapter_scale, start)
+    saving.save(model, tok, out, start)
     return {
         "loss": loss,
         "validation_loss": mean_loss(model, held_back, compute),
@@ -83,6 +85,17 @@ def sft(
         "too_long": float(len(encoded) - len(chats)),
         "steps": float(len(plan)),
     }
+
+
+def _without_rehearsal(rows: list[TrainingRow], config: SFTConfig) -> list[TrainingRow]:
+    """Drop rehearsal, whose loss compares with the base model, the adapter disabled; all weights have no adapter."""
+    others = [row for row in rows if row.kind != RowKind.REHEARSAL]
+    if config.rehearsal_weight and len(others) < len(rows):
+        raise UserError(
+            "With sft.lora: null, rehearsal has no base model to compare with, since there is no adapter to disable; "
+            "set sft.rehearsal_weight to 0, or configure sft.lora."
+        )
+    return others
 
 
 def planned(chats: list[TrainingRow], lengths: list[int], config: SFTConfig, seed: int) -> list[list[int]]:

@@ -18,7 +18,7 @@ from pipelines.llm import prompts
 from pipelines.llm.cache import PATH, ResponseCache
 from pipelines.llm.prompts import PromptLibrary
 from pipelines.llm.teachers import Teachers, load_teachers
-from pipelines.models import devices, loading
+from pipelines.models import devices, loading, weights
 from pipelines.runtime.errors import UserError
 from pipelines.synthesis import rehearsal, unanswerable
 from pipelines.synthesis.candidate import Candidate, Teacher
@@ -124,7 +124,7 @@ def rehearsal_rows(base: Path, tok: PreTrainedTokenizerBase, out: Path, config: 
     work, seed = config.synthesize, config.compute.seed
     general = [row["prompt"] for row in artifacts.read_rows(work.rehearsal / rehearsal.PROMPTS)]
     settings = {"prompts": general, "invented": work.rehearsal_generated, "tokens": work.rehearsal_tokens, "seed": seed}
-    key = loading.stored_hash(base, tok.chat_template, settings)
+    key = weights.stored_hash(base, tok.chat_template, settings)
     rows = rehearsal.stored_answers(work.rehearsal, key)
     if rows is None:
         model = loading.load(base, config.compute)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines import artifacts
 from pipelines.llm.config import TeacherConfig
 from pipelines.llm.prompts import load
-from pipelines.models import devices, loading
+from pipelines.models import devices, loading, saving, weights
 from pipelines.models.config import ComputeConfig
 from pipelines.models.messages import Message
 from pipelines.runtime.progress import say
@@ -80,14 +80,14 @@ def _finetune(
     )
     for weight in (value for value in model.parameters() if value.requires_grad):
         weight.data = weight.data.bfloat16()  # half the size to commit; the teacher runs in 16 bits
-    loading.save_adapter(model, tok, out)
+    saving.save_adapter(model, tok, out)
     return loss
 
 
 def _key(base: Path, chats: list[list[Message]], config: TeacherConfig, compute: ComputeConfig) -> str:
     """Hash the inputs that determine the adapter: base weights, training examples, parameters; not the machine."""
     settings = config.model_dump(mode="json", include=TRAINING_SETTINGS) | {"seed": compute.seed}
-    return loading.stored_hash(base, chats, settings)
+    return weights.stored_hash(base, chats, settings)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,9 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
         "parent_run": parent.id,
     }
     documents, decoding = artifacts.ARTIFACTS / "split/train.parquet", settings.evaluate.decoding
-    return registry.register(parent, directory, documents, settings.compute, decoding, {**measured, **lineage})
+    answers = artifacts.read_rows(artifacts.ARTIFACTS / "evaluate" / name / registry.ANSWERS_FILE)
+    probes, tags = [row["question"] for row in answers], {**measured, **lineage}
+    return registry.register(parent, directory, documents, settings.compute, decoding, tags, probes)
 
 
 def _figures(comparison: dict[str, Any]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from pipelines.alignment.sequences import Batch
 from pipelines.models import devices
 from pipelines.models.config import ComputeConfig
 
-POLICY = "default"  # the adapter name that loading.save_adapter and TRL expect
+POLICY = "default"  # the adapter name that saving.save_adapter and TRL expect
 REFERENCE, VALUE, REWARD = "reference", "value", "reward"
 
 

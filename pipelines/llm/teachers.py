@@ -109,10 +109,10 @@ def _local(
     if isinstance(model, FinetunedModel):
         return loading.load(finetuned, compute), loading.tokenizer(finetuned)
     named = base.model_copy(update={"model": model.model, "chat_template": None})
-    loaded, tok = loading.fetch(named, f"teacher.models.{name}.model")
+    where = devices.device(compute).type
+    loaded, tok = loading.fetch(named, f"teacher.models.{name}.model", devices.dtype(compute), where)
     tok.padding_side = "left"
-    ready: PreTrainedModel = loaded.to(device=devices.device(compute), dtype=devices.dtype(compute)).eval()
-    return ready, tok
+    return loaded.eval(), tok
 
 
 def fingerprint(model: PreTrainedModel) -> str:

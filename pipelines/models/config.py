@@ -30,7 +30,7 @@ class BaseModelConfig(Block):
     chat_template: Path | None
     """A Jinja file that replaces the model's chat template; null keeps the model's template."""
     quantization: Literal["none", "nf4", "int8"]
-    """Quantization of the frozen weights while adapters are trained (QLoRA with `nf4`)."""
+    """Quantization of the frozen weights while adapters are trained (QLoRA with `nf4`), sampled and evaluated."""
     trust_remote_code: bool
     """Whether code shipped with a model may run. Keep it off unless you have reviewed that code."""
 

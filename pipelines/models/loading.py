@@ -1,41 +1,42 @@
-"""Fetch, load, quantise, adapt and save a model.
+"""Fetch, load and adapt a model; `saving` stores it.
 
 A model is stored in a directory, either whole (`config.json`, safetensors, tokenizer) or as an adapter, whose
 `adapter_config.json` names the directory of the model it adapts. Weights are loaded only from safetensors.
 """
 
-import hashlib
 import importlib.util
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import bitsandbytes
 import peft
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from pipelines.models import adapters, quantization
 from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
 from pipelines.models.devices import device, dtype
 from pipelines.models.fused.patch import fuse
+from pipelines.models.quantization import Kind
 from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_text
 
-ADAPTER = "adapter_config.json"
-_AT_ONCE = 2**24  # bytes
 
+def fetch(
+    config: BaseModelConfig, where: str, precision: torch.dtype, on: str = "cpu"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the open model that `config.model` names, with a padding token other than EOS.
 
-def fetch(config: BaseModelConfig, where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the open model that `config.model` names, in float32 or as stored, with a padding token other than EOS.
-
-    `where` is the name of that parameter, for error messages.
+    Each weight is read in its stored precision and converted to `precision` by itself, on the device `on`. `where` is
+    the name of that parameter, for error messages.
 
     Raises:
         UserError: the model is missing, or cannot be loaded.
     """
     kind, _, name = config.model.partition(":")
     options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
+    placed = {} if on == "cpu" else {"device_map": on}
     if kind == "package":
         gguf = _packaged(name, where)
         source, options["gguf_file"] = str(gguf.parent), gguf.name
@@ -56,7 +57,7 @@ def fetch(config: BaseModelConfig, where: str) -> tuple[PreTrainedModel, PreTrai
             if kind == "package"
             else {"use_safetensors": True}
         )
-        model = AutoModelForCausalLM.from_pretrained(source, **options, **weights)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=precision, **placed, **options, **weights)
     except (OSError, ValueError) as error:
         raise UserError(f"{where} {config.model!r} cannot be loaded: {str(error).splitlines()[0]}") from error
     if config.chat_template is not None:
@@ -102,71 +103,90 @@ def tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(directory, padding_side="left")
 
 
-def stored_hash(directory: Path, *facts: object) -> str:
-    """Return the SHA-256 of a model's stored weights and of JSON-serialisable `facts`."""
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode())
-    for path in sorted(directory.glob("*.safetensors")):
-        with path.open("rb") as stored:
-            while some := stored.read(_AT_ONCE):
-                digest.update(some)
-    return digest.hexdigest()
+def load(directory: Path, compute: ComputeConfig, base: BaseModelConfig | None = None) -> PreTrainedModel:
+    """Load a model for inference, in eval mode, with the weights that training and registration know.
 
-
-def parent(directory: Path) -> Path | None:
-    """Return the directory of an adapter's base model; None for a whole model."""
-    path = directory / ADAPTER
-    return Path(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]) if path.exists() else None
-
-
-def load(directory: Path, compute: ComputeConfig) -> PreTrainedModel:
-    """Load a model for inference, in eval mode; an adapter is merged into its base in float32, then rounded once."""
-    below = parent(directory)
-    if below is None:
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, use_safetensors=True)
-    else:
-        model = peft.PeftModel.from_pretrained(load(below, compute).float(), directory).merge_and_unload()
-    ready: PreTrainedModel = model.to(device=device(compute), dtype=dtype(compute)).eval()
+    An adapter that was trained on 16 bits is merged (adapters.merge_into), since decoding is faster with merged
+    weights. One that was trained on quantised weights stays beside them: what is measured is what was trained.
+    `base.quantization` applies to a whole model.
+    """
+    root, above = adapters.lineage(directory)
+    kind = adapters.quantization(above) if above else base.quantization if base is not None else "none"
+    model = _whole(root, compute, kind)
+    if kind == "none":
+        adapters.merge_into(model, root, above)
+    elif above:
+        model = _beside(model, above, compute)
+    ready: PreTrainedModel = model.eval()
     return ready
 
 
-def frozen(directory: Path, compute: ComputeConfig, base: BaseModelConfig | None = None) -> PreTrainedModel:
-    """Load a frozen whole model for adapter training, in 16 bits or quantised according to `base.quantization`.
-
-    On a CPU it uses eager attention: the backward pass of PyTorch's fused attention takes 23% of a step on rows of 42
-    tokens (measured: 605 tokens/s with fused attention, 789 with eager).
-    """
-    options: dict[str, Any] = {"dtype": dtype(compute), "use_safetensors": True}
-    if device(compute).type == "cpu":
-        options["attn_implementation"] = "eager"
-    if base is not None and base.quantization != "none":
-        options["quantization_config"] = _quantization(base.quantization, compute)
-    model = AutoModelForCausalLM.from_pretrained(directory, **options)
-    if base is None or base.quantization == "none":
-        model = model.to(device(compute))
-    _keep_backward(model)
-    return model.requires_grad_(False)
-
-
-def _keep_backward(model: PreTrainedModel) -> None:
-    """Keep NF4 weights in the layout that has a backward pass.
-
-    On a CPU with AVX-512 BF16, bitsandbytes repacks them in the first forward pass in eval mode, for good, and the
-    product of repacked weights has no gradient: after the first evaluation, training would be silently wrong.
-    """
-    for module in model.modules():
-        if isinstance(module, bitsandbytes.nn.Linear4bit):
-            module.support_avx512bf16_for_cpu = False
-
-
-def _quantization(kind: str, compute: ComputeConfig) -> transformers.BitsAndBytesConfig:
-    if kind == "int8":
-        return transformers.BitsAndBytesConfig(load_in_8bit=True)
-    return transformers.BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype(compute),
+def _whole(
+    directory: Path, compute: ComputeConfig, kind: Kind = "none", precision: torch.dtype | None = None, **options: str
+) -> PreTrainedModel:
+    """Load a whole model directly on the device, quantised or in `precision`, by default that of `compute`."""
+    loaded: dict[str, Any] = dict(options)
+    if kind != "none":
+        loaded["quantization_config"] = quantization.settings(kind, compute)
+    if (where := device(compute).type) != "cpu" or kind != "none":
+        loaded["device_map"] = where
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        directory, dtype=precision or dtype(compute), use_safetensors=True, **loaded
     )
+    return model
+
+
+def _beside(model: PreTrainedModel, directories: Sequence[Path], compute: ComputeConfig) -> PreTrainedModel:
+    """Add unmerged adapters to a quantised model, in the precision in which autocast multiplied by them in training."""
+    names = [str(number) for number in range(len(directories))]
+    options = {"autocast_adapter_dtype": False, "device_map": {"": device(compute).type}}
+    adapted = peft.PeftModel.from_pretrained(model, directories[0], adapter_name=names[0], **options)
+    for name, directory in zip(names[1:], directories[1:], strict=True):
+        adapted.load_adapter(directory, adapter_name=name, **options)
+    adapted.base_model.set_adapter(names)
+    for name, value in adapted.named_parameters():
+        if "lora_" in name:
+            value.data = value.data.to(dtype(compute))
+    inner: PreTrainedModel = adapted.get_base_model()
+    return inner
+
+
+def frozen(directory: Path, compute: ComputeConfig, kind: Kind = "none") -> PreTrainedModel:
+    """Load a frozen whole model for adapter training, in 16 bits or quantised."""
+    model = _whole(directory, compute, kind, None, **_attention(compute)).requires_grad_(False)
+    quantization.keep_differentiable(model)
+    return model
+
+
+def _attention(compute: ComputeConfig) -> dict[str, str]:
+    """Return eager attention on a CPU, for training.
+
+    The backward pass of PyTorch's fused attention takes 23% of a step on rows of 42 tokens (measured: 605 tokens/s
+    with fused attention, 789 with eager).
+    """
+    return {"attn_implementation": "eager"} if device(compute).type == "cpu" else {}
+
+
+def trainable(
+    directory: Path, lora: LoraConfig | None, compute: ComputeConfig, base: BaseModelConfig
+) -> PreTrainedModel | peft.PeftModel:
+    """Return what trains on the whole model in `directory`: an adapter (`adaptable`), or without `lora` all weights.
+
+    All weights are trained in float32, with products in the precision of autocast; `save` stores them in the
+    precision of the model in `directory`.
+
+    Raises:
+        UserError: all weights are to be trained, and `base.quantization` is not none.
+    """
+    if lora is not None:
+        return adaptable(directory, lora, compute, base)
+    if base.quantization != "none":
+        raise UserError(
+            f"Quantised weights cannot be trained: with lora: null, base.quantization must be none, and it is "
+            f"{base.quantization}."
+        )
+    torch.manual_seed(compute.seed)
+    return _whole(directory, compute, "none", torch.float32, **_attention(compute))
 
 
 def adaptable(
@@ -174,20 +194,34 @@ def adaptable(
 ) -> peft.PeftModel:
     """Return a frozen model with a trainable float32 adapter named "default".
 
-    A whole model gets a new adapter, configured by `lora`; an adapter directory is continued. The seed is set before
-    the adapter is created. A Llama model on a CPU gets fused layers.
+    A whole model is quantised according to `base.quantization` and gets a new adapter, configured by `lora`; an adapter
+    is continued on the base model and quantization that it has. The seed is set before the adapter is created. A Llama
+    model on a CPU gets fused layers.
+
+    Raises:
+        UserError: the directory has a whole model, and `lora` is None.
     """
     torch.manual_seed(compute.seed)
-    below = parent(directory)
-    if below is not None:
-        model = peft.PeftModel.from_pretrained(frozen(below, compute, base), directory, is_trainable=True)
+    root, above = adapters.lineage(directory)
+    if len(above) > 1:
+        raise UserError(f"{directory} adapts the adapter {above[0]}; only one on a whole model can be trained on.")
+    if above:
+        model = peft.PeftModel.from_pretrained(
+            frozen(root, compute, adapters.quantization(above)),
+            directory,
+            is_trainable=True,
+            device_map={"": device(compute).type},
+        )
     elif lora is not None:
-        model = peft.get_peft_model(frozen(directory, compute, base), lora_config(lora))
+        kind = base.quantization if base is not None else "none"
+        model = peft.get_peft_model(frozen(root, compute, kind), lora_config(lora))
     else:
-        raise ValueError(f"{directory} has no adapter, and no lora configuration was given")
+        raise UserError(
+            f"{directory} has a whole model and no adapter, such as a reward model has; name a folder with an adapter."
+        )
     fuse(model)
-    model.base_model.model.config._name_or_path = str(below or directory)
-    model.peft_config["default"].base_model_name_or_path = str(below or directory)
+    model.base_model.model.config._name_or_path = str(root)
+    model.peft_config["default"].base_model_name_or_path = str(root)
     return model
 
 
@@ -200,43 +234,3 @@ def lora_config(lora: LoraConfig) -> peft.LoraConfig:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-
-
-def keep_share(model: peft.PeftModel, share: float) -> None:
-    """Scale the update of the adapter "default" by `share` (the adapter scale), in memory and when saved.
-
-    Weight interpolation (WiSE-FT) between the initial and the fine-tuned weights retains more than it loses (Wortsman
-    et al. 2022, arXiv:2109.01903; for fine-tuned language models Lin et al. 2023, arXiv:2309.06256).
-    """
-    model.peft_config["default"].lora_alpha *= share
-    for module in model.modules():
-        if isinstance(module, peft.tuners.lora.LoraLayer):
-            module.scale_layer(share)
-
-
-def save_adapter(model: peft.PeftModel, tok: PreTrainedTokenizerBase, out: Path) -> None:
-    """Save the adapter "default" to `out`; its configuration names the directory of its base model.
-
-    Raises:
-        UserError: a weight is not finite, so that a diverged model is never saved.
-    """
-    broken = [
-        name for name, value in model.named_parameters() if value.requires_grad and not torch.isfinite(value).all()
-    ]
-    if broken:
-        raise UserError(f"Training ended with NaN in {broken[0]} and {len(broken) - 1} more; lower the learning rate.")
-    config = model.peft_config["default"]
-    config.target_modules = sorted(config.target_modules)  # the order of a set differs between processes
-    model.save_pretrained(out, selected_adapters=["default"])
-    (out / "README.md").unlink(missing_ok=True)
-    _save_tokenizer(tok, out)
-
-
-def save_merged(model: PreTrainedModel, tok: PreTrainedTokenizerBase, out: Path) -> None:
-    """Save a whole model as safetensors, with its tokenizer and chat template."""
-    model.save_pretrained(out)
-    _save_tokenizer(tok, out)
-
-
-def _save_tokenizer(tok: PreTrainedTokenizerBase, out: Path) -> None:
-    tok.save_pretrained(out)

@@ -6,7 +6,7 @@ and scores. Writes to MLflow's store only.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.models.config import ComputeConfig
-from pipelines.runtime import tracking, tracking_store
+from pipelines.runtime import store_location, tracking, tracking_store
 from pipelines.runtime.errors import UserError
 
 NAME = "gradus"
@@ -35,6 +35,8 @@ DOCUMENTS = "documents.parquet"
 """The documents a version was trained on, in its folder."""
 FINGERPRINT = "eval_fingerprint"
 """The tag with the fingerprint of the evaluation in which `compare` scored a version."""
+PROBES = 32
+"""Questions on which a merged model is compared with the trained one."""
 REQUIREMENTS = ("torch", "transformers", "accelerate")
 
 
@@ -92,14 +94,23 @@ def register(
     compute: ComputeConfig,
     decoding: Mapping[str, Any],
     tags: Mapping[str, str],
+    questions: Sequence[str] = (),
 ) -> Version:
     """Merge the model in `directory`, log it to `run`, and register it as a version with `tags`.
 
     `decoding` is `EvaluateConfig.decoding`, so that the version answers as it was evaluated. The Parquet file
-    `documents` is stored with it as `DOCUMENTS`: the confidence in an answer depends on them.
+    `documents` is stored with it as `DOCUMENTS`: the confidence in an answer depends on them. An adapter that was
+    trained on quantised weights is compared with the merged model on the first `PROBES` of `questions`; the differences
+    become metrics of `run`.
+
+    Raises:
+        UserError: the adapter cannot be merged, or the disk is too small.
     """
-    address, model_id = run.model(_parts(directory, compute, decoding), decoding, _requirements())
     store = tracking_store.client()
+    with TemporaryDirectory(dir=store_location.store()) as folder:
+        merged = Path(folder) / NAME
+        run.metrics(_merge(directory, merged, compute, questions[:PROBES]))
+        address, model_id = run.model(_parts(merged, directory, decoding), decoding, _requirements())
     with TemporaryDirectory() as folder:
         store.log_model_artifact(model_id, str(shutil.copyfile(documents, Path(folder) / DOCUMENTS)))
     if not store.search_registered_models(f"name = '{NAME}'"):
@@ -180,15 +191,30 @@ def set_alias(alias: str, to: Version | None) -> None:
         tracking_store.client().delete_registered_model_alias(NAME, alias)
 
 
-def _parts(directory: Path, compute: ComputeConfig, decoding: Mapping[str, Any]) -> dict[str, Any]:
-    from pipelines.models import devices, loading  # importing torch takes seconds, and few callers need it
+def _parts(merged: Path, directory: Path, decoding: Mapping[str, Any]) -> dict[str, Any]:
+    """Load merged weights as stored, on the CPU: MLflow's copy of a folder fails with transformers 5."""
+    from transformers import AutoModelForCausalLM
 
-    devices.prepare(compute)
-    model = loading.load(directory, compute).cpu()
+    from pipelines.models import loading
+
+    model = AutoModelForCausalLM.from_pretrained(merged, dtype="auto", use_safetensors=True).eval()
     for key, value in decoding.items():
         setattr(model.generation_config, key, value)
     model.name_or_path = f"{NAME}: {directory}"  # not a valid Hub name, or MLflow would look for a model card there
     return {"model": model, "tokenizer": loading.tokenizer(directory)}
+
+
+def _merge(directory: Path, merged: Path, compute: ComputeConfig, questions: Sequence[str]) -> dict[str, float]:
+    """Write whole weights to `merged`; return how far they are from an adapter on quantised weights."""
+    from pipelines.models import adapters, chat, devices, export, loading  # importing torch takes seconds
+
+    devices.prepare(compute)
+    export.merge(directory, merged, compute)
+    if not questions or adapters.quantization(adapters.lineage(directory)[1]) == "none":
+        return {}
+    tok = loading.tokenizer(directory)
+    prompts = [chat.encode_prompt(tok, [{"role": "user", "content": question}]) for question in questions]
+    return export.parity(directory, merged, prompts, compute).metrics()
 
 
 def _requirements() -> list[str]:

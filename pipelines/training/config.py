@@ -12,8 +12,8 @@ from pipelines.models.config import LoraConfig
 class PretrainConfig(Block):
     """Continued pre-training on raw text: the usual first step, which by itself does not teach a model to answer."""
 
-    lora: LoraConfig
-    """LoRA adapter, merged into the weights after training."""
+    lora: LoraConfig | None
+    """LoRA adapter, merged into the weights after training; null trains all weights."""
     learning_rate: LearningRate
     """Peak learning rate, after a linear warm-up."""
     epochs: Count
@@ -37,8 +37,8 @@ class SFTConfig(Block):
 
     init_from: Literal["base", "pretrain"]
     """Model whose weights training starts from."""
-    lora: LoraConfig
-    """LoRA adapter."""
+    lora: LoraConfig | None
+    """LoRA adapter; null trains all weights, without rehearsal."""
     learning_rate: LearningRate
     """Peak learning rate, after a linear warm-up."""
     epochs: Count

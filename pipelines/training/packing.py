@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import peft
 import torch
 
+from pipelines.models.saving import inner
 from pipelines.runtime.errors import UserError
 from pipelines.training.examples import IGNORED, Example
 
@@ -63,7 +64,7 @@ def check_document_masking(model: peft.PeftModel, what: str) -> None:
     Raises:
         UserError: packed texts attend to each other.
     """
-    base = model.get_base_model()
+    base = inner(model)
     embedded: list[torch.Tensor] = []
 
     def keep(_: torch.nn.Module, __: object, output: torch.Tensor) -> None:

@@ -23,6 +23,7 @@ from trl import SFTTrainer
 
 from pipelines.models.config import ComputeConfig
 from pipelines.models.devices import autocast, device, dtype
+from pipelines.models.saving import inner
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
 from pipelines.training.callback import ReportCallback
@@ -89,13 +90,13 @@ def predicted(
 
 def _hidden_states(model: peft.PeftModel, ids: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
     """Return the last hidden states of all tokens but the last of each row (rows, tokens - 1, width)."""
-    decoder = model.get_base_model().get_decoder()
+    decoder = inner(model).get_decoder()
     hidden: torch.Tensor = decoder(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
     return hidden[:, :-1]
 
 
 def _logits(model: peft.PeftModel, hidden: torch.Tensor) -> torch.Tensor:
-    logits: torch.Tensor = model.get_base_model().get_output_embeddings()(hidden)
+    logits: torch.Tensor = inner(model).get_output_embeddings()(hidden)
     return logits.float()
 
 

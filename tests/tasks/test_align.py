@@ -9,7 +9,7 @@ import torch
 from pipelines.alignment import dpo as direct
 from pipelines.artifacts import Row, write_rows
 from pipelines.config import Config
-from pipelines.models import devices, loading
+from pipelines.models import adapters, devices, loading, saving
 from pipelines.models.config import LoraConfig
 from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.errors import UserError
@@ -35,7 +35,7 @@ def sft(base: Path, config: Config) -> Path:
         for name, parameter in model.named_parameters():
             if "lora" in name:
                 parameter.add_(0.02 * torch.randn(parameter.shape))
-    loading.save_adapter(model, loading.tokenizer(base), Path("artifacts/sft"))
+    saving.save_adapter(model, loading.tokenizer(base), Path("artifacts/sft"))
     return Path("artifacts/sft")
 
 
@@ -98,7 +98,7 @@ def test_dpo_prefers_the_chosen_answer(sft: Path, preferences: Path, quick: Conf
     assert metrics["accuracy"] == 1.0
     assert margin(Path("out"), quick) > margin(sft, quick) + 0.5
     assert sorted(path.name for path in Path("out").glob("*.safetensors")) == ["adapter_model.safetensors"]
-    assert loading.parent(Path("out")) == Path("artifacts/base")
+    assert adapters.parent(Path("out")) == Path("artifacts/base")
 
 
 @pytest.mark.parametrize("stage", ["reward", "align@dpo", "align@ppo"])
@@ -190,6 +190,29 @@ def test_ppo_after_reward_is_deterministic_and_changes_the_policy(sft: Path, pre
 def test_ppo_without_a_reward_head_is_a_user_error(sft: Path, preferences: Path, quick: Config) -> None:
     with tracking.started("align@ppo", {}) as run, pytest.raises(UserError, match="no reward head"):
         ppo(preferences, sft, sft, Path("out"), quick.align.ppo, quick.compute, quick.base, run, Checkpoints())
+
+
+def test_alignment_of_a_model_with_trained_weights_adds_an_adapter(
+    base: Path, preferences: Path, quick: Config
+) -> None:
+    sft, lora = Path("artifacts/sft"), LoraConfig(rank=4, alpha=8, dropout=0.0)
+    whole = loading.trainable(base, None, quick.compute, quick.base)
+    whole.get_input_embeddings().weight.data *= 3
+    saving.save(whole, loading.tokenizer(base), sft, base)
+    common = (quick.compute, quick.base)
+    for name in ("reward", "dpo", "ppo"):
+        Path(name).mkdir()
+        with tracking.started(name, {}) as run:
+            rest = (run, Checkpoints(), lora)
+            if name == "reward":
+                assert reward(preferences, sft, Path(name), quick.reward, *common, *rest)["held_out_accuracy"] == 1.0
+            elif name == "dpo":
+                dpo(preferences, sft, Path(name), quick.align.dpo, *common, *rest)
+                assert margin(Path("dpo"), quick) > margin(sft, quick) + 0.5
+            else:
+                metrics = ppo(preferences, sft, Path("reward"), Path(name), quick.align.ppo, *common, *rest)
+                assert metrics["kl_first"] == 0.0
+        assert adapters.parent(Path(name)) == sft
 
 
 def test_unknown_method_is_a_user_error(sft: Path, preferences: Path, capsys: pytest.CaptureFixture[str]) -> None:

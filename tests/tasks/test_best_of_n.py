@@ -10,7 +10,7 @@ from pipelines.alignment.backbone import scalar_head
 from pipelines.alignment.reward_model import save_head
 from pipelines.artifacts import Row
 from pipelines.config import Config
-from pipelines.models import loading
+from pipelines.models import loading, saving
 from pipelines.models.config import LoraConfig
 from pipelines.runtime.errors import UserError
 from tasks.best_of_n import best_of_n
@@ -32,7 +32,7 @@ def reward(base: Path, config: Config) -> Path:
     """A reward model with a random head."""
     folder = artifacts.fresh("reward")
     model = loading.adaptable(base, LoraConfig(rank=2, alpha=4, dropout=0.0), config.compute)
-    loading.save_adapter(model, loading.tokenizer(base), folder)
+    saving.save_adapter(model, loading.tokenizer(base), folder)
     head = scalar_head(model)
     torch.nn.init.normal_(head.weight)
     save_head(head, folder)

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,8 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.evaluation import questions
 from pipelines.evaluation.questions import SETS, SPLITS
+from pipelines.models import loading
+from pipelines.models.quantization import kind_of
 from pipelines.runtime.errors import UserError
 from tasks.evaluate import directory, evaluate, outcomes
 
@@ -93,3 +96,25 @@ def test_unknown_model_raises(config: Config) -> None:
     assert directory("dpo", config.evaluate) == "align/dpo"
     with pytest.raises(UserError, match=r"evaluate\.models has no 'best'; it has base, "):
         directory("best", config.evaluate)
+
+
+def test_quantised_base_model_is_evaluated_quantised(
+    base: Path, split: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1})
+    loaded: list[str] = []
+    load = loading.load
+
+    def watched(*args: Any) -> Any:
+        model = load(*args)
+        loaded.append(kind_of(model))
+        return model
+
+    monkeypatch.setattr(loading, "load", watched)
+    quantised = config.base.model_copy(update={"quantization": "nf4"})
+    bits = []
+    for named in (config.base, quantised):
+        out = artifacts.fresh("evaluate/base")
+        metrics = evaluate(base, split, out, settings, config.compute, "I don't know.", None, named)
+        bits.append(metrics["domain_bits_per_byte"])
+    assert loaded == ["none", "nf4"] and bits[0] != bits[1]

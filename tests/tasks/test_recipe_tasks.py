@@ -11,7 +11,7 @@ from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config, load
 from pipelines.evaluation.questions import SETS, SPLITS
-from pipelines.models import loading
+from pipelines.models import adapters, loading
 from pipelines.runtime.tracking import started
 from pipelines.training.checkpoints import Checkpoints
 from tasks.align import dpo
@@ -98,4 +98,4 @@ def test_recipe_runs_from_base_to_dpo(recipe: Path, project: Path, data: None) -
         assert scores["domain_bits_per_byte"] > 0
     with started("align@dpo", {}) as run:
         preference = dpo(Path("artifacts/preferences"), tuned, aligned, settings.align.dpo, *shared, run, Checkpoints())
-    assert preference["loss"] > 0 and loading.parent(aligned) == base
+    assert preference["loss"] > 0 and adapters.parent(aligned) == base

@@ -1,6 +1,7 @@
 """The training tasks base, teacher, synthesize, sft and pretrain, run as functions on the tiny model."""
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.llm.cache import ResponseCache
-from pipelines.models import loading
+from pipelines.models import adapters, loading
 from pipelines.models.config import BaseModelConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import started
@@ -180,7 +181,7 @@ def test_sft_lowers_the_loss_and_writes_an_adapter(teachable: Path, split: Path,
         metrics = sft(teachable, curated, split, out, settings.sft, settings.compute, settings.base, run, Checkpoints())
     assert metrics["validation_loss"] < 2.0  # initially above 6
     assert metrics["passages"] > 0
-    assert loading.parent(out) == teachable
+    assert adapters.parent(out) == teachable
 
 
 def test_each_epoch_uses_the_rows_of_its_variant_and_rows_without_variant(config: Config) -> None:
@@ -207,5 +208,38 @@ def test_pretrain_lowers_the_loss_and_writes_a_full_model(teachable: Path, split
         )
     assert metrics["loss"] < 4.0 and 0.5 < metrics["fill"] <= 1.0
     assert metrics["cut"] == 0
-    assert loading.parent(out) is None
+    assert adapters.parent(out) is None
+    assert (out / "model.safetensors").exists()
+
+
+def test_sft_of_all_weights_writes_a_whole_model(teachable: Path, split: Path, curated: Path, config: Config) -> None:
+    changes = {"lora": None, "epochs": 40, "learning_rate": 0.003, "rehearsal_weight": 0.0, "adapter_scale": 0.9}
+    settings = shrink(config, sft=changes)
+    out = artifacts.fresh("sft")
+    with started("sft", {}) as run:
+        metrics = sft(teachable, curated, split, out, settings.sft, settings.compute, settings.base, run, Checkpoints())
+    assert metrics["validation_loss"] < 2.0  # initially above 6
+    assert adapters.parent(out) is None and (out / "model.safetensors").exists()
+
+
+def test_rehearsal_without_an_adapter_is_a_user_error(base: Path, split: Path, curated: Path, config: Config) -> None:
+    rows = artifacts.read_rows(curated / "train.jsonl")
+    artifacts.write_rows(curated / "train.jsonl", [*rows, {**rows[0], "kind": "rehearsal"}])
+    for weight, expectation in (
+        (1.0, pytest.raises(UserError, match="no base model to compare")),
+        (0.0, nullcontext()),
+    ):
+        settings = shrink(config, sft={"lora": None, "rehearsal_weight": weight, "epochs": 1})
+        with started("sft", {}) as run, expectation:
+            rest = (settings.sft, settings.compute, settings.base, run, Checkpoints())
+            assert sft(base, curated, split, artifacts.fresh("sft"), *rest)["rows"] == len(rows)
+
+
+def test_pretrain_of_all_weights_writes_a_whole_model(teachable: Path, split: Path, config: Config) -> None:
+    mixture = {"mixture": str(artifacts.fresh("mixture")), "weights": {"corpus": 1.0}}
+    settings = shrink(config, pretrain={"epochs": 20, "learning_rate": 0.003, "lora": None, **mixture})
+    out = artifacts.fresh("pretrain")
+    with started("pretrain", {}) as run:
+        rest = (settings.pretrain, settings.compute, settings.base, run, Checkpoints())
+        assert pretrain(teachable, split, out, *rest)["loss"] < 4.0
     assert (out / "model.safetensors").exists()

@@ -24,7 +24,7 @@ from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.evaluation.questions import SETS, SPLITS
-from pipelines.models import loading, registry
+from pipelines.models import loading, registry, saving
 from pipelines.models.lookup import look_up
 from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
@@ -52,7 +52,7 @@ def run_dir(config: Config, base: Path, prefect_server: str, monkeypatch: pytest
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.5)
     out = artifacts.fresh("sft")
-    loading.save_adapter(adapted, tiny_tokenizer(), out)
+    saving.save_adapter(adapted, tiny_tokenizer(), out)
     artifacts.complete(out, {"stage": "sft"})
     lock("weights", "questions")
     monkeypatch.setattr(dvc_lock, "prove", lambda stage: dvc_lock.Inputs(f"key of {stage}", {}))
@@ -187,6 +187,20 @@ def test_registered_weights_are_the_evaluated_weights(
     assert forced["numbers"]["answer_accuracy"] == 0.4 and forced["champion"]["version"] == 1
     with pytest.raises(UserError, match="no version 7"):
         promote(7, config)
+
+
+def test_adapter_on_nf4_weights_is_registered_with_its_parity(
+    run_dir: Path, base: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "PROBES", 2)
+    quantised = config.base.model_copy(update={"quantization": "nf4"})
+    saving.save_adapter(loading.adaptable(base, config.sft.lora, config.compute, quantised), tiny_tokenizer(), run_dir)
+    compared(0.5, 0.2)
+    with tracking.started("post_train", {}) as parent:
+        version = candidate.register(parent, config).version
+    found = parent.store.get_run(parent.id).data.metrics
+    assert found["parity.equal_tokens"] > 0.9 and found["parity.max_logit_difference"] < 0.05
+    assert registry.whole(version)
 
 
 def test_rollbacks_visit_all_former_champions_that_have_weights(run_dir: Path, config: Config) -> None:

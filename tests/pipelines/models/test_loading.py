@@ -9,7 +9,7 @@ import torch
 
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.models import loading
+from pipelines.models import loading, saving
 from pipelines.models.config import BaseModelConfig, LoraConfig
 from pipelines.runtime.errors import UserError
 from tests.conftest import tiny_model, tiny_tokenizer
@@ -32,7 +32,7 @@ def perturbed(directory: Path, config: Config, out: Path) -> torch.Tensor:
     for name, value in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.05)
-    loading.save_adapter(model, loading.tokenizer(directory), out)
+    saving.save_adapter(model, loading.tokenizer(directory), out)
     with torch.no_grad():
         return model(IDS).logits
 
@@ -42,7 +42,7 @@ def test_fetched_model_has_padding_token_other_than_eos(tmp_path: Path) -> None:
     tok.pad_token = tok.eos_token
     tiny_model(tok).save_pretrained(tmp_path / "model")
     tok.save_pretrained(tmp_path / "model")
-    model, fetched = loading.fetch(settings(str(tmp_path / "model")), "base.model")
+    model, fetched = loading.fetch(settings(str(tmp_path / "model")), "base.model", torch.float32)
     assert fetched.pad_token_id != fetched.eos_token_id
     assert model.generation_config.pad_token_id == fetched.pad_token_id
 
@@ -57,7 +57,7 @@ def test_fetched_model_has_padding_token_other_than_eos(tmp_path: Path) -> None:
 )
 def test_unknown_model_raises_user_error(name: str, message: str, project: Path) -> None:
     with pytest.raises(UserError, match=message):
-        loading.fetch(settings(name), "base.model")
+        loading.fetch(settings(name), "base.model", torch.float32)
 
 
 def test_package_must_contain_exactly_one_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_package_must_contain_exactly_one_gguf_file(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     importlib.invalidate_caches()
     with pytest.raises(UserError, match="one GGUF file"):
-        loading.fetch(settings("package:two_models"), "base.model")
+        loading.fetch(settings("package:two_models"), "base.model", torch.float32)
 
 
 def test_loaded_adapter_is_merged_with_equal_logits(base: Path, config: Config) -> None:
@@ -118,14 +118,14 @@ def test_adapter_with_nan_is_not_saved(base: Path, config: Config) -> None:
     model = loading.adaptable(base, LORA, config.compute)
     next(value for value in model.parameters() if value.requires_grad).data.fill_(float("nan"))
     with pytest.raises(UserError, match="NaN"):
-        loading.save_adapter(model, loading.tokenizer(base), artifacts.fresh("sft"))
+        saving.save_adapter(model, loading.tokenizer(base), artifacts.fresh("sft"))
 
 
 def test_adapter_scale_is_kept_when_saved(base: Path, config: Config, tmp_path: Path) -> None:
     whole = perturbed(base, config, tmp_path / "whole")
     model = loading.adaptable(tmp_path / "whole", None, config.compute).eval()
-    loading.keep_share(model, 0.5)
-    loading.save_adapter(model, loading.tokenizer(base), tmp_path / "half")
+    saving.keep_share(model, 0.5, base)
+    saving.save_adapter(model, loading.tokenizer(base), tmp_path / "half")
     with torch.no_grad():
         half, start = model(IDS).logits, loading.load(base, config.compute)(IDS).logits
         again = loading.adaptable(tmp_path / "half", None, config.compute).eval()(IDS).logits
