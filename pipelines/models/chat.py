@@ -35,8 +35,8 @@ def render(tok: PreTrainedTokenizerBase, messages: Sequence[Message], *, generat
     Raises:
         UserError: the template is invalid, or does not accept the conversation.
     """
-    marked = mark_control_tokens(list(messages), _pattern(tok))
     try:
+        marked = mark_control_tokens(list(messages), _pattern(tok))
         rendered: str = tok.apply_chat_template(marked, tokenize=False, add_generation_prompt=generation_prompt)
     except (TemplateError, TypeError) as error:
         roles = ", ".join(message["role"] for message in messages)
