@@ -13,11 +13,12 @@ from pipelines.alignment.config import DPOBlock, PPOBlock
 from pipelines.alignment.experience import assemble
 from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rollout import Sampler
-from pipelines.alignment.sequences import encode_pairs, stop_ids
+from pipelines.alignment.sequences import encode_pairs
 from pipelines.curation.schema import read_pairs
 from pipelines.models import devices, loading, saving
 from pipelines.models.chat import encode_prompt
 from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
+from pipelines.models.stops import stop_ids
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints

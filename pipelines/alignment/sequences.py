@@ -1,4 +1,4 @@
-"""Prompts and responses as tokens: encoding, stop tokens, and padded batches.
+"""Prompts and responses as tokens: encoding, and padded batches.
 
 Batches are padded on the right. Attention is causal, so padding cannot affect the tokens before it, and neither an
 attention mask nor position ids are needed.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from pipelines.curation.schema import PreferencePair
 from pipelines.models.messages import Message
@@ -92,16 +92,3 @@ def encode(tok: PreTrainedTokenizerBase, prompt: list[Message], answer: list[Mes
 def encode_pairs(tok: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair]) -> list[Pair]:
     """Return preference pairs as pairs of turns: chosen, rejected."""
     return [(encode(tok, each.prompt, each.chosen), encode(tok, each.prompt, each.rejected)) for each in pairs]
-
-
-def stop_ids(model: PreTrainedModel, tok: PreTrainedTokenizerBase) -> list[int]:
-    """Return every token that ends a turn.
-
-    Raises:
-        ValueError: the padding token is one of them, which would exclude the end of turn from the losses.
-    """
-    configured = model.generation_config.eos_token_id
-    stops = {tok.eos_token_id, *(configured if isinstance(configured, list) else [configured])} - {None}
-    if tok.pad_token_id is None or tok.pad_token_id in stops:
-        raise ValueError(f"padding ({tok.pad_token_id}) must be a token that ends no turn ({sorted(stops)})")
-    return sorted(stops)

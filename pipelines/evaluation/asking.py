@@ -11,6 +11,7 @@ from pipelines.evaluation.config import EvaluateConfig
 from pipelines.evaluation.verdicts.judge import Judge, review
 from pipelines.inference.beam_search import search
 from pipelines.models.chat import encode_prompt
+from pipelines.models.stops import answer_text, stop_ids
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import track
 
@@ -75,8 +76,8 @@ def decode(
             "question or, if it is asked open book, lower open_book.passages or open_book.passage_sentences."
         )
     how: tuple[Any, ...] = config.max_new_tokens, config.beams, config.length_penalty, config.batch_size
-    decoded = search(model, tok, encoded, [tok.eos_token_id], *how)
+    decoded = search(model, tok, encoded, stop_ids(model, tok), *how)
     said = [""] * len(prompts)
     for place, ids in track(decoded, "questions", len(prompts)):
-        said[place] = tok.decode(ids, skip_special_tokens=True).strip()
+        said[place] = answer_text(tok, ids)
     return said

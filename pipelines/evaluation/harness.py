@@ -25,6 +25,7 @@ from pipelines.inference.beam_search import search
 from pipelines.inference.likelihood import loglikelihoods
 from pipelines.models import chat
 from pipelines.models.messages import Message
+from pipelines.models.stops import stop_ids, without_thoughts
 from pipelines.runtime.progress import Meter
 
 TASKS = Path(__file__).parent / "tasks"
@@ -104,7 +105,7 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
         length, pad = max_length - context.shape[1], self.tokenizer.pad_token_id
         output = context.new_full((len(context), length), pad)
         how = length, options.get("num_beams", 1), options.get("length_penalty", 1.0), len(prompts)
-        for row, tokens in search(self.model, self.tokenizer, prompts, [self.eot_token_id], *how):
+        for row, tokens in search(self.model, self.tokenizer, prompts, stop_ids(self.model, self.tokenizer), *how):
             output[row, : len(tokens)] = context.new_tensor(tokens)
             self.meter.step()
         return torch.cat([context, output], dim=1)
@@ -127,17 +128,17 @@ def answers(
 
     `decoding` is `EvaluateConfig.decoding`: greedy or beam search, up to `max_new_tokens`.
 
-    The tokenizer's end-of-turn token ends an answer regardless of the model's generation settings: lm-eval drops
-    special tokens when decoding, so text after an ignored end would become part of the answer.
+    Every stop token ends an answer (`stop_ids`), regardless of `decoding`: lm-eval drops special tokens when decoding,
+    so text after an ignored end would become part of the answer.
     """
     meter = Meter("questions", len(questions))
     lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=batch_size)
-    stop = {"until": [tok.eos_token], "eos_token_id": tok.eos_token_id, **decoding}
+    stop = {"until": [tok.eos_token], "eos_token_id": stop_ids(model, tok), **decoding}
     generated = [question for question in questions if not question.choices]
     sets = [name for name in SETS if any(question.set == name for question in generated)]
     where = {"folder": str(folder)}
     samples = _run(lm, sets, templated=True, generation=stop, where=where)
-    said = {sample["doc"]["id"]: sample["filtered_resps"][0].strip() for sample in samples}
+    said = {sample["doc"]["id"]: without_thoughts(tok, sample["filtered_resps"][0]) for sample in samples}
     if len(generated) < len(questions):
         samples = _run(lm, ["choice"], templated=True, generation={}, where=where)
         said |= {sample["doc"]["id"]: _likeliest(sample) for sample in samples}

@@ -4,6 +4,7 @@ Questions about one passage share a prefix, whose keys and values are computed o
 batch, from which finished rows can be removed.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -96,12 +97,22 @@ def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def prefill(
-    model: PreTrainedModel, tok: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]], groups: list[Group]
+    model: PreTrainedModel,
+    tok: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    groups: list[Group],
+    new_tokens: int = 0,
 ) -> Batch:
-    """Compute the shared prefix of each group once, and copy its keys and values to all prompts of the group."""
+    """Compute the shared prefix of each group once, and copy its keys and values to all prompts of the group.
+
+    `new_tokens` is the most that will be generated. If a row can grow beyond the model's sliding window, prefixes are
+    not shared: the padding behind a shared prefix would take places in the window from tokens.
+    """
+    cache = DynamicCache(config=model.config)
+    if max(len(prompts[place]) for group in groups for place in group.members) + new_tokens > _window(cache):
+        groups = _unshared(prompts, groups)
     places = [place for group in groups for place in group.members]
     owner = [number for number, group in enumerate(groups) for _ in group.members]
-    cache = DynamicCache(config=model.config)
     ids, mask = pad(tok, model, [prompts[place][group.shared :] for group in groups for place in group.members])
     prefixes, seen = pad(tok, model, [prompts[group.members[0]][: group.shared] for group in groups])
     if prefixes.shape[1]:
@@ -109,6 +120,17 @@ def prefill(
     if len(owner) > len(groups):
         cache.batch_select_indices(torch.tensor(owner, device=model.device))
     return Batch(places, ids, torch.cat([seen[owner], mask], dim=1), cache)
+
+
+def _window(cache: DynamicCache) -> float:
+    """Return the shortest sliding window of the layers, in tokens."""
+    return min((layer.sliding_window for layer in cache.layers if layer.is_sliding), default=math.inf)
+
+
+def _unshared(prompts: Sequence[Sequence[int]], groups: list[Group]) -> list[Group]:
+    """Return a group of its own for every prompt, split so that its row is padded only at the start."""
+    new = max(len(prompts[place]) - group.shared for group in groups for place in group.members)
+    return [Group((place,), max(0, len(prompts[place]) - new)) for group in groups for place in group.members]
 
 
 def _forward(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:

@@ -27,9 +27,8 @@ def search(
     """
     ends = torch.tensor(stops, device=model.device)
     for groups in batching.plan(prompts, batch_size):
-        yield from _best(
-            model, batching.prefill(model, tok, prompts, groups), ends, max_new_tokens, beams, length_penalty
-        )
+        batch = batching.prefill(model, tok, prompts, groups, max_new_tokens)
+        yield from _best(model, batch, ends, max_new_tokens, beams, length_penalty)
 
 
 def _best(

@@ -21,6 +21,7 @@ from pipelines.models import devices
 from pipelines.models.chat import encode_prompt
 from pipelines.models.config import ComputeConfig
 from pipelines.models.messages import Message
+from pipelines.models.stops import answer_text, stop_ids
 
 ADAPTER = "adapter_config.json"
 
@@ -43,15 +44,14 @@ class ChatModel:
         room = self.model.config.max_position_embeddings - limit
         while len(ids := encode_prompt(self.tok, messages)) > room and len(messages) > 2:
             del messages[:2]
-        beams, ends = self.decoding.get("num_beams", 1), [self.tok.eos_token_id]
+        beams, ends = self.decoding.get("num_beams", 1), stop_ids(self.model, self.tok)
         if beams > 1:
             penalty = self.decoding["length_penalty"]
             outputs = search(self.model, self.tok, [ids], ends, limit, beams, penalty, batch_size=1)
         else:
             outputs = respond(self.model, self.tok, [ids], ends, limit, None, batch_size=1)
         ((_, tokens),) = outputs
-        text: str = self.tok.decode(tokens, skip_special_tokens=True)
-        return text.strip()
+        return answer_text(self.tok, tokens)
 
 
 def _load(weights: Path, compute: ComputeConfig) -> PreTrainedModel:

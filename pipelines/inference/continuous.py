@@ -16,13 +16,13 @@ _PATIENCE = 1.0  # seconds between two checks that the generating thread is aliv
 def respond_continuously(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
-    stop: int,
+    stops: Sequence[int],
     max_new_tokens: int,
     temperature: float | None,
     seed: int,
     blocks: int | None = None,
 ) -> Iterator[tuple[int, list[int], float | None]]:
-    """Yield, as answers end, a prompt's position, its answer tokens including `stop`, and their minimum probability.
+    """Yield, as answers end, a prompt's position, its tokens up to one of `stops`, and their minimum probability.
 
     Decoding is greedy when `temperature` is None; otherwise answers are sampled from the full distribution, and the
     probability is None. The cache has `blocks` blocks, by default as many as fit in free GPU memory.
@@ -32,7 +32,7 @@ def respond_continuously(
     """
     sampling = {"do_sample": False} if temperature is None else {"do_sample": True, "temperature": temperature}
     settings = GenerationConfig(
-        max_new_tokens=max_new_tokens, eos_token_id=stop, pad_token_id=stop, top_k=0, top_p=1.0, **sampling
+        max_new_tokens=max_new_tokens, eos_token_id=list(stops), pad_token_id=stops[0], top_k=0, top_p=1.0, **sampling
     )
     hints = WorkloadHints(max(map(len, prompts)), max_new_tokens, len(prompts))
     batching = ContinuousBatchingConfig(return_logprobs=True, seed=seed, num_blocks=blocks)

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines.inference import batching
 from pipelines.models.chat import encode_prompt
 from pipelines.models.messages import Message
+from pipelines.models.stops import answer_text, stop_ids
 from pipelines.runtime.progress import track
 
 _WORTH_LEAVING = 0.125  # fraction of finished rows from which copying the remaining keys and values pays off
@@ -33,9 +34,9 @@ def generate(
     torch.manual_seed(seed)
     answers = [""] * len(prompts)
     for place, tokens in track(
-        respond(model, tok, encoded, [tok.eos_token_id], max_new_tokens, temperature, batch_size), what, len(prompts)
+        respond(model, tok, encoded, stop_ids(model, tok), max_new_tokens, temperature, batch_size), what, len(prompts)
     ):
-        answers[place] = tok.decode(tokens, skip_special_tokens=True).strip()
+        answers[place] = answer_text(tok, tokens)
     return answers
 
 
@@ -56,7 +57,7 @@ def respond(
     """
     ends = torch.tensor(stops, device=model.device)
     for groups in batching.plan(prompts, batch_size):
-        batch = batching.prefill(model, tok, prompts, groups)
+        batch = batching.prefill(model, tok, prompts, groups, max_new_tokens)
         yield from ((place, tokens) for place, tokens, _ in _decode(model, batch, ends, max_new_tokens, temperature))
 
 
@@ -76,11 +77,11 @@ def respond_to(
     The third element is the minimum token probability, before temperature scaling. Batches are planned over all prompts
     and seeded individually, so that an answer does not depend on which prompts are due.
     """
-    ends = torch.tensor([tok.eos_token_id], device=model.device)
+    ends = torch.tensor(stop_ids(model, tok), device=model.device)
     for number, groups in enumerate(batching.plan(prompts, batch_size)):
         if any(place in due for group in groups for place in group.members):
             torch.manual_seed(seed + number)
-            batch = batching.prefill(model, tok, prompts, groups)
+            batch = batching.prefill(model, tok, prompts, groups, max_new_tokens)
             yield from _decode(model, batch, ends, max_new_tokens, temperature)
 
 

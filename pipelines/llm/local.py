@@ -7,8 +7,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines.inference.continuous import respond_continuously
 from pipelines.inference.generation import respond_to
 from pipelines.llm.calls import Answer, Call, Failure, Keep, Reply
-from pipelines.llm.thinking import answer_of
 from pipelines.models.chat import encode_prompt
+from pipelines.models.stops import stop_ids
+from pipelines.models.thinking import answer_of
 from pipelines.runtime.progress import Meter
 
 
@@ -90,6 +91,6 @@ class LocalTeacher:
                 self.model, self.tok, encoded, set(due), limit, temperature, self.batch_size, self.seed
             )
             return
-        prompts, stop = [encoded[at] for at in due], self.tok.eos_token_id
-        answers = respond_continuously(self.model, prompts, stop, limit, temperature, self.seed)
+        prompts, stops = [encoded[at] for at in due], stop_ids(self.model, self.tok)
+        answers = respond_continuously(self.model, prompts, stops, limit, temperature, self.seed)
         yield from ((due[at], tokens, certainty) for at, tokens, certainty in answers)

@@ -29,6 +29,8 @@ class BaseModelConfig(Block):
     """`package:NAME` (a GGUF file in an installed package), `hf:ORG/NAME@REVISION`, or a path."""
     chat_template: Path | None
     """A Jinja file that replaces the model's chat template; null keeps the model's template."""
+    thinking: bool
+    """Whether answers begin with a chain of thought; only for a chat template with a switch for it."""
     quantization: Literal["none", "nf4", "int8"]
     """Quantization of the frozen weights while adapters are trained (QLoRA with `nf4`), sampled and evaluated."""
     trust_remote_code: bool

@@ -14,25 +14,24 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.models import adapters, quantization
+from pipelines.models import adapters, quantization, stops, templates
 from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
 from pipelines.models.devices import device, dtype
 from pipelines.models.fused.patch import fuse
 from pipelines.models.quantization import Kind
 from pipelines.runtime.errors import UserError
-from pipelines.user_files import read_text
 
 
 def fetch(
     config: BaseModelConfig, where: str, precision: torch.dtype, on: str = "cpu"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the open model that `config.model` names, with a padding token other than EOS.
+    """Load the open model that `config.model` names, with canonical template and stop tokens.
 
     Each weight is read in its stored precision and converted to `precision` by itself, on the device `on`. `where` is
     the name of that parameter, for error messages.
 
     Raises:
-        UserError: the model is missing, or cannot be loaded.
+        UserError: the model is missing or cannot be loaded, or its chat template cannot be learnt from.
     """
     kind, _, name = config.model.partition(":")
     options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
@@ -60,13 +59,9 @@ def fetch(
         model = AutoModelForCausalLM.from_pretrained(source, dtype=precision, **placed, **options, **weights)
     except (OSError, ValueError) as error:
         raise UserError(f"{where} {config.model!r} cannot be loaded: {str(error).splitlines()[0]}") from error
-    if config.chat_template is not None:
-        if not config.chat_template.is_file():
-            raise UserError(f"base.chat_template {config.chat_template} does not exist; null keeps the model's own.")
-        tok.chat_template = read_text(config.chat_template)
-    if tok.chat_template is None:
-        raise UserError(f"{where} {config.model!r} has no chat template; name a Jinja file in base.chat_template.")
-    _separate_padding(model, tok)
+    label = f"{where} {config.model!r}"
+    templates.canonicalise(tok, config.chat_template, config.thinking, label)
+    stops.settle(model, tok, label)
     return model, tok
 
 
@@ -81,21 +76,6 @@ def _packaged(name: str, where: str) -> Path:
             "it, or name another model."
         )
     return files[0]
-
-
-def _separate_padding(model: PreTrainedModel, tok: PreTrainedTokenizerBase) -> None:
-    """Choose a padding token other than the end-of-turn token, which must be learnt and never masked."""
-    if tok.pad_token_id is None or tok.pad_token_id == tok.eos_token_id:
-        spare = [token for token in tok.all_special_tokens if token not in (tok.eos_token, tok.bos_token)]
-        known = ("<|endoftext|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>")
-        spare += [token for token in known if tok.convert_tokens_to_ids(token) is not None]
-        if not spare:
-            raise UserError(
-                "The base model's tokenizer has no padding token other than its end-of-turn token; add one to it."
-            )
-        tok.pad_token = spare[0]
-    model.config.pad_token_id = model.generation_config.pad_token_id = tok.pad_token_id
-    model.config.eos_token_id = model.generation_config.eos_token_id = tok.eos_token_id
 
 
 def tokenizer(directory: Path) -> PreTrainedTokenizerBase:

@@ -14,6 +14,7 @@ from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.inference.generation import generate, respond
 from pipelines.models import chat
+from pipelines.models.stops import stop_ids
 from pipelines.runtime.progress import track
 from pipelines.text.sentences import sentences
 
@@ -23,7 +24,6 @@ KEY = "rehearsal_key.json"
 _ENDS = (".", "?", "!", "。", "？", "！")
 _PROMPT_TOKENS = 24
 _TEMPERATURE = 0.8
-_PLACEHOLDER = "\N{SYMBOL FOR UNIT SEPARATOR}"
 
 
 def invent(
@@ -35,15 +35,15 @@ def invent(
     arXiv:2406.08464). The beginnings keep them to the topics and the language of `prompts`.
     """
     rng = random.Random(seed)
-    turn = chat.render(tok, [{"role": "user", "content": _PLACEHOLDER}], generation_prompt=False).split(_PLACEHOLDER)[0]
-    prefix = chat.encode(tok, turn)
+    turn = chat.render(tok, [{"role": "user", "content": chat.PLACEHOLDER}], generation_prompt=False)
+    prefix = chat.encode(tok, turn.split(chat.PLACEHOLDER)[0])
     examples = [chat.encode_text(tok, prompt) for prompt in prompts]
     begun = [
         prefix + example[: rng.randint(1, max(1, len(example) // 2))]
         for example in (examples[number % len(examples)] for number in range(count))
     ]
     marks = [chat.encode_text(tok, end) for end in (*_ENDS, "\n")]
-    stops = [tok.eos_token_id, *(ids[0] for ids in marks if len(ids) == 1)]
+    stops = [*stop_ids(model, tok), *(ids[0] for ids in marks if len(ids) == 1)]
     torch.manual_seed(seed)
     written = [""] * count
     answers = respond(model, tok, begun, stops, _PROMPT_TOKENS, _TEMPERATURE, batch_size)

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pipelines.models import chat
 from pipelines.models.messages import Message
+from pipelines.models.stops import document_end, turn_end
 from pipelines.runtime.errors import UserError
 
 IGNORED = -100
@@ -31,33 +32,46 @@ class Example:
 def encode_chat(tok: PreTrainedTokenizerBase, messages: Sequence[Message], rehearsed: bool = False) -> Example:
     """Encode a conversation that ends with an assistant message; answers and their end-of-turn tokens are labelled.
 
+    If the chat template marks what is learnt (`{% generation %}`), answers are labelled only between its marks.
+
     Raises:
-        UserError: the chat template does not end an answer with the end-of-turn token, so it cannot be learned.
+        UserError: the chat template renders an answer not behind its own prompt, or without an end of turn.
     """
-    rendered = chat.render(tok, messages, generation_prompt=False)
-    turns = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
-    prompts = [chat.render(tok, messages[:turn], generation_prompt=True) for turn in turns]
-    # Tokens do not cross the start of an answer, because generation encodes the prompt alone.
-    prompt, *answers = chat.encode_pieces(tok, rendered, [len(text) for text in prompts])
-    if not all(map(rendered.startswith, prompts)) or any(tok.eos_token_id not in answer for answer in answers):
+    end = turn_end(tok)
+    rendered, prompts = chat.render(tok, messages, generation_prompt=False), chat.render_prompts(tok, messages)
+    if not all(map(rendered.startswith, prompts)):
         raise UserError(
-            "The chat template does not lead from prompt to end of turn; set another template in base.chat_template."
+            "The chat template does not render a conversation as its prompts and answers in turn (a chain of thought "
+            "may be missing in earlier answers), so it cannot be learnt; set another template in base.chat_template."
         )
-    ids = [*prompt, *(token for answer in answers for token in answer)]
-    labels = [IGNORED] * len(prompt) + [label for answer in answers for label in _labels(answer, tok.eos_token_id)]
+    # Tokens do not cross the start of an answer, because generation encodes the prompt alone.
+    starts, spans = [len(prompt) for prompt in prompts], chat.learnt_spans(tok, messages)
+    edges = sorted({*starts, *(edge for span in spans or () for edge in span if 0 < edge < len(rendered))})
+    ids: list[int] = []
+    labels: list[int] = []
+    answering = False
+    for edge, piece in zip([0, *edges], chat.encode_pieces(tok, rendered, edges), strict=True):
+        if answering and edge in starts:
+            raise UserError("The chat template does not end every answer with an end of turn; set base.chat_template.")
+        answering |= edge in starts
+        learnt = spans is None or any(start <= edge < stop for start, stop in spans)
+        for token in piece:
+            ids.append(token)
+            labels.append(token if answering and (learnt or token == end) else IGNORED)
+            answering &= token != end
+    if answering:  # GLM ends an answer with the next turn's <|user|>
+        ids.append(end)
+        labels.append(end)
     length = 1 + max(at for at, label in enumerate(labels) if label != IGNORED)
     return Example(ids[:length], labels[:length], rehearsed)
 
 
-def _labels(answer: Sequence[int], end_of_turn: int) -> list[int]:
-    """Return the labels of an answer and the text up to the next one; labels after its end of turn are ignored."""
-    length = answer.index(end_of_turn) + 1
-    return [*answer[:length], *[IGNORED] * (len(answer) - length)]
-
-
 def encode_text(tok: PreTrainedTokenizerBase, text: str, length: int) -> list[Example]:
-    """Split a text into sequences of at most `length` tokens; every token is predicted."""
-    return encode_tokens(chat.encode_text(tok, text), length)
+    """Split a document into sequences of at most `length` tokens; every token is predicted.
+
+    The document begins and ends as in pretraining: with BOS if the tokenizer adds one, and with EOS.
+    """
+    return encode_tokens([*chat.beginning(tok), *chat.encode_text(tok, text), *document_end(tok)], length)
 
 
 def encode_tokens(ids: Sequence[int], length: int) -> list[Example]:

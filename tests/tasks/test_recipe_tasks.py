@@ -19,7 +19,7 @@ from tasks.base import base as store_base
 from tasks.evaluate import evaluate
 from tasks.sft import sft
 from tests.conftest import ROOT
-from tests.support.families import save_tiny
+from tests.support.recipe_models import save_tiny
 from tests.support.rows import training_row
 from tests.test_recipe_memory import MODELS
 

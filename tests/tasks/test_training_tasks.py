@@ -80,7 +80,9 @@ def seeds(project: Path) -> Path:
 
 
 def test_base_stores_an_equivalent_model(base: Path, config: Config, tmp_path: Path) -> None:
-    named = BaseModelConfig(model=str(base), chat_template=None, quantization="none", trust_remote_code=False)
+    named = BaseModelConfig(
+        model=str(base), chat_template=None, thinking=False, quantization="none", trust_remote_code=False
+    )
     out = artifacts.fresh("other")
     metrics = store_base(out, named, config.compute)
     assert metrics["parameters"] > 1000

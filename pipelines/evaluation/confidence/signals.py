@@ -17,6 +17,7 @@ from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import terms
 from pipelines.inference.likelihood import loglikelihoods
 from pipelines.models.chat import encode_prompt, encode_text
+from pipelines.models.stops import turn_end
 from pipelines.runtime.progress import Meter
 from pipelines.text.normalize import tokens
 from pipelines.text.sentences import sentences
@@ -58,7 +59,7 @@ def _mean_likelihoods(
 ) -> Floats:
     """Return the mean log-likelihood (nats) of each answer's tokens, with its end of turn: [answers]."""
     prompts = [encode_prompt(tok, [{"role": "user", "content": each}]) for each in questions]
-    ids = [[*encode_text(tok, each), tok.eos_token_id] for each in answers]
+    ids = [[*encode_text(tok, each), turn_end(tok)] for each in answers]
     means = np.zeros(len(answers))
     for place, (total,) in loglikelihoods(model, tok, prompts, [[each] for each in ids], batch_size):
         means[place] = total / len(ids[place])

@@ -12,8 +12,9 @@ from pipelines.alignment.losses import policy_loss
 from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rewards import ScoreNorm
 from pipelines.alignment.rollout import Sampler
-from pipelines.alignment.sequences import Batch, Turn, stop_ids
+from pipelines.alignment.sequences import Batch, Turn
 from pipelines.config import Config
+from pipelines.models.stops import stop_ids
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
 

@@ -5,8 +5,9 @@ import torch
 
 from pipelines.alignment.backbone import POLICY, VALUE, Backbone, using
 from pipelines.alignment.rollout import Sampler
-from pipelines.alignment.sequences import Turn, by_length, collate, encode, plan_pairs, stop_ids
+from pipelines.alignment.sequences import Turn, by_length, collate, encode, plan_pairs
 from pipelines.models.chat import encode_prompt
+from pipelines.models.stops import stop_ids
 
 pytestmark = pytest.mark.slow
 

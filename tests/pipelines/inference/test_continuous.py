@@ -26,7 +26,7 @@ def speaker() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def test_greedy_answers_match_the_batched_loop(speaker: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
     model, tok = speaker
     stop = tok.eos_token_id
-    found = {place: rest for place, *rest in respond_continuously(model, PROMPTS, stop, 9, None, 0, BLOCKS)}
+    found = {place: rest for place, *rest in respond_continuously(model, PROMPTS, [stop], 9, None, 0, BLOCKS)}
     plain = {place: rest for place, *rest in respond_to(model, tok, PROMPTS, set(range(12)), 9, None, 4, seed=0)}
     assert found.keys() == plain.keys() == set(range(12))
     assert len({tuple(tokens) for tokens, _ in plain.values()}) > 1
@@ -37,12 +37,12 @@ def test_greedy_answers_match_the_batched_loop(speaker: tuple[PreTrainedModel, P
 def test_answers_end_with_the_stop_token(speaker: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
     model, tok = speaker
     first = next(tokens for _, tokens, _ in respond_to(model, tok, PROMPTS[:1], {0}, 9, None, 4, 0))
-    found = list(respond_continuously(model, PROMPTS[:1], first[1], 9, None, 0, BLOCKS))
+    found = list(respond_continuously(model, PROMPTS[:1], [first[1]], 9, None, 0, BLOCKS))
     assert [tokens for _, tokens, _ in found] == [first[: first.index(first[1]) + 1]]
 
 
 def test_sampled_answers_vary_and_have_no_probability(speaker: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
     model, tok = speaker
-    found = list(respond_continuously(model, [PROMPTS[0]] * 8, tok.eos_token_id, 9, 2.0, 3, BLOCKS))
+    found = list(respond_continuously(model, [PROMPTS[0]] * 8, [tok.eos_token_id], 9, 2.0, 3, BLOCKS))
     assert len({tuple(tokens) for _, tokens, _ in found}) > 1
     assert {certainty for *_, certainty in found} == {None}

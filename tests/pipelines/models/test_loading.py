@@ -22,7 +22,13 @@ IDS = torch.tensor([[3, 50, 70, 90, 110]])
 
 def settings(model: str, quantization: str = "none") -> BaseModelConfig:
     return BaseModelConfig.model_validate(
-        {"model": model, "chat_template": None, "quantization": quantization, "trust_remote_code": False}
+        {
+            "model": model,
+            "chat_template": None,
+            "thinking": False,
+            "quantization": quantization,
+            "trust_remote_code": False,
+        }
     )
 
 
