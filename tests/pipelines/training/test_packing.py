@@ -6,6 +6,7 @@ import numpy as np
 import peft
 import pytest
 import torch
+from pipelines.training.trainer import Padding, labelled_loss, predicted
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -23,7 +24,6 @@ from pipelines.training.examples import IGNORED, Example
 from pipelines.training.fim import rearrange, sentinels, split_to_fit
 from pipelines.training.mixture import Source, sample_epoch, sources
 from pipelines.training.packing import best_fit, check_document_masking, pack
-from pipelines.training.trainer import Padding, labelled_loss, predicted
 from tests.conftest import tiny_tokenizer
 
 pytestmark = pytest.mark.slow

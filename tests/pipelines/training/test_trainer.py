@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from pipelines.training.callback import smoothed
+from pipelines.training.trainer import labelled_loss, mean_loss, train
 
 from pipelines.config import Config
 from pipelines.models import devices, loading
 from pipelines.models.config import LoraConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run, started
-from pipelines.training.callback import smoothed
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import IGNORED, Example, encode_chat, plan_batches
-from pipelines.training.trainer import labelled_loss, mean_loss, train
 from tests.support.impatient import Impatient
 
 pytestmark = pytest.mark.slow
