@@ -41,10 +41,11 @@ class Head:
     def of(cls, model: Model) -> "Head":
         """Read the output layer and the parameters of its logits from the model's configuration."""
         base = base_of(model)
-        values = base.config.get_text_config().to_dict()
+        config = base.config.get_text_config()
+        values = vars(config)
         scale = (values.get("logit_scale") or 1.0) * (values.get("lm_head_multiplier") or 1.0)
         scale /= values.get("logits_scaling") or 1.0
-        chunk = max(1, CHUNK_BYTES // (4 * values["vocab_size"]))
+        chunk = max(1, CHUNK_BYTES // (4 * config.vocab_size))
         return cls(base.get_output_embeddings(), chunk, scale, values.get("final_logit_softcapping"))
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -75,7 +76,8 @@ class Head:
         """
 
         def loss(part: Tensor, other: Tensor) -> Tensor:
-            target = self.logits(other.detach()).log_softmax(-1)
+            with torch.no_grad():
+                target = self.logits(other).log_softmax(-1)
             return F.kl_div(self.logits(part).log_softmax(-1), target, reduction="none", log_target=True).sum(-1)
 
         return self._per_token(loss, hidden, reference)
@@ -114,7 +116,7 @@ class _GradientInForward(torch.autograd.Function):
             with torch.enable_grad():
                 part = part.detach().requires_grad_()
                 loss = function(part, value)
-            gradients += torch.autograd.grad(loss.sum(), part)
+                gradients += torch.autograd.grad(loss.sum(), part)
             losses.append(loss.detach())
         ctx.save_for_backward(torch.cat(gradients))
         return torch.cat(losses)
