@@ -52,7 +52,7 @@ def test_modules_named_like_an_adapter_do_not_belong_to_it() -> None:
     class Named(torch.nn.Module):
         def named_parameters(self, *_: object, **__: object) -> Iterator[tuple[str, torch.nn.Parameter]]:
             weight = torch.nn.Parameter(torch.zeros(1))
-            for name in ("value.lora_A.default.weight", "attention.value.weight", "query.lora_B.value.weight"):
+            for name in ("at.value.lora_A.default.weight", "attention.value.weight", "query.lora_B.value.weight"):
                 yield name, weight
 
     assert list(named_weights(Named(), VALUE)) == ["query.lora_B.value.weight"]
