@@ -20,7 +20,7 @@ from pipelines.llm.config import TeacherConfig
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
 from pipelines.synthesis.config import SynthesizeConfig
-from pipelines.training.config import PretrainConfig, SFTConfig
+from pipelines.training.config import PretrainConfig, SFTConfig, TrainingConfig
 from pipelines.user_files import read_yaml
 
 
@@ -38,6 +38,7 @@ class Config(Block):
     teacher: TeacherConfig
     synthesize: SynthesizeConfig
     curate: CurateConfig
+    training: TrainingConfig
     pretrain: PretrainConfig
     sft: SFTConfig
     preferences: PreferencesConfig

@@ -18,10 +18,13 @@ from pipelines.curation.schema import read_pairs
 from pipelines.models import devices, loading, saving
 from pipelines.models.chat import encode_prompt
 from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
+from pipelines.models.head import checked_head
 from pipelines.models.stops import stop_ids
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
+from pipelines.training import activations
 from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.config import TrainingConfig
 from tasks import task
 
 
@@ -30,6 +33,7 @@ def dpo(
     sft: Path,
     out: Path,
     config: DPOBlock,
+    training: TrainingConfig,
     compute: ComputeConfig,
     base: BaseModelConfig,
     run: Run,
@@ -42,7 +46,7 @@ def dpo(
     """
     model, tok = loading.adaptable(sft, lora, compute, base), loading.tokenizer(sft)
     pairs = encode_pairs(tok, read_pairs(preferences / "train.jsonl"))
-    metrics = direct.train(model, tok, pairs, config, compute, run, checkpoints)
+    metrics = direct.train(model, tok, pairs, config, training, compute, run, checkpoints)
     saving.save_adapter(model, tok, out)
     return metrics
 
@@ -53,6 +57,7 @@ def ppo(
     reward: Path,
     out: Path,
     config: PPOBlock,
+    training: TrainingConfig,
     compute: ComputeConfig,
     base: BaseModelConfig,
     run: Run,
@@ -61,13 +66,18 @@ def ppo(
 ) -> dict[str, float]:
     """Train with PPO on rollouts scored by the reward model; write the adapter, return first and last metrics."""
     backbone = Backbone(loading.adaptable(sft, lora, compute, base), loading.tokenizer(sft), compute)
+    checked_head(backbone.model)
     actors = assemble(backbone, reward)
     stops = stop_ids(backbone.model, backbone.tok)
     sampler = Sampler(backbone, stops, config.max_new_tokens, config.temperature, config.prompts)
     pairs = read_pairs(preferences / "train.jsonl")
     prompts = dict.fromkeys(tuple(encode_prompt(backbone.tok, pair.prompt)) for pair in pairs)
     trainer = PPO(actors, sampler, config, compute.seed)
-    history = trainer.train([list(prompt) for prompt in prompts], run, checkpoints)
+    tokens = config.microbatch * (config.max_new_tokens + max(map(len, prompts), default=0))
+    model = backbone.model
+    recompute = activations.worthwhile(training.checkpointing, model.config, tokens, backbone.device)
+    with activations.recomputed(model, recompute):
+        history = trainer.train([list(prompt) for prompt in prompts], run, checkpoints)
     saving.save_adapter(backbone.model, backbone.tok, out)
     ends = {"first": history[0], "last": history[-1]}
     return {f"{name}_{when}": ends[when][name] for name in ("score", "kl", "length") for when in ends}
@@ -89,6 +99,7 @@ def main(method: str) -> None:
                 sft,
                 t.out,
                 settings.align.dpo,
+                settings.training,
                 settings.compute,
                 settings.base,
                 t.run,
@@ -102,6 +113,7 @@ def main(method: str) -> None:
                 t.input("reward"),
                 t.out,
                 settings.align.ppo,
+                settings.training,
                 settings.compute,
                 settings.base,
                 t.run,

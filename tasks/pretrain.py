@@ -17,12 +17,14 @@ from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.tracking import Run
 from pipelines.training import preflight
 from pipelines.training.checkpoints import Checkpoints
-from pipelines.training.config import PretrainConfig
+from pipelines.training.config import PretrainConfig, TrainingConfig
 from pipelines.training.examples import Example, encode_text, encode_tokens, plan_batches
 from pipelines.training.fim import Sentinels, rearrange, sentinels, split_to_fit
+from pipelines.training.loop import fit
 from pipelines.training.mixture import Source, sample_epoch, sources
+from pipelines.training.objectives import LanguageModel
 from pipelines.training.packing import check_document_masking, pack
-from pipelines.training.trainer import train
+from pipelines.training.step import Job
 from tasks import task
 
 
@@ -31,6 +33,7 @@ def pretrain(
     split: Path,
     out: Path,
     config: PretrainConfig,
+    training: TrainingConfig,
     compute: ComputeConfig,
     quantised: BaseModelConfig,
     run: Run,
@@ -47,18 +50,10 @@ def pretrain(
     if config.packing:
         check_document_masking(model, "pretrain")
     tokens = sum(len(row.ids) for row in rows)
-    loss = train(
-        model,
-        tok,
-        rows,
-        plan,
-        learning_rate=config.learning_rate,
-        compute=compute,
-        run=run,
-        what="pretrain",
-        checkpoints=checkpoints,
-        epochs=config.epochs,
-    )
+    job = Job("pretrain", config.learning_rate, config.epochs, training, compute, run, checkpoints)
+    objective = LanguageModel(model, rows, tok.pad_token_id)
+    model.train()
+    history = fit(model, objective, plan, job)
     if config.lora is None:
         saving.save(model, tok, out, base)
     else:
@@ -66,7 +61,7 @@ def pretrain(
             saving.save(model, tok, Path(scratch), base)
             export.merge(Path(scratch), out, compute)
     return {
-        "loss": loss,
+        "loss": history.tail("loss"),
         "tokens": float(tokens),
         "steps": float(len(plan)),
         "cut": float(truncated),
@@ -111,4 +106,16 @@ if __name__ == "__main__":
     with task("pretrain") as t:
         base, split = t.input("base"), t.input("split")
         settings, checkpoints = t.config, Checkpoints(t.place)
-        t.finish(pretrain(base, split, t.out, settings.pretrain, settings.compute, settings.base, t.run, checkpoints))
+        t.finish(
+            pretrain(
+                base,
+                split,
+                t.out,
+                settings.pretrain,
+                settings.training,
+                settings.compute,
+                settings.base,
+                t.run,
+                checkpoints,
+            )
+        )

@@ -15,6 +15,8 @@ from pipelines.models import devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.config import TrainingConfig
+from pipelines.training.step import Job
 from tasks import task
 
 
@@ -23,6 +25,7 @@ def reward(
     sft: Path,
     out: Path,
     config: RewardConfig,
+    training: TrainingConfig,
     compute: ComputeConfig,
     base: BaseModelConfig,
     run: Run,
@@ -37,8 +40,8 @@ def reward(
     train_only(model, [POLICY])
     backbone, head = Backbone(model, loading.tokenizer(sft), compute), scalar_head(model)
     train, held_out = (read_pairs(preferences / f"{name}.jsonl") for name in ("train", "held_out"))
-    settings = reward_model.Settings(config.learning_rate, config.epochs, config.batch_size, compute.seed)
-    reward_model.train(backbone, head, encode_pairs(backbone.tok, train), settings, run, checkpoints)
+    job = Job("reward", config.learning_rate, config.epochs, training, compute, run, checkpoints)
+    reward_model.train(backbone, head, encode_pairs(backbone.tok, train), config.batch_size, job)
     correct = reward_model.accuracy(backbone, head, encode_pairs(backbone.tok, held_out), config.batch_size)
     saving.save_adapter(model, backbone.tok, out)
     reward_model.save_head(head, out)
@@ -64,6 +67,7 @@ if __name__ == "__main__":
                 t.input("sft"),
                 t.out,
                 settings.reward,
+                settings.training,
                 settings.compute,
                 settings.base,
                 t.run,

@@ -4,6 +4,7 @@ Reads artifacts/curate/, artifacts/split/ and the model of `sft.init_from`; writ
 model if `sft.lora` is null) and preview.md. Standalone: python -m tasks.sft
 """
 
+from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -16,9 +17,11 @@ from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
 from pipelines.training import preflight, preview
 from pipelines.training.checkpoints import Checkpoints
-from pipelines.training.config import SFTConfig
+from pipelines.training.config import SFTConfig, TrainingConfig
 from pipelines.training.examples import Example, encode_chat, encode_text, plan_batches
-from pipelines.training.trainer import mean_loss, train
+from pipelines.training.loop import fit
+from pipelines.training.objectives import LanguageModel, mean_loss
+from pipelines.training.step import Job
 from tasks import task
 
 PREVIEW = "preview.md"
@@ -31,6 +34,7 @@ def sft(
     split: Path,
     out: Path,
     config: SFTConfig,
+    training: TrainingConfig,
     compute: ComputeConfig,
     base: BaseModelConfig,
     run: Run,
@@ -55,29 +59,21 @@ def sft(
     passages = _passages(split, tok, config.lm_tokens) if config.lm_weight else []
     rows = [tokens for _, tokens in chats] + passages
     plan = planned([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
-    held_back = [encode_chat(tok, row.messages) for row in read_training_rows(curated / "validation.jsonl")]
     (out / PREVIEW).write_text(preview.describe(tok, curated_rows, encoded, config.max_tokens), encoding="utf-8")
     run.artifact(out / PREVIEW)
     preflight.check("sft", start, rows, plan, config, compute, base, out)
     model = loading.trainable(start, config.lora, compute, base)
-    loss = train(
-        model,
-        tok,
-        rows,
-        plan,
-        learning_rate=config.learning_rate,
-        compute=compute,
-        run=run,
-        what="sft",
-        checkpoints=checkpoints,
-        rehearsal_weight=config.rehearsal_weight,
-        epochs=config.epochs,
-        held_back=held_back,
-    )
+    objective = LanguageModel(model, rows, tok.pad_token_id, config.rehearsal_weight)
+    validation = [encode_chat(tok, row.messages) for row in read_training_rows(curated / "validation.jsonl")]
+    held_back = LanguageModel(model, validation, tok.pad_token_id)
+    job = Job("sft", config.learning_rate, config.epochs, training, compute, run, checkpoints)
+    validate = partial(mean_loss, model, held_back, compute) if validation else None
+    model.train()
+    history = fit(model, objective, plan, job, validate=validate)
     saving.keep_share(model, config.adapter_scale, start)
     saving.save(model, tok, out, start)
     return {
-        "loss": loss,
+        "loss": history.tail("loss"),
         "validation_loss": mean_loss(model, held_back, compute),
         "learnt_share": preview.learnt_share(rows),
         "rows": float(len(chats)),
@@ -134,4 +130,17 @@ if __name__ == "__main__":
         start = t.input(t.config.sft.init_from)
         curated, split = t.input("curate"), t.input("split")
         settings, checkpoints = t.config, Checkpoints(t.place)
-        t.finish(sft(start, curated, split, t.out, settings.sft, settings.compute, settings.base, t.run, checkpoints))
+        t.finish(
+            sft(
+                start,
+                curated,
+                split,
+                t.out,
+                settings.sft,
+                settings.training,
+                settings.compute,
+                settings.base,
+                t.run,
+                checkpoints,
+            )
+        )

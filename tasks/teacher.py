@@ -17,12 +17,17 @@ from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
 from pipelines.synthesis.teacher_examples import training_examples
 from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.config import TrainingConfig
 from pipelines.training.examples import encode_chat, plan_batches
-from pipelines.training.trainer import train
+from pipelines.training.loop import fit
+from pipelines.training.objectives import LanguageModel
+from pipelines.training.step import Job
 from tasks import task
 
 KEY_FILE = "key.json"
-TRAINING_SETTINGS = {"lora", "learning_rate", "epochs", "batch_tokens"}
+TEACHER_SETTINGS = {"lora", "learning_rate", "epochs", "batch_tokens"}
+MEMORY_SETTINGS = {"micro_batch_tokens", "checkpointing"}
+"""Parameters of `training` that save memory without changing what is learned."""
 
 
 def teacher(
@@ -30,6 +35,7 @@ def teacher(
     prompts: Path,
     out: Path,
     config: TeacherConfig,
+    training: TrainingConfig,
     compute: ComputeConfig,
     run: Run,
     checkpoints: Checkpoints,
@@ -39,13 +45,13 @@ def teacher(
         return {"trained": 0.0}
     templates = load(prompts, "answer_first"), load(prompts, "reader")
     chats = training_examples(artifacts.read_rows(config.seeds), *templates, compute.seed)
-    key = _key(base, chats, config, compute)
+    key = _key(base, chats, config, training, compute)
     if config.adapter is not None and artifacts.made_from(config.adapter / KEY_FILE, key):
         say(f"teacher: {config.adapter} was trained from the same inputs and is reused")
         shutil.copytree(config.adapter, out, dirs_exist_ok=True)
         loading.tokenizer(base).save_pretrained(out)
         return {"trained": 0.0}
-    loss = _finetune(base, chats, out, config, compute, run, checkpoints)
+    loss = _finetune(base, chats, out, config, training, compute, run, checkpoints)
     artifacts.write_json(out / KEY_FILE, {"key": key})
     return {"trained": 1.0, "loss": loss}
 
@@ -55,6 +61,7 @@ def _finetune(
     chats: list[list[Message]],
     out: Path,
     config: TeacherConfig,
+    training: TrainingConfig,
     compute: ComputeConfig,
     run: Run,
     checkpoints: Checkpoints,
@@ -66,27 +73,22 @@ def _finetune(
         [len(row.ids) for row in rows], [1.0] * len(rows), config.epochs, config.batch_tokens, compute.seed
     )
     model = loading.adaptable(base, config.lora, compute)
-    loss = train(
-        model,
-        tok,
-        rows,
-        plan,
-        learning_rate=config.learning_rate,
-        compute=compute,
-        run=run,
-        what="teacher",
-        checkpoints=checkpoints,
-        epochs=config.epochs,
-    )
+    job = Job("teacher", config.learning_rate, config.epochs, training, compute, run, checkpoints)
+    objective = LanguageModel(model, rows, tok.pad_token_id)
+    model.train()
+    loss = fit(model, objective, plan, job).tail("loss")
     for weight in (value for value in model.parameters() if value.requires_grad):
         weight.data = weight.data.bfloat16()  # half the size to commit; the teacher runs in 16 bits
     saving.save_adapter(model, tok, out)
     return loss
 
 
-def _key(base: Path, chats: list[list[Message]], config: TeacherConfig, compute: ComputeConfig) -> str:
+def _key(
+    base: Path, chats: list[list[Message]], config: TeacherConfig, training: TrainingConfig, compute: ComputeConfig
+) -> str:
     """Hash the inputs that determine the adapter: base weights, training examples, parameters; not the machine."""
-    settings = config.model_dump(mode="json", include=TRAINING_SETTINGS) | {"seed": compute.seed}
+    settings = config.model_dump(mode="json", include=TEACHER_SETTINGS) | {"seed": compute.seed}
+    settings["training"] = training.model_dump(mode="json", exclude=MEMORY_SETTINGS)
     return weights.stored_hash(base, chats, settings)
 
 
@@ -94,4 +96,15 @@ if __name__ == "__main__":
     with task("teacher") as t:
         settings, checkpoints = t.config, Checkpoints(t.place)
         prompts = settings.synthesize.prompts
-        t.finish(teacher(t.input("base"), prompts, t.out, settings.teacher, settings.compute, t.run, checkpoints))
+        t.finish(
+            teacher(
+                t.input("base"),
+                prompts,
+                t.out,
+                settings.teacher,
+                settings.training,
+                settings.compute,
+                t.run,
+                checkpoints,
+            )
+        )

@@ -277,7 +277,7 @@ def different_names(root: Path) -> list[str]:
     programs = {path.stem for path in (root / "tasks").glob("*.py")} - {"__init__"}
     entries = stages(root)
     config = (root / "pipelines/config.py").read_text()
-    blocks = set(parameters(root)) - {"compute"} - UNTRACKED
+    blocks = set(parameters(root)) - {"compute", "training"} - UNTRACKED
     wrong = [
         f"{name} is a task or stage or block, and not all of them"
         for name in sorted((programs ^ set(entries)) | (programs ^ blocks))

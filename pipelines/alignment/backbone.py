@@ -5,6 +5,7 @@ between forward and backward silently leaves the policy without gradients and ma
 here `train_only` sets it once, and a switch never changes it.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +16,12 @@ from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.alignment.logprob import entropy, token_logprobs
 from pipelines.alignment.sequences import Batch
 from pipelines.models import devices
 from pipelines.models.config import ComputeConfig
+from pipelines.models.head import Head, hidden_states
 
-POLICY = "default"  # the adapter name that saving.save_adapter and TRL expect
+POLICY = "default"  # the adapter name that saving.save_adapter expects
 REFERENCE, VALUE, REWARD = "reference", "value", "reward"
 
 
@@ -44,7 +45,8 @@ def _activate(model: PeftModel, name: str) -> None:
 
 def named_weights(model: PeftModel, name: str) -> dict[str, nn.Parameter]:
     """Return the weights of the adapter `name`, active or not."""
-    return {key: parameter for key, parameter in model.named_parameters() if f".{name}." in key}
+    belongs = re.compile(rf"\.lora_\w+\.{name}(\.|$)")  # a module of the model may also be called "value"
+    return {key: parameter for key, parameter in model.named_parameters() if belongs.search(key)}
 
 
 def named_head(head: nn.Linear) -> dict[str, nn.Parameter]:
@@ -96,19 +98,22 @@ class Backbone:
         Autocast casts the adapters' inputs; PEFT's casts to float32 are disabled.
         """
         with devices.autocast(self.compute, self.device), disable_input_dtype_casting(self.model):
-            states: Tensor = self.model.get_base_model().get_decoder()(batch.ids, use_cache=False).last_hidden_state
-        return states
+            return hidden_states(self.model, batch.ids)
 
     def policy(self, batch: Batch, temperature: float, with_entropy: bool = False) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and entropies [B, T] of the response's tokens; zero in the padding.
 
+        Entropies are computed only on request, and then without gradients.
         The output layer runs on the response's tokens only; it can cost as much as all other layers.
         """
         states = self._gather(self.hidden(batch), batch)[batch.mask]
+        head = Head.of(self.model)
         with devices.autocast(self.compute, self.device):
-            logits = self.model.get_base_model().get_output_embeddings()(states)
-        logs = token_logprobs(logits, batch.responses[batch.mask], temperature)
-        spread = entropy(logits, temperature) if with_entropy else torch.zeros_like(logs)
+            if with_entropy:
+                logs, spread = head.logprobs_and_entropy(states, batch.responses[batch.mask], temperature)
+            else:
+                logs = head.logprobs(states, batch.responses[batch.mask], temperature)
+                spread = torch.zeros_like(logs)
         return _scatter(logs, batch.mask), _scatter(spread, batch.mask)
 
     def values(self, batch: Batch, head: nn.Linear) -> Tensor:

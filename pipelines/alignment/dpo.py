@@ -1,84 +1,94 @@
-"""Direct preference optimisation with TRL, from the SFT adapter, with a copy of it as the reference."""
+"""Direct preference optimisation (Rafailov et al. 2023) of the SFT adapter, with its start as the reference.
+
+The reference log-probabilities are computed once, before the first step, when policy and reference are the same
+adapter; so no second copy of it is kept, and no step runs two models.
+"""
 
 import math
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import datasets
 import torch
-import trl.trainer.utils
 from peft import PeftModel
-from peft.helpers import disable_input_dtype_casting
-from torch.utils.data import DataLoader
-from transformers import (
-    PreTrainedTokenizerBase,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
-from transformers.trainer_callback import PrinterCallback
-from trl import DPOConfig, DPOTrainer
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+from transformers import PreTrainedTokenizerBase
 
+from pipelines.alignment.backbone import POLICY, Backbone, train_only
 from pipelines.alignment.config import DPOBlock
-from pipelines.alignment.sequences import Pair, plan_pairs
+from pipelines.alignment.sequences import Pair, collate, pair_sizes, plan_pairs
 from pipelines.models.config import ComputeConfig
-from pipelines.models.devices import dtype
+from pipelines.models.head import checked_head
+from pipelines.runtime.progress import track
 from pipelines.runtime.tracking import Run
-from pipelines.training.callback import ReportCallback
 from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.config import TrainingConfig
+from pipelines.training.examples import fill
+from pipelines.training.loop import fit
+from pipelines.training.step import Job, Loss
+
+START = 1e-2  # largest deviation of the first loss from ln 2, since bf16 rounds differently in batches of other shapes
 
 
-class StartsAtReference(TrainerCallback):  # type: ignore[misc]  # transformers is not followed by the type checker
-    """Checks that the preference loss of the first step is ln 2, as it must be if policy = reference.
+@dataclass
+class Preference:
+    """-log sigmoid(beta x margin of the log-ratios), plus the SFT loss of the chosen answer; the weight is the pairs.
 
-    Raises:
-        RuntimeError: the loss is not ln 2, so the reference is not the model that training started from.
+    The SFT loss is the cross entropy summed over the chosen answer and divided by the mean length of all chosen
+    answers, so that a token has the same weight in every step.
     """
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any],
-        **_: Any,
-    ) -> None:
-        """Check the logs of the first step."""
-        if state.global_step == 1 and "rewards/margins" in logs:
-            loss = math.log1p(math.exp(-logs["rewards/margins"]))
-            if abs(loss - math.log(2)) > 1e-3 or abs(logs["rewards/chosen"]) > 1e-3:
-                raise RuntimeError(f"DPO started at a loss of {loss:.4f}, not ln 2: its reference is not its start")
+    backbone: Backbone
+    pairs: Sequence[Pair]
+    beta: float
+    sft_weight: float
 
+    def __post_init__(self) -> None:
+        """Leave the reference log-probabilities [pairs, 2] to `refer`."""
+        self.sizes = pair_sizes(self.pairs)
+        self.chosen_tokens = sum(len(chosen[1]) for chosen, _ in self.pairs) / len(self.pairs)
+        self.reference = torch.zeros(len(self.pairs), 2, device=self.backbone.device)
 
-class PlannedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # trl is not followed by the type checker
-    """A DPOTrainer for rows that are already tokenised, in planned batches of similar length."""
+    @torch.no_grad()
+    def refer(self, batches: Sequence[Sequence[int]]) -> None:
+        """Take the present adapter as the reference; `batches` name every pair."""
+        for items in track(batches, "align.dpo reference", len(batches)):
+            self.reference[list(items)] = self.logprobs(items)
 
-    plan: list[list[int]]
+    def logprobs(self, items: Sequence[int]) -> Tensor:
+        """Return the summed log-probabilities [items, 2] of the chosen and the rejected answers."""
+        turns = [self.pairs[item][side] for side in (0, 1) for item in items]
+        logs, _ = self.backbone.policy(collate(turns, self.backbone.tok.pad_token_id, self.backbone.device), 1.0)
+        return logs.sum(1).view(2, len(items)).T
 
-    def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any) -> datasets.Dataset:
-        return dataset
+    def __call__(self, model: PeftModel, items: Sequence[int]) -> Loss:
+        """Return the sum of the losses of the pairs `items`, with implicit rewards as metrics."""
+        logs = self.logprobs(items)
+        rewards = self.beta * (logs - self.reference[list(items)])
+        margins = rewards[:, 0] - rewards[:, 1]
+        total = -logsigmoid(margins).sum()
+        if self.sft_weight:
+            total = total - self.sft_weight * logs[:, 0].sum() / self.chosen_tokens
+        metrics = {
+            "rewards/chosen": rewards[:, 0],
+            "rewards/rejected": rewards[:, 1],
+            "rewards/margins": margins,
+            "rewards/accuracies": (margins > 0).float(),
+            "logps/chosen": logs[:, 0],
+            "logps/rejected": logs[:, 1],
+        }
+        return Loss(total, float(len(items)), {key: value.detach().sum() for key, value in metrics.items()})
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Load exactly the planned batches, in their order."""
-        return DataLoader(self.train_dataset, batch_sampler=self.plan, collate_fn=self.data_collator)
+    def check_start(self, items: Sequence[int]) -> None:
+        """Check on some pairs that the loss of the untrained policy is ln 2.
 
-
-@contextmanager
-def labelled_positions_only() -> Iterator[None]:
-    """Let TRL's fused output layer skip prompts and padding, most of a batch, on a CPU too.
-
-    TRL does so only on devices with Triton, to avoid recompilation elsewhere; a CPU does not recompile. The name is
-    private, but TRL is pinned, and a missing name raises AttributeError.
-    """
-    before = trl.trainer.utils._use_triton
-    trl.trainer.utils._use_triton = lambda device: device.type == "cpu" or before(device)
-    try:
-        yield
-    finally:
-        trl.trainer.utils._use_triton = before
+        Raises:
+            RuntimeError: it is not, so the reference is not the model that training starts from.
+        """
+        margins = self.beta * (self.logprobs(items).detach() - self.reference[list(items)]).diff(dim=1)
+        loss = float(-logsigmoid(margins).mean())
+        if abs(loss - math.log(2)) > START:
+            raise RuntimeError(f"DPO starts at a loss of {loss:.4f}, not ln 2: its reference is not its start")
 
 
 def train(
@@ -86,6 +96,7 @@ def train(
     tok: PreTrainedTokenizerBase,
     pairs: list[Pair],
     config: DPOBlock,
+    training: TrainingConfig,
     compute: ComputeConfig,
     run: Run,
     checkpoints: Checkpoints,
@@ -93,58 +104,24 @@ def train(
     """Train the adapter "default" of `model` to prefer the first of each pair; return the metrics of the last steps.
 
     Raises:
-        UserError: the loss becomes NaN.
+        UserError: the loss becomes NaN, or the model's logits are computed in an unknown way.
     """
     plan = [
         batch for epoch in range(config.epochs) for batch in plan_pairs(pairs, config.batch_size, compute.seed + epoch)
     ]
-    rows = [{"prompt_ids": better[0], "chosen_ids": better[1], "rejected_ids": worse[1]} for better, worse in pairs]
-    report = ReportCallback(run, "align.dpo", len(plan), checkpoints, config.epochs)
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = PlannedDPOTrainer(
-            model=model,
-            args=arguments(config, compute, len(plan), model.device.type, scratch),
-            train_dataset=datasets.Dataset.from_list(rows),
-            processing_class=tok,
-            callbacks=[report] if report.done else [StartsAtReference(), report],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.plan = plan
-        with labelled_positions_only(), disable_input_dtype_casting(model):
-            report.train(trainer)
-    model.delete_adapter("ref")
+    train_only(model, [POLICY])
+    checked_head(model)
+    objective = Preference(Backbone(model, tok, compute), pairs, config.beta, config.sft_weight)
+    job = Job("align.dpo", config.learning_rate, config.epochs, training, compute, run, checkpoints)
+    budget = job.micro_batch_tokens(model.device, plan, objective.sizes)
+    first = [items for step in plan[: len(plan) // config.epochs] for items in fill(step, objective.sizes, budget)]
+    objective.refer(first)
+    objective.check_start(first[0])
+    history = fit(model, objective, plan, job)
     names = {
         "loss": "loss",
         "rewards/accuracies": "accuracy",
         "rewards/margins": "margin",
         "logps/chosen": "chosen_logprob",
     }
-    return {new: report.tail(old) for old, new in names.items()}
-
-
-def arguments(config: DPOBlock, compute: ComputeConfig, steps: int, device: str, scratch: str) -> DPOConfig:
-    """Return TRL's settings; a positive `sft_weight` adds the SFT loss on the chosen answer."""
-    mixed = config.sft_weight > 0
-    return DPOConfig(
-        output_dir=scratch,
-        loss_type=["sigmoid", "sft"] if mixed else ["sigmoid"],
-        loss_weights=[1.0, config.sft_weight] if mixed else [1.0],
-        beta=config.beta,
-        learning_rate=config.learning_rate,
-        max_steps=steps,
-        per_device_train_batch_size=config.batch_size,
-        warmup_steps=0.1,
-        lr_scheduler_type="linear",
-        max_length=None,
-        bf16=dtype(compute) == torch.bfloat16,
-        use_cpu=device == "cpu",
-        gradient_checkpointing=False,
-        seed=compute.seed,
-        data_seed=compute.seed,
-        dataloader_num_workers=0,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to="none",
-        save_strategy="no",
-    )
+    return {new: history.tail(old) for old, new in names.items()}

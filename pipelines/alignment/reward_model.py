@@ -1,9 +1,7 @@
 """The reward model: an adapter on the policy's backbone, and a head that scores the end-of-turn token.
 
-A plain loop instead of TRL's RewardTrainer, because PPO keeps policy and reward model on one backbone. TRL's
-model is an AutoModelForSequenceClassification, whose head is part of the model and scores the last token of the
-chat template (a newline, here). This loop scores with `Backbone.scores`, as PPO does, so both use the same
-position, and it batches by length, which TRL cannot do for pairs.
+TRL's RewardTrainer trains a model of another class, whose head is part of it and scores the last token of the chat
+template (a newline, here). This objective scores with `Backbone.scores`, as PPO does, so both use the same position.
 """
 
 from collections.abc import Sequence
@@ -14,75 +12,54 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import get_linear_schedule_with_warmup
 
 from pipelines.alignment.backbone import POLICY, Backbone, named_head, named_weights, scalar_head, train_only
 from pipelines.alignment.losses import pair_loss
-from pipelines.alignment.sequences import Pair, Turn, by_length, collate, encode, plan_pairs
+from pipelines.alignment.sequences import Pair, Turn, by_length, collate, encode, pair_sizes, plan_pairs
 from pipelines.models import loading
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
-from pipelines.runtime.progress import Meter, track
-from pipelines.runtime.tracking import Run
-from pipelines.training.checkpoints import Checkpoints, pack, unpack
+from pipelines.runtime.progress import track
+from pipelines.training.loop import fit
+from pipelines.training.step import Job, Loss
 
 HEAD = "head.safetensors"
-WARMUP = 0.1  # share of the steps with a rising learning rate
-GRADIENT_NORM = 1.0
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Hyperparameters of the training loop."""
+class BradleyTerry:
+    """-log sigmoid(score of the chosen - score of the rejected turn); the weight is the number of pairs."""
 
-    learning_rate: float
-    epochs: int
-    batch_size: int
-    seed: int
+    backbone: Backbone
+    head: nn.Linear
+    pairs: Sequence[Pair]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Tokens of each pair."""
+        return pair_sizes(self.pairs)
+
+    def __call__(self, model: PeftModel, items: Sequence[int]) -> Loss:
+        """Return the sum of the losses of the pairs `items`, with the pairwise accuracy as a metric."""
+        chosen, rejected = margins(self.backbone, self.head, [self.pairs[item] for item in items])
+        correct = (chosen > rejected).float().sum()
+        return Loss(pair_loss(chosen, rejected).sum(), float(len(items)), {"accuracy": correct})
 
 
-def train(
-    backbone: Backbone, head: nn.Linear, pairs: list[Pair], settings: Settings, run: Run, checkpoints: Checkpoints
-) -> None:
+def train(backbone: Backbone, head: nn.Linear, pairs: list[Pair], batch_size: int, job: Job) -> None:
     """Train the active adapter of `backbone` and `head` to prefer the first of each pair (Bradley-Terry).
 
     Raises:
         UserError: the loss becomes NaN.
     """
-    plan = [
-        batch
-        for epoch in range(settings.epochs)
-        for batch in plan_pairs(pairs, settings.batch_size, settings.seed + epoch)
-    ]
+    seeds = range(job.compute.seed, job.compute.seed + job.epochs)
+    plan = [batch for seed in seeds for batch in plan_pairs(pairs, batch_size, seed)]
     weights = named_weights(backbone.model, POLICY) | named_head(head)
-    optimizer = torch.optim.AdamW(list(weights.values()), lr=settings.learning_rate, weight_decay=0.0)
-    schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP * len(plan)), len(plan))
-    done = 0
-    if saved := checkpoints.latest():
-        unpack(saved.tensors, weights, optimizer)
-        schedule.load_state_dict(saved.facts["schedule"])
-        optimizer.param_groups[0]["lr"] = schedule.get_last_lr()[0]
-        done = saved.step
-    meter = Meter("reward", len(plan), done)
-    with checkpoints.guarded():
-        for number, batch in enumerate(plan[done:], done + 1):
-            chosen, rejected = margins(backbone, head, [pairs[index] for index in batch])
-            loss = pair_loss(chosen, rejected).mean()
-            value = float(loss.detach())
-            accuracy, epoch = float((chosen > rejected).float().mean()), number / len(plan) * settings.epochs
-            run.curve({"loss": value, "accuracy": accuracy, "epoch": epoch}, number)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], GRADIENT_NORM)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-            meter.step(note=f"loss {value:.3f}")
-            checkpoints.step(number, lambda: (pack(weights, optimizer), {"schedule": schedule.state_dict()}))
-    meter.close()
+    fit(backbone.model, BradleyTerry(backbone, head, pairs), plan, job, weights)
 
 
-def margins(backbone: Backbone, head: nn.Linear, pairs: list[Pair]) -> tuple[Tensor, Tensor]:
+def margins(backbone: Backbone, head: nn.Linear, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
     """Return the scores [B] of the chosen and of the rejected turns, from one forward pass."""
     turns = [chosen for chosen, _ in pairs] + [rejected for _, rejected in pairs]
     scores = backbone.scores(collate(turns, backbone.tok.pad_token_id, backbone.device), head)

@@ -82,6 +82,11 @@ def plan_pairs(pairs: Sequence[Pair], size: int, seed: int) -> list[list[int]]:
     return generator.sample(batches, len(batches))
 
 
+def pair_sizes(pairs: Sequence[Pair]) -> list[int]:
+    """Return the tokens of each pair as they go through the model: both turns, padded to the longer one."""
+    return [2 * max(sum(map(len, turn)) for turn in pair) for pair in pairs]
+
+
 def encode(tok: PreTrainedTokenizerBase, prompt: list[Message], answer: list[Message]) -> Turn:
     """Return a turn as the model would generate it, up to its end-of-turn token."""
     encoded = encode_chat(tok, prompt + answer)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from pipelines.models.head import Head
+
 _WORTH_SHARING = 16  # tokens; a shorter common prefix is recomputed
 
 
@@ -37,14 +39,11 @@ class Batch:
 
     def logits(self, model: PreTrainedModel) -> torch.Tensor:
         """Run the tokens that are not yet cached; return the next-token logits: (rows, vocabulary)."""
-        hidden = _forward(model, self.ids, self.mask, self.cache)
-        logits: torch.Tensor = model.get_output_embeddings()(hidden[:, -1].contiguous())
-        return logits.float()
+        return Head.of(model).logits(self.hidden(model)[:, -1].contiguous())
 
-    def all_logits(self, model: PreTrainedModel) -> torch.Tensor:
-        """Run the tokens that are not yet cached; return the logits after each: (rows, new tokens, vocabulary)."""
-        logits: torch.Tensor = model.get_output_embeddings()(_forward(model, self.ids, self.mask, self.cache))
-        return logits.float()
+    def hidden(self, model: PreTrainedModel) -> torch.Tensor:
+        """Run the tokens that are not yet cached; return the hidden states after each: (rows, new tokens, width)."""
+        return _forward(model, self.ids, self.mask, self.cache)
 
     def keep(self, rows: torch.Tensor) -> None:
         """Select rows in the given order; a row may be repeated."""

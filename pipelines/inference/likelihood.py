@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.inference import batching
+from pipelines.models.head import Head
 
 Tokens = Sequence[int]
 
@@ -45,6 +46,7 @@ def _scores(
     """Return the log-likelihood of each row's target: the tokens after its context."""
     batch = batching.prefill(model, tok, rows, groups)
     ids, mask = batching.pad(tok, model, [targets[each] for each in batch.places])
-    likely = batch.all_logits(model).log_softmax(-1).gather(-1, ids[:, :, None])[:, :, 0]
-    scores: list[float] = (likely * mask).sum(1).tolist()
+    wanted = mask.bool()
+    likely = Head.of(model).logprobs(batch.hidden(model)[wanted], ids[wanted])
+    scores: list[float] = torch.zeros(mask.shape, device=model.device).masked_scatter(wanted, likely).sum(1).tolist()
     return scores

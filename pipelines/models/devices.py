@@ -21,11 +21,11 @@ def prepare(compute: ComputeConfig) -> torch.device:
     np.random.seed(compute.seed)
     torch.manual_seed(compute.seed)
     torch.set_num_threads(compute.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    where = device(compute)
+    torch.use_deterministic_algorithms(where.type == "cpu", warn_only=True)  # slow on a GPU, and not exact there
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs 20% of the speed
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    where = device(compute)
     if where.type == "cuda":
         liveness.accelerator()
     if dtype(compute) == torch.bfloat16 and not _computes_bf16(where):

@@ -138,11 +138,21 @@ def pack(weights: Mapping[str, torch.Tensor], *optimizers: torch.optim.Optimizer
     tensors = {f"weight/{name}": weight for name, weight in weights.items()}
     for number, optimizer in enumerate(optimizers):
         for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer{number}/{index}/{key}": value for key, value in state.items()}
+            for key, value in _flat(state).items():
+                kind = "optimizer" if isinstance(value, torch.Tensor) else "number"
+                tensors[f"{kind}{number}/{index}/{key}"] = torch.as_tensor(value)
     tensors["generator/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["generator/cuda"] = torch.cuda.get_rng_state()
     return tensors
+
+
+def _flat(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of one weight without the inner mappings in which bitsandbytes wraps quantised states."""
+    flat: dict[str, Any] = {}
+    for key, value in state.items():
+        flat |= value if isinstance(value, Mapping) else {key: value}
+    return flat
 
 
 def unpack(
@@ -152,10 +162,12 @@ def unpack(
     for name, weight in weights.items():
         weight.data.copy_(tensors[f"weight/{name}"])
     for number, optimizer in enumerate(optimizers):
-        states: dict[int, dict[str, torch.Tensor]] = {}
-        for entry in (name for name in tensors if name.startswith(f"optimizer{number}/")):
-            _, index, key = entry.split("/")
-            states.setdefault(int(index), {})[key] = tensors[entry]
+        states: dict[int, dict[str, torch.Tensor | float]] = {}
+        for entry, value in tensors.items():
+            kind, _, place = entry.partition("/")
+            if kind in (f"optimizer{number}", f"number{number}"):
+                index, key = place.split("/")
+                states.setdefault(int(index), {})[key] = value if kind.startswith("optimizer") else value.item()
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
 
 

@@ -1,12 +1,41 @@
-"""The blocks `pretrain` and `sft` of params.yaml."""
+"""The blocks `training`, `pretrain` and `sft` of params.yaml."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.block import Block, Count, LearningRate, NonNegative, Share
+from pipelines.block import Block, Count, LearningRate, NonNegative, Positive, Share
 from pipelines.models.config import LoraConfig
+
+Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor"]
+Schedule = Literal["linear", "cosine", "constant", "wsd"]
+Checkpointing = Literal["auto", "on", "off"]
+
+
+class TrainingConfig(Block):
+    """The training loop of pretrain, sft, teacher, reward and align@dpo; PPO uses only `checkpointing`."""
+
+    optimizer: Optimizer
+    """`adamw`; `adamw_8bit` and `paged_adamw_8bit` (bitsandbytes) need a GPU, and a quarter of the memory for states;
+    `adafactor` needs even less."""
+    weight_decay: NonNegative
+    """Decoupled weight decay."""
+    schedule: Schedule
+    """Learning rate after the warm-up: `linear` or `cosine` decay to zero, `constant`, or `wsd`, which decays only in
+    the last share `decay` of the steps."""
+    warmup: Share
+    """Share of the steps with a linearly rising learning rate."""
+    decay: Share
+    """Share of the steps with a falling learning rate (`wsd` only)."""
+    max_gradient_norm: Positive
+    """Gradients with a larger norm are scaled down to it."""
+    micro_batch_tokens: Literal["auto"] | Count
+    """Tokens, with padding, that go through the model at once; a step adds the gradients of its micro-batches. `auto`
+    is a whole step, on a CPU at most 4,096 tokens, and is halved when a GPU runs out of memory."""
+    checkpointing: Checkpointing
+    """Activation checkpointing: a third more computation for most of the memory of a micro-batch. `auto` switches it on
+    if a micro-batch would not fit into the GPU's free memory."""
 
 
 class PretrainConfig(Block):

@@ -94,12 +94,12 @@ def plan_batches(
         counts = np.floor(np.asarray(weights) + rng.random(len(weights))).astype(int)
         rows = rng.permutation(np.repeat(np.arange(len(lengths)), counts))
         rows = rows[np.argsort([lengths[row] // 8 for row in rows], kind="stable")]
-        batches = _fill([int(row) for row in rows], lengths, batch_tokens)
+        batches = fill([int(row) for row in rows], lengths, batch_tokens)
         plan += [batches[index] for index in rng.permutation(len(batches))]
     return plan
 
 
-def _fill(rows: list[int], lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+def fill(rows: Sequence[int], lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     """Split `rows` into batches of at most `batch_tokens` tokens, padded to the longest row."""
     batches: list[list[int]] = []
     longest = 0

@@ -238,7 +238,7 @@ def fetched(family: str, out: Path, template: str | None = None, thinking: bool 
         path = out / "template.jinja"
         path.write_text(template)
     directory = written(family, out / "raw", path, **changes)
-    model, tok = loading.fetch(settings(directory, own.replacement, thinking), "base.model")
+    model, tok = loading.fetch(settings(directory, own.replacement, thinking), "base.model", torch.float32)
     return own, model, tok
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.alignment import dpo as direct
+from pipelines.alignment.backbone import POLICY, Backbone, train_only
+from pipelines.alignment.dpo import Preference
+from pipelines.alignment.sequences import encode_pairs
 from pipelines.artifacts import Row, write_rows
 from pipelines.config import Config
+from pipelines.curation.schema import read_pairs
 from pipelines.models import adapters, devices, loading, saving
 from pipelines.models.config import LoraConfig
 from pipelines.runtime import tracking, tracking_store
@@ -92,7 +95,17 @@ def margin(directory: Path, config: Config) -> float:
 
 def test_dpo_prefers_the_chosen_answer(sft: Path, preferences: Path, quick: Config) -> None:
     with tracking.started("align@dpo", {}) as run:
-        metrics = dpo(preferences, sft, Path("out"), quick.align.dpo, quick.compute, quick.base, run, Checkpoints())
+        metrics = dpo(
+            preferences,
+            sft,
+            Path("out"),
+            quick.align.dpo,
+            quick.training,
+            quick.compute,
+            quick.base,
+            run,
+            Checkpoints(),
+        )
         history = tracking_store.client().get_metric_history(run.id, "train/rewards/margins")
     assert history[0].value == pytest.approx(0.0, abs=1e-4) and history[-1].value > 0
     assert metrics["accuracy"] == 1.0
@@ -112,7 +125,7 @@ def test_interrupted_training_gives_the_same_weights(
     def fit(out: Path, checkpoints: Checkpoints) -> list[bytes]:
         devices.prepare(quick.compute)
         out.mkdir(parents=True, exist_ok=True)
-        common = (quick.compute, quick.base)
+        common = (quick.training, quick.compute, quick.base)
         with tracking.started(stage, {}) as run:
             if stage == "reward":
                 reward(preferences, sft, out, quick.reward, *common, run, checkpoints)
@@ -125,7 +138,17 @@ def test_interrupted_training_gives_the_same_weights(
     if stage == "align@ppo":
         Path("judge").mkdir()
         with tracking.started("reward", {}) as run:
-            reward(preferences, sft, Path("judge"), quick.reward, quick.compute, quick.base, run, Checkpoints())
+            reward(
+                preferences,
+                sft,
+                Path("judge"),
+                quick.reward,
+                quick.training,
+                quick.compute,
+                quick.base,
+                run,
+                Checkpoints(),
+            )
     whole = fit(Path("whole"), Checkpoints())
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
@@ -133,28 +156,18 @@ def test_interrupted_training_gives_the_same_weights(
     assert fit(Path("parts"), Checkpoints(tmp_path / "kept")) == whole
 
 
-def test_dpo_with_another_reference_raises(
-    sft: Path, preferences: Path, quick: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    check = direct.StartsAtReference()
-    state = type("State", (), {"global_step": 1})()
-    expected_logs = {"rewards/margins": 0.0, "rewards/chosen": 0.0}
-    check.on_log(None, state, None, expected_logs)  # type: ignore[arg-type]
+def test_dpo_with_another_reference_raises(sft: Path, preferences: Path, quick: Config) -> None:
+    model, tok = loading.adaptable(sft, None, quick.compute, quick.base), loading.tokenizer(sft)
+    pairs = encode_pairs(tok, read_pairs(preferences / "train.jsonl"))[:4]
+    train_only(model, [POLICY])
+    objective = Preference(Backbone(model, tok, quick.compute), pairs, beta=0.1, sft_weight=0.0)
+    objective.refer([range(4)])
+    objective.check_start(range(4))
+    loss = objective(model, range(4))
+    assert float(loss.total) / loss.weight == pytest.approx(math.log(2), abs=1e-6)
+    objective.reference[:, 0] += 1
     with pytest.raises(RuntimeError, match="not ln 2"):
-        check.on_log(None, state, None, expected_logs | {"rewards/margins": 0.5})  # type: ignore[arg-type]
-    assert math.isclose(math.log1p(1.0), math.log(2))
-
-
-def test_labelled_positions_only_changes_no_loss(sft: Path, preferences: Path, quick: Config) -> None:
-    block = quick.align.dpo.model_copy(update={"epochs": 1})
-    losses = []
-    for shorten in (True, False):
-        with tracking.started("align@dpo", {}) as run, pytest.MonkeyPatch.context() as patch:
-            if not shorten:
-                patch.setattr(direct, "labelled_positions_only", __import__("contextlib").nullcontext)
-            dpo(preferences, sft, Path("out"), block, quick.compute, quick.base, run, Checkpoints())
-            losses.append([metric.value for metric in tracking_store.client().get_metric_history(run.id, "train/loss")])
-    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+        objective.check_start(range(4))
 
 
 def test_ppo_after_reward_is_deterministic_and_changes_the_policy(sft: Path, preferences: Path, quick: Config) -> None:
@@ -162,7 +175,15 @@ def test_ppo_after_reward_is_deterministic_and_changes_the_policy(sft: Path, pre
         out.mkdir(parents=True)
     with tracking.started("reward", {}) as run:
         scores = reward(
-            preferences, sft, Path("artifacts/reward"), quick.reward, quick.compute, quick.base, run, Checkpoints()
+            preferences,
+            sft,
+            Path("artifacts/reward"),
+            quick.reward,
+            quick.training,
+            quick.compute,
+            quick.base,
+            run,
+            Checkpoints(),
         )
     assert scores["held_out_accuracy"] == 1.0
     adapters = []
@@ -175,6 +196,7 @@ def test_ppo_after_reward_is_deterministic_and_changes_the_policy(sft: Path, pre
                 Path("artifacts/reward"),
                 out,
                 quick.align.ppo,
+                quick.training,
                 quick.compute,
                 quick.base,
                 run,
@@ -189,7 +211,18 @@ def test_ppo_after_reward_is_deterministic_and_changes_the_policy(sft: Path, pre
 
 def test_ppo_without_a_reward_head_is_a_user_error(sft: Path, preferences: Path, quick: Config) -> None:
     with tracking.started("align@ppo", {}) as run, pytest.raises(UserError, match="no reward head"):
-        ppo(preferences, sft, sft, Path("out"), quick.align.ppo, quick.compute, quick.base, run, Checkpoints())
+        ppo(
+            preferences,
+            sft,
+            sft,
+            Path("out"),
+            quick.align.ppo,
+            quick.training,
+            quick.compute,
+            quick.base,
+            run,
+            Checkpoints(),
+        )
 
 
 def test_alignment_of_a_model_with_trained_weights_adds_an_adapter(

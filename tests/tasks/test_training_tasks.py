@@ -101,15 +101,28 @@ def test_teacher_is_trained_once_and_then_reused_from_the_committed_adapter(
     settings = shrink(config, teacher=changes)
     with started("teacher", {}) as run:
         out = artifacts.fresh("teacher")
-        assert teacher(base, PROMPTS, out, settings.teacher, settings.compute, run, Checkpoints())["trained"] == 1.0
+        assert (
+            teacher(base, PROMPTS, out, settings.teacher, settings.training, settings.compute, run, Checkpoints())[
+                "trained"
+            ]
+            == 1.0
+        )
         trained = (out / "adapter_model.safetensors").read_bytes()
         out.rename(project / "kept")
         again = artifacts.fresh("teacher")
-        assert teacher(base, PROMPTS, again, settings.teacher, settings.compute, run, Checkpoints())["trained"] == 0.0
+        assert (
+            teacher(base, PROMPTS, again, settings.teacher, settings.training, settings.compute, run, Checkpoints())[
+                "trained"
+            ]
+            == 0.0
+        )
         assert (again / "adapter_model.safetensors").read_bytes() == trained
         other = shrink(settings, teacher={"epochs": 2})
         out = artifacts.fresh("teacher")
-        assert teacher(base, PROMPTS, out, other.teacher, other.compute, run, Checkpoints())["trained"] == 1.0
+        assert (
+            teacher(base, PROMPTS, out, other.teacher, other.training, other.compute, run, Checkpoints())["trained"]
+            == 1.0
+        )
 
 
 def test_seeds_without_their_answer_raise(base: Path, config: Config, project: Path) -> None:
@@ -119,7 +132,16 @@ def test_seeds_without_their_answer_raise(base: Path, config: Config, project: P
         started("teacher", {}) as run,
         pytest.raises(UserError, match="row 1 has an answer that is not in its passage"),
     ):
-        teacher(base, PROMPTS, artifacts.fresh("teacher"), settings.teacher, settings.compute, run, Checkpoints())
+        teacher(
+            base,
+            PROMPTS,
+            artifacts.fresh("teacher"),
+            settings.teacher,
+            settings.training,
+            settings.compute,
+            run,
+            Checkpoints(),
+        )
 
 
 def test_synthesize_writes_candidates_with_spans_and_caches_calls(
@@ -139,7 +161,7 @@ def test_synthesize_writes_candidates_with_spans_and_caches_calls(
     )
     finetuned, out = artifacts.fresh("teacher"), artifacts.fresh("synthesize")
     with started("teacher", {}) as run:
-        teacher(base, PROMPTS, finetuned, settings.teacher, settings.compute, run, Checkpoints())
+        teacher(base, PROMPTS, finetuned, settings.teacher, settings.training, settings.compute, run, Checkpoints())
     store = ResponseCache(project / "calls.db")
     metrics, called = synthesize(split, base, finetuned, out, settings, store)
     rows = artifacts.read_rows(out / "candidates.jsonl")
@@ -180,7 +202,18 @@ def test_sft_lowers_the_loss_and_writes_an_adapter(teachable: Path, split: Path,
     settings = shrink(config, sft=changes)
     out = artifacts.fresh("sft")
     with started("sft", {}) as run:
-        metrics = sft(teachable, curated, split, out, settings.sft, settings.compute, settings.base, run, Checkpoints())
+        metrics = sft(
+            teachable,
+            curated,
+            split,
+            out,
+            settings.sft,
+            settings.training,
+            settings.compute,
+            settings.base,
+            run,
+            Checkpoints(),
+        )
     assert metrics["validation_loss"] < 2.0  # initially above 6
     assert metrics["passages"] > 0
     assert adapters.parent(out) == teachable
@@ -196,7 +229,18 @@ def test_each_epoch_uses_the_rows_of_its_variant_and_rows_without_variant(config
 def test_sft_without_rows_raises(base: Path, split: Path, curated: Path, config: Config) -> None:
     artifacts.write_rows(curated / "train.jsonl", [])
     with started("sft", {}) as run, pytest.raises(UserError, match="has no row"):
-        sft(base, curated, split, artifacts.fresh("sft"), config.sft, config.compute, config.base, run, Checkpoints())
+        sft(
+            base,
+            curated,
+            split,
+            artifacts.fresh("sft"),
+            config.sft,
+            config.training,
+            config.compute,
+            config.base,
+            run,
+            Checkpoints(),
+        )
 
 
 def test_pretrain_lowers_the_loss_and_writes_a_full_model(teachable: Path, split: Path, config: Config) -> None:
@@ -206,7 +250,15 @@ def test_pretrain_lowers_the_loss_and_writes_a_full_model(teachable: Path, split
     out = artifacts.fresh("pretrain")
     with started("pretrain", {}) as run:
         metrics = pretrain(
-            teachable, split, out, settings.pretrain, settings.compute, settings.base, run, Checkpoints()
+            teachable,
+            split,
+            out,
+            settings.pretrain,
+            settings.training,
+            settings.compute,
+            settings.base,
+            run,
+            Checkpoints(),
         )
     assert metrics["loss"] < 4.0 and 0.5 < metrics["fill"] <= 1.0
     assert metrics["cut"] == 0

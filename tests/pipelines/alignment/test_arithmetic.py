@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from pipelines.alignment.advantages import explained_variance, gae, whiten
-from pipelines.alignment.logprob import entropy, kl, token_logprobs
+from pipelines.alignment.logprob import kl
 from pipelines.alignment.losses import pair_loss, policy_loss, reduce, value_loss
 from pipelines.alignment.rewards import ScoreNorm, shape_scores, token_rewards
+from pipelines.models.head import Head
 
 pytestmark = pytest.mark.slow
 
@@ -16,9 +17,11 @@ def assert_close_to(found: torch.Tensor, wanted: list[float] | list[list[float]]
 
 
 def test_logprobs_use_the_temperature() -> None:
-    logits = torch.tensor([[[0.0, 1.0]], [[2.0, 0.0]]])
-    assert_close_to(token_logprobs(logits, torch.tensor([[1], [0]]), temperature=0.5), [[-0.12693], [-0.01815]])
-    assert_close_to(entropy(torch.zeros(1, 4), temperature=0.7), [1.38629])
+    head = Head(torch.nn.Identity(), chunk=1)
+    logits = torch.tensor([[0.0, 1.0], [2.0, 0.0]])
+    assert_close_to(head.logprobs(logits, torch.tensor([1, 0]), temperature=0.5), [-0.12693, -0.01815])
+    _, entropy = head.logprobs_and_entropy(torch.zeros(1, 4), torch.tensor([0]), temperature=0.7)
+    assert_close_to(entropy, [1.38629])
 
 
 def test_kl_estimates_equal_hand_computed_values() -> None:

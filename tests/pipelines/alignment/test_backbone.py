@@ -1,5 +1,6 @@
 """Several adapters on one backbone: none changes another or loses its gradients."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,16 @@ def test_switching_adapters_changes_outputs_but_not_requires_grad(backbone: Back
     assert {name for name, flag in before.items() if flag} == {
         name for name in before if f".{POLICY}." in name or f".{VALUE}." in name
     }
+
+
+def test_modules_named_like_an_adapter_do_not_belong_to_it() -> None:
+    class Named(torch.nn.Module):
+        def named_parameters(self, *_: object, **__: object) -> Iterator[tuple[str, torch.nn.Parameter]]:
+            weight = torch.nn.Parameter(torch.zeros(1))
+            for name in ("at.value.lora_A.default.weight", "attention.value.weight", "query.lora_B.value.weight"):
+                yield name, weight
+
+    assert list(named_weights(Named(), VALUE)) == ["query.lora_B.value.weight"]
 
 
 def test_gradients_are_equal_after_a_switch_before_backward(backbone: Backbone, turns: list[Turn]) -> None:

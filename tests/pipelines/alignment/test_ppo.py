@@ -17,20 +17,11 @@ from pipelines.config import Config
 from pipelines.models.stops import stop_ids
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
+from tests.support.recorder import Recorder
 
 pytestmark = pytest.mark.slow
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15, 16], [17, 18]]
-
-
-class Recorder:
-    """Replaces the MLflow run and records its curves."""
-
-    def __init__(self) -> None:
-        self.steps: list[dict[str, float]] = []
-
-    def curve(self, values: dict[str, float], step: int) -> None:
-        self.steps.append(values)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ PROMPTS = [[3, 50, 70], [5, 9]]
 
 def quantised(kind: str) -> BaseModelConfig:
     return BaseModelConfig.model_validate(
-        {"model": "unused", "chat_template": None, "quantization": kind, "trust_remote_code": False}
+        {"model": "unused", "chat_template": None, "thinking": False, "quantization": kind, "trust_remote_code": False}
     )
 
 

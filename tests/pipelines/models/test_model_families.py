@@ -22,7 +22,9 @@ pytestmark = pytest.mark.slow
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """A family as every stage after `base` sees it: fetched, saved, and loaded again."""
     own, folder = FAMILIES[request.param], tmp_path_factory.mktemp("family")
-    model, tok = loading.fetch(settings(written(request.param, folder / "raw"), own.replacement), "base.model")
+    model, tok = loading.fetch(
+        settings(written(request.param, folder / "raw"), own.replacement), "base.model", torch.float32
+    )
     loading.save_merged(model, tok, folder / "base")
     again = AutoModelForCausalLM.from_pretrained(folder / "base").eval()
     return own, again, loading.tokenizer(folder / "base")

@@ -97,7 +97,7 @@ def test_special_token_without_embedding_is_allowed_if_it_is_never_written(tmp_p
     tok = PreTrainedTokenizerFast.from_pretrained(directory)
     tok.add_tokens("<image_soft_token>", special_tokens=True)
     tok.save_pretrained(directory)
-    model, tok = loading.fetch(settings(directory), "base.model")
+    model, tok = loading.fetch(settings(directory), "base.model", torch.float32)
     assert len(tok) == 601 == model.get_input_embeddings().num_embeddings + 1
 
 
@@ -109,7 +109,7 @@ def test_end_of_turn_becomes_special_and_is_no_text_of_an_answer(tmp_path: Path)
     tok.chat_template = "{% for m in messages %}{{ m['content'] }}<|turn|>{% endfor %}"
     tok.save_pretrained(directory)
     assert tok.decode([600], skip_special_tokens=True) == "<|turn|>"
-    model, tok = loading.fetch(settings(directory), "base.model")
+    model, tok = loading.fetch(settings(directory), "base.model", torch.float32)
     assert stops.stop_ids(model, tok) == [2, 600]
     loading.save_merged(model, tok, tmp_path / "base")
     assert stops.answer_text(loading.tokenizer(tmp_path / "base"), [600]) == ""
@@ -121,7 +121,7 @@ def test_padding_token_is_added_if_all_others_are_in_use(rows: int, after: int, 
     tok = PreTrainedTokenizerFast.from_pretrained(directory)
     tok.unk_token = "<s>"
     tok.save_pretrained(directory)
-    model, tok = loading.fetch(settings(directory), "base.model")
+    model, tok = loading.fetch(settings(directory), "base.model", torch.float32)
     assert tok.pad_token == "<|pad|>"
     assert model.get_input_embeddings().num_embeddings == after
 

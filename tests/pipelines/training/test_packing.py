@@ -18,12 +18,13 @@ from transformers import (
 )
 
 from pipelines import artifacts
+from pipelines.models.head import hidden_states
 from pipelines.runtime.errors import UserError
 from pipelines.training.examples import IGNORED, Example
 from pipelines.training.fim import rearrange, sentinels, split_to_fit
 from pipelines.training.mixture import Source, sample_epoch, sources
+from pipelines.training.objectives import LanguageModel, padded
 from pipelines.training.packing import best_fit, check_document_masking, pack
-from pipelines.training.trainer import Padding, labelled_loss, predicted
 from tests.conftest import tiny_tokenizer
 
 pytestmark = pytest.mark.slow
@@ -82,15 +83,18 @@ def test_packed_block_keeps_row_order_and_ignores_first_tokens() -> None:
 def test_packed_rows_have_the_logits_of_single_rows() -> None:
     model = adapted(LlamaConfig(**LAYERS)).eval()
     rows = [row([7, 8, 9, 10, 11]), row([20, 21, 22]), row([30, 31, 32, 33])]
-    batch = Padding(0)([vars(block) | {"input_ids": block.ids} for block in pack(rows, 8)])
-    assert batch["input_ids"].shape == (2, 8)
-    wanted = batch["labels"][:, 1:] != IGNORED
-    alone = [predicted(model, torch.tensor([each.ids]), torch.ones(1, len(each.ids) - 1).bool()) for each in rows]
-    packed = predicted(model, batch["input_ids"], wanted, batch["positions"])
-    torch.testing.assert_close(packed, torch.cat(alone), atol=1e-5, rtol=0)
-    loss = labelled_loss(model, batch["input_ids"], batch["labels"], positions=batch["positions"])
+    blocks = pack(rows, 8)
+    assert [len(block.ids) for block in blocks] == [8, 4]
+    objective = LanguageModel(model, blocks, pad=0)
+    alone = [model(torch.tensor([each.ids])).logits[0, :-1] for each in rows]
+    positions = padded([block.positions for block in blocks if block.positions], 0)
+    hidden = hidden_states(model, padded([block.ids for block in blocks], 0), positions)
+    wanted = padded([[*block.labels[1:], IGNORED] for block in blocks], IGNORED) != IGNORED
+    torch.testing.assert_close(objective.head.logits(hidden[wanted]), torch.cat(alone), atol=1e-5, rtol=0)
+    loss = objective(model, [0, 1])
     targets = torch.tensor([token for each in rows for token in each.ids[1:]])
-    assert float(loss) == pytest.approx(float(torch.nn.functional.cross_entropy(torch.cat(alone), targets)), abs=1e-5)
+    expected = float(torch.nn.functional.cross_entropy(torch.cat(alone), targets))
+    assert float(loss.total) / loss.weight == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(

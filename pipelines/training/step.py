@@ -1,0 +1,157 @@
+"""One optimizer step: the gradients of its micro-batches, added and divided by the weight of the whole step.
+
+An objective returns sums of losses and their weight, such as the number of labelled tokens. Sums and gradients are
+added over micro-batches and processes (torch.distributed) before the division, so that a step has the same result
+however it is split.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+from peft import PeftModel
+from torch import Tensor, nn
+
+from pipelines.models.config import ComputeConfig
+from pipelines.models.devices import autocast
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say
+from pipelines.runtime.tracking import Run
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.config import TrainingConfig
+from pipelines.training.examples import fill
+
+CPU_TOKENS = 4096  # of an automatic micro-batch on a CPU, where larger ones are not faster
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Sums over a micro-batch; the step's mean is the sum over its micro-batches, divided by the sum of weights."""
+
+    total: Tensor
+    weight: float
+    metrics: Mapping[str, Tensor | float] = field(default_factory=dict)
+
+
+class Objective(Protocol):
+    """A loss over items of a data set, named by index."""
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Tokens of each item, without padding."""
+
+    def __call__(self, model: PeftModel, items: Sequence[int]) -> Loss:
+        """Return the loss of a micro-batch."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """How and under which name to train."""
+
+    what: str
+    learning_rate: float
+    epochs: int
+    training: TrainingConfig
+    compute: ComputeConfig
+    run: Run
+    checkpoints: Checkpoints
+
+    def micro_batch_tokens(self, device: torch.device, plan: Sequence[Sequence[int]], sizes: Sequence[int]) -> int:
+        """Return the limit of a micro-batch in tokens with padding; `auto` is a whole step, on a CPU at most 4,096."""
+        if self.training.micro_batch_tokens != "auto":
+            return self.training.micro_batch_tokens
+        largest = max(len(step) * max(sizes[item] for item in step) for step in plan)
+        return min(largest, CPU_TOKENS) if device.type == "cpu" else largest
+
+
+def accumulate(
+    model: PeftModel,
+    parameters: Sequence[nn.Parameter],
+    objective: Objective,
+    step: Sequence[int],
+    budget: int,
+    job: Job,
+) -> tuple[dict[str, float], int]:
+    """Add the gradients of this process's share of a step; return the sums and the limit of a micro-batch that fitted.
+
+    A process without a share computes one item with weight zero, so that all processes communicate equally often.
+
+    Raises:
+        UserError: a single item does not fit into memory.
+    """
+    own = step[dist.get_rank() :: dist.get_world_size()] if dist.is_initialized() else step
+    share, scale = own or step[:1], float(bool(own))
+    while True:
+        micro_batches = fill(share, objective.sizes, budget)
+        try:
+            return _backward(model, objective, micro_batches, job, scale), budget
+        except torch.OutOfMemoryError as error:
+            if max(map(len, micro_batches)) == 1:
+                longest = max(objective.sizes[item] for item in share)
+                raise UserError(
+                    f"{job.what}: a row of {longest} tokens does not fit into the GPU's memory; set "
+                    "training.checkpointing to on, base.quantization to nf4, or train on shorter rows."
+                ) from error
+        for parameter in parameters:
+            parameter.grad = None
+        torch.cuda.empty_cache()
+        budget = max(len(part) * max(objective.sizes[item] for item in part) for part in micro_batches) // 2
+        say(f"{job.what}: out of memory; continuing with micro-batches of {budget} tokens")
+
+
+def _backward(
+    model: PeftModel, objective: Objective, micro_batches: list[list[int]], job: Job, scale: float
+) -> dict[str, float]:
+    sums: dict[str, Tensor | float] = {"weight": 0.0, "loss": 0.0}
+    for items in micro_batches:
+        with autocast(job.compute, model.device):
+            loss = objective(model, items)
+        (scale * loss.total).backward()  # type: ignore[no-untyped-call]
+        sums["weight"] += scale * loss.weight
+        sums["loss"] += scale * loss.total.detach()
+        for key, value in loss.metrics.items():
+            sums[key] = sums.get(key, 0.0) + scale * value
+    return {key: float(value) for key, value in sums.items()}
+
+
+def averaged(
+    parameters: Sequence[nn.Parameter], sums: dict[str, float], limit: float, job: Job, number: int
+) -> dict[str, float]:
+    """Divide gradients and sums by the weight of step `number`, clip the gradients' norm to `limit`, return the means.
+
+    Raises:
+        UserError: the step has no weight, or its loss or gradient is not finite.
+    """
+    if dist.is_initialized():
+        sums = _over_processes(parameters, sums)
+    weight = sums.pop("weight")
+    if not weight:
+        raise no_tokens(job)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    values = {key: value / weight for key, value in sums.items()}
+    values["gradient_norm"] = float(nn.utils.get_total_norm(gradients)) / weight
+    for key in ("loss", "gradient_norm"):
+        if not math.isfinite(values[key]):
+            name = key.replace("_", " ")
+            raise UserError(f"The {name} became {values[key]} at step {number}; lower {job.what}.learning_rate.")
+    torch._foreach_mul_(gradients, min(1.0, limit / (values["gradient_norm"] + 1e-6)) / weight)
+    return values
+
+
+def _over_processes(parameters: Sequence[nn.Parameter], sums: dict[str, float]) -> dict[str, float]:
+    """Add the gradients and sums of all processes."""
+    flat = torch.cat([(torch.zeros_like(each) if each.grad is None else each.grad).flatten() for each in parameters])
+    dist.all_reduce(flat)
+    for each, part in zip(parameters, torch.split(flat, [each.numel() for each in parameters]), strict=True):
+        each.grad = part.view_as(each)
+    totals = torch.tensor(list(sums.values()), dtype=torch.float64, device=flat.device)
+    dist.all_reduce(totals)
+    return dict(zip(sums, totals.tolist(), strict=True))
+
+
+def no_tokens(job: Job) -> UserError:
+    """Return the error of a training without labelled tokens."""
+    return UserError(f"{job.what}: there is no token to train on; check the rejects of the previous stage.")

@@ -1,0 +1,16 @@
+"""A replacement of the MLflow run that records its curves."""
+
+
+class Recorder:
+    """Keeps the values of every point of the curves."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+
+    def curve(self, values: dict[str, float], step: int) -> None:
+        """Keep the values of a point."""
+        self.steps.append(dict(values))
+
+    def of(self, key: str) -> list[float]:
+        """Return the curve `key`."""
+        return [values[key] for values in self.steps if key in values]
