@@ -46,10 +46,9 @@ class ChatModel:
         beams, ends = self.decoding.get("num_beams", 1), [self.tok.eos_token_id]
         if beams > 1:
             penalty = self.decoding["length_penalty"]
-            outputs = search(self.model, self.tok, [ids], ends, limit, beams, penalty, batch_size=1)
+            ((_, tokens, _),) = search(self.model, self.tok, [ids], ends, limit, beams, penalty, batch_size=1)
         else:
-            outputs = respond(self.model, self.tok, [ids], ends, limit, None, batch_size=1)
-        ((_, tokens),) = outputs
+            ((_, tokens),) = respond(self.model, self.tok, [ids], ends, limit, None, batch_size=1)
         text: str = self.tok.decode(tokens, skip_special_tokens=True)
         return text.strip()
 

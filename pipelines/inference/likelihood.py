@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 
 import torch
+from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.inference import batching
@@ -45,6 +46,15 @@ def _scores(
     """Return the log-likelihood of each row's target: the tokens after its context."""
     batch = batching.prefill(model, tok, rows, groups)
     ids, mask = batching.pad(tok, model, [targets[each] for each in batch.places])
-    likely = batch.all_logits(model).log_softmax(-1).gather(-1, ids[:, :, None])[:, :, 0]
-    scores: list[float] = (likely * mask).sum(1).tolist()
+    predicted = mask.bool()  # logits are computed at the positions of targets only, not of padding
+    likely = torch.zeros(ids.shape, device=model.device)
+    likely[predicted] = _log_likelihoods(model, batch.hidden(model)[predicted], ids[predicted])
+    scores: list[float] = likely.sum(1).tolist()
     return scores
+
+
+def _log_likelihoods(model: PreTrainedModel, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Return the log-likelihood (nats) of each token of `ids` [n] after the hidden states [n, dimension]: [n]."""
+    logits = model.get_output_embeddings()(hidden)
+    parts = zip(batching.cache_sized(logits), batching.cache_sized(ids), strict=True)
+    return torch.cat([-cross_entropy(part.float(), its, reduction="none") for part, its in parts])
