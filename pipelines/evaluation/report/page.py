@@ -157,7 +157,7 @@ def _questions(answers: dict[str, list[Row]]) -> list[dict[str, Any]]:
 
 def _others(metrics: dict[str, Any]) -> str:
     others = not_asked(metrics)
-    return f"\nNot asked, because not selected: {', '.join(others)} (artifacts/metrics/evaluate@…)" if others else ""
+    return f"\nNot asked, because not selected: {', '.join(others)}" if others else ""
 
 
 def _cell(name: str, numbers: dict[str, Any], best: float) -> dict[str, Any]:
