@@ -93,7 +93,7 @@ def _log_answers(parent: tracking.Run, name: str) -> None:
     folders = (artifacts.ARTIFACTS / "evaluate" / name, artifacts.ARTIFACTS / "test/candidate" / name)
     rows = [row for folder in folders for row in artifacts.read_rows(folder / registry.ANSWERS_FILE)]
     with TemporaryDirectory() as folder:
-        artifacts.write_rows(Path(folder) / registry.ANSWERS_FILE, rows)
+        artifacts.write_rows(Path(folder) / registry.ANSWERS_FILE, sorted(rows, key=lambda row: str(row["id"])))
         parent.artifact(Path(folder) / registry.ANSWERS_FILE)
 
 

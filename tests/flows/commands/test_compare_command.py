@@ -75,7 +75,7 @@ def test_comparison_shows_parameters_metrics_and_changed_questions(
 ) -> None:
     output = _output(list(results), capsys)
     assert "Parameters: right [0, 1" in output and "Data: the same" in output
-    assert 'Code: evaluate; torch "2.10" → "2.15"' in output and "code.lock" not in output
+    assert 'Code: test; torch "2.10" → "2.15"' in output and "code.lock" not in output
     (line,) = (line.split() for line in output.splitlines() if line.lstrip().startswith("Accuracy"))
     assert line[1:4] == ["50.0%", "75.0%", "+25.0"]
     assert float(line[4]) < 25 < float(line[6])
