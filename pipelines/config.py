@@ -15,7 +15,14 @@ from pipelines.block import Block
 from pipelines.curation.config import CurateConfig
 from pipelines.data.config import CleanConfig, DataConfig, DataReportConfig, DedupConfig, IngestConfig, SplitConfig
 from pipelines.evaluation.confidence.config import CalibrateConfig
-from pipelines.evaluation.config import BestOfNConfig, CompareConfig, EvaluateConfig, OpenBookConfig, SelectConfig
+from pipelines.evaluation.config import (
+    BestOfNConfig,
+    CompareConfig,
+    EvaluateConfig,
+    OpenBookConfig,
+    SelectConfig,
+    TestConfig,
+)
 from pipelines.llm.config import TeacherConfig
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
@@ -46,6 +53,7 @@ class Config(Block):
     align: AlignConfig
     evaluate: EvaluateConfig
     select: SelectConfig
+    test: TestConfig
     calibrate: CalibrateConfig
     open_book: OpenBookConfig
     best_of_n: BestOfNConfig

@@ -1,8 +1,8 @@
 """Best of n: sample the candidate n times, and measure any correct, the majority and the reward model's pick.
 
-Reads artifacts/select/, the candidate's answers in artifacts/evaluate/ (for the answerable validation questions) and
-its directory, and artifacts/reward/; writes artifacts/best_of_n/ with curve.json and samples.jsonl (every sample with
-its verdict and reward), and artifacts/plots/best_of_n.csv. Run alone: python -m tasks.best_of_n
+Reads artifacts/select/, the candidate's answers in artifacts/evaluate/ (for a sample of the answerable validation
+questions) and its directory, and artifacts/reward/; writes artifacts/best_of_n/ with curve.json and samples.jsonl
+(every sample with its verdict and reward), and artifacts/plots/best_of_n.csv. Run alone: python -m tasks.best_of_n
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from pipelines.evaluation import scoring, selection
 from pipelines.evaluation.best_of_n import curve as curves
 from pipelines.evaluation.best_of_n.curve import Sample
 from pipelines.evaluation.comparison import of
-from pipelines.evaluation.questions import ANSWERABLE, Question
+from pipelines.evaluation.questions import ANSWERABLE, VALIDATION, Question, sample
 from pipelines.inference.generation import generate
 from pipelines.models import devices, loading
 from pipelines.models.messages import Message
@@ -25,13 +25,14 @@ from tasks import task
 
 
 def best_of_n(candidate: str, model: Path, answers: list[Row], reward: Path, out: Path, config: Config) -> Row:
-    """Sample `model` on the answerable validation questions of `answers` and score the samples with `reward`.
+    """Sample `model` on up to `best_of_n.questions` answerable validation questions; score the samples with `reward`.
 
     Returns what is written to curve.json: `candidate`, `n`, the number of `questions`, `decoded` (the accuracy of the
     evaluation's decoding, by the rules), the `curve`, and the difference `reward_against_majority`.
     """
     devices.prepare(config.compute)
-    rows = [row for row in of(answers, "validation") if row["set"] == ANSWERABLE]
+    answerable = [row for row in of(answers, VALIDATION) if row["set"] == ANSWERABLE]
+    rows = sample(answerable, config.best_of_n.questions, config.compute.seed)
     prompts: list[list[Message]] = [[{"role": "user", "content": row["question"]}] for row in rows]
     texts = _texts(model, prompts, config)
     rewards = reward_model.score_answers(

@@ -1,10 +1,10 @@
 """Calibrate: estimate how likely each answer of the candidate is correct, and certify when it should abstain.
 
-Reads artifacts/select/, the candidate's directory and answers (artifacts/evaluate/<model>/), the questions held back in
-artifacts/curate/questions/ and the documents of artifacts/split/train.parquet. Writes artifacts/calibrate/ with
-confidence.json (estimator, threshold, and what its guarantee rests on), confidences.jsonl (every answer with its
-signals and confidence) and risk_coverage.jsonl (test questions), and artifacts/plots/calibrate.csv.
-Run alone: python -m tasks.calibrate
+Reads artifacts/select/, the candidate's directory and answers (artifacts/evaluate/<model>/ and
+artifacts/test/candidate/<model>/), the questions held back in artifacts/curate/questions/ and the documents of
+artifacts/split/train.parquet. Writes artifacts/calibrate/ with confidence.json (estimator, threshold, and what its
+guarantee rests on), confidences.jsonl (every answer with its signals and confidence) and risk_coverage.jsonl (test
+questions), and artifacts/plots/calibrate.csv. Run alone: python -m tasks.calibrate
 """
 
 from dataclasses import replace
@@ -87,7 +87,8 @@ def _metrics(confidence: calibration.Confidence, auroc: dict[str, dict[str, floa
 if __name__ == "__main__":
     with task("calibrate") as t:
         candidate = read(t.input("select")).candidate
-        answered = artifacts.read_rows(t.input(f"evaluate/{candidate}") / "answers.jsonl")
+        folders = t.input(f"evaluate/{candidate}"), t.input("test/candidate") / candidate
+        answered = [row for folder in folders for row in artifacts.read_rows(folder / "answers.jsonl")]
         held_back, documents = t.input("curate") / questions.HELD_BACK.name, t.input("split") / "train.parquet"
         model = t.input(t.config.evaluate.models[candidate])
         t.finish(calibrate(candidate, model, answered, held_back, documents, t.out, t.config))

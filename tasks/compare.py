@@ -1,8 +1,9 @@
-"""Compare: build the table of all evaluated models, and apply the gate to the candidate.
+"""Compare: build the tables of all evaluated models, and apply the gate to the candidate.
 
-Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`, artifacts/select/, artifacts/calibrate/,
-artifacts/open_book/, artifacts/best_of_n/ and artifacts/curate/train.jsonl; writes artifacts/compare/ with metrics.json
-and plots (PNG), and artifacts/reports/compare.html. Run alone: python -m tasks.compare
+Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`, the test answers in artifacts/test/,
+artifacts/select/, artifacts/calibrate/, artifacts/open_book/, artifacts/best_of_n/ and artifacts/curate/train.jsonl;
+writes artifacts/compare/ with metrics.json and plots (PNG), artifacts/plots/compare.csv with the candidate's accuracy
+by slice, and artifacts/reports/compare.html. Run alone: python -m tasks.compare
 """
 
 from dataclasses import asdict, dataclass
@@ -14,13 +15,15 @@ from pipelines.artifacts import Row
 from pipelines.curation import schema
 from pipelines.evaluation import comparison, gate, metrics
 from pipelines.evaluation.best_of_n.curve import CURVE
-from pipelines.evaluation.comparison import of
 from pipelines.evaluation.confidence import calibration
 from pipelines.evaluation.config import CompareConfig
+from pipelines.evaluation.metrics import units
 from pipelines.evaluation.report import page as html
 from pipelines.evaluation.report import plots
-from pipelines.evaluation.report.slices import slices
-from pipelines.evaluation.retrieval.open_book import BOTH, is_asked
+from pipelines.evaluation.report.answers import Answers
+from pipelines.evaluation.report.slices import plotted, slices
+from pipelines.evaluation.report.weak_documents import weak_documents
+from pipelines.evaluation.retrieval.open_book import BOTH, same
 from pipelines.evaluation.retrieval.table import table
 from pipelines.evaluation.selection import read
 from tasks import task
@@ -31,7 +34,9 @@ class Inputs:
     """Directories in artifacts/ that are compared."""
 
     evaluated: dict[str, Path]
-    """The evaluations by model name."""
+    """The evaluations on the validation questions, by model name."""
+    test: Path
+    """The answers to the test questions."""
     select: Path
     calibrate: Path
     open_book: Path
@@ -41,45 +46,75 @@ class Inputs:
 
 
 def compare(inputs: Inputs, out: Path, page: Path, config: CompareConfig, seed: int) -> dict[str, float]:
-    """Compare all models, and judge the candidate; return every `<model>.<metric>`.
+    """Compare all models, and judge the candidate; return every `<model>.<metric>` on the test questions.
 
-    The test questions, on which everything is measured here, were not used to select the candidate.
+    The test questions were not used to select the candidate; only the models that the decision needs were asked them.
     """
-    answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in inputs.evaluated.items()}
-    texts = {name: artifacts.read_json(folder / "scores.json")["text"] for name, folder in inputs.evaluated.items()}
-    models = comparison.compare(answers, texts, config.baseline, config.resamples, config.min_clusters, seed)
+    scores = {name: artifacts.read_json(folder / "scores.json") for name, folder in inputs.evaluated.items()}
+    texts = {name: each["text"] for name, each in scores.items()}
+    answers = _answers(inputs)
+    comparison.check_comparable(answers.test, texts, config.baseline)
+    how = config.resamples, seed, config.min_clusters
     selection, best_of_n = read(inputs.select), artifacts.read_json(inputs.best_of_n / CURVE)
     best = selection.candidate
-    checks = gate.judge(of(answers[best], "test"), of(answers[config.baseline], "test"), config.baseline, config, seed)
+    checks = gate.judge(answers.test[best], answers.test[config.baseline], config.baseline, config, seed)
     confidence = artifacts.read_json(inputs.calibrate / calibration.CONFIDENCE)
     curve = artifacts.read_rows(inputs.calibrate / calibration.RISK_COVERAGE)
+    measured = {name: units(rows, texts[name]) for name, rows in answers.validation.items()}
     result = {
-        "models": models,
-        "order": list(models),
+        "models": comparison.compare(answers.test, texts, config.baseline, config.resamples, config.min_clusters, seed),
+        "order": list(answers.test),
+        "validation": {
+            "models": {name: comparison.with_intervals(each, *how) for name, each in measured.items()},
+            "order": list(answers.validation),
+        },
         **asdict(selection),
-        "open_book": _open_book(answers, (config.baseline, best), inputs, config, seed),
+        "open_book": _open_book(answers.test, (config.baseline, best), inputs, config, seed),
         "confidence": confidence,
-        "slices": slices(answers, _trained(inputs.curate)),
+        "slices": slices(answers.test, _trained(inputs.curate)),
+        "weak_documents": weak_documents(answers.test[best]),
         "best_of_n": best_of_n,
         "verdict": gate.verdict(checks),
+        "protocol": {
+            **artifacts.read_json(inputs.test / "baseline/protocol.json"),
+            "weights": {name: each["weights"] for name, each in scores.items()},
+            "seed": seed,
+        },
     }
     artifacts.write_json(out / "metrics.json", result)
-    plots.write(out, models, answers, best_of_n, curve, confidence["certificate"]["threshold"])
+    plots.write(out, result["models"], answers, best_of_n, curve, confidence["certificate"]["threshold"])
     page.write_text(html.page(result, answers, curve, config), encoding="utf-8")
-    return {
-        f"{name}.{metric}": models[name][metric]
+    return _logged(result)
+
+
+def _answers(inputs: Inputs) -> Answers:
+    """Return the validation answers of all models, and the test answers of those asked, both in one order."""
+    asked = {path.parent.name: path for path in inputs.test.glob("*/*/answers.jsonl")}
+    return Answers(
+        {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in inputs.evaluated.items()},
+        {name: artifacts.read_rows(asked[name]) for name in inputs.evaluated if name in asked},
+    )
+
+
+def _logged(result: dict[str, Any]) -> dict[str, float]:
+    """Return the figures for MLflow: every metric on the test questions, and the candidate's accuracy by slice."""
+    best, models = result["candidate"], result["models"]
+    found = {
+        f"{name}.{metric}": float(models[name][metric])
         for name in models
         for metric in metrics.METRICS
         if metric in models[name]
     }
+    by_slice = {f"slice/{each['group']}/{each['title']}": each["accuracy"][best] for each in result["slices"]}
+    return found | by_slice
 
 
 def _open_book(
     answers: dict[str, list[Row]], names: tuple[str, str], inputs: Inputs, config: CompareConfig, seed: int
 ) -> dict[str, Any]:
     """Return the table of the ways of answering: closed book, open book, both, abstaining."""
-    closed = {name: [row for row in answers[name] if is_asked(row["split"], row["set"])] for name in names}
     rows = {name: artifacts.read_rows(inputs.open_book / f"{name}.jsonl") for name in (*names, BOTH)}
+    closed = {name: same(answers[name], rows[name]) for name in names}
     threshold = artifacts.read_json(inputs.calibrate / calibration.CONFIDENCE)["certificate"]["threshold"]
     stored = artifacts.read_rows(inputs.calibrate / calibration.CONFIDENCES)
     confidence = {row["id"]: row["confidence"] for row in stored}
@@ -96,7 +131,11 @@ def _trained(curated: Path) -> list[tuple[str, str]]:
 if __name__ == "__main__":
     with task("compare") as t:
         others = {name: t.input(name) for name in ("select", "calibrate", "open_book", "best_of_n", "curate")}
-        inputs = Inputs({name: t.input(f"evaluate/{name}") for name in t.config.evaluate.models}, **others)
+        evaluated = {name: t.input(f"evaluate/{name}") for name in t.config.evaluate.models}
+        inputs = Inputs(evaluated, t.input("test/baseline").parent, **others)
+        t.input("test/candidate")
         t.finish(compare(inputs, t.out, t.report(), t.config.compare, t.config.compute.seed))
+        result = artifacts.read_json(t.out / "metrics.json")
+        artifacts.write_csv(artifacts.PLOTS / "compare.csv", plotted(result))
         t.run.artifact(t.out)
         t.run.artifact(t.report())

@@ -1,25 +1,24 @@
-"""Evaluate: ask one model every question, closed-book, and score the held-out text.
+"""Evaluate: ask one model the validation questions, closed-book, and score the held-out text.
 
 Reads the model's directory (`evaluate.models`), data/questions/, the held-out and the training documents of
 artifacts/split/ and, with `evaluate.judge`, data/labels/; writes artifacts/evaluate/<model>/ with answers.jsonl (every
-question with its answer, its verdict and its invented entities) and scores.json (the metrics of each split, and the
-bits of each document), and artifacts/plots/evaluate@<model>.csv with the verdict of each test question.
-Run alone: python -m tasks.evaluate sft
+validation question with its answer, its verdict and its invented entities) and scores.json (the hash of the weights and
+the bits of each document), and artifacts/plots/evaluate@<model>.csv with the verdict of each question. The test
+questions are left to the stage `test`. Run alone: python -m tasks.evaluate sft
 """
 
 import sys
-from collections import Counter
 from pathlib import Path
 
 from pipelines import artifacts
-from pipelines.evaluation import harness, questions, scoring
-from pipelines.evaluation.asking import ask
-from pipelines.evaluation.comparison import of, values
+from pipelines.evaluation import harness, questions
+from pipelines.evaluation.asking import ask, verdict_counts
+from pipelines.evaluation.comparison import values
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.evaluation.metrics import units
 from pipelines.evaluation.verdicts.invented import Corpus, with_invented
 from pipelines.evaluation.verdicts.judge import Judge, calibrated
-from pipelines.models import devices, loading
+from pipelines.models import adapters, devices, loading, weights
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
 from tasks import task
@@ -38,33 +37,35 @@ def evaluate(
     judge: Judge | None = None,
     base: BaseModelConfig | None = None,
 ) -> dict[str, float]:
-    """Ask `model`, judge its answers, score held-out documents; return the test metrics and the verdict counts.
+    """Ask `model`, judge its answers, score held-out documents; return the metrics and the verdict counts.
 
     `split` holds the held-out documents (test.parquet) and the training corpus (train.parquet); `refusal` is the
     sentence that models are fine-tuned to refuse with. A whole model is quantised as `base` says.
     """
     devices.prepare(compute)
-    asked = questions.load(questions.folder(config.questions))
+    asked = questions.of_split(questions.VALIDATION, config.questions)
     loaded, tok = loading.load(model, compute, base), loading.tokenizer(model)
     rows = ask(loaded, tok, asked, config, refusal, judge)
     corpus = Corpus([row["text"] for row in artifacts.read_table(split / "train.parquet")])
     rows = with_invented(rows, corpus)
     artifacts.write_rows(out / "answers.jsonl", rows)
     text = harness.text_bits(loaded, tok, split / "test.parquet", config.bits_per_byte_tokens)
-    scores = {name: values(units(of(rows, name))) for name in questions.SPLITS}
-    scores["test"] |= values(units([], text))
-    artifacts.write_json(out / "scores.json", {**scores, "text": text})
-    counts = Counter((row["set"], row["verdict"]) for row in rows if row["split"] == "test")
-    verdict_counts = {
-        f"{name}.{verdict}": float(counts[name, verdict]) for name in questions.SETS for verdict in scoring.VERDICTS
-    }
-    return {**scores["test"], **verdict_counts}
+    artifacts.write_json(out / "scores.json", {"weights": weights_hash(model), "text": text})
+    return {**values(units(rows, text)), **verdict_counts(rows)}
+
+
+def weights_hash(model: Path) -> str:
+    """Return the SHA-256 of the weights in a directory; that of an adapter includes its base model and its scale."""
+    below = adapters.parent(model)
+    if below is None:
+        return weights.stored_hash(model)
+    return weights.stored_hash(model, artifacts.read_json(model / adapters.CONFIG)["lora_alpha"], weights_hash(below))
 
 
 def outcomes(evaluated: Path) -> list[artifacts.Row]:
-    """Return set, kind and verdict of every test question, for `dvc plots`."""
+    """Return set, kind and verdict of every question, for `dvc plots`."""
     rows = artifacts.read_rows(evaluated / "answers.jsonl")
-    return [{key: row[key] for key in ("set", "kind", "verdict")} for row in rows if row["split"] == "test"]
+    return [{key: row[key] for key in ("set", "kind", "verdict")} for row in rows]
 
 
 def directory(name: str, config: EvaluateConfig) -> str:

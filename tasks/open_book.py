@@ -1,9 +1,9 @@
 """Open book: ask the baseline and the candidate the test questions again, with passages of the documents in the prompt.
 
-Reads artifacts/select/, both models' directories and closed-book answers (artifacts/evaluate/<model>/),
+Reads artifacts/select/, both models' directories, the candidate's closed-book answers (artifacts/test/candidate/),
 artifacts/split/train.parquet and data/questions/; writes artifacts/open_book/ with <model>.jsonl (answers.jsonl plus
-`passage` and `source`) and both.jsonl, the candidate's closed-book answers with the open-book one in place of each
-refusal. Nothing is decided by these answers. Run alone: python -m tasks.open_book
+`passage` and `source`, of a sample of the questions) and both.jsonl, the candidate's closed-book answers with the
+open-book one in place of each refusal. Nothing is decided by these answers. Run alone: python -m tasks.open_book
 """
 
 from pathlib import Path
@@ -40,17 +40,16 @@ def answer(
         )
     devices.prepare(settings.compute)
     candidate = list(models)[-1]
-    folder = questions.folder(settings.evaluate.questions)
     config, refusal = settings.open_book, settings.curate.refusal
-    asked = [each for each in questions.load(folder) if open_book.is_asked(each.split, each.set)]
+    test = questions.of_split(questions.TEST, settings.evaluate.questions)
+    asked = open_book.sampled(test, config.questions, settings.compute.seed)
     index = Index(list(passages(artifacts.read_table(documents), config.passage_sentences)))
     rows: dict[str, list[Row]] = {}
     for name, directory in models.items():
         say(f"{name}, open book")
         model, tok = loading.load(directory, settings.compute, settings.base), loading.tokenizer(directory)
         rows[name] = open_book.answers(model, tok, asked, index, config, settings.evaluate, refusal)
-    without = [row for row in closed if open_book.is_asked(row["split"], row["set"])]
-    rows[open_book.BOTH] = open_book.cascade(without, rows[candidate], refusal)
+    rows[open_book.BOTH] = open_book.cascade(open_book.same(closed, rows[candidate]), rows[candidate], refusal)
     for name, said in rows.items():
         artifacts.write_rows(out / f"{name}.jsonl", said)
     metrics = {f"{name}.{metric}": each for name, said in rows.items() for metric, each in values(units(said)).items()}
@@ -61,6 +60,6 @@ if __name__ == "__main__":
     with task("open_book") as t:
         names = (t.config.compare.baseline, read(t.input("select")).candidate)
         models = {name: t.input(t.config.evaluate.models[name]) for name in names}
-        closed = artifacts.read_rows(t.input(f"evaluate/{names[-1]}") / "answers.jsonl")
+        closed = artifacts.read_rows(t.input("test/candidate") / names[-1] / "answers.jsonl")
         t.finish(answer(models, closed, t.input("split") / "train.parquet", t.out, t.config))
         t.run.artifact(t.out)

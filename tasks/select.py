@@ -1,7 +1,8 @@
 """Select: choose the candidate for promotion by the validation questions.
 
 Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`; writes artifacts/select/selection.json with
-`candidate`, `worse_than_parent` and `beyond_limits`. Run alone: python -m tasks.select
+`candidate`, its `parent`, `worse_than_parent`, `beyond_limits`, and the hashes of the `weights` of the first two.
+Run alone: python -m tasks.select
 """
 
 from collections.abc import Iterable
@@ -27,13 +28,14 @@ def choose(
         UserError: the models cannot be compared.
     """
     answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in evaluated.items()}
-    texts = {name: artifacts.read_json(folder / "scores.json")["text"] for name, folder in evaluated.items()}
-    comparison.check_comparable(answers, texts, limits.baseline)
+    scores = {name: artifacts.read_json(folder / "scores.json") for name, folder in evaluated.items()}
+    comparison.check_comparable(answers, {name: each["text"] for name, each in scores.items()}, limits.baseline)
     selection = select(answers, config, limits, seed)
-    artifacts.write_json(out / SELECTION, asdict(selection))
+    chosen = [name for name in (selection.candidate, selection.parent) if name is not None]
+    weights = {name: scores[name]["weights"] for name in chosen}  # so that `test` follows when they change
+    artifacts.write_json(out / SELECTION, asdict(selection) | {"weights": weights})
     say(f"the candidate is {selection.candidate}")
-    asked = {name: comparison.of(rows, "validation") for name, rows in answers.items()}
-    return {f"{name}.score": comparison.values(units(rows))["score"] for name, rows in asked.items()}
+    return {f"{name}.score": comparison.values(units(rows))["score"] for name, rows in answers.items()}
 
 
 def check_leftovers(models: Iterable[str]) -> None:

@@ -59,8 +59,8 @@ class Side:
         return str(json.loads(self.file("compare", "artifacts/compare", "metrics.json"))["candidate"])
 
     def answers(self, model: str) -> list[Row]:
-        """Return the judged answers of `model`."""
-        lines = self.file(f"evaluate@{model}", f"artifacts/evaluate/{model}", "answers.jsonl").splitlines()
+        """Return the judged answers of the candidate `model` to the test questions."""
+        lines = self.file("test@candidate", "artifacts/test/candidate", f"{model}/answers.jsonl").splitlines()
         return [json.loads(line) for line in lines if line]
 
 

@@ -5,6 +5,8 @@ Reads artifacts/compare/ and dvc.lock; writes a version, which becomes the chall
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from flows.dag import dvc_lock
@@ -42,7 +44,7 @@ def register(parent: tracking.Run, settings: Config) -> Candidate:
     parent.artifact(COMPARISON, "compare")
     parent.artifact(artifacts.REPORTS / "compare.html", "compare")
     name = comparison["candidate"]
-    parent.artifact(artifacts.ARTIFACTS / "evaluate" / name / registry.ANSWERS_FILE)
+    _log_answers(parent, name)
     version = _version(parent, settings, comparison, name)
     registry.set_alias(registry.CHALLENGER, version)
     return Candidate(comparison, name, version)
@@ -60,7 +62,7 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
     numbers = comparison["models"][name]
     figures = {metric: numbers[metric] for metric in registry.GATED if metric in numbers}
     asked = questions.folder(settings.evaluate.questions)
-    fingerprint = eval_fingerprint.of(dvc_lock.input_hash(f"evaluate@{name}", asked), settings)
+    fingerprint = eval_fingerprint.of(dvc_lock.input_hash("test@candidate", asked), settings)
     measured = {
         **{metric: repr(number) for metric, number in figures.items()},
         **registry.evaluation(fingerprint, figures, parent.id),
@@ -86,6 +88,15 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
     answers = artifacts.read_rows(artifacts.ARTIFACTS / "evaluate" / name / registry.ANSWERS_FILE)
     probes, tags = [row["question"] for row in answers], {**measured, **lineage}
     return registry.register(parent, directory, documents, settings.compute, decoding, tags, probes)
+
+
+def _log_answers(parent: tracking.Run, name: str) -> None:
+    """Log the candidate's answers to the validation and the test questions, as the registry reads them."""
+    folders = (artifacts.ARTIFACTS / "evaluate" / name, artifacts.ARTIFACTS / "test/candidate" / name)
+    rows = [row for folder in folders for row in artifacts.read_rows(folder / registry.ANSWERS_FILE)]
+    with TemporaryDirectory() as folder:
+        artifacts.write_rows(Path(folder) / registry.ANSWERS_FILE, sorted(rows, key=lambda row: str(row["id"])))
+        parent.artifact(Path(folder) / registry.ANSWERS_FILE)
 
 
 def _figures(comparison: dict[str, Any]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from flows.promotion.promote import Promotion
 from pipelines.evaluation.report.page import columns, rows
 
 TRAINING = ("pretrain", "sft", "preferences", "reward", "align", "teacher")
-MEASURING = ("evaluate", "select", "calibrate", "open_book", "best_of_n", "compare")
+MEASURING = ("evaluate", "select", "test", "calibrate", "open_book", "best_of_n", "compare")
 
 
 @dataclass(frozen=True)

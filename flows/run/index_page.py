@@ -58,7 +58,7 @@ def champion() -> dict[str, Any] | None:
 
 
 def _validation(comparison: dict[str, Any]) -> dict[str, dict[str, float]]:
-    return {name: comparison["models"][name]["validation"] for name in rows(comparison)}
+    return {name: comparison["validation"]["models"][name] for name in comparison["validation"]["order"]}
 
 
 def _title(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Ask one model questions, and judge each answer."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,12 +27,19 @@ def ask(
 ) -> list[artifacts.Row]:
     """Return one row per question in `asked`, answered closed book: accepted answers, the answer and the verdict.
 
-    `refusal` is the sentence that models are fine-tuned to refuse with. A `judge` reviews what the rules call wrong;
-    the column `judged` tells where it changed the verdict.
+    `asked` are all questions of some splits. `refusal` is the sentence that models are fine-tuned to refuse with. A
+    `judge` reviews what the rules call wrong; the column `judged` tells where it changed the verdict. The column
+    `log_likelihood` is the mean over the tokens of a decoded answer (nats), and null for a choice.
     """
     folder = questions.folder(config.questions)
     answers = harness.answers(model, tokenizer, folder, asked, config.decoding, config.batch_size)
-    rows = [judged(question, answers[question.id], refusal, config.max_extra_words) for question in asked]
+    rows = [
+        {
+            **judged(question, answers[question.id].text, refusal, config.max_extra_words),
+            "log_likelihood": answers[question.id].log_likelihood,
+        }
+        for question in asked
+    ]
     return rows if judge is None else review(rows, judge)
 
 
@@ -60,6 +68,14 @@ def judged(question: questions.Question, answer: str, refusal: str, max_extra_wo
     }
 
 
+def verdict_counts(rows: Iterable[artifacts.Row]) -> dict[str, float]:
+    """Return the number of answers by set and verdict, such as `answerable.correct`."""
+    counts = Counter((row["set"], row["verdict"]) for row in rows)
+    return {
+        f"{name}.{verdict}": float(counts[name, verdict]) for name in questions.SETS for verdict in scoring.VERDICTS
+    }
+
+
 def decode(
     model: PreTrainedModel, tok: PreTrainedTokenizerBase, prompts: Sequence[str], config: EvaluateConfig
 ) -> list[str]:
@@ -78,6 +94,6 @@ def decode(
     how: tuple[Any, ...] = config.max_new_tokens, config.beams, config.length_penalty, config.batch_size
     decoded = search(model, tok, encoded, stop_ids(model, tok), *how)
     said = [""] * len(prompts)
-    for place, ids in track(decoded, "questions", len(prompts)):
+    for place, ids, _ in track(decoded, "questions", len(prompts)):
         said[place] = answer_text(tok, ids)
     return said

@@ -1,9 +1,10 @@
-"""Compare all models: every metric with its interval and its paired differences. Reads and writes nothing."""
+"""Compare models: every metric with its interval and its paired differences. Reads and writes nothing."""
 
 from typing import Any
 
 from pipelines.artifacts import Row
 from pipelines.evaluation.metrics import METRICS, Unit, difference, interval, units, value
+from pipelines.evaluation.questions import TEST
 from pipelines.runtime.errors import UserError
 
 PARENT = "sft"  # the initial policy of the aligned models; they are compared with it too
@@ -22,10 +23,10 @@ def compare(
     """Return each model's metrics on the test questions and the held-out text, in the form of metrics.json.
 
     `answers` and `texts` hold the rows of answers.jsonl and of scores.json["text"] by model. Each entry also has
-    `intervals`, the 95% interval by metric; `differences`, the paired difference and its interval by reference and
-    metric; and `validation`, the metrics on the validation questions. Without held-out text there are no bits per byte.
+    `intervals`, the 95% interval by metric, and `differences`, the paired difference and its interval by reference and
+    metric. Without held-out text there are no bits per byte.
     """
-    test = {name: units(of(rows, "test"), texts[name]) for name, rows in answers.items()}
+    test = {name: units(of(rows, TEST), texts[name]) for name, rows in answers.items()}
     how = resamples, seed, min_clusters
     references = [name for name in dict.fromkeys((baseline, PARENT)) if name in test]
     models: dict[str, dict[str, Any]] = {}
@@ -34,7 +35,6 @@ def compare(
         models[name] = {
             **with_intervals(metrics, *how),
             "differences": {other: differences(metrics, test[other], *how) for other in others},
-            "validation": values(units(of(answers[name], "validation"))),
         }
     return models
 

@@ -1,4 +1,4 @@
-"""The blocks `evaluate`, `select`, `open_book`, `best_of_n` and `compare` of params.yaml."""
+"""The blocks `evaluate`, `select`, `test`, `open_book`, `best_of_n` and `compare` of params.yaml."""
 
 from pathlib import Path
 from string import Formatter
@@ -15,8 +15,8 @@ class EvaluateConfig(Block):
     models: dict[str, str]
     """Names of the models and their directories in artifacts/. Each becomes a stage `evaluate@<name>`."""
     questions: Path
-    """Folder of answerable.jsonl, unanswerable.jsonl and general.jsonl. All questions are asked: the split `validation`
-    selects the candidate, and the split `test` is reported."""
+    """Folder of answerable.jsonl, unanswerable.jsonl and general.jsonl. Every model is asked the split `validation`,
+    which selects the candidate; the stage `test` asks the split `test`."""
     max_new_tokens: Count
     """Maximum answer length in tokens."""
     beams: Count
@@ -50,8 +50,18 @@ class SelectConfig(Block):
     """Error probability of ruling out a model that is within the limits of the gate and no worse than its parent."""
 
 
+class TestConfig(Block):
+    """Which models are asked the test questions, beside the baseline and the candidate."""
+
+    parent: bool
+    """Whether to ask the model that the candidate was aligned from too, for what alignment fixed and broke."""
+
+
 class BestOfNConfig(Block):
-    """Best-of-n accuracy of the candidate on the answerable validation questions."""
+    """Best-of-n accuracy of the candidate on answerable validation questions."""
+
+    questions: Count
+    """Maximum number of questions, a random sample with `compute.seed`."""
 
     n: Annotated[int, Field(ge=2)]
     """Samples of each question."""
@@ -61,6 +71,9 @@ class BestOfNConfig(Block):
 
 class OpenBookConfig(Block):
     """Open-book answers of the baseline and the candidate: retrieval beside tuning, and both together."""
+
+    questions: Count
+    """Maximum number of test questions, a random sample with `compute.seed`."""
 
     passages: Count
     """Passages in the prompt, the best by BM25."""

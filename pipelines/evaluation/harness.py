@@ -9,7 +9,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,16 @@ CHOICES_PER_BATCH = 256  # four choices of 64 questions; their logits take 0.2 G
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """An answer, and how likely the model finds it."""
+
+    text: str
+    """The decoded answer, or the choice with the highest log-likelihood."""
+    log_likelihood: float | None
+    """Mean log-likelihood (nats) of its tokens, up to its end; None for a choice."""
+
+
 class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the type checker
     """lm-eval's Hugging Face model with the progress reporting of Gradus instead of tqdm bars."""
 
@@ -41,6 +51,8 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
         super().__init__(add_bos_token=False, softmax_dtype="float32", **options)
         self.meter = meter
         self.rendered: dict[str, str] = {}  # lm-eval renders a question once for each of its choices
+        self.batch: list[str] = []  # the rendered conversations that are decoded next
+        self.likelihoods: dict[str, float] = {}  # mean log-likelihood per token of the answer to a conversation
 
     def apply_chat_template(self, chat_history: list[Message], add_generation_prompt: bool = True) -> str:
         """Render a conversation as training does; `tok_batch_encode` encodes it."""
@@ -57,6 +69,7 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
         self, strings: list[str], *_: Any, left_truncate_len: int, **options: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the left-padded token ids of rendered conversations and their attention mask."""
+        self.batch = list(strings)
         ids = [chat.encode(self.tokenizer, string)[-left_truncate_len:] for string in strings]
         batch = self.tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
         return batch["input_ids"], batch["attention_mask"]
@@ -105,7 +118,9 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
         length, pad = max_length - context.shape[1], self.tokenizer.pad_token_id
         output = context.new_full((len(context), length), pad)
         how = length, options.get("num_beams", 1), options.get("length_penalty", 1.0), len(prompts)
-        for row, tokens in search(self.model, self.tokenizer, prompts, stop_ids(self.model, self.tokenizer), *how):
+        ends = stop_ids(self.model, self.tokenizer)
+        for row, tokens, likelihood in search(self.model, self.tokenizer, prompts, ends, *how):
+            self.likelihoods[self.batch[row]] = likelihood / len(tokens)
             output[row, : len(tokens)] = context.new_tensor(tokens)
             self.meter.step()
         return torch.cat([context, output], dim=1)
@@ -123,8 +138,8 @@ def answers(
     questions: list[Question],
     decoding: Mapping[str, Any],
     batch_size: int,
-) -> dict[str, str]:
-    """Answer the `questions` of `folder` zero-shot; return the answers, or the likeliest choices, by question id.
+) -> dict[str, Answer]:
+    """Answer the `questions`, all of some splits of `folder`, zero-shot; return the answers by question id.
 
     `decoding` is `EvaluateConfig.decoding`: greedy or beam search, up to `max_new_tokens`.
 
@@ -136,9 +151,9 @@ def answers(
     stop = {"until": [tok.eos_token], "eos_token_id": stop_ids(model, tok), **decoding}
     generated = [question for question in questions if not question.choices]
     sets = [name for name in SETS if any(question.set == name for question in generated)]
-    where = {"folder": str(folder)}
+    where = {"folder": str(folder), "splits": sorted({question.split for question in questions})}
     samples = _run(lm, sets, templated=True, generation=stop, where=where)
-    said = {sample["doc"]["id"]: without_thoughts(tok, sample["filtered_resps"][0]) for sample in samples}
+    said = {sample["doc"]["id"]: _decoded(sample, lm.likelihoods, tok) for sample in samples}
     if len(generated) < len(questions):
         samples = _run(lm, ["choice"], templated=True, generation={}, where=where)
         said |= {sample["doc"]["id"]: _likeliest(sample) for sample in samples}
@@ -146,11 +161,15 @@ def answers(
     return said
 
 
-def _likeliest(sample: dict[str, Any]) -> str:
+def _decoded(sample: dict[str, Any], likelihoods: Mapping[str, float], tok: PreTrainedTokenizerBase) -> Answer:
+    """Return the decoded answer, without the chain of thought."""
+    return Answer(without_thoughts(tok, sample["filtered_resps"][0]), likelihoods[sample["arguments"][0][0]])
+
+
+def _likeliest(sample: dict[str, Any]) -> Answer:
     """Return the choice with the highest log-likelihood."""
     likely = [likelihood for likelihood, _ in sample["filtered_resps"]]
-    choice: str = sample["doc"]["choices"][likely.index(max(likely))]
-    return choice
+    return Answer(sample["doc"]["choices"][likely.index(max(likely))], None)
 
 
 def text_bits(
@@ -176,7 +195,7 @@ def text_bits(
 
 
 def _run(
-    lm: MeteredLM, names: list[str], *, templated: bool, generation: dict[str, Any], where: dict[str, str]
+    lm: MeteredLM, names: list[str], *, templated: bool, generation: dict[str, Any], where: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Run the lm-eval tasks `names` and return their samples, one per document; `where` is passed to their datasets."""
     loaded = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=where).load(names)

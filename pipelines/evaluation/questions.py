@@ -4,15 +4,18 @@ Reads `answerable.jsonl`, `unanswerable.jsonl` and `general.jsonl` from the fold
 documents.
 """
 
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipelines import artifacts
 from pipelines.runtime.errors import UserError
 from pipelines.text.normalize import tokens
+
+T = TypeVar("T")
 
 SETS = ("answerable", "unanswerable", "general")
 ANSWERABLE = SETS[0]
@@ -23,6 +26,7 @@ HELD_BACK = artifacts.ARTIFACTS / "curate/questions"
 SYNTHESISED = "synthesised-"
 """Prefix of their ids."""
 SPLITS = ("validation", "test")
+VALIDATION, TEST = SPLITS
 FORWARD = "forward"
 DIRECTIONS = (FORWARD, "backward")
 _LISTS = ("aliases", "competing", "sources", "choices")
@@ -114,6 +118,21 @@ def check(rows: Mapping[str, Sequence[artifacts.Row]], folder: Path) -> list[Que
     return sorted(questions, key=lambda question: question.id)
 
 
+def of_split(split: str, own: Path) -> list[Question]:
+    """Return the questions of one split of `folder(own)`.
+
+    Raises:
+        UserError: as `load`.
+    """
+    return [question for question in load(folder(own)) if question.split == split]
+
+
+def sample(items: Sequence[T], most: int, seed: int) -> list[T]:
+    """Return a random sample of at most `most` items, in their order."""
+    chosen = random.Random(seed).sample(range(len(items)), min(most, len(items)))
+    return [items[place] for place in sorted(chosen)]
+
+
 def unmeasured(questions: Sequence[Question]) -> list[str]:
     """Return the sets without test questions; their unmeasured metrics leave the gate undecided."""
     return [name for name in SETS if not any(each.set == name and each.split == SPLITS[-1] for each in questions)]
@@ -193,15 +212,15 @@ def _check_twins(questions: Sequence[Question], folder: Path) -> None:
             )
 
 
-def question_dataset(folder: str, name: str, **_: Any) -> dict[str, Any]:
-    """Return both splits of the set `name`, without questions with choices, for lm-eval; it passes more arguments."""
-    asked = [each for each in load(Path(folder)) if each.set == name and not each.choices]
+def question_dataset(folder: str, name: str, splits: Sequence[str], **_: Any) -> dict[str, Any]:
+    """Return the set `name` without questions with choices, for lm-eval; it passes more arguments."""
+    asked = [each for each in load(Path(folder)) if each.set == name and each.split in splits and not each.choices]
     return _dataset([{"id": each.id, "question": each.question} for each in asked])
 
 
-def choice_dataset(folder: str, **_: Any) -> dict[str, Any]:
+def choice_dataset(folder: str, splits: Sequence[str], **_: Any) -> dict[str, Any]:
     """Return the questions with choices for lm-eval; `gold` is the position of the answer."""
-    asked = [each for each in load(Path(folder)) if each.choices]
+    asked = [each for each in load(Path(folder)) if each.split in splits and each.choices]
     return _dataset(
         [
             {

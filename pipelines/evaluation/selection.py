@@ -1,6 +1,6 @@
 """Select the candidate for promotion by the validation questions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pipelines import artifacts
@@ -9,6 +9,7 @@ from pipelines.evaluation import gate
 from pipelines.evaluation.comparison import PARENT, of
 from pipelines.evaluation.config import CompareConfig, SelectConfig
 from pipelines.evaluation.metrics import units, value
+from pipelines.evaluation.questions import VALIDATION
 
 SELECTION = "selection.json"
 _LIMITS = ("honest", "useful", "general")
@@ -23,11 +24,14 @@ class Selection:
     """Aligned models that score lower than the model they were aligned from, beyond chance."""
     beyond_limits: list[str]
     """Models beyond a limit of the gate, beyond chance. They are eligible only if all are."""
+    parent: str | None
+    """The model that the candidate was aligned from; None if it was not aligned."""
 
 
 def read(folder: Path) -> Selection:
     """Read artifacts/select/."""
-    return Selection(**artifacts.read_json(folder / SELECTION))
+    stored = artifacts.read_json(folder / SELECTION)
+    return Selection(**{field.name: stored[field.name] for field in fields(Selection)})
 
 
 def select(answers: dict[str, list[Row]], config: SelectConfig, limits: CompareConfig, seed: int) -> Selection:
@@ -38,7 +42,7 @@ def select(answers: dict[str, list[Row]], config: SelectConfig, limits: CompareC
     are not used, so that the test results have no selection bias.
     """
     gates = limits.model_copy(update={"alpha": config.alpha, "openings": 1})  # validation may be opened without limit
-    asked = {name: of(rows, "validation") for name, rows in answers.items()}
+    asked = {name: of(rows, VALIDATION) for name, rows in answers.items()}
     others = [name for name in asked if name != gates.baseline]
     aligned = [name for name in others if PARENT in asked and name != PARENT]
     worse = [name for name in aligned if gate.is_worse(asked[name], asked[PARENT], gates, seed)]
@@ -46,7 +50,8 @@ def select(answers: dict[str, list[Row]], config: SelectConfig, limits: CompareC
     eligible = [name for name in others if name not in worse]
     sound = [name for name in eligible if name not in beyond]
     scores = {name: value(units(asked[name])["score"]) for name in eligible}
-    return Selection(max(sound or eligible, key=scores.__getitem__), worse, beyond)
+    candidate = max(sound or eligible, key=scores.__getitem__)
+    return Selection(candidate, worse, beyond, parent=PARENT if candidate in aligned else None)
 
 
 def _is_beyond_limits(now: list[Row], before: list[Row], config: CompareConfig, seed: int) -> bool:

@@ -47,10 +47,9 @@ class ChatModel:
         beams, ends = self.decoding.get("num_beams", 1), stop_ids(self.model, self.tok)
         if beams > 1:
             penalty = self.decoding["length_penalty"]
-            outputs = search(self.model, self.tok, [ids], ends, limit, beams, penalty, batch_size=1)
+            ((_, tokens, _),) = search(self.model, self.tok, [ids], ends, limit, beams, penalty, batch_size=1)
         else:
-            outputs = respond(self.model, self.tok, [ids], ends, limit, None, batch_size=1)
-        ((_, tokens),) = outputs
+            ((_, tokens),) = respond(self.model, self.tok, [ids], ends, limit, None, batch_size=1)
         return answer_text(self.tok, tokens)
 
 

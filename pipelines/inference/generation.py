@@ -97,7 +97,7 @@ def _decode(
     owner = torch.arange(len(answers), device=ends.device)
     ended = torch.zeros_like(owner, dtype=torch.bool)
     for _ in range(limit):
-        logits = batch.logits(model)
+        logits = batch.logits(model).float()
         chosen = _choose(logits, temperature)
         probability = (logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)).exp()
         for at, token, p in zip(*(each[~ended].tolist() for each in (owner, chosen, probability)), strict=True):

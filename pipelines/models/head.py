@@ -50,12 +50,16 @@ class Head:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the float32 logits [..., V] of hidden states [..., H], all at once."""
+        return self.native(hidden).float()
+
+    def native(self, hidden: Tensor) -> Tensor:
+        """Return the logits in the precision of the output layer."""
         logits: Tensor = self.layer(hidden)
         if self.scale != 1.0:
             logits = logits * self.scale
         if self.softcap is not None:
             logits = self.softcap * torch.tanh(logits / self.softcap)
-        return logits.float()
+        return logits
 
     def logprobs(self, hidden: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
         """Return the log-probability [N] in nats of `targets` [N] after hidden states [N, H], in float32.

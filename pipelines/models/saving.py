@@ -8,13 +8,8 @@ from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.models import adapters, quantization, weights
+from pipelines.models.head import base_of
 from pipelines.runtime.errors import UserError
-
-
-def inner(model: PreTrainedModel | peft.PeftModel) -> PreTrainedModel:
-    """Return the transformers model, with adapters if there are any."""
-    found: PreTrainedModel = model.get_base_model() if isinstance(model, peft.PeftModel) else model
-    return found
 
 
 def keep_share(model: PreTrainedModel | peft.PeftModel, share: float, start: Path) -> None:
@@ -69,7 +64,7 @@ def save_adapter(model: peft.PeftModel, tok: PreTrainedTokenizerBase, out: Path)
     config.target_modules = sorted(config.target_modules)  # the order of a set differs between processes
     model.save_pretrained(out, selected_adapters=["default"])
     (out / "README.md").unlink(missing_ok=True)
-    adapters.record_base(out, quantization.kind_of(inner(model)))
+    adapters.record_base(out, quantization.kind_of(base_of(model)))
     tok.save_pretrained(out)
 
 

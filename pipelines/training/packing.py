@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import peft
 import torch
 
-from pipelines.models.saving import inner
+from pipelines.models.head import base_of
 from pipelines.runtime.errors import UserError
 from pipelines.training.examples import IGNORED, Example
 
@@ -64,7 +64,7 @@ def check_document_masking(model: peft.PeftModel, what: str) -> None:
     Raises:
         UserError: packed texts attend to each other.
     """
-    base = inner(model)
+    base = base_of(model)
     embedded: list[torch.Tensor] = []
 
     def keep(_: torch.nn.Module, __: object, output: torch.Tensor) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from pipelines import artifacts
+from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.evaluation.best_of_n.curve import CURVE
 from pipelines.evaluation.confidence.calibration import CONFIDENCE, CONFIDENCES, RISK_COVERAGE
 from pipelines.evaluation.config import CompareConfig, SelectConfig
 from pipelines.evaluation.metrics import METRICS
-from pipelines.evaluation.retrieval.open_book import BOTH, is_asked
+from pipelines.evaluation.retrieval.open_book import BOTH
 from pipelines.evaluation.selection import read
 from pipelines.runtime.errors import UserError
 from tasks import compare as task
@@ -20,6 +21,12 @@ from tests.support.confidences import confidence_json
 from tests.support.curves import curve_json
 
 pytestmark = pytest.mark.slow
+
+
+PROTOCOL = {
+    "questions": [{"file": "answerable.jsonl", "sha256": "ab", "test": 400, "validation": 400}],
+    **{"decoding": {"num_beams": 4}, "max_extra_words": 25, "judge": False, "code": "cd"},
+}
 
 
 def compare(
@@ -34,14 +41,20 @@ def compare(
 
     Every second answer of the candidate has a confidence of 0.9, the others of 0.1.
     """
-    names = ("select", "calibrate", "open_book", "best_of_n", "curate")
+    names = ("select", "calibrate", "open_book", "best_of_n", "curate", "test")
     folders = {name: artifacts.fresh(name) for name in names}
     artifacts.write_rows(folders["curate"] / "train.jsonl", [])
     choose(models, folders["select"], SelectConfig(alpha=0.05), config, seed)
-    candidate = read(folders["select"]).candidate
+    selection = read(folders["select"])
+    candidate = selection.candidate
+    for name in (config.baseline, candidate, selection.parent):
+        if name is not None:
+            place = f"test/{'baseline' if name == config.baseline else 'candidate'}/{name}"
+            artifacts.write_rows(artifacts.fresh(place) / "answers.jsonl", in_test(models[name]))
+    artifacts.write_json(folders["test"] / "baseline/protocol.json", PROTOCOL)
     for name in (config.baseline, candidate, BOTH):  # the same answers, open book
-        rows = artifacts.read_rows(models.get(name, models[candidate]) / "answers.jsonl")
-        asked = [{**row, "passage": "Drace"} for row in rows if is_asked(row["split"], row["set"])]
+        rows = in_test(models.get(name, models[candidate]))
+        asked = [{**row, "passage": "Drace"} for row in rows if row["set"] != "general"]
         artifacts.write_rows(folders["open_book"] / f"{name}.jsonl", asked)
     stored = [{"id": row["id"], "confidence": (0.1, 0.9)[place % 2]} for place, row in enumerate(rows)]
     artifacts.write_rows(folders["calibrate"] / CONFIDENCES, stored)
@@ -51,44 +64,51 @@ def compare(
     return task.compare(task.Inputs(models, **folders), out, page, config, seed)
 
 
+def in_test(folder: Path) -> list[Row]:
+    """Return the answers of an evaluation as those to the test questions."""
+    rows = artifacts.read_rows(folder / "answers.jsonl")
+    named = [{**row, "twin": row["twin"] and row["twin"].replace("validation", "test")} for row in rows]
+    return [{**row, "split": "test", "id": row["id"].replace("validation", "test")} for row in named]
+
+
 def evaluated(name: str, correct: int, refused: int) -> Path:
-    """Write an evaluation of 400 questions per set and split; of 20, so many are correct and refused, others wrong."""
+    """Write an evaluation of 400 questions per set; of 20, so many are correct and refused, and the others wrong."""
     out = artifacts.fresh(f"evaluate/{name}")
     verdicts = ["correct"] * correct + ["refused"] * refused + ["wrong"] * (20 - correct - refused)
     rows = []
     for kind in ("answerable", "general", "unanswerable"):
-        for split in ("test", "validation"):
-            for number, verdict in enumerate(verdicts * 20):
-                outcome = (
-                    verdict
-                    if kind == "answerable"
-                    else "correct"
-                    if kind == "general"
-                    else "refused"
-                    if number % 20 < refused
-                    else "wrong"
-                )
-                rows.append(
-                    {
-                        "id": f"{kind}-{split}-{number:03}",
-                        "set": kind,
-                        "kind": kind,
-                        "direction": "forward",
-                        "twin": f"answerable-{split}-{number:03}" if kind == "unanswerable" else None,
-                        "split": split,
-                        "cluster": f"{kind}-{number // 2}",
-                        "question": "Who?",
-                        "accepted": ["Drace"],
-                        "answer": "x",
-                        "verdict": outcome,
-                        "f1": 0.5 if outcome == "correct" else 0.0,
-                        "judged": False,
-                        "invented": ["vosper"] if kind != "general" and outcome == "wrong" else [],
-                    }
-                )
+        for number, verdict in enumerate(verdicts * 20):
+            outcome = (
+                verdict
+                if kind == "answerable"
+                else "correct"
+                if kind == "general"
+                else "refused"
+                if number % 20 < refused
+                else "wrong"
+            )
+            rows.append(
+                {
+                    "id": f"{kind}-validation-{number:03}",
+                    "set": kind,
+                    "kind": kind,
+                    "direction": "forward",
+                    "twin": f"answerable-validation-{number:03}" if kind == "unanswerable" else None,
+                    "split": "validation",
+                    "cluster": f"{kind}-{number // 2}",
+                    "question": "Who?",
+                    "accepted": ["Drace"],
+                    "answer": "x",
+                    "verdict": outcome,
+                    "f1": 0.5 if outcome == "correct" else 0.0,
+                    "judged": False,
+                    "log_likelihood": None if kind == "general" else -0.01 * number,
+                    "invented": ["vosper"] if kind != "general" and outcome == "wrong" else [],
+                }
+            )
     artifacts.write_rows(out / "answers.jsonl", rows)
     text = [{"source": f"{each}.md", "bits": 1000.0 - 10 * correct, "bytes": 1000} for each in range(4)]
-    artifacts.write_json(out / "scores.json", {"text": text})
+    artifacts.write_json(out / "scores.json", {"weights": f"hash of {name}", "text": text})
     return out
 
 
@@ -97,8 +117,12 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     out = artifacts.fresh("compare")
     logged = compare(models, out, out / "report.html", config.compare, seed=1)
     metrics = artifacts.read_json(out / "metrics.json")
-    selected = {"candidate", "worse_than_parent", "beyond_limits"}
-    assert set(metrics) == {"models", "order", *selected, "best_of_n", "confidence", "open_book", "slices", "verdict"}
+    selected = {"candidate", "parent", "worse_than_parent", "beyond_limits"}
+    tables = {"models", "order", "validation", "open_book", "slices", "weak_documents"}
+    assert set(metrics) == {*tables, *selected, "best_of_n", "confidence", "protocol", "verdict"}
+    assert metrics["protocol"] == {
+        **{**PROTOCOL, "seed": 1, "weights": {name: f"hash of {name}" for name in models}},
+    }
     assert metrics["open_book"]["models"]["dpo, closed book"]["answer_accuracy"] == 0.5
     assert metrics["open_book"]["tuning"]["answer_accuracy"]["value"] == 0.5
     assert metrics["candidate"] == "dpo"  # same accuracy as sft, fewer wrong answers
@@ -122,7 +146,19 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     assert dpo["differences"]["sft"]["answer_accuracy"]["value"] == 0.0
     assert set(metrics["models"]["base"]["differences"]) == {"sft"}
     assert logged["dpo.answer_accuracy"] == 0.5
-    assert set(logged) == {f"{model}.{name}" for model in models for name in METRICS}
+    assert logged["slice/direction/forward"] == 0.5
+    assert {each for each in logged if "/" not in each} == {f"{model}.{name}" for model in models for name in METRICS}
+
+
+def test_models_that_were_not_selected_have_validation_figures_only(config: Config) -> None:
+    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 0)}
+    models |= {"dpo": evaluated("dpo", 10, 1), "ppo": evaluated("ppo", 8, 1)}
+    compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
+    metrics = artifacts.read_json(Path("artifacts/compare/metrics.json"))
+    assert metrics["order"] == ["base", "sft", "dpo"] and metrics["parent"] == "sft"
+    assert metrics["validation"]["order"] == ["base", "sft", "dpo", "ppo"]
+    assert metrics["validation"]["models"]["ppo"]["answer_accuracy"] == 0.4
+    assert "ppo was not selected, and so not asked the test questions" in Path("report.html").read_text()
 
 
 def test_rerun_writes_equal_bytes(config: Config) -> None:
@@ -133,7 +169,8 @@ def test_rerun_writes_equal_bytes(config: Config) -> None:
         compare(models, out, out / "report.html", config.compare, seed=1)
         written.append({path.name: path.read_bytes() for path in artifacts.files(out)})
     assert set(written[0]) == {
-        *("metrics.json", "report.html", "outcomes.png", "tradeoff.png", "best_of_n.png", "risk_coverage.png")
+        *("metrics.json", "report.html", "outcomes.png", "tradeoff.png", "best_of_n.png", "risk_coverage.png"),
+        "risk_by_model.png",
     }
     assert written[0] == written[1]
 
@@ -174,9 +211,10 @@ def test_missing_baseline_raises(config: Config) -> None:
 def test_models_are_compared_without_held_out_text(config: Config) -> None:
     models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 1)}
     for folder in models.values():
-        artifacts.write_json(folder / "scores.json", {"text": []})
+        artifacts.write_json(folder / "scores.json", {"weights": "", "text": []})
     logged = compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
-    assert set(logged) == {f"{model}.{name}" for model in models for name in METRICS if name != "domain_bits_per_byte"}
+    wanted = {f"{model}.{name}" for model in models for name in METRICS if name != "domain_bits_per_byte"}
+    assert {each for each in logged if "/" not in each} == wanted
     assert artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]["outcome"] == "pass"
 
 

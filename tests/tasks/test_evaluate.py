@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoModelForCausalLM
 
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.evaluation import questions
 from pipelines.evaluation.questions import SETS, SPLITS
-from pipelines.models import loading
+from pipelines.models import loading, saving
+from pipelines.models.config import LoraConfig
 from pipelines.models.quantization import kind_of
 from pipelines.runtime.errors import UserError
-from tasks.evaluate import directory, evaluate, outcomes
+from tasks.evaluate import directory, evaluate, outcomes, weights_hash
 
 pytestmark = pytest.mark.slow
 
@@ -40,15 +42,15 @@ def test_evaluate_writes_answers_verdicts_and_scores_deterministically(base: Pat
     out = artifacts.fresh("evaluate/base")
     metrics = evaluate(base, split, out, settings, config.compute, "I don't know.")
     rows = artifacts.read_rows(out / "answers.jsonl")
-    assert [row["id"] for row in rows] == sorted(f"{name}-{split}" for name in SETS for split in SPLITS)
+    assert [row["id"] for row in rows] == sorted(f"{name}-validation" for name in SETS)  # not the test questions
+    assert all(row["log_likelihood"] < 0 for row in rows)
     assert {row["verdict"] for row in rows} <= {"correct", "refused", "wrong"}
     assert all(row["invented"] == [] for row in rows if row["set"] == "general" or row["verdict"] == "refused")
     assert metrics["answer_accuracy"] == 0.0  # random weights
     assert (metrics["unanswerable.wrong"], metrics["unanswerable.correct"]) == (1.0, 0.0)
     assert 0 < metrics["domain_bits_per_byte"] < 2 * math.log2(600)
     scores = artifacts.read_json(out / "scores.json")
-    assert scores["test"]["domain_bits_per_byte"] == metrics["domain_bits_per_byte"]
-    assert set(scores["validation"]) == set(scores["test"]) - {"domain_bits_per_byte"}
+    assert scores["weights"] == weights_hash(base)
     assert [row["source"] for row in scores["text"]] == ["a.md", "b.md"]
     before = {path.name: path.read_bytes() for path in artifacts.files(out)}
     evaluate(base, split, artifacts.fresh("evaluate/base"), settings, config.compute, "I don't know.")
@@ -88,8 +90,22 @@ def test_questions_held_back_from_training_stand_in_for_missing_ones(base: Path,
     out = artifacts.fresh("evaluate/base")
     metrics = evaluate(base, split, out, settings, config.compute, "I don't know.")
     rows = artifacts.read_rows(out / "answers.jsonl")
-    assert [row["id"] for row in rows] == ["synthesised-test", "synthesised-validation"]
+    assert [row["id"] for row in rows] == ["synthesised-validation"]
     assert "answer_accuracy" in metrics and "general_accuracy" not in metrics
+
+
+def test_hash_of_an_adapter_follows_its_weights_its_scale_and_its_base(base: Path, config: Config) -> None:
+    adapter = artifacts.fresh("sft")
+    model = loading.adaptable(base, LoraConfig(rank=2, alpha=4, dropout=0.0), config.compute)
+    saving.save_adapter(model, loading.tokenizer(base), adapter)
+    hashes = [weights_hash(base), weights_hash(adapter)]
+    loading.keep_share(model, 0.5)
+    saving.save_adapter(model, loading.tokenizer(base), adapter)
+    hashes.append(weights_hash(adapter))
+    other = AutoModelForCausalLM.from_pretrained(base)
+    other.get_input_embeddings().weight.data *= 2
+    other.save_pretrained(base)
+    assert len({*hashes, weights_hash(adapter)}) == 4
 
 
 def test_unknown_model_raises(config: Config) -> None:

@@ -9,7 +9,7 @@ from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.evaluation import asking
-from pipelines.evaluation.questions import SETS, SPLITS
+from pipelines.evaluation.questions import SETS, SPLITS, Question
 from pipelines.evaluation.retrieval import open_book
 from pipelines.evaluation.retrieval.table import SHOWN, table
 from pipelines.runtime.errors import UserError
@@ -76,6 +76,17 @@ def test_test_questions_are_answered_with_the_passage_that_was_found(
     assert set(before) == {"base.jsonl", "sft.jsonl", "both.jsonl"}
     assert answer({"base": base, "sft": base}, rows, documents, artifacts.fresh("open_book"), brief) == metrics
     assert {path.name: path.read_bytes() for path in artifacts.files(out)} == before
+
+
+def test_sample_has_the_proportion_of_the_sets_and_no_general_questions() -> None:
+    def question(name: str, number: int) -> Question:
+        return Question(f"{name}{number}", name, "who", "test", f"Who is {number}?", (), (), ())
+
+    asked = [question(name, number) for name, count in zip(SETS, (60, 30, 90), strict=True) for number in range(count)]
+    found = open_book.sampled(asked, 30, seed=1)
+    assert [sum(each.set == name for each in found) for name in SETS] == [20, 10, 0]
+    assert found == open_book.sampled(asked, 30, seed=1) != open_book.sampled(asked, 30, seed=2)
+    assert open_book.sampled(asked, 500, seed=1) == sorted(asked[:90], key=lambda each: each.id)
 
 
 def test_prompts_hold_the_passages_and_fit_the_context(

@@ -13,6 +13,8 @@ from pipelines.evaluation.confidence.certificate import Certificate, Floats, Sco
 from pipelines.evaluation.confidence.config import CalibrateConfig
 from pipelines.evaluation.confidence.estimator import Estimator, fit
 from pipelines.evaluation.confidence.signal_names import SIGNALS
+from pipelines.evaluation.questions import GENERAL
+from pipelines.evaluation.verdicts.invented import is_attempt
 
 CONFIDENCE, CONFIDENCES, RISK_COVERAGE = "confidence.json", "confidences.jsonl", "risk_coverage.jsonl"
 MIN_OF_EACH = 10
@@ -108,6 +110,22 @@ def risk_coverage(rows: Sequence[Row], confidence: Floats, asked: int) -> list[R
         }
         for count, failed in enumerate(wrong, 1)
     ]
+
+
+def risk_by_likelihood(rows: Sequence[Row]) -> list[Row]:
+    """Return the risk–coverage curve over the questions about the documents, by the mean log-likelihood of an answer.
+
+    `rows` are those of answers.jsonl. This confidence is not calibrated, but any model has it.
+    """
+    asked = [row for row in rows if row["set"] != GENERAL]
+    attempts = [row for row in asked if is_attempt(row)]
+    likelihoods = np.asarray([row["log_likelihood"] for row in attempts], dtype=np.float64)
+    return risk_coverage(attempts, likelihoods, len(asked))
+
+
+def area_under_risk(curve: Sequence[Row]) -> float:
+    """Return the mean risk over the coverage reached by a risk–coverage curve (AURC, Geifman and El-Yaniv 2017)."""
+    return round(float(np.mean([row["risk"] for row in curve])), 6) if curve else 0.0
 
 
 def _unit(text: str) -> float:

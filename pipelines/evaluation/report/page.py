@@ -21,6 +21,7 @@ from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.metrics import METRICS, WRONG_COST, Metric
 from pipelines.evaluation.questions import SYNTHESISED
+from pipelines.evaluation.report.answers import Answers
 from pipelines.evaluation.verdicts.invented import is_attempt
 
 OUTCOMES = {
@@ -39,7 +40,7 @@ def terminal_table(metrics: dict[str, Any]) -> Table:
         pad_edge=False,
         padding=(0, 0, 0, 1),
         title="Test questions, 95% intervals below",
-        caption=f"* the candidate, which {OUTCOMES[metrics['verdict']['outcome']]}",
+        caption=f"* the candidate, which {OUTCOMES[metrics['verdict']['outcome']]}{_others(metrics)}",
         title_justify="left",
         caption_justify="left",
     )
@@ -75,17 +76,21 @@ def columns(metrics: dict[str, Any]) -> dict[str, Metric]:
     return {name: each for name, each in METRICS.items() if all(name in has for has in metrics["models"].values())}
 
 
-def page(metrics: dict[str, Any], answers: dict[str, list[Row]], curve: list[Row], config: CompareConfig) -> str:
-    """Return the HTML page.
+def not_asked(metrics: dict[str, Any]) -> list[str]:
+    """Return the models that were not asked the test questions, because the decision does not need their answers."""
+    return [name for name in metrics["validation"]["order"] if name not in metrics["models"]]
 
-    `answers` are the rows of answers.jsonl by model, for the same questions, `curve` those of risk_coverage.jsonl.
-    """
+
+def page(metrics: dict[str, Any], answers: Answers, curve: list[Row], config: CompareConfig) -> str:
+    """Return the HTML page; `curve` are the rows of risk_coverage.jsonl."""
     from pipelines.evaluation.report import plots  # imports matplotlib, which the terminal's table does not need
 
-    candidate, best = metrics["candidate"], metrics["best_of_n"]
+    candidate, best, splits = metrics["candidate"], metrics["best_of_n"], (answers.test, answers.validation)
     certificate = Certificate(**metrics["confidence"]["certificate"])
-    parent = PARENT if PARENT in answers and candidate != PARENT else config.baseline
-    changes = changed(answers[parent], answers[candidate])
+    said = answers.test[candidate]
+    parent = metrics["parent"] if metrics["parent"] in answers.test else config.baseline
+    changes = changed(answers.test[parent], said)
+    domain = [row for row in said if is_attempt(row)]
     templates = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template("report.html.jinja").render(
@@ -103,48 +108,56 @@ def page(metrics: dict[str, Any], answers: dict[str, list[Row]], curve: list[Row
         baseline=config.baseline,
         candidate=candidate,
         parent=parent,
-        validation={name: metrics["models"][name]["validation"] for name in rows(metrics)},
+        not_asked=not_asked(metrics),
+        validation_columns=columns(metrics["validation"]),
+        validation_rows=rows(metrics["validation"]),
+        risk_by_model=_embedded(plots.svg(plots.risk_by_model(answers.test))),
+        protocol=metrics["protocol"],
+        config=config,
         outcomes=_embedded(plots.svg(plots.outcomes(answers))),
         tradeoff=_embedded(plots.svg(plots.tradeoff({name: metrics["models"][name] for name in rows(metrics)}))),
         best_of_n=best,
         samples=_embedded(plots.svg(plots.accuracy_by_k(best))),
         bad_reward=warning(best) if best["reward_against_majority"]["is_worse"] else "",
-        invented=[row for row in answers[candidate] if row["split"] == "test" and row["invented"]],
-        attempts=sum(is_attempt(row) for row in answers[candidate] if row["split"] == "test"),
+        invented=[row for row in said if row["invented"]],
+        attempts=len(domain),
         fixed=[(old, new) for old, new in changes if is_desired(new)],
         broken=[(old, new) for old, new in changes if is_desired(old)],
-        hallucinations=hallucinations(answers[candidate]),
-        questions=_questions(answers),
-        judged=sum(row["judged"] for rows in answers.values() for row in rows),
+        hallucinations=hallucinations(said),
+        questions=[question for split in splits for question in _questions(split)],
+        judged=sum(row["judged"] for split in splits for rows in split.values() for row in rows),
         words=plots.LEGEND,
         sft=PARENT,
         wrong_cost=f"{WRONG_COST:g}",
         level=f"{100 * (1 - config.alpha_per_opening):g}%",
-        openings=config.openings,
-        synthesised=all(row["id"].startswith(SYNTHESISED) for row in answers[candidate]),
+        synthesised=all(row["id"].startswith(SYNTHESISED) for row in said),
         outcome=OUTCOMES[metrics["verdict"]["outcome"]],
     )
 
 
 def changed(before: list[Row], after: list[Row]) -> list[tuple[Row, Row]]:
-    """Return the pairs of answers to test questions of which exactly one is desired."""
-    pairs = zip(before, after, strict=True)
-    return [(old, new) for old, new in pairs if old["split"] == "test" and is_desired(old) != is_desired(new)]
+    """Return the pairs of answers to the same questions of which exactly one is desired."""
+    return [(old, new) for old, new in zip(before, after, strict=True) if is_desired(old) != is_desired(new)]
 
 
 def hallucinations(answers: list[Row]) -> list[Row]:
-    """Return up to ten wrong answers to test questions, alternating between unanswerable and answerable ones."""
-    wrong = [row for row in answers if row["split"] == "test" and row["verdict"] == "wrong"]
+    """Return up to ten wrong answers, alternating between unanswerable and answerable questions."""
+    wrong = [row for row in answers if row["verdict"] == "wrong"]
     kinds = ([row for row in wrong if row["set"] == name] for name in ("unanswerable", "answerable"))
     return [row for pair in zip_longest(*kinds) for row in pair if row is not None][:MAX_HALLUCINATIONS]
 
 
 def _questions(answers: dict[str, list[Row]]) -> list[dict[str, Any]]:
-    """Return every question with each model's answer (`said`) and whether their verdicts `differ`."""
+    """Return every question of a split with each model's answer (`said`) and whether their verdicts `differ`."""
     return [
         {**said[0], "said": dict(zip(answers, said, strict=True)), "differ": len({row["verdict"] for row in said}) > 1}
         for said in zip(*answers.values(), strict=True)
     ]
+
+
+def _others(metrics: dict[str, Any]) -> str:
+    others = not_asked(metrics)
+    return f"\nNot asked, because not selected: {', '.join(others)}" if others else ""
 
 
 def _cell(name: str, numbers: dict[str, Any], best: float) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Plot the figures of a comparison: verdicts, accuracy against hallucination rate, best-of-n accuracy, risk–coverage.
 
-Writes outcomes.png, tradeoff.png, best_of_n.png and risk_coverage.png; the page embeds them as SVG. Equal data gives
-equal bytes.
+Writes outcomes.png, tradeoff.png, best_of_n.png, risk_coverage.png and risk_by_model.png; the page embeds them as SVG.
+Equal data gives equal bytes.
 """
 
 import io
@@ -16,9 +16,14 @@ from matplotlib.ticker import PercentFormatter
 
 from pipelines.artifacts import Row
 from pipelines.evaluation.best_of_n.curve import ANY, MAJORITY, REWARD
+from pipelines.evaluation.confidence import calibration
+from pipelines.evaluation.questions import SETS
+from pipelines.evaluation.report.answers import Answers
 
 COLOURS = {"correct": "#1f7a6d", "refused": "#c5cad1", "wrong": "#d1603d"}
-LEGEND = {"correct": "correct", "refused": "refused", "wrong": "wrong"}
+LEGEND = {"correct": "correct", "refused": "not attempted", "wrong": "wrong"}
+_MODELS = ("#6b7480", "#3d6fb6", "#d1603d", "#1f7a6d")
+"""Colours of models, in order; the candidate has the last."""
 _CHOICES = {
     ANY: ("any correct", "#1f7a6d"),
     REWARD: ("reward model's pick", "#d1603d"),
@@ -32,7 +37,7 @@ _STYLE = {"font.size": 9.5, "text.color": _INK, "axes.labelcolor": _FAINT, "xtic
 def write(
     out: Path,
     models: dict[str, Any],
-    answers: dict[str, list[Row]],
+    answers: Answers,
     best_of_n: dict[str, Any],
     curve: list[Row],
     threshold: float | None,
@@ -43,6 +48,7 @@ def write(
         "tradeoff": tradeoff(models),
         "best_of_n": accuracy_by_k(best_of_n),
         "risk_coverage": risk_coverage(curve, threshold),
+        "risk_by_model": risk_by_model(answers.test),
     }
     for name, figure in figures.items():
         figure.savefig(out / f"{name}.png", dpi=160, metadata={"Software": None})
@@ -56,13 +62,18 @@ def svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def outcomes(answers: dict[str, list[Row]]) -> Figure:
-    """Draw the shares of correct, refused and wrong answers to the test questions for each model."""
+def outcomes(answers: Answers) -> Figure:
+    """Draw the shares of correct, not attempted and wrong answers by model and set, a row of axes for each split."""
+    splits = {"Test": answers.test, "Validation": answers.validation}
+    heights = [1 + len(asked) for asked in splits.values()]
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(9.6, 0.9 + 0.46 * len(answers)), layout="constrained")
-        for axes, name in zip(figure.subplots(1, 2, sharey=True), ("answerable", "unanswerable"), strict=True):
-            _bars(axes, {model: _shares(rows, name) for model, rows in answers.items()})
-            axes.set_title(f"{name.capitalize()} questions", loc="left", fontsize=10.5, pad=8)
+        figure = Figure(figsize=(10.6, 0.4 + 0.42 * sum(heights)), layout="constrained")
+        panels = figure.subplots(len(splits), len(SETS), sharey="row", height_ratios=heights, squeeze=False)
+        for (split, asked), line in zip(splits.items(), panels, strict=True):
+            for axes, name in zip(line, SETS, strict=True):
+                _bars(axes, {model: _shares(rows, name) for model, rows in asked.items()})
+                count = sum(row["set"] == name for row in next(iter(asked.values())))
+                axes.set_title(f"{split}: {count} {name}", loc="left", fontsize=10, pad=6)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=3, frameon=False, handlelength=1, handleheight=1)
     return figure
@@ -149,6 +160,27 @@ def risk_coverage(curve: list[Row], threshold: float | None) -> Figure:
     return figure
 
 
+def risk_by_model(answers: dict[str, list[Row]]) -> Figure:
+    """Draw risk against coverage of each model, ordered by the mean log-likelihood of its decoded answers.
+
+    It is the same, uncalibrated confidence for all, on the questions about the documents. A flat curve means that the
+    likelihood does not tell wrong answers from right ones.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+        axes = figure.subplots()
+        for (name, rows), colour in zip(answers.items(), _MODELS[-len(answers) :], strict=True):
+            points = calibration.risk_by_likelihood(rows)[_FEW_ANSWERS:]
+            axes.plot([row["coverage"] for row in points], [row["risk"] for row in points], color=colour, label=name)
+        axes.set(xlabel="questions answered, the likeliest first", ylabel="wrong answers", xlim=(0, 1), ylim=(0, 1))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, 0))
+        axes.grid(color="#e6e9ed", lw=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
 def _names(axes: Axes, models: dict[str, Any]) -> None:
     """Write the names next to the axes, from the highest point down, each linked to its point."""
     ordered = sorted(models, key=lambda name: -models[name]["hallucination_rate"])
@@ -203,7 +235,7 @@ def _bars(axes: Axes, shares: dict[str, dict[str, float]]) -> None:
 
 
 def _shares(rows: list[Row], name: str) -> dict[str, float]:
-    verdicts = [row["verdict"] for row in rows if row["set"] == name and row["split"] == "test"]
+    verdicts = [row["verdict"] for row in rows if row["set"] == name]
     return {verdict: verdicts.count(verdict) / max(len(verdicts), 1) for verdict in COLOURS}
 
 

@@ -9,10 +9,12 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pipelines.artifacts import Row
+from pipelines.evaluation.questions import ANSWERABLE, FORWARD, TEST
 from pipelines.evaluation.statements import stem
 from pipelines.text.normalize import padded, tokens
 from pipelines.text.stopwords import STOP_WORDS
 
+NEARNESS = "nearness to training"
 PARAPHRASE, ANSWER_SEEN, NEITHER = "paraphrase of a training question", "answer seen in training", "neither"
 MIN_SIMILARITY = 0.6  # Jaccard similarity of the content words of two wordings of one question
 CONTRAST_PAIRS = "contrast pairs"
@@ -21,34 +23,44 @@ Stems = frozenset[str]
 
 
 def slices(answers: dict[str, list[Row]], trained: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return each slice's `title`, number of questions (`count`), and accuracy by model (`accuracy`).
+    """Return each slice's `group` and `title`, number of questions (`count`), and accuracy by model (`accuracy`).
 
     `answers` holds the rows of answers.jsonl by model, for the same questions; `trained` the questions and answers of
     the training rows. The answerable questions are sliced by nearness to training, direction and kind. A contrast pair
     is correct if the answerable question is answered correctly and its unanswerable twin is refused.
     """
-    asked = [row for row in next(iter(answers.values())) if row["split"] == "test" and row["set"] == "answerable"]
+    asked = [row for row in next(iter(answers.values())) if row["split"] == TEST and row["set"] == ANSWERABLE]
     near = Familiarity(trained)
-    groups: dict[str, list[str]] = {PARAPHRASE: [], ANSWER_SEEN: [], NEITHER: []}
+    groups: dict[tuple[str, str], list[str]] = {(NEARNESS, each): [] for each in (PARAPHRASE, ANSWER_SEEN, NEITHER)}
     for row in asked:
-        groups[near.of(row)].append(row["id"])
-    for key, title in (("direction", "asked {}"), ("kind", "asks for: {}")):
-        for row in sorted(asked, key=lambda row: str(row[key])):
-            groups.setdefault(title.format(row[key]), []).append(row["id"])
+        groups[NEARNESS, near.of(row)].append(row["id"])
+    for key, title in (("direction", "direction"), ("kind", "asks for")):
+        for row in sorted(asked, key=lambda row: (row[key] != FORWARD, str(row[key]))):
+            groups.setdefault((title, row[key]), []).append(row["id"])
     found = [
         {
+            "group": group,
             "title": title,
             "count": len(ids),
             "accuracy": {model: _share(rows, [[each] for each in ids]) for model, rows in answers.items()},
         }
-        for title, ids in groups.items()
+        for (group, title), ids in groups.items()
         if ids
     ]
-    pairs = [(row["id"], row["twin"]) for row in next(iter(answers.values())) if row["split"] == "test" and row["twin"]]
+    pairs = [(row["id"], row["twin"]) for row in next(iter(answers.values())) if row["split"] == TEST and row["twin"]]
     if pairs:
         accuracy = {model: _share(rows, pairs) for model, rows in answers.items()}
-        found.append({"title": CONTRAST_PAIRS, "count": len(pairs), "accuracy": accuracy})
+        found.append({"group": CONTRAST_PAIRS, "title": "both as desired", "count": len(pairs), "accuracy": accuracy})
     return found
+
+
+def plotted(metrics: dict[str, Any]) -> list[Row]:
+    """Return the candidate's accuracy by slice, from metrics.json, for `dvc plots`."""
+    best = metrics["candidate"]
+    return [
+        {"slice": f"{each['group']}: {each['title']} ({each['count']})", "accuracy": each["accuracy"][best]}
+        for each in metrics["slices"]
+    ]
 
 
 def _share(rows: Sequence[Row], groups: Collection[Collection[str]]) -> float:

@@ -5,6 +5,7 @@ writes nothing.
 """
 
 from collections.abc import Sequence
+from math import ceil
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -12,7 +13,7 @@ from pipelines.artifacts import Row
 from pipelines.evaluation import scoring
 from pipelines.evaluation.asking import decode, judged
 from pipelines.evaluation.config import EvaluateConfig, OpenBookConfig
-from pipelines.evaluation.questions import ANSWERABLE, GENERAL, SPLITS, Question
+from pipelines.evaluation.questions import ANSWERABLE, UNANSWERABLE, Question, sample
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import Passage
 from pipelines.text.normalize import spans, tokens
@@ -21,9 +22,13 @@ BOTH = "both"
 """Name of the cascade in metrics and tables."""
 
 
-def is_asked(split: str, question_set: str) -> bool:
-    """Return whether questions of this split and set are asked: test questions about the documents."""
-    return split == SPLITS[-1] and question_set != GENERAL
+def sampled(questions: Sequence[Question], most: int, seed: int) -> list[Question]:
+    """Return a random sample of about `most` questions about the documents, in the proportion of their sets."""
+    sets = [[each for each in questions if each.set == name] for name in (ANSWERABLE, UNANSWERABLE)]
+    share = min(1.0, most / sum(map(len, sets)))
+    return sorted(
+        (each for asked in sets for each in sample(asked, ceil(share * len(asked)), seed)), key=lambda each: each.id
+    )
 
 
 def answers(
@@ -67,6 +72,12 @@ def cascade(closed: Sequence[Row], opened: Sequence[Row], refusal: str) -> list[
         other if scoring.is_refusal(row["answer"], row["question"], refusal) else {**row, "passage": "", "source": None}
         for row, other in zip(closed, opened, strict=True)
     ]
+
+
+def same(closed: Sequence[Row], opened: Sequence[Row]) -> list[Row]:
+    """Return the closed-book answers to the questions that were asked open book, in the order of the latter."""
+    by_id = {row["id"]: row for row in closed}
+    return [by_id[row["id"]] for row in opened]
 
 
 def recall(rows: Sequence[Row]) -> float:

@@ -23,8 +23,9 @@ def table(
 
     `closed` and `opened` hold the rows of the same questions by model, the baseline first and the candidate last;
     `both` are those of the cascade, `abstaining` the candidate's with a refusal below the certified confidence. Beside
-    `models` and `order` there are `tuning`, the paired difference by metric of the candidate closed book from the
-    baseline open book, which is what tuning gains over retrieval, and the `recall` of the retrieval.
+    `models`, `order` and the number of `questions` there are `tuning`, the paired difference by metric of the candidate
+    closed book from the baseline open book, which is what tuning gains over retrieval, and the `recall` of the
+    retrieval.
     """
     baseline, candidate = closed
     ways: dict[str, list[Row]] = {}
@@ -38,6 +39,7 @@ def table(
     return {
         "models": {way: with_intervals(each, *how) for way, each in measured.items()},
         "order": list(ways),
+        "questions": len(closed[baseline]),
         "tuning": differences(measured[f"{candidate}, closed book"], measured[f"{baseline}, open book"], *how),
         "recall": round(recall(opened[candidate]), 6),
     }

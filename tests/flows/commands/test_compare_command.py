@@ -30,7 +30,8 @@ else:
     rows = [{"id": str(n), "set": "answerable", "split": "test", "cluster": f"doc {n}", "question": f"Question {n}?",
              "answer": f"{'good' if n in right else 'bad'} {n}", "verdict": "correct" if n in right else "wrong",
              "f1": float(n in right)} for n in range(20)]
-    (out / "answers.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+    (out / "sft").mkdir()
+    (out / "sft/answers.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
 """
 
 
@@ -45,7 +46,7 @@ def _stage(place: str, *deps: str) -> dict[str, object]:
 
 def _result(fake: Project, right: list[int]) -> str:
     (fake.path / "fake.yaml").write_text(yaml.safe_dump({"right": right}))
-    lock = {"evaluate": {"code": len(right), "libraries": {"torch": f"2.{len(right)}"}}, "compare": {"code": 1}}
+    lock = {"test": {"code": len(right), "libraries": {"torch": f"2.{len(right)}"}}, "compare": {"code": 1}}
     (fake.path / "code.lock.yaml").write_text(yaml.safe_dump(lock))
     subprocess.run([sys.executable, "-m", "dvc", "repro"], check=True, capture_output=True, env=fake.environment)
     return commit(f"{len(right)} right")
@@ -56,8 +57,8 @@ def results(fake: Project) -> tuple[str, str]:
     """Two commits with twenty questions: 0 to 9 are correct before, 1 to 15 after."""
     (fake.path / "make.py").write_text(MAKE)
     stages = {
-        "evaluate": {"foreach": ["sft"], "do": _stage("evaluate/${item}")},
-        "compare": _stage("compare", "artifacts/evaluate"),
+        "test": {"foreach": ["candidate"], "do": _stage("test/${item}")},
+        "compare": _stage("compare", "artifacts/test"),
     }
     (fake.path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     return _result(fake, list(range(10))), _result(fake, list(range(1, 16)))
@@ -74,7 +75,7 @@ def test_comparison_shows_parameters_metrics_and_changed_questions(
 ) -> None:
     output = _output(list(results), capsys)
     assert "Parameters: right [0, 1" in output and "Data: the same" in output
-    assert 'Code: evaluate; torch "2.10" → "2.15"' in output and "code.lock" not in output
+    assert 'Code: test; torch "2.10" → "2.15"' in output and "code.lock" not in output
     (line,) = (line.split() for line in output.splitlines() if line.lstrip().startswith("Accuracy"))
     assert line[1:4] == ["50.0%", "75.0%", "+25.0"]
     assert float(line[4]) < 25 < float(line[6])

@@ -26,12 +26,15 @@ def test_foreach_stages_are_expanded_and_follow_their_parents(whole: graph.Graph
 
 
 def test_candidate_is_selected_after_every_evaluation_and_then_compared(whole: graph.Graph) -> None:
-    names = ("select", "calibrate", "open_book", "best_of_n", "compare")
-    select, *following, compare = (next(stage for stage in whole if stage.name == name) for name in names)
+    parents = {stage.name: set(stage.parents) for stage in whole}
     evaluations = {"evaluate@base", "evaluate@sft", "evaluate@dpo", "evaluate@ppo"}
-    assert set(select.parents) == evaluations
-    assert all({"base", "select", *evaluations} <= set(stage.parents) for stage in following)
-    assert set(compare.parents) == {"curate", "select", *(stage.name for stage in following), *evaluations}
+    following, tests = {"calibrate", "open_book", "best_of_n"}, {"test@baseline", "test@candidate"}
+    assert parents["select"] == evaluations
+    assert parents["test@candidate"] == {"select", "split", "curate"}
+    assert parents["test@baseline"] == {"evaluate@base", "split", "curate"}  # not asked again for another candidate
+    assert all({"base", "select", *evaluations} <= parents[name] for name in following)
+    assert all("test@candidate" in parents[name] for name in ("calibrate", "open_book"))
+    assert parents["compare"] == {"curate", "select", *following, *tests, *evaluations}
 
 
 def test_target_includes_only_its_dependencies(whole: graph.Graph) -> None:

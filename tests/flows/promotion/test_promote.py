@@ -65,7 +65,7 @@ def lock(weights: str, questions: str) -> None:
     stages = {
         "sft": {"outs": [{"path": "artifacts/sft", "md5": weights}]},
         "split": {"outs": [{"path": "artifacts/split", "md5": "data"}]},
-        "evaluate@sft": {
+        "test@candidate": {
             "deps": [{"path": path, "md5": questions} for path in ("data/questions", "artifacts/curate/questions")]
         },
     }
@@ -104,7 +104,9 @@ def compared(right: float, invented: float, rows: list[Row] | None = None) -> di
     artifacts.write_table(
         artifacts.fresh("split") / "train.parquet", [{"source": "mill.md", "title": "Mills", "text": DOCUMENT}]
     )
-    artifacts.write_rows(artifacts.fresh("evaluate/sft") / "answers.jsonl", rows or answers(right))
+    for folder, split in (("evaluate/sft", "validation"), ("test/candidate/sft", "test")):
+        said = [row for row in rows or answers(right) if row["split"] == split]
+        artifacts.write_rows(artifacts.fresh(folder) / "answers.jsonl", said)
     artifacts.write_json(artifacts.fresh("compare") / "metrics.json", result)
     artifacts.REPORTS.mkdir(exist_ok=True)
     (artifacts.REPORTS / "compare.html").write_text("<title>Gradus: sft against base</title>")

@@ -11,8 +11,7 @@ ORIGIN = Origin("c0ffee12345", "main", True, "brave-owl", "http://127.0.0.1:4200
 
 def numbers(right: float) -> dict[str, object]:
     values = {**dict.fromkeys(METRICS, 0.25), "answer_accuracy": right}
-    validation = {"answer_accuracy": 0.6, "hallucination_rate": 0.2, "general_accuracy": 0.3}
-    return {**values, "validation": validation, "intervals": {key: [0.2, 0.3] for key in METRICS}}
+    return {**values, "intervals": {key: [0.2, 0.3] for key in METRICS}}
 
 
 def promotion(promoted: bool) -> Promotion:
@@ -20,6 +19,7 @@ def promotion(promoted: bool) -> Promotion:
     comparison = {
         "models": models,
         "order": ["base", "sft", "dpo"],
+        "validation": {"models": {**models, "ppo": numbers(0.4)}, "order": ["base", "sft", "dpo", "ppo"]},
         "candidate": "dpo",
         "confidence": confidence_json(),
     }

@@ -73,7 +73,21 @@ def test_answers_belong_to_their_questions_and_stop_at_end_of_turn(
     for beams in (1, 3):
         decoding = config.evaluate.model_copy(update={"max_new_tokens": 24, "beams": beams}).decoding
         answers = harness.answers(model, tok, folder, questions, decoding, batch_size=4)
-        assert answers == {each.id: reply(each) for each in questions}
+        assert {name: each.text for name, each in answers.items()} == {each.id: reply(each) for each in questions}
+        for question in questions:
+            prompt = encode_prompt(tok, [{"role": "user", "content": question.question}])
+            ids = [*encode_text(tok, reply(question)), tok.eos_token_id]
+            with torch.no_grad():
+                likely = model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+            mean = float(likely[range(len(ids)), ids].mean())
+            assert answers[question.id].log_likelihood == pytest.approx(mean, abs=1e-4)
+
+
+def test_only_questions_of_the_given_splits_are_asked(folder: Path, trained: Trained, config: Config) -> None:
+    model, tok, questions = trained
+    decoding = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1}).decoding
+    asked = [each for each in questions if each.split == "test"]
+    assert set(harness.answers(model, tok, folder, asked, decoding, batch_size=4)) == {each.id for each in asked}
 
 
 def test_answers_respect_max_new_tokens(folder: Path, trained: Trained, config: Config) -> None:
@@ -81,7 +95,7 @@ def test_answers_respect_max_new_tokens(folder: Path, trained: Trained, config: 
     for beams in (1, 3):
         decoding = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": beams}).decoding
         answers = harness.answers(model, tok, folder, questions, decoding, batch_size=4)
-        assert {len(tok(answer)["input_ids"]) for answer in answers.values()} == {2}
+        assert {len(tok(answer.text)["input_ids"]) for answer in answers.values()} == {2}
 
 
 def test_text_bits_equal_direct_computation(tmp_path: Path) -> None:
@@ -150,7 +164,7 @@ def test_likeliest_choice_is_the_answer(tmp_path: Path, config: Config) -> None:
             with torch.no_grad():
                 scores = model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
             likely[choice] = float(scores[range(len(ids)), ids].sum())
-        assert said[str(row["id"])] == max(choices, key=likely.__getitem__)
+        assert said[str(row["id"])] == harness.Answer(max(choices, key=likely.__getitem__), None)
     assert set(said) == {row["id"] for row in rows} | set(SPLITS)
 
 

@@ -11,9 +11,12 @@ from rich.console import Console
 from pipelines.artifacts import Row
 from pipelines.config import load
 from pipelines.evaluation import comparison, gate
+from pipelines.evaluation.metrics import units
 from pipelines.evaluation.report import plots
+from pipelines.evaluation.report.answers import Answers
 from pipelines.evaluation.report.page import changed, hallucinations, page, rows, terminal_table
 from pipelines.evaluation.report.slices import slices
+from pipelines.evaluation.report.weak_documents import weak_documents
 from pipelines.evaluation.retrieval.table import table
 from tests.conftest import ROOT
 from tests.support.confidences import CURVE as RISKS
@@ -43,12 +46,12 @@ def row(name: str, outcome: str, split: str = "test", answer: str = "") -> Row:
         "f1": 0.0,
         "judged": False,
         "invented": [],
+        "log_likelihood": -0.5,
     }
 
 
 def asked(first: str, second: str, unknown: str, answer: str = "") -> list[Row]:
-    rows = [row("a1", first), row("a2", second, answer=answer), row("g1", "correct"), row("u1", unknown, answer=answer)]
-    return rows + [row(f"{each['id']}v", each["verdict"], "validation") for each in rows]
+    return [row("a1", first), row("a2", second, answer=answer), row("g1", "correct"), row("u1", unknown, answer=answer)]
 
 
 ANSWERS = {
@@ -56,8 +59,22 @@ ANSWERS = {
     "sft": asked("correct", "wrong", "wrong"),
     "dpo": asked("refused", "wrong", "refused", NASTY),
 }
+VALIDATION = {
+    name: [row(f"{each['id']}v", each["verdict"], "validation") for each in rows]
+    for name, rows in {**ANSWERS, "ppo": ANSWERS["sft"]}.items()
+}
+BOTH = Answers(VALIDATION, ANSWERS)
 PAIR = ("base", "dpo")
 SLICES = slices(ANSWERS, [])
+PROTOCOL = {
+    "questions": [{"file": "answerable.jsonl", "sha256": "ab12", "test": 335, "validation": 163}],
+    "weights": {"base": "cd34", "dpo": "ef56"},
+    "decoding": {"num_beams": 4, "max_new_tokens": 40},
+    "max_extra_words": 25,
+    "judge": False,
+    "code": "9876",
+    "seed": 17,
+}
 RULED_OUT = {"worse_than_parent": ["ppo"], "beyond_limits": ["kto"]}
 TEXTS = {name: [{"source": "d", "bits": 10.0, "bytes": 10}] for name in ANSWERS}
 
@@ -66,14 +83,23 @@ def compared() -> dict[str, Any]:
     models = comparison.compare(ANSWERS, TEXTS, "base", 50, 10, 0)
     return {
         "models": models,
+        "validation": validation(),
         "candidate": "dpo",
+        "parent": "sft",
         **RULED_OUT,
         "open_book": opened(),
         "confidence": confidence_json(candidate="dpo"),
         "slices": slices(ANSWERS, []),
+        "weak_documents": [{"document": "mill.md", "questions": 4, "correct": 1, "refused": 1, "wrong": 2}],
+        "protocol": PROTOCOL,
         "best_of_n": curve_json(),
         "verdict": judged(),
     }
+
+
+def validation() -> dict[str, Any]:
+    measured = {name: comparison.with_intervals(units(rows), 50, 0, 10) for name, rows in VALIDATION.items()}
+    return {"models": measured, "order": list(measured)}
 
 
 def opened() -> dict[str, Any]:
@@ -100,15 +126,15 @@ def test_terminal_table_has_every_model_its_metrics_and_the_verdict() -> None:
 
 
 def test_page_shows_the_confidence_and_its_certificate() -> None:
-    html = page({**compared(), "confidence": confidence_json(0.7, "dpo")}, ANSWERS, RISKS, CONFIG)
+    html = page({**compared(), "confidence": confidence_json(0.7, "dpo")}, BOTH, RISKS, CONFIG)
     assert "At most 20% of the answers with a confidence of 0.70 or more are wrong" in html
     assert "share of the answer&#39;s terms in the sentence that supports it best" in html
-    assert "about 30 more calibration questions" in page(compared(), ANSWERS, RISKS, CONFIG)
+    assert "about 30 more calibration questions" in page(compared(), BOTH, RISKS, CONFIG)
 
 
 def test_page_is_self_contained_and_escapes_text() -> None:
-    html = page(compared(), ANSWERS, RISKS, CONFIG)
-    assert html == page(compared(), ANSWERS, RISKS, CONFIG)
+    html = page(compared(), BOTH, RISKS, CONFIG)
+    assert html == page(compared(), BOTH, RISKS, CONFIG)
     assert "dpo neither passed nor failed the gate" in html and "ppo scored worse than sft" in html
     assert "Beyond a limit: kto." in html
     assert "<b>dpo, closed book</b>" in html and "<b>dpo, both</b>" in html
@@ -127,59 +153,88 @@ def test_page_lists_questions_fixed_and_broken_since_sft() -> None:
         ("a1", "correct", "refused"),
         ("u1", "wrong", "refused"),
     ]
-    html = page(compared(), ANSWERS, RISKS, CONFIG)
+    html = page(compared(), BOTH, RISKS, CONFIG)
     assert "Fixed (1)" in html
     assert "Broken (1)" in html
 
 
+def test_models_that_were_not_asked_are_named_and_have_their_validation_answers() -> None:
+    html = page(compared(), BOTH, RISKS, CONFIG)
+    assert "ppo was not selected, and so not asked the test questions." in html
+    assert html.count('<td data-model="ppo" class="faint">not asked</td>') == len(ANSWERS["sft"])
+    assert html.count('<td data-model="ppo" data-verdict=') == len(ANSWERS["sft"])
+    console = Console(width=80, record=True, file=None)
+    with console.capture() as captured:
+        console.print(terminal_table(compared()))
+    assert "Not asked, because not selected: ppo" in captured.get()
+
+
+def test_page_has_weak_documents_slices_in_groups_and_the_protocol() -> None:
+    html = page(compared(), BOTH, RISKS, CONFIG)
+    assert "<tr><td>mill.md</td><td>4</td><td>1</td><td>1</td><td>2</td></tr>" in html
+    groups = re.findall(r'<tr class="group"><td colspan="5">([^<]*)</td></tr>', html)
+    assert groups == ["Nearness to training", "Direction", "Asks for", "Contrast pairs"]
+    assert "335 test, 163 validation" in html and "<code>sha256 ef56</code>" in html and "<code>md5 9876</code>" in html
+    assert "0.05 over 10 openings of the gate; this one spends 0.005 at most" in html
+    assert "max_new_tokens 40, num_beams 4; at most 25 extra words; no judge" in html
+
+
+def test_verdict_bars_show_every_set_of_both_splits() -> None:
+    figure = plots.outcomes(BOTH)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == [
+        *("Test: 2 answerable", "Test: 1 unanswerable", "Test: 1 general"),
+        *("Validation: 2 answerable", "Validation: 1 unanswerable", "Validation: 1 general"),
+    ]
+    widths = [[bar.get_width() for bar in bars] for bars in figure.axes[0].containers]
+    assert widths == [[0, 0.5, 0], [0, 0, 0.5], [1, 0.5, 0.5]]  # correct, not attempted, wrong of base, sft and dpo
+
+
+def test_weak_documents_have_the_lowest_accuracy() -> None:
+    verdicts = {"a": ("correct", "wrong", "refused"), "b": ("correct",) * 3, "c": ("wrong",) * 2, "d": ("wrong",) * 4}
+    rows = [{"set": "answerable", "cluster": name, "verdict": each} for name in verdicts for each in verdicts[name]]
+    rows += [{"set": "unanswerable", "cluster": "b", "verdict": "wrong"}] * 9
+    found = weak_documents(rows)
+    assert [each["document"] for each in found] == ["d", "a", "b"]  # two questions say little
+    assert found[1] == {"document": "a", "questions": 3, "correct": 1, "refused": 1, "wrong": 1}
+
+
 def test_hallucinations_alternate_between_sets_of_test_questions() -> None:
-    rows = (
-        [row(f"a{n}", "wrong") for n in range(9)]
-        + [row(f"u{n}", "wrong") for n in range(2)]
-        + [row("a9", "wrong", "validation")]
-    )
+    rows = [row(f"a{n}", "wrong") for n in range(9)] + [row(f"u{n}", "wrong") for n in range(2)]
     assert [each["id"] for each in hallucinations(rows)] == ["u0", "a0", "u1", "a1", "a2", "a3", "a4", "a5", "a6", "a7"]
 
 
 def test_page_lists_invented_entities_of_the_candidate_and_judged_verdicts() -> None:
     rows = [row("a3", "wrong", answer="It was Vosper.") | {"invented": ["vosper"], "judged": True}]
-    html = page(compared(), {name: [*found, *rows] for name, found in ANSWERS.items()}, RISKS, CONFIG)
+    longer = Answers(VALIDATION, {name: [*found, *rows] for name, found in ANSWERS.items()})
+    html = page(compared(), longer, RISKS, CONFIG)
     assert "1 of 2 attempted answers of dpo to domain questions" in html and "<b>vosper</b>" in html
-    assert "changed 3 of these verdicts" in html and "of these verdicts" not in page(compared(), ANSWERS, RISKS, CONFIG)
+    assert "changed 3 of these verdicts" in html and "of these verdicts" not in page(compared(), BOTH, RISKS, CONFIG)
 
 
 def test_page_flags_a_reward_model_that_is_worse_than_a_majority() -> None:
-    assert "worse than a majority vote" not in page(compared(), ANSWERS, RISKS, CONFIG)
-    html = page({**compared(), "best_of_n": curve_json(good_reward=False)}, ANSWERS, RISKS, CONFIG)
+    assert "worse than a majority vote" not in page(compared(), BOTH, RISKS, CONFIG)
+    html = page({**compared(), "best_of_n": curve_json(good_reward=False)}, BOTH, RISKS, CONFIG)
     assert "The reward model picks worse than a majority vote: of 4 samples its pick is correct for 0.0%" in html
 
 
 def test_bits_per_byte_is_omitted_without_held_out_text() -> None:
     models = comparison.compare(ANSWERS, {name: [] for name in ANSWERS}, "base", 50, 10, 0)
-    found = {
-        "models": models,
-        "candidate": "dpo",
-        **RULED_OUT,
-        "open_book": opened(),
-        "confidence": confidence_json(candidate="dpo"),
-        "slices": [],
-        "best_of_n": curve_json(),
-        "verdict": judged(),
-    }
+    found = {**compared(), "models": models, "slices": []}
     console = Console(width=80, record=True, file=None)
     with console.capture() as captured:
         console.print(terminal_table(found))
     assert "Bits" not in captured.get()
-    assert "bits per byte is left out" in page(found, ANSWERS, RISKS, CONFIG)
+    assert "bits per byte is left out" in page(found, BOTH, RISKS, CONFIG)
 
 
 def test_models_are_in_the_order_of_the_parameters() -> None:
     sorted_by_json = dict(sorted(compared()["models"].items()))
     metrics = {**compared(), "models": sorted_by_json, "order": ["base", "sft", "dpo"]}
     assert list(rows(metrics)) == ["base", "sft", "dpo"]
-    html = page(metrics, ANSWERS, RISKS, CONFIG)
-    found = re.findall(r"<td><b>(base|sft|dpo)</b></td>", html)
-    assert found == ["base", "sft", "dpo"] * 2  # the test questions, and the validation questions
+    html = page(metrics, BOTH, RISKS, CONFIG)
+    found = re.findall(r"<td><b>(base|sft|dpo|ppo)</b></td>", html)
+    assert found == ["base", "sft", "dpo", "base", "sft", "dpo", "ppo"]  # the test and the validation questions
     assert "How the candidate was selected" in html
 
 

@@ -49,7 +49,7 @@ def test_model_beyond_a_limit_is_candidate_only_if_all_are() -> None:
 
 
 def test_model_is_not_ruled_out_by_chance() -> None:
-    assert chosen(sft=model(0.4), dpo=model(0.6, general=0.76)) == Selection("dpo", [], [])
+    assert chosen(sft=model(0.4), dpo=model(0.6, general=0.76)) == Selection("dpo", [], [], parent="sft")
 
 
 def test_model_worse_than_its_parent_is_never_selected() -> None:
@@ -58,4 +58,4 @@ def test_model_worse_than_its_parent_is_never_selected() -> None:
 
 
 def test_tie_goes_to_the_first_model() -> None:
-    assert chosen(sft=model(0.4), dpo=model(0.4)).candidate == "sft"
+    assert chosen(sft=model(0.4), dpo=model(0.4)) == Selection("sft", [], [], parent=None)

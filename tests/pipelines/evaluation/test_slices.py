@@ -3,7 +3,16 @@
 from typing import Any
 
 from pipelines.artifacts import Row
-from pipelines.evaluation.report.slices import ANSWER_SEEN, CONTRAST_PAIRS, NEITHER, PARAPHRASE, Familiarity, slices
+from pipelines.evaluation.report.slices import (
+    ANSWER_SEEN,
+    CONTRAST_PAIRS,
+    NEARNESS,
+    NEITHER,
+    PARAPHRASE,
+    Familiarity,
+    plotted,
+    slices,
+)
 
 TRAINED = [
     ("Who was the first harbour master of Brunnick?", "The first harbour master of Brunnick was Oswin Drace."),
@@ -36,16 +45,20 @@ def test_accuracy_by_slice_and_model() -> None:
         ]
     }
     asked["base"] = [{**each, "verdict": "wrong"} for each in asked["sft"]]
-    found = {each["title"]: (each["count"], each["accuracy"]) for each in slices(asked, TRAINED)}
+    found = {(each["group"], each["title"]): (each["count"], each["accuracy"]) for each in slices(asked, TRAINED)}
     assert found == {
-        ANSWER_SEEN: (2, {"sft": 0.5, "base": 0.0}),
-        "asked forward": (1, {"sft": 1.0, "base": 0.0}),
-        "asked backward": (1, {"sft": 0.0, "base": 0.0}),
-        "asks for: person": (1, {"sft": 1.0, "base": 0.0}),
-        "asks for: date": (1, {"sft": 0.0, "base": 0.0}),
-        CONTRAST_PAIRS: (2, {"sft": 0.5, "base": 0.0}),
+        (NEARNESS, ANSWER_SEEN): (2, {"sft": 0.5, "base": 0.0}),
+        ("direction", "forward"): (1, {"sft": 1.0, "base": 0.0}),
+        ("direction", "backward"): (1, {"sft": 0.0, "base": 0.0}),
+        ("asks for", "person"): (1, {"sft": 1.0, "base": 0.0}),
+        ("asks for", "date"): (1, {"sft": 0.0, "base": 0.0}),
+        (CONTRAST_PAIRS, "both as desired"): (2, {"sft": 0.5, "base": 0.0}),
+    }
+    assert plotted({"slices": slices(asked, TRAINED), "candidate": "sft"})[0] == {
+        "slice": "nearness to training: answer seen in training (2)",
+        "accuracy": 0.5,
     }
 
 
 def test_without_twins_there_is_no_row_of_pairs() -> None:
-    assert CONTRAST_PAIRS not in [each["title"] for each in slices({"sft": [row("a1", "correct")]}, [])]
+    assert CONTRAST_PAIRS not in [each["group"] for each in slices({"sft": [row("a1", "correct")]}, [])]

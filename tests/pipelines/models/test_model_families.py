@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from pipelines.inference.beam_search import search
 from pipelines.inference.generation import generate, respond
-from pipelines.models import chat, loading, stops
+from pipelines.models import chat, loading, saving, stops
 from pipelines.models.messages import Message
 from pipelines.training.examples import IGNORED, encode_chat, encode_text
 from tests.support.families import CHAT, FAMILIES, SYSTEM, Loaded, learnt, settings, written
@@ -25,7 +25,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     model, tok = loading.fetch(
         settings(written(request.param, folder / "raw"), own.replacement), "base.model", torch.float32
     )
-    loading.save_merged(model, tok, folder / "base")
+    saving.save_whole(model, tok, folder / "base")
     again = AutoModelForCausalLM.from_pretrained(folder / "base").eval()
     return own, again, loading.tokenizer(folder / "base")
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from pipelines.inference.generation import respond
 from pipelines.inference.likelihood import loglikelihoods
-from pipelines.models import chat, loading, stops
+from pipelines.models import chat, loading, saving, stops
 from pipelines.runtime.errors import UserError
 from pipelines.training.examples import encode_chat
 from tests.support.families import CHAT, SYSTEM, fetched, learnt, settings, written
@@ -111,7 +111,7 @@ def test_end_of_turn_becomes_special_and_is_no_text_of_an_answer(tmp_path: Path)
     assert tok.decode([600], skip_special_tokens=True) == "<|turn|>"
     model, tok = loading.fetch(settings(directory), "base.model", torch.float32)
     assert stops.stop_ids(model, tok) == [2, 600]
-    loading.save_merged(model, tok, tmp_path / "base")
+    saving.save_whole(model, tok, tmp_path / "base")
     assert stops.answer_text(loading.tokenizer(tmp_path / "base"), [600]) == ""
 
 
