@@ -19,7 +19,7 @@ from pipelines.models import devices, loading, saving
 from pipelines.models.chat import encode_prompt
 from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
 from pipelines.models.head import checked_head
-from pipelines.models.stops import stop_ids
+from pipelines.models.templates.stops import stop_ids
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
 from pipelines.training import activations

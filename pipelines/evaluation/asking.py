@@ -12,7 +12,7 @@ from pipelines.evaluation.config import EvaluateConfig
 from pipelines.evaluation.verdicts.judge import Judge, review
 from pipelines.inference.beam_search import search
 from pipelines.models.chat import encode_prompt
-from pipelines.models.stops import answer_text, stop_ids
+from pipelines.models.templates.stops import answer_text, stop_ids
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import track
 

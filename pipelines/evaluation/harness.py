@@ -25,7 +25,7 @@ from pipelines.inference.beam_search import search
 from pipelines.inference.likelihood import loglikelihoods
 from pipelines.models import chat
 from pipelines.models.messages import Message
-from pipelines.models.stops import stop_ids, without_thoughts
+from pipelines.models.templates.stops import stop_ids, without_thoughts
 from pipelines.runtime.progress import Meter
 
 TASKS = Path(__file__).parent / "tasks"

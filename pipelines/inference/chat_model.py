@@ -21,7 +21,7 @@ from pipelines.models import devices
 from pipelines.models.chat import encode_prompt
 from pipelines.models.config import ComputeConfig
 from pipelines.models.messages import Message
-from pipelines.models.stops import answer_text, stop_ids
+from pipelines.models.templates.stops import answer_text, stop_ids
 
 ADAPTER = "adapter_config.json"
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines.inference import batching
 from pipelines.models.chat import encode_prompt
 from pipelines.models.messages import Message
-from pipelines.models.stops import answer_text, stop_ids
+from pipelines.models.templates.stops import answer_text, stop_ids
 from pipelines.runtime.progress import track
 
 _WORTH_LEAVING = 0.125  # fraction of finished rows from which copying the remaining keys and values pays off

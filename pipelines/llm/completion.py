@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from pipelines.llm.calls import Reply
-from pipelines.models.thinking import answer_of
+from pipelines.models.templates.thinking import answer_of
 from pipelines.text.encoding import parse_json
 
 _CUT_OFF = frozenset({"length", "max_tokens"})

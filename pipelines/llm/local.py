@@ -8,8 +8,8 @@ from pipelines.inference.continuous import respond_continuously
 from pipelines.inference.generation import respond_to
 from pipelines.llm.calls import Answer, Call, Failure, Keep, Reply
 from pipelines.models.chat import encode_prompt
-from pipelines.models.stops import stop_ids
-from pipelines.models.thinking import answer_of
+from pipelines.models.templates.stops import stop_ids
+from pipelines.models.templates.thinking import answer_of
 from pipelines.runtime.progress import Meter
 
 

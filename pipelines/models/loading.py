@@ -14,11 +14,12 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.models import adapters, quantization, stops, templates
+from pipelines.models import adapters, quantization
 from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
 from pipelines.models.devices import device, dtype
 from pipelines.models.fused.patch import fuse
 from pipelines.models.quantization import Kind
+from pipelines.models.templates import canonical, stops
 from pipelines.runtime.errors import UserError
 
 
@@ -60,7 +61,7 @@ def fetch(
     except (OSError, ValueError) as error:
         raise UserError(f"{where} {config.model!r} cannot be loaded: {str(error).splitlines()[0]}") from error
     label = f"{where} {config.model!r}"
-    templates.canonicalise(tok, config.chat_template, config.thinking, label)
+    canonical.canonicalise(tok, config.chat_template, config.thinking, label)
     stops.settle(model, tok, label)
     return model, tok
 

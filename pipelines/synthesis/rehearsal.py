@@ -14,7 +14,7 @@ from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.inference.generation import generate, respond
 from pipelines.models import chat
-from pipelines.models.stops import stop_ids
+from pipelines.models.templates.stops import stop_ids
 from pipelines.runtime.progress import track
 from pipelines.text.sentences import sentences
 

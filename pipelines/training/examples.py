@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pipelines.models import chat
 from pipelines.models.messages import Message
-from pipelines.models.stops import document_end, turn_end
+from pipelines.models.templates.stops import document_end, turn_end
 from pipelines.runtime.errors import UserError
 
 IGNORED = -100

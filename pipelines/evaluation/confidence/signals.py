@@ -18,7 +18,7 @@ from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import terms
 from pipelines.inference.likelihood import loglikelihoods
 from pipelines.models.chat import encode_prompt, encode_text
-from pipelines.models.stops import turn_end
+from pipelines.models.templates.stops import turn_end
 from pipelines.runtime.progress import Meter
 from pipelines.text.normalize import tokens
 from pipelines.text.sentences import sentences

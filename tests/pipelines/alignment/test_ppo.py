@@ -14,7 +14,7 @@ from pipelines.alignment.rewards import ScoreNorm
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import Batch, Turn
 from pipelines.config import Config
-from pipelines.models.stops import stop_ids
+from pipelines.models.templates.stops import stop_ids
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
 from tests.support.recorder import Recorder

@@ -7,7 +7,7 @@ from pipelines.alignment.backbone import POLICY, VALUE, Backbone, using
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import Turn, by_length, collate, encode, plan_pairs
 from pipelines.models.chat import encode_prompt
-from pipelines.models.stops import stop_ids
+from pipelines.models.templates.stops import stop_ids
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from pipelines.llm.cache import CachedModel, ResponseCache
 from pipelines.llm.calls import Call
 from pipelines.llm.config import PriceBlock, ServedModel
 from pipelines.llm.openai import ServedTeacher
-from pipelines.models.thinking import answer_of
+from pipelines.models.templates.thinking import answer_of
 from pipelines.runtime.errors import UserError
 from tests.support import chat_server as stub
 from tests.support.chat_server import Server

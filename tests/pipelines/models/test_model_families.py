@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from pipelines.inference.beam_search import search
 from pipelines.inference.generation import generate, respond
-from pipelines.models import chat, loading, saving, stops
+from pipelines.models import chat, loading, saving
 from pipelines.models.messages import Message
+from pipelines.models.templates import stops
 from pipelines.training.examples import IGNORED, encode_chat, encode_text
 from tests.support.families import CHAT, FAMILIES, SYSTEM, Loaded, learnt, settings, written
 

@@ -8,7 +8,8 @@ from transformers import PreTrainedTokenizerFast
 
 from pipelines.inference.generation import respond
 from pipelines.inference.likelihood import loglikelihoods
-from pipelines.models import chat, loading, saving, stops
+from pipelines.models import chat, loading, saving
+from pipelines.models.templates import stops
 from pipelines.runtime.errors import UserError
 from pipelines.training.examples import encode_chat
 from tests.support.families import CHAT, SYSTEM, fetched, learnt, settings, written

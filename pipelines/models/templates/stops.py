@@ -13,8 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.models import chat
 from pipelines.models.messages import Message
-from pipelines.models.templates import thinks
-from pipelines.models.thinking import answer_of
+from pipelines.models.templates.canonical import thinks
+from pipelines.models.templates.thinking import answer_of
 from pipelines.runtime.errors import UserError
 
 _DOCUMENT_ENDS = ("<|end_of_text|>", "<|endoftext|>", "</s>", "<eos>", "<｜end▁of▁sentence｜>")
