@@ -117,7 +117,7 @@ def tune(quantization: str, length: int, rows: int, steps: int, where: torch.dev
 
     def work() -> None:
         with tracking.started("sft", {}) as run:
-            shared = (chosen.compute, chosen.base, run, Checkpoints())
+            shared = (chosen.training, chosen.compute, chosen.base, run, Checkpoints())
             sft(base, curate, Path("artifacts/split"), out, chosen.sft, *shared)
             found["steps"] = tracking_store.client().get_metric_history(run.id, "train/loss")
 
@@ -143,7 +143,7 @@ def align_and_merge(length: int, where: torch.device) -> dict[str, float]:
 
     def align() -> None:
         with tracking.started("align@dpo", {}) as run:
-            shared = (chosen.compute, chosen.base, run, Checkpoints())
+            shared = (chosen.training, chosen.compute, chosen.base, run, Checkpoints())
             dpo(Path("artifacts/preferences"), Path("artifacts/sft"), out, chosen.align.dpo, *shared)
 
     figures = {"dpo_peak_gib": measured(align, where)}

@@ -232,7 +232,7 @@ def test_alignment_of_a_model_with_trained_weights_adds_an_adapter(
     whole = loading.trainable(base, None, quick.compute, quick.base)
     whole.get_input_embeddings().weight.data *= 3
     saving.save(whole, loading.tokenizer(base), sft, base)
-    common = (quick.compute, quick.base)
+    common = (quick.training, quick.compute, quick.base)
     for name in ("reward", "dpo", "ppo"):
         Path(name).mkdir()
         with tracking.started(name, {}) as run:

@@ -99,7 +99,7 @@ def test_hash_of_an_adapter_follows_its_weights_its_scale_and_its_base(base: Pat
     model = loading.adaptable(base, LoraConfig(rank=2, alpha=4, dropout=0.0), config.compute)
     saving.save_adapter(model, loading.tokenizer(base), adapter)
     hashes = [weights_hash(base), weights_hash(adapter)]
-    loading.keep_share(model, 0.5)
+    saving.keep_share(model, 0.5, base)
     saving.save_adapter(model, loading.tokenizer(base), adapter)
     hashes.append(weights_hash(adapter))
     other = AutoModelForCausalLM.from_pretrained(base)

@@ -271,7 +271,8 @@ def test_sft_of_all_weights_writes_a_whole_model(teachable: Path, split: Path, c
     settings = shrink(config, sft=changes)
     out = artifacts.fresh("sft")
     with started("sft", {}) as run:
-        metrics = sft(teachable, curated, split, out, settings.sft, settings.compute, settings.base, run, Checkpoints())
+        rest = (settings.sft, settings.training, settings.compute, settings.base, run, Checkpoints())
+        metrics = sft(teachable, curated, split, out, *rest)
     assert metrics["validation_loss"] < 2.0  # initially above 6
     assert adapters.parent(out) is None and (out / "model.safetensors").exists()
 
@@ -285,7 +286,7 @@ def test_rehearsal_without_an_adapter_is_a_user_error(base: Path, split: Path, c
     ):
         settings = shrink(config, sft={"lora": None, "rehearsal_weight": weight, "epochs": 1})
         with started("sft", {}) as run, expectation:
-            rest = (settings.sft, settings.compute, settings.base, run, Checkpoints())
+            rest = (settings.sft, settings.training, settings.compute, settings.base, run, Checkpoints())
             assert sft(base, curated, split, artifacts.fresh("sft"), *rest)["rows"] == len(rows)
 
 
@@ -294,6 +295,6 @@ def test_pretrain_of_all_weights_writes_a_whole_model(teachable: Path, split: Pa
     settings = shrink(config, pretrain={"epochs": 20, "learning_rate": 0.003, "lora": None, **mixture})
     out = artifacts.fresh("pretrain")
     with started("pretrain", {}) as run:
-        rest = (settings.pretrain, settings.compute, settings.base, run, Checkpoints())
+        rest = (settings.pretrain, settings.training, settings.compute, settings.base, run, Checkpoints())
         assert pretrain(teachable, split, out, *rest)["loss"] < 4.0
     assert (out / "model.safetensors").exists()

@@ -13,8 +13,8 @@ from pipelines.models import memory
 from pipelines.models.config import LoraConfig
 from pipelines.models.loading import lora_config
 from pipelines.models.memory import GIB, Training, estimate, first_fit, trace
-from pipelines.training.examples import IGNORED
-from pipelines.training.trainer import labelled_loss
+from pipelines.training.examples import IGNORED, Example
+from pipelines.training.objectives import LanguageModel
 from tests.support.model_shapes import SHAPES, peak
 
 pytestmark = pytest.mark.slow
@@ -51,10 +51,12 @@ def step(model: Any, training: Training) -> None:
     ids = torch.randint(0, MEDIUM.vocab_size, (training.rows, training.length))
     labels = torch.full_like(ids, IGNORED)
     labels.view(-1)[-training.predicted :] = ids.view(-1)[-training.predicted :]
+    rows = [Example(*row) for row in zip(ids.tolist(), labels.tolist(), strict=True)]
+    objective = LanguageModel(model, rows, pad=0)
     half = training.dtype == torch.bfloat16
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half), disable_input_dtype_casting(model):
-        loss = labelled_loss(model, ids, labels)
-    loss.backward()
+        loss = objective(model, range(training.rows))
+    loss.total.backward()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

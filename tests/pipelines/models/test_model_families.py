@@ -99,7 +99,7 @@ def test_generation_ends_at_every_stop_token(loaded: Loaded) -> None:
     for stop in stops.stop_ids(model, tok):
         with likeliest(model, stop):
             ((_, sampled),) = respond(model, tok, [prompt], stops.stop_ids(model, tok), 8, None, 1)
-            ((_, found),) = search(model, tok, [prompt], stops.stop_ids(model, tok), 8, 2, 1.0, 1)
+            ((_, found, _),) = search(model, tok, [prompt], stops.stop_ids(model, tok), 8, 2, 1.0, 1)
             (text,) = generate(
                 model, tok, [CHAT[:1]], max_new_tokens=8, temperature=None, batch_size=1, seed=0, what="test"
             )

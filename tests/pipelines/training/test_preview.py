@@ -58,5 +58,5 @@ def test_a_row_that_the_template_rejects_is_named() -> None:
     with pytest.raises(UserError, match=r"artifacts/curate/train\.jsonl, row 2: .*no system role"):
         preview.encoded(tok, rows, FILE)
     tok.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}"
-    with pytest.raises(UserError, match=r"row 1: .*does not lead from prompt to end of turn"):
+    with pytest.raises(UserError, match=r"row 1: .*writes no end of turn"):
         preview.encoded(tok, rows, FILE)
