@@ -45,7 +45,7 @@ def pretrain(
     corpus = [row["text"] for row in artifacts.read_table(split / "train.parquet")]
     mixed = sources(corpus, config.mixture, config.weights, config.fim_rates)
     rows, plan, truncated = planned(tok, mixed, config, compute.seed)
-    preflight.check("pretrain", base, rows, plan, config, compute, quantised, out)
+    preflight.check("pretrain", base, rows, plan, config, training, compute, quantised, out)
     model = loading.trainable(base, config.lora, compute, quantised)
     if config.packing:
         check_document_masking(model, "pretrain")

@@ -61,7 +61,7 @@ def sft(
     plan = planned([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
     (out / PREVIEW).write_text(preview.describe(tok, curated_rows, encoded, config.max_tokens), encoding="utf-8")
     run.artifact(out / PREVIEW)
-    preflight.check("sft", start, rows, plan, config, compute, base, out)
+    preflight.check("sft", start, rows, plan, config, training, compute, base, out)
     model = loading.trainable(start, config.lora, compute, base)
     objective = LanguageModel(model, rows, tok.pad_token_id, config.rehearsal_weight)
     validation = [encode_chat(tok, row.messages) for row in read_training_rows(curated / "validation.jsonl")]

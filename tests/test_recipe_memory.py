@@ -10,7 +10,9 @@ from rich.console import Console
 
 from flows.commands.use import use
 from pipelines.config import load
-from pipelines.models.memory import GIB, Training, estimate, trace
+from pipelines.models.memory import GIB, estimate, trace
+from pipelines.training.examples import Example
+from pipelines.training.preflight import largest
 from tests.conftest import ROOT
 from tests.support.model_shapes import SHAPES
 
@@ -34,15 +36,9 @@ def test_memory_is_as_stated_and_fits(recipe: Path, tmp_path: Path, monkeypatch:
     assert stated
     for device, size in stated.items():
         longest = min(settings.sft.max_tokens, settings.sft.batch_tokens)
-        training = Training(
-            settings.sft.lora,
-            settings.base.quantization,
-            torch.bfloat16,
-            rows=settings.sft.batch_tokens // longest,
-            length=longest,
-            predicted=settings.sft.batch_tokens,
-            attention="sdpa" if device == "GPU" else "eager",
-        )
+        rows = [Example([0] * longest, [0] * longest, rehearsed=True)] * (settings.sft.batch_tokens // longest)
+        where, common = torch.device({"GPU": "cuda", "CPU": "cpu"}[device]), (settings.training, settings.base)
+        training = largest(rows, [list(range(len(rows)))], settings.sft, *common, where, torch.bfloat16)
         traced = trace(shape, training)
         assert traced is not None
         needed = estimate(traced, training).total / GIB

@@ -25,7 +25,7 @@ from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import TrainingConfig
 from pipelines.training.examples import fill
 from pipelines.training.loop import fit
-from pipelines.training.step import Job, Loss
+from pipelines.training.step import Job, Loss, micro_batch_tokens
 
 START = 1e-2  # largest deviation of the first loss from ln 2, since bf16 rounds differently in batches of other shapes
 
@@ -113,7 +113,7 @@ def train(
     checked_head(model)
     objective = Preference(Backbone(model, tok, compute), pairs, config.beta, config.sft_weight)
     job = Job("align.dpo", config.learning_rate, config.epochs, training, compute, run, checkpoints)
-    budget = job.micro_batch_tokens(model.device, plan, objective.sizes)
+    budget = micro_batch_tokens(training, model.device, plan, objective.sizes)
     first = [items for step in plan[: len(plan) // config.epochs] for items in fill(step, objective.sizes, budget)]
     objective.refer(first)
     objective.check_start(first[0])

@@ -45,8 +45,9 @@ class Head:
         values = vars(config)
         scale = (values.get("logit_scale") or 1.0) * (values.get("lm_head_multiplier") or 1.0)
         scale /= values.get("logits_scaling") or 1.0
-        chunk = max(1, CHUNK_BYTES // (4 * config.vocab_size))
-        return cls(base.get_output_embeddings(), chunk, scale, values.get("final_logit_softcapping"))
+        return cls(
+            base.get_output_embeddings(), chunk_tokens(config.vocab_size), scale, values.get("final_logit_softcapping")
+        )
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the float32 logits [..., V] of hidden states [..., H], all at once."""
@@ -158,6 +159,11 @@ def _at(logs: Tensor, targets: Tensor) -> Tensor:
 
 def _tempered(logits: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1.0 else logits / temperature
+
+
+def chunk_tokens(vocabulary: int) -> int:
+    """Return how many tokens have their logits in memory at the same time."""
+    return max(1, CHUNK_BYTES // (4 * vocabulary))
 
 
 def base_of(model: Model) -> PreTrainedModel:

@@ -18,6 +18,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedCon
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from pipelines.models.config import LoraConfig
+from pipelines.models.head import chunk_tokens
 from pipelines.models.loading import lora_config
 
 GIB = 2**30
@@ -28,8 +29,10 @@ QUANTIZED: Mapping[str, float] = {"nf4": 0.5 + (1 + 4 / 256) / 64, "int8": 1.0}
 weights, and a float32 scale per 256 of those."""
 MASTER = 4
 """Bytes of a trainable parameter and of its gradient: float32, whatever the precision of the products."""
-LOGIT = 12
-"""Bytes per logit in the backward pass of cross entropy: log-probabilities and two gradients in float32."""
+LOGIT = 8
+"""Bytes per logit of cross entropy: logits and log-probabilities in float32; their gradient takes the place of one."""
+DIVERGENCE = 20
+"""Bytes per logit of the KL divergence from the base model in rehearsed rows (measured)."""
 WIDEST = 2
 """Gradients of the size of the largest activation that the backward pass holds at once (measured on a gated MLP)."""
 WORKSPACES = GIB // 8
@@ -56,7 +59,9 @@ class Training:
     length: int
     """Tokens of a row, with padding."""
     predicted: int
-    """Tokens whose logits are in memory at once: the labelled ones of a micro-batch, or of a chunk of them."""
+    """Labelled tokens of a micro-batch; logits are in memory of at most `head.chunk_tokens` of them at once."""
+    rehearsed: int = 0
+    """Those of them whose divergence from the base model is computed."""
     optimizer: str = "adamw"
     """A key of `OPTIMIZERS`."""
     checkpointing: bool = False
@@ -189,11 +194,18 @@ def estimate(traced: Traced, training: Training) -> Estimate:
         "gradients": traced.trainable * MASTER,
         "optimizer": int(traced.trainable * OPTIMIZERS[training.optimizer]),
         "activations": activations,
-        "backward": max(LOGIT * traced.vocabulary * training.predicted, WIDEST * traced.largest_saved * training.rows),
+        "backward": max(_output_layer(traced, training), WIDEST * traced.largest_saved * training.rows),
         "dequantization": traced.largest_matrix * training.dtype.itemsize if training.quantization != "none" else 0,
     }
     fleeting = sum(parts[name] for name in ("activations", "backward", "dequantization"))
     return Estimate(**parts, overhead=WORKSPACES + int(FRAGMENTATION * fleeting))
+
+
+def _output_layer(traced: Traced, training: Training) -> int:
+    """Return the bytes of the logits, and of what their losses compute from them, of one chunk of tokens."""
+    chunk = chunk_tokens(traced.vocabulary)
+    learnt, rehearsed = min(training.predicted - training.rehearsed, chunk), min(training.rehearsed, chunk)
+    return traced.vocabulary * max(LOGIT * learnt, DIVERGENCE * rehearsed)
 
 
 def available(device: torch.device) -> int:

@@ -16,25 +16,16 @@ from pipelines.models.devices import device, dtype
 from pipelines.runtime.errors import UserError
 
 Kind = Literal["none", "nf4", "int8"]
+_TURING = (7, 5)  # the first GPUs with INT8 tensor cores
 
 
 def settings(kind: Kind, compute: ComputeConfig) -> transformers.BitsAndBytesConfig:
     """Return the loading option of transformers for a quantised model.
 
     Raises:
-        UserError: bitsandbytes is missing, or does not support the device.
+        UserError: the device does not compute with such weights.
     """
-    where = device(compute).type
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(
-            f"base.quantization is {kind}, and bitsandbytes is not installed; pip install it, or set it to none."
-        )
-    import bitsandbytes  # imported here, because it takes a second that a 16-bit model need not spend
-
-    if where not in bitsandbytes.supported_torch_devices:
-        raise UserError(
-            f"base.quantization is {kind}, which bitsandbytes does not support on the device {where!r}; set it to none."
-        )
+    check(kind, device(compute))
     if kind == "int8":
         return transformers.BitsAndBytesConfig(load_in_8bit=True)
     return transformers.BitsAndBytesConfig(
@@ -43,6 +34,26 @@ def settings(kind: Kind, compute: ComputeConfig) -> transformers.BitsAndBytesCon
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype(compute),
     )
+
+
+def check(kind: Kind, where: torch.device) -> None:
+    """Check that the device computes with the quantised weights.
+
+    Raises:
+        UserError: bitsandbytes is missing or does not support the device, or the device has no INT8 tensor cores.
+    """
+    if kind == "none":
+        return
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"base.quantization is {kind}, and bitsandbytes is not installed; pip install it, or set it to none."
+        )
+    import bitsandbytes  # imported here, because it takes a second that a 16-bit model need not spend
+
+    if where.type not in bitsandbytes.supported_torch_devices:
+        raise UserError(f"base.quantization is {kind}, which bitsandbytes does not support on {where}; set it to none.")
+    if kind == "int8" and where.type == "cuda" and torch.cuda.get_device_capability(where) < _TURING:
+        raise UserError(f"base.quantization is int8, which {torch.cuda.get_device_name(where)} lacks; set it to nf4.")
 
 
 def kind_of(model: PreTrainedModel) -> Kind:

@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from pipelines.block import Block, Count, LearningRate, NonNegative, Positive, Share
 from pipelines.models.config import LoraConfig
 
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor"]
 Schedule = Literal["linear", "cosine", "constant", "wsd"]
-Checkpointing = Literal["auto", "on", "off"]
+Checkpointing = Annotated[Literal["auto", "on", "off"], BeforeValidator(lambda value: _SWITCH.get(str(value), value))]
+_SWITCH = {"True": "on", "False": "off"}  # YAML 1.1 reads an unquoted on and off as booleans
 
 
 class TrainingConfig(Block):

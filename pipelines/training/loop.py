@@ -10,7 +10,7 @@ from pipelines.runtime.errors import UserError
 from pipelines.training import activations, optimizers, schedules
 from pipelines.training.checkpoints import pack, restore_generators, unpack
 from pipelines.training.history import History
-from pipelines.training.step import Job, Objective, accumulate, averaged, no_tokens
+from pipelines.training.step import Job, Objective, accumulate, averaged, micro_batch_tokens, no_tokens
 
 
 def fit(
@@ -38,7 +38,7 @@ def fit(
     settings, device = job.training, model.device
     optimizer = optimizers.create(settings.optimizer, weights.values(), job.learning_rate, settings.weight_decay)
     schedule = schedules.create(settings.schedule, optimizer, len(plan), settings.warmup, settings.decay)
-    budget, rows = job.micro_batch_tokens(device, plan, objective.sizes), []
+    budget, rows = micro_batch_tokens(settings, device, plan, objective.sizes), []
     if saved := job.checkpoints.latest():
         unpack(saved.tensors, weights, optimizer)
         schedule.load_state_dict(saved.facts["schedule"])

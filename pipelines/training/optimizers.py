@@ -24,15 +24,24 @@ def create(
         UserError: the optimizer needs a GPU and the weights are on a CPU.
     """
     parameters = list(weights)
+    check(kind, parameters[0].device)
     if kind == "adamw":
         return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
     if kind == "adafactor":
         return torch.optim.Adafactor(parameters, lr=learning_rate, weight_decay=weight_decay)
-    if parameters[0].device.type != "cuda":
+    eight_bit = {"adamw_8bit": bitsandbytes.optim.AdamW8bit, "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit}
+    optimizer: torch.optim.Optimizer = eight_bit[kind](parameters, lr=learning_rate, weight_decay=weight_decay)
+    return optimizer
+
+
+def check(kind: Optimizer, device: torch.device) -> None:
+    """Check that the optimizer `kind` works on the device.
+
+    Raises:
+        UserError: it needs a GPU.
+    """
+    if "8bit" in kind and device.type != "cuda":
         raise UserError(
             f"training.optimizer is '{kind}', which needs a GPU (on a CPU a step of ten million weights takes a "
             "minute), and training runs on a CPU here; set it to adamw or adafactor."
         )
-    eight_bit = {"adamw_8bit": bitsandbytes.optim.AdamW8bit, "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit}
-    optimizer: torch.optim.Optimizer = eight_bit[kind](parameters, lr=learning_rate, weight_decay=weight_decay)
-    return optimizer

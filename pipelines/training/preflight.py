@@ -1,26 +1,25 @@
-"""Checks before the weights are loaded: quantisation, memory and disk. They take seconds; training takes hours."""
+"""Checks before the weights are loaded: quantisation, optimizer, memory and disk. They take seconds; training takes
+hours."""
 
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import bitsandbytes
 import torch
 from transformers import AutoConfig
 
-from pipelines.models import memory
+from pipelines.models import memory, quantization
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.devices import device, dtype
-from pipelines.models.memory import GIB, Traced, Training
+from pipelines.models.memory import GIB, MASTER, OPTIMIZERS, Traced, Training
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
+from pipelines.training import optimizers
 from pipelines.training.checkpoints import KEPT
-from pipelines.training.config import PretrainConfig, SFTConfig
-from pipelines.training.examples import IGNORED, Example
-
-_TURING = (7, 5)  # the first GPUs with INT8 tensor cores
-_STATE = 12  # bytes of a trainable parameter and its optimiser state in a checkpoint
+from pipelines.training.config import PretrainConfig, SFTConfig, TrainingConfig
+from pipelines.training.examples import IGNORED, Example, fill
+from pipelines.training.step import micro_batch_tokens
 
 
 def check(
@@ -29,6 +28,7 @@ def check(
     rows: Sequence[Example],
     plan: Sequence[Sequence[int]],
     config: SFTConfig | PretrainConfig,
+    training: TrainingConfig,
     compute: ComputeConfig,
     base: BaseModelConfig,
     out: Path,
@@ -36,74 +36,70 @@ def check(
     """Check that the training `what` of the model in `start` can run here, and print its memory by part.
 
     Raises:
-        UserError: the device lacks the quantisation, the memory, or the disk `out` the space.
+        UserError: the device lacks the quantisation, the optimizer, the memory, or the disk `out` the space.
     """
-    where = device(compute)
-    check_quantization(base.quantization, where, dtype(compute))
+    where, precision = device(compute), dtype(compute)
+    quantization.check(base.quantization, where)
+    optimizers.check(training.optimizer, where)
     if not plan:
         return  # reported by the training
-    training = largest(rows, plan, config, compute, base)
-    shape = memory.trace(AutoConfig.from_pretrained(start), training)
+    wanted = largest(rows, plan, config, training, base, where, precision)
+    shape = memory.trace(AutoConfig.from_pretrained(start), wanted)
     if shape is None:
         say(f"{what}: the memory of this architecture cannot be estimated")
         return
-    check_memory(what, shape, training, config.batch_tokens, where)
-    merged = (shape.matrices + shape.others) * training.dtype.itemsize if isinstance(config, PretrainConfig) else 0
-    check_disk(what, (KEPT + 1) * _STATE * shape.trainable + memory.MASTER * shape.trainable + merged, out)
-
-
-def check_quantization(kind: str, where: torch.device, precision: torch.dtype) -> None:
-    """Check that the device computes with the quantised weights.
-
-    Raises:
-        UserError: it does not.
-    """
-    if kind == "none":
-        return
-    if where.type not in bitsandbytes.supported_torch_devices:
-        raise UserError(f"base.quantization is {kind}, which bitsandbytes does not support on {where}; set it to none.")
-    if kind == "int8" and where.type == "cuda" and torch.cuda.get_device_capability(where) < _TURING:
-        raise UserError(f"base.quantization is int8, which {torch.cuda.get_device_name(where)} lacks; set it to nf4.")
-    if precision != torch.bfloat16:
-        raise UserError(
-            f"base.quantization is {kind}, whose products are computed in bf16, and compute.precision resolves to fp32 "
-            "here; set compute.precision to bf16, or base.quantization to none."
-        )
+    check_memory(what, shape, wanted, where, may_recompute=training.checkpointing == "auto" and where.type == "cuda")
+    merged = (shape.matrices + shape.others) * precision.itemsize if isinstance(config, PretrainConfig) else 0
+    saved = int((MASTER + OPTIMIZERS[training.optimizer]) * shape.trainable)
+    check_disk(what, (KEPT + 1) * saved + MASTER * shape.trainable + merged, out)
 
 
 def largest(
     rows: Sequence[Example],
     plan: Sequence[Sequence[int]],
     config: SFTConfig | PretrainConfig,
-    compute: ComputeConfig,
+    training: TrainingConfig,
     base: BaseModelConfig,
+    where: torch.device,
+    precision: torch.dtype,
 ) -> Training:
-    """Return the training with the batch of `plan` that has the most tokens with padding."""
-    lengths = [len(row.ids) for row in rows]
+    """Return the training with the micro-batch that has the most tokens with padding, as the loop splits `plan`."""
+    sizes = [len(row.ids) for row in rows]
     learnt = [sum(label != IGNORED for label in row.labels[1:]) for row in rows]
-    batch = max(plan, key=lambda each: len(each) * max(lengths[index] for index in each))
+    budget = micro_batch_tokens(training, where, plan, sizes)
+    parts = [part for step in plan for part in fill(step, sizes, budget)]
+    part = max(parts, key=lambda each: len(each) * max(sizes[index] for index in each))
     return Training(
         lora=config.lora,
         quantization=base.quantization,
-        dtype=dtype(compute),
-        rows=len(batch),
-        length=max(lengths[index] for index in batch),
-        predicted=max(sum(learnt[index] for index in each) for each in plan),
-        attention="eager" if device(compute).type == "cpu" else "sdpa",
+        dtype=precision,
+        rows=len(part),
+        length=max(sizes[index] for index in part),
+        predicted=max(sum(learnt[index] for index in each) for each in parts),
+        rehearsed=max(sum(learnt[index] for index in each if rows[index].rehearsed) for each in parts),
+        optimizer=training.optimizer,
+        checkpointing=training.checkpointing == "on",
+        attention="eager" if where.type == "cpu" else "sdpa",
     )
 
 
-def check_memory(what: str, shape: Traced, training: Training, batch_tokens: int, where: torch.device) -> None:
+def check_memory(what: str, shape: Traced, training: Training, where: torch.device, may_recompute: bool) -> None:
     """Print the memory estimate, and compare it with the free memory of the device.
+
+    With `may_recompute`, the loop itself switches activation checkpointing on if memory is too small without.
 
     Raises:
         UserError: the estimate is larger; the message names a change that fits.
     """
     needed, free = memory.estimate(shape, training), memory.available(where)
-    say(f"{what}: estimated memory of {training.rows} rows of {training.length} tokens\n{needed}")
+    if may_recompute and needed.total > free:
+        training = replace(training, checkpointing=True)
+        needed = memory.estimate(shape, training)
+    how = ", with activation checkpointing" if training.checkpointing else ""
+    say(f"{what}: estimated memory of {training.rows} rows of {training.length} tokens{how}\n{needed}")
     if needed.total <= free:
         return
-    way = memory.first_fit(shape, _smaller(what, training, batch_tokens), free)
+    way = memory.first_fit(shape, _smaller(training, where), free)
     other = f"lower {what}.lora.rank or the length of rows, or set a smaller base.model"
     raise UserError(
         f"{what} needs an estimated {needed.total / GIB:.1f} GiB of memory, and {where} has {free / GIB:.1f} GiB free; "
@@ -111,18 +107,37 @@ def check_memory(what: str, shape: Traced, training: Training, batch_tokens: int
     )
 
 
-def _smaller(what: str, training: Training, batch_tokens: int) -> Iterator[tuple[str, Training]]:
-    """Yield trainings that need less memory, the least harmful change first."""
-    for kind in dict.fromkeys((training.quantization, "nf4")):
-        quantized = "" if kind == training.quantization else "base.quantization nf4"
-        tokens = batch_tokens if quantized else batch_tokens // 2
-        while tokens >= training.length:
-            rows = max(1, min(training.rows, tokens // training.length))
-            predicted = -(-training.predicted * rows // training.rows)
-            batch = f"{what}.batch_tokens {tokens} instead of {batch_tokens}" if tokens < batch_tokens else ""
-            changes = " with ".join(filter(None, (quantized, batch)))
-            yield changes, replace(training, quantization=kind, rows=rows, predicted=predicted)
-            tokens //= 2
+def _smaller(training: Training, where: torch.device) -> Iterator[tuple[str, Training]]:
+    """Yield trainings that need less memory: first those with equal results, then 8-bit states, then NF4 weights.
+
+    Smaller batches are not among them: their micro-batches can be as small without a change of the batch.
+    """
+    eight_bit = where.type == "cuda" and training.optimizer == "adamw"
+    changes: list[dict[str, str]] = [{}]
+    if eight_bit:
+        changes.append({"optimizer": "paged_adamw_8bit"})
+    if training.lora is not None and training.quantization != "nf4":  # without LoRA, the weights themselves are trained
+        changes += [{**change, "quantization": "nf4"} for change in changes]
+    names = {"optimizer": "training.optimizer", "quantization": "base.quantization"}
+    for change in changes:
+        named = [f"{names[key]} {value}" for key, value in change.items()]
+        for recompute in dict.fromkeys((training.checkpointing, True)):
+            switched = [] if recompute == training.checkpointing else ["training.checkpointing on"]
+            changed = replace(training, checkpointing=recompute, **change)  # type: ignore[arg-type]
+            for tokens, smaller in _micro_batches(changed):
+                split = [] if smaller == changed else [f"training.micro_batch_tokens {tokens}"]
+                if parts := [*named, *switched, *split]:
+                    yield " with ".join(parts), smaller
+
+
+def _micro_batches(training: Training) -> Iterator[tuple[int, Training]]:
+    """Yield `training` with micro-batches of its tokens, of half as many, and so on, down to one row."""
+    tokens = training.rows * training.length
+    while tokens >= training.length:
+        rows = tokens // training.length
+        predicted, rehearsed = (-(-count * rows // training.rows) for count in (training.predicted, training.rehearsed))
+        yield tokens, replace(training, rows=rows, predicted=predicted, rehearsed=rehearsed)
+        tokens //= 2
 
 
 def check_disk(what: str, needed: int, folder: Path) -> None:

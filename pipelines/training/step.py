@@ -59,12 +59,15 @@ class Job:
     run: Run
     checkpoints: Checkpoints
 
-    def micro_batch_tokens(self, device: torch.device, plan: Sequence[Sequence[int]], sizes: Sequence[int]) -> int:
-        """Return the limit of a micro-batch in tokens with padding; `auto` is a whole step, on a CPU at most 4,096."""
-        if self.training.micro_batch_tokens != "auto":
-            return self.training.micro_batch_tokens
-        largest = max(len(step) * max(sizes[item] for item in step) for step in plan)
-        return min(largest, CPU_TOKENS) if device.type == "cpu" else largest
+
+def micro_batch_tokens(
+    training: TrainingConfig, device: torch.device, plan: Sequence[Sequence[int]], sizes: Sequence[int]
+) -> int:
+    """Return the limit of a micro-batch in tokens with padding; `auto` is a whole step, on a CPU at most 4,096."""
+    if training.micro_batch_tokens != "auto":
+        return training.micro_batch_tokens
+    largest = max(len(step) * max(sizes[item] for item in step) for step in plan)
+    return min(largest, CPU_TOKENS) if device.type == "cpu" else largest
 
 
 def accumulate(

@@ -86,7 +86,11 @@ def test_recipe_runs_from_base_to_dpo(recipe: Path, project: Path, data: None) -
     assert store_base(base, settings.base, settings.compute)["parameters"] > 1000
     tok = loading.tokenizer(base)
     assert tok.pad_token_id not in (None, tok.eos_token_id)
-    curate, split, shared = Path("artifacts/curate"), Path("artifacts/split"), (settings.training, settings.compute, settings.base)
+    curate, split, shared = (
+        Path("artifacts/curate"),
+        Path("artifacts/split"),
+        (settings.training, settings.compute, settings.base),
+    )
     with started("sft", {}) as run:
         metrics = sft(base, curate, split, tuned, settings.sft, *shared, run, Checkpoints())
     assert metrics["rows"] == 3 and 0 < metrics["learnt_share"] < 1

@@ -1,55 +1,72 @@
 """Training that cannot run on the device is refused before weights are loaded, with a change that lets it run."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+import yaml
 
 from pipelines.config import Config
-from pipelines.models import memory
-from pipelines.models.memory import GIB, estimate
+from pipelines.models import memory, quantization
+from pipelines.models.memory import GIB, Training, estimate
 from pipelines.runtime.errors import UserError
 from pipelines.training import preflight
+from pipelines.training.config import TrainingConfig
 from pipelines.training.examples import IGNORED, Example
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-ROWS = [Example(list(range(40)), [IGNORED] * 30 + [1] * 10) for _ in range(64)] + [Example([1] * 8, [1] * 8)]
+ROWS = [Example(list(range(40)), [IGNORED] * 30 + [1] * 10, rehearsed=row < 8) for row in range(64)]
+ROWS += [Example([1] * 8, [1] * 8)]
 PLAN = [list(range(32)), list(range(32, 64)), [64]]
 
 
 def check(base: Path, config: Config, **changes: Any) -> None:
-    sft = config.sft.model_copy(update={"batch_tokens": 1280, **changes})
-    preflight.check("sft", base, ROWS, PLAN, sft, config.compute, config.base, ROOT)
+    training = config.training.model_copy(update=changes)
+    preflight.check("sft", base, ROWS, PLAN, config.sft, training, config.compute, config.base, ROOT)
+
+
+def largest(config: Config, where: torch.device = CPU, plan: list[list[int]] = PLAN, **changes: Any) -> Training:
+    training = config.training.model_copy(update=changes)
+    return preflight.largest(ROWS, plan, config.sft, training, config.base, where, torch.float32)
 
 
 def test_training_that_fits_prints_its_memory(base: Path, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     check(base, config)
     printed = capsys.readouterr().err
-    assert "sft: estimated memory of 32 rows of 40 tokens" in printed and "activations" in printed
+    assert "sft: estimated memory of 32 rows of 40 tokens\n" in printed and "activations" in printed
 
 
-def test_largest_batch_counts(base: Path, config: Config) -> None:
-    training = preflight.largest(ROWS, [[64], *PLAN[:2]], config.sft, config.compute, config.base)
-    assert (training.rows, training.length, training.predicted, training.attention) == (32, 40, 320, "eager")
+def test_largest_micro_batch_counts(config: Config) -> None:
+    found = largest(config, plan=[[64], *PLAN[:2]])
+    assert (found.rows, found.length, found.predicted, found.rehearsed) == (32, 40, 320, 80)
+    assert (found.attention, found.optimizer, found.checkpointing) == ("eager", "adamw", False)
+    found = largest(config, CUDA, micro_batch_tokens=330, checkpointing="on", optimizer="paged_adamw_8bit")
+    assert (found.rows, found.length, found.predicted, found.rehearsed) == (8, 40, 80, 80)
+    assert (found.attention, found.optimizer, found.checkpointing) == ("sdpa", "paged_adamw_8bit", True)
 
 
-def test_too_large_a_batch_is_refused_with_one_that_fits(
+def test_an_automatic_micro_batch_is_a_step_and_on_a_cpu_at_most_4096_tokens(config: Config) -> None:
+    plan = [[*range(64), *range(64)]]
+    assert (largest(config, CPU, plan).rows, largest(config, CUDA, plan).rows) == (102, 128)
+
+
+def test_too_large_a_micro_batch_is_refused_with_one_that_fits(
     base: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = preflight.largest(ROWS, PLAN, config.sft, config.compute, config.base)
+    training = largest(config)
     shape = memory.trace(preflight.AutoConfig.from_pretrained(base), training)
     assert shape is not None
-    whole, smaller = (
-        estimate(shape, preflight.replace(training, rows=rows, predicted=10 * rows)).total for rows in (32, 8)
-    )
+    needed = dict(preflight._smaller(training, CPU))
+    whole, smaller = (estimate(shape, each).total for each in (training, needed["training.micro_batch_tokens 320"]))
     monkeypatch.setattr(memory, "available", lambda _: smaller)
     expected = (
         rf"^sft needs an estimated {whole / GIB:.1f} GiB of memory, and cpu has {smaller / GIB:.1f} GiB free; "
-        rf"sft\.batch_tokens 320 instead of 1280 needs {smaller / GIB:.1f} GiB\.$"
+        rf"training\.micro_batch_tokens 320 needs {smaller / GIB:.1f} GiB\.$"
     )
     with pytest.raises(UserError, match=expected):
         check(base, config)
@@ -58,16 +75,41 @@ def test_too_large_a_batch_is_refused_with_one_that_fits(
         check(base, config)
 
 
-def test_quantization_is_suggested_where_smaller_batches_do_not_fit(base: Path, config: Config) -> None:
-    training = preflight.largest(ROWS, PLAN, config.sft, config.compute, config.base)
-    names = [name for name, _ in preflight._smaller("sft", training, 160)]
-    assert names == [
-        "sft.batch_tokens 80 instead of 160",
-        "sft.batch_tokens 40 instead of 160",
-        "base.quantization nf4",
-        "base.quantization nf4 with sft.batch_tokens 80 instead of 160",
-        "base.quantization nf4 with sft.batch_tokens 40 instead of 160",
+def test_automatic_checkpointing_is_counted_where_memory_is_too_small_without(
+    base: Path, config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = largest(config, CUDA)
+    shape = memory.trace(preflight.AutoConfig.from_pretrained(base), training)
+    assert shape is not None
+    recomputed = estimate(shape, replace(training, checkpointing=True)).total
+    assert recomputed < estimate(shape, training).total
+    monkeypatch.setattr(memory, "available", lambda _: recomputed)
+    preflight.check_memory("sft", shape, training, CUDA, may_recompute=True)
+    assert "32 rows of 40 tokens, with activation checkpointing" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"training\.micro_batch_tokens \d+ needs|training\.checkpointing on needs"):
+        preflight.check_memory("sft", shape, training, CUDA, may_recompute=False)
+
+
+@pytest.mark.parametrize(("written", "read"), [("on", "on"), ("off", "off"), ("auto", "auto"), ('"on"', "on")])
+def test_checkpointing_need_not_be_quoted_in_yaml(written: str, read: str, config: Config) -> None:
+    values = config.training.model_dump() | yaml.safe_load(f"checkpointing: {written}")
+    assert TrainingConfig.model_validate(values).checkpointing == read
+
+
+def test_changes_with_equal_results_are_suggested_first(config: Config) -> None:
+    training = replace(largest(config), rows=4, predicted=40, rehearsed=20)
+    names = [name for name, _ in preflight._smaller(training, CUDA)]
+    assert names[:6] == [
+        "training.micro_batch_tokens 80",
+        "training.micro_batch_tokens 40",
+        "training.checkpointing on",
+        "training.checkpointing on with training.micro_batch_tokens 80",
+        "training.checkpointing on with training.micro_batch_tokens 40",
+        "training.optimizer paged_adamw_8bit",
     ]
+    assert names[11] == "base.quantization nf4" and len(names) == 23
+    full = [name for name, _ in preflight._smaller(replace(training, lora=None), CPU)]
+    assert full == names[:5]  # trained weights cannot be quantised, and a CPU has no 8-bit optimizer
 
 
 def test_full_disk_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,16 +119,17 @@ def test_full_disk_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         preflight.check_disk("sft", 2 * GIB, ROOT)
 
 
-def test_quantization_that_the_device_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in ("none", "nf4", "int8"):
-        preflight.check_quantization(kind, CPU, torch.bfloat16)
-    preflight.check_quantization("none", CPU, torch.float32)
-    with pytest.raises(UserError, match=r"resolves to fp32 here; set compute\.precision to bf16"):
-        preflight.check_quantization("nf4", CPU, torch.float32)
+def test_quantization_or_optimizer_that_the_device_lacks_is_refused(
+    base: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in get_args(quantization.Kind):
+        quantization.check(kind, CPU)
     with pytest.raises(UserError, match="bitsandbytes does not support on meta"):
-        preflight.check_quantization("nf4", torch.device("meta"), torch.bfloat16)
+        quantization.check("nf4", torch.device("meta"))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla V100")
-    preflight.check_quantization("nf4", CUDA, torch.bfloat16)
+    quantization.check("nf4", CUDA)
     with pytest.raises(UserError, match="int8, which Tesla V100 lacks; set it to nf4"):
-        preflight.check_quantization("int8", CUDA, torch.bfloat16)
+        quantization.check("int8", CUDA)
+    with pytest.raises(UserError, match="'adamw_8bit', which needs a GPU"):
+        check(base, config, optimizer="adamw_8bit")
