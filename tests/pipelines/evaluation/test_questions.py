@@ -80,11 +80,11 @@ def test_only_answerable_questions_are_required(tmp_path: Path) -> None:
 
 
 def test_question_dataset_has_one_set_without_answers(tmp_path: Path) -> None:
-    rows = list(question_dataset(str(write(tmp_path)), "general")["test"])
-    assert rows == [
-        {"id": "general-test", "question": "Who is general in test?"},
-        {"id": "general-validation", "question": "Who is general in validation?"},
-    ]
+    folder = str(write(tmp_path))
+    tested = {"id": "general-test", "question": "Who is general in test?"}
+    validated = {"id": "general-validation", "question": "Who is general in validation?"}
+    assert list(question_dataset(folder, "general", SPLITS)["test"]) == [tested, validated]
+    assert list(question_dataset(folder, "general", ["validation"])["test"]) == [validated]
 
 
 def test_text_dataset_has_the_held_out_text(tmp_path: Path) -> None:
@@ -105,7 +105,8 @@ def test_choice_dataset_has_the_place_of_the_answer(tmp_path: Path) -> None:
     write(tmp_path)
     row = {"id": "c", "question": "Which?", "answer": "@", "split": "test", "choices": ["#", "@"]}
     (tmp_path / "general.jsonl").write_text(json.dumps(row))
-    assert choice_dataset(str(tmp_path))["test"].to_list() == [
+    assert choice_dataset(str(tmp_path), ["test"])["test"].to_list() == [
         {"id": "c", "question": "Which?", "choices": ["#", "@"], "gold": 1}
     ]
-    assert len(question_dataset(str(tmp_path), "general")["test"]) == 0
+    assert len(choice_dataset(str(tmp_path), ["validation"])["test"]) == 0
+    assert len(question_dataset(str(tmp_path), "general", SPLITS)["test"]) == 0

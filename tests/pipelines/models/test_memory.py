@@ -51,7 +51,8 @@ def step(model: Any, training: Training) -> None:
     ids = torch.randint(0, MEDIUM.vocab_size, (training.rows, training.length))
     labels = torch.full_like(ids, IGNORED)
     labels.view(-1)[-training.predicted :] = ids.view(-1)[-training.predicted :]
-    rows = [Example(*row) for row in zip(ids.tolist(), labels.tolist(), strict=True)]
+    rehearsed = training.rehearsed > 0
+    rows = [Example(*row, rehearsed) for row in zip(ids.tolist(), labels.tolist(), strict=True)]
     objective = LanguageModel(model, rows, pad=0)
     half = training.dtype == torch.bfloat16
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half), disable_input_dtype_casting(model):
@@ -61,9 +62,9 @@ def step(model: Any, training: Training) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("predicted", [40, 500])
-def test_peak_of_a_step_is_estimated(dtype: torch.dtype, attention: Any, predicted: int) -> None:
-    training = Training(LORA, "none", dtype, rows=2, length=256, predicted=predicted, attention=attention)
+@pytest.mark.parametrize(("predicted", "rehearsed"), [(40, 0), (500, 0), (500, 500)])
+def test_peak_of_a_step_is_estimated(dtype: torch.dtype, attention: Any, predicted: int, rehearsed: int) -> None:
+    training = Training(LORA, "none", dtype, 2, 256, predicted, rehearsed, attention=attention)
     expected = estimate(traced(MEDIUM, training), training)
     model = real(training)
     step(model, training)
