@@ -174,7 +174,7 @@ def change_code(clone: Clone) -> None:
     search.write_text(before.replace("1 + len(ends)", "2 + len(ends)"))
     status = clone.gradus("status")
     assert "evaluate@sft changed code (beam_search._best) select follows" in status and "compare follows" in status
-    for stage in ("evaluate", "calibrate", "open_book"):
+    for stage in ("evaluate", "test", "calibrate", "open_book"):
         clone.gradus(f'accept {stage} --reason "more candidates, the same best one"')
     assert " changed " not in clone.gradus("status")
     search.write_text(before)
