@@ -18,7 +18,7 @@ from pipelines.evaluation.config import EvaluateConfig
 from pipelines.evaluation.metrics import units
 from pipelines.evaluation.verdicts.invented import Corpus, with_invented
 from pipelines.evaluation.verdicts.judge import Judge, calibrated
-from pipelines.models import adapters, devices, loading, weights
+from pipelines.models import adapters, devices, loading
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
 from tasks import task
@@ -50,16 +50,8 @@ def evaluate(
     rows = with_invented(rows, corpus)
     artifacts.write_rows(out / "answers.jsonl", rows)
     text = harness.text_bits(loaded, tok, split / "test.parquet", config.bits_per_byte_tokens)
-    artifacts.write_json(out / "scores.json", {"weights": weights_hash(model), "text": text})
+    artifacts.write_json(out / "scores.json", {"weights": adapters.identity(model), "text": text})
     return {**values(units(rows, text)), **verdict_counts(rows)}
-
-
-def weights_hash(model: Path) -> str:
-    """Return the SHA-256 of the weights in a directory; that of an adapter includes its base model and its scale."""
-    below = adapters.parent(model)
-    if below is None:
-        return weights.stored_hash(model)
-    return weights.stored_hash(model, artifacts.read_json(model / adapters.CONFIG)["lora_alpha"], weights_hash(below))
 
 
 def outcomes(evaluated: Path) -> list[artifacts.Row]:

@@ -46,7 +46,7 @@ def lineage(directory: Path) -> tuple[Path, list[Path]]:
     if below is None:
         return directory, []
     known = _base(directory).get("sha256")
-    if known is not None and known != _identity(below):
+    if known is not None and known != identity(below):
         raise UserError(
             f"The adapter in {directory} was trained on other weights than {below} has now; "
             "train it again, or restore that model."
@@ -64,7 +64,7 @@ def record_base(directory: Path, kind: Kind) -> None:
     """Store the hash and the quantization of the model below a saved adapter."""
     below = parent(directory)
     assert below is not None, "an adapter's configuration names its base model"
-    record = {"quantization": kind, "sha256": _identity(below)}
+    record = {"quantization": kind, "sha256": identity(below)}
     (directory / BASE).write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
@@ -73,8 +73,13 @@ def _base(directory: Path) -> dict[str, str]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def _identity(directory: Path) -> str:
-    return weights.known_hash(directory) if parent(directory) is None else weights.stored_hash(directory)
+def identity(directory: Path) -> str:
+    """Return the SHA-256 of the weights in a directory; that of an adapter includes its scale and its base model."""
+    below = parent(directory)
+    if below is None:
+        return weights.known_hash(directory)
+    scale = json.loads((directory / CONFIG).read_text(encoding="utf-8"))["lora_alpha"]
+    return weights.stored_hash(directory, scale, identity(below))
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,8 @@ def changed_names(chain: Sequence[Updates], root: Path) -> set[str]:
     Raises:
         UserError: the whole model in `root` does not store one of them under that name.
     """
-    changed, missing = ({name for each in chain for name in each} for _ in range(2))
+    changed = {name for each in chain for name in each}
+    missing = set(changed)
     for shard in weights.files(root):
         with safe_open(shard, framework="pt") as stored:
             missing -= set(stored.keys())

@@ -1,7 +1,6 @@
 """Checks before the weights are loaded: quantisation, optimizer, memory and disk. They take seconds; training takes
 hours."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig
 
-from pipelines.models import memory, quantization
+from pipelines.models import memory, quantization, weights
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.devices import device, dtype
 from pipelines.models.memory import GIB, MASTER, OPTIMIZERS, Traced, Training
@@ -51,7 +50,7 @@ def check(
     check_memory(what, shape, wanted, where, may_recompute=training.checkpointing == "auto" and where.type == "cuda")
     merged = (shape.matrices + shape.others) * precision.itemsize if isinstance(config, PretrainConfig) else 0
     saved = int((MASTER + OPTIMIZERS[training.optimizer]) * shape.trainable)
-    check_disk(what, (KEPT + 1) * saved + MASTER * shape.trainable + merged, out)
+    weights.require_space(out, (KEPT + 1) * saved + MASTER * shape.trainable + merged)
 
 
 def largest(
@@ -138,17 +137,3 @@ def _micro_batches(training: Training) -> Iterator[tuple[int, Training]]:
         predicted, rehearsed = (-(-count * rows // training.rows) for count in (training.predicted, training.rehearsed))
         yield tokens, replace(training, rows=rows, predicted=predicted, rehearsed=rehearsed)
         tokens //= 2
-
-
-def check_disk(what: str, needed: int, folder: Path) -> None:
-    """Check that a disk has room for checkpoints and the trained weights.
-
-    Raises:
-        UserError: it has not.
-    """
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(
-            f"{what} writes up to {needed / GIB:.1f} GiB of checkpoints and weights, and the disk of {folder} has "
-            f"{free / GIB:.1f} GiB free; free space there (`gradus gc`), or lower {what}.lora.rank."
-        )

@@ -11,11 +11,11 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.evaluation import questions
 from pipelines.evaluation.questions import SETS, SPLITS
-from pipelines.models import loading, saving
+from pipelines.models import adapters, loading, saving
 from pipelines.models.config import LoraConfig
 from pipelines.models.quantization import kind_of
 from pipelines.runtime.errors import UserError
-from tasks.evaluate import directory, evaluate, outcomes, weights_hash
+from tasks.evaluate import directory, evaluate, outcomes
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ def test_evaluate_writes_answers_verdicts_and_scores_deterministically(base: Pat
     assert (metrics["unanswerable.wrong"], metrics["unanswerable.correct"]) == (1.0, 0.0)
     assert 0 < metrics["domain_bits_per_byte"] < 2 * math.log2(600)
     scores = artifacts.read_json(out / "scores.json")
-    assert scores["weights"] == weights_hash(base)
+    assert scores["weights"] == adapters.identity(base)
     assert [row["source"] for row in scores["text"]] == ["a.md", "b.md"]
     before = {path.name: path.read_bytes() for path in artifacts.files(out)}
     evaluate(base, split, artifacts.fresh("evaluate/base"), settings, config.compute, "I don't know.")
@@ -98,14 +98,14 @@ def test_hash_of_an_adapter_follows_its_weights_its_scale_and_its_base(base: Pat
     adapter = artifacts.fresh("sft")
     model = loading.adaptable(base, LoraConfig(rank=2, alpha=4, dropout=0.0), config.compute)
     saving.save_adapter(model, loading.tokenizer(base), adapter)
-    hashes = [weights_hash(base), weights_hash(adapter)]
+    hashes = [adapters.identity(base), adapters.identity(adapter)]
     saving.keep_share(model, 0.5, base)
     saving.save_adapter(model, loading.tokenizer(base), adapter)
-    hashes.append(weights_hash(adapter))
+    hashes.append(adapters.identity(adapter))
     other = AutoModelForCausalLM.from_pretrained(base)
     other.get_input_embeddings().weight.data *= 2
     other.save_pretrained(base)
-    assert len({*hashes, weights_hash(adapter)}) == 4
+    assert len({*hashes, adapters.identity(adapter)}) == 4
 
 
 def test_unknown_model_raises(config: Config) -> None:

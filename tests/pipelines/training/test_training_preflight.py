@@ -1,7 +1,9 @@
 """Training that cannot run on the device is refused before weights are loaded, with a change that lets it run."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -112,11 +114,11 @@ def test_changes_with_equal_results_are_suggested_first(config: Config) -> None:
     assert full == names[:5]  # trained weights cannot be quantised, and a CPU has no 8-bit optimizer
 
 
-def test_full_disk_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: type("Usage", (), {"free": GIB})())
-    preflight.check_disk("sft", GIB, ROOT)
-    with pytest.raises(UserError, match=r"sft writes up to 2\.0 GiB .* has 1\.0 GiB free; free space"):
-        preflight.check_disk("sft", 2 * GIB, ROOT)
+def test_full_disk_is_refused(base: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    for free in (GIB, 1000):
+        monkeypatch.setattr(preflight.weights.shutil, "disk_usage", lambda _, f=free: SimpleNamespace(free=f))
+        with nullcontext() if free == GIB else pytest.raises(UserError, match=r"Saving to .* GB are free; `gradus gc`"):
+            check(base, config)
 
 
 def test_quantization_or_optimizer_that_the_device_lacks_is_refused(
