@@ -30,14 +30,18 @@ _HELD: list[TextIO] = []  # kept open for the lifetime of the process
 PATIENCE = 20.0  # seconds that an orphan has to exit by itself
 
 
-@cache
 def lease() -> Path:
-    """Return the lease file of this process, locked until it dies and removed by a clean exit.
+    """Return the lease file of this process in the present project, locked until it dies and removed by a clean exit.
 
     The file is locked before it becomes visible, so that it is never seen unlocked while its holder lives.
     """
-    MARKS.mkdir(parents=True, exist_ok=True)
-    path = MARKS.resolve() / uuid.uuid4().hex
+    return _lease(MARKS.resolve())
+
+
+@cache
+def _lease(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / uuid.uuid4().hex
     aside = path.with_suffix(".part")
     file = aside.open("w")
     fcntl.flock(file, fcntl.LOCK_EX)

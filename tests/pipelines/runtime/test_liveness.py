@@ -69,6 +69,17 @@ def test_stage_is_run_by_one_process_at_a_time(holder: subprocess.Popen[str]) ->
         pass
 
 
+def test_each_project_has_its_own_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leases = []
+    for name in ("one", "two", "one"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / name)
+        leases.append(liveness.lease())
+    first, second, again = leases
+    assert first == again != second and first.is_relative_to(tmp_path / "one")
+    assert liveness.is_held(first) and liveness.is_held(second)
+
+
 FOLLOWER = """
 import signal, time
 from pipelines.runtime import liveness
