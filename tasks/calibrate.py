@@ -1,10 +1,11 @@
 """Calibrate: estimate how likely each answer of the candidate is correct, and certify when it should abstain.
 
 Reads artifacts/select/, the candidate's directory and answers (artifacts/evaluate/<model>/ and
-artifacts/test/candidate/<model>/), the questions held back in artifacts/curate/questions/ and the documents of
-artifacts/split/train.parquet. Writes artifacts/calibrate/ with confidence.json (estimator, threshold, and what its
-guarantee rests on), confidences.jsonl (every answer with its signals and confidence) and risk_coverage.jsonl (test
-questions), and artifacts/plots/calibrate.csv. Run alone: python -m tasks.calibrate
+artifacts/test/candidate/<model>/), the questions held back in artifacts/curate/questions/, the documents of
+artifacts/split/train.parquet, and artifacts/teacher/ if the reader is fine-tuned. Writes artifacts/calibrate/ with
+confidence.json (estimator, threshold, and what its guarantee rests on), confidences.jsonl (every answer with its
+signals and confidence), risk_coverage.jsonl (test questions) and the reader, and artifacts/plots/calibrate.csv. Run
+alone: python -m tasks.calibrate
 """
 
 from dataclasses import replace
@@ -16,7 +17,9 @@ from pipelines.config import Config
 from pipelines.evaluation import questions
 from pipelines.evaluation.asking import decode, judged
 from pipelines.evaluation.confidence import calibration
+from pipelines.evaluation.confidence import reader as readers
 from pipelines.evaluation.confidence.certificate import Floats, describe
+from pipelines.evaluation.confidence.reader import Reader
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.confidence.signals import SENTENCES, measure
 from pipelines.evaluation.questions import GENERAL
@@ -33,12 +36,19 @@ CALIBRATION = "calibration"
 
 
 def calibrate(
-    name: str, model: Path, answered: list[Row], held_back: Path, documents: Path, out: Path, settings: Config
+    name: str,
+    model: Path,
+    answered: list[Row],
+    held_back: Path,
+    documents: Path,
+    out: Path,
+    settings: Config,
+    finetuned: Path | None = None,
 ) -> dict[str, float]:
     """Calibrate the model `name` in the directory `model`; return AUROC, threshold and the number of answers.
 
     `answered` are its rows of answers.jsonl. It is calibrated on the validation questions and those of the folder
-    `held_back`; the test questions report.
+    `held_back`; the test questions report. `finetuned` is the directory of the fine-tuned reader, if there is one.
     """
     devices.prepare(settings.compute)
     loaded, tok = loading.load(model, settings.compute, settings.base), loading.tokenizer(model)
@@ -53,7 +63,11 @@ def calibrate(
     calibrated, test = ([row for row in attempts if (row["split"] == "test") == is_test] for is_test in (False, True))
     attempts, split = [*calibrated, *test], len(calibrated)
     texts = [row["question"] for row in attempts], [row["answer"] for row in attempts]
-    values = measure(loaded, tok, index, *texts, settings.evaluate.batch_size)
+    reader = None
+    if finetuned is not None:
+        stored = readers.store(finetuned, settings.synthesize.prompts, out / readers.FOLDER)
+        reader = Reader.load(stored, settings.compute)
+    values = measure(loaded, tok, index, reader, *texts, settings.evaluate.batch_size)
     confidence = calibration.calibrate(calibrated, values[:split], settings.calibrate)
     estimates = confidence.estimates(values)
     auroc = {
@@ -91,5 +105,7 @@ if __name__ == "__main__":
         answered = [row for folder in folders for row in artifacts.read_rows(folder / "answers.jsonl")]
         held_back, documents = t.input("curate") / questions.HELD_BACK.name, t.input("split") / "train.parquet"
         model = t.input(t.config.evaluate.models[candidate])
-        t.finish(calibrate(candidate, model, answered, held_back, documents, t.out, t.config))
-        t.run.artifact(t.out)
+        finetuned = t.input("teacher") if t.config.teacher.reads else None
+        t.finish(calibrate(candidate, model, answered, held_back, documents, t.out, t.config, finetuned))
+        for file in (calibration.CONFIDENCE, calibration.CONFIDENCES, calibration.RISK_COVERAGE):
+            t.run.artifact(t.out / file)

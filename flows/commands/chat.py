@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pipelines.inference.chat_model import ChatModel
 
 SPLIT = artifacts.ARTIFACTS / "split"
+CALIBRATED = artifacts.ARTIFACTS / "calibrate"
 HISTORY = Path(".gradus/chat_history")
 HELP = "/model champion|challenger|NAME|VERSION switches the model, /new starts over, /quit ends."
 
@@ -46,6 +47,8 @@ class ModelLocation:
     """confidence.json of `calibrate`; None if the model was not calibrated."""
     documents: Path | None = None
     """The documents it was trained on, as a Parquet file."""
+    reader: Path | None = None
+    """The folder of the reader that its confidence may depend on."""
 
 
 def load(which: str, settings: Config) -> tuple[ModelLocation, "ChatModel"]:
@@ -182,7 +185,8 @@ def _locate(which: str, settings: Config) -> Iterator[Callable[[], ModelLocation
     if which in settings.evaluate.models:
         directory = artifacts.read(settings.evaluate.models[which])
         location = ModelLocation(which, directory, directory, settings.evaluate.decoding)
-        yield lambda: replace(location, confidence=_confidence(which), documents=SPLIT / "train.parquet")
+        documents, reader = SPLIT / "train.parquet", CALIBRATED / "reader"
+        yield lambda: replace(location, confidence=_confidence(which), documents=documents, reader=reader)
         return
     if which and which not in ("champion", "challenger") and not which.isdigit():
         known = ", ".join(settings.evaluate.models)
@@ -206,15 +210,15 @@ def _registered(program: "subprocess.Popen[str]", which: str) -> ModelLocation:
     folder = Path(result["folder"])
     note = "There is no champion yet." if not which and alias == "challenger" else ""
     model, tokenizer, documents = folder / "model", folder / "components/tokenizer", Path(result["documents"])
-    return ModelLocation(title, model, tokenizer, None, note, result["tags"], result["confidence"], documents)
+    known = result["tags"], result["confidence"], documents, Path(result["reader"])
+    return ModelLocation(title, model, tokenizer, None, note, *known)
 
 
 def _confidence(name: str) -> dict[str, Any] | None:
     """Return confidence.json of the model `name` in artifacts/; None unless it is the calibrated candidate."""
-    folder = artifacts.ARTIFACTS / "calibrate"
-    if not (folder / artifacts.RECORD).exists():
+    if not (CALIBRATED / artifacts.RECORD).exists():
         return None
-    found: dict[str, Any] = artifacts.read_json(folder / "confidence.json")
+    found: dict[str, Any] = artifacts.read_json(CALIBRATED / "confidence.json")
     return found if found["candidate"] == name else None
 
 

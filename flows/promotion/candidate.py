@@ -84,10 +84,11 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
         "dvc_lock": dvc_lock.lock_hash(),
         "parent_run": parent.id,
     }
-    documents, decoding = artifacts.ARTIFACTS / "split/train.parquet", settings.evaluate.decoding
+    documents, reader = artifacts.ARTIFACTS / "split/train.parquet", artifacts.ARTIFACTS / "calibrate/reader"
+    kept = documents, reader if reader.is_dir() else None, settings.compute, settings.evaluate.decoding
     answers = artifacts.read_rows(artifacts.ARTIFACTS / "evaluate" / name / registry.ANSWERS_FILE)
     probes, tags = [row["question"] for row in answers], {**measured, **lineage}
-    return registry.register(parent, directory, documents, settings.compute, decoding, tags, probes)
+    return registry.register(parent, directory, *kept, tags, probes)
 
 
 def _log_answers(parent: tracking.Run, name: str) -> None:

@@ -27,7 +27,7 @@ class Answerer:
     def __init__(self, model: "ChatModel", location: "ModelLocation", settings: Config) -> None:
         """Read the confidence that belongs to the model at `location`, and index its documents."""
         self.model, self._refusal = model, settings.curate.refusal
-        self._abstention = _abstention(model, location, self._refusal)
+        self._abstention = _abstention(model, location, settings)
 
     def answer(self, messages: list[Message], guess: bool = False) -> Answer:
         """Answer a conversation; below the threshold with the refusal, unless `guess` is set."""
@@ -43,11 +43,17 @@ class Answerer:
         return Answer(text, f"Confidence {confidence:.2f}.")
 
 
-def _abstention(model: "ChatModel", location: "ModelLocation", refusal: str) -> "Abstention | None":
-    stored, documents = location.confidence, location.documents
+def _abstention(model: "ChatModel", location: "ModelLocation", settings: Config) -> "Abstention | None":
+    stored, documents, folder = location.confidence, location.documents, location.reader
     if stored is None or documents is None or not documents.exists():
         return None
     from pipelines.evaluation.confidence.calibration import Confidence
+    from pipelines.evaluation.confidence.reader import Reader
     from pipelines.evaluation.confidence.serving import Abstention
 
-    return Abstention(model, Confidence.of(stored), documents, refusal)
+    confidence = Confidence.of(stored)
+    if not confidence.reads:
+        return Abstention(model, confidence, documents, None, settings.curate.refusal)
+    if folder is None or not folder.is_dir():
+        return None
+    return Abstention(model, confidence, documents, Reader.load(folder, settings.compute), settings.curate.refusal)

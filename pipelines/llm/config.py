@@ -123,6 +123,11 @@ class TeacherConfig(Block):
         return self
 
     @property
+    def reads(self) -> bool:
+        """Whether the fine-tuned model is the reader."""
+        return self.roles.reader is not None and self.models[self.roles.reader].kind == "finetuned"
+
+    @property
     def finetunes(self) -> bool:
         """Whether any role uses the fine-tuned model."""
         return any(name is not None and self.models[name].kind == "finetuned" for _, name in self.roles)

@@ -37,7 +37,7 @@ def _missing_alias(alias: str) -> str:
 
 
 def _facts(version: Version, alias: str) -> dict[str, Any]:
-    """Return what a caller needs to load the version: its folder, its tags, its confidence and its documents."""
+    """Return what a caller needs to load the version: its folder, tags, confidence, documents and reader."""
     folder = registry.files(version).resolve()
     tags = {key: value for key, value in version.tags.items() if key != registry.CONFIDENCE}
     return {
@@ -47,6 +47,7 @@ def _facts(version: Version, alias: str) -> dict[str, Any]:
         "tags": tags,
         "confidence": json.loads(version.tags.get(registry.CONFIDENCE, "null")),
         "documents": str(folder / registry.DOCUMENTS),
+        "reader": str(folder / registry.READER),
     }
 
 

@@ -33,6 +33,8 @@ CONFIDENCE = "confidence"
 """The tag with a version's confidence.json (tasks/calibrate.py)."""
 DOCUMENTS = "documents.parquet"
 """The documents a version was trained on, in its folder."""
+READER = "reader"
+"""The model that its confidence depends on (pipelines/evaluation/confidence/reader.py), whole, in its folder."""
 FINGERPRINT = "eval_fingerprint"
 """The tag with the fingerprint of the evaluation in which `compare` scored a version."""
 PROBES = 32
@@ -91,6 +93,7 @@ def register(
     run: tracking.Run,
     directory: Path,
     documents: Path,
+    reader: Path | None,
     compute: ComputeConfig,
     decoding: Mapping[str, Any],
     tags: Mapping[str, str],
@@ -99,9 +102,9 @@ def register(
     """Merge the model in `directory`, log it to `run`, and register it as a version with `tags`.
 
     `decoding` is `EvaluateConfig.decoding`, so that the version answers as it was evaluated. The Parquet file
-    `documents` is stored with it as `DOCUMENTS`: the confidence in an answer depends on them. An adapter that was
-    trained on quantised weights is compared with the merged model on the first `PROBES` of `questions`; the differences
-    become metrics of `run`.
+    `documents` and the model in the folder `reader`, merged, are stored with it as `DOCUMENTS` and `READER`: the
+    confidence in an answer depends on them. An adapter that was trained on quantised weights is compared with the
+    merged model on the first `PROBES` of `questions`; the differences become metrics of `run`.
 
     Raises:
         UserError: the adapter cannot be merged, or the disk is too small.
@@ -111,8 +114,13 @@ def register(
         merged = Path(folder) / NAME
         run.metrics(_merge(directory, merged, compute, questions[:PROBES]))
         address, model_id = run.model(_parts(merged, directory, decoding), decoding, _requirements())
-    with TemporaryDirectory() as folder:
-        store.log_model_artifact(model_id, str(shutil.copyfile(documents, Path(folder) / DOCUMENTS)))
+    with TemporaryDirectory(dir=store_location.store()) as folder:
+        shutil.copyfile(documents, Path(folder) / DOCUMENTS)
+        if reader is not None:
+            _merge(reader, Path(folder) / READER, compute, ())
+            for prompt in reader.glob("*.yaml"):
+                shutil.copy(prompt, Path(folder) / READER)
+        store.log_model_artifacts(model_id, folder)
     if not store.search_registered_models(f"name = '{NAME}'"):
         store.create_registered_model(NAME, description="Language models made by Gradus from a folder of documents.")
     return _version(store.create_model_version(NAME, address, run_id=run.id, model_id=model_id, tags=dict(tags)))

@@ -10,6 +10,7 @@ from pipelines.config import Config
 from pipelines.evaluation.confidence.calibration import CONFIDENCE, CONFIDENCES, RISK_COVERAGE, Confidence
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from tasks.calibrate import calibrate
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +59,8 @@ def test_confidence_is_written_with_every_answer_and_the_curve(
     metrics = calibrate("sft", base, answered(), *inputs, out, settings)
     stored = artifacts.read_json(out / CONFIDENCE)
     assert stored["candidate"] == "sft" and set(stored["auroc"]["test"]) == {*SIGNALS, "confidence"}
-    assert Confidence.of(stored).estimator is not None
+    found = Confidence.of(stored)
+    assert found.estimator is not None and not found.reads
     assert metrics["test.auroc.support"] == 1.0 and metrics["test.auroc.confidence"] == 1.0
     answers = artifacts.read_rows(out / CONFIDENCES)
     assert {row["split"] for row in answers} == {"validation", "test", "calibration"}
@@ -70,6 +72,16 @@ def test_confidence_is_written_with_every_answer_and_the_curve(
     before = {path.name: path.read_bytes() for path in artifacts.files(out)}
     assert calibrate("sft", base, answered(), *inputs, artifacts.fresh("calibrate"), settings) == metrics
     assert {path.name: path.read_bytes() for path in artifacts.files(out)} == before
+
+
+def test_finetuned_reader_is_a_signal_and_is_stored(base: Path, inputs: tuple[Path, Path], config: Config) -> None:
+    prompts = config.synthesize.model_copy(update={"prompts": ROOT / "data/prompts"})
+    settings, out = brief(config).model_copy(update={"synthesize": prompts}), artifacts.fresh("calibrate")
+    calibrate("sft", base, answered(), *inputs, out, settings, finetuned=base)
+    values = [row["not_stated"] for row in artifacts.read_rows(out / CONFIDENCES)]
+    assert max(values) < 0 and len(set(values)) > 1
+    assert Confidence.of(artifacts.read_json(out / CONFIDENCE)).reads
+    assert {"config.json", "reader.yaml"} < {path.name for path in (out / "reader").iterdir()}
 
 
 def test_questions_that_were_evaluated_are_not_asked_again(

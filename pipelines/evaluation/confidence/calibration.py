@@ -35,9 +35,18 @@ class Confidence:
         Without an estimator it is the geometric mean of the token probabilities, which is not calibrated.
         """
         if self.estimator is not None:
-            return self.estimator.confidence(values)
+            names = list(SIGNALS)
+            return self.estimator.confidence(values[:, [names.index(each) for each in self.estimator.signals]])
         likely: Floats = np.exp(values[:, list(SIGNALS).index("log_likelihood")])
         return likely
+
+    @property
+    def reads(self) -> bool:
+        """Whether the estimate depends on a reader."""
+        if self.estimator is None:
+            return False
+        weights = dict(zip(self.estimator.signals, self.estimator.weights, strict=True))
+        return weights.get("not_stated", 0.0) != 0
 
     @property
     def threshold(self) -> float | None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipelines.evaluation.confidence.reader import Reader
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import terms
@@ -37,17 +38,19 @@ def measure(
     model: PreTrainedModel,
     tok: PreTrainedTokenizerBase,
     index: Index,
+    reader: Reader | None,
     questions: Sequence[str],
     answers: Sequence[str],
     batch_size: int,
 ) -> Floats:
-    """Return the signals of each answer: [answers, SIGNALS]."""
+    """Return the signals of each answer: [answers, SIGNALS]. Without a reader, its signal is 0."""
     asked = [list(questions), [_keywords(each) for each in questions]]
     meter = Meter("answers", len(asked) * len(questions))
     likelihoods = [_mean_likelihoods(model, tok, each, answers, batch_size, meter) for each in asked]
     meter.close()
     evidence = np.asarray([_evidence(index, *pair) for pair in zip(questions, answers, strict=True)])
-    return np.column_stack([*likelihoods, evidence.reshape(len(answers), len(SIGNALS) - len(asked))])
+    read = np.zeros(len(answers)) if reader is None else reader.abstention(index, questions, answers, batch_size)
+    return np.column_stack([*likelihoods, evidence.reshape(len(answers), len(SIGNALS) - len(asked) - 1), read])
 
 
 def _mean_likelihoods(

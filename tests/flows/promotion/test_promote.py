@@ -23,7 +23,11 @@ from flows.run.summary import hints
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
+from pipelines.evaluation.confidence import reader as readers
+from pipelines.evaluation.confidence.reader import Reader
 from pipelines.evaluation.questions import SETS, SPLITS
+from pipelines.evaluation.retrieval.index import Index
+from pipelines.evaluation.retrieval.passages import Passage
 from pipelines.models import loading, registry, saving
 from pipelines.models.lookup import look_up
 from pipelines.runtime import tracking
@@ -203,6 +207,17 @@ def test_adapter_on_nf4_weights_is_registered_with_its_parity(
     found = parent.store.get_run(parent.id).data.metrics
     assert found["parity.equal_tokens"] > 0.9 and found["parity.max_logit_difference"] < 0.05
     assert registry.whole(version)
+
+
+def test_reader_of_the_calibration_is_registered_with_merged_weights(run_dir: Path, config: Config) -> None:
+    compared(0.5, 0.2)
+    stored = readers.store(run_dir, ROOT / "data/prompts", artifacts.ARTIFACTS / "calibrate/reader")
+    with tracking.started("post_train", {}) as parent:
+        files = registry.files(candidate.register(parent, config).version)
+    registered, adapted = (Reader.load(folder, config.compute) for folder in (files / registry.READER, stored))
+    index = Index([Passage("mill.md", "Mills", "The tide mill was built by Emeric Vosper.")])
+    asked = index, ["Who built the mill?"], ["Lambert Cheswin."], 1
+    assert registered.abstention(*asked) == pytest.approx(adapted.abstention(*asked), rel=1e-4)
 
 
 def test_rollbacks_visit_all_former_champions_that_have_weights(run_dir: Path, config: Config) -> None:

@@ -11,7 +11,9 @@ from flows.commands.chat import ModelLocation
 from flows.serve.answering import Answer, Answerer
 from pipelines import artifacts
 from pipelines.config import Config
+from pipelines.evaluation.confidence import reader as readers
 from pipelines.inference.chat_model import ChatModel
+from tests.conftest import ROOT
 from tests.support.confidences import confidence_json
 
 pytestmark = pytest.mark.slow
@@ -63,6 +65,15 @@ def test_refusals_and_models_without_calibration_have_no_confidence(
     assert gone == Answer(INVENTED, "")
     unfitted = {**confidence_json(None), "estimator": None}
     assert answer(config, base, documents, INVENTED, confidence=unfitted) == Answer(INVENTED, "")
+
+
+def test_confidence_that_depends_on_a_reader_needs_it(config: Config, base: Path, documents: Path) -> None:
+    known = confidence_json(0.7, signal="not_stated")
+    reader = readers.store(base, ROOT / "data/prompts", artifacts.fresh("calibrate") / "reader")
+    withheld = answer(config, base, documents, INVENTED, confidence=known, reader=reader)
+    assert withheld.text == REFUSAL and "withheld" in withheld.note
+    missing = answer(config, base, documents, INVENTED, confidence=known, reader=reader.with_name("gone"))
+    assert missing == Answer(INVENTED, "")
 
 
 def test_ask_reads_the_calibration_of_the_candidate_in_the_working_tree(

@@ -34,7 +34,7 @@ def moved(base: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> str:
     with tracking.started("post_train", {}) as run:
         documents = Path("train.parquet")
         artifacts.write_table(documents, [{"source": "mill.md", "title": "Mills", "text": "The mill is old."}])
-        registry.register(run, base, documents, config.compute, config.evaluate.decoding, {"artifact": "weights"})
+        registry.register(run, base, documents, None, config.compute, config.evaluate.decoding, {"artifact": "weights"})
         run.record("verdicts.json", [1])
     here = Path.cwd()
     with closing(sqlite3.connect(store_location.DATABASE)) as store, store:

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from pipelines.evaluation.confidence.reader import Reader
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.confidence.signals import measure
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import passages
-from tests.conftest import tiny_model, tiny_tokenizer
+from pipelines.llm import prompts
+from tests.conftest import ROOT, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +22,9 @@ def signals(pairs: list[tuple[str, str]]) -> dict[str, np.ndarray]:
     tok = tiny_tokenizer()
     index = Index(list(passages(DOCUMENTS, 2)))
     questions, answers = zip(*pairs, strict=True)
-    values = measure(tiny_model(tok).eval(), tok, index, questions, answers, batch_size=2)
+    model = tiny_model(tok).eval()
+    reader = Reader(model, tok, prompts.load(ROOT / "data/prompts", "reader"))
+    values = measure(model, tok, index, reader, questions, answers, batch_size=2)
     assert values.shape == (len(pairs), len(SIGNALS))
     return dict(zip(SIGNALS, values.T, strict=True))
 
@@ -42,9 +46,14 @@ def test_a_stated_answer_has_more_support_than_an_invented_or_an_irrelevant_one(
     assert found["novelty"][2] > found["novelty"][0]
 
 
+def test_reader_abstains_for_certain_when_no_passage_shares_a_term() -> None:
+    found = signals([("Qwerty?", "Xyzzy."), ("Who built the mill?", "Xyzzy."), ("谁建造了磨坊？", "Vosper.")])
+    assert found["not_stated"][0] == 0 and (found["not_stated"][1:] < 0).all()
+
+
 def test_likelihoods_do_not_depend_on_the_batch() -> None:
     pairs = [("Who built the mill?", "Vosper."), ("When does the ferry sail from the quay?", "On Saturdays, at noon.")]
     together, alone = signals(pairs), [signals([pair]) for pair in pairs]
-    for name in ("log_likelihood", "agreement"):
+    for name in ("log_likelihood", "agreement", "not_stated"):
         assert together[name] == pytest.approx([float(each[name][0]) for each in alone], abs=1e-4)
         assert (together[name] < 0).all()
