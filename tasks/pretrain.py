@@ -1,7 +1,8 @@
 """Pretrain: continued pre-training on the raw text of the corpus, which by itself does not teach a model to answer.
 
-Reads artifacts/base/, artifacts/split/ and the sources in `pretrain.mixture`; writes artifacts/pretrain/, a model.
-Not part of `make demo`: gradus run pretrain evaluate@pretrain. Run alone: python -m tasks.pretrain
+Reads artifacts/base/, artifacts/split/ and the sources in `pretrain.mixture`; writes artifacts/pretrain/, a model, and
+with the schedule WSD stable/. Not part of `make demo`: gradus run pretrain evaluate@pretrain.
+Run alone: python -m tasks.pretrain
 """
 
 import tempfile
@@ -22,8 +23,9 @@ from pipelines.training.examples import Example, encode_text, encode_tokens, pla
 from pipelines.training.fim import Sentinels, rearrange, sentinels, split_to_fit
 from pipelines.training.loop import fit
 from pipelines.training.mixture import Source, sample_epoch, sources
-from pipelines.training.objectives import LanguageModel
+from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.packing import check_document_masking, pack
+from pipelines.training.stable import stable_phase
 from pipelines.training.step import Job
 from tasks import task
 
@@ -39,21 +41,31 @@ def pretrain(
     run: Run,
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
-    """Train on every token of the training documents: all weights, or an adapter that is merged into the weights."""
+    """Train on every token of the training documents: all weights, or an adapter that is merged into the weights.
+
+    With `training.patience`, the held-out documents of the split are validated on.
+
+    Raises:
+        UserError: early stopping has no document to validate on.
+    """
     devices.prepare(compute)
     tok = loading.tokenizer(base)
     corpus = [row["text"] for row in artifacts.read_table(split / "train.parquet")]
     mixed = sources(corpus, config.mixture, config.weights, config.fim_rates)
     rows, plan, truncated = planned(tok, mixed, config, compute.seed)
+    validation = _validation(tok, split, config.block_tokens) if training.patience is not None else []
+    preflight.check_patience(training, validation, split / "validation.parquet", "split.validation_share")
+    stable = stable_phase("pretrain", base, out, config, training)
     preflight.check("pretrain", base, rows, plan, config, training, compute, quantised, out)
     model = loading.trainable(base, config.lora, compute, quantised)
     if config.packing:
         check_document_masking(model, "pretrain")
     tokens = sum(len(row.ids) for row in rows)
-    job = Job("pretrain", config.learning_rate, config.epochs, training, compute, run, checkpoints)
-    objective = LanguageModel(model, rows, tok.pad_token_id)
+    job = Job("pretrain", config.learning_rate, config.epochs, training, compute, run, checkpoints, stable)
+    objective, held_out = (LanguageModel(model, each, tok.pad_token_id) for each in (rows, validation))
     model.train()
-    history = fit(model, objective, plan, job)
+    validate = (lambda _: mean_loss(model, held_out, compute)) if validation else None
+    history = fit(model, objective, plan, job, validate=validate)
     if config.lora is None:
         saving.save(model, tok, out, base)
     else:
@@ -63,10 +75,16 @@ def pretrain(
     return {
         "loss": history.tail("loss"),
         "tokens": float(tokens),
-        "steps": float(len(plan)),
+        "steps": float(len(history.rows)),
         "cut": float(truncated),
         "fill": tokens / sum(len(batch) * max(len(rows[row].ids) for row in batch) for batch in plan),
+        **history.chosen(),
     }
+
+
+def _validation(tok: PreTrainedTokenizerBase, split: Path, length: int) -> list[Example]:
+    documents = artifacts.read_table(split / "validation.parquet")
+    return [piece for document in documents for piece in encode_text(tok, document["text"], length)]
 
 
 def planned(

@@ -1,7 +1,7 @@
 """SFT: fine-tune on questions and answers, refusals, rehearsal, and optionally passages of the corpus.
 
 Reads artifacts/curate/, artifacts/split/ and the model of `sft.init_from`; writes artifacts/sft/, an adapter (a whole
-model if `sft.lora` is null) and preview.md. Standalone: python -m tasks.sft
+model if `sft.lora` is null), preview.md, and with the schedule WSD stable/. Standalone: python -m tasks.sft
 """
 
 from functools import partial
@@ -20,7 +20,9 @@ from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import SFTConfig, TrainingConfig
 from pipelines.training.examples import Example, encode_chat, encode_text, plan_batches
 from pipelines.training.loop import fit
+from pipelines.training.monitoring.samples import Samples
 from pipelines.training.objectives import LanguageModel, mean_loss
+from pipelines.training.stable import stable_phase
 from pipelines.training.step import Job
 from tasks import task
 
@@ -43,7 +45,8 @@ def sft(
     """Train an adapter or all weights on the curated rows and passages, with a loss on answers, passages and rehearsal.
 
     Raises:
-        UserError: no row is short enough, or all weights are to be trained with rehearsal.
+        UserError: no row is short enough, all weights are to be trained with rehearsal, or early stopping has no
+            validation rows.
     """
     devices.prepare(compute)
     tok = loading.tokenizer(start)
@@ -61,13 +64,17 @@ def sft(
     plan = planned([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
     (out / PREVIEW).write_text(preview.describe(tok, curated_rows, encoded, config.max_tokens), encoding="utf-8")
     run.artifact(out / PREVIEW)
+    questions = read_training_rows(curated / "validation.jsonl")
+    validation = [encode_chat(tok, row.messages) for row in questions]
+    preflight.check_patience(training, validation, curated / "validation.jsonl", "curate.validation_share")
+    stable = stable_phase("sft", start, out, config, training)
     preflight.check("sft", start, rows, plan, config, training, compute, base, out)
     model = loading.trainable(start, config.lora, compute, base)
     objective = LanguageModel(model, rows, tok.pad_token_id, config.rehearsal_weight)
-    validation = [encode_chat(tok, row.messages) for row in read_training_rows(curated / "validation.jsonl")]
     held_back = LanguageModel(model, validation, tok.pad_token_id)
-    job = Job("sft", config.learning_rate, config.epochs, training, compute, run, checkpoints)
-    validate = partial(mean_loss, model, held_back, compute) if validation else None
+    samples = Samples(model, tok, questions, compute, run)
+    validate = partial(_validated, samples, held_back, compute) if validation else None
+    job = Job("sft", config.learning_rate, config.epochs, training, compute, run, checkpoints, stable)
     model.train()
     history = fit(model, objective, plan, job, validate=validate)
     saving.keep_share(model, config.adapter_scale, start)
@@ -79,8 +86,15 @@ def sft(
         "rows": float(len(chats)),
         "passages": float(len(passages)),
         "too_long": float(len(encoded) - len(chats)),
-        "steps": float(len(plan)),
+        "steps": float(len(history.rows)),
+        **history.chosen(),
     }
+
+
+def _validated(samples: Samples, held_back: LanguageModel, compute: ComputeConfig, step: int) -> float:
+    """Log sample answers after `step`, and return the validation loss."""
+    samples.log(step)
+    return mean_loss(samples.model, held_back, compute)
 
 
 def _without_rehearsal(rows: list[TrainingRow], config: SFTConfig) -> list[TrainingRow]:

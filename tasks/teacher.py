@@ -26,8 +26,8 @@ from tasks import task
 
 KEY_FILE = "key.json"
 TEACHER_SETTINGS = {"lora", "learning_rate", "epochs", "batch_tokens"}
-MEMORY_SETTINGS = {"micro_batch_tokens", "checkpointing"}
-"""Parameters of `training` that save memory without changing what is learned."""
+NEUTRAL_SETTINGS = {"micro_batch_tokens", "checkpointing", "patience"}
+"""Parameters of `training` that do not change what the teacher learns: two save memory, and it has no validation."""
 
 
 def teacher(
@@ -88,7 +88,7 @@ def _key(
 ) -> str:
     """Hash the inputs that determine the adapter: base weights, training examples, parameters; not the machine."""
     settings = config.model_dump(mode="json", include=TEACHER_SETTINGS) | {"seed": compute.seed}
-    settings["training"] = training.model_dump(mode="json", exclude=MEMORY_SETTINGS)
+    settings["training"] = training.model_dump(mode="json", exclude=NEUTRAL_SETTINGS)
     return weights.stored_hash(base, chats, settings)
 
 

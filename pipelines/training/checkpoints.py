@@ -3,7 +3,8 @@
 A checkpoint is a folder `checkpoints/<stage>/<key>/<step>/` of tensors (safetensors) and facts (JSON). The key hashes
 all inputs that determine the result, so checkpoints of other inputs are never used. A checkpoint is written to a
 temporary folder, synced (fsync) and renamed, and the facts contain a digest of the tensors, so that a partial
-checkpoint is detected.
+checkpoint is detected. The last two are kept, and those that are needed at the end: of the best validation, and of the
+end of the stable phase of WSD.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipelines import artifacts
+from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 
 FACTS, TENSORS = "facts.json", "tensors.safetensors"
@@ -42,18 +44,20 @@ class Saved:
 
 @dataclass
 class Checkpoints:
-    """Checkpoints of one training; without a folder none is written or found."""
+    """Checkpoints of one training; without a folder none is found, and those to keep are in memory."""
 
     folder: Path | None = None
     seconds: float = 60.0
     """Minimum seconds between two checkpoints."""
     stopping: bool = False
     last: float = field(default_factory=time.monotonic)
+    memory: dict[int, Saved] = field(default_factory=dict)
+    """The kept checkpoints of a training without a folder."""
 
     def latest(self) -> Saved | None:
         """Return the last complete checkpoint, if any, and report it."""
         for place in reversed(self._places()):
-            if (saved := _read(place)) is not None:
+            if (saved := read(place)) is not None:
                 say(f"resuming from step {saved.step}, where this training was interrupted")
                 return saved
             say(f"{place} is damaged and is ignored")
@@ -65,33 +69,48 @@ class Checkpoints:
             return []
         return sorted((each for each in self.folder.iterdir() if each.name.isdigit()), key=lambda each: int(each.name))
 
-    def step(self, number: int, state: Callable[[], State]) -> None:
-        """Finish step `number`; write a checkpoint of `state` if one is due or the process is stopping.
+    def step(self, number: int, state: Callable[[], State], keep: Collection[int] = ()) -> None:
+        """Finish step `number`; write a checkpoint of `state` if one is due, or the process is stopping.
+
+        The steps in `keep` get a checkpoint that is not removed; `number` may be one of them.
 
         Raises:
             KeyboardInterrupt: the process was asked to stop.
         """
-        if self.folder is not None and (self.stopping or time.monotonic() - self.last >= self.seconds):
-            self._write(number, *state())
+        due = self.stopping or time.monotonic() - self.last >= self.seconds
+        if number in keep or (due and self.folder is not None):
+            self._write(number, *state(), keep)
             self.last = time.monotonic()
         if self.stopping:
             raise KeyboardInterrupt
 
-    def _write(self, number: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
-        assert self.folder is not None
-        partial = self.folder / f"{number}.part"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial / TENSORS)
-        artifacts.write_json(partial / FACTS, {"digest": _digest(partial / TENSORS), "facts": facts})
-        for name in (TENSORS, FACTS):
-            _sync(partial / name)
-        place = self.folder / str(number)
-        shutil.rmtree(place, ignore_errors=True)
-        partial.rename(place)
-        _sync(self.folder)
+    def _write(
+        self, number: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any], keep: Collection[int]
+    ) -> None:
+        if self.folder is None:
+            copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+            self.memory = {step: saved for step, saved in self.memory.items() if step in keep}
+            self.memory[number] = Saved(number, copies, dict(facts))
+            return
+        write(self.folder / str(number), number, tensors, facts)
         for old in self._places()[:-KEPT]:
-            shutil.rmtree(old)
+            if int(old.name) not in keep:
+                shutil.rmtree(old)
+
+    def kept(self, number: int) -> Saved:
+        """Return the checkpoint of step `number`, which was in `keep`.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        if self.folder is None:
+            return self.memory[number]
+        saved = read(self.folder / str(number))
+        if saved is None:
+            raise UserError(
+                f"The checkpoint {self.folder / str(number)} is damaged; remove {self.folder}, and run again."
+            )
+        return saved
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -109,12 +128,27 @@ class Checkpoints:
         self.stopping = True
 
 
-def _read(place: Path) -> Saved | None:
+def write(place: Path, number: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
+    """Write the checkpoint of step `number` to the folder `place`, completely or not at all."""
+    partial = place.with_name(f"{place.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial / TENSORS)
+    artifacts.write_json(partial / FACTS, {"digest": _digest(partial / TENSORS), "step": number, "facts": facts})
+    for name in (TENSORS, FACTS):
+        _sync(partial / name)
+    shutil.rmtree(place, ignore_errors=True)
+    partial.rename(place)
+    _sync(place.parent)
+
+
+def read(place: Path) -> Saved | None:
+    """Read the checkpoint in the folder `place`; None if it is missing or damaged."""
     try:
         content = artifacts.read_json(place / FACTS)
         if content["digest"] != _digest(place / TENSORS):
             return None
-        return Saved(int(place.name), load_file(place / TENSORS), content["facts"])
+        return Saved(content["step"], load_file(place / TENSORS), content["facts"])
     except (OSError, ValueError, KeyError):
         return None
 

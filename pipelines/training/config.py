@@ -37,11 +37,17 @@ class TrainingConfig(Block):
     checkpointing: Checkpointing
     """Activation checkpointing: a third more computation for most of the memory of a micro-batch. `auto` switches it on
     if a micro-batch would not fit into the GPU's free memory."""
+    patience: Count | None
+    """Early stopping in `sft` and `pretrain`: training stops after so many validations, of ten, without a lower
+    validation loss, and the weights of the lowest are restored. null trains all steps and takes the last weights. The
+    other trainings have no validation loss."""
 
 
 class PretrainConfig(Block):
     """Continued pre-training on raw text: the usual first step, which by itself does not teach a model to answer."""
 
+    continue_from: Path
+    """Folder with a copy of `artifacts/pretrain/stable`, which training goes on from; empty: a new training."""
     lora: LoraConfig | None
     """LoRA adapter, merged into the weights after training; null trains all weights."""
     learning_rate: LearningRate
@@ -67,6 +73,8 @@ class SFTConfig(Block):
 
     init_from: Literal["base", "pretrain"]
     """Model whose weights training starts from."""
+    continue_from: Path
+    """Folder with a copy of `artifacts/sft/stable`, which training goes on from; empty: a new training."""
     lora: LoraConfig | None
     """LoRA adapter; null trains all weights, without rehearsal."""
     learning_rate: LearningRate

@@ -1,15 +1,19 @@
-"""The training loop: planned steps, a schedule, checkpoints and curves around an objective."""
+"""The training loop: planned steps, a schedule, checkpoints, early stopping and curves around an objective."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from pipelines.runtime.errors import UserError
 from pipelines.training import activations, optimizers, schedules
 from pipelines.training.checkpoints import pack, restore_generators, unpack
-from pipelines.training.history import History
+from pipelines.training.monitoring.history import History, Validate
+from pipelines.training.monitoring.utilization import utilization
 from pipelines.training.step import Job, Objective, accumulate, averaged, micro_batch_tokens, no_tokens
 
 
@@ -19,12 +23,13 @@ def fit(
     plan: Sequence[list[int]],
     job: Job,
     weights: Mapping[str, nn.Parameter] | None = None,
-    validate: Callable[[], float] | None = None,
+    validate: Validate | None = None,
 ) -> History:
     """Train `weights` (by default the trainable ones of `model`) on the planned steps, in the model's present mode.
 
     Training resumes from the last checkpoint. If a micro-batch does not fit into the GPU's memory, the step starts
-    again with half as many tokens per micro-batch. `validate` returns the validation loss; it is called ten times.
+    again with half as many tokens per micro-batch. `validate` returns the validation loss; it is called ten times. With
+    `training.patience`, training stops early, and the weights of the lowest validation loss are restored.
 
     Raises:
         UserError: nothing is trainable, there is no token to train on, memory is too small for one item, or a loss or
@@ -36,30 +41,51 @@ def fit(
     if not plan:
         raise no_tokens(job)
     settings, device = job.training, model.device
+    start = job.stable.start if job.stable else None
     optimizer = optimizers.create(settings.optimizer, weights.values(), job.learning_rate, settings.weight_decay)
-    schedule = schedules.create(settings.schedule, optimizer, len(plan), settings.warmup, settings.decay)
-    budget, rows = micro_batch_tokens(settings, device, plan, objective.sizes), []
-    if saved := job.checkpoints.latest():
-        unpack(saved.tensors, weights, optimizer)
-        schedule.load_state_dict(saved.facts["schedule"])
-        for group, rate in zip(optimizer.param_groups, schedule.get_last_lr(), strict=True):
-            group["lr"] = rate
-        restore_generators(saved.tensors)
-        budget, rows = saved.facts["micro_batch_tokens"], saved.facts["history"]
-    history = History(job.run, job.what, len(plan), job.epochs, validate, rows)
+    warmup = 0.0 if start else settings.warmup
+    schedule = schedules.create(settings.schedule, optimizer, len(plan), warmup, settings.decay)
+    if start:
+        unpack(start.tensors, weights, optimizer)
+    tokens = micro_batch_tokens(settings, device, plan, objective.sizes)
+    facts: dict[str, Any] = {"history": [], "validations": [], "micro_batch_tokens": tokens}
+    facts |= _resumed(job, weights, optimizer, schedule)
+    rows, budget = facts["history"], facts["micro_batch_tokens"]
+    history = History(job, len(plan), validate, rows, facts["validations"], utilization(model, job.compute))
+    stable_end = schedules.stable_steps(settings.schedule, len(plan), settings.decay) if job.stable else None
     recompute = activations.worthwhile(settings.checkpointing, model.config, budget, device)
     parameters = list(weights.values())
     in_place = disable_input_dtype_casting(model)  # autocast casts; PEFT would first copy every input to float32
     with job.checkpoints.guarded(), in_place, activations.recomputed(model, recompute):
         for number, step in enumerate(plan[len(rows) :], len(rows) + 1):
+            if history.exhausted():
+                break
             sums, budget = accumulate(model, parameters, objective, step, budget, job)
             values = averaged(parameters, sums, settings.max_gradient_norm, job, number)
             optimizer.step()
             optimizer.zero_grad()
             values |= {"learning_rate": float(schedule.get_last_lr()[0]), "micro_batch_tokens": float(budget)}
             schedule.step()
-            history.add(values, sum(objective.sizes[item] for item in step))
-            facts = {"history": rows, "schedule": schedule.state_dict(), "micro_batch_tokens": budget}
-            job.checkpoints.step(number, lambda: (pack(weights, optimizer), facts))  # noqa: B023  # called at once
+            history.add(values, [objective.sizes[item] for item in step])
+            facts.update(schedule=schedule.state_dict(), micro_batch_tokens=budget)
+            keep = {each for each in (history.best_step(), stable_end) if each}
+            job.checkpoints.step(number, lambda: (pack(weights, optimizer), facts), keep)
     history.close()
+    if best := history.best_step():
+        unpack(job.checkpoints.kept(best).tensors, weights)
+    if job.stable and stable_end and stable_end <= len(rows):
+        job.stable.store(job.checkpoints.kept(stable_end))
     return history
+
+
+def _resumed(job: Job, weights: Mapping[str, nn.Parameter], optimizer: Optimizer, schedule: LambdaLR) -> dict[str, Any]:
+    """Restore the last checkpoint, if there is one; return its facts."""
+    saved = job.checkpoints.latest()
+    if saved is None:
+        return {}
+    unpack(saved.tensors, weights, optimizer)
+    schedule.load_state_dict(saved.facts["schedule"])
+    for group, rate in zip(optimizer.param_groups, schedule.get_last_lr(), strict=True):
+        group["lr"] = rate
+    restore_generators(saved.tensors)
+    return saved.facts

@@ -50,7 +50,21 @@ def check(
     check_memory(what, shape, wanted, where, may_recompute=training.checkpointing == "auto" and where.type == "cuda")
     merged = (shape.matrices + shape.others) * precision.itemsize if isinstance(config, PretrainConfig) else 0
     saved = int((MASTER + OPTIMIZERS[training.optimizer]) * shape.trainable)
-    weights.require_space(out, (KEPT + 1) * saved + MASTER * shape.trainable + merged)
+    written = KEPT + 1 + (training.patience is not None) + 2 * (training.schedule == "wsd")  # best, stable and its copy
+    weights.require_space(out, written * saved + MASTER * shape.trainable + merged)
+
+
+def check_patience(training: TrainingConfig, validation: Sequence[Example], source: Path, share: str) -> None:
+    """Check that early stopping has `validation` rows, which come from `source`; the parameter `share` is their number.
+
+    Raises:
+        UserError: it has none.
+    """
+    if training.patience is not None and not any(label != IGNORED for row in validation for label in row.labels[1:]):
+        raise UserError(
+            f"training.patience is {training.patience}, and {source} has no row to validate on; raise {share}, or set "
+            "training.patience to null."
+        )
 
 
 def largest(

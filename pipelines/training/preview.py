@@ -52,11 +52,11 @@ def masked(tok: PreTrainedTokenizerBase, example: Example) -> str:
     return "".join(pieces)
 
 
-def chosen(rows: Sequence[TrainingRow]) -> list[int]:
-    """Return the indices of `SHOWN` rows, of as many kinds as possible."""
+def chosen(rows: Sequence[TrainingRow], count: int) -> list[int]:
+    """Return the indices of `count` rows, or of all if there are fewer, of as many kinds as possible."""
     first = {row.kind: index for index, row in reversed(list(enumerate(rows)))}
     by_kind = [first[kind] for kind in RowKind if kind in first]
-    return [*by_kind, *(index for index in range(len(rows)) if index not in by_kind)][:SHOWN]
+    return [*by_kind, *(index for index in range(len(rows)) if index not in by_kind)][:count]
 
 
 def describe(
@@ -72,7 +72,7 @@ def describe(
     page += [f"- Between {LEARNT[0]} and {LEARNT[1]}: tokens that are predicted. The others are context.", ""]
     for fact in facts:
         say(fact)
-    for index in chosen(rows):
+    for index in chosen(rows, SHOWN):
         text = masked(tok, examples[index])
         say(f"row {index + 1} ({rows[index].kind}): {text[:_LOGGED]!r}")
         page += [f"## Row {index + 1}: {rows[index].kind}", "", *(f"    {line}" for line in text.splitlines()), ""]

@@ -25,3 +25,9 @@ def create(kind: Schedule, optimizer: Optimizer, steps: int, warmup: float, deca
     options = {"num_decay_steps": max(1, round(decay * steps)), "decay_type": "1-sqrt"} if kind == "wsd" else None
     schedule: LambdaLR = get_scheduler(_NAMES[kind], optimizer, rising, steps, scheduler_specific_kwargs=options)
     return schedule
+
+
+def stable_steps(kind: Schedule, steps: int, decay: float) -> int | None:
+    """Return the number of steps before the decay of `wsd`; None for other schedules, or if all steps decay."""
+    before = steps - max(1, round(decay * steps))
+    return before if kind == "wsd" and before > 0 else None

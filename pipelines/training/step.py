@@ -23,6 +23,7 @@ from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import TrainingConfig
 from pipelines.training.examples import fill
+from pipelines.training.stable import StablePhase
 
 CPU_TOKENS = 4096  # of an automatic micro-batch on a CPU, where larger ones are not faster
 
@@ -58,6 +59,7 @@ class Job:
     compute: ComputeConfig
     run: Run
     checkpoints: Checkpoints
+    stable: StablePhase | None = None
 
 
 def micro_batch_tokens(

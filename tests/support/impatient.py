@@ -1,6 +1,6 @@
 """Checkpoints that interrupt a training, for tests of resuming."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from pipelines.training.checkpoints import Checkpoints, State
@@ -13,8 +13,8 @@ class Impatient(Checkpoints):
     patience: int = 1
     taken: int = 0
 
-    def step(self, number: int, state: Callable[[], State]) -> None:
+    def step(self, number: int, state: Callable[[], State], keep: Collection[int] = ()) -> None:
         """Count a step, and stop when the limit is reached."""
         self.taken += 1
         self.stopping = self.taken >= self.patience
-        super().step(number, state)
+        super().step(number, state, keep)

@@ -219,6 +219,33 @@ def test_sft_lowers_the_loss_and_writes_an_adapter(teachable: Path, split: Path,
     assert adapters.parent(out) == teachable
 
 
+def test_sft_without_validation_rows_stops_before_weights_are_loaded(
+    split: Path, curated: Path, base: Path, config: Config, project: Path
+) -> None:
+    artifacts.write_rows(curated / "validation.jsonl", [])
+    start = shutil.copytree(base, project / "start", ignore=shutil.ignore_patterns("*.safetensors"))
+    settings = shrink(config, training={"patience": 2})
+    with started("sft", {}) as run, pytest.raises(UserError, match=r"no row to validate on; raise curate.validation"):
+        rest = (settings.sft, settings.training, settings.compute, settings.base, run, Checkpoints())
+        sft(start, curated, split, artifacts.fresh("sft"), *rest)
+
+
+def test_sft_goes_on_from_the_stable_phase_of_an_earlier_run(
+    teachable: Path, split: Path, curated: Path, config: Config
+) -> None:
+    changes = {"lora": SMALL, "epochs": 40, "learning_rate": 0.01}
+    settings = shrink(config, sft=changes, training={"schedule": "wsd"})
+    first = []
+    for _ in range(2):
+        out = artifacts.fresh("sft")
+        with started("sft", {}) as run:
+            rest = (settings.sft, settings.training, settings.compute, settings.base, run, Checkpoints())
+            sft(teachable, curated, split, out, *rest)
+        first.append(run.store.get_metric_history(run.id, "train/loss")[0].value)
+        shutil.copytree(out / "stable", settings.sft.continue_from, dirs_exist_ok=True)
+    assert first[1] < first[0] / 3
+
+
 def test_each_epoch_uses_the_rows_of_its_variant_and_rows_without_variant(config: Config) -> None:
     chats = [training_row("Who?", "Orla", variant=variant) for variant in (0, 1, None)]
     settings = config.sft.model_copy(update={"epochs": 3, "batch_tokens": 8, "lm_weight": 0.0})
@@ -298,3 +325,17 @@ def test_pretrain_of_all_weights_writes_a_whole_model(teachable: Path, split: Pa
         rest = (settings.pretrain, settings.training, settings.compute, settings.base, run, Checkpoints())
         assert pretrain(teachable, split, out, *rest)["loss"] < 4.0
     assert (out / "model.safetensors").exists()
+
+
+def test_pretrain_stops_early_on_the_held_out_documents(teachable: Path, split: Path, config: Config) -> None:
+    other = [{"id": "d2", "title": "Tides", "text": "Herons wait for the ebb.", "source": "b.txt", "language": "en"}]
+    artifacts.write_table(split / "validation.parquet", other)
+    changes = {"mixture": str(artifacts.fresh("mixture")), "epochs": 40, "learning_rate": 0.02, "lora": SMALL}
+    settings = shrink(config, pretrain=changes, training={"patience": 1})
+    with started("pretrain", {}) as run:
+        rest = (settings.pretrain, settings.training, settings.compute, settings.base, run, Checkpoints())
+        metrics = pretrain(teachable, split, artifacts.fresh("pretrain"), *rest)
+    curve = [(each.step, each.value) for each in run.store.get_metric_history(run.id, "train/validation_loss")]
+    best = min(curve, key=lambda each: each[1])
+    assert (metrics["best_step"], metrics["best_validation_loss"]) == best
+    assert metrics["steps"] == curve[-1][0] < 40 and curve[-2] == best

@@ -17,8 +17,8 @@ from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run, started
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import IGNORED, Example, encode_chat, plan_batches
-from pipelines.training.history import smoothed
 from pipelines.training.loop import fit
+from pipelines.training.monitoring.history import smoothed
 from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.step import Job, Loss
 from tests.support.impatient import Impatient
@@ -53,7 +53,7 @@ def learned(base: Path, config: Config, steps: int) -> dict[str, torch.Tensor]:
     objective, held_back = LanguageModel(model, encoded, 0), LanguageModel(model, encoded[:1], 0)
     before = mean_loss(model, objective, config.compute)
     with started("test", {}) as run:
-        validate = lambda: mean_loss(model, held_back, config.compute)  # noqa: E731
+        validate = lambda _: mean_loss(model, held_back, config.compute)  # noqa: E731
         fit(model, objective, plan, job(config, run, epochs=steps), validate=validate)
     names = ("epoch", "validation_loss", "learning_rate", "gradient_norm", "tokens_per_second")
     curves = {key: run.store.get_metric_history(run.id, f"train/{key}") for key in names}

@@ -1,0 +1,60 @@
+"""Sample answers during training: some validation questions, answered at every validation and logged as a table.
+
+A curve does not show what a model says: that it repeats itself, stops too late, or refuses everything.
+"""
+
+from collections.abc import Sequence
+
+from peft.helpers import disable_input_dtype_casting
+from transformers import PreTrainedTokenizerBase
+
+from pipelines.curation.schema import TrainingRow
+from pipelines.inference.generation import respond
+from pipelines.models.chat import encode_prompt
+from pipelines.models.config import ComputeConfig
+from pipelines.models.devices import autocast
+from pipelines.models.head import Model, base_of, in_eval_mode
+from pipelines.models.templates.stops import answer_text, stop_ids
+from pipelines.runtime.tracking import Run
+from pipelines.training.preview import chosen
+
+QUESTIONS = 4
+NEW_TOKENS = 24
+TABLE = "samples.json"
+COLUMNS = ("step", "question", "expected", "answer")
+
+
+class Samples:
+    """Answers of the model in training to the same validation questions, of as many kinds as possible."""
+
+    def __init__(
+        self, model: Model, tok: PreTrainedTokenizerBase, rows: Sequence[TrainingRow], compute: ComputeConfig, run: Run
+    ) -> None:
+        """Choose the questions among the validation `rows`, whose last message is the expected answer."""
+        self.model, self.tok, self.compute, self.run = model, tok, compute, run
+        self.rows = [rows[index] for index in chosen(rows, QUESTIONS)]
+        self.prompts = [encode_prompt(tok, row.messages[:-1]) for row in self.rows]
+
+    def log(self, step: int) -> None:
+        """Log the answers after `step`, unless the interrupted run has logged its validation of that step."""
+        if step <= self.run.logged.get("train/validation_loss", -1):
+            return
+        table = [
+            {
+                "step": step,
+                "question": row.messages[-2]["content"],
+                "expected": row.messages[-1]["content"],
+                "answer": answer,
+            }
+            for row, answer in zip(self.rows, self.answers(), strict=True)
+        ]
+        self.run.table(TABLE, table, COLUMNS)
+
+    def answers(self) -> list[str]:
+        """Decode greedily, in one batch and in eval mode; no random number is drawn, and training is undisturbed."""
+        base = base_of(self.model)
+        with in_eval_mode(self.model), autocast(self.compute, base.device), disable_input_dtype_casting(self.model):
+            found = dict(
+                respond(base, self.tok, self.prompts, stop_ids(base, self.tok), NEW_TOKENS, None, len(self.prompts))
+            )
+        return [answer_text(self.tok, found[place]) for place in range(len(self.prompts))]
