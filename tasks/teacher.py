@@ -26,8 +26,8 @@ from tasks import task
 
 KEY_FILE = "key.json"
 TEACHER_SETTINGS = {"lora", "learning_rate", "epochs", "batch_tokens"}
-MEMORY_SETTINGS = {"micro_batch_tokens", "checkpointing"}
-"""Parameters of `training` that save memory without changing what is learned."""
+MACHINE_SETTINGS = {"micro_batch_tokens", "checkpointing", "launch"}
+"""Parameters of `training` that depend on the machine and do not change what is learned."""
 
 
 def teacher(
@@ -88,7 +88,7 @@ def _key(
 ) -> str:
     """Hash the inputs that determine the adapter: base weights, training examples, parameters; not the machine."""
     settings = config.model_dump(mode="json", include=TEACHER_SETTINGS) | {"seed": compute.seed}
-    settings["training"] = training.model_dump(mode="json", exclude=MEMORY_SETTINGS)
+    settings["training"] = training.model_dump(mode="json", exclude=MACHINE_SETTINGS)
     return weights.stored_hash(base, chats, settings)
 
 

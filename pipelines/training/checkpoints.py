@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from pipelines import artifacts
+from pipelines.runtime import environment
 from pipelines.runtime.progress import say
 
 FACTS, TENSORS = "facts.json", "tensors.safetensors"
@@ -42,7 +44,10 @@ class Saved:
 
 @dataclass
 class Checkpoints:
-    """Checkpoints of one training; without a folder none is written or found."""
+    """Checkpoints of one training; without a folder none is written or found.
+
+    Of several processes, rank 0 writes, and all read the same checkpoint and stop after the same step.
+    """
 
     folder: Path | None = None
     seconds: float = 60.0
@@ -71,10 +76,12 @@ class Checkpoints:
         Raises:
             KeyboardInterrupt: the process was asked to stop.
         """
-        if self.folder is not None and (self.stopping or time.monotonic() - self.last >= self.seconds):
+        stopping = _in_any_process(self.stopping)
+        due = stopping or time.monotonic() - self.last >= self.seconds
+        if self.folder is not None and due and environment.rank() == 0:
             self._write(number, *state())
             self.last = time.monotonic()
-        if self.stopping:
+        if stopping:
             raise KeyboardInterrupt
 
     def _write(self, number: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
@@ -107,6 +114,15 @@ class Checkpoints:
         if self.stopping:
             raise KeyboardInterrupt
         self.stopping = True
+
+
+def _in_any_process(flag: bool) -> bool:
+    """Return whether `flag` is set in any process of this training."""
+    if not dist.is_initialized():
+        return flag
+    flags = [flag] * dist.get_world_size()
+    dist.all_gather_object(flags, flag)
+    return any(flags)
 
 
 def _read(place: Path) -> Saved | None:

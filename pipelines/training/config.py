@@ -37,6 +37,9 @@ class TrainingConfig(Block):
     checkpointing: Checkpointing
     """Activation checkpointing: a third more computation for most of the memory of a micro-batch. `auto` switches it on
     if a micro-batch would not fit into the GPU's free memory."""
+    launch: Count | Path | None
+    """Number of processes of pretrain, sft, reward and align@dpo, one per GPU, or an `accelerate` config file; null is
+    this process. Each holds the model and computes a share of every step."""
 
 
 class PretrainConfig(Block):

@@ -1,11 +1,17 @@
-"""The training loop: planned steps, a schedule, checkpoints and curves around an objective."""
+"""The training loop: planned steps, a schedule, checkpoints and curves around an objective.
 
+Several processes (torch.distributed) each compute a share of every step and hold equal weights.
+"""
+
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
+import torch.distributed as dist
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
 from torch import nn
 
+from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
 from pipelines.training import activations, optimizers, schedules
 from pipelines.training.checkpoints import pack, restore_generators, unpack
@@ -25,6 +31,7 @@ def fit(
 
     Training resumes from the last checkpoint. If a micro-batch does not fit into the GPU's memory, the step starts
     again with half as many tokens per micro-batch. `validate` returns the validation loss; it is called ten times.
+    Of several launched processes, all but rank 0 exit after the last step: only one saves what was trained.
 
     Raises:
         UserError: nothing is trainable, there is no token to train on, memory is too small for one item, or a loss or
@@ -49,6 +56,9 @@ def fit(
     history = History(job.run, job.what, len(plan), job.epochs, validate, rows)
     recompute = activations.worthwhile(settings.checkpointing, model.config, budget, device)
     parameters = list(weights.values())
+    if dist.is_initialized():
+        for weight in parameters:
+            dist.broadcast(weight.data, src=0)
     in_place = disable_input_dtype_casting(model)  # autocast casts; PEFT would first copy every input to float32
     with job.checkpoints.guarded(), in_place, activations.recomputed(model, recompute):
         for number, step in enumerate(plan[len(rows) :], len(rows) + 1):
@@ -62,4 +72,6 @@ def fit(
             facts = {"history": rows, "schedule": schedule.state_dict(), "micro_batch_tokens": budget}
             job.checkpoints.step(number, lambda: (pack(weights, optimizer), facts))  # noqa: B023  # called at once
     history.close()
+    if environment.rank():
+        sys.exit()
     return history
