@@ -2,22 +2,24 @@
 
 `with task("dedup") as t:` is the protocol shared by all tasks. It provides validated parameters, complete inputs, an
 empty output directory whose record is written last, and an MLflow run that ends with its true status. A UserError
-is reported in one sentence with exit code 2.
+is reported in one sentence with exit code 2. A training runs in the processes that `training.launch` asks for
+(pipelines/models/launch.py).
 """
 
 import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipelines import artifacts, config
 from pipelines.block import Block
-from pipelines.runtime import code_lock, liveness, outages, tracking
+from pipelines.runtime import code_lock, environment, liveness, outages, tracking
 from pipelines.runtime.curve import Curve
 from pipelines.runtime.progress import say
 
@@ -53,16 +55,26 @@ class Task:
 
 
 @contextmanager
-def task(name: str, item: str | None = None) -> Iterator[Task]:
-    """Run the body as the task `name`, or as its instance `item`, as in `align dpo`."""
+def task(name: str, item: str | None = None, *, parallel: bool = False) -> Iterator[Task]:
+    """Run the body as the task `name`, or as its instance `item`, as in `align dpo`.
+
+    The body of a `parallel` task runs in each process of `training.launch`; all but rank 0 write to a temporary folder.
+    """
     stage = f"{name}@{item}" if item else name
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     liveness.follow_the_flow()
-    _status(stage, state="running")
-    try:
-        settings = config.load()
-        code = code_lock.check(name)
+    with _reported(stage):
+        settings, code = config.load(), code_lock.check(name)
+        if parallel and settings.training.launch is not None and not environment.launched():
+            from pipelines.models import launch  # imported here, because torch takes seconds that other tasks need not
+
+            launch.run(settings.training.launch, settings.compute)
+            sys.exit()
         place = artifacts.place(stage)
+        if environment.rank():
+            with tempfile.TemporaryDirectory() as scratch:
+                yield Task(stage, settings, Path(scratch), tracking.Unrecorded({}), place)
+            return
         with liveness.exclusive(stage), tracking.started(stage, {"stage": stage}, _begun(place)) as run:
             if place is not None:
                 artifacts.write_json(place / BEGUN, {"run_id": run.id})
@@ -77,7 +89,27 @@ def task(name: str, item: str | None = None) -> Iterator[Task]:
                 run.kept_curve.write(artifacts.PLOTS / f"{stage}.csv")
             artifacts.complete(out, current.record)
         artifacts.write_json(artifacts.RUNS / f"{stage}.json", {"run_id": run.id, "code": code})
+
+
+def _reported(stage: str) -> AbstractContextManager[None]:
+    """Report how the stage ends: to the flow, or from a launched process to its launcher."""
+    if not environment.launched():
+        return _reported_to_flow(stage)
+    from pipelines.models import launch
+
+    return launch.reported_to_launcher()
+
+
+@contextmanager
+def _reported_to_flow(stage: str) -> Iterator[None]:
+    """Write the stage's status, and exit with a fitting code."""
+    _status(stage, state="running")
+    try:
+        yield
     except BaseException as error:
+        if isinstance(error, SystemExit) and not error.code:  # launched processes did the work
+            _status(stage, state="finished")
+            raise
         sentence = outages.sentence(error)
         if sentence is None:
             _status(stage, state="crashed", message=f"{type(error).__name__}: {error}")

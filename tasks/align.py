@@ -89,7 +89,7 @@ def main(method: str) -> None:
     Raises:
         UserError: the method is unknown.
     """
-    with task("align", method) as t:
+    with task("align", method, parallel=method == "dpo") as t:
         settings, checkpoints = t.config, Checkpoints(t.place)
         devices.prepare(settings.compute)
         preferences, sft = t.input("preferences"), t.input("sft")

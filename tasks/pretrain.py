@@ -121,7 +121,7 @@ def _pieces(
 
 
 if __name__ == "__main__":
-    with task("pretrain") as t:
+    with task("pretrain", parallel=True) as t:
         base, split = t.input("base"), t.input("split")
         settings, checkpoints = t.config, Checkpoints(t.place)
         t.finish(

@@ -58,7 +58,7 @@ def accuracies(pairs: list[PreferencePair], correct: list[bool]) -> dict[str, fl
 
 
 if __name__ == "__main__":
-    with task("reward") as t:
+    with task("reward", parallel=True) as t:
         settings = t.config
         devices.prepare(settings.compute)
         t.finish(

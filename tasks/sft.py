@@ -140,7 +140,7 @@ def _passages(split: Path, tok: PreTrainedTokenizerBase, length: int) -> list[Ex
 
 
 if __name__ == "__main__":
-    with task("sft") as t:
+    with task("sft", parallel=True) as t:
         start = t.input(t.config.sft.init_from)
         curated, split = t.input("curate"), t.input("split")
         settings, checkpoints = t.config, Checkpoints(t.place)

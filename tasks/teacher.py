@@ -26,8 +26,8 @@ from tasks import task
 
 KEY_FILE = "key.json"
 TEACHER_SETTINGS = {"lora", "learning_rate", "epochs", "batch_tokens"}
-NEUTRAL_SETTINGS = {"micro_batch_tokens", "checkpointing", "patience"}
-"""Parameters of `training` that do not change what the teacher learns: two save memory, and it has no validation."""
+NEUTRAL_SETTINGS = {"micro_batch_tokens", "checkpointing", "launch", "patience"}
+"""Parameters of `training` that do not change what the teacher learns: of the machine, and of validation."""
 
 
 def teacher(

@@ -109,7 +109,7 @@ def _local(
     if isinstance(model, FinetunedModel):
         return loading.load(finetuned, compute), loading.tokenizer(finetuned)
     named = base.model_copy(update={"model": model.model, "chat_template": None})
-    where = devices.device(compute).type
+    where = str(devices.device(compute))
     loaded, tok = loading.fetch(named, f"teacher.models.{name}.model", devices.dtype(compute), where)
     tok.padding_side = "left"
     return loaded.eval(), tok

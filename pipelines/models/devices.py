@@ -1,21 +1,31 @@
-"""Device, precision, threads and seed."""
+"""Device, precision, threads and seed.
+
+A process uses one device, however many are visible: the first GPU, or under a launcher the GPU with its local rank.
+"""
 
 import random
+from datetime import timedelta
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import transformers
 
 from pipelines.models.config import ComputeConfig
-from pipelines.runtime import liveness
+from pipelines.runtime import environment, liveness
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
+
+PATIENCE = timedelta(hours=2)
+"""Longest wait for another process, as for rank 0 while it writes a checkpoint. A dead process is noticed earlier, by
+the launcher."""
 
 
 def prepare(compute: ComputeConfig) -> torch.device:
     """Seed all generators, set the number of threads, and return the device. Call before creating any tensor.
 
-    A GPU is locked until the process ends: two trainings on one GPU would share its memory and fail.
+    A GPU is locked until the process ends: two trainings on one GPU would share its memory and fail. Launched
+    processes join each other instead; their launcher holds the lock.
     """
     random.seed(compute.seed)
     np.random.seed(compute.seed)
@@ -27,6 +37,10 @@ def prepare(compute: ComputeConfig) -> torch.device:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     if where.type == "cuda":
+        torch.cuda.set_device(where)  # also for libraries that only name "cuda"
+    if environment.launched() and not dist.is_initialized():
+        dist.init_process_group("nccl" if where.type == "cuda" else "gloo", timeout=PATIENCE)
+    elif where.type == "cuda" and not environment.launched():
         liveness.accelerator()
     if dtype(compute) == torch.bfloat16 and not _computes_bf16(where):
         say("compute.precision: this processor only emulates bf16, at an eighth of the speed; auto would be fp32 here")
@@ -34,7 +48,7 @@ def prepare(compute: ComputeConfig) -> torch.device:
 
 
 def device(compute: ComputeConfig) -> torch.device:
-    """Resolve `compute.device` on this machine.
+    """Resolve `compute.device` on this machine, to the one device of this process.
 
     Raises:
         UserError: `cuda` is requested and no GPU is available.
@@ -42,7 +56,9 @@ def device(compute: ComputeConfig) -> torch.device:
     present = torch.cuda.is_available()
     if compute.device == "cuda" and not present:
         raise UserError("compute.device is 'cuda', but torch sees no GPU here; set it to 'auto' or 'cpu'.")
-    return torch.device("cuda" if present and compute.device != "cpu" else "cpu")
+    if not present or compute.device == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", environment.local_rank())
 
 
 def dtype(compute: ComputeConfig) -> torch.dtype:

@@ -109,8 +109,8 @@ def _whole(
     loaded: dict[str, Any] = dict(options)
     if kind != "none":
         loaded["quantization_config"] = quantization.settings(kind, compute)
-    if (where := device(compute).type) != "cpu" or kind != "none":
-        loaded["device_map"] = where
+    if (where := device(compute)).type != "cpu" or kind != "none":
+        loaded["device_map"] = str(where)
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         directory, dtype=precision or dtype(compute), use_safetensors=True, **loaded
     )
@@ -120,7 +120,7 @@ def _whole(
 def _beside(model: PreTrainedModel, directories: Sequence[Path], compute: ComputeConfig) -> PreTrainedModel:
     """Add unmerged adapters to a quantised model, in the precision in which autocast multiplied by them in training."""
     names = [str(number) for number in range(len(directories))]
-    options = {"autocast_adapter_dtype": False, "device_map": {"": device(compute).type}}
+    options = {"autocast_adapter_dtype": False, "device_map": {"": str(device(compute))}}
     adapted = peft.PeftModel.from_pretrained(model, directories[0], adapter_name=names[0], **options)
     for name, directory in zip(names[1:], directories[1:], strict=True):
         adapted.load_adapter(directory, adapter_name=name, **options)
@@ -191,7 +191,7 @@ def adaptable(
             frozen(root, compute, adapters.quantization(above)),
             directory,
             is_trainable=True,
-            device_map={"": device(compute).type},
+            device_map={"": str(device(compute))},
         )
     elif lora is not None:
         kind = base.quantization if base is not None else "none"

@@ -1,4 +1,4 @@
-"""The environment of a run: libraries, processor and system. Recorded with every run, read by no task."""
+"""The environment of a process: its rank under a launcher, libraries, processor and system. Changes no result."""
 
 import os
 import platform
@@ -9,6 +9,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "lm_eval", "daft", "numpy")
+
+
+def launched() -> bool:
+    """Return whether this process is one of those of a stage that torchrun started (pipelines/models/launch.py)."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def rank() -> int:
+    """Return the number of this process among those of its stage; 0 without a launcher."""
+    return int(os.environ["RANK"]) if launched() else 0
+
+
+def local_rank() -> int:
+    """Return the number of this process among those on its machine, which is that of its GPU; 0 without a launcher."""
+    return int(os.environ["LOCAL_RANK"]) if launched() else 0
 
 
 @cache

@@ -121,8 +121,13 @@ def accelerator() -> int:
     return handle
 
 
+def lead() -> None:
+    """Let programs that this process starts from now on end when it dies, instead of when its flow does."""
+    os.environ[FLOW] = str(lease())
+
+
 def follow_the_flow() -> None:
-    """End this process when the flow that started it dies: first with SIGINT, then with SIGKILL."""
+    """End this process when the flow, or other leader, that started it dies: first with SIGINT, then with SIGKILL."""
     if flow := os.environ.get(FLOW):
         threading.Thread(target=_end_after, args=(Path(flow),), daemon=True).start()
 

@@ -2,6 +2,7 @@
 
 On a terminal, a progress bar; elsewhere, one line per percent or per 30 seconds, whichever is rarer. For a flow that
 follows the program, a line that ends in a carriage return is written every two seconds; it is shown but not logged.
+Of several processes of one stage, only rank 0 reports.
 """
 
 import os
@@ -12,6 +13,8 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pipelines.runtime import environment
 
 T = TypeVar("T")
 
@@ -34,7 +37,7 @@ class Meter:
         self.kept_at = done
         self.followed = followed()
         self.bar: Progress | None = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not environment.rank():
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -75,7 +78,7 @@ class Meter:
 
 def followed() -> bool:
     """Return whether a flow reads this program's output live."""
-    return FOLLOWED in os.environ
+    return FOLLOWED in os.environ and not environment.rank()
 
 
 def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
@@ -91,4 +94,5 @@ def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
 
 def say(line: str) -> None:
     """Print one line to stderr."""
-    print(line, file=sys.stderr, flush=True)
+    if not environment.rank():
+        print(line, file=sys.stderr, flush=True)

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from pipelines import artifacts
+from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 
@@ -44,7 +46,10 @@ class Saved:
 
 @dataclass
 class Checkpoints:
-    """Checkpoints of one training; without a folder none is found, and those to keep are in memory."""
+    """Checkpoints of one training; without a folder none is found, and those to keep are in memory.
+
+    Of several processes, rank 0 writes, and all read the same checkpoint and stop after the same step.
+    """
 
     folder: Path | None = None
     seconds: float = 60.0
@@ -77,11 +82,12 @@ class Checkpoints:
         Raises:
             KeyboardInterrupt: the process was asked to stop.
         """
-        due = self.stopping or time.monotonic() - self.last >= self.seconds
-        if number in keep or (due and self.folder is not None):
+        stopping = _in_any_process(self.stopping)
+        due = self.folder is not None and (stopping or time.monotonic() - self.last >= self.seconds)
+        if (number in keep or due) and environment.rank() == 0:
             self._write(number, *state(), keep)
             self.last = time.monotonic()
-        if self.stopping:
+        if stopping:
             raise KeyboardInterrupt
 
     def _write(
@@ -126,6 +132,15 @@ class Checkpoints:
         if self.stopping:
             raise KeyboardInterrupt
         self.stopping = True
+
+
+def _in_any_process(flag: bool) -> bool:
+    """Return whether `flag` is set in any process of this training."""
+    if not dist.is_initialized():
+        return flag
+    flags = [flag] * dist.get_world_size()
+    dist.all_gather_object(flags, flag)
+    return any(flags)
 
 
 def write(place: Path, number: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:

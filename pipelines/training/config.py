@@ -41,6 +41,9 @@ class TrainingConfig(Block):
     """Early stopping in `sft` and `pretrain`: training stops after so many validations, of ten, without a lower
     validation loss, and the weights of the lowest are restored. null trains all steps and takes the last weights. The
     other trainings have no validation loss."""
+    launch: Count | Path | None
+    """Number of processes of pretrain, sft, reward and align@dpo, one per GPU, or an `accelerate` config file; null is
+    this process. Each holds the model and computes a share of every step."""
 
 
 class PretrainConfig(Block):

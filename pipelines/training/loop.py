@@ -1,14 +1,20 @@
-"""The training loop: planned steps, a schedule, checkpoints, early stopping and curves around an objective."""
+"""The training loop: planned steps, a schedule, checkpoints, early stopping and curves around an objective.
 
+Several processes (torch.distributed) each compute a share of every step and hold equal weights.
+"""
+
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch.distributed as dist
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
 from pipelines.training import activations, optimizers, schedules
 from pipelines.training.checkpoints import pack, restore_generators, unpack
@@ -29,7 +35,8 @@ def fit(
 
     Training resumes from the last checkpoint. If a micro-batch does not fit into the GPU's memory, the step starts
     again with half as many tokens per micro-batch. `validate` returns the validation loss; it is called ten times. With
-    `training.patience`, training stops early, and the weights of the lowest validation loss are restored.
+    `training.patience`, training stops early, and the weights of the lowest validation loss are restored. Of several
+    launched processes, all but rank 0 exit after the last step: only one saves what was trained.
 
     Raises:
         UserError: nothing is trainable, there is no token to train on, memory is too small for one item, or a loss or
@@ -55,6 +62,9 @@ def fit(
     stable_end = schedules.stable_steps(settings.schedule, len(plan), settings.decay) if job.stable else None
     recompute = activations.worthwhile(settings.checkpointing, model.config, budget, device)
     parameters = list(weights.values())
+    if dist.is_initialized():
+        for weight in parameters:
+            dist.broadcast(weight.data, src=0)
     in_place = disable_input_dtype_casting(model)  # autocast casts; PEFT would first copy every input to float32
     with job.checkpoints.guarded(), in_place, activations.recomputed(model, recompute):
         for number, step in enumerate(plan[len(rows) :], len(rows) + 1):
@@ -71,6 +81,8 @@ def fit(
             keep = {each for each in (history.best_step(), stable_end) if each}
             job.checkpoints.step(number, lambda: (pack(weights, optimizer), facts), keep)
     history.close()
+    if environment.rank():
+        sys.exit()
     if best := history.best_step():
         unpack(job.checkpoints.kept(best).tensors, weights)
     if job.stable and stable_end and stable_end <= len(rows):

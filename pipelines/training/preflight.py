@@ -18,7 +18,7 @@ from pipelines.training import optimizers
 from pipelines.training.checkpoints import KEPT
 from pipelines.training.config import PretrainConfig, SFTConfig, TrainingConfig
 from pipelines.training.examples import IGNORED, Example, fill
-from pipelines.training.step import micro_batch_tokens
+from pipelines.training.step import micro_batch_tokens, share
 
 
 def check(
@@ -80,7 +80,7 @@ def largest(
     sizes = [len(row.ids) for row in rows]
     learnt = [sum(label != IGNORED for label in row.labels[1:]) for row in rows]
     budget = micro_batch_tokens(training, where, plan, sizes)
-    parts = [part for step in plan for part in fill(step, sizes, budget)]
+    parts = [part for step in plan for part in fill(share(step), sizes, budget)]
     part = max(parts, key=lambda each: len(each) * max(sizes[index] for index in each))
     return Training(
         lora=config.lora,

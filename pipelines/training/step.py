@@ -62,13 +62,22 @@ class Job:
     stable: StablePhase | None = None
 
 
+def share(step: Sequence[int]) -> Sequence[int]:
+    """Return the items of a step that this process computes: of n processes every n-th, or the first if it has none."""
+    return (step[dist.get_rank() :: dist.get_world_size()] or step[:1]) if dist.is_initialized() else step
+
+
 def micro_batch_tokens(
     training: TrainingConfig, device: torch.device, plan: Sequence[Sequence[int]], sizes: Sequence[int]
 ) -> int:
-    """Return the limit of a micro-batch in tokens with padding; `auto` is a whole step, on a CPU at most 4,096."""
+    """Return the limit of a micro-batch in tokens with padding.
+
+    `auto` is the largest step, or this process's share of it, on a CPU at most 4,096.
+    """
     if training.micro_batch_tokens != "auto":
         return training.micro_batch_tokens
-    largest = max(len(step) * max(sizes[item] for item in step) for step in plan)
+    shares = map(share, plan)
+    largest = max(len(items) * max(sizes[item] for item in items) for items in shares)
     return min(largest, CPU_TOKENS) if device.type == "cpu" else largest
 
 
@@ -87,15 +96,15 @@ def accumulate(
     Raises:
         UserError: a single item does not fit into memory.
     """
-    own = step[dist.get_rank() :: dist.get_world_size()] if dist.is_initialized() else step
-    share, scale = own or step[:1], float(bool(own))
+    own = share(step)
+    scale = 0.0 if dist.is_initialized() and dist.get_rank() >= len(step) else 1.0
     while True:
-        micro_batches = fill(share, objective.sizes, budget)
+        micro_batches = fill(own, objective.sizes, budget)
         try:
             return _backward(model, objective, micro_batches, job, scale), budget
         except torch.OutOfMemoryError as error:
             if max(map(len, micro_batches)) == 1:
-                longest = max(objective.sizes[item] for item in share)
+                longest = max(objective.sizes[item] for item in own)
                 raise UserError(
                     f"{job.what}: a row of {longest} tokens does not fit into the GPU's memory; set "
                     "training.checkpointing to on, base.quantization to nf4, or train on shorter rows."
@@ -155,6 +164,14 @@ def _over_processes(parameters: Sequence[nn.Parameter], sums: dict[str, float]) 
     totals = torch.tensor(list(sums.values()), dtype=torch.float64, device=flat.device)
     dist.all_reduce(totals)
     return dict(zip(sums, totals.tolist(), strict=True))
+
+
+def of_rank_0(value: float) -> float:
+    """Return the value of rank 0 in every process, so that all decide alike."""
+    values = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def no_tokens(job: Job) -> UserError:

@@ -8,7 +8,7 @@ import torch
 
 from pipelines.runtime.progress import Meter, say
 from pipelines.training.monitoring.utilization import Utilization
-from pipelines.training.step import Job
+from pipelines.training.step import Job, of_rank_0
 
 POINTS = 100  # points per curve in MLflow
 VALIDATIONS = 10  # evaluations of the validation loss during training
@@ -51,7 +51,7 @@ class History:
             self.job.run.curve({**means, **self._speed(), "epoch": number / self.total * self.job.epochs}, number)
         if self.validate is not None and number % max(1, self.total // VALIDATIONS) == 0:
             begun = time.monotonic()
-            self.validations.append((number, self.validate(number)))
+            self.validations.append((number, of_rank_0(self.validate(number))))
             self.job.run.curve({"validation_loss": self.validations[-1][1]}, number)
             self.since += time.monotonic() - begun
         self.meter.step(note=f"loss {smoothed([row['loss'] for row in self.rows[-50:]]):.3f}")

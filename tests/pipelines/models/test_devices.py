@@ -1,4 +1,4 @@
-"""Devices: bf16 with native support, and a UserError for a missing GPU."""
+"""Devices: one GPU per process, bf16 with native support, and a UserError for a missing GPU."""
 
 import pytest
 import torch
@@ -14,6 +14,15 @@ def test_missing_gpu_raises_user_error(config: Config, monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="no GPU"):
         devices.device(config.compute.model_copy(update={"device": "cuda"}))
+
+
+def test_a_process_uses_the_first_gpu_or_that_of_its_rank(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    compute = config.compute.model_copy(update={"device": "auto"})
+    assert devices.device(compute) == torch.device("cuda:0")
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "RANK": "5", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert devices.device(compute) == torch.device("cuda:1")
 
 
 @pytest.mark.parametrize(("name", "there"), [("avx512_bf16", True), ("amx_bf16", True), ("avx512_bf16", False)])
