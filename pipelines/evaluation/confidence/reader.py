@@ -57,7 +57,7 @@ class Reader:
         for place in read:
             (passage,), language = found[place], identify(questions[place])
             filled = {"window": f"{passage.title}\n{passage.text}".strip(), "sentence": "", "answer": ""}
-            call = self._prompt.call({**filled, "question": questions[place]}, language, instructed=False)
+            call = self._prompt.call({**filled, "question": questions[place]}, language, instructed=True)
             contexts.append(encode_prompt(self._tok, call.messages))
             abstentions.append([[*encode_text(self._tok, self._prompt.words(language).abstain), turn_end(self._tok)]])
         values, meter = np.zeros(len(answers)), Meter("answers read", len(read))
