@@ -1,1 +1,1 @@
-"""What is measured and logged during training; none of it changes the trained weights without `training.patience`."""
+"""Measurements during training: curves, early stopping, utilization and sample answers."""

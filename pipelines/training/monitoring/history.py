@@ -84,11 +84,7 @@ class History:
         return best and best[0]
 
     def exhausted(self) -> bool:
-        """Return whether the last `training.patience` validations did not improve on the best one, and report it.
-
-        This is early stopping by the criterion "generalisation error increased in s successive strips" (Prechelt
-        1998), but without the requirement that it increases each time.
-        """
+        """Return whether the last `training.patience` validations did not improve on the best one, and report it."""
         best, patience = self.best(), self.job.training.patience
         if best is None or patience is None or sum(step > best[0] for step, _ in self.validations) < patience:
             return False
