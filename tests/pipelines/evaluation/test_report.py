@@ -111,7 +111,9 @@ def opened() -> dict[str, Any]:
 
 def judged() -> dict[str, Any]:
     test = {name: comparison.of(rows, "test") for name, rows in ANSWERS.items()}
-    return gate.verdict(gate.judge(test["dpo"], test["base"], "base", CONFIG, 0))
+    references = [gate.Reference(gate.Role.BASELINE, "base", test["base"])]
+    references.append(gate.Reference(gate.Role.PARENT, "sft", test["sft"]))
+    return gate.verdict([check for each in references for check in gate.judge(test["dpo"], each, CONFIG, 0)])
 
 
 def test_terminal_table_has_every_model_its_metrics_and_the_verdict() -> None:
