@@ -167,7 +167,7 @@ def describe(check: Check) -> str:
 
 def _advice(check: Check) -> str:
     if check.veto and check.outcome == Outcome.FAIL:
-        return " Alignment made it worse: change that, or remove the aligned model from evaluate.models."
+        return " Alignment lowered it: change the alignment, or remove this model from evaluate.models."
     if check.outcome != Outcome.UNDECIDED:
         return ""
     if check.more_questions is None:

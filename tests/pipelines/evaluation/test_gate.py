@@ -113,7 +113,7 @@ def test_parent_fails_a_model_that_is_worse_beyond_chance_and_passes_every_other
     assert [(name, check.outcome) for name, check in worse.items()] == [("parent", Outcome.FAIL)]
     sentence = describe(worse["parent"])
     assert sentence.startswith("Score -1.40, sft -0.60: a change of -0.80, between -")
-    assert "it must not be below +0.00 beyond chance. Alignment made it worse" in sentence
+    assert "it must not be below +0.00 beyond chance. Alignment lowered it" in sentence
     for now, before in (
         (rows(20, answerable=0.55), rows(20, answerable=0.6)),  # a loss within chance
         (rows(answerable=0.6), rows(answerable=0.6)),

@@ -156,6 +156,8 @@ def test_page_lists_questions_fixed_and_broken_since_sft() -> None:
         ("u1", "wrong", "refused"),
     ]
     html = page(compared(), BOTH, RISKS, CONFIG)
+    assert "sft is its parent, the model that dpo was aligned from." in html
+    assert "<strong>Parent.</strong> Score -1.50, sft -1.00" in html and "A loss of" in html
     assert "Fixed (1)" in html
     assert "Broken (1)" in html
 
