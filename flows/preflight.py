@@ -12,7 +12,7 @@ from flows.folder import check_names, check_repository
 from pipelines import artifacts, config
 from pipelines.config import Config
 from pipelines.curation.user_data import nothing_written, user_rows
-from pipelines.evaluation import gate, questions
+from pipelines.evaluation import questions, sample_size
 from pipelines.llm import prompts
 from pipelines.runtime import code_lock
 from pipelines.runtime.errors import UserError
@@ -70,7 +70,7 @@ def _check_questions(settings: Config) -> None:
     if missing := questions.unmeasured(asked):
         say(f"{folder} has no {' and no '.join(missing)} test question: without it no model can be promoted.")
     counts = Counter(question.set for question in asked if question.split == questions.SPLITS[-1])
-    for sentence in gate.too_small(counts, settings.compare):
+    for sentence in sample_size.too_small(counts, settings.compare):
         say(f"{folder}: {sentence}")
 
 

@@ -57,7 +57,8 @@ def compare(inputs: Inputs, out: Path, page: Path, config: CompareConfig, seed: 
     how = config.resamples, seed, config.min_clusters
     selection, best_of_n = read(inputs.select), artifacts.read_json(inputs.best_of_n / CURVE)
     best = selection.candidate
-    checks = gate.judge(answers.test[best], answers.test[config.baseline], config.baseline, config, seed)
+    references = _references(answers.test, config.baseline, selection.parent)
+    checks = [check for each in references for check in gate.judge(answers.test[best], each, config, seed)]
     confidence = artifacts.read_json(inputs.calibrate / calibration.CONFIDENCE)
     curve = artifacts.read_rows(inputs.calibrate / calibration.RISK_COVERAGE)
     measured = {name: units(rows, texts[name]) for name, rows in answers.validation.items()}
@@ -96,8 +97,19 @@ def _answers(inputs: Inputs) -> Answers:
     )
 
 
+def _references(answers: dict[str, list[Row]], baseline: str, parent: str | None) -> list[gate.Reference]:
+    """Return what the candidate is compared with: the baseline and, if it was asked the test questions, its parent."""
+    against = [gate.Reference(gate.Role.BASELINE, baseline, answers[baseline])]
+    if parent in answers:
+        against.append(gate.Reference(gate.Role.PARENT, parent, answers[parent]))
+    return against
+
+
 def _logged(result: dict[str, Any]) -> dict[str, float]:
-    """Return the figures for MLflow: every metric on the test questions, and the candidate's accuracy by slice."""
+    """Return the figures for MLflow.
+
+    They are every metric on the test questions, the candidate's accuracy by slice, and the gain and its bounds by gate.
+    """
     best, models = result["candidate"], result["models"]
     found = {
         f"{name}.{metric}": float(models[name][metric])
@@ -106,7 +118,16 @@ def _logged(result: dict[str, Any]) -> dict[str, float]:
         if metric in models[name]
     }
     by_slice = {f"slice/{each['group']}/{each['title']}": each["accuracy"][best] for each in result["slices"]}
-    return found | by_slice
+    return found | by_slice | _gains(result["verdict"]["checks"])
+
+
+def _gains(checks: list[dict[str, Any]]) -> dict[str, float]:
+    measured = {each["gate"]: (each["gain"], *each["bounds"]) for each in checks if each["bounds"] is not None}
+    return {
+        f"gate/{name}/{figure}": number
+        for name, numbers in measured.items()
+        for figure, number in zip(("gain", "lower", "upper"), numbers, strict=True)
+    }
 
 
 def _open_book(

@@ -33,6 +33,7 @@ FOR_FLOWS = {
     "evaluation.metrics",
     "evaluation.comparison",
     "evaluation.gate",
+    "evaluation.sample_size",
     "evaluation.served",
     "evaluation.scoring",
     "evaluation.retrieval.support",

@@ -12,6 +12,7 @@ from pipelines.runtime.errors import UserError
 if TYPE_CHECKING:
     from flows.promotion.decisions import Decision
     from pipelines.config import Config
+    from pipelines.models.registry import Version
 
 Number = Annotated[int | None, typer.Option("--version", help="Version to promote; by default the challenger.")]
 Asked = Annotated[int | None, typer.Option("--version", help="Ask this version instead of the champion.")]
@@ -79,9 +80,9 @@ def promote(version: Number = None, force: ForceReason = None) -> None:
 
             ready()
             chosen, refusal = promote(version, settings, force)
-        _report(chosen.number, refusal)
+        _report(chosen, refusal, settings)
         return
-    _report(decision.version.number, decision.refusal)
+    _report(decision.version, decision.refusal, settings)
     if decision.changed and _notifies():
         with prefect() as ready:
             from flows.promotion.promote import notify_champion
@@ -142,8 +143,11 @@ def _notifies() -> bool:
     return notifies()
 
 
-def _report(number: int, refusal: str) -> None:
+def _report(version: "Version", refusal: str, settings: "Config") -> None:
+    from flows.promotion import decisions
+
+    console.print(str(decisions.openings(version, settings)), highlight=False)
     if refusal:
-        forcing = f'`gradus promote --version {number} --force "REASON"` promotes it anyway.'
-        end(f"Version {number} is not promoted: {refusal.rstrip('.')}. {forcing}", 2)
-    console.print(f"Version {number} is champion.", highlight=False)
+        forcing = f'`gradus promote --version {version.number} --force "REASON"` promotes it anyway.'
+        end(f"Version {version.number} is not promoted: {refusal.rstrip('.')}. {forcing}", 2)
+    console.print(f"Version {version.number} is champion.", highlight=False)

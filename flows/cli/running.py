@@ -75,8 +75,9 @@ def status() -> None:
     from pipelines import config
 
     check_repository()
-    check_names(config.load().ingest.source)
-    show(console)
+    settings = config.load()
+    check_names(settings.ingest.source)
+    show(console, settings)
 
 
 def accept(

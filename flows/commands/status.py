@@ -1,4 +1,4 @@
-"""Status of the project: the present run or outdated stages, the champion, and running servers.
+"""Status of the project: the present run or outdated stages, the champion, the gate's openings, and running servers.
 
 Standalone: gradus status.
 
@@ -9,14 +9,18 @@ does not wait for locks.
 import os
 import sqlite3
 import time
+from collections import defaultdict
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from flows.dag import graph, staleness
+from flows.promotion import history
 from flows.run import run_state
 from flows.run.console import STYLES, duration
 from flows.serve.prefect_server import pages
+from pipelines.config import Config
 from pipelines.runtime import code_lock
 from pipelines.runtime.store_location import DATABASE, GIVEN
 
@@ -25,10 +29,13 @@ _CHAMPION = """
     left join model_version_tags t on t.name = a.name and t.version = a.version and t.key = 'model'
     where a.name = 'gradus' and a.alias = 'champion'
 """
+_DECISIONS = f"""
+    select version, key, value from model_version_tags where name = 'gradus' and key like '{history.PREFIX}%'
+"""
 
 
-def show(console: Console) -> None:
-    """Print the present run, or else which stages are up to date; then the champion and the servers."""
+def show(console: Console, settings: Config) -> None:
+    """Print the present run, or else which stages are up to date; then champion, openings of the gate and servers."""
     running = run_state.running()
     for run in running:
         console.print(_progress(run))
@@ -36,6 +43,8 @@ def show(console: Console) -> None:
     if not running:
         _show_stages(console)
     console.print(f"Champion: {champion()}", highlight=False)
+    if used := openings(settings.compare.openings):
+        console.print(str(used), highlight=False)
     for name, address in pages().items():
         console.print(f"{name}: {address}", highlight=False)
 
@@ -85,8 +94,26 @@ def champion() -> str:
     if not DATABASE.exists():
         return "none yet."
     try:
-        with sqlite3.connect(f"{DATABASE.absolute().as_uri()}?mode=ro", uri=True, timeout=1) as store:
-            found = store.execute(_CHAMPION).fetchone()
+        found = _query(_CHAMPION)
     except sqlite3.Error as error:
         return f"unknown ({DATABASE}: {error})."
-    return f"version {found[0]} ({found[1] or 'of an unknown model'})." if found else "none yet."
+    return f"version {found[0][0]} ({found[0][1] or 'of an unknown model'})." if found else "none yet."
+
+
+def openings(allowed: int) -> history.Openings | None:
+    """Return the openings of the test questions of the last decision, read as `champion` is; None if not known."""
+    if os.environ.get(GIVEN) or not DATABASE.exists():
+        return None
+    tags: dict[int, dict[str, str]] = defaultdict(dict)
+    try:
+        for version, key, value in _query(_DECISIONS):
+            tags[version][key] = value
+    except sqlite3.Error:
+        return None  # `champion` has reported it
+    fingerprint = history.last_fingerprint(tags.values())
+    return None if fingerprint is None else history.openings(tags.values(), fingerprint, allowed)
+
+
+def _query(query: str) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(f"{DATABASE.absolute().as_uri()}?mode=ro", uri=True, timeout=1) as store:
+        return store.execute(query).fetchall()

@@ -1,19 +1,20 @@
-"""Promotion and the history of its decisions, independent of Prefect.
+"""Decide on promotions and rollbacks, independent of Prefect.
 
 A version is promoted when it passes the gate (pipelines/evaluation/gate.py) against the baseline, in `compare`, and
 against the present champion under the same evaluation fingerprint; when it comes from a clean commit, is in the remote
-if there is one, and answers as it was evaluated. Every decision is stored on its version with the metrics; former
-champions and the number of openings of the test questions are derived from these decisions.
+if there is one, and answers as it was evaluated. Every decision is stored on its version with the metrics
+(flows/promotion/history.py).
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from flows.dag import dvc_cache
-from flows.promotion import candidate, eval_fingerprint
+from flows.promotion import candidate, eval_fingerprint, history
+from flows.promotion.history import CLOSED, FORCED, PROMOTED, REFUSED, RESTORED, Openings
 from pipelines.config import Config
 from pipelines.evaluation import gate
 from pipelines.evaluation.comparison import of
@@ -21,9 +22,6 @@ from pipelines.models import registry
 from pipelines.models.registry import Version
 from pipelines.runtime.errors import UserError
 
-DECISION = "decision."
-"""Prefix of the tags that hold the decisions on a version: time, decision and metrics."""
-PROMOTED, FORCED, RESTORED, REFUSED = "promoted", "forced", "rolled back to", "refused"
 SERVED = "served"
 """Tag with the share of verdicts that a version loaded from the registry repeats."""
 MIN_SERVED, SERVED_QUESTIONS = 0.98, 60
@@ -64,15 +62,16 @@ def decide(number: int | None, settings: Config, force: str | None, rescore: Res
     if force is not None:
         registry.files(version)
     rival = champion if champion is not None and registry.whole(champion) else None
+    exhausted = _exhausted(version, settings)
     refusal = (
-        _exhausted(version, settings)
+        exhausted
         or _own_refusal(version, settings)
         or _rival_refusal(version, rival, settings, rescore, measure=force is None)
     )
     if force is not None:
         _keep(version, FORCED, f"{force} (the gate: {refusal or 'passed'})")
     else:
-        _keep(version, REFUSED if refusal else PROMOTED, refusal)
+        _keep(version, CLOSED if exhausted else REFUSED if refusal else PROMOTED, refusal)
     if refusal and force is None:
         return Decision(version, False, refusal)
     _promote(version)
@@ -93,25 +92,13 @@ def restore(reason: str) -> Version:
     return version
 
 
-def forced(version: Version) -> str:
-    """Return the reason of a forced promotion; empty when the version was not forced."""
-    promotions = [entry for _, entry in _decisions(version) if entry["decision"] != REFUSED]
-    return promotions[-1]["reason"] if promotions and promotions[-1]["decision"] == FORCED else ""
-
-
 def _former() -> Version | None:
-    """Return the previous champion according to the decisions; a rollback drops the champions after its target."""
+    """Return the previous champion that has weights, according to the decisions."""
     versions = {version.number: version for version in registry.versions()}
-    history: list[int] = []
-    events = ((time, number, entry["decision"]) for number, v in versions.items() for time, entry in _decisions(v))
-    for _, number, decision in sorted(events):
-        if decision == RESTORED and number in history:
-            history = history[: history.index(number) + 1]
-        elif decision != REFUSED:
-            history = [*(each for each in history if each != number), number]
+    past = history.champions({number: version.tags for number, version in versions.items()})
     champion = registry.version_with_alias(registry.CHAMPION)
     now = champion.number if champion else None
-    before = history[: history.index(now)] if now in history else history
+    before = past[: past.index(now)] if now in past else past
     return next((versions[number] for number in reversed(before) if registry.whole(versions[number])), None)
 
 
@@ -176,28 +163,30 @@ def _rival_refusal(
     name = f"the champion, version {champion.number}"
     if now is None or before is None:
         return f"{name}, was not evaluated on the same questions in the same way."
-    checks = gate.judge(of(now, "test"), of(before, "test"), name, settings.compare, settings.compute.seed)
+    reference = gate.Reference(gate.Role.CHAMPION, name, of(before, "test"))
+    checks = gate.judge(of(now, "test"), reference, settings.compare, settings.compute.seed)
     return " ".join(gate.verdict(checks)["reasons"])
 
 
-def _exhausted(version: Version, settings: Config) -> str:
-    """Return why the test questions cannot serve another decision; empty if they can.
+def openings(version: Version, settings: Config) -> Openings:
+    """Return how many versions were decided on by the test questions that `version` was evaluated on."""
+    return _openings(registry.versions(), version, settings)
 
-    Every other version that was decided on by them counts once, however often.
-    """
-    fingerprint, allowed = version.tags.get(registry.FINGERPRINT, ""), settings.compare.openings
-    others = (each for each in registry.versions() if each.number != version.number)
-    used = sum(any(_was_opened(entry, fingerprint) for _, entry in _decisions(each)) for each in others)
-    if used < allowed:
+
+def _exhausted(version: Version, settings: Config) -> str:
+    """Return why the test questions may not decide on `version`, because of the others; empty if they may."""
+    found = _openings((each for each in registry.versions() if each.number != version.number), version, settings)
+    if not found.closed:
         return ""
     return (
-        f"the test questions have decided on {used} other versions, and compare.openings allows {allowed}, because a "
-        "bad model passes sooner or later by chance. Write new test questions (docs/evaluation.md)."
+        f"new test questions are needed (docs/evaluation.md): the present ones have decided on {found.used} other "
+        f"versions, and compare.openings allows {found.allowed}, because a bad model passes sooner or later by chance."
     )
 
 
-def _was_opened(entry: dict[str, Any], fingerprint: str) -> bool:
-    return entry["decision"] in (PROMOTED, REFUSED) and entry["numbers"].get(registry.FINGERPRINT) == fingerprint
+def _openings(versions: Iterable[Version], version: Version, settings: Config) -> Openings:
+    tags = (each.tags for each in versions)
+    return history.openings(tags, version.tags.get(registry.FINGERPRINT, ""), settings.compare.openings)
 
 
 def _keep(version: Version, decision: str, reason: str) -> None:
@@ -209,19 +198,13 @@ def _keep(version: Version, decision: str, reason: str) -> None:
         "numbers": _numbers(version),
         "champion": None if champion is None else {"version": champion.number, **_numbers(champion)},
     }
-    before = _decisions(version)
-    if decision == REFUSED and before and before[-1][1] == entry:
+    before = history.entries(version.tags)
+    if decision in (REFUSED, CLOSED) and before and before[-1][1] == entry:
         return
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    registry.describe(version, {f"{DECISION}{now}": json.dumps(entry)})
-
-
-def _decisions(version: Version) -> list[tuple[str, dict[str, Any]]]:
-    """Return time and content of the decisions on a version, in order."""
-    found = sorted(tag for tag in version.tags if tag.startswith(DECISION))
-    return [(tag, json.loads(version.tags[tag])) for tag in found]
+    registry.describe(version, {f"{history.PREFIX}{now}": json.dumps(entry)})
 
 
 def _numbers(version: Version) -> dict[str, Any]:
     fingerprint = version.tags.get(registry.FINGERPRINT, "")
-    return {registry.FINGERPRINT: fingerprint, **(registry.scores(version, fingerprint) or {})}
+    return {history.FINGERPRINT: fingerprint, **(registry.scores(version, fingerprint) or {})}

@@ -8,8 +8,9 @@ from typing import Any
 
 from prefect import flow
 
-from flows.promotion import candidate, decisions
+from flows.promotion import candidate, decisions, history
 from flows.promotion.evaluate_version import rescored
+from flows.promotion.history import Openings
 from flows.serve import notify
 from pipelines.config import Config
 from pipelines.models.registry import Version
@@ -18,13 +19,16 @@ from pipelines.runtime import tracking
 
 @dataclass(frozen=True)
 class Promotion:
-    """The outcome for the candidate: whether it was promoted, and the reason of a refusal or a forced promotion."""
+    """The outcome for the candidate."""
 
     comparison: dict[str, Any]
     candidate: str
     version: int
     promoted: bool
     reason: str
+    """Why it was refused, or why its promotion was forced."""
+    openings: Openings
+    """The openings of the gate, this one included."""
 
 
 def promote_candidate(parent: tracking.Run, settings: Config) -> Promotion:
@@ -32,10 +36,11 @@ def promote_candidate(parent: tracking.Run, settings: Config) -> Promotion:
     chosen = candidate.register(parent, settings)
     number = chosen.version.number
     version, refusal = promote(number, settings)
-    parent.tags(
-        {"candidate": chosen.name, "model_version": str(number), "promoted": str(not refusal), "reason": refusal}
-    )
-    return Promotion(chosen.comparison, chosen.name, number, not refusal, refusal or decisions.forced(version))
+    openings = decisions.openings(version, settings)
+    outcome = {"candidate": chosen.name, "model_version": str(number), "promoted": str(not refusal), "reason": refusal}
+    parent.tags({**outcome, "openings": f"{openings.used} of {openings.allowed}"})
+    reason = refusal or history.forced(version.tags)
+    return Promotion(chosen.comparison, chosen.name, number, not refusal, reason, openings)
 
 
 @flow(name="promote", flow_run_name="promote", validate_parameters=False)

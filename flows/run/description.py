@@ -59,9 +59,10 @@ def figures(promotion: Promotion) -> dict[str, float]:
 
 
 def verdict(promotion: Promotion) -> str:
-    """Return one paragraph: whether the candidate was promoted and, if not, why."""
+    """Return two paragraphs: whether the candidate was promoted and, if not, why; and the openings of the gate."""
     chosen = f"**{promotion.candidate}** (version {promotion.version})"
-    return f"{chosen} is champion." if promotion.promoted else f"{chosen} is **not promoted**: {promotion.reason}"
+    result = f"{chosen} is champion." if promotion.promoted else f"{chosen} is **not promoted**: {promotion.reason}"
+    return f"{result}\n\n{promotion.openings}"
 
 
 def table(comparison: Mapping[str, Any]) -> str:

@@ -29,9 +29,9 @@ def write(promotion: Promotion, settings: Config, origin: Origin) -> Path:
         "promotion": promotion,
         "columns": columns(promotion.comparison),
         "rows": rows(promotion.comparison),
-        "validation": _validation(promotion.comparison),
+        "validation_columns": columns(promotion.comparison["validation"]),
+        "validation": rows(promotion.comparison["validation"]),
         "champion": champion(),
-        "gated": registry.GATED,
         "reports": reports(),
         "params": config.flat(settings),
         "origin": origin,
@@ -55,10 +55,6 @@ def champion() -> dict[str, Any] | None:
         return None
     scores = json.loads(version.tags.get(f"{registry.SCORES}{version.tags.get(registry.FINGERPRINT, '')}", "{}"))
     return {"number": version.number, "model": version.tags.get("model", "?"), "scores": scores}
-
-
-def _validation(comparison: dict[str, Any]) -> dict[str, dict[str, float]]:
-    return {name: comparison["validation"]["models"][name] for name in comparison["validation"]["order"]}
 
 
 def _title(path: Path) -> str:

@@ -19,6 +19,7 @@ def show(console: Console, promotion: Promotion) -> None:
     else:
         console.print(f"[yellow]{name} is not promoted:[/]", end=" ")
         console.print(promotion.reason, markup=False, highlight=False)
+    console.print(str(promotion.openings), markup=False, highlight=False)
     for line in hints(promotion, registry.version_with_alias(registry.CHAMPION)):
         console.print(line, markup=False, highlight=False)
 

@@ -20,7 +20,7 @@ from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.curation.draft_files import DRAFTS, REJECTED
-from pipelines.evaluation import gate, questions
+from pipelines.evaluation import questions, sample_size
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.questions import ANSWERABLE, SETS, SPLITS, Question
 from pipelines.runtime.errors import UserError
@@ -135,8 +135,8 @@ def load(folder: Path) -> list[Question]:
 
 def goals(config: CompareConfig) -> dict[str, int]:
     """Return by set the test questions that the gates need; of the domain questions, two thirds are answerable."""
-    needed = gate.needed(config)
-    domain = needed.get(gate.DOMAIN, 0)
+    needed = sample_size.needed(config)
+    domain = needed.get(sample_size.DOMAIN, 0)
     answerable = max(needed.get(ANSWERABLE, 0), round(domain * 2 / 3))
     return dict(zip(SETS, (answerable, max(0, domain - answerable), needed.get(SETS[2], 0)), strict=True))
 

@@ -54,7 +54,8 @@ class TestConfig(Block):
     """Which models are asked the test questions, beside the baseline and the candidate."""
 
     parent: bool
-    """Whether to ask the model that the candidate was aligned from too, for what alignment fixed and broke."""
+    """Whether to ask the model that the candidate was aligned from too: the gate fails a candidate that is worse, and
+    the report shows what alignment fixed and broke."""
 
 
 class BestOfNConfig(Block):
@@ -100,7 +101,8 @@ class CompareConfig(Block):
     min_clusters: Count
     """Below this effective number of documents, the bootstrap resamples questions instead of documents."""
     alpha: Fraction
-    """Probability that the gate ever passes a model that fails a requirement, over all `openings` together."""
+    """Probability that the gate ever passes a model that does not meet a requirement, over all `openings` together; or
+    ever fails one as worse than its parent that is not."""
     openings: Count
     """How many decisions the test questions serve; each uses `alpha` / `openings`. Then they must be replaced."""
     max_general_drop: Share

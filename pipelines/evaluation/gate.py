@@ -5,6 +5,9 @@ the lower one-sided confidence bound of the gain is above the limit, fails if th
 between. A test for "not significantly worse" would pass a bad model on few questions; an interval that must
 exclude the limit, a non-inferiority test, does not.
 
+The parent of an aligned candidate, which nobody uses, has a veto instead: it fails a candidate that is worse beyond
+chance and passes every other one. Showing a gain over it, at this level, takes more questions than alignment gains.
+
 The set is opened again by every candidate, and each opening may pass a bad one by chance. So each uses `alpha` divided
 by `openings` (Bonferroni), and the error over all of them is at most `alpha`. Within one opening nothing is divided,
 because every requirement must pass (intersection-union test, Berger 1982).
@@ -26,8 +29,22 @@ MAX_MORE_QUESTIONS = 20_000
 """Beyond this, no number of further questions is suggested: the gain lies on the limit."""
 
 
-DOMAIN = "domain"
-"""Answerable and unanswerable questions together, over which the hallucination rate is measured."""
+class Role(StrEnum):
+    """What a reference is to the candidate."""
+
+    BASELINE = "baseline"
+    CHAMPION = "champion"
+    PARENT = "parent"
+    """The model that the candidate was aligned from."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model that the candidate is compared with, and its answers."""
+
+    role: Role
+    name: str
+    answers: list[Row]
 
 
 class Outcome(StrEnum):
@@ -48,6 +65,8 @@ class Requirement:
     """Lowest gain that still fails; -0.03 allows a loss of less than three points."""
     absolute: bool = False
     """Whether the metric itself is limited, whatever the reference has."""
+    veto: bool = False
+    """Whether it fails only if the gain is below the limit beyond chance, and passes otherwise."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +80,7 @@ class Check:
     level: float
     """Confidence of each bound."""
     outcome: Outcome
+    veto: bool = False
     now: float | None = None
     """The candidate's metric; None if there is no such test question."""
     before: float | None = None
@@ -69,22 +89,25 @@ class Check:
     bounds: tuple[float, float] | None = None
     """One-sided lower and upper bound of the gain."""
     detectable: float | None = None
-    """Minimum detectable effect: the true gain above the limit that passes in 80% of all samples this large."""
+    """Minimum detectable effect: the true gain above the limit that passes in 80% of all samples this large, or the
+    loss that fails in as many if it is a veto."""
     more_questions: int | None = None
     """How many further questions would decide, if they showed the same gain."""
     mcnemar: float | None = None
     """Two-sided p-value of McNemar's exact test on the questions whose verdict changed."""
 
 
-def requirements(config: CompareConfig, *, baseline: bool) -> list[Requirement]:
-    """Return what a candidate must show against the baseline, or against the champion.
+def requirements(config: CompareConfig, role: Role) -> list[Requirement]:
+    """Return what a candidate must show against a reference in this role.
 
     A base model hardly refuses, so against it the over-refusal rate itself is limited: no model that refuses what it
     does not know could stay within a few points of it.
     """
+    if role is Role.PARENT:
+        return [Requirement("parent", "score", 0.0, veto=True)]
     refusals = (
         Requirement("useful", "over_refusal", -config.max_over_refusal, absolute=True)
-        if baseline
+        if role is Role.BASELINE
         else Requirement("useful", "over_refusal", -config.max_over_refusal_rise)
     )
     return [
@@ -95,17 +118,16 @@ def requirements(config: CompareConfig, *, baseline: bool) -> list[Requirement]:
     ]
 
 
-def judge(now: list[Row], before: list[Row], reference: str, config: CompareConfig, seed: int) -> list[Check]:
-    """Check the test answers of a candidate against those of a reference, question by question.
+def judge(now: list[Row], reference: Reference, config: CompareConfig, seed: int) -> list[Check]:
+    """Check the answers of a candidate against those of a reference, question by question.
 
     Both are rows of answers.jsonl for the same questions in the same order.
 
     Raises:
         ValueError: the two were asked different questions.
     """
-    these, those = units(now), units(before)
-    wanted = requirements(config, baseline=reference == config.baseline)
-    return [_check(each, these, those, reference, config, seed) for each in wanted]
+    these, those = units(now), units(reference.answers)
+    return [_check(each, these, those, reference.name, config, seed) for each in requirements(config, reference.role)]
 
 
 def outcome(checks: Iterable[Check]) -> Outcome:
@@ -121,38 +143,6 @@ def verdict(checks: list[Check]) -> dict[str, Any]:
     return {"outcome": outcome(checks), "checks": details, "reasons": reasons}
 
 
-def is_worse(now: list[Row], parent: list[Row], config: CompareConfig, seed: int) -> bool:
-    """Return whether a model scores lower than the model it was aligned from, beyond chance."""
-    change = _gain("score", units(now)["score"], units(parent)["score"], config, seed)
-    return change.bounds(config.alpha_per_opening)[1] < 0
-
-
-def too_small(counts: Mapping[str, int], config: CompareConfig) -> list[str]:
-    """Return a sentence for each question set that cannot pass its gate however good the model is.
-
-    `counts` are the test questions by set.
-    """
-    return [
-        f"{counts[name]} {name} test questions cannot pass the gate; {least} or more can (docs/evaluation.md)."
-        for name, least in needed(config).items()
-        if 0 < counts.get(name, 0) < least
-    ]
-
-
-def needed(config: CompareConfig) -> dict[str, int]:
-    """Return how many test questions each gate needs: `general`, `answerable`, and `domain`, answerable or not.
-
-    Even if no verdict changes in n questions, a change of p is only excluded with confidence 1 - a when
-    (1 - p)^n <= a. Fewer domain questions suffice against a reference that hallucinates more.
-    """
-    limits = {
-        "general": config.max_general_drop,
-        "answerable": config.max_over_refusal,
-        DOMAIN: config.max_hallucination_rise,
-    }
-    return {name: ceil(log(config.alpha_per_opening) / log1p(-limit)) for name, limit in limits.items() if limit}
-
-
 def describe(check: Check) -> str:
     """Return a check as a sentence: the metric of both models, its change with both bounds, and the limit."""
     metric = METRICS[check.metric]
@@ -163,18 +153,21 @@ def describe(check: Check) -> str:
     low, high = sorted(sign * scale * bound for bound in check.bounds)
     limit, level = sign * scale * check.limit, f"{100 * check.level:g}%"
     now = f"{metric.title} {scale * check.now:{form}}{unit}"
-    side = "above" if metric.higher_is_better else "below"
+    side, other = ("above", "below") if metric.higher_is_better else ("below", "above")
     if check.before is None:
         found = f"{now}, between {max(low, 0):{form}}{unit} and {high:{form}}{unit}"
         return f"{found} with {level} confidence each; it must be {side} {limit:{form}}{unit}.{_advice(check)}"
     change = f"a change of {sign * scale * check.gain:+{form}}, between {low:+{form}} and {high:+{form}}"
+    must = f"not be {other} {limit:+{form}} beyond chance" if check.veto else f"be {side} {limit:+{form}}"
     return (
         f"{now}, {check.reference} {scale * check.before:{form}}{unit}: {change} with {level} confidence each; "
-        f"it must be {side} {limit:+{form}}.{_advice(check)}"
+        f"it must {must}.{_advice(check)}"
     )
 
 
 def _advice(check: Check) -> str:
+    if check.veto and check.outcome == Outcome.FAIL:
+        return " Alignment lowered it: change the alignment, or remove this model from evaluate.models."
     if check.outcome != Outcome.UNDECIDED:
         return ""
     if check.more_questions is None:
@@ -191,14 +184,14 @@ def _check(
     seed: int,
 ) -> Check:
     alpha = config.alpha_per_opening
-    unmeasured = Check(wanted.gate, wanted.metric, reference, wanted.limit, level=1 - alpha, outcome=Outcome.UNDECIDED)
+    unmeasured = Check(wanted.gate, wanted.metric, reference, wanted.limit, 1 - alpha, Outcome.UNDECIDED, wanted.veto)
     if wanted.metric not in these:
         return unmeasured
     now = these[wanted.metric]
     before = constant(now, 0.0) if wanted.absolute else those[wanted.metric]
     change = _gain(wanted.metric, now, before, config, seed)
     bounds = change.bounds(alpha)
-    result = _outcome(bounds, wanted.limit)
+    result = _outcome(bounds, wanted)
     return replace(
         unmeasured,
         outcome=result,
@@ -212,10 +205,12 @@ def _check(
     )
 
 
-def _outcome(bounds: tuple[float, float], limit: float) -> Outcome:
-    if bounds[0] > limit:
+def _outcome(bounds: tuple[float, float], wanted: Requirement) -> Outcome:
+    if wanted.veto:
+        return Outcome.FAIL if bounds[1] < wanted.limit else Outcome.PASS
+    if bounds[0] > wanted.limit:
         return Outcome.PASS
-    return Outcome.FAIL if bounds[1] <= limit else Outcome.UNDECIDED
+    return Outcome.FAIL if bounds[1] <= wanted.limit else Outcome.UNDECIDED
 
 
 def _gain(metric: str, now: list[Unit], before: list[Unit], config: CompareConfig, seed: int) -> Difference:

@@ -12,7 +12,7 @@ from pipelines.evaluation.metrics import units, value
 from pipelines.evaluation.questions import VALIDATION
 
 SELECTION = "selection.json"
-_LIMITS = ("honest", "useful", "general")
+_LIMITS = {"honest", "useful", "general"}
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,10 @@ def select(answers: dict[str, list[Row]], config: SelectConfig, limits: CompareC
     asked = {name: of(rows, VALIDATION) for name, rows in answers.items()}
     others = [name for name in asked if name != gates.baseline]
     aligned = [name for name in others if PARENT in asked and name != PARENT]
-    worse = [name for name in aligned if gate.is_worse(asked[name], asked[PARENT], gates, seed)]
-    beyond = [name for name in others if _is_beyond_limits(asked[name], asked[gates.baseline], gates, seed)]
+    baseline = gate.Reference(gate.Role.BASELINE, gates.baseline, asked[gates.baseline])
+    beyond = [name for name in others if _failed(asked[name], baseline, gates, seed) & _LIMITS]
+    parent = gate.Reference(gate.Role.PARENT, PARENT, asked.get(PARENT, []))
+    worse = [name for name in aligned if _failed(asked[name], parent, gates, seed)]
     eligible = [name for name in others if name not in worse]
     sound = [name for name in eligible if name not in beyond]
     scores = {name: value(units(asked[name])["score"]) for name in eligible}
@@ -54,6 +56,7 @@ def select(answers: dict[str, list[Row]], config: SelectConfig, limits: CompareC
     return Selection(candidate, worse, beyond, parent=PARENT if candidate in aligned else None)
 
 
-def _is_beyond_limits(now: list[Row], before: list[Row], config: CompareConfig, seed: int) -> bool:
-    checks = gate.judge(now, before, config.baseline, config, seed)
-    return any(check.gate in _LIMITS and check.outcome == gate.Outcome.FAIL for check in checks)
+def _failed(now: list[Row], reference: gate.Reference, config: CompareConfig, seed: int) -> set[str]:
+    """Return the gates that a model fails against a reference."""
+    checks = gate.judge(now, reference, config, seed)
+    return {check.gate for check in checks if check.outcome == gate.Outcome.FAIL}

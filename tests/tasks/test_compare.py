@@ -1,6 +1,8 @@
 """Compare three evaluated models: metrics.json, the page and the plots, written deterministically."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -36,10 +38,12 @@ def compare(
     config: CompareConfig,
     seed: int,
     threshold: float | None = None,
+    tested: Mapping[str, Path] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Select the candidate of models that were trained on nothing, and compare them.
 
-    Every second answer of the candidate has a confidence of 0.9, the others of 0.1.
+    Every second answer of the candidate has a confidence of 0.9, the others of 0.1. The models in `tested` answer the
+    test questions as in that evaluation, the others as in their own.
     """
     names = ("select", "calibrate", "open_book", "best_of_n", "curate", "test")
     folders = {name: artifacts.fresh(name) for name in names}
@@ -50,10 +54,10 @@ def compare(
     for name in (config.baseline, candidate, selection.parent):
         if name is not None:
             place = f"test/{'baseline' if name == config.baseline else 'candidate'}/{name}"
-            artifacts.write_rows(artifacts.fresh(place) / "answers.jsonl", in_test(models[name]))
+            artifacts.write_rows(artifacts.fresh(place) / "answers.jsonl", in_test({**models, **tested}[name]))
     artifacts.write_json(folders["test"] / "baseline/protocol.json", PROTOCOL)
     for name in (config.baseline, candidate, BOTH):  # the same answers, open book
-        rows = in_test(models.get(name, models[candidate]))
+        rows = in_test({**models, **tested}[candidate if name == BOTH else name])
         asked = [{**row, "passage": "Drace"} for row in rows if row["set"] != "general"]
         artifacts.write_rows(folders["open_book"] / f"{name}.jsonl", asked)
     stored = [{"id": row["id"], "confidence": (0.1, 0.9)[place % 2]} for place, row in enumerate(rows)]
@@ -148,6 +152,22 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     assert logged["dpo.answer_accuracy"] == 0.5
     assert logged["slice/direction/forward"] == 0.5
     assert {each for each in logged if "/" not in each} == {f"{model}.{name}" for model in models for name in METRICS}
+    against = [(check["gate"], check["reference"], check["outcome"]) for check in metrics["verdict"]["checks"]]
+    assert against[-1] == ("parent", "sft", "pass") and {name for _, name, _ in against[:-1]} == {"base"}
+    assert logged["gate/parent/gain"] == 0.15  # 1 of 20 refused instead of wrong
+    assert logged["gate/parent/lower"] < 0.15 < logged["gate/parent/upper"]
+
+
+def test_aligned_candidate_that_is_worse_than_its_parent_on_the_test_questions_fails(config: Config) -> None:
+    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 0), "dpo": evaluated("dpo", 10, 1)}
+    tested = {"dpo": evaluated("dpo on the test questions", 6, 1)}
+    compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1, tested=tested)
+    metrics = artifacts.read_json(Path("artifacts/compare/metrics.json"))
+    assert metrics["candidate"] == "dpo" and metrics["worse_than_parent"] == []  # on the validation questions
+    assert metrics["verdict"]["outcome"] == "fail"
+    [reason] = metrics["verdict"]["reasons"]
+    assert reason.startswith("Score -1.65, sft -1.00: a change of -0.65, between -")
+    assert "Alignment lowered it" in reason and "Alignment lowered it" in Path("report.html").read_text()
 
 
 def test_models_that_were_not_selected_have_validation_figures_only(config: Config) -> None:

@@ -15,6 +15,7 @@ from flows.commands import status
 from flows.dag import dvc_lock, graph, staleness
 from flows.serve import prefect_server
 from flows.serve.prefect_server import check_free
+from pipelines import config
 from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 
@@ -62,7 +63,7 @@ def test_champion_is_read_without_mlflow(project: Path, monkeypatch: pytest.Monk
     store.create_registered_model("gradus")
     version = store.create_model_version("gradus", (project / "x").as_uri(), tags={"model": "sft"})
     store.set_registered_model_alias("gradus", "champion", version.version)
-    assert status.champion() == "version 1 (sft)."
+    assert status.champion() == "version 1 (sft)." and status.openings(10) is None
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://models.example")
     assert "http://models.example" in status.champion()
 
@@ -83,5 +84,5 @@ def test_taken_port_error_names_the_option_and_the_server(project: Path) -> None
 def test_status_works_while_another_dvc_holds_the_lock(fake: Project, capsys: pytest.CaptureFixture[str]) -> None:
     fake.describe({"ingest": []})
     with dvc_lock.locked_repo():
-        status.show(Console(width=200))
+        status.show(Console(width=200), config.load())
     assert "is not available now: another dvc command is running" in capsys.readouterr().out

@@ -14,9 +14,11 @@ import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.commands import chat as talk
+from flows.commands import status
 from flows.dag import dvc_cache, dvc_lock
 from flows.promotion import candidate, eval_fingerprint
-from flows.promotion.decisions import DECISION, restore
+from flows.promotion.decisions import openings, restore
+from flows.promotion.history import PREFIX, Openings
 from flows.promotion.promote import promote, promote_candidate, rollback
 from flows.run import accelerator
 from flows.run.summary import hints
@@ -186,7 +188,7 @@ def test_registered_weights_are_the_evaluated_weights(
     assert (_number(registry.CHAMPION), registry.version_with_alias(registry.PREVIOUS)) == (1, None)
     with pytest.raises(UserError, match="no previous champion"):
         rollback("once more")
-    decisions = [json.loads(tags) for key, tags in registry.get(2).tags.items() if key.startswith(DECISION)]
+    decisions = [json.loads(tags) for key, tags in registry.get(2).tags.items() if key.startswith(PREFIX)]
     assert {each["decision"] for each in decisions} == {"refused", "forced"}
     forced = next(each for each in decisions if each["decision"] == "forced")
     assert forced["reason"].startswith("a trial in production (the gate: Score")
@@ -289,15 +291,22 @@ def test_test_questions_serve_a_limited_number_of_decisions(run_dir: Path, confi
     few = config.model_copy(update={"compare": config.compare.model_copy(update={"openings": 1})})
     compared(0.5, 0.2)
     with tracking.started("post_train", {}) as parent:
-        assert promote_candidate(parent, few).promoted
+        first = promote_candidate(parent, few)
+    assert first.promoted and first.openings == Openings(1, 1)
+    assert parent.store.get_run(parent.id).data.tags["openings"] == "1 of 1"
+    assert str(first.openings).endswith(
+        "1 of 1 versions (compare.openings): the next version needs new ones (docs/evaluation.md)."
+    )
     lock("other weights", "questions")
     compared(0.9, 0.1)
     with tracking.started("post_train", {}) as parent:
         second = promote_candidate(parent, few)
     assert not second.promoted
-    assert second.reason.startswith(
-        "the test questions have decided on 1 other versions, and compare.openings allows 1"
-    )
+    assert second.reason.startswith("new test questions are needed")
+    assert "have decided on 1 other versions, and compare.openings allows 1" in second.reason
+    assert second.openings == Openings(1, 1)  # a closed gate decides nothing
+    assert status.openings(10) == Openings(1, 10)
+    assert promote(2, config)[1] == "" and openings(registry.get(2), config) == Openings(2, 10)
     lock("weights of a third", "new questions")
     compared(0.9, 0.1)
     with tracking.started("post_train", {}) as parent:

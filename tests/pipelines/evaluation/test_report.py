@@ -111,7 +111,9 @@ def opened() -> dict[str, Any]:
 
 def judged() -> dict[str, Any]:
     test = {name: comparison.of(rows, "test") for name, rows in ANSWERS.items()}
-    return gate.verdict(gate.judge(test["dpo"], test["base"], "base", CONFIG, 0))
+    references = [gate.Reference(gate.Role.BASELINE, "base", test["base"])]
+    references.append(gate.Reference(gate.Role.PARENT, "sft", test["sft"]))
+    return gate.verdict([check for each in references for check in gate.judge(test["dpo"], each, CONFIG, 0)])
 
 
 def test_terminal_table_has_every_model_its_metrics_and_the_verdict() -> None:
@@ -154,6 +156,8 @@ def test_page_lists_questions_fixed_and_broken_since_sft() -> None:
         ("u1", "wrong", "refused"),
     ]
     html = page(compared(), BOTH, RISKS, CONFIG)
+    assert "sft is its parent, the model that dpo was aligned from." in html
+    assert "<strong>Parent.</strong> Score -1.50, sft -1.00" in html and "A loss of" in html
     assert "Fixed (1)" in html
     assert "Broken (1)" in html
 
