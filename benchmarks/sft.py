@@ -37,7 +37,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,11 +125,11 @@ class Clock(Checkpoints):
     steps: list[float] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
 
-    def step(self, number: int, state: Callable[[], State]) -> None:
+    def step(self, number: int, state: Callable[[], State], keep: Collection[int] = ()) -> None:
         """Record the time of step `number`."""
         self.steps.append(time.perf_counter() - self.began)
         self.between(number)
-        super().step(number, state)
+        super().step(number, state, keep)
         self.began = time.perf_counter()
 
 
