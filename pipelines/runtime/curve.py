@@ -1,6 +1,6 @@
 """The training curve: metrics by step, stored next to the checkpoints, so that an interruption loses none.
 
-A resumed training repeats some steps; the last measurement of a step counts.
+A resumed training repeats some steps; the last measurement of a metric at a step counts.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,18 @@ class Curve:
         self.kept = kept
         self.rows: dict[int, Row] = {}
         if kept is not None and kept.exists():
-            self.rows = {row["step"]: row for row in artifacts.each_row(kept)}
+            for row in artifacts.each_row(kept):
+                self._merge(row)
 
     def add(self, values: Mapping[str, float], step: int) -> None:
-        """Add the metrics of a step."""
-        self.rows[step] = {"step": step, **values}
+        """Add metrics of a step, such as the validation loss after those of training."""
+        row = {"step": step, **values}
+        self._merge(row)
         if self.kept is not None:
-            artifacts.add_rows(self.kept, [self.rows[step]])
+            artifacts.add_rows(self.kept, [row])
+
+    def _merge(self, row: Row) -> None:
+        self.rows[row["step"]] = {**self.rows.get(row["step"], {}), **row}
 
     def write(self, path: Path) -> None:
         """Write the curve as CSV, ordered by step."""

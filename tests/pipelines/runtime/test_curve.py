@@ -18,3 +18,12 @@ def test_resumed_training_has_the_same_curve(tmp_path: Path) -> None:
     again.write(tmp_path / "plots/again.csv")
     text = (tmp_path / "plots/again.csv").read_bytes()
     assert text == (tmp_path / "plots/whole.csv").read_bytes() and text.startswith(b"step,loss\n1,1.0\n2,0.5\n")
+
+
+def test_metrics_of_a_step_are_one_row(tmp_path: Path) -> None:
+    curve = Curve(tmp_path / "curve.jsonl")
+    for step in (1, 2):
+        curve.add({"loss": 1 / step}, step)
+    curve.add({"validation_loss": 0.75}, 2)
+    Curve(tmp_path / "curve.jsonl").write(tmp_path / "curve.csv")
+    assert (tmp_path / "curve.csv").read_text() == "step,loss,validation_loss\n1,1.0,\n2,0.5,0.75\n"
