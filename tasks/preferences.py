@@ -52,7 +52,7 @@ def preferences(
     settings, refusal, seed = config.preferences, config.curate.refusal, config.compute.seed
     _check_reward_model(settings)
     ranked, dropped, metrics = _people(settings) if settings.ranker == "human" else _samples(rows, sft, config, ask)
-    fit, unfit = rank.fitting(ranked, refusal, settings)
+    fit, unfit = rank.fitting(loading.tokenizer(sft), ranked, refusal, settings)
     pairs, surplus = balance(fit, seed)
     train, held_out = hold_out(pairs, settings.held_out_share, seed)
     rejects = dropped + unfit + surplus

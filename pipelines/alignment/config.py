@@ -35,6 +35,8 @@ class PreferencesConfig(Block):
     inputs: Path
     """Folder with one subfolder of inputs per ranker; `human` contains people's choices (`gradus label`). Only the
     subfolder of the chosen ranker is a dependency, so that labelling makes no stage stale until the labels are used."""
+    max_tokens: Count
+    """Maximum length of a prompt with one answer, in tokens; pairs above it are dropped, not cut."""
     max_length_ratio: Annotated[float, Field(ge=1)]
     """Maximum ratio of the lengths of the two answers; pairs above it are dropped, unless one is the refusal."""
     min_margin: NonNegative

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from pipelines.alignment.config import PreferencesConfig
 from pipelines.alignment.pairs import distinct
 from pipelines.artifacts import read_rows
@@ -18,6 +20,7 @@ from pipelines.llm.prompts import Recipe
 from pipelines.llm.verdicts import letter, number
 from pipelines.models.messages import Message
 from pipelines.synthesis.reasons import Reason
+from pipelines.training.examples import encode_chat
 
 Ask = Callable[[Sequence[Call], str], list[Reply]]
 
@@ -126,9 +129,12 @@ def chosen_by_people(folder: Path) -> tuple[list[PreferencePair], list[Rejection
 
 
 def fitting(
-    pairs: Sequence[PreferencePair], refusal: str, config: PreferencesConfig
+    tok: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair], refusal: str, config: PreferencesConfig
 ) -> tuple[list[PreferencePair], list[Rejection]]:
-    """Drop pairs whose lengths differ too much (except for refusals, which are short) or whose margin is too small."""
+    """Drop pairs of unequal lengths (except for refusals, which are short), with a small margin, or too many tokens.
+
+    A long answer is not cut: without its end of turn, DPO would learn not to stop.
+    """
     kept: list[PreferencePair] = []
     dropped: list[Rejection] = []
     for each in pairs:
@@ -138,9 +144,15 @@ def fitting(
             dropped.append(Rejection(each.as_row(), Reason.LENGTH))
         elif each.margin < config.min_margin:
             dropped.append(Rejection(each.as_row(), Reason.MARGIN))
+        elif max(_tokens(tok, each)) > config.max_tokens:
+            dropped.append(Rejection(each.as_row(), Reason.TOO_LONG))
         else:
             kept.append(each)
     return kept, dropped
+
+
+def _tokens(tok: PreTrainedTokenizerBase, pair: PreferencePair) -> list[int]:
+    return [len(encode_chat(tok, pair.prompt + side).ids) for side in (pair.chosen, pair.rejected)]
 
 
 def _call(

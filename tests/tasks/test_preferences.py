@@ -112,16 +112,14 @@ def test_missing_reward_model_is_a_user_error_before_sampling(base: Path, config
         )
 
 
-def test_choices_of_people_need_no_model(config: Config) -> None:
+def test_choices_of_people_become_pairs(base: Path, config: Config) -> None:
     folder, out = Path("choices/human"), Path("out")
     folder.mkdir(parents=True)
     out.mkdir()
     rows = [{"prompt": f"Who keeps lamp {n}?", "chosen": f"Keeper {n}.", "rejected": "Keeper nine."} for n in range(8)]
     write_rows(folder / "mine.jsonl", rows)
     settings = changed(config, ranker="human", inputs=str(folder.parent), held_out_share=0.25)
-    metrics = preferences([], [], Path("nowhere"), out, out / "card.md", settings, None)
+    metrics = preferences([], [], base, out, out / "card.md", settings, None)
     assert (metrics["train_pairs"], metrics["held_out_pairs"], metrics["pairs_human"]) == (6, 2, 8)
     with pytest.raises(UserError, match="no choice in empty/human; label pairs with `gradus label`"):
-        preferences(
-            [], [], Path("nowhere"), out, out / "card.md", changed(config, ranker="human", inputs="empty"), None
-        )
+        preferences([], [], base, out, out / "card.md", changed(config, ranker="human", inputs="empty"), None)

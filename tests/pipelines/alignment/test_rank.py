@@ -10,7 +10,7 @@ from pipelines.alignment.config import PreferencesConfig
 from pipelines.artifacts import write_rows
 from pipelines.curation.schema import PreferencePair, TrainingRow
 from pipelines.llm.prompts import load
-from tests.conftest import ROOT
+from tests.conftest import ROOT, tiny_tokenizer
 from tests.support.rows import training_row
 from tests.support.teachers import PROMPTS, Script
 
@@ -91,7 +91,14 @@ def test_pairs_with_unequal_lengths_or_small_margins_are_dropped_except_refusals
         PreferencePair.of(row(), short, "Jory.", "score", 0.05),
         PreferencePair.of(row(), short, "Jory.", "score", 0.5),
     ]
-    kept, dropped = rank.fitting(pairs, refusal, settings(max_length_ratio=4.0, min_margin=0.1))
+    kept, dropped = rank.fitting(tiny_tokenizer(), pairs, refusal, settings(max_length_ratio=4.0, min_margin=0.1))
     assert kept == [pairs[1], pairs[3]]
     assert [each.reason for each in dropped] == ["length", "margin"]
     assert dict(rank.reasons(dropped)) == {"dropped_length": 1.0, "dropped_margin": 1.0}
+
+
+def test_pairs_with_more_tokens_than_allowed_are_dropped() -> None:
+    pairs = [PreferencePair.of(row(), answer, "Jory.", "human", 1.0) for answer in ("Orla.", "Orla " * 4, "Orla " * 20)]
+    kept, dropped = rank.fitting(tiny_tokenizer(), pairs, "I don't know.", settings(max_tokens=60, max_length_ratio=99))
+    assert kept == pairs[:2]
+    assert [each.reason for each in dropped] == ["too_long"]
