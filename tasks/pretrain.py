@@ -14,7 +14,9 @@ from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts
 from pipelines.models import devices, export, loading, saving
+from pipelines.models.chat import beginning
 from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.templates.stops import document_end
 from pipelines.runtime.tracking import Run
 from pipelines.training import preflight
 from pipelines.training.checkpoints import Checkpoints
@@ -116,7 +118,8 @@ def _pieces(
 ) -> list[Example]:
     if marks is None:
         return encode_text(tok, text, length)
-    rearranged = [rearrange(tok, part, marks, rng) for part in split_to_fit(tok, text, length)]
+    before, after = beginning(tok), document_end(tok)
+    rearranged = [[*before, *rearrange(tok, part, marks, rng), *after] for part in split_to_fit(tok, text, length)]
     return [piece for ids in rearranged for piece in encode_tokens(ids, length)]
 
 

@@ -1,7 +1,8 @@
 """Fill-in-the-middle (FIM, Bavarian et al. 2022, arXiv:2207.14255): code with its middle moved to the end.
 
 A text is split at two random characters; half of the texts are in the order prefix, suffix, middle (PSM), half in SPM.
-Texts longer than a training sequence are split first, because a middle without its context teaches nothing.
+Texts longer than a training sequence are split first, because a middle without its context teaches nothing. Each row
+ends as a document does, which tells the model where a middle meets its suffix (section 3).
 """
 
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ _KNOWN = (
 )
 
 
-_RESERVED = 8
-"""Reserved tokens: three sentinels, and the extra tokens of a word split in two."""
+_RESERVED = 10
+"""Reserved tokens: three sentinels, the beginning and end of the row, and the extra tokens of a word split in two."""
 
 
 @dataclass(frozen=True)

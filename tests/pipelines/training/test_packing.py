@@ -6,7 +6,7 @@ import numpy as np
 import peft
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from pipelines import artifacts
+from pipelines.config import Config
 from pipelines.models.head import hidden_states
 from pipelines.runtime.errors import UserError
 from pipelines.training.examples import IGNORED, Example
@@ -25,6 +26,7 @@ from pipelines.training.fim import rearrange, sentinels, split_to_fit
 from pipelines.training.mixture import Source, sample_epoch, sources
 from pipelines.training.objectives import LanguageModel, padded
 from pipelines.training.packing import best_fit, check_document_masking, pack
+from tasks.pretrain import planned
 from tests.conftest import tiny_tokenizer
 
 pytestmark = pytest.mark.slow
@@ -204,6 +206,24 @@ def order(tok: PreTrainedTokenizerFast, ids: list[int], text: str) -> str:
         return "psm"
     assert prefix == "" and after + suffix == text
     return "spm"
+
+
+def test_fim_rows_begin_and_end_as_documents(config: Config) -> None:
+    tok = tiny_tokenizer()
+    tok.add_special_tokens(
+        {"additional_special_tokens": ["<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<s>"], "eos_token": "</s>"}
+    )
+    begin = tok.convert_tokens_to_ids("<s>")
+    tok.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", begin)]
+    )
+    settings = config.pretrain.model_copy(update={"epochs": 1, "packing": False, "block_tokens": 64})
+    rows, _, _ = planned(tok, [Source("code", ["x = 1\n" * 40], 1.0, 1.0)], settings, 0)
+    assert len(rows) > 2
+    for row in rows:
+        assert len(row.ids) <= 64 and row.labels == row.ids
+        assert row.ids[0] == begin and row.ids[-1] == tok.eos_token_id
+        assert tok.convert_tokens_to_ids("<fim_middle>") in row.ids
 
 
 def test_fim_parts_within_a_word_get_no_leading_space() -> None:
