@@ -172,30 +172,17 @@ def _cell(value: Any) -> Any:
 
 
 class Unrecorded(Run):
-    """A null run, for a flow with nothing to compute: MLflow is not written to."""
+    """A null run: for a flow with nothing to compute, and a training's processes other than rank 0."""
 
     def __init__(self, tags: Mapping[str, str]) -> None:
         """Store the tags that the run would have; its id is empty."""
         super().__init__(tracking_store.client(), "")
         self.given = tags
 
-    def params(self, values: Mapping[str, Any]) -> None:
+    def _ignored(self, *_: Any, **__: Any) -> None:
         """Do nothing."""
 
-    def page(self, name: str, description: str) -> None:
-        """Do nothing."""
-
-    def inputs(self, hashes: Mapping[str, str], context: str) -> None:
-        """Do nothing."""
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Do nothing."""
-
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Do nothing."""
-
-    def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Do nothing."""
+    params = page = inputs = tags = metrics = artifact = table = record = _ignored
 
     def lineage(self) -> dict[str, str]:
         """Return the provenance from the given tags."""

@@ -91,7 +91,8 @@ def test_two_processes_train_as_one_does_and_one_of_them_writes(trainable: None)
     results = []
     for number in (None, 2):
         configure(number)
-        assert ended(started("tasks.sft"))[0] == 0
+        status, output = ended(started("tasks.sft"))
+        assert status == 0, output
         metrics = artifacts.record(Path("artifacts/sft"))["metrics"]
         results.append((load_file("artifacts/sft/adapter_model.safetensors"), losses(), metrics))
     (alone, expected, metrics), (together, found, others) = results
