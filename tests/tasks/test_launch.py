@@ -114,6 +114,7 @@ def test_failure_of_one_process_ends_all_with_its_sentence(config: Config) -> No
     assert runs() == [("sft", "FAILED")]
 
 
+@pytest.mark.e2e
 def test_processes_whose_launcher_ends_save_one_checkpoint_and_resume_from_it(trainable: None) -> None:
     configure(2, epochs=2000)
     place, steps, output = artifacts.CHECKPOINTS / "sft" / KEY, [0], ""
