@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch.distributed as dist
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
 from torch import nn
@@ -20,7 +19,7 @@ from pipelines.training import activations, optimizers, schedules
 from pipelines.training.checkpoints import pack, restore_generators, unpack
 from pipelines.training.monitoring.history import History, Validate
 from pipelines.training.monitoring.utilization import utilization
-from pipelines.training.step import Job, Objective, accumulate, averaged, micro_batch_tokens, no_tokens
+from pipelines.training.step import Job, Objective, accumulate, averaged, equalise, micro_batch_tokens, no_tokens
 
 
 def fit(
@@ -62,9 +61,7 @@ def fit(
     stable_end = schedules.stable_steps(settings.schedule, len(plan), settings.decay) if job.stable else None
     recompute = activations.worthwhile(settings.checkpointing, model.config, budget, device)
     parameters = list(weights.values())
-    if dist.is_initialized():
-        for weight in parameters:
-            dist.broadcast(weight.data, src=0)
+    equalise(parameters)
     in_place = disable_input_dtype_casting(model)  # autocast casts; PEFT would first copy every input to float32
     with job.checkpoints.guarded(), in_place, activations.recomputed(model, recompute):
         for number, step in enumerate(plan[len(rows) :], len(rows) + 1):

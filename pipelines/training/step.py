@@ -166,6 +166,13 @@ def _over_processes(parameters: Sequence[nn.Parameter], sums: dict[str, float]) 
     return dict(zip(sums, totals.tolist(), strict=True))
 
 
+def equalise(parameters: Sequence[nn.Parameter]) -> None:
+    """Give the parameters the values of rank 0 in every process."""
+    if dist.is_initialized():
+        for parameter in parameters:
+            dist.broadcast(parameter.data, src=0)
+
+
 def of_rank_0(value: float) -> float:
     """Return the value of rank 0 in every process, so that all decide alike."""
     values = [value]
