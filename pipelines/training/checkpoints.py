@@ -88,6 +88,7 @@ class Checkpoints:
             self._write(number, *state(), keep)
             self.last = time.monotonic()
         if stopping:
+            self.stopping = True
             raise KeyboardInterrupt
 
     def _write(
@@ -120,16 +121,20 @@ class Checkpoints:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """On Ctrl-C or SIGTERM, finish the step and save it before exiting; a second signal exits immediately."""
+        """On Ctrl-C or SIGTERM, finish the step and save it before exiting; a second signal exits immediately.
+
+        One of several processes ignores later signals: it stops when the first of them gets the signal, and its own
+        would arrive while it ends its MLflow run.
+        """
         before = {number: signal.signal(number, self._interrupted) for number in ENDINGS}
         try:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_IGN if self.stopping and dist.is_initialized() else handler)
 
     def _interrupted(self, *_: object) -> None:
-        if self.stopping:
+        if self.stopping and not dist.is_initialized():
             raise KeyboardInterrupt
         self.stopping = True
 

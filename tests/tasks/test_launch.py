@@ -128,7 +128,7 @@ def test_processes_whose_launcher_ends_save_one_checkpoint_and_resume_from_it(tr
         steps.append(max(int(each.name) for each in place.iterdir() if each.is_dir()))
     assert output.count(f"resuming from step {steps[1]}") == 1
     assert 0 < steps[1] < steps[2]
-    assert runs() == [("sft", "KILLED")]
+    assert runs() == [("sft", "KILLED")], output
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from pipelines.training.checkpoints import Checkpoints, pack, restore_generators, unpack
 
@@ -100,3 +101,20 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path: Path) -> None:
     for _ in range(3):
         step(again, other)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_one_of_several_processes_ignores_signals_after_it_stopped_with_the_others(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    checkpoints = Checkpoints(tmp_path / "key", seconds=3600)
+    try:
+        with pytest.raises(KeyboardInterrupt), checkpoints.guarded():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            write(checkpoints, 1, 2)
+        os.kill(os.getpid(), signal.SIGINT)  # while the MLflow run is ended
+    finally:
+        dist.destroy_process_group()
+        signal.signal(signal.SIGINT, before)
+    saved = checkpoints.latest()
+    assert saved is not None and saved.step == 1
