@@ -91,7 +91,8 @@ def settings(quantization: str, length: int, rows: int, where: torch.device) -> 
     values = config.load(ROOT / "params.yaml").model_dump(mode="json")
     values["compute"] |= {"device": where.type, "precision": "bf16", "threads": 1 if where.type == "cpu" else 8}
     values["base"] |= {"quantization": quantization}
-    values["sft"] |= {"lora": {"rank": 16, "alpha": 32, "dropout": 0.0}, "learning_rate": 1e-4, "epochs": 1}
+    values["sft"] |= {"tuning": {"method": "lora", "options": {"r": 16, "lora_alpha": 32}}}
+    values["sft"] |= {"learning_rate": 1e-4, "epochs": 1}
     values["sft"] |= {"batch_tokens": rows * length, "max_tokens": length, "lm_weight": 0.0, "adapter_scale": 1.0}
     values["align"]["dpo"] |= {"batch_size": 1, "epochs": 1, "learning_rate": 1e-5}
     return Config.model_validate(values)
@@ -124,7 +125,7 @@ def tune(quantization: str, length: int, rows: int, steps: int, where: torch.dev
     used = measured(work, where)
     row = len(encode_chat(loading.tokenizer(base), chat(length, 0)).ids)
     attention = "eager" if where.type == "cpu" else "sdpa"
-    training = Training(chosen.sft.lora, quantization, torch.bfloat16, rows, row, rows * row, attention=attention)
+    training = Training(chosen.sft.tuning, quantization, torch.bfloat16, rows, row, rows * row, attention=attention)
     traced = memory.trace(AutoConfig.from_pretrained(base), training)
     assert traced is not None
     timed = found["steps"][WARMUP:]

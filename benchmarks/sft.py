@@ -210,7 +210,7 @@ def compared(
     if len(plan) < 2 * TURN:
         raise UserError(f"These rows make {len(plan)} steps, fewer than two turns of {TURN}; raise --rows or --epochs.")
     peer = Peer(trl_trainer(directory, folder, settings, chats, settings.sft.epochs))
-    model = loading.adaptable(directory, settings.sft.lora, compute)
+    model = loading.adaptable(directory, settings.sft.tuning, compute)
     objective = LanguageModel(model, examples, tok.pad_token_id)
     turns = Turns(objective, plan, PlainProducts(model, devices.dtype(compute)), peer)
     model.train()
@@ -231,7 +231,7 @@ def demo_seconds(directory: Path, curated: Path, settings: Config) -> float:
     tok = loading.tokenizer(directory)
     _, examples, plan = prepared(tok, read_training_rows(curated / "train.jsonl"), settings)
     drawn = random.Random(settings.compute.seed).sample(plan, min(DEMO_STEPS, len(plan)))
-    model = loading.adaptable(directory, settings.sft.lora, settings.compute)
+    model = loading.adaptable(directory, settings.sft.tuning, settings.compute)
     objective = LanguageModel(model, examples, tok.pad_token_id, settings.sft.rehearsal_weight)
     clock = Clock()
     model.train()

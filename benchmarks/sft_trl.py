@@ -15,13 +15,14 @@ from trl import SFTConfig, SFTTrainer
 from pipelines.config import Config
 from pipelines.curation.schema import TrainingRow
 from pipelines.models import devices, loading
+from pipelines.models.tuning import peft_methods
 
 
 def trl_trainer(directory: Path, out: Path, settings: Config, trained: Sequence[TrainingRow], epochs: int) -> Any:
     """Return TRL's trainer of an adapter on the base model in `directory`, with the defaults that TRL has."""
     datasets.disable_progress_bars()
     pairs = [{"prompt": row.messages[:-1], "completion": row.messages[-1:]} for row in trained]
-    assert settings.sft.lora is not None
+    assert settings.sft.tuning is not None
     trainer = SFTTrainer(
         model=str(directory),
         args=SFTConfig(
@@ -39,7 +40,7 @@ def trl_trainer(directory: Path, out: Path, settings: Config, trained: Sequence[
         ),
         train_dataset=datasets.Dataset.from_list(pairs),
         processing_class=loading.tokenizer(directory),
-        peft_config=loading.lora_config(settings.sft.lora),
+        peft_config=peft_methods.configuration(settings.sft.tuning.method, settings.sft.tuning.options),
     )
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer

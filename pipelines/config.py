@@ -83,7 +83,7 @@ def load(path: Path = Path("params.yaml")) -> Config:
 
 
 def flat(block: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """Flatten a block to dotted keys (`sft.lora.rank: 32`) for logging."""
+    """Flatten a block to dotted keys (`sft.tuning.options.r: 32`) for logging."""
     return dict(_flatten(block.model_dump(mode="json"), prefix))
 
 

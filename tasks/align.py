@@ -17,9 +17,10 @@ from pipelines.alignment.sequences import encode_pairs
 from pipelines.curation.schema import read_pairs
 from pipelines.models import devices, loading, saving
 from pipelines.models.chat import encode_prompt
-from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
+from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.head import checked_head
 from pipelines.models.templates.stops import stop_ids
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
 from pipelines.training import activations
@@ -38,13 +39,13 @@ def dpo(
     base: BaseModelConfig,
     run: Run,
     checkpoints: Checkpoints,
-    lora: LoraConfig | None = None,
+    tuning: TuningConfig | None = None,
 ) -> dict[str, float]:
     """Train on the pairs with DPO and write the adapter; return the metrics of the last steps.
 
-    If `sft` has a whole model, `lora` configures a new adapter; otherwise its adapter is trained on. So in `ppo`.
+    If `sft` has no adapter in PEFT's format, `tuning` configures a new one; otherwise it is trained on. So in `ppo`.
     """
-    model, tok = loading.adaptable(sft, lora, compute, base), loading.tokenizer(sft)
+    model, tok = loading.peft_adaptable(sft, tuning, compute, base), loading.tokenizer(sft)
     pairs = encode_pairs(tok, read_pairs(preferences / "train.jsonl"))
     metrics = direct.train(model, tok, pairs, config, training, compute, run, checkpoints)
     saving.save_adapter(model, tok, out)
@@ -62,10 +63,10 @@ def ppo(
     base: BaseModelConfig,
     run: Run,
     checkpoints: Checkpoints,
-    lora: LoraConfig | None = None,
+    tuning: TuningConfig | None = None,
 ) -> dict[str, float]:
     """Train with PPO on rollouts scored by the reward model; write the adapter, return first and last metrics."""
-    backbone = Backbone(loading.adaptable(sft, lora, compute, base), loading.tokenizer(sft), compute)
+    backbone = Backbone(loading.peft_adaptable(sft, tuning, compute, base), loading.tokenizer(sft), compute)
     checked_head(backbone.model)
     actors = assemble(backbone, reward)
     stops = stop_ids(backbone.model, backbone.tok)
@@ -104,7 +105,7 @@ def main(method: str) -> None:
                 settings.base,
                 t.run,
                 checkpoints,
-                settings.align.lora,
+                settings.align.tuning,
             )
         elif method == "ppo":
             metrics = ppo(
@@ -118,7 +119,7 @@ def main(method: str) -> None:
                 settings.base,
                 t.run,
                 checkpoints,
-                settings.align.lora,
+                settings.align.tuning,
             )
         else:
             raise UserError(

@@ -18,7 +18,7 @@ from pipelines.models.chat import beginning
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.templates.stops import document_end
 from pipelines.runtime.tracking import Run
-from pipelines.training import preflight
+from pipelines.training import preflight, tuning_data
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import PretrainConfig, TrainingConfig
 from pipelines.training.examples import Example, encode_text, encode_tokens, plan_batches
@@ -29,6 +29,7 @@ from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.packing import check_document_masking, pack
 from pipelines.training.stable import stable_phase
 from pipelines.training.step import Job
+from pipelines.training.tuned import method
 from tasks import task
 
 
@@ -59,7 +60,7 @@ def pretrain(
     preflight.check_patience(training, validation, split / "validation.parquet", "split.validation_share")
     stable = stable_phase("pretrain", base, out, config, training)
     preflight.check("pretrain", base, rows, plan, config, training, compute, quantised, out)
-    model = loading.trainable(base, config.lora, compute, quantised)
+    model = loading.trainable(base, config.tuning, compute, quantised)
     if config.packing:
         check_document_masking(model, "pretrain")
     tokens = sum(len(row.ids) for row in rows)
@@ -67,8 +68,9 @@ def pretrain(
     objective, held_out = (LanguageModel(model, each, tok.pad_token_id) for each in (rows, validation))
     model.train()
     validate = (lambda _: mean_loss(model, held_out, compute)) if validation else None
-    history = fit(model, objective, plan, job, validate=validate)
-    if config.lora is None:
+    tuning_data.prepare(model, config.tuning, objective, job, out)
+    history = fit(model, objective, plan, job, None, validate, method(model, config.tuning, len(plan)))
+    if config.tuning.method == "full":
         saving.save(model, tok, out, base)
     else:
         with tempfile.TemporaryDirectory(dir=out.parent) as scratch:

@@ -12,7 +12,8 @@ from pipelines.alignment.config import RewardConfig
 from pipelines.alignment.sequences import encode_pairs
 from pipelines.curation.schema import PreferencePair, read_pairs
 from pipelines.models import devices, loading, saving
-from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
+from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import TrainingConfig
@@ -30,13 +31,13 @@ def reward(
     base: BaseModelConfig,
     run: Run,
     checkpoints: Checkpoints,
-    lora: LoraConfig | None = None,
+    tuning: TuningConfig | None = None,
 ) -> dict[str, float]:
     """Train and write the reward model; return its held-out pairwise accuracy, also by provenance.
 
-    If `sft` has a whole model, `lora` configures a new adapter; otherwise a copy of its adapter is trained on.
+    If `sft` has no adapter in PEFT's format, `tuning` configures a new one; otherwise a copy of it is trained on.
     """
-    model = loading.adaptable(sft, lora, compute, base)
+    model = loading.peft_adaptable(sft, tuning, compute, base)
     train_only(model, [POLICY])
     backbone, head = Backbone(model, loading.tokenizer(sft), compute), scalar_head(model)
     train, held_out = (read_pairs(preferences / f"{name}.jsonl") for name in ("train", "held_out"))
@@ -72,6 +73,6 @@ if __name__ == "__main__":
                 settings.base,
                 t.run,
                 Checkpoints(t.place),
-                settings.align.lora,
+                settings.align.tuning,
             )
         )

@@ -1,7 +1,7 @@
 """SFT: fine-tune on questions and answers, refusals, rehearsal, and optionally passages of the corpus.
 
 Reads artifacts/curate/, artifacts/split/ and the model of `sft.init_from`; writes artifacts/sft/, an adapter (a whole
-model if `sft.lora` is null), preview.md, and with the schedule WSD stable/. Standalone: python -m tasks.sft
+model with `full`), preview.md, and with the schedule WSD stable/. Standalone: python -m tasks.sft
 """
 
 from functools import partial
@@ -15,7 +15,7 @@ from pipelines.models import devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
-from pipelines.training import preflight, preview
+from pipelines.training import preflight, preview, tuning_data
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import SFTConfig, TrainingConfig
 from pipelines.training.examples import Example, encode_chat, encode_text, plan_batches
@@ -24,6 +24,7 @@ from pipelines.training.monitoring.samples import Samples
 from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.stable import stable_phase
 from pipelines.training.step import Job
+from pipelines.training.tuned import method
 from tasks import task
 
 PREVIEW = "preview.md"
@@ -42,17 +43,14 @@ def sft(
     run: Run,
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
-    """Train an adapter or all weights on the curated rows and passages, with a loss on answers, passages and rehearsal.
+    """Train by a method on the curated rows and passages, with a loss on answers, passages and rehearsal.
 
     Raises:
-        UserError: no row is short enough, all weights are to be trained with rehearsal, or early stopping has no
-            validation rows.
+        UserError: no row is short enough, the method does not fit the model, or early stopping has no validation rows.
     """
     devices.prepare(compute)
     tok = loading.tokenizer(start)
     curated_rows = read_training_rows(curated / "train.jsonl")
-    if config.lora is None:
-        curated_rows = _without_rehearsal(curated_rows, config)
     encoded = preview.encoded(tok, curated_rows, curated / "train.jsonl")
     chats = [pair for pair in zip(curated_rows, encoded, strict=True) if len(pair[1].ids) <= config.max_tokens]
     if not chats:
@@ -69,14 +67,17 @@ def sft(
     preflight.check_patience(training, validation, curated / "validation.jsonl", "curate.validation_share")
     stable = stable_phase("sft", start, out, config, training)
     preflight.check("sft", start, rows, plan, config, training, compute, base, out)
-    model = loading.trainable(start, config.lora, compute, base)
-    objective = LanguageModel(model, rows, tok.pad_token_id, config.rehearsal_weight)
+    model = loading.trainable(start, config.tuning, compute, base)
+    rehearses = config.tuning.selects and any(row.rehearsed for row in rows)
+    before = loading.frozen(start, compute) if rehearses else None
+    objective = LanguageModel(model, rows, tok.pad_token_id, config.rehearsal_weight, before)
     held_back = LanguageModel(model, validation, tok.pad_token_id)
     samples = Samples(model, tok, questions, compute, run)
     validate = partial(_validated, samples, held_back, compute) if validation else None
     job = Job("sft", config.learning_rate, config.epochs, training, compute, run, checkpoints, stable)
+    tuning_data.prepare(model, config.tuning, objective, job, out)
     model.train()
-    history = fit(model, objective, plan, job, validate=validate)
+    history = fit(model, objective, plan, job, None, validate, method(model, config.tuning, len(plan)))
     saving.keep_share(model, config.adapter_scale, start)
     saving.save(model, tok, out, start)
     return {
@@ -95,17 +96,6 @@ def _validated(samples: Samples, held_back: LanguageModel, compute: ComputeConfi
     """Log sample answers after `step`, and return the validation loss."""
     samples.log(step)
     return mean_loss(samples.model, held_back, compute)
-
-
-def _without_rehearsal(rows: list[TrainingRow], config: SFTConfig) -> list[TrainingRow]:
-    """Drop rehearsal, whose loss compares with the base model, the adapter disabled; all weights have no adapter."""
-    others = [row for row in rows if row.kind != RowKind.REHEARSAL]
-    if config.rehearsal_weight and len(others) < len(rows):
-        raise UserError(
-            "With sft.lora: null, rehearsal has no base model to compare with, since there is no adapter to disable; "
-            "set sft.rehearsal_weight to 0, or configure sft.lora."
-        )
-    return others
 
 
 def planned(chats: list[TrainingRow], lengths: list[int], config: SFTConfig, seed: int) -> list[list[int]]:

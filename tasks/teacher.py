@@ -25,7 +25,7 @@ from pipelines.training.step import Job
 from tasks import task
 
 KEY_FILE = "key.json"
-TEACHER_SETTINGS = {"lora", "learning_rate", "epochs", "batch_tokens"}
+TEACHER_SETTINGS = {"tuning", "learning_rate", "epochs", "batch_tokens"}
 NEUTRAL_SETTINGS = {"micro_batch_tokens", "checkpointing", "launch", "patience"}
 """Parameters of `training` that do not change what the teacher learns: of the machine, and of validation."""
 
@@ -72,7 +72,7 @@ def _finetune(
     plan = plan_batches(
         [len(row.ids) for row in rows], [1.0] * len(rows), config.epochs, config.batch_tokens, compute.seed
     )
-    model = loading.adaptable(base, config.lora, compute)
+    model = loading.adaptable(base, config.tuning, compute)
     job = Job("teacher", config.learning_rate, config.epochs, training, compute, run, checkpoints)
     objective = LanguageModel(model, rows, tok.pad_token_id)
     model.train()

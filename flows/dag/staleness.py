@@ -115,7 +115,7 @@ def _parameters(path: Path) -> dict[str, Any]:
 
 
 def _at(values: Any, key: str) -> Any:
-    """Return the value at a dotted key such as `sft.lora.rank`."""
+    """Return the value at a dotted key such as `sft.tuning.method`."""
     for part in key.split("."):
         values = values.get(part) if isinstance(values, dict) else None
     return values

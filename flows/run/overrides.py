@@ -65,7 +65,10 @@ def changed(text: str, assignments: Sequence[str]) -> str:
 
 
 def merged(text: str, recipe: Mapping[str, Any]) -> str:
-    """Return `text`, a params.yaml, with the values of `recipe`: blocks are merged, other values replaced."""
+    """Return `text`, a params.yaml, with the values of `recipe`: blocks are merged, other values replaced.
+
+    A block with another `method` is replaced as a whole, since its options are of that method.
+    """
     values = _yaml.load(text)
     _merge(values, recipe)
     written = io.StringIO()
@@ -75,10 +78,15 @@ def merged(text: str, recipe: Mapping[str, Any]) -> str:
 
 def _merge(values: Any, recipe: Mapping[str, Any]) -> None:
     for key, value in recipe.items():
-        if isinstance(value, Mapping) and isinstance(values.get(key), Mapping):
-            _merge(values[key], value)
+        block = values.get(key)
+        if isinstance(value, Mapping) and isinstance(block, Mapping) and _same_method(block, value):
+            _merge(block, value)
         else:
             values[key] = value
+
+
+def _same_method(block: Mapping[str, Any], recipe: Mapping[str, Any]) -> bool:
+    return "method" not in block or recipe.get("method", block["method"]) == block["method"]
 
 
 def checked(text: str, name: str = "params.yaml with --set") -> Config:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
-from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -20,6 +19,7 @@ from pipelines.alignment.sequences import Batch
 from pipelines.models import devices
 from pipelines.models.config import ComputeConfig
 from pipelines.models.head import Head, hidden_states
+from pipelines.models.tuning.apply import without_input_casts
 
 POLICY = "default"  # the adapter name that saving.save_adapter expects
 REFERENCE, VALUE, REWARD = "reference", "value", "reward"
@@ -45,7 +45,8 @@ def _activate(model: PeftModel, name: str) -> None:
 
 def named_weights(model: PeftModel, name: str) -> dict[str, nn.Parameter]:
     """Return the weights of the adapter `name`, active or not."""
-    belongs = re.compile(rf"\.lora_\w+\.{name}(\.|$)")  # a module of the model may also be called "value"
+    prefix = "prompt_encoder" if model.peft_config[name].is_prompt_learning else rf"\.{model.base_model.prefix}\w*"
+    belongs = re.compile(rf"{prefix}\.{name}(\.|$)")  # a module of the model may also be called "value"
     return {key: parameter for key, parameter in model.named_parameters() if belongs.search(key)}
 
 
@@ -97,7 +98,7 @@ class Backbone:
 
         Autocast casts the adapters' inputs; PEFT's casts to float32 are disabled.
         """
-        with devices.autocast(self.compute, self.device), disable_input_dtype_casting(self.model):
+        with devices.autocast(self.compute, self.device), without_input_casts(self.model):
             return hidden_states(self.model, batch.ids)
 
     def policy(self, batch: Batch, temperature: float, with_entropy: bool = False) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipelines.block import Block, Count, LearningRate, NonNegative, Positive, Share
-from pipelines.models.config import LoraConfig
+from pipelines.models.tuning.config import TuningConfig
 
 
 class PreferencesConfig(Block):
@@ -140,9 +140,9 @@ class AlignConfig(Block):
 
     methods: list[Literal["dpo", "ppo"]]
     """Alignment methods; each is a stage `align@<method>`."""
-    lora: LoraConfig
-    """Adapter of the reward model, DPO and PPO on a model all of whose weights SFT trained; an SFT adapter is continued
-    instead."""
+    tuning: TuningConfig
+    """Adapter of the reward model, DPO and PPO on a model whose own parameters SFT trained; an SFT adapter in PEFT's
+    format is continued instead."""
     dpo: DPOBlock
     """Settings of direct preference optimisation."""
     ppo: PPOBlock

@@ -103,7 +103,7 @@ def score_answers(
     Raises:
         UserError: the folder has no reward head for its model.
     """
-    model = loading.adaptable(folder, None, compute, base)
+    model = loading.peft_adaptable(folder, None, compute, base)
     train_only(model, [])
     backbone = Backbone(model, loading.tokenizer(folder), compute)
     places = sorted({(at, text) for at, texts in enumerate(answers) for text in texts if text.strip()})

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.block import Block, Count, LearningRate, NonNegative, Positive
-from pipelines.models.config import LoraConfig
+from pipelines.models.tuning.config import TuningConfig
 
 
 class FinetunedModel(Block):
@@ -101,8 +101,8 @@ class TeacherConfig(Block):
     """Hand-written passages with answerable and unanswerable questions, on which the `finetuned` model is trained."""
     adapter: Path | None
     """A committed adapter, used instead of training if its inputs are unchanged; null always trains."""
-    lora: LoraConfig
-    """LoRA adapter of the fine-tuned teacher."""
+    tuning: TuningConfig
+    """Method of fine-tuning the `finetuned` model: one that adds an adapter."""
     learning_rate: LearningRate
     """Peak learning rate, after a linear warm-up."""
     epochs: Count

@@ -1,11 +1,11 @@
-"""The blocks `compute` and `base` of params.yaml, and the block of a LoRA adapter."""
+"""The blocks `compute` and `base` of params.yaml."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.block import Block, Count, Positive
+from pipelines.block import Block, Count
 
 
 class ComputeConfig(Block):
@@ -35,14 +35,3 @@ class BaseModelConfig(Block):
     """Quantization of the frozen weights while adapters are trained (QLoRA with `nf4`), sampled and evaluated."""
     trust_remote_code: bool
     """Whether code shipped with a model may run. Keep it off unless you have reviewed that code."""
-
-
-class LoraConfig(Block):
-    """Low-rank adaptation, LoRA (Hu et al. 2021)."""
-
-    rank: Count
-    """Rank of the update; higher ranks learn more and forget more."""
-    alpha: Positive
-    """Scale: the update is multiplied by alpha / rank."""
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    """Dropout on the adapter's input."""

@@ -18,9 +18,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from pipelines.models import adapters, devices, loading, quantization, weights
 from pipelines.models.config import ComputeConfig
 from pipelines.models.quantization import Kind
+from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import track
 
 CONFIG = "config.json"
+TrainedOn = Callable[[str, torch.Tensor], torch.Tensor]
 _COPIED = ("generation_config.json", "model.safetensors.index.json")
 
 
@@ -28,19 +30,49 @@ _COPIED = ("generation_config.json", "model.safetensors.index.json")
 def merge(directory: Path, out: Path, compute: ComputeConfig, aware: bool = True) -> None:
     """Write the model in `directory`, whole or an adapter, to `out` as a whole model in the precision of `compute`.
 
-    One file of the base model is in memory at a time (`weights.SHARD`), and one matrix in float32.
+    Of LoRA and deltas, one file of the base model is in memory at a time (`weights.SHARD`), and one matrix in float32;
+    adapters of other methods are merged by PEFT, which takes the memory of all float32 weights.
 
     Raises:
         UserError: an adapter cannot be merged, or the disk is too small.
     """
     root, above = adapters.lineage(directory)
-    chain = [adapters.updates(each) for each in above]
-    shards, where, precision = weights.files(root), devices.device(compute), devices.dtype(compute)
+    if fixed := [each for each in above if not adapters.can_merge(each)]:
+        raise UserError(
+            f"The adapter in {fixed[0]} cannot be merged into weights, because {adapters.method(fixed[0])} is not an "
+            "update of the model's own parameters; it is used beside its base model."
+        )
+    by_file = all(map(adapters.has_updates, above))
+    chain = [adapters.updates(each) for each in above] if by_file else []
     adapters.changed_names(chain, root)
     weights.require_space(out, weights.size(root))
     out.mkdir(parents=True, exist_ok=True)
-    trained_on = _trained_on(root, adapters.quantization(above) if aware else "none", precision)
-    for shard in track(shards, f"files of {directory} merged", len(shards)):
+    trained_on = _trained_on(root, adapters.quantization(above) if aware else "none", devices.dtype(compute))
+    if by_file:
+        _merge_by_file(root, chain, out, compute, trained_on)
+    else:
+        _merge_whole(root, above, out, compute, trained_on)
+    loading.tokenizer(directory).save_pretrained(out)
+    weights.keep_hash(out)
+
+
+def _merge_whole(root: Path, above: Sequence[Path], out: Path, compute: ComputeConfig, trained_on: TrainedOn) -> None:
+    """Merge adapters of any method by PEFT."""
+    model = loading.whole(root, compute, "none", torch.float32)
+    for name, value in model.named_parameters():
+        value.copy_(trained_on(name, value))
+    model = loading.stacked(model, root, above, compute, "none", torch.float32)
+    for value in model.parameters():
+        value.data = value.data.to(devices.dtype(compute))
+    model.save_pretrained(out, max_shard_size=weights.SHARD)
+
+
+def _merge_by_file(
+    root: Path, chain: Sequence[adapters.Updates], out: Path, compute: ComputeConfig, trained_on: TrainedOn
+) -> None:
+    """Add updates of matrices to one file of the base model after the other."""
+    shards, where, precision = weights.files(root), devices.device(compute), devices.dtype(compute)
+    for shard in track(shards, f"files of {root} merged", len(shards)):
         merged: dict[str, torch.Tensor] = {}
         with safe_open(shard, framework="pt", device=str(where)) as stored:
             for name in sorted(stored.keys()):
@@ -52,11 +84,9 @@ def merge(directory: Path, out: Path, compute: ComputeConfig, aware: bool = True
             shutil.copyfile(root / name, out / name)
     facts = json.loads((root / CONFIG).read_text(encoding="utf-8")) | {"dtype": str(precision).removeprefix("torch.")}
     (out / CONFIG).write_text(json.dumps(facts, indent=2), encoding="utf-8")
-    loading.tokenizer(directory).save_pretrained(out)
-    weights.keep_hash(out)
 
 
-def _trained_on(root: Path, kind: Kind, precision: torch.dtype) -> Callable[[str, torch.Tensor], torch.Tensor]:
+def _trained_on(root: Path, kind: Kind, precision: torch.dtype) -> TrainedOn:
     """Return the function from the name and the stored value of a weight to the value that training computed with."""
     if kind == "none":
         return lambda _, tensor: tensor

@@ -74,16 +74,17 @@ class Head:
 
         return self._per_token(loss, hidden, targets)
 
-    def divergence(self, hidden: Tensor, reference: Tensor) -> Tensor:
+    def divergence(self, hidden: Tensor, reference: Tensor, other_head: "Head | None" = None) -> Tensor:
         """Return KL(reference || model) [N] in nats of the next-token distributions after hidden states [N, H].
 
-        `reference` [N, H] are hidden states of another adapter or of none, read by the same output layer; no gradient
-        flows to them.
+        `reference` [N, H] are hidden states of another adapter or of none, read by the same output layer, or of another
+        model, read by its own; no gradient flows to them.
         """
+        other_head = other_head or self
 
         def loss(part: Tensor, other: Tensor) -> Tensor:
             with torch.no_grad():
-                target = self.logits(other).log_softmax(-1)
+                target = other_head.logits(other).log_softmax(-1)
             return F.kl_div(self.logits(part).log_softmax(-1), target, reduction="none", log_target=True).sum(-1)
 
         return self._per_token(loss, hidden, reference)

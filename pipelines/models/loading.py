@@ -15,11 +15,16 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.models import adapters, quantization
-from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
+from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.devices import device, dtype
 from pipelines.models.fused.patch import fuse
+from pipelines.models.head import Model, base_of
 from pipelines.models.quantization import Kind
 from pipelines.models.templates import canonical, stops
+from pipelines.models.tuning import bottleneck
+from pipelines.models.tuning.apply import ADAPTER, apply
+from pipelines.models.tuning.config import TuningConfig
+from pipelines.models.tuning.virtual_tokens import VirtualTokens
 from pipelines.runtime.errors import UserError
 
 
@@ -87,22 +92,78 @@ def tokenizer(directory: Path) -> PreTrainedTokenizerBase:
 def load(directory: Path, compute: ComputeConfig, base: BaseModelConfig | None = None) -> PreTrainedModel:
     """Load a model for inference, in eval mode, with the weights that training and registration know.
 
-    An adapter that was trained on 16 bits is merged (adapters.merge_into), since decoding is faster with merged
-    weights. One that was trained on quantised weights stays beside them: what is measured is what was trained.
+    An adapter that was trained on 16 bits is merged, since decoding is faster with merged weights; one that cannot be,
+    or was trained on quantised weights, stays beside them: what is measured is what was trained.
     `base.quantization` applies to a whole model.
+
+    Raises:
+        UserError: an adapter was trained on other weights, or cannot be loaded.
     """
     root, above = adapters.lineage(directory)
     kind = adapters.quantization(above) if above else base.quantization if base is not None else "none"
-    model = _whole(root, compute, kind)
-    if kind == "none":
+    if kind == "none" and all(map(adapters.has_updates, above)):
+        model = whole(root, compute)
         adapters.merge_into(model, root, above)
-    elif above:
-        model = _beside(model, above, compute)
+    else:
+        precision = torch.float32 if kind == "none" and above else None
+        model = stacked(whole(root, compute, kind, precision), root, above, compute, kind)
     ready: PreTrainedModel = model.eval()
     return ready
 
 
-def _whole(
+def stacked(
+    model: PreTrainedModel,
+    root: Path,
+    above: Sequence[Path],
+    compute: ComputeConfig,
+    kind: Kind,
+    precision: torch.dtype | None = None,
+) -> PreTrainedModel:
+    """Apply adapters of any method by PEFT to `model`, loaded from `root`; return it in `precision`.
+
+    To float32 weights, adapters that can be merged are. Beside quantised weights they stay, in the precision in which
+    autocast multiplied by them in training, that of `compute`.
+
+    Raises:
+        UserError: an adapter cannot be applied to the model.
+    """
+    frozen = [] if kind == "none" else list(model.parameters())
+    adapted: peft.PeftModel | None = None
+    for directory in above:
+        method = adapters.method(directory)
+        if method == adapters.DELTA:
+            adapters.replace_in(model, directory)
+        elif method == adapters.BOTTLENECK:
+            bottleneck.load(model, directory)
+        else:
+            adapters.check(directory, root)
+            adapted = _with_peft(model, adapted, directory, compute)
+            if kind == "none" and adapters.can_merge(directory):
+                model, adapted = adapted.merge_and_unload(), None
+    known = set(map(id, frozen))
+    for value in model.parameters() if adapted is None else adapted.parameters():
+        if id(value) not in known:
+            value.data = value.data.to(precision or dtype(compute))
+    return model
+
+
+def _with_peft(
+    model: PreTrainedModel, adapted: peft.PeftModel | None, directory: Path, compute: ComputeConfig
+) -> peft.PeftModel:
+    """Add an adapter in PEFT's format to a model, which may have others: `adapted`."""
+    options = {"autocast_adapter_dtype": False, "device_map": {"": str(device(compute))}}
+    if adapted is None:
+        adapted = peft.PeftModel.from_pretrained(model, directory, adapter_name="0", **options)
+        if adapted.active_peft_config.is_prompt_learning:
+            VirtualTokens(adapted)
+        return adapted
+    name = str(len(adapted.peft_config))
+    adapted.load_adapter(directory, adapter_name=name, **options)
+    adapted.base_model.set_adapter([*map(str, range(int(name))), name])
+    return adapted
+
+
+def whole(
     directory: Path, compute: ComputeConfig, kind: Kind = "none", precision: torch.dtype | None = None, **options: str
 ) -> PreTrainedModel:
     """Load a whole model directly on the device, quantised or in `precision`, by default that of `compute`."""
@@ -117,24 +178,22 @@ def _whole(
     return model
 
 
-def _beside(model: PreTrainedModel, directories: Sequence[Path], compute: ComputeConfig) -> PreTrainedModel:
-    """Add unmerged adapters to a quantised model, in the precision in which autocast multiplied by them in training."""
-    names = [str(number) for number in range(len(directories))]
-    options = {"autocast_adapter_dtype": False, "device_map": {"": str(device(compute))}}
-    adapted = peft.PeftModel.from_pretrained(model, directories[0], adapter_name=names[0], **options)
-    for name, directory in zip(names[1:], directories[1:], strict=True):
-        adapted.load_adapter(directory, adapter_name=name, **options)
-    adapted.base_model.set_adapter(names)
-    for name, value in adapted.named_parameters():
-        if "lora_" in name:
-            value.data = value.data.to(dtype(compute))
-    inner: PreTrainedModel = adapted.get_base_model()
-    return inner
-
-
 def frozen(directory: Path, compute: ComputeConfig, kind: Kind = "none") -> PreTrainedModel:
-    """Load a frozen whole model for adapter training, in 16 bits or quantised."""
-    model = _whole(directory, compute, kind, None, **_attention(compute)).requires_grad_(False)
+    """Load a frozen model for adapter training, in 16 bits or quantised.
+
+    Raises:
+        UserError: below the whole model in `directory` is an adapter that is neither a delta nor a bottleneck.
+    """
+    root, above = adapters.lineage(directory)
+    if other := [each for each in above if adapters.method(each) not in (adapters.DELTA, adapters.BOTTLENECK)]:
+        raise UserError(f"{directory} adapts the adapter {other[0]}; only one on a whole model can be trained on.")
+    model = whole(root, compute, kind, None, **_attention(compute)).requires_grad_(False)
+    for each in above:
+        if adapters.method(each) == adapters.DELTA:
+            adapters.replace_in(model, each)
+        else:
+            bottleneck.load(model, each)
+    model.requires_grad_(False)
     quantization.keep_differentiable(model)
     return model
 
@@ -148,70 +207,78 @@ def _attention(compute: ComputeConfig) -> dict[str, str]:
     return {"attn_implementation": "eager"} if device(compute).type == "cpu" else {}
 
 
-def trainable(
-    directory: Path, lora: LoraConfig | None, compute: ComputeConfig, base: BaseModelConfig
-) -> PreTrainedModel | peft.PeftModel:
-    """Return what trains on the whole model in `directory`: an adapter (`adaptable`), or without `lora` all weights.
+def trainable(directory: Path, tuning: TuningConfig, compute: ComputeConfig, base: BaseModelConfig) -> Model:
+    """Return the whole model in `directory`, trainable by a method.
 
-    All weights are trained in float32, with products in the precision of autocast; `save` stores them in the
+    Selected parameters are trained in float32, with products in the precision of autocast; `save` stores them in the
     precision of the model in `directory`.
 
     Raises:
-        UserError: all weights are to be trained, and `base.quantization` is not none.
+        UserError: the method does not fit the model, or parameters are selected that are quantised.
     """
-    if lora is not None:
-        return adaptable(directory, lora, compute, base)
-    if base.quantization != "none":
+    if not tuning.selects:
+        return adaptable(directory, tuning, compute, base)
+    if base.quantization != "none" and tuning.method in ("full", "fisher"):
         raise UserError(
-            f"Quantised weights cannot be trained: with lora: null, base.quantization must be none, and it is "
-            f"{base.quantization}."
+            f"Quantised weights cannot be trained: with tuning.method {tuning.method}, base.quantization must be none, "
+            f"and it is {base.quantization}."
         )
     torch.manual_seed(compute.seed)
-    return _whole(directory, compute, "none", torch.float32, **_attention(compute))
+    precision = torch.float32 if tuning.method in ("full", "fisher") else None
+    model = whole(directory, compute, base.quantization, precision, **_attention(compute))
+    return apply(model, tuning)
 
 
 def adaptable(
-    directory: Path, lora: LoraConfig | None, compute: ComputeConfig, base: BaseModelConfig | None = None
-) -> peft.PeftModel:
-    """Return a frozen model with a trainable float32 adapter named "default".
+    directory: Path, tuning: TuningConfig | None, compute: ComputeConfig, base: BaseModelConfig | None = None
+) -> Model:
+    """Return a frozen model with a trainable float32 adapter, which is named "default" if it is PEFT's.
 
-    A whole model is quantised according to `base.quantization` and gets a new adapter, configured by `lora`; an adapter
-    is continued on the base model and quantization that it has. The seed is set before the adapter is created. A Llama
-    model on a CPU gets fused layers.
+    A whole model, a delta or bottleneck adapters get a new adapter, configured by `tuning`; a whole model is quantised
+    according to `base.quantization`. An adapter in PEFT's format is continued on the base model and quantization that
+    it has. The seed is set before the adapter is created. A Llama model on a CPU gets fused layers.
 
     Raises:
-        UserError: the directory has a whole model, and `lora` is None.
+        UserError: there is no adapter to continue, and `tuning` is None or trains the model's own parameters; or the
+            adapter cannot be applied to the model.
     """
     torch.manual_seed(compute.seed)
-    root, above = adapters.lineage(directory)
-    if len(above) > 1:
-        raise UserError(f"{directory} adapts the adapter {above[0]}; only one on a whole model can be trained on.")
-    if above:
-        model = peft.PeftModel.from_pretrained(
-            frozen(root, compute, adapters.quantization(above)),
-            directory,
-            is_trainable=True,
-            device_map={"": str(device(compute))},
+    below = adapters.parent(directory)
+    if below is not None and adapters.method(directory) not in (adapters.DELTA, adapters.BOTTLENECK):
+        root, above = adapters.lineage(directory)
+        model = frozen(below, compute, adapters.quantization(above))
+        adapters.check(directory, root)
+        adapted = peft.PeftModel.from_pretrained(
+            model, directory, is_trainable=True, device_map={"": str(device(compute))}
         )
-    elif lora is not None:
+        if adapted.active_peft_config.is_prompt_learning:
+            VirtualTokens(adapted)
+        start = below
+    elif tuning is not None and not tuning.selects:
         kind = base.quantization if base is not None else "none"
-        model = peft.get_peft_model(frozen(root, compute, kind), lora_config(lora))
+        quantised = adapters.quantization(adapters.lineage(directory)[1]) if below is not None else kind
+        adapted, start = apply(frozen(directory, compute, quantised), tuning), directory
     else:
         raise UserError(
-            f"{directory} has a whole model and no adapter, such as a reward model has; name a folder with an adapter."
+            f"{directory} has no adapter to train on, such as a reward model has; name a folder with one, or set a "
+            "tuning.method that adds one, such as lora."
         )
-    fuse(model)
-    model.base_model.model.config._name_or_path = str(root)
-    model.peft_config["default"].base_model_name_or_path = str(root)
+    if isinstance(adapted, peft.PeftModel):
+        fuse(adapted)
+        adapted.peft_config[ADAPTER].base_model_name_or_path = str(start)
+    base_of(adapted).config._name_or_path = str(start)
+    return adapted
+
+
+def peft_adaptable(
+    directory: Path, tuning: TuningConfig | None, compute: ComputeConfig, base: BaseModelConfig | None = None
+) -> peft.PeftModel:
+    """Return `adaptable` with an adapter of PEFT, of which the model can carry several.
+
+    Raises:
+        UserError: as `adaptable`, or `tuning` adds another kind of adapter.
+    """
+    model = adaptable(directory, tuning, compute, base)
+    if not isinstance(model, peft.PeftModel):
+        raise UserError("align.tuning.method must be an adapter of PEFT, such as lora, and it is bottleneck.")
     return model
-
-
-def lora_config(lora: LoraConfig) -> peft.LoraConfig:
-    """Return the PEFT configuration of `lora`, for all linear layers except the output layer."""
-    return peft.LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )

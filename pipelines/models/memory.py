@@ -12,14 +12,13 @@ from typing import Any, Literal
 import peft
 import psutil
 import torch
-from peft.helpers import disable_input_dtype_casting
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from pipelines.models.config import LoraConfig
 from pipelines.models.head import chunk_tokens
-from pipelines.models.loading import lora_config
+from pipelines.models.tuning.apply import apply, without_input_casts
+from pipelines.models.tuning.config import TuningConfig
 
 GIB = 2**30
 OPTIMIZERS: Mapping[str, float] = {"adamw": 8.0, "adamw_8bit": 2.03, "paged_adamw_8bit": 2.03, "adafactor": 0.01}
@@ -49,8 +48,7 @@ AttentionInterface.register(_MASKLESS, sdpa_attention_forward)  # while tracing,
 class Training:
     """What determines the memory of training, besides the model."""
 
-    lora: LoraConfig | None
-    """The adapter; None for full fine-tuning."""
+    tuning: TuningConfig
     quantization: Literal["none", "nf4", "int8"]
     dtype: torch.dtype
     """Dtype of frozen weights and of matrix products."""
@@ -128,14 +126,13 @@ def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
         head = model.get_output_embeddings()
         linear = [each for each in model.modules() if isinstance(each, torch.nn.Linear) and each is not head]
         sizes = [each.weight.numel() for each in linear]
-        if training.lora is not None:
-            model = peft.get_peft_model(model.requires_grad_(False), lora_config(training.lora))
+        model = apply(model, training.tuning)
     trainable = sum(each.numel() for each in model.parameters() if each.requires_grad)
     frozen = sum(each.numel() for each in model.parameters() if not each.requires_grad)
-    matrices = sum(sizes) if training.lora is not None else 0  # full fine-tuning has no frozen weights
+    matrices = min(frozen, sum(sizes))  # of full fine-tuning none
     try:
         saved = saved_by_forward(model, training)
-    except DynamicOutputShapeException:
+    except (DynamicOutputShapeException, NotImplementedError):
         return None
     shape = config.get_text_config()
     return Traced(
@@ -174,7 +171,7 @@ def saved_by_forward(model: Any, training: Training) -> list[int]:
         with (
             torch.autocast("cpu", dtype=torch.bfloat16, enabled=half),
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-            disable_input_dtype_casting(model),
+            without_input_casts(model),
         ):
             torch.func.functional_call(decoder, state, (), {"input_ids": row, "use_cache": False})
         return [each.untyped_storage().nbytes() for storage, each in saved.items() if storage not in own]

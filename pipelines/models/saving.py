@@ -1,18 +1,24 @@
-"""Save what was trained: an adapter beside its base model, or a whole model."""
+"""Save what was trained: an adapter beside its base model, in the form that its method allows, or a whole model."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import peft
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.models import adapters, quantization, weights
-from pipelines.models.head import base_of
+from pipelines.models.head import Model, base_of
+from pipelines.models.tuning import bottleneck, stored_form
+from pipelines.models.tuning.apply import ADAPTER
 from pipelines.runtime.errors import UserError
 
 
-def keep_share(model: PreTrainedModel | peft.PeftModel, share: float, start: Path) -> None:
+def keep_share(model: Model, share: float, start: Path) -> None:
     """Scale what was learnt by `share`, in memory and when saved: the adapter "default", or the change since `start`.
 
     Weight interpolation (WiSE-FT) between the initial and the fine-tuned weights retains more than it loses (Wortsman
@@ -29,30 +35,36 @@ def keep_share(model: PreTrainedModel | peft.PeftModel, share: float, start: Pat
 
 @torch.no_grad()
 def _interpolate(model: PreTrainedModel, share: float, start: Path) -> None:
-    left = dict(model.named_parameters())
+    left = {name: value for name, value in model.named_parameters() if value.requires_grad}
     for shard in weights.files(start):
         with safe_open(shard, framework="pt", device=str(model.device)) as stored:
-            for name in left.keys() & stored.keys():
+            for name in sorted(left.keys() & stored.keys()):
                 value = left.pop(name)
                 value.copy_(torch.lerp(stored.get_tensor(name).float(), value.float(), share))
     if left:
         raise UserError(f"{start} does not store {sorted(left)[0]}; adapter_scale must be 1 for this model.")
 
 
-def save(model: PreTrainedModel | peft.PeftModel, tok: PreTrainedTokenizerBase, out: Path, start: Path) -> None:
-    """Save the adapter "default", or all weights in the precision of the model `start` that training started from.
+def save(model: Model, tok: PreTrainedTokenizerBase, out: Path, start: Path) -> None:
+    """Save an adapter, or in the precision of the model `start` that training started from all weights or a delta.
 
     Raises:
         UserError: a weight is not finite, or the disk is too small.
     """
-    if isinstance(model, peft.PeftModel):
+    everything = all(value.requires_grad for value in model.parameters())
+    if isinstance(model, peft.PeftModel) or bottleneck.of(model) is not None:
         save_adapter(model, tok, out)
-    else:
+    elif everything:
         save_whole(model, tok, out, AutoConfig.from_pretrained(start).dtype)
+    else:
+        _save_delta(model, tok, out, start)
 
 
-def save_adapter(model: peft.PeftModel, tok: PreTrainedTokenizerBase, out: Path) -> None:
-    """Save the adapter "default" to `out`, with the directory, hash and quantization of its base model.
+def save_adapter(model: Model, tok: PreTrainedTokenizerBase, out: Path) -> None:
+    """Save the adapter "default", or bottleneck adapters, with the directory, hash and quantization of its base model.
+
+    A method is saved in the simplest form that computes the same: AdaLoRA and LoRA with a subtracted initial update as
+    LoRA, P-tuning and prefix tuning with a projection without the network that computed their tokens.
 
     Raises:
         UserError: a weight is not finite, so that a diverged model is never saved, or the disk is too small.
@@ -60,12 +72,55 @@ def save_adapter(model: peft.PeftModel, tok: PreTrainedTokenizerBase, out: Path)
     trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
     weights.require_finite(trained)
     weights.require_space(out, sum(value.nbytes for _, value in trained))
-    config = model.peft_config["default"]
-    config.target_modules = sorted(config.target_modules)  # the order of a set differs between processes
-    model.save_pretrained(out, selected_adapters=["default"])
-    (out / "README.md").unlink(missing_ok=True)
-    adapters.record_base(out, quantization.kind_of(base_of(model)))
+    base = base_of(model)
+    if isinstance(model, peft.PeftModel):
+        _save_peft(model, out)
+    else:
+        added = bottleneck.of(model)
+        assert added is not None
+        _describe(out, adapters.BOTTLENECK, Path(base.config._name_or_path), added.options())
+        _write(added.state_dict(), out)
+    adapters.record_base(out, quantization.kind_of(base))
     tok.save_pretrained(out)
+
+
+def _save_peft(model: peft.PeftModel, out: Path) -> None:
+    below = str(base_of(model).config._name_or_path)
+    if (form := stored_form.of(model)) is not None:
+        config, tensors = form
+        config.base_model_name_or_path, config.inference_mode = below, True
+        config.save_pretrained(out)
+        _write(tensors, out)
+        return
+    config = model.peft_config[ADAPTER]
+    if isinstance(targets := getattr(config, "target_modules", None), set):
+        config.target_modules = sorted(targets)  # the order of a set differs between processes
+    config.base_model_name_or_path = below
+    model.save_pretrained(out, selected_adapters=[ADAPTER])
+    (out / "README.md").unlink(missing_ok=True)
+
+
+def _write(tensors: Mapping[str, torch.Tensor], out: Path) -> None:
+    save_file({name: value.detach().contiguous().cpu() for name, value in tensors.items()}, out / adapters.WEIGHTS)
+
+
+def _save_delta(model: PreTrainedModel, tok: PreTrainedTokenizerBase, out: Path, start: Path) -> None:
+    """Save the trained parameters of the model itself, beside the model in `start`."""
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    weights.require_finite(trained.items())
+    weights.require_space(out, sum(value.nbytes for value in trained.values()))
+    precision = AutoConfig.from_pretrained(start).dtype
+    _describe(out, adapters.DELTA, start, {})
+    _write({name: value.to(precision) for name, value in trained.items()}, out)
+    adapters.record_base(out, quantization.kind_of(model))
+    tok.save_pretrained(out)
+
+
+def _describe(out: Path, method: str, start: Path, options: Mapping[str, Any]) -> None:
+    """Write adapter_config.json of a method that is not PEFT's."""
+    out.mkdir(parents=True, exist_ok=True)
+    facts = {"peft_type": method, "base_model_name_or_path": str(start), "options": dict(options)}
+    (out / adapters.CONFIG).write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
 
 def save_whole(

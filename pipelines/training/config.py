@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipelines.block import Block, Count, LearningRate, NonNegative, Positive, Share
-from pipelines.models.config import LoraConfig
+from pipelines.models.tuning.config import TuningConfig
 
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor"]
 Schedule = Literal["linear", "cosine", "constant", "wsd"]
@@ -51,8 +51,8 @@ class PretrainConfig(Block):
 
     continue_from: Path
     """Folder with a copy of `artifacts/pretrain/stable`, which training goes on from; empty: a new training."""
-    lora: LoraConfig | None
-    """LoRA adapter, merged into the weights after training; null trains all weights."""
+    tuning: TuningConfig
+    """Method of fine-tuning; its adapter is merged into the weights after training."""
     learning_rate: LearningRate
     """Peak learning rate, after a linear warm-up."""
     epochs: Count
@@ -78,8 +78,8 @@ class SFTConfig(Block):
     """Model whose weights training starts from."""
     continue_from: Path
     """Folder with a copy of `artifacts/sft/stable`, which training goes on from; empty: a new training."""
-    lora: LoraConfig | None
-    """LoRA adapter; null trains all weights, without rehearsal."""
+    tuning: TuningConfig
+    """Method of fine-tuning (docs/tuning.md)."""
     learning_rate: LearningRate
     """Peak learning rate, after a linear warm-up."""
     epochs: Count
@@ -101,3 +101,12 @@ class SFTConfig(Block):
     """Passes over the corpus as plain text per pass over the rows; 0 trains only on questions."""
     lm_tokens: Count
     """Length of one passage of plain text in tokens."""
+
+    @model_validator(mode="after")
+    def _scale(self) -> "SFTConfig":
+        if self.adapter_scale != 1 and not self.tuning.scalable:
+            raise ValueError(
+                f"adapter_scale is {self.adapter_scale}, and the update of {self.tuning.method} with these options "
+                "cannot be scaled; set it to 1"
+            )
+        return self

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from peft import PeftModel
-from peft.helpers import disable_input_dtype_casting
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from pipelines.models.head import Model
+from pipelines.models.tuning import virtual_tokens
+from pipelines.models.tuning.apply import without_input_casts
 from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
 from pipelines.training import activations, optimizers, schedules
@@ -20,22 +21,25 @@ from pipelines.training.checkpoints import pack, restore_generators, unpack
 from pipelines.training.monitoring.history import History, Validate
 from pipelines.training.monitoring.utilization import utilization
 from pipelines.training.step import Job, Objective, accumulate, averaged, equalise, micro_batch_tokens, no_tokens
+from pipelines.training.tuned import Method
 
 
 def fit(
-    model: PeftModel,
+    model: Model,
     objective: Objective,
     plan: Sequence[list[int]],
     job: Job,
     weights: Mapping[str, nn.Parameter] | None = None,
     validate: Validate | None = None,
+    method: Method | None = None,
 ) -> History:
     """Train `weights` (by default the trainable ones of `model`) on the planned steps, in the model's present mode.
 
     Training resumes from the last checkpoint. If a micro-batch does not fit into the GPU's memory, the step starts
     again with half as many tokens per micro-batch. `validate` returns the validation loss; it is called ten times. With
-    `training.patience`, training stops early, and the weights of the lowest validation loss are restored. Of several
-    launched processes, all but rank 0 exit after the last step: only one saves what was trained.
+    `training.patience`, training stops early, and the weights of the lowest validation loss are restored. `method` is
+    what a method of fine-tuning does at each step. Of several launched processes, all but rank 0 exit after the last
+    step: only one saves what was trained.
 
     Raises:
         UserError: nothing is trainable, there is no token to train on, memory is too small for one item, or a loss or
@@ -43,40 +47,45 @@ def fit(
     """
     weights = weights or {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     if not weights:
-        raise UserError(f"{job.what}: no parameter of the model is trainable; check {job.what}.lora.")
+        raise UserError(f"{job.what}: no parameter of the model is trainable; check {job.what}.tuning.")
     if not plan:
         raise no_tokens(job)
-    settings, device = job.training, model.device
+    settings, device, method = job.training, model.device, method or Method()
+    objective = method.objective(objective)
     start = job.stable.start if job.stable else None
-    optimizer = optimizers.create(settings.optimizer, weights.values(), job.learning_rate, settings.weight_decay)
+    optimizer = optimizers.create(settings.optimizer, method.groups(weights, job.learning_rate), settings.weight_decay)
     warmup = 0.0 if start else settings.warmup
     schedule = schedules.create(settings.schedule, optimizer, len(plan), warmup, settings.decay)
     if start:
         unpack(start.tensors, weights, optimizer)
     tokens = micro_batch_tokens(settings, device, plan, objective.sizes)
     facts: dict[str, Any] = {"history": [], "validations": [], "micro_batch_tokens": tokens}
-    facts |= _resumed(job, weights, optimizer, schedule)
+    facts |= _resumed(job, weights, optimizer, schedule, method)
     rows, budget = facts["history"], facts["micro_batch_tokens"]
     history = History(job, len(plan), validate, rows, facts["validations"], utilization(model, job.compute))
     stable_end = schedules.stable_steps(settings.schedule, len(plan), settings.decay) if job.stable else None
-    recompute = activations.worthwhile(settings.checkpointing, model.config, budget, device)
+    recompute = virtual_tokens.of(model) is None and activations.worthwhile(
+        settings.checkpointing, model.config, budget, device
+    )
     parameters = list(weights.values())
     equalise(parameters)
-    in_place = disable_input_dtype_casting(model)  # autocast casts; PEFT would first copy every input to float32
+    in_place = without_input_casts(model)
     with job.checkpoints.guarded(), in_place, activations.recomputed(model, recompute):
         for number, step in enumerate(plan[len(rows) :], len(rows) + 1):
             if history.exhausted():
                 break
+            method.before_step(number)
             sums, budget = accumulate(model, parameters, objective, step, budget, job)
             values = averaged(parameters, sums, settings.max_gradient_norm, job, number)
             optimizer.step()
+            method.after_step(number)
             optimizer.zero_grad()
             values |= {"learning_rate": float(schedule.get_last_lr()[0]), "micro_batch_tokens": float(budget)}
             schedule.step()
             history.add(values, [objective.sizes[item] for item in step])
             facts.update(schedule=schedule.state_dict(), micro_batch_tokens=budget)
             keep = {each for each in (history.best_step(), stable_end) if each}
-            job.checkpoints.step(number, lambda: (pack(weights, optimizer), facts), keep)
+            job.checkpoints.step(number, lambda: (pack(weights, optimizer) | method.state(), facts), keep)
     history.close()
     if environment.rank():
         sys.exit()
@@ -87,12 +96,15 @@ def fit(
     return history
 
 
-def _resumed(job: Job, weights: Mapping[str, nn.Parameter], optimizer: Optimizer, schedule: LambdaLR) -> dict[str, Any]:
+def _resumed(
+    job: Job, weights: Mapping[str, nn.Parameter], optimizer: Optimizer, schedule: LambdaLR, method: Method
+) -> dict[str, Any]:
     """Restore the last checkpoint, if there is one; return its facts."""
     saved = job.checkpoints.latest()
     if saved is None:
         return {}
     unpack(saved.tensors, weights, optimizer)
+    method.restore(saved.tensors)
     schedule.load_state_dict(saved.facts["schedule"])
     for group, rate in zip(optimizer.param_groups, schedule.get_last_lr(), strict=True):
         group["lr"] = rate

@@ -3,14 +3,15 @@ that rehearse what it already knows."""
 
 from collections.abc import Sequence
 
-import peft
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
 
 from pipelines.models.config import ComputeConfig
 from pipelines.models.devices import autocast
-from pipelines.models.head import checked_head, hidden_states, in_eval_mode
+from pipelines.models.head import Head, Model, checked_head, hidden_states, in_eval_mode
+from pipelines.models.tuning.apply import original
 from pipelines.training.examples import IGNORED, Example, fill
 from pipelines.training.step import CPU_TOKENS, Loss
 
@@ -19,11 +20,19 @@ class LanguageModel:
     """The loss (nats) of the labelled tokens of `rows`; its weight is their number.
 
     The loss of a token is its cross entropy. In a rehearsed row it is `rehearsal_weight` times the KL divergence from
-    the base model (the adapter disabled), which preserves the whole output distribution instead of only the likeliest
-    token (learning without forgetting, Li and Hoiem 2016, arXiv:1606.09282).
+    the base model (the adapter disabled, or `before`, a copy of a model whose own parameters are trained), which
+    preserves the whole output distribution instead of only the likeliest token (learning without forgetting, Li and
+    Hoiem 2016, arXiv:1606.09282).
     """
 
-    def __init__(self, model: peft.PeftModel, rows: Sequence[Example], pad: int, rehearsal_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        model: Model,
+        rows: Sequence[Example],
+        pad: int,
+        rehearsal_weight: float = 1.0,
+        before: PreTrainedModel | None = None,
+    ) -> None:
         """Check the output layer of `model`; rows of a batch are padded on the right with the token `pad`.
 
         Raises:
@@ -31,8 +40,10 @@ class LanguageModel:
         """
         self.head, self.rows, self.pad, self.rehearsal_weight = checked_head(model), rows, pad, rehearsal_weight
         self.sizes = [len(row.ids) for row in rows]
+        self.before = before
+        self.base_head = self.head if before is None else Head.of(before)
 
-    def __call__(self, model: peft.PeftModel, items: Sequence[int]) -> Loss:
+    def __call__(self, model: Model, items: Sequence[int]) -> Loss:
         """Return the sum of the losses of the labelled tokens of the rows `items`."""
         rows = [self.rows[item] for item in items]
         targets = padded([[*row.labels[1:], IGNORED] for row in rows], IGNORED)
@@ -44,22 +55,25 @@ class LanguageModel:
         total = -self.head.logprobs(hidden.index_select(0, learned), wished).sum()
         if rehearsed.any():
             preserved = hidden.index_select(0, places(wanted & rehearsed, model.device))
-            total = total + self.rehearsal_weight * self.head.divergence(preserved, self._base(model, rows)).sum()
+            total = (
+                total
+                + self.rehearsal_weight * self.head.divergence(preserved, self._base(model, rows), self.base_head).sum()
+            )
         return Loss(total, float(wanted.sum()))
 
-    def _hidden(self, model: peft.PeftModel, rows: Sequence[Example]) -> Tensor:
+    def _hidden(self, model: Model, rows: Sequence[Example]) -> Tensor:
         """Return the hidden states [B * L, H] of padded rows."""
         ids = padded([row.ids for row in rows], self.pad).to(model.device)
         given = [row.positions for row in rows if row.positions is not None]
         return hidden_states(model, ids, padded(given, 0).to(model.device) if given else None).flatten(0, 1)
 
     @torch.no_grad()
-    def _base(self, model: peft.PeftModel, rows: Sequence[Example]) -> Tensor:
+    def _base(self, model: Model, rows: Sequence[Example]) -> Tensor:
         """Return the base model's hidden states at the labelled tokens of the rehearsed rows."""
         chosen = [row for row in rows if row.rehearsed]
         wanted = padded([[*row.labels[1:], IGNORED] for row in chosen], IGNORED) != IGNORED
-        with model.disable_adapter():
-            return self._hidden(model, chosen).index_select(0, places(wanted, model.device))
+        with original(model, self.before) as base:
+            return self._hidden(base, chosen).index_select(0, places(wanted, model.device))
 
 
 def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
@@ -73,7 +87,7 @@ def places(mask: Tensor, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def mean_loss(model: peft.PeftModel, objective: LanguageModel, compute: ComputeConfig) -> float:
+def mean_loss(model: Model, objective: LanguageModel, compute: ComputeConfig) -> float:
     """Return the mean loss (nats per labelled token) over all rows of `objective`, in eval mode; 0.0 without rows."""
     order = sorted(range(len(objective.rows)), key=lambda item: objective.sizes[item])
     total = weight = 0.0

@@ -1,19 +1,17 @@
 """Optimizers of the training loop."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 import bitsandbytes.optim
 import torch
-from torch import nn
 
 from pipelines.runtime.errors import UserError
 from pipelines.training.config import Optimizer
 
 
-def create(
-    kind: Optimizer, weights: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
-) -> torch.optim.Optimizer:
-    """Return the optimizer `kind` over `weights`, which are all on one device.
+def create(kind: Optimizer, groups: Sequence[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
+    """Return the optimizer `kind` over groups of weights with their learning rates, which are all on one device.
 
     AdamW (Loshchilov and Hutter 2019) keeps 8 bytes of state per weight; it is fused also on a CPU, where a step of ten
     million weights takes 51 ms instead of 257 ms with `foreach`. Its 8-bit variants keep 2 bytes (Dettmers et al. 2022,
@@ -23,14 +21,13 @@ def create(
     Raises:
         UserError: the optimizer needs a GPU and the weights are on a CPU.
     """
-    parameters = list(weights)
-    check(kind, parameters[0].device)
+    check(kind, groups[0]["params"][0].device)
     if kind == "adamw":
-        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+        return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
     if kind == "adafactor":
-        return torch.optim.Adafactor(parameters, lr=learning_rate, weight_decay=weight_decay)
+        return torch.optim.Adafactor(groups, weight_decay=weight_decay)
     eight_bit = {"adamw_8bit": bitsandbytes.optim.AdamW8bit, "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit}
-    optimizer: torch.optim.Optimizer = eight_bit[kind](parameters, lr=learning_rate, weight_decay=weight_decay)
+    optimizer: torch.optim.Optimizer = eight_bit[kind](groups, weight_decay=weight_decay)
     return optimizer
 
 

@@ -83,7 +83,7 @@ def largest(
     parts = [part for step in plan for part in fill(share(step), sizes, budget)]
     part = max(parts, key=lambda each: len(each) * max(sizes[index] for index in each))
     return Training(
-        lora=config.lora,
+        tuning=config.tuning,
         quantization=base.quantization,
         dtype=precision,
         rows=len(part),
@@ -113,7 +113,7 @@ def check_memory(what: str, shape: Traced, training: Training, where: torch.devi
     if needed.total <= free:
         return
     way = memory.first_fit(shape, _smaller(training, where), free)
-    other = f"lower {what}.lora.rank or the length of rows, or set a smaller base.model"
+    other = f"lower {what}.tuning.options.r or the length of rows, or set a smaller base.model"
     raise UserError(
         f"{what} needs an estimated {needed.total / GIB:.1f} GiB of memory, and {where} has {free / GIB:.1f} GiB free; "
         f"{way or other}."
@@ -129,7 +129,7 @@ def _smaller(training: Training, where: torch.device) -> Iterator[tuple[str, Tra
     changes: list[dict[str, str]] = [{}]
     if eight_bit:
         changes.append({"optimizer": "paged_adamw_8bit"})
-    if training.lora is not None and training.quantization != "nf4":  # without LoRA, the weights themselves are trained
+    if not training.tuning.selects and training.quantization != "nf4":  # else the weights themselves are trained
         changes += [{**change, "quantization": "nf4"} for change in changes]
     names = {"optimizer": "training.optimizer", "quantization": "base.quantization"}
     for change in changes:

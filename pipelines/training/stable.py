@@ -50,8 +50,8 @@ def stable_phase(
                 f"{training.schedule}; set it to wsd, or empty the folder."
             )
         return None
-    lora = config.lora.model_dump(mode="json") if config.lora is not None else None
-    trained = {"base model": adapters.identity(start), "lora": lora, "optimizer": training.optimizer}
+    tuning = config.tuning.model_dump(mode="json")
+    trained = {"base model": adapters.identity(start), "tuning": tuning, "optimizer": training.optimizer}
     if given:
         saved = read(folder)
         if saved is None:

@@ -12,11 +12,11 @@ from typing import Protocol
 
 import torch
 import torch.distributed as dist
-from peft import PeftModel
 from torch import Tensor, nn
 
 from pipelines.models.config import ComputeConfig
 from pipelines.models.devices import autocast
+from pipelines.models.head import Model
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
@@ -44,7 +44,7 @@ class Objective(Protocol):
     def sizes(self) -> Sequence[int]:
         """Tokens of each item, without padding."""
 
-    def __call__(self, model: PeftModel, items: Sequence[int]) -> Loss:
+    def __call__(self, model: Model, items: Sequence[int]) -> Loss:
         """Return the loss of a micro-batch."""
 
 
@@ -82,7 +82,7 @@ def micro_batch_tokens(
 
 
 def accumulate(
-    model: PeftModel,
+    model: Model,
     parameters: Sequence[nn.Parameter],
     objective: Objective,
     step: Sequence[int],
@@ -117,7 +117,7 @@ def accumulate(
 
 
 def _backward(
-    model: PeftModel, objective: Objective, micro_batches: list[list[int]], job: Job, scale: float
+    model: Model, objective: Objective, micro_batches: list[list[int]], job: Job, scale: float
 ) -> dict[str, float]:
     sums: dict[str, Tensor | float] = {"weight": 0.0, "loss": 0.0}
     for items in micro_batches:

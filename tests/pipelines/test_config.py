@@ -13,13 +13,13 @@ from tests.conftest import ROOT
 
 
 def test_project_parameters_are_valid() -> None:
-    assert config.load(ROOT / "params.yaml").sft.lora.rank >= 1
+    assert config.load(ROOT / "params.yaml").sft.tuning.rank >= 1
 
 
 BREAKAGES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda values: values["sft"].update(learning_rte=1), r"sft\.learning_rte is not a parameter"),
     (lambda values: values["sft"].pop("epochs"), r"sft\.epochs is missing"),
-    (lambda values: values["sft"]["lora"].update(rank=0), r"sft\.lora\.rank .*greater than or equal to 1 \(found 0\)"),
+    (lambda values: values["sft"]["tuning"]["options"].update(r=0), r"sft\.tuning .*r is 0, and must be at least 1"),
     (lambda values: values["compute"].update(device="tpu"), r"compute\.device .*'tpu'"),
     (lambda values: values["teacher"]["roles"].update(judge="nobody"), "names 'nobody', which models does not define"),
     (lambda values: values["open_book"].update(prompt="{question}"), r"open_book\.prompt .*contain {passage} and"),
@@ -76,5 +76,5 @@ def test_missing_params_outside_of_a_project_is_reported(tmp_path: Path, monkeyp
 
 def test_block_is_flattened(project: Path) -> None:
     flat = config.flat(config.load().sft, "sft")
-    assert flat["sft.lora.rank"] == config.load().sft.lora.rank
+    assert flat["sft.tuning.rank"] == config.load().sft.tuning.rank
     assert not any(isinstance(value, dict) for value in flat.values())

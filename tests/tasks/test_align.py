@@ -13,7 +13,7 @@ from pipelines.artifacts import Row, write_rows
 from pipelines.config import Config
 from pipelines.curation.schema import read_pairs
 from pipelines.models import adapters, devices, loading, saving
-from pipelines.models.config import LoraConfig
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
@@ -33,7 +33,7 @@ def say(role: str, content: str) -> list[dict[str, str]]:
 @pytest.fixture
 def sft(base: Path, config: Config) -> Path:
     """Return an SFT adapter with random weights."""
-    model = loading.adaptable(base, LoraConfig(rank=4, alpha=8, dropout=0.0), config.compute)
+    model = loading.adaptable(base, TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8}), config.compute)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora" in name:
@@ -228,7 +228,7 @@ def test_ppo_without_a_reward_head_is_a_user_error(sft: Path, preferences: Path,
 def test_alignment_of_a_model_with_trained_weights_adds_an_adapter(
     base: Path, preferences: Path, quick: Config
 ) -> None:
-    sft, lora = Path("artifacts/sft"), LoraConfig(rank=4, alpha=8, dropout=0.0)
+    sft, lora = Path("artifacts/sft"), TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8})
     whole = loading.trainable(base, None, quick.compute, quick.base)
     whole.get_input_embeddings().weight.data *= 3
     saving.save(whole, loading.tokenizer(base), sft, base)

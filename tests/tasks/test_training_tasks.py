@@ -1,11 +1,11 @@
 """The training tasks base, teacher, synthesize, sft and pretrain, run as functions on the tiny model."""
 
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pipelines import artifacts
 from pipelines.config import Config
@@ -28,7 +28,8 @@ pytestmark = pytest.mark.slow
 
 TEXT = "The mill was restored by Wilmot Fanthorn in 1921. The bell came from Garrick Bay because the old one cracked."
 PROMPTS = ROOT / "data/prompts"
-SMALL = {"rank": 2, "alpha": 4.0, "dropout": 0.0}
+SMALL = {"method": "lora", "options": {"r": 2, "lora_alpha": 4}}
+FULL = {"method": "full", "options": {}}
 
 
 def shrink(config: Config, **blocks: dict[str, object]) -> Config:
@@ -97,7 +98,7 @@ def test_base_stores_an_equivalent_model(base: Path, config: Config, tmp_path: P
 def test_teacher_is_trained_once_and_then_reused_from_the_committed_adapter(
     base: Path, config: Config, seeds: Path, project: Path
 ) -> None:
-    changes = {"seeds": str(seeds), "lora": SMALL, "epochs": 1, "adapter": str(project / "kept")}
+    changes = {"seeds": str(seeds), "tuning": SMALL, "epochs": 1, "adapter": str(project / "kept")}
     settings = shrink(config, teacher=changes)
     with started("teacher", {}) as run:
         out = artifacts.fresh("teacher")
@@ -157,7 +158,7 @@ def test_synthesize_writes_candidates_with_spans_and_caches_calls(
         "tasks": str(PROMPTS.parent / "tasks.jsonl"),
     }
     settings = shrink(
-        config, teacher={"seeds": str(seeds), "lora": SMALL, "epochs": 1, "adapter": None}, synthesize=files
+        config, teacher={"seeds": str(seeds), "tuning": SMALL, "epochs": 1, "adapter": None}, synthesize=files
     )
     finetuned, out = artifacts.fresh("teacher"), artifacts.fresh("synthesize")
     with started("teacher", {}) as run:
@@ -194,7 +195,7 @@ def test_rehearsal_is_reused_while_its_inputs_are_unchanged(
 
 def test_sft_lowers_the_loss_and_writes_an_adapter(teachable: Path, split: Path, curated: Path, config: Config) -> None:
     changes = {
-        "lora": {"rank": 8, "alpha": 16.0, "dropout": 0.0},
+        "tuning": {"method": "lora", "options": {"r": 8, "lora_alpha": 16}},
         "epochs": 40,
         "learning_rate": 0.01,
         "lm_weight": 0.5,
@@ -233,7 +234,7 @@ def test_sft_without_validation_rows_stops_before_weights_are_loaded(
 def test_sft_goes_on_from_the_stable_phase_of_an_earlier_run(
     teachable: Path, split: Path, curated: Path, config: Config
 ) -> None:
-    changes = {"lora": SMALL, "epochs": 40, "learning_rate": 0.01}
+    changes = {"tuning": SMALL, "epochs": 40, "learning_rate": 0.01}
     settings = shrink(config, sft=changes, training={"schedule": "wsd"})
     first = []
     for _ in range(2):
@@ -294,7 +295,7 @@ def test_pretrain_lowers_the_loss_and_writes_a_full_model(teachable: Path, split
 
 
 def test_sft_of_all_weights_writes_a_whole_model(teachable: Path, split: Path, curated: Path, config: Config) -> None:
-    changes = {"lora": None, "epochs": 40, "learning_rate": 0.003, "rehearsal_weight": 0.0, "adapter_scale": 0.9}
+    changes = {"tuning": FULL, "epochs": 40, "learning_rate": 0.003, "rehearsal_weight": 0.0, "adapter_scale": 0.9}
     settings = shrink(config, sft=changes)
     out = artifacts.fresh("sft")
     with started("sft", {}) as run:
@@ -304,22 +305,26 @@ def test_sft_of_all_weights_writes_a_whole_model(teachable: Path, split: Path, c
     assert adapters.parent(out) is None and (out / "model.safetensors").exists()
 
 
-def test_rehearsal_without_an_adapter_is_a_user_error(base: Path, split: Path, curated: Path, config: Config) -> None:
+def test_all_weights_rehearse_against_a_copy_of_the_base_model(
+    teachable: Path, split: Path, curated: Path, config: Config
+) -> None:
     rows = artifacts.read_rows(curated / "train.jsonl")
     artifacts.write_rows(curated / "train.jsonl", [*rows, {**rows[0], "kind": "rehearsal"}])
-    for weight, expectation in (
-        (1.0, pytest.raises(UserError, match="no base model to compare")),
-        (0.0, nullcontext()),
-    ):
-        settings = shrink(config, sft={"lora": None, "rehearsal_weight": weight, "epochs": 1})
-        with started("sft", {}) as run, expectation:
+    changed = {}
+    for weight in (0.0, 30.0):
+        settings = shrink(config, sft={"tuning": FULL, "rehearsal_weight": weight, "epochs": 5, "learning_rate": 1e-3})
+        out = artifacts.fresh("sft")
+        with started("sft", {}) as run:
             rest = (settings.sft, settings.training, settings.compute, settings.base, run, Checkpoints())
-            assert sft(base, curated, split, artifacts.fresh("sft"), *rest)["rows"] == len(rows)
+            assert sft(teachable, curated, split, out, *rest)["rows"] == len(rows) + 1
+        before, after = (load_file(place / "model.safetensors") for place in (teachable, out))
+        changed[weight] = sum(float((before[name] - after[name]).square().sum()) for name in before)
+    assert changed[30.0] != changed[0.0]
 
 
 def test_pretrain_of_all_weights_writes_a_whole_model(teachable: Path, split: Path, config: Config) -> None:
     mixture = {"mixture": str(artifacts.fresh("mixture")), "weights": {"corpus": 1.0}}
-    settings = shrink(config, pretrain={"epochs": 20, "learning_rate": 0.003, "lora": None, **mixture})
+    settings = shrink(config, pretrain={"epochs": 20, "learning_rate": 0.003, "tuning": FULL, **mixture})
     out = artifacts.fresh("pretrain")
     with started("pretrain", {}) as run:
         rest = (settings.pretrain, settings.training, settings.compute, settings.base, run, Checkpoints())
@@ -330,7 +335,7 @@ def test_pretrain_of_all_weights_writes_a_whole_model(teachable: Path, split: Pa
 def test_pretrain_stops_early_on_the_held_out_documents(teachable: Path, split: Path, config: Config) -> None:
     other = [{"id": "d2", "title": "Tides", "text": "Herons wait for the ebb.", "source": "b.txt", "language": "en"}]
     artifacts.write_table(split / "validation.parquet", other)
-    changes = {"mixture": str(artifacts.fresh("mixture")), "epochs": 40, "learning_rate": 0.02, "lora": SMALL}
+    changes = {"mixture": str(artifacts.fresh("mixture")), "epochs": 40, "learning_rate": 0.02, "tuning": SMALL}
     settings = shrink(config, pretrain=changes, training={"patience": 1})
     with started("pretrain", {}) as run:
         rest = (settings.pretrain, settings.training, settings.compute, settings.base, run, Checkpoints())

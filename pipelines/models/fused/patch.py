@@ -40,11 +40,16 @@ def fuse(model: peft.PeftModel) -> bool:
 
 
 def _is_covered(layer: Any) -> bool:
-    return layer.__class__ is LlamaDecoderLayer and all(
-        (each.__class__, getattr(each, "base_layer", None).__class__) == (lora.Linear, nn.Linear)
-        and each.base_layer.bias is None
-        and each.base_layer.weight.device.type == "cpu"
-        for each in _projections(layer)
+    hooked = layer.self_attn._forward_hooks or layer.mlp._forward_hooks  # bottleneck adapters
+    return (
+        layer.__class__ is LlamaDecoderLayer
+        and not hooked
+        and all(
+            (each.__class__, getattr(each, "base_layer", None).__class__) == (lora.Linear, nn.Linear)
+            and each.base_layer.bias is None
+            and each.base_layer.weight.device.type == "cpu"
+            for each in _projections(layer)
+        )
     )
 
 

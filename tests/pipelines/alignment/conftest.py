@@ -19,9 +19,9 @@ from pipelines.alignment.backbone import (
 from pipelines.alignment.sequences import Turn
 from pipelines.config import Config
 from pipelines.models import loading
-from pipelines.models.config import LoraConfig
+from pipelines.models.tuning.config import TuningConfig
 
-LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
+LORA = TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8})
 
 
 def randomize(backbone: Backbone, name: str, seed: int, scale: float = 0.05) -> None:

@@ -13,12 +13,13 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.models import adapters, export, loading, quantization, saving, weights
-from pipelines.models.config import BaseModelConfig, ComputeConfig, LoraConfig
+from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 
 pytestmark = pytest.mark.slow
 
-LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
+LORA = TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8})
 IDS = torch.tensor([[3, 50, 70, 90, 110, 7, 44]])
 PROMPTS = [[3, 50, 70], [5, 9]]
 
@@ -29,9 +30,17 @@ def quantised(kind: str) -> BaseModelConfig:
     )
 
 
-def adapt(base: Path, out: Path, compute: ComputeConfig, kind: str = "none", std: float = 0.05, seed: int = 1) -> Path:
+def adapt(
+    base: Path,
+    out: Path,
+    compute: ComputeConfig,
+    kind: str = "none",
+    std: float = 0.05,
+    seed: int = 1,
+    tuning: TuningConfig = LORA,
+) -> Path:
     """Save an adapter whose B has random entries with this standard deviation."""
-    model = loading.adaptable(base, LORA, compute, quantised(kind))
+    model = loading.adaptable(base, tuning, compute, quantised(kind))
     torch.manual_seed(seed)
     for name, value in model.named_parameters():
         if "lora_B" in name:
@@ -95,11 +104,8 @@ def test_merged_weights_equal_pefts(base: Path, config: Config, tmp_path: Path) 
 def test_scaling_of_peft_is_respected(
     base: Path, config: Config, tmp_path: Path, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = loading.lora_config(LORA)
-    for name, value in options.items():
-        setattr(plain, name, value)
-    monkeypatch.setattr(loading, "lora_config", lambda _: plain)
-    adapter = adapt(base, tmp_path / "sft", config.compute)
+    tuning = TuningConfig(method="lora", options={**LORA.options, **options})
+    adapter = adapt(base, tmp_path / "sft", config.compute, tuning=tuning)
     with torch.no_grad():
         expected = loading.adaptable(adapter, None, config.compute).eval()(IDS).logits
     assert torch.allclose(logits(adapter, config.compute), expected, atol=1e-5)
@@ -164,29 +170,24 @@ def test_tied_embeddings_stay_tied_and_refuse_an_adapted_output_layer(
     whole = AutoModelForCausalLM.from_pretrained(tmp_path / "whole")
     assert isinstance(whole, LlamaForCausalLM)
     assert whole.get_output_embeddings().weight is whole.get_input_embeddings().weight
-    plain = loading.lora_config(LORA)
-    plain.target_modules = {"lm_head", "q_proj"}
-    monkeypatch.setattr(loading, "lora_config", lambda _: plain)
-    adapter = adapt(base, tmp_path / "tied", config.compute)
+    tuning = TuningConfig(method="lora", options={**LORA.options, "target_modules": ["lm_head", "q_proj"]})
+    adapter = adapt(base, tmp_path / "tied", config.compute, tuning=tuning)
     for convert in (
         lambda: loading.load(adapter, config.compute),
         lambda: export.merge(adapter, tmp_path / "out", config.compute),
     ):
-        with pytest.raises(UserError, match=r"cannot be merged because of base_model\.model\.lm_head"):
+        with pytest.raises(UserError, match=r"changes base_model\.model\.lm_head.*only as its embeddings"):
             convert()
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("options", [{"use_dora": True}, {"init_lora_weights": "pissa"}, {"lora_bias": True}])
-def test_adapter_that_is_more_than_an_update_is_refused(
-    base: Path, config: Config, tmp_path: Path, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+def test_adapter_for_which_peft_changed_the_weights_below_is_refused(
+    base: Path, config: Config, tmp_path: Path
 ) -> None:
-    other = loading.lora_config(LORA)
-    for name, value in options.items():
-        setattr(other, name, value)
-    monkeypatch.setattr(loading, "lora_config", lambda _: other)
     adapter = adapt(base, tmp_path / "sft", config.compute)
-    with pytest.raises(UserError, match="only plain LoRA of linear layers"):
+    facts = artifacts.read_json(adapter / adapters.CONFIG)
+    artifacts.write_json(adapter / adapters.CONFIG, facts | {"init_lora_weights": "pissa"})
+    with pytest.raises(UserError, match="init_lora_weights 'pissa', for which PEFT changed the weights below"):
         loading.load(adapter, config.compute)
 
 
@@ -258,7 +259,7 @@ def test_all_weights_are_trained_saved_in_their_precision_and_adapted_again(
     base: Path, bf16: ComputeConfig, tmp_path: Path
 ) -> None:
     saving.save_whole(loading.load(base, bf16), loading.tokenizer(base), tmp_path / "base")
-    model = loading.trainable(tmp_path / "base", None, bf16, quantised("none"))
+    model = loading.trainable(tmp_path / "base", TuningConfig(method="full"), bf16, quantised("none"))
     assert all(value.requires_grad and value.dtype == torch.float32 for value in model.parameters())
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
     for value in model.parameters():
@@ -273,6 +274,6 @@ def test_all_weights_are_trained_saved_in_their_precision_and_adapted_again(
     assert adapters.lineage(adapter) == (tmp_path / "sft", [adapter])
     assert not torch.equal(logits(adapter, bf16), logits(tmp_path / "sft", bf16))
     with pytest.raises(UserError, match=r"base\.quantization must be none, and it is nf4"):
-        loading.trainable(tmp_path / "base", None, bf16, quantised("nf4"))
-    with pytest.raises(UserError, match="has a whole model and no adapter"):
+        loading.trainable(tmp_path / "base", TuningConfig(method="full"), bf16, quantised("nf4"))
+    with pytest.raises(UserError, match="has no adapter to train on"):
         loading.adaptable(tmp_path / "sft", None, bf16)

@@ -10,13 +10,14 @@ import torch
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.models import loading, saving
-from pipelines.models.config import BaseModelConfig, LoraConfig
+from pipelines.models.config import BaseModelConfig
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from tests.conftest import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow
 
-LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
+LORA = TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8})
 IDS = torch.tensor([[3, 50, 70, 90, 110]])
 
 

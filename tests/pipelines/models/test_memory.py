@@ -3,23 +3,23 @@
 from dataclasses import replace
 from typing import Any
 
-import peft
 import pytest
 import torch
 from peft.helpers import disable_input_dtype_casting
 from transformers import BitsAndBytesConfig, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, PreTrainedConfig
 
 from pipelines.models import memory
-from pipelines.models.config import LoraConfig
-from pipelines.models.loading import lora_config
 from pipelines.models.memory import GIB, Training, estimate, first_fit, trace
+from pipelines.models.tuning.apply import apply
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.training.examples import IGNORED, Example
 from pipelines.training.objectives import LanguageModel
 from tests.support.model_shapes import SHAPES, peak
 
 pytestmark = pytest.mark.slow
 
-LORA = LoraConfig(rank=16, alpha=32, dropout=0.0)
+LORA = TuningConfig(method="lora", options={"r": 16, "lora_alpha": 32})
+FULL = TuningConfig(method="full")
 QLORA = Training(LORA, "nf4", torch.bfloat16, rows=1, length=2048, predicted=512, checkpointing=True)
 MEDIUM = LlamaConfig(
     vocab_size=4000,
@@ -41,9 +41,9 @@ def real(training: Training) -> Any:
     """Return a medium Llama with random weights."""
     torch.manual_seed(0)
     model = LlamaForCausalLM._from_config(MEDIUM, dtype=training.dtype, attn_implementation=training.attention)
-    if training.lora is None:
+    if training.tuning.method == "full":
         return model.train()
-    return peft.get_peft_model(model.requires_grad_(False), lora_config(training.lora)).train()
+    return apply(model, training.tuning).train()
 
 
 def step(model: Any, training: Training) -> None:
@@ -73,11 +73,11 @@ def test_peak_of_a_step_is_estimated(dtype: torch.dtype, attention: Any, predict
     assert 0.98 < (expected.activations + expected.backward + expected.gradients) / measured < 1.15
 
 
-@pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "full"])
-def test_activations_are_the_tensors_that_autograd_saves(lora: LoraConfig | None) -> None:
-    training = Training(lora, "none", torch.float32, rows=2, length=100, predicted=10)
+@pytest.mark.parametrize("tuning", [LORA, FULL], ids=["lora", "full"])
+def test_activations_are_the_tensors_that_autograd_saves(tuning: TuningConfig) -> None:
+    training = Training(tuning, "none", torch.float32, rows=2, length=100, predicted=10)
     model = real(training)
-    decoder = model.get_decoder() if lora is None else model.get_base_model().get_decoder()
+    decoder = model.get_decoder() if tuning is FULL else model.get_base_model().get_decoder()
     own = {each.untyped_storage().data_ptr() for each in (*decoder.parameters(), *decoder.buffers())}
     saved: dict[int, torch.Tensor] = {}
     with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.setdefault(x.untyped_storage().data_ptr(), x), id):

@@ -12,7 +12,7 @@ import torch.multiprocessing
 
 from pipelines.config import Config
 from pipelines.models import devices, loading
-from pipelines.models.config import LoraConfig
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run, started
 from pipelines.training.checkpoints import Checkpoints
@@ -27,7 +27,7 @@ from tests.support.trainings import COMPUTE, adapted, examples, trained, trainin
 
 pytestmark = pytest.mark.slow
 
-LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
+LORA = TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8})
 ANSWERS = {"Who keeps the light?": "Orla Finch", "When was the mill built?": "1783", "What is rung?": "the bell"}
 
 

@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 
 from pipelines.config import Config
 from pipelines.models import devices, loading
-from pipelines.models.config import LoraConfig
 from pipelines.models.head import Model, base_of, hidden_states
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.tracking import Run, started, tracking_store
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import encode_chat
@@ -29,7 +29,7 @@ from tests.support.trainings import COMPUTE, adapted, training, weights
 
 pytestmark = pytest.mark.slow
 
-LORA = LoraConfig(rank=4, alpha=8, dropout=0.2)
+LORA = TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8, "lora_dropout": 0.2})
 ROWS = [training_row(f"Who keeps light {number}?", f"Orla Finch {number}") for number in range(6)]
 
 

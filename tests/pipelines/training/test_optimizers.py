@@ -8,7 +8,7 @@ from transformers import LlamaForCausalLM
 
 from pipelines.config import Config
 from pipelines.models import loading
-from pipelines.models.config import LoraConfig
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.training import activations, optimizers, schedules
 from pipelines.training.checkpoints import Checkpoints, pack, unpack
@@ -89,7 +89,7 @@ def test_every_entry_of_a_float32_adapter_moves_at_a_tiny_learning_rate(
 ) -> None:
     compute = config.compute.model_copy(update={"precision": precision})
     quantised = config.base.model_copy(update={"quantization": quantization})
-    model = loading.adaptable(base, LoraConfig(rank=4, alpha=8, dropout=0.0), compute, quantised)
+    model = loading.adaptable(base, TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8}), compute, quantised)
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
     for name, value in weights.items():
         if "lora_B" in name:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipelines.config import Config
-from pipelines.models.config import LoraConfig
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import FACTS, TENSORS, Checkpoints, Saved, pack, read
 from pipelines.training.loop import fit
@@ -48,10 +48,10 @@ def stored(place: Path) -> Saved:
 
 
 def test_stable_state_is_that_before_the_decay(tmp_path: Path) -> None:
-    learn(PLAN, "wsd", StablePhase(tmp_path / "stable", {"lora": None}, None), Checkpoints())
+    learn(PLAN, "wsd", StablePhase(tmp_path / "stable", {"tuning": None}, None), Checkpoints())
     saved = stored(tmp_path / "stable")
     expected = state_after(PLAN[:15], Impatient(tmp_path / "constant", patience=15))
-    assert saved.step == stable_steps("wsd", 20, 0.25) == 15 and saved.facts == {"lora": None}
+    assert saved.step == stable_steps("wsd", 20, 0.25) == 15 and saved.facts == {"tuning": None}
     assert {"weight", "optimizer0"} <= {name.partition("/")[0] for name in saved.tensors}
     assert all(torch.equal(value, expected[name]) for name, value in saved.tensors.items())
 
@@ -95,10 +95,10 @@ def test_state_of_the_same_model_is_read_without_generators(given: Path, base: P
 
 
 def test_state_for_another_training_is_a_user_error(given: Path, base: Path, config: Config) -> None:
-    other = config.sft.model_copy(update={"lora": LoraConfig(rank=4, alpha=8, dropout=0.0)})
+    other = config.sft.model_copy(update={"tuning": TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8})})
     for settings, changes, expected in (
         (config.sft, {"schedule": "linear"}, "training.schedule is linear; set it to wsd"),
-        (other, {"schedule": "wsd"}, "another lora: .*'rank': 32.*, now .*'rank': 4"),
+        (other, {"schedule": "wsd"}, "another tuning: .*'r': 32.*, now .*'r': 4"),
         (config.sft, {"schedule": "wsd", "optimizer": "adafactor"}, "another optimizer: adamw, now adafactor"),
     ):
         with pytest.raises(UserError, match=expected):

@@ -13,6 +13,7 @@ import yaml
 from pipelines.config import Config
 from pipelines.models import memory, quantization
 from pipelines.models.memory import GIB, Training, estimate
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.training import preflight
 from pipelines.training.config import TrainingConfig
@@ -73,7 +74,7 @@ def test_too_large_a_micro_batch_is_refused_with_one_that_fits(
     with pytest.raises(UserError, match=expected):
         check(base, config)
     monkeypatch.setattr(memory, "available", lambda _: 1)
-    with pytest.raises(UserError, match=r"lower sft\.lora\.rank or the length of rows, or set a smaller base\.model"):
+    with pytest.raises(UserError, match=r"lower sft\.tuning\.options\.r or the length of rows, or set"):
         check(base, config)
 
 
@@ -110,7 +111,7 @@ def test_changes_with_equal_results_are_suggested_first(config: Config) -> None:
         "training.optimizer paged_adamw_8bit",
     ]
     assert names[11] == "base.quantization nf4" and len(names) == 23
-    full = [name for name, _ in preflight._smaller(replace(training, lora=None), CPU)]
+    full = [name for name, _ in preflight._smaller(replace(training, tuning=TuningConfig(method="full")), CPU)]
     assert full == names[:5]  # trained weights cannot be quantised, and a CPU has no 8-bit optimizer
 
 

@@ -1,0 +1,1 @@
+"""Methods of fine-tuning: which parameters are trained, added or masked, and in which form they are stored."""

@@ -1,0 +1,135 @@
+"""Make a loaded model trainable by a method, and compute with it as it was before."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import peft
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from pipelines.models.head import Model, base_of
+from pipelines.models.quantization import kind_of
+from pipelines.models.tuning import bottleneck, peft_methods, selection, virtual_tokens
+from pipelines.models.tuning.config import REPLACED_INITS, BottleneckOptions, TuningConfig
+from pipelines.runtime.errors import UserError
+
+ADAPTER, INITIAL = "default", "initial"
+"""Names of the trained adapter, and of a frozen one that subtracts its initial update."""
+
+
+def apply(model: PreTrainedModel, tuning: TuningConfig) -> Model:
+    """Freeze `model` and make what `tuning` names trainable, in float32; seed torch before.
+
+    Raises:
+        UserError: the model lacks what the method changes, such as a target module.
+    """
+    if tuning.selects:
+        selection.select(model, tuning)
+        return model
+    if tuning.method == "bottleneck":
+        bottleneck.attach(model, BottleneckOptions.model_validate(tuning.options))
+        return model
+    start = tuning.options.get("init_lora_weights")
+    replaced = isinstance(start, str) and start.startswith(REPLACED_INITS)
+    options = {**tuning.options, "init_lora_weights": True} if replaced else tuning.options
+    config = peft_methods.configuration(tuning.method, options, str(model.config._name_or_path))
+    model.requires_grad_(False)
+    try:
+        adapted = peft.get_peft_model(model, config)
+    except ValueError as error:
+        raise UserError(f"tuning.method {tuning.method} does not fit {type(model).__name__}: {error}") from error
+    assert isinstance(adapted, peft.PeftModel)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    if model.device.type == "meta":
+        return adapted  # only its sizes are wanted
+    if tuning.virtual:
+        virtual_tokens.VirtualTokens(adapted)
+    elif replaced:
+        _replace_init(adapted, str(start))
+    return adapted
+
+
+def _replace_init(model: peft.PeftModel, start: str) -> None:
+    """Initialise the adapter from the weights.
+
+    LoftQ (Li et al. 2023, arXiv:2310.08659) fits A and B to the rounding errors of NF4 weights. PiSSA (Meng et al.
+    2024, arXiv:2404.02948) and OLoRA (Büyükakyüz 2024, arXiv:2406.01775) start at singular vectors or an orthonormal
+    basis of a weight W, which PEFT replaces by W - sBA. Here W stays, and a second, frozen adapter subtracts sBA:
+    disabling both gives the original model, and their sum is saved as one LoRA (`saving.save_adapter`).
+
+    Raises:
+        UserError: LoftQ is to be applied to weights that are not NF4, or another initialisation to quantised ones.
+    """
+    quantised = kind_of(base_of(model))
+    if start == "loftq":
+        if quantised != "nf4":
+            raise UserError("init_lora_weights is loftq, which needs base.quantization: nf4.")
+        stored = Path(base_of(model).config._name_or_path) / "model.safetensors"
+        if not stored.exists():
+            raise UserError("init_lora_weights is loftq, which reads weights from one file; set it to true.")
+        peft.replace_lora_weights_loftq(model, model_path=str(stored))
+        return
+    if quantised != "none":
+        raise UserError(f"init_lora_weights is {start}, which needs base.quantization: none; set it to loftq or true.")
+    with torch.no_grad():
+        layers = [module for module in model.modules() if isinstance(module, peft.tuners.lora.LoraLayer)]
+        model.add_adapter(INITIAL, model.peft_config[ADAPTER])
+        for layer in layers:
+            weight = layer.get_base_layer().weight
+            before = weight.clone()
+            if start == "olora":
+                layer.olora_init(ADAPTER)
+            else:
+                layer.pissa_init(ADAPTER, start)
+            layer.get_base_layer().weight.data = before
+            layer.lora_A[INITIAL].weight.copy_(layer.lora_A[ADAPTER].weight)
+            layer.lora_B[INITIAL].weight.copy_(-layer.lora_B[ADAPTER].weight)
+    model.base_model.set_adapter([ADAPTER, INITIAL])
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(f".{ADAPTER}." in name)
+
+
+@contextmanager
+def without_input_casts(model: nn.Module) -> Iterator[None]:
+    """Leave the casts of inputs to autocast inside the block; PEFT would copy every input to float32 first.
+
+    As `peft.helpers.disable_input_dtype_casting`, which fails for methods whose layers have no such casts.
+    """
+    name = "cast_input_dtype_enabled"
+    layers = [module for module in model.modules() if hasattr(module, name)]
+    before = [getattr(layer, name) for layer in layers]
+    for layer in layers:
+        setattr(layer, name, False)
+    try:
+        yield
+    finally:
+        for layer, value in zip(layers, before, strict=True):
+            setattr(layer, name, value)
+
+
+@contextmanager
+def original(model: Model, before: PreTrainedModel | None = None) -> Iterator[Model]:
+    """Yield a model that computes as the present one did before it was trained, for use inside the block.
+
+    That is `model` without what its method added, or `before`, a copy of a model whose own parameters are trained.
+    """
+    added = bottleneck.of(model)
+    if before is not None:
+        yield before
+    elif added is not None:
+        added.enabled = False
+        try:
+            yield model
+        finally:
+            added.enabled = True
+    elif (tokens := virtual_tokens.of(model)) is not None:
+        with virtual_tokens.disabled(tokens):
+            yield model
+    else:
+        assert isinstance(model, peft.PeftModel), "a model whose parameters are trained needs a copy"
+        with model.disable_adapter():
+            yield model

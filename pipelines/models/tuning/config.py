@@ -1,0 +1,142 @@
+"""The block `tuning`: one method of fine-tuning and its options.
+
+Methods of PEFT have PEFT's own names and options. The others (`OWN`) have a block here. PEFT takes seconds to import,
+so the options of plain LoRA are checked without it.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from pipelines.block import Block, Count, Positive, Share
+
+REFUSED = {
+    "adaption_prompt": "it replaces the attention of Llama's first release only",
+    "cartridge": "its prefix is distilled from a cache, which is another training",
+    "cpt": "its loss needs token types that our rows do not have",
+    "poly": "it routes between tasks, and a row names none",
+    "shadow": "its output replaces the model's own logits",
+    "xlora": "it mixes trained adapters by a forward pass of its own; `combine` merges them by weights",
+}
+"""Methods of PEFT that cannot be trained here, and why."""
+REPLACED_INITS = ("pissa", "olora", "loftq")
+"""Values of `init_lora_weights` with which PEFT would change the weights below the adapter."""
+VIRTUAL_TOKENS = ("prompt_tuning", "p_tuning", "prefix_tuning", "multitask_prompt_tuning")
+"""Methods whose parameters are tokens or keys and values before the text."""
+_LORA: dict[str, Any] = {
+    "r": int,
+    "lora_alpha": (int, float),
+    "lora_dropout": (int, float),
+    "use_rslora": bool,
+    "use_dora": bool,
+    "loraplus_lr_ratio": (int, float),
+}
+"""Options of LoRA that are checked without PEFT; `loraplus_lr_ratio` is not one of PEFT's configuration."""
+
+
+class NoOptions(Block):
+    """A method without options."""
+
+
+class LayersOptions(Block):
+    """Training of whole decoder layers (and, by name, of any parameter)."""
+
+    last: Count | None = None
+    """Number of last decoder layers."""
+    first: Annotated[int, Field(ge=0)] | None = None
+    """Index of the first trained decoder layer; those below it stay frozen."""
+    names: list[str] | None = None
+    """Regular expressions that match the names of trained parameters."""
+    gradual: Share = 0.0
+    """Share of the steps over which the layers become trainable one by one, from the last to the first (ULMFiT, Howard
+    and Ruder 2018, arXiv:1801.06146, section 3.3); 0 trains all from the first step."""
+
+    @model_validator(mode="after")
+    def _one_selection(self) -> "LayersOptions":
+        if sum(value is not None for value in (self.last, self.first, self.names)) != 1:
+            raise ValueError("set exactly one of last, first and names")
+        if self.gradual and self.names is not None:
+            raise ValueError("gradual unfreezing goes by decoder layer; set last or first instead of names")
+        return self
+
+
+class FisherOptions(Block):
+    """FISH mask (Sung et al. 2021, arXiv:2111.09839): the parameters with the largest Fisher information."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.005
+    """Share of the parameters that are trained."""
+    rows: Count = 256
+    """Training rows from which the diagonal of the empirical Fisher information matrix is estimated."""
+
+
+class BottleneckOptions(Block):
+    """Bottleneck adapters: down-projection, ReLU, up-projection, which begins at zero."""
+
+    placement: Literal["houlsby", "pfeiffer", "parallel"] = "pfeiffer"
+    """`houlsby` is in series after attention and feed-forward (Houlsby et al. 2019, arXiv:1902.00751), `pfeiffer` only
+    after the feed-forward (Pfeiffer et al. 2021, arXiv:2005.00247), `parallel` beside the feed-forward (He et al. 2022,
+    arXiv:2110.04366)."""
+    size: Count = 64
+    """Width of the bottleneck."""
+    scale: Positive = 1.0
+    """Factor on the adapter's output; He et al. take 4 for `parallel`."""
+    drop_first: Annotated[int, Field(ge=0)] = 0
+    """Number of first layers without an adapter (AdapterDrop, Rücklé et al. 2021, arXiv:2010.11918)."""
+
+
+OWN: dict[str, type[Block]] = {
+    "full": NoOptions,
+    "layers": LayersOptions,
+    "bias": NoOptions,
+    "norms": NoOptions,
+    "fisher": FisherOptions,
+    "bottleneck": BottleneckOptions,
+}
+"""Methods that are not PEFT's. All but `bottleneck` train a selection of the model's own parameters."""
+
+
+class TuningConfig(Block):
+    """A method of fine-tuning; docs/tuning.md compares all."""
+
+    method: str
+    """`full`, `layers`, `bias`, `norms`, `fisher`, `bottleneck`, or a method of PEFT in lower case, such as `lora`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options by the names that PEFT gives them (`r`, `lora_alpha`, …); others have the default of the method."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "TuningConfig":
+        if self.method in OWN:
+            try:
+                OWN[self.method].model_validate(self.options)
+            except ValidationError as error:
+                raise ValueError(f"options of {self.method}: {_sentence(error)}") from error
+        elif isinstance(rank := self.options.get("r"), int) and rank < 1:
+            raise ValueError(f"options of {self.method}: r is {rank}, and must be at least 1")
+        elif self.method != "lora" or not all(
+            name in _LORA and isinstance(value, _LORA[name]) and value >= 0 for name, value in self.options.items()
+        ):
+            from pipelines.models.tuning import peft_methods  # imports PEFT
+
+            peft_methods.configuration(self.method, self.options)
+        return self
+
+    @property
+    def selects(self) -> bool:
+        """Whether parameters of the model itself are trained, and none are added."""
+        return self.method in OWN and self.method != "bottleneck"
+
+    @property
+    def virtual(self) -> bool:
+        """Whether the method adds tokens before the text."""
+        return self.method in VIRTUAL_TOKENS
+
+    @property
+    def scalable(self) -> bool:
+        """Whether the learnt update can be multiplied by a factor after training."""
+        start = str(self.options.get("init_lora_weights"))
+        return self.selects or (self.method == "lora" and not start.startswith(REPLACED_INITS[:2]))
+
+
+def _sentence(error: ValidationError) -> str:
+    parts = [(".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")) for each in error.errors()]
+    return "; ".join(f"{where}: {message}" if where else message for where, message in parts)
