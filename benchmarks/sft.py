@@ -54,6 +54,7 @@ from pipelines.config import Config
 from pipelines.curation.schema import RowKind, TrainingRow, read_training_rows
 from pipelines.evaluation import questions
 from pipelines.models import devices, loading
+from pipelines.models.tuning import preparation
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints, State
 from pipelines.training.examples import Example, encode_chat
@@ -210,7 +211,7 @@ def compared(
     if len(plan) < 2 * TURN:
         raise UserError(f"These rows make {len(plan)} steps, fewer than two turns of {TURN}; raise --rows or --epochs.")
     peer = Peer(trl_trainer(directory, folder, settings, chats, settings.sft.epochs))
-    model = loading.adaptable(directory, settings.sft.tuning, compute)
+    model = preparation.adaptable(directory, settings.sft.tuning, compute)
     objective = LanguageModel(model, examples, tok.pad_token_id)
     turns = Turns(objective, plan, PlainProducts(model, devices.dtype(compute)), peer)
     model.train()
@@ -231,7 +232,7 @@ def demo_seconds(directory: Path, curated: Path, settings: Config) -> float:
     tok = loading.tokenizer(directory)
     _, examples, plan = prepared(tok, read_training_rows(curated / "train.jsonl"), settings)
     drawn = random.Random(settings.compute.seed).sample(plan, min(DEMO_STEPS, len(plan)))
-    model = loading.adaptable(directory, settings.sft.tuning, settings.compute)
+    model = preparation.adaptable(directory, settings.sft.tuning, settings.compute)
     objective = LanguageModel(model, examples, tok.pad_token_id, settings.sft.rehearsal_weight)
     clock = Clock()
     model.train()

@@ -20,6 +20,7 @@ from pipelines.models.chat import encode_prompt
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.head import checked_head
 from pipelines.models.templates.stops import stop_ids
+from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
@@ -45,7 +46,7 @@ def dpo(
 
     If `sft` has no adapter in PEFT's format, `tuning` configures a new one; otherwise it is trained on. So in `ppo`.
     """
-    model, tok = loading.peft_adaptable(sft, tuning, compute, base), loading.tokenizer(sft)
+    model, tok = preparation.peft_adaptable(sft, tuning, compute, base), loading.tokenizer(sft)
     pairs = encode_pairs(tok, read_pairs(preferences / "train.jsonl"))
     metrics = direct.train(model, tok, pairs, config, training, compute, run, checkpoints)
     saving.save_adapter(model, tok, out)
@@ -66,7 +67,7 @@ def ppo(
     tuning: TuningConfig | None = None,
 ) -> dict[str, float]:
     """Train with PPO on rollouts scored by the reward model; write the adapter, return first and last metrics."""
-    backbone = Backbone(loading.peft_adaptable(sft, tuning, compute, base), loading.tokenizer(sft), compute)
+    backbone = Backbone(preparation.peft_adaptable(sft, tuning, compute, base), loading.tokenizer(sft), compute)
     checked_head(backbone.model)
     actors = assemble(backbone, reward)
     stops = stop_ids(backbone.model, backbone.tok)

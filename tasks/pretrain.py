@@ -17,8 +17,9 @@ from pipelines.models import devices, export, loading, saving
 from pipelines.models.chat import beginning
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.templates.stops import document_end
+from pipelines.models.tuning import preparation
 from pipelines.runtime.tracking import Run
-from pipelines.training import preflight, tuning_data
+from pipelines.training import preflight
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import PretrainConfig, TrainingConfig
 from pipelines.training.examples import Example, encode_text, encode_tokens, plan_batches
@@ -29,7 +30,8 @@ from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.packing import check_document_masking, pack
 from pipelines.training.stable import stable_phase
 from pipelines.training.step import Job
-from pipelines.training.tuned import method
+from pipelines.training.tuning.data import prepare
+from pipelines.training.tuning.hooks import method
 from tasks import task
 
 
@@ -60,7 +62,7 @@ def pretrain(
     preflight.check_patience(training, validation, split / "validation.parquet", "split.validation_share")
     stable = stable_phase("pretrain", base, out, config, training)
     preflight.check("pretrain", base, rows, plan, config, training, compute, quantised, out)
-    model = loading.trainable(base, config.tuning, compute, quantised)
+    model = preparation.trainable(base, config.tuning, compute, quantised)
     if config.packing:
         check_document_masking(model, "pretrain")
     tokens = sum(len(row.ids) for row in rows)
@@ -68,7 +70,7 @@ def pretrain(
     objective, held_out = (LanguageModel(model, each, tok.pad_token_id) for each in (rows, validation))
     model.train()
     validate = (lambda _: mean_loss(model, held_out, compute)) if validation else None
-    tuning_data.prepare(model, config.tuning, objective, job, out)
+    prepare(model, config.tuning, objective, job, out)
     history = fit(model, objective, plan, job, None, validate, method(model, config.tuning, len(plan)))
     if config.tuning.method == "full":
         saving.save(model, tok, out, base)

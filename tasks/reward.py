@@ -13,6 +13,7 @@ from pipelines.alignment.sequences import encode_pairs
 from pipelines.curation.schema import PreferencePair, read_pairs
 from pipelines.models import devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
@@ -37,7 +38,7 @@ def reward(
 
     If `sft` has no adapter in PEFT's format, `tuning` configures a new one; otherwise a copy of it is trained on.
     """
-    model = loading.peft_adaptable(sft, tuning, compute, base)
+    model = preparation.peft_adaptable(sft, tuning, compute, base)
     train_only(model, [POLICY])
     backbone, head = Backbone(model, loading.tokenizer(sft), compute), scalar_head(model)
     train, held_out = (read_pairs(preferences / f"{name}.jsonl") for name in ("train", "held_out"))

@@ -13,9 +13,10 @@ from pipelines import artifacts
 from pipelines.curation.schema import RowKind, TrainingRow, read_training_rows
 from pipelines.models import devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.tuning import preparation
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
-from pipelines.training import preflight, preview, tuning_data
+from pipelines.training import preflight, preview
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import SFTConfig, TrainingConfig
 from pipelines.training.examples import Example, encode_chat, encode_text, plan_batches
@@ -24,7 +25,8 @@ from pipelines.training.monitoring.samples import Samples
 from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.stable import stable_phase
 from pipelines.training.step import Job
-from pipelines.training.tuned import method
+from pipelines.training.tuning.data import prepare
+from pipelines.training.tuning.hooks import method
 from tasks import task
 
 PREVIEW = "preview.md"
@@ -67,15 +69,15 @@ def sft(
     preflight.check_patience(training, validation, curated / "validation.jsonl", "curate.validation_share")
     stable = stable_phase("sft", start, out, config, training)
     preflight.check("sft", start, rows, plan, config, training, compute, base, out)
-    model = loading.trainable(start, config.tuning, compute, base)
+    model = preparation.trainable(start, config.tuning, compute, base)
     rehearses = config.tuning.selects and any(row.rehearsed for row in rows)
-    before = loading.frozen(start, compute) if rehearses else None
+    before = preparation.frozen(start, compute) if rehearses else None
     objective = LanguageModel(model, rows, tok.pad_token_id, config.rehearsal_weight, before)
     held_back = LanguageModel(model, validation, tok.pad_token_id)
     samples = Samples(model, tok, questions, compute, run)
     validate = partial(_validated, samples, held_back, compute) if validation else None
     job = Job("sft", config.learning_rate, config.epochs, training, compute, run, checkpoints, stable)
-    tuning_data.prepare(model, config.tuning, objective, job, out)
+    prepare(model, config.tuning, objective, job, out)
     model.train()
     history = fit(model, objective, plan, job, None, validate, method(model, config.tuning, len(plan)))
     saving.keep_share(model, config.adapter_scale, start)

@@ -13,6 +13,7 @@ from pipelines.llm.prompts import load
 from pipelines.models import devices, loading, saving, weights
 from pipelines.models.config import ComputeConfig
 from pipelines.models.messages import Message
+from pipelines.models.tuning import preparation
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
 from pipelines.synthesis.teacher_examples import training_examples
@@ -72,7 +73,7 @@ def _finetune(
     plan = plan_batches(
         [len(row.ids) for row in rows], [1.0] * len(rows), config.epochs, config.batch_tokens, compute.seed
     )
-    model = loading.adaptable(base, config.tuning, compute)
+    model = preparation.adaptable(base, config.tuning, compute)
     job = Job("teacher", config.learning_rate, config.epochs, training, compute, run, checkpoints)
     objective = LanguageModel(model, rows, tok.pad_token_id)
     model.train()

@@ -209,7 +209,7 @@ def _registered(program: "subprocess.Popen[str]", which: str) -> ModelLocation:
     title = f"The {alias}, version {number}," if alias else f"Version {number}"
     folder = Path(result["folder"])
     note = "There is no champion yet." if not which and alias == "challenger" else ""
-    model, tokenizer, documents = folder / "model", folder / "components/tokenizer", Path(result["documents"])
+    model, tokenizer, documents = Path(result["weights"]), folder / "components/tokenizer", Path(result["documents"])
     known = result["tags"], result["confidence"], documents, Path(result["reader"])
     return ModelLocation(title, model, tokenizer, None, note, *known)
 

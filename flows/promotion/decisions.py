@@ -137,7 +137,7 @@ def _served_refusal(version: Version, settings: Config) -> str:
         rows = registry.answers(version, version.tags[registry.FINGERPRINT])
         if rows is None:
             return "the answers it was evaluated with are no longer in MLflow; run `gradus run` again."
-        model = ChatModel(folder / "model", folder / "components/tokenizer", settings.compute)
+        model = ChatModel(registry.weights(folder), folder / registry.TOKENIZER, settings.compute)
         share = agreement(model, rows, settings, SERVED_QUESTIONS)
     except (UserError, OSError, ValueError, RuntimeError) as error:
         return f"it cannot be loaded from the registry: {error}"

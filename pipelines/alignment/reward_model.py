@@ -19,6 +19,7 @@ from pipelines.alignment.sequences import Pair, Turn, by_length, collate, encode
 from pipelines.models import loading
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.messages import Message
+from pipelines.models.tuning import preparation
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import track
 from pipelines.training.loop import fit
@@ -103,7 +104,7 @@ def score_answers(
     Raises:
         UserError: the folder has no reward head for its model.
     """
-    model = loading.peft_adaptable(folder, None, compute, base)
+    model = preparation.peft_adaptable(folder, None, compute, base)
     train_only(model, [])
     backbone = Backbone(model, loading.tokenizer(folder), compute)
     places = sorted({(at, text) for at, texts in enumerate(answers) for text in texts if text.strip()})

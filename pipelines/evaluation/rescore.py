@@ -31,9 +31,9 @@ def rescore(number: int, fingerprint: str, settings: config.Config) -> dict[str,
     judge = calibrated(settings)
     say(f"version {number} has no scores on the current evaluation set; evaluating it")
     with tracking.started("rescore", {"version": str(number), "eval_fingerprint": fingerprint}) as run:
-        with TemporaryDirectory() as folder:
-            registry.fetch(version, Path(folder))
-            model, tokenizer = loading.load(Path(folder), settings.compute), loading.tokenizer(Path(folder))
+        stored = registry.files(version)
+        model = loading.load(registry.weights(stored), settings.compute)
+        tokenizer = loading.tokenizer(stored / registry.TOKENIZER)
         rows = ask(model, tokenizer, asked, settings.evaluate, settings.curate.refusal, judge and judge[0])
         figures = values(units([row for row in rows if row["split"] == questions.SPLITS[-1]]))
         run.metrics(figures)

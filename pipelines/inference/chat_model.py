@@ -66,5 +66,7 @@ def _load(weights: Path, compute: ComputeConfig) -> PreTrainedModel:
 
 def _stored(weights: Path) -> dict[str, Any]:
     """Return the decoding settings registered with a version (`registry.register`)."""
+    if (weights / ADAPTER).exists():
+        weights = weights.parent / "model"
     stored: dict[str, Any] = GenerationConfig.from_pretrained(weights).to_diff_dict()
     return stored

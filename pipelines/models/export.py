@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from pipelines.models import adapters, devices, loading, quantization, weights
 from pipelines.models.config import ComputeConfig
 from pipelines.models.quantization import Kind
+from pipelines.models.tuning import updates
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import track
 
@@ -42,9 +43,9 @@ def merge(directory: Path, out: Path, compute: ComputeConfig, aware: bool = True
             f"The adapter in {fixed[0]} cannot be merged into weights, because {adapters.method(fixed[0])} is not an "
             "update of the model's own parameters; it is used beside its base model."
         )
-    by_file = all(map(adapters.has_updates, above))
-    chain = [adapters.updates(each) for each in above] if by_file else []
-    adapters.changed_names(chain, root)
+    by_file = all(map(updates.readable, above))
+    chain = [updates.read(each) for each in above] if by_file else []
+    updates.changed_names(chain, root)
     weights.require_space(out, weights.size(root))
     out.mkdir(parents=True, exist_ok=True)
     trained_on = _trained_on(root, adapters.quantization(above) if aware else "none", devices.dtype(compute))
@@ -68,7 +69,7 @@ def _merge_whole(root: Path, above: Sequence[Path], out: Path, compute: ComputeC
 
 
 def _merge_by_file(
-    root: Path, chain: Sequence[adapters.Updates], out: Path, compute: ComputeConfig, trained_on: TrainedOn
+    root: Path, chain: Sequence[updates.Updates], out: Path, compute: ComputeConfig, trained_on: TrainedOn
 ) -> None:
     """Add updates of matrices to one file of the base model after the other."""
     shards, where, precision = weights.files(root), devices.device(compute), devices.dtype(compute)
@@ -76,7 +77,7 @@ def _merge_by_file(
         merged: dict[str, torch.Tensor] = {}
         with safe_open(shard, framework="pt", device=str(where)) as stored:
             for name in sorted(stored.keys()):
-                tensor = adapters.merged(name, trained_on(name, stored.get_tensor(name)), chain)
+                tensor = updates.merged(name, trained_on(name, stored.get_tensor(name)), chain)
                 merged[name] = tensor.to("cpu", precision if tensor.is_floating_point() else None)
         save_file(merged, out / shard.name, {"format": "pt"})
     for name in _COPIED:

@@ -17,13 +17,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from pipelines.models import adapters, quantization
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.devices import device, dtype
-from pipelines.models.fused.patch import fuse
-from pipelines.models.head import Model, base_of
 from pipelines.models.quantization import Kind
 from pipelines.models.templates import canonical, stops
-from pipelines.models.tuning import bottleneck
-from pipelines.models.tuning.apply import ADAPTER, apply
-from pipelines.models.tuning.config import TuningConfig
+from pipelines.models.tuning import bottleneck, updates
 from pipelines.models.tuning.virtual_tokens import VirtualTokens
 from pipelines.runtime.errors import UserError
 
@@ -101,9 +97,9 @@ def load(directory: Path, compute: ComputeConfig, base: BaseModelConfig | None =
     """
     root, above = adapters.lineage(directory)
     kind = adapters.quantization(above) if above else base.quantization if base is not None else "none"
-    if kind == "none" and all(map(adapters.has_updates, above)):
+    if kind == "none" and all(map(updates.readable, above)):
         model = whole(root, compute)
-        adapters.merge_into(model, root, above)
+        updates.merge_into(model, root, above)
     else:
         precision = torch.float32 if kind == "none" and above else None
         model = stacked(whole(root, compute, kind, precision), root, above, compute, kind)
@@ -132,7 +128,7 @@ def stacked(
     for directory in above:
         method = adapters.method(directory)
         if method == adapters.DELTA:
-            adapters.replace_in(model, directory)
+            updates.replace_in(model, directory)
         elif method == adapters.BOTTLENECK:
             bottleneck.load(model, directory)
         else:
@@ -175,110 +171,4 @@ def whole(
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         directory, dtype=precision or dtype(compute), use_safetensors=True, **loaded
     )
-    return model
-
-
-def frozen(directory: Path, compute: ComputeConfig, kind: Kind = "none") -> PreTrainedModel:
-    """Load a frozen model for adapter training, in 16 bits or quantised.
-
-    Raises:
-        UserError: below the whole model in `directory` is an adapter that is neither a delta nor a bottleneck.
-    """
-    root, above = adapters.lineage(directory)
-    if other := [each for each in above if adapters.method(each) not in (adapters.DELTA, adapters.BOTTLENECK)]:
-        raise UserError(f"{directory} adapts the adapter {other[0]}; only one on a whole model can be trained on.")
-    model = whole(root, compute, kind, None, **_attention(compute)).requires_grad_(False)
-    for each in above:
-        if adapters.method(each) == adapters.DELTA:
-            adapters.replace_in(model, each)
-        else:
-            bottleneck.load(model, each)
-    model.requires_grad_(False)
-    quantization.keep_differentiable(model)
-    return model
-
-
-def _attention(compute: ComputeConfig) -> dict[str, str]:
-    """Return eager attention on a CPU, for training.
-
-    The backward pass of PyTorch's fused attention takes 23% of a step on rows of 42 tokens (measured: 605 tokens/s
-    with fused attention, 789 with eager).
-    """
-    return {"attn_implementation": "eager"} if device(compute).type == "cpu" else {}
-
-
-def trainable(directory: Path, tuning: TuningConfig, compute: ComputeConfig, base: BaseModelConfig) -> Model:
-    """Return the whole model in `directory`, trainable by a method.
-
-    Selected parameters are trained in float32, with products in the precision of autocast; `save` stores them in the
-    precision of the model in `directory`.
-
-    Raises:
-        UserError: the method does not fit the model, or parameters are selected that are quantised.
-    """
-    if not tuning.selects:
-        return adaptable(directory, tuning, compute, base)
-    if base.quantization != "none" and tuning.method in ("full", "fisher"):
-        raise UserError(
-            f"Quantised weights cannot be trained: with tuning.method {tuning.method}, base.quantization must be none, "
-            f"and it is {base.quantization}."
-        )
-    torch.manual_seed(compute.seed)
-    precision = torch.float32 if tuning.method in ("full", "fisher") else None
-    model = whole(directory, compute, base.quantization, precision, **_attention(compute))
-    return apply(model, tuning)
-
-
-def adaptable(
-    directory: Path, tuning: TuningConfig | None, compute: ComputeConfig, base: BaseModelConfig | None = None
-) -> Model:
-    """Return a frozen model with a trainable float32 adapter, which is named "default" if it is PEFT's.
-
-    A whole model, a delta or bottleneck adapters get a new adapter, configured by `tuning`; a whole model is quantised
-    according to `base.quantization`. An adapter in PEFT's format is continued on the base model and quantization that
-    it has. The seed is set before the adapter is created. A Llama model on a CPU gets fused layers.
-
-    Raises:
-        UserError: there is no adapter to continue, and `tuning` is None or trains the model's own parameters; or the
-            adapter cannot be applied to the model.
-    """
-    torch.manual_seed(compute.seed)
-    below = adapters.parent(directory)
-    if below is not None and adapters.method(directory) not in (adapters.DELTA, adapters.BOTTLENECK):
-        root, above = adapters.lineage(directory)
-        model = frozen(below, compute, adapters.quantization(above))
-        adapters.check(directory, root)
-        adapted = peft.PeftModel.from_pretrained(
-            model, directory, is_trainable=True, device_map={"": str(device(compute))}
-        )
-        if adapted.active_peft_config.is_prompt_learning:
-            VirtualTokens(adapted)
-        start = below
-    elif tuning is not None and not tuning.selects:
-        kind = base.quantization if base is not None else "none"
-        quantised = adapters.quantization(adapters.lineage(directory)[1]) if below is not None else kind
-        adapted, start = apply(frozen(directory, compute, quantised), tuning), directory
-    else:
-        raise UserError(
-            f"{directory} has no adapter to train on, such as a reward model has; name a folder with one, or set a "
-            "tuning.method that adds one, such as lora."
-        )
-    if isinstance(adapted, peft.PeftModel):
-        fuse(adapted)
-        adapted.peft_config[ADAPTER].base_model_name_or_path = str(start)
-    base_of(adapted).config._name_or_path = str(start)
-    return adapted
-
-
-def peft_adaptable(
-    directory: Path, tuning: TuningConfig | None, compute: ComputeConfig, base: BaseModelConfig | None = None
-) -> peft.PeftModel:
-    """Return `adaptable` with an adapter of PEFT, of which the model can carry several.
-
-    Raises:
-        UserError: as `adaptable`, or `tuning` adds another kind of adapter.
-    """
-    model = adaptable(directory, tuning, compute, base)
-    if not isinstance(model, peft.PeftModel):
-        raise UserError("align.tuning.method must be an adapter of PEFT, such as lora, and it is bottleneck.")
     return model

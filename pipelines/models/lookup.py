@@ -44,6 +44,7 @@ def _facts(version: Version, alias: str) -> dict[str, Any]:
         "version": version.number,
         "alias": alias,
         "folder": str(folder),
+        "weights": str(registry.weights(folder)),
         "tags": tags,
         "confidence": json.loads(version.tags.get(registry.CONFIDENCE, "null")),
         "documents": str(folder / registry.DOCUMENTS),

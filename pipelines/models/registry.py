@@ -1,7 +1,8 @@
 """The model registry: versions of the registered MLflow model `gradus`, their scores, and the champion.
 
-A version is a whole model with merged weights, so that MLflow can load it without Gradus; its tags record its origin
-and scores. Writes to MLflow's store only.
+A version is a whole model with merged weights, so that MLflow can load it without Gradus; where an adapter cannot be
+merged, it is stored beside its base model, and MLflow loads that. Its tags record the version's origin and scores.
+Writes to MLflow's store only.
 """
 
 import json
@@ -35,8 +36,12 @@ DOCUMENTS = "documents.parquet"
 """The documents a version was trained on, in its folder."""
 READER = "reader"
 """The model that its confidence depends on (pipelines/evaluation/confidence/reader.py), whole, in its folder."""
+ADAPTER = "adapter"
+"""An adapter that cannot be merged, in the folder of a version whose whole model is then its base model."""
 FINGERPRINT = "eval_fingerprint"
 """The tag with the fingerprint of the evaluation in which `compare` scored a version."""
+TOKENIZER = Path("components/tokenizer")
+"""The tokenizer, in the folder of a version."""
 PROBES = 32
 """Questions on which a merged model is compared with the trained one."""
 REQUIREMENTS = ("torch", "transformers", "accelerate")
@@ -107,7 +112,7 @@ def register(
     merged model on the first `PROBES` of `questions`; the differences become metrics of `run`.
 
     Raises:
-        UserError: the adapter cannot be merged, or the disk is too small.
+        UserError: the adapter does not fit its base model, or the disk is too small.
     """
     store = tracking_store.client()
     with TemporaryDirectory(dir=store_location.store()) as folder:
@@ -116,6 +121,7 @@ def register(
         address, model_id = run.model(_parts(merged, directory, decoding), decoding, _requirements())
     with TemporaryDirectory(dir=store_location.store()) as folder:
         shutil.copyfile(documents, Path(folder) / DOCUMENTS)
+        _keep_unmerged(directory, Path(folder) / ADAPTER)
         if reader is not None:
             _merge(reader, Path(folder) / READER, compute, ())
             for prompt in reader.glob("*.yaml"):
@@ -180,15 +186,9 @@ def files(found: Version) -> Path:
     return folder
 
 
-def fetch(found: Version, directory: Path) -> None:
-    """Copy the weights and the tokenizer of a version to `directory`, from which `loading.load` can read them.
-
-    Raises:
-        UserError: the files no longer exist.
-    """
-    folder = files(found)
-    for part in ("components/tokenizer", "model"):
-        shutil.copytree(folder / part, directory, dirs_exist_ok=True)
+def weights(folder: Path) -> Path:
+    """Return what `loading.load` reads in the folder of a version: its whole model, or the adapter upon that."""
+    return folder / ADAPTER if (folder / ADAPTER).is_dir() else folder / "model"
 
 
 def set_alias(alias: str, to: Version | None) -> None:
@@ -213,16 +213,32 @@ def _parts(merged: Path, directory: Path, decoding: Mapping[str, Any]) -> dict[s
 
 
 def _merge(directory: Path, merged: Path, compute: ComputeConfig, questions: Sequence[str]) -> dict[str, float]:
-    """Write whole weights to `merged`; return how far they are from an adapter on quantised weights."""
+    """Write whole weights to `merged`; return how far they are from an adapter on quantised weights.
+
+    Of an adapter that cannot be merged, these are the weights below it.
+    """
     from pipelines.models import adapters, chat, devices, export, loading  # importing torch takes seconds
 
     devices.prepare(compute)
+    below = adapters.parent(directory)
+    if below is not None and not adapters.can_merge(directory):
+        export.merge(below, merged, compute)
+        return {}
     export.merge(directory, merged, compute)
     if not questions or adapters.quantization(adapters.lineage(directory)[1]) == "none":
         return {}
     tok = loading.tokenizer(directory)
     prompts = [chat.encode_prompt(tok, [{"role": "user", "content": question}]) for question in questions]
     return export.parity(directory, merged, prompts, compute).metrics()
+
+
+def _keep_unmerged(directory: Path, out: Path) -> None:
+    """Copy an adapter that cannot be merged to `out`, beside the folder `model` with its base model."""
+    from pipelines.models import adapters
+
+    if adapters.parent(directory) is not None and not adapters.can_merge(directory):
+        shutil.copytree(directory, out)
+        adapters.move_base(out, Path("../model"))
 
 
 def _requirements() -> list[str]:

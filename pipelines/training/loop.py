@@ -21,7 +21,7 @@ from pipelines.training.checkpoints import pack, restore_generators, unpack
 from pipelines.training.monitoring.history import History, Validate
 from pipelines.training.monitoring.utilization import utilization
 from pipelines.training.step import Job, Objective, accumulate, averaged, equalise, micro_batch_tokens, no_tokens
-from pipelines.training.tuned import Method
+from pipelines.training.tuning.hooks import Method
 
 
 def fit(

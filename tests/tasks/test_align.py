@@ -13,6 +13,7 @@ from pipelines.artifacts import Row, write_rows
 from pipelines.config import Config
 from pipelines.curation.schema import read_pairs
 from pipelines.models import adapters, devices, loading, saving
+from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.errors import UserError
@@ -33,7 +34,7 @@ def say(role: str, content: str) -> list[dict[str, str]]:
 @pytest.fixture
 def sft(base: Path, config: Config) -> Path:
     """Return an SFT adapter with random weights."""
-    model = loading.adaptable(base, TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8}), config.compute)
+    model = preparation.adaptable(base, TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8}), config.compute)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora" in name:
@@ -157,7 +158,7 @@ def test_interrupted_training_gives_the_same_weights(
 
 
 def test_dpo_with_another_reference_raises(sft: Path, preferences: Path, quick: Config) -> None:
-    model, tok = loading.adaptable(sft, None, quick.compute, quick.base), loading.tokenizer(sft)
+    model, tok = preparation.adaptable(sft, None, quick.compute, quick.base), loading.tokenizer(sft)
     pairs = encode_pairs(tok, read_pairs(preferences / "train.jsonl"))[:4]
     train_only(model, [POLICY])
     objective = Preference(Backbone(model, tok, quick.compute), pairs, beta=0.1, sft_weight=0.0)
@@ -229,7 +230,7 @@ def test_alignment_of_a_model_with_trained_weights_adds_an_adapter(
     base: Path, preferences: Path, quick: Config
 ) -> None:
     sft, lora = Path("artifacts/sft"), TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8})
-    whole = loading.trainable(base, None, quick.compute, quick.base)
+    whole = preparation.trainable(base, None, quick.compute, quick.base)
     whole.get_input_embeddings().weight.data *= 3
     saving.save(whole, loading.tokenizer(base), sft, base)
     common = (quick.training, quick.compute, quick.base)

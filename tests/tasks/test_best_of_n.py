@@ -11,6 +11,7 @@ from pipelines.alignment.reward_model import save_head
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.models import loading, saving
+from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from tasks.best_of_n import best_of_n
@@ -31,7 +32,7 @@ ANSWERS = [answered("a"), answered("b", judged=True), answered("c", "test"), ans
 def reward(base: Path, config: Config) -> Path:
     """A reward model with a random head."""
     folder = artifacts.fresh("reward")
-    model = loading.adaptable(base, TuningConfig(method="lora", options={"r": 2, "lora_alpha": 4}), config.compute)
+    model = preparation.adaptable(base, TuningConfig(method="lora", options={"r": 2, "lora_alpha": 4}), config.compute)
     saving.save_adapter(model, loading.tokenizer(base), folder)
     head = scalar_head(model)
     torch.nn.init.normal_(head.weight)

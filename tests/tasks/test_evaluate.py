@@ -13,6 +13,7 @@ from pipelines.evaluation import questions
 from pipelines.evaluation.questions import SETS, SPLITS
 from pipelines.models import adapters, loading, saving
 from pipelines.models.quantization import kind_of
+from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from tasks.evaluate import directory, evaluate, outcomes
@@ -96,7 +97,7 @@ def test_questions_held_back_from_training_stand_in_for_missing_ones(base: Path,
 
 def test_hash_of_an_adapter_follows_its_weights_its_scale_and_its_base(base: Path, config: Config) -> None:
     adapter = artifacts.fresh("sft")
-    model = loading.adaptable(base, TuningConfig(method="lora", options={"r": 2, "lora_alpha": 4}), config.compute)
+    model = preparation.adaptable(base, TuningConfig(method="lora", options={"r": 2, "lora_alpha": 4}), config.compute)
     saving.save_adapter(model, loading.tokenizer(base), adapter)
     hashes = [adapters.identity(base), adapters.identity(adapter)]
     saving.keep_share(model, 0.5, base)

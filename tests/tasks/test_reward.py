@@ -9,7 +9,7 @@ from pipelines.alignment.backbone import scalar_head
 from pipelines.alignment.reward_model import load_head, save_head
 from pipelines.config import Config
 from pipelines.curation.schema import PreferencePair
-from pipelines.models import loading
+from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from tasks.reward import accuracies
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_saved_head_is_loaded_unchanged(base: Path, config: Config, tmp_path: Path) -> None:
-    model = loading.adaptable(base, TuningConfig(method="lora", options={"r": 2, "lora_alpha": 4}), config.compute)
+    model = preparation.adaptable(base, TuningConfig(method="lora", options={"r": 2, "lora_alpha": 4}), config.compute)
     head = scalar_head(model)
     assert not head.weight.any()
     torch.nn.init.normal_(head.weight)

@@ -27,7 +27,7 @@ def configuration(method: str, options: Mapping[str, Any], base: str = "base") -
     """Return PEFT's configuration of a method, for all linear layers but the output layer unless told otherwise.
 
     `base` is the directory of the model, whose tokenizer encodes an initial text of prompt tuning. AdaLoRA's
-    `total_step` is set when training is planned (`pipelines/training/tuned.py`).
+    `total_step` is set when training is planned (`pipelines/training/tuning/hooks.py`).
 
     Raises:
         ValueError: PEFT has no such method, the method has no such option or refuses its value, or it cannot be trained

@@ -32,6 +32,7 @@ from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import Passage
 from pipelines.models import loading, registry, saving
 from pipelines.models.lookup import look_up
+from pipelines.models.tuning import preparation
 from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT, tiny_tokenizer
@@ -53,7 +54,7 @@ def run_dir(config: Config, base: Path, prefect_server: str, monkeypatch: pytest
     shutil.copytree(ROOT / ".dvc", ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
     subprocess.run(["git", "init", "--quiet"], check=True)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    adapted = loading.adaptable(base, config.sft.tuning, config.compute)
+    adapted = preparation.adaptable(base, config.sft.tuning, config.compute)
     for name, value in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.5)
@@ -203,7 +204,7 @@ def test_adapter_on_nf4_weights_is_registered_with_its_parity(
     monkeypatch.setattr(registry, "PROBES", 2)
     quantised = config.base.model_copy(update={"quantization": "nf4"})
     saving.save_adapter(
-        loading.adaptable(base, config.sft.tuning, config.compute, quantised), tiny_tokenizer(), run_dir
+        preparation.adaptable(base, config.sft.tuning, config.compute, quantised), tiny_tokenizer(), run_dir
     )
     compared(0.5, 0.2)
     with tracking.started("post_train", {}) as parent:

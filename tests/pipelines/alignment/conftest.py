@@ -19,6 +19,7 @@ from pipelines.alignment.backbone import (
 from pipelines.alignment.sequences import Turn
 from pipelines.config import Config
 from pipelines.models import loading
+from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 
 LORA = TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8})
@@ -34,7 +35,7 @@ def randomize(backbone: Backbone, name: str, seed: int, scale: float = 0.05) -> 
 
 @pytest.fixture
 def backbone(base: Path, config: Config) -> Backbone:
-    backbone = Backbone(loading.adaptable(base, LORA, config.compute), loading.tokenizer(base), config.compute)
+    backbone = Backbone(preparation.adaptable(base, LORA, config.compute), loading.tokenizer(base), config.compute)
     randomize(backbone, POLICY, 1)
     for name in (REFERENCE, REWARD, VALUE):
         clone(backbone.model, POLICY, name)

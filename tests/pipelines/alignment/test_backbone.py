@@ -20,7 +20,7 @@ from pipelines.alignment.backbone import (
 from pipelines.alignment.ppo import step
 from pipelines.alignment.sequences import Turn, collate
 from pipelines.config import Config
-from pipelines.models import loading
+from pipelines.models.tuning import preparation
 from tests.pipelines.alignment.conftest import LORA
 
 pytestmark = pytest.mark.slow
@@ -84,7 +84,7 @@ def test_gradients_equal_those_of_a_model_with_one_adapter(
     backbone: Backbone, turns: list[Turn], base: Path, config: Config
 ) -> None:
     batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
-    single = Backbone(loading.adaptable(base, LORA, config.compute), backbone.tok, config.compute)
+    single = Backbone(preparation.adaptable(base, LORA, config.compute), backbone.tok, config.compute)
     ours, theirs = (list(named_weights(one.model, POLICY).values()) for one in (backbone, single))
     with torch.no_grad():
         for mine, other in zip(ours, theirs, strict=True):

@@ -14,6 +14,7 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.models import adapters, export, loading, quantization, saving, weights
 from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 
@@ -40,7 +41,7 @@ def adapt(
     tuning: TuningConfig = LORA,
 ) -> Path:
     """Save an adapter whose B has random entries with this standard deviation."""
-    model = loading.adaptable(base, tuning, compute, quantised(kind))
+    model = preparation.adaptable(base, tuning, compute, quantised(kind))
     torch.manual_seed(seed)
     for name, value in model.named_parameters():
         if "lora_B" in name:
@@ -82,14 +83,14 @@ def test_exported_weights_are_those_that_load_merges(base: Path, bf16: ComputeCo
     assert {each.dtype for each in load_file(tmp_path / "whole/model.safetensors").values()} == {torch.bfloat16}
     assert torch.equal(logits(tmp_path / "whole", bf16), logits(adapter, bf16))
     with torch.no_grad():
-        trained = loading.adaptable(adapter, None, bf16).eval()(IDS).logits.float()
+        trained = preparation.adaptable(adapter, None, bf16).eval()(IDS).logits.float()
     assert torch.allclose(logits(tmp_path / "whole", bf16), trained, atol=0.05)
     assert not torch.allclose(logits(base, bf16), trained, atol=0.05)
 
 
 def test_merged_weights_equal_pefts(base: Path, config: Config, tmp_path: Path) -> None:
     adapter = adapt(base, tmp_path / "sft", config.compute)
-    expected = loading.adaptable(adapter, None, config.compute).merge_and_unload().state_dict()
+    expected = preparation.adaptable(adapter, None, config.compute).merge_and_unload().state_dict()
     found = loading.load(adapter, config.compute).state_dict()
     assert all(torch.equal(expected[name], found[name]) for name in found)
 
@@ -107,7 +108,7 @@ def test_scaling_of_peft_is_respected(
     tuning = TuningConfig(method="lora", options={**LORA.options, **options})
     adapter = adapt(base, tmp_path / "sft", config.compute, tuning=tuning)
     with torch.no_grad():
-        expected = loading.adaptable(adapter, None, config.compute).eval()(IDS).logits
+        expected = preparation.adaptable(adapter, None, config.compute).eval()(IDS).logits
     assert torch.allclose(logits(adapter, config.compute), expected, atol=1e-5)
 
 
@@ -120,7 +121,7 @@ def test_chain_of_adapters_is_the_sum_of_both(base: Path, config: Config, tmp_pa
     assert torch.equal(logits(upper, config.compute), logits(tmp_path / "whole", config.compute))
     assert torch.allclose(logits(upper, config.compute), logits(alone, config.compute), atol=1e-5)
     with pytest.raises(UserError, match="only one on a whole model can be trained on"):
-        loading.adaptable(upper, None, config.compute)
+        preparation.adaptable(upper, None, config.compute)
 
 
 @pytest.mark.parametrize("kind", ["nf4", "int8"])
@@ -129,7 +130,7 @@ def test_adapter_on_quantised_weights_is_loaded_as_it_was_trained(
 ) -> None:
     adapter = adapt(base, tmp_path / "sft", config.compute, kind)
     with torch.no_grad():
-        trained = loading.adaptable(adapter, None, config.compute).eval()(IDS).logits
+        trained = preparation.adaptable(adapter, None, config.compute).eval()(IDS).logits
     assert torch.allclose(logits(adapter, config.compute), trained, atol=5e-3)  # CPUs multiply NF4 in bf16
     assert quantization.kind_of(loading.load(adapter, config.compute)) == kind
     upper = on_adapter(base, adapter, tmp_path / "upper", config.compute, kind)
@@ -198,7 +199,7 @@ def test_adapter_of_other_base_weights_is_refused(base: Path, config: Config, tm
     saving.save_whole(model, loading.tokenizer(base), base)
     for convert in (
         lambda: loading.load(adapter, config.compute),
-        lambda: loading.adaptable(adapter, None, config.compute),
+        lambda: preparation.adaptable(adapter, None, config.compute),
         lambda: export.merge(adapter, tmp_path / "out", config.compute),
     ):
         with pytest.raises(UserError, match=r"was trained on other weights than .*base has now"):
@@ -212,7 +213,7 @@ def test_too_small_disk_is_found_before_writing(
     full = type("Usage", (), {"free": 1000})()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     for write in (
-        lambda out: saving.save_adapter(loading.adaptable(adapter, None, config.compute), tok, out),
+        lambda out: saving.save_adapter(preparation.adaptable(adapter, None, config.compute), tok, out),
         lambda out: saving.save_whole(loading.load(base, config.compute), tok, out),
         lambda out: export.merge(adapter, out, config.compute),
     ):
@@ -235,7 +236,7 @@ def test_adapter_of_a_model_with_more_layers_is_refused(base: Path, config: Conf
 def test_evaluation_during_nf4_training_changes_no_gradient(base: Path, bf16: ComputeConfig, tmp_path: Path) -> None:
     adapter, gradients = adapt(base, tmp_path / "sft", bf16, "nf4"), []
     for validated in (False, True):
-        model = loading.adaptable(adapter, None, bf16)
+        model = preparation.adaptable(adapter, None, bf16)
         if validated:
             with torch.no_grad():
                 model.eval()(IDS)
@@ -259,7 +260,7 @@ def test_all_weights_are_trained_saved_in_their_precision_and_adapted_again(
     base: Path, bf16: ComputeConfig, tmp_path: Path
 ) -> None:
     saving.save_whole(loading.load(base, bf16), loading.tokenizer(base), tmp_path / "base")
-    model = loading.trainable(tmp_path / "base", TuningConfig(method="full"), bf16, quantised("none"))
+    model = preparation.trainable(tmp_path / "base", TuningConfig(method="full"), bf16, quantised("none"))
     assert all(value.requires_grad and value.dtype == torch.float32 for value in model.parameters())
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
     for value in model.parameters():
@@ -274,6 +275,6 @@ def test_all_weights_are_trained_saved_in_their_precision_and_adapted_again(
     assert adapters.lineage(adapter) == (tmp_path / "sft", [adapter])
     assert not torch.equal(logits(adapter, bf16), logits(tmp_path / "sft", bf16))
     with pytest.raises(UserError, match=r"base\.quantization must be none, and it is nf4"):
-        loading.trainable(tmp_path / "base", TuningConfig(method="full"), bf16, quantised("nf4"))
+        preparation.trainable(tmp_path / "base", TuningConfig(method="full"), bf16, quantised("nf4"))
     with pytest.raises(UserError, match="has no adapter to train on"):
-        loading.adaptable(tmp_path / "sft", None, bf16)
+        preparation.adaptable(tmp_path / "sft", None, bf16)

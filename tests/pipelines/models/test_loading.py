@@ -11,6 +11,7 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.models import loading, saving
 from pipelines.models.config import BaseModelConfig
+from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from tests.conftest import tiny_model, tiny_tokenizer
@@ -35,7 +36,7 @@ def settings(model: str, quantization: str = "none") -> BaseModelConfig:
 
 def perturbed(directory: Path, config: Config, out: Path) -> torch.Tensor:
     """Save an adapter that changes the model; return the resulting logits."""
-    model = loading.adaptable(directory, LORA, config.compute).eval()
+    model = preparation.adaptable(directory, LORA, config.compute).eval()
     for name, value in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.05)
@@ -95,7 +96,7 @@ def test_saved_adapter_is_identical_across_processes(base: Path, config: Config)
 
 def test_adapter_training_can_be_continued(base: Path, config: Config) -> None:
     expected = perturbed(base, config, artifacts.fresh("sft"))
-    again = loading.adaptable(Path("artifacts/sft"), None, config.compute).eval()
+    again = preparation.adaptable(Path("artifacts/sft"), None, config.compute).eval()
     trainable = [name for name, value in again.named_parameters() if value.requires_grad]
     assert trainable
     assert all("lora_" in name for name in trainable)
@@ -106,14 +107,14 @@ def test_adapter_training_can_be_continued(base: Path, config: Config) -> None:
 
 def test_adapters_with_the_same_seed_are_equal(base: Path, config: Config) -> None:
     torch.manual_seed(99)
-    one = loading.adaptable(base, LORA, config.compute)
+    one = preparation.adaptable(base, LORA, config.compute)
     torch.manual_seed(1)
-    two = loading.adaptable(base, LORA, config.compute)
+    two = preparation.adaptable(base, LORA, config.compute)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
 def test_nf4_quantises_the_frozen_weights(base: Path, config: Config) -> None:
-    model = loading.adaptable(base, LORA, config.compute, settings("unused", "nf4"))
+    model = preparation.adaptable(base, LORA, config.compute, settings("unused", "nf4"))
     kinds = {type(module).__name__ for module in model.modules()}
     assert "Linear4bit" in kinds
     loss = model(IDS, labels=IDS).loss
@@ -122,7 +123,7 @@ def test_nf4_quantises_the_frozen_weights(base: Path, config: Config) -> None:
 
 
 def test_adapter_with_nan_is_not_saved(base: Path, config: Config) -> None:
-    model = loading.adaptable(base, LORA, config.compute)
+    model = preparation.adaptable(base, LORA, config.compute)
     next(value for value in model.parameters() if value.requires_grad).data.fill_(float("nan"))
     with pytest.raises(UserError, match="NaN"):
         saving.save_adapter(model, loading.tokenizer(base), artifacts.fresh("sft"))
@@ -130,11 +131,11 @@ def test_adapter_with_nan_is_not_saved(base: Path, config: Config) -> None:
 
 def test_adapter_scale_is_kept_when_saved(base: Path, config: Config, tmp_path: Path) -> None:
     whole = perturbed(base, config, tmp_path / "whole")
-    model = loading.adaptable(tmp_path / "whole", None, config.compute).eval()
+    model = preparation.adaptable(tmp_path / "whole", None, config.compute).eval()
     saving.keep_share(model, 0.5, base)
     saving.save_adapter(model, loading.tokenizer(base), tmp_path / "half")
     with torch.no_grad():
         half, start = model(IDS).logits, loading.load(base, config.compute)(IDS).logits
-        again = loading.adaptable(tmp_path / "half", None, config.compute).eval()(IDS).logits
+        again = preparation.adaptable(tmp_path / "half", None, config.compute).eval()(IDS).logits
     assert torch.equal(half, again)
     assert 0 < (half - start).abs().max() < (whole - start).abs().max()

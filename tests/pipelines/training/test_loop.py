@@ -12,6 +12,7 @@ import torch.multiprocessing
 
 from pipelines.config import Config
 from pipelines.models import devices, loading
+from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run, started
@@ -48,7 +49,7 @@ def per_token(model: peft.PeftModel, examples: list[Example], weight: float = 1.
 
 def learned(base: Path, config: Config, steps: int) -> dict[str, torch.Tensor]:
     devices.prepare(config.compute)
-    encoded, model = rows(base), loading.adaptable(base, LORA, config.compute)
+    encoded, model = rows(base), preparation.adaptable(base, LORA, config.compute)
     plan = plan_batches([len(row.ids) for row in encoded], [1.0] * 3, steps, 512, seed=0)
     objective, held_back = LanguageModel(model, encoded, 0), LanguageModel(model, encoded[:1], 0)
     before = mean_loss(model, objective, config.compute)
@@ -66,7 +67,7 @@ def learned(base: Path, config: Config, steps: int) -> dict[str, torch.Tensor]:
 
 
 def test_loss_equals_the_loss_of_the_model(base: Path, config: Config) -> None:
-    model = loading.adaptable(base, LORA, config.compute).eval()
+    model = preparation.adaptable(base, LORA, config.compute).eval()
     one, two = rows(base)[:2]
     width = max(len(one.ids), len(two.ids))
     ids = torch.tensor([row.ids + [0] * (width - len(row.ids)) for row in (one, two)])
@@ -78,7 +79,7 @@ def test_loss_equals_the_loss_of_the_model(base: Path, config: Config) -> None:
 
 
 def test_rehearsal_loss_is_the_kl_divergence_from_the_base(base: Path, config: Config) -> None:
-    model = loading.adaptable(base, LORA, config.compute).eval()
+    model = preparation.adaptable(base, LORA, config.compute).eval()
     learnt = rows(base)[0]
     kept = Example(learnt.ids, learnt.labels, rehearsed=True)
     assert per_token(model, [kept], 3.0) == pytest.approx(0.0, abs=1e-6)
@@ -101,7 +102,7 @@ def test_rehearsal_preserves_an_answer_while_others_are_learned(teachable: Path,
 
     def change(*others: Example) -> float:
         devices.prepare(config.compute)
-        model, examples = loading.adaptable(teachable, LORA, config.compute), [*rows(teachable), *others]
+        model, examples = preparation.adaptable(teachable, LORA, config.compute), [*rows(teachable), *others]
         plan = plan_batches([len(row.ids) for row in examples], [1.0] * len(examples), 30, 512, seed=0)
         with started("test", {}) as run:
             fit(model, LanguageModel(model, examples, 0), plan, job(config, run))
@@ -134,7 +135,7 @@ def test_interrupted_training_ends_with_the_same_weights(
     def learn(checkpoints: Checkpoints, run: Run) -> dict[str, torch.Tensor]:
         devices.prepare(config.compute)
         encoded = rows(teachable)
-        model = loading.adaptable(teachable, LORA.model_copy(update={"dropout": dropout}), config.compute)
+        model = preparation.adaptable(teachable, LORA.model_copy(update={"dropout": dropout}), config.compute)
         plan = plan_batches([len(row.ids) for row in encoded], [1.0] * 3, 12, 24, seed=0)
         if "micro_batch_tokens" in changes:
             plan = [[0, 1, 2]] * 36
@@ -161,7 +162,7 @@ def test_interrupted_training_ends_with_the_same_weights(
 
 
 def test_rows_without_labels_raise(base: Path, config: Config) -> None:
-    model = loading.adaptable(base, LORA, config.compute)
+    model = preparation.adaptable(base, LORA, config.compute)
     unlabelled = [Example([1, 2, 3], [IGNORED] * 3)]
     for plan in ([[0]], []):
         with pytest.raises(UserError, match="no token to train on"):
@@ -169,13 +170,13 @@ def test_rows_without_labels_raise(base: Path, config: Config) -> None:
 
 
 def test_model_without_trainable_parameters_raises(base: Path, config: Config) -> None:
-    model = loading.adaptable(base, LORA, config.compute).requires_grad_(False)
+    model = preparation.adaptable(base, LORA, config.compute).requires_grad_(False)
     with pytest.raises(UserError, match="trainable"):
         fit(model, LanguageModel(model, rows(base), 0), [[0]], job(config, Recorder()))
 
 
 def test_nan_loss_raises_and_fails_the_run(base: Path, config: Config) -> None:
-    model = loading.adaptable(base, LORA, config.compute)
+    model = preparation.adaptable(base, LORA, config.compute)
     next(value for value in model.parameters() if value.requires_grad).data.fill_(float("nan"))
     with pytest.raises(UserError, match="loss became nan at step 1"), started("test", {}) as run:
         fit(model, LanguageModel(model, rows(base), 0), [[0], [1]], job(config, run))

@@ -11,14 +11,15 @@ from pipelines.config import Config
 from pipelines.models import adapters, export, loading, saving
 from pipelines.models.config import BaseModelConfig
 from pipelines.models.head import Model, base_of, hidden_states, in_eval_mode
+from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
-from pipelines.training import tuning_data
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.loop import fit
 from pipelines.training.objectives import LanguageModel
 from pipelines.training.step import Job
-from pipelines.training.tuned import method
+from pipelines.training.tuning.data import prepare
+from pipelines.training.tuning.hooks import method
 from tests.support.recorder import Recorder
 from tests.support.trainings import examples, training
 
@@ -89,11 +90,11 @@ UNMERGED = {"houlsby", "pfeiffer", "parallel", "AdapterDrop", "lily"} | {
 
 def learn(tuning: TuningConfig, base: Path, config: Config, out: Path, steps: int, checkpoints: Checkpoints) -> Model:
     """Train the first `steps` of the plan by the method; keep a checkpoint of each step."""
-    model = loading.trainable(base, tuning, config.compute, BASE)
-    before = loading.frozen(base, config.compute) if tuning.selects else None
+    model = preparation.trainable(base, tuning, config.compute, BASE)
+    before = preparation.frozen(base, config.compute) if tuning.selects else None
     objective = LanguageModel(model, examples(), 0, rehearsal_weight=3.0, before=before)
     job = Job("sft", 1e-2, 1, training(), config.compute, Recorder(), checkpoints)
-    tuning_data.prepare(model, tuning, objective, job, out)
+    prepare(model, tuning, objective, job, out)
     model.train()
     hooks = method(model, tuning, len(PLAN))
     if steps < len(PLAN):

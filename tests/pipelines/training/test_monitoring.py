@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from pipelines.config import Config
 from pipelines.models import devices, loading
 from pipelines.models.head import Model, base_of, hidden_states
+from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.tracking import Run, started, tracking_store
 from pipelines.training.checkpoints import Checkpoints
@@ -77,7 +78,7 @@ def test_mfu_is_a_curve_where_the_peak_is_known() -> None:
 
 def learn(base: Path, config: Config, run: Run, sampled: bool, checkpoints: Checkpoints) -> dict[str, torch.Tensor]:
     devices.prepare(config.compute)
-    tok, model = loading.tokenizer(base), loading.adaptable(base, LORA, config.compute).train()
+    tok, model = loading.tokenizer(base), preparation.adaptable(base, LORA, config.compute).train()
     encoded = [encode_chat(tok, row.messages) for row in ROWS]
     objective, samples = LanguageModel(model, encoded, 0), Samples(model, tok, ROWS, config.compute, run)
 

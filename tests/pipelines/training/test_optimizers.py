@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from pipelines.config import Config
-from pipelines.models import loading
+from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.training import activations, optimizers, schedules
@@ -89,7 +89,9 @@ def test_every_entry_of_a_float32_adapter_moves_at_a_tiny_learning_rate(
 ) -> None:
     compute = config.compute.model_copy(update={"precision": precision})
     quantised = config.base.model_copy(update={"quantization": quantization})
-    model = loading.adaptable(base, TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8}), compute, quantised)
+    model = preparation.adaptable(
+        base, TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8}), compute, quantised
+    )
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
     for name, value in weights.items():
         if "lora_B" in name:

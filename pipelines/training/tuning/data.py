@@ -68,9 +68,7 @@ def _initialise_by_activations(model: peft.PeftModel, objective: LanguageModel) 
     """
 
     def forward(_: Any, batch: dict[str, Tensor]) -> None:
-        base_of(model).get_decoder()(
-            **batch, use_cache=True
-        )  # a fused layer has no inputs that EVA sees
+        base_of(model).get_decoder()(**batch, use_cache=True)  # a fused layer has no inputs that EVA sees
 
     with in_eval_mode(model), torch.no_grad():
         batches = list(_batches(objective.rows, objective.pad, model.device))

@@ -1,0 +1,1 @@
+"""What methods of fine-tuning do before and during the training loop."""
