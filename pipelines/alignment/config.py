@@ -107,7 +107,7 @@ class PreferenceBlock(Block):
     """Pairs in one optimiser step."""
 
     @property
-    def parameters(self) -> dict[str, float]:
+    def loss_parameters(self) -> dict[str, float]:
         """Parameters of the chosen loss by name."""
         return self.model_dump(include={"beta", *PREFERENCE_PARAMETERS.get(self.loss, ())})
 

@@ -37,7 +37,7 @@ def ended(
     for row, texts, cut in zip(rows, samples, truncated, strict=True):
         whole.append([text for text, is_cut in zip(texts, cut, strict=True) if not is_cut])
         if any(cut):
-            dropped.append(_dropped(row, Reason.TRUNCATED, *compress(texts, cut)))
+            dropped.append(_dropped(row, Reason.ANSWER_TOO_LONG, *compress(texts, cut)))
     return whole, dropped
 
 
@@ -157,7 +157,7 @@ def fitting(
         if not chosen.strip() or not rejected.strip():
             dropped.append(Rejection(each.as_row(), Reason.EMPTY_ANSWER))
         elif chosen.strip() == rejected.strip():
-            dropped.append(Rejection(each.as_row(), Reason.SAME_ANSWER))
+            dropped.append(Rejection(each.as_row(), Reason.NOT_A_PAIR))
         elif refusal not in (chosen, rejected) and longer > config.max_length_ratio * max(1, shorter):
             dropped.append(Rejection(each.as_row(), Reason.LENGTH))
         elif each.margin < config.min_margin:

@@ -46,12 +46,10 @@ class Reason(StrEnum):
     STATES_ANSWER = "states_answer"
     MEASURED_FAMILY = "measured_family"
     # Preference pairs (pipelines/alignment)
-    TRUNCATED = "truncated"
     NOT_A_PAIR = "not_a_pair"
     CHOSEN_BOTH_WAYS = "chosen_both_ways"
     NO_OPINION = "no_opinion"
     TIE = "tie"
-    SAME_ANSWER = "same_answer"
     LENGTH = "length"
     MARGIN = "margin"
     UNBALANCED = "unbalanced"

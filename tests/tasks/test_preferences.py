@@ -99,7 +99,7 @@ def test_judge_ranks_by_score_and_dropped_pairs_are_counted(base: Path, config: 
     assert {pair["provenance"] for pair in pairs} == {"score"}
     assert all(0 < pair["margin"] <= 1 for pair in pairs)
     dropped = sum(value for name, value in metrics.items() if name.startswith("dropped_"))
-    assert metrics["dropped_truncated"] > 0
+    assert metrics["dropped_answer_too_long"] > 0
     assert dropped == len(read_rows(out / "rejects.jsonl"))
 
 

@@ -51,7 +51,7 @@ class Preference:
     ) -> None:
         """Leave the reference log-probabilities [pairs, 2] to `refer`; `plan` is the items of every step."""
         self.backbone, self.pairs, self.config = backbone, pairs, config
-        self.loss, self.parameters = LOSSES[config.loss], config.parameters
+        self.loss, self.parameters = LOSSES[config.loss], config.loss_parameters
         self.sizes = pair_sizes(pairs) * config.epochs
         lengths = [[len(answer) for _, answer in pair] for pair in pairs]
         self.lengths = torch.tensor(lengths, device=backbone.device)

@@ -40,11 +40,10 @@ AT_START = {
 
 def losses(name: str, logs: Tensor, reference: Tensor, **changes: Any) -> Tensor:
     """Return the losses of pairs by name; KTO's estimate of the KL is 0.2."""
-    loss, config = LOSSES[name], block(name)
+    loss, parameters = LOSSES[name], block(name).loss_parameters
     ratios = loss.log_ratios(logs, reference, LENGTHS)
-    return loss.function(
-        ratios, **{**config.parameters, **({"kl": torch.tensor(0.2)} if loss.with_kl else {}), **changes}
-    )
+    estimate = {"kl": torch.tensor(0.2)} if loss.with_kl else {}
+    return loss.function(ratios, **{**parameters, **estimate, **changes})
 
 
 @pytest.mark.parametrize("name", get_args(PreferenceBlock.model_fields["loss"].annotation))
@@ -64,7 +63,7 @@ def test_gradient_prefers_the_chosen_answer(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_value_at_the_start_is_known_with_a_reference_only(name: str) -> None:
-    found = LOSSES[name].at_start(block(name).parameters)
+    found = LOSSES[name].at_start(block(name).loss_parameters)
     assert found == (pytest.approx(AT_START[name], abs=1e-6) if name in AT_START else None)
     assert (name in AT_START) == LOSSES[name].with_reference
 
@@ -76,7 +75,7 @@ def test_loss_without_reference_ignores_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.per_token])
 def test_loss_per_token_does_not_depend_on_the_length(name: str) -> None:
-    loss, parameters = LOSSES[name], block(name).parameters
+    loss, parameters = LOSSES[name], block(name).loss_parameters
     one, two = (
         loss.function(loss.log_ratios(scale * LOGS, scale * REFERENCE, scale * LENGTHS), **parameters)
         for scale in (1, 3)
