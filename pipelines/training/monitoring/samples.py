@@ -5,7 +5,6 @@ A curve does not show what a model says: that it repeats itself, stops too late,
 
 from collections.abc import Sequence
 
-from peft.helpers import disable_input_dtype_casting
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.curation.schema import TrainingRow
@@ -15,6 +14,7 @@ from pipelines.models.config import ComputeConfig
 from pipelines.models.devices import autocast
 from pipelines.models.head import Model, base_of, in_eval_mode
 from pipelines.models.templates.stops import answer_text, stop_ids
+from pipelines.models.tuning.apply import without_input_casts
 from pipelines.runtime.tracking import Run
 from pipelines.training.preview import chosen
 
@@ -53,7 +53,7 @@ class Samples:
     def answers(self) -> list[str]:
         """Decode greedily, in one batch and in eval mode; no random number is drawn, and training is undisturbed."""
         base = base_of(self.model)
-        with in_eval_mode(self.model), autocast(self.compute, base.device), disable_input_dtype_casting(self.model):
+        with in_eval_mode(self.model), autocast(self.compute, base.device), without_input_casts(self.model):
             found = dict(
                 respond(base, self.tok, self.prompts, stop_ids(base, self.tok), NEW_TOKENS, None, len(self.prompts))
             )
