@@ -225,7 +225,7 @@ def test_an_adapter_for_another_size_is_a_user_error(base: Path, config: Config,
         stored = load_file(out / adapters.WEIGHTS)
         larger = {name: value.repeat(*[2] * value.dim()) for name, value in stored.items()}
         saving._write(larger, out)
-        with pytest.raises(UserError, match="(does|do) not fit"):
+        with pytest.raises(UserError, match=r"(does|do) not fit"):
             loading.load(out, config.compute)
 
 
