@@ -25,6 +25,7 @@ from pipelines.training.examples import Example, encode_text, encode_tokens, pla
 from pipelines.training.fim import Sentinels, rearrange, sentinels, split_to_fit
 from pipelines.training.loop import fit
 from pipelines.training.mixture import Source, sample_epoch, sources
+from pipelines.training.monitoring.history import LOSS
 from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.packing import check_document_masking, pack
 from pipelines.training.stable import stable_phase
@@ -66,7 +67,7 @@ def pretrain(
     job = Job("pretrain", config.learning_rate, config.epochs, training, compute, run, checkpoints, stable)
     objective, held_out = (LanguageModel(model, each, tok.pad_token_id) for each in (rows, validation))
     model.train()
-    validate = (lambda _: mean_loss(model, held_out, compute)) if validation else None
+    validate = (lambda _: {LOSS: mean_loss(model, held_out, compute)}) if validation else None
     history = fit(model, objective, plan, job, validate=validate)
     if config.lora is None:
         saving.save(model, tok, out, base)

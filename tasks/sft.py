@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts
 from pipelines.curation.schema import RowKind, TrainingRow, read_training_rows
+from pipelines.evaluation.in_training import sample
 from pipelines.models import devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
@@ -20,6 +21,8 @@ from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import SFTConfig, TrainingConfig
 from pipelines.training.examples import Example, encode_chat, encode_text, plan_batches
 from pipelines.training.loop import fit
+from pipelines.training.monitoring.closed_book import ClosedBook
+from pipelines.training.monitoring.history import LOSS
 from pipelines.training.monitoring.samples import Samples
 from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.stable import stable_phase
@@ -64,16 +67,18 @@ def sft(
     plan = planned([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
     (out / PREVIEW).write_text(preview.describe(tok, curated_rows, encoded, config.max_tokens), encoding="utf-8")
     run.artifact(out / PREVIEW)
-    questions = read_training_rows(curated / "validation.jsonl")
-    validation = [encode_chat(tok, row.messages) for row in questions]
+    held_out = read_training_rows(curated / "validation.jsonl")
+    validation = [encode_chat(tok, row.messages) for row in held_out]
+    asked = sample.read(curated, config.validation_questions) if config.validation_questions else None
     preflight.check_patience(training, validation, curated / "validation.jsonl", "curate.validation_share")
     stable = stable_phase("sft", start, out, config, training)
     preflight.check("sft", start, rows, plan, config, training, compute, base, out)
     model = loading.trainable(start, config.lora, compute, base)
     objective = LanguageModel(model, rows, tok.pad_token_id, config.rehearsal_weight)
     held_back = LanguageModel(model, validation, tok.pad_token_id)
-    samples = Samples(model, tok, questions, compute, run)
-    validate = partial(_validated, samples, held_back, compute) if validation else None
+    samples = Samples(model, tok, held_out, compute, run)
+    closed_book = None if asked is None else ClosedBook(model, tok, asked, compute)
+    validate = partial(_validated, samples, held_back, closed_book) if validation or closed_book else None
     job = Job("sft", config.learning_rate, config.epochs, training, compute, run, checkpoints, stable)
     model.train()
     history = fit(model, objective, plan, job, validate=validate)
@@ -91,10 +96,13 @@ def sft(
     }
 
 
-def _validated(samples: Samples, held_back: LanguageModel, compute: ComputeConfig, step: int) -> float:
-    """Log sample answers after `step`, and return the validation loss."""
+def _validated(
+    samples: Samples, held_back: LanguageModel, closed_book: ClosedBook | None, step: int
+) -> dict[str, float]:
+    """Log sample answers after `step`, and return the validation loss and the closed-book metrics."""
     samples.log(step)
-    return mean_loss(samples.model, held_back, compute)
+    measured = {LOSS: mean_loss(samples.model, held_back, samples.compute)} if held_back.rows else {}
+    return measured if closed_book is None else {**measured, **closed_book.measure()}
 
 
 def _without_rehearsal(rows: list[TrainingRow], config: SFTConfig) -> list[TrainingRow]:

@@ -16,7 +16,7 @@ from pipelines.runtime.tracking import Run, started, tracking_store
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import encode_chat
 from pipelines.training.loop import fit
-from pipelines.training.monitoring.history import History
+from pipelines.training.monitoring.history import LOSS, History
 from pipelines.training.monitoring.samples import COLUMNS, TABLE, Samples
 from pipelines.training.monitoring.utilization import Utilization, counted, peak_flops, utilization
 from pipelines.training.objectives import LanguageModel, mean_loss
@@ -81,11 +81,11 @@ def learn(base: Path, config: Config, run: Run, sampled: bool, checkpoints: Chec
     encoded = [encode_chat(tok, row.messages) for row in ROWS]
     objective, samples = LanguageModel(model, encoded, 0), Samples(model, tok, ROWS, config.compute, run)
 
-    def validate(step: int) -> float:
+    def validate(step: int) -> dict[str, float]:
         if sampled:
             samples.log(step)
             assert all(module.training for module in model.modules())
-        return mean_loss(model, objective, config.compute)
+        return {LOSS: mean_loss(model, objective, config.compute)}
 
     job = Job("sft", 1e-2, 1, config.training, config.compute, run, checkpoints)
     fit(model, objective, [[number % 6, (number + 1) % 6] for number in range(20)], job, validate=validate)
