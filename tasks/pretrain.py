@@ -13,6 +13,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts
+from pipelines.evaluation.in_training.sample import LOSS
 from pipelines.models import devices, export, loading, saving
 from pipelines.models.chat import beginning
 from pipelines.models.config import BaseModelConfig, ComputeConfig
@@ -25,7 +26,6 @@ from pipelines.training.examples import Example, encode_text, encode_tokens, pla
 from pipelines.training.fim import Sentinels, rearrange, sentinels, split_to_fit
 from pipelines.training.loop import fit
 from pipelines.training.mixture import Source, sample_epoch, sources
-from pipelines.training.monitoring.history import LOSS
 from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.packing import check_document_masking, pack
 from pipelines.training.stable import stable_phase

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from pipelines import artifacts
 from pipelines.curation.schema import RowKind, TrainingRow, read_training_rows
 from pipelines.evaluation.in_training import sample
+from pipelines.evaluation.in_training.sample import LOSS
 from pipelines.models import devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.runtime.errors import UserError
@@ -22,7 +23,6 @@ from pipelines.training.config import SFTConfig, TrainingConfig
 from pipelines.training.examples import Example, encode_chat, encode_text, plan_batches
 from pipelines.training.loop import fit
 from pipelines.training.monitoring.closed_book import ClosedBook
-from pipelines.training.monitoring.history import LOSS
 from pipelines.training.monitoring.samples import Samples
 from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.stable import stable_phase

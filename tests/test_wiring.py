@@ -30,6 +30,7 @@ FOR_FLOWS = {
     "text.encoding",
     "models.registry",
     "evaluation.questions",
+    "evaluation.in_training",
     "evaluation.metrics",
     "evaluation.comparison",
     "evaluation.gate",

@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, Field
 from pipelines.block import Block, Count, LearningRate, NonNegative, Positive, Share
 from pipelines.models.config import LoraConfig
 
+VALIDATIONS = 10  # of a training, the last one after its last step
+
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor"]
 Schedule = Literal["linear", "cosine", "constant", "wsd"]
 Checkpointing = Annotated[Literal["auto", "on", "off"], BeforeValidator(lambda value: _SWITCH.get(str(value), value))]

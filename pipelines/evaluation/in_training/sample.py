@@ -17,7 +17,9 @@ from pipelines.evaluation.questions import ANSWERABLE, UNANSWERABLE, VALIDATION,
 from pipelines.runtime.errors import UserError
 
 FILE = "validation_questions.json"
+LOSS = "validation_loss"
 ACCURACY, HALLUCINATION_RATE, SCORE = "validation/accuracy", "validation/hallucination_rate", "validation/score"
+"""What a validation measures."""
 
 
 @dataclass(frozen=True)

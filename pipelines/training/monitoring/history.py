@@ -6,16 +6,14 @@ from typing import Any
 
 import torch
 
-from pipelines.evaluation.in_training.sample import SCORE
+from pipelines.evaluation.in_training.sample import LOSS, SCORE
 from pipelines.runtime.progress import Meter, say
+from pipelines.training.config import VALIDATIONS
 from pipelines.training.monitoring.utilization import Utilization
 from pipelines.training.step import Job, of_rank_0
 
 POINTS = 100  # points per curve in MLflow
-VALIDATIONS = 10  # validations during training, the last one after the last step
 SMOOTHING = 0.9  # decay of the moving average of the displayed loss
-
-LOSS = "validation_loss"
 
 Validate = Callable[[int], Mapping[str, float]]
 """Returns what is measured after a step: `LOSS`, and the metrics of questions if some are asked."""

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.evaluation.in_training.sample import SCORE
+from pipelines.evaluation.in_training.sample import LOSS, SCORE
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import TENSORS, Checkpoints
 from pipelines.training.loop import fit
-from pipelines.training.monitoring.history import LOSS, History
+from pipelines.training.monitoring.history import History
 from pipelines.training.objectives import LanguageModel
 from pipelines.training.preflight import check_patience
 from pipelines.training.step import Job

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from pipelines.config import Config
+from pipelines.evaluation.in_training.sample import LOSS
 from pipelines.models import devices, loading
 from pipelines.models.config import LoraConfig
 from pipelines.models.head import Model, base_of, hidden_states
@@ -16,7 +17,7 @@ from pipelines.runtime.tracking import Run, started, tracking_store
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import encode_chat
 from pipelines.training.loop import fit
-from pipelines.training.monitoring.history import LOSS, History
+from pipelines.training.monitoring.history import History
 from pipelines.training.monitoring.samples import COLUMNS, TABLE, Samples
 from pipelines.training.monitoring.utilization import Utilization, counted, peak_flops, utilization
 from pipelines.training.objectives import LanguageModel, mean_loss
