@@ -220,7 +220,7 @@ def _counts(rows: list[TrainingRow], rejected: list[Rejection], covered: Coverag
     return counts | {"coverage": covered.share, "sentences_asked": float(len(covered.covered))}
 
 
-def _validation_questions(settings: Config) -> ValidationQuestions:
+def validation_questions(settings: Config) -> ValidationQuestions:
     """Return the sample of validation questions that `sft` asks."""
     drawn = sample.draw(settings.evaluate.questions, settings.sft.validation_questions, settings.compute.seed)
     limits = settings.evaluate.max_new_tokens, settings.evaluate.max_extra_words
@@ -233,4 +233,4 @@ if __name__ == "__main__":
         inputs = t.input("synthesize"), t.input("split"), t.input("base"), settings.evaluate.questions
         t.finish(curate(*inputs, t.out, t.report().parent, settings.curate, settings.synthesize, settings.compute.seed))
         if settings.sft.validation_questions:
-            sample.write(t.out, settings.sft.validation_questions, _validation_questions(settings))
+            sample.write(t.out, settings.sft.validation_questions, validation_questions(settings))

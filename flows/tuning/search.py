@@ -140,8 +140,8 @@ class Search:
         kept = folder.metrics().get("best_step", validations[-1]["step"])  # early stopping restores earlier weights
         row = next(row for row in validations if row["step"] == kept)
         trial.set_user_attr(Fact.MEASURED, measured(row))
-        self._end(trial, TrialState.COMPLETE, row[self.study.objective])
         self.parent.metrics({self.study.objective: row[self.study.objective]}, trial.number)
+        self._end(trial, TrialState.COMPLETE, row[self.study.objective])
 
     def _end(self, trial: Trial, state: TrialState, value: float | None = None, failure: str = "") -> None:
         if failure:

@@ -9,6 +9,7 @@ The state is in .gradus/tune/studies.db. A trial that did not end is unfinished,
 """
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -111,9 +112,9 @@ class Study:
         return False
 
     def best(self) -> FrozenTrial | None:
-        """Return the best complete trial, the first of equal ones; None if there is none."""
+        """Return the best complete trial, of equal scores that with the lowest loss; None if there is none."""
         complete = [each for each in self.trials if each.state == TrialState.COMPLETE]
-        return self.store.best_trial if complete else None
+        return min(complete, key=lambda each: _rank(each.user_attrs[Fact.MEASURED]), default=None)
 
     def failures(self) -> list[str]:
         """Return why the last trials failed, those after the last that did not."""
@@ -134,6 +135,13 @@ class Study:
         seconds = [facts[Fact.RUNG_SECONDS] * max(1.0, epochs / facts[Fact.EPOCHS]) for facts in known]
         return max(seconds, default=usual or 0.0)
 
+    def remove_leftovers(self) -> None:
+        """Remove the folders of trials that have ended, and of other studies, whose data or parameters have changed."""
+        unfinished = {str(each.number) for each in self.trials if not each.state.is_finished()}
+        for folder in FOLDER.glob("*/*/"):
+            if folder.parent != self.folder or folder.name not in unfinished:
+                shutil.rmtree(folder)
+
     def status(self, trial: FrozenTrial) -> str:
         """Return how a trial ended, or how far it is."""
         share = trial.user_attrs.get(Fact.SHARE)
@@ -144,3 +152,8 @@ class Study:
         if trial.state == TrialState.COMPLETE:
             return "done"
         return "not started" if Fact.EPOCHS not in trial.user_attrs else f"unfinished at {share or 0:.0%}"
+
+
+def _rank(measured: Mapping[str, float]) -> tuple[float, float]:
+    """Return the order of trials by what was measured, the best first."""
+    return -measured.get(SCORE, 0.0), measured.get(LOSS, 0.0)

@@ -4,7 +4,6 @@ Reads the data that the stage trains on, which must be up to date, and changes n
 recipe. In MLflow, the search is a run `tune` with a child run per trial.
 """
 
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from flows.run.process import end_orphans
 from flows.tuning import report
 from flows.tuning.ranges import space, value_of
 from flows.tuning.search import Progress, Search
-from flows.tuning.study import FIRST_RUNG, FOLDER, Study
+from flows.tuning.study import FIRST_RUNG, Study
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.runtime import liveness, tracking
@@ -58,7 +57,7 @@ def tune(console: Console, name: str, minutes: float, searches: Sequence[str], m
         present = {each.key: value_of(values, each.key) for each in ranges}
         by_score = settings.sft.validation_questions > 0
         study = Study(name, inputs.key, ranges, present, by_score=by_score, seed=settings.compute.seed)
-        _remove_others(study)
+        study.remove_leftovers()
         progress = Progress(deadline)
         with (
             tracking.started("tune", {**git_state.tags(), "flow": "tune"}, study.store.user_attrs.get(RUN)) as parent,
@@ -117,10 +116,3 @@ def _usual(name: str, minutes: float) -> float | None:
         )
         raise UserError(f"--minutes {minutes:g} does not suffice for the first rung of one trial{took}; give more.")
     return needed
-
-
-def _remove_others(study: Study) -> None:
-    """Remove the checkpoints of unfinished trials of other studies, whose data or parameters have changed."""
-    for folder in FOLDER.glob("*/"):
-        if folder.name != study.folder.name:
-            shutil.rmtree(folder)

@@ -12,7 +12,7 @@ from flows.tuning.ranges import space
 from flows.tuning.search import Progress, Search
 from flows.tuning.study import Fact, Study
 from pipelines.config import Config
-from pipelines.evaluation.in_training.sample import SCORE
+from pipelines.evaluation.in_training.sample import LOSS, SCORE
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import started
 from tests.support.tunable import PROGRAM
@@ -105,6 +105,33 @@ def test_trial_that_cannot_reach_its_first_rung_is_not_started(searcher: Searche
     assert study.status(study.trials[1]) == "not started" and not study.folder.exists()
     values = study.values(study.trials[1])
     assert study.values(searcher.study(RATE).next()) == values  # it is the first of the next search
+
+
+def test_trial_counts_by_the_validation_whose_weights_early_stopping_kept(searcher: Searcher) -> None:
+    path = searcher.folder / "params.yaml"
+    path.write_text(overrides.changed(path.read_text(), ["training.patience=3"]))
+    study, _ = searcher.run(1)
+    assert study.trials[0].value == pytest.approx(0.5)
+
+
+def test_without_questions_the_lowest_loss_wins_and_of_equal_scores_too(searcher: Searcher) -> None:
+    def ended(study: Study, *measured: dict[str, float]) -> int:
+        for each in measured:
+            trial = study.next()
+            trial.set_user_attr(Fact.MEASURED, each)
+            study.store.tell(trial, each[study.objective])
+        best = study.best()
+        assert best is not None
+        return best.number
+
+    ranges = space([RATE], (searcher.folder / "params.yaml").read_text(), ["sft"])
+    by_loss, by_score = (
+        Study("sft", str(scored), ranges, {ranges[0].key: 0.001}, by_score=scored, seed=1) for scored in (False, True)
+    )
+    assert by_loss.best() is None
+    assert ended(by_loss, {LOSS: 2.0}, {LOSS: 1.0}, {LOSS: 3.0}) == 1
+    equal = {SCORE: 0.5, LOSS: 2.0}, {SCORE: 0.5, LOSS: 1.0}, {SCORE: 0.1, LOSS: 0.5}
+    assert ended(by_score, *equal) == 1
 
 
 def test_failed_trials_end_the_search(searcher: Searcher) -> None:

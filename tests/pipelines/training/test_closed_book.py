@@ -12,6 +12,7 @@ from pipelines.evaluation.questions import Question
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import started, tracking_store
 from pipelines.training.checkpoints import Checkpoints
+from tasks.curate import validation_questions
 from tasks.sft import sft
 from tests.support.rows import REFUSAL
 
@@ -45,6 +46,15 @@ def test_sample_is_of_validation_questions_in_proportion_and_repeatable(own: Pat
     assert sample.draw(own, 9, seed=1) == drawn != sample.draw(own, 9, seed=2)
     assert sample.draw(own, 1, seed=1)[0].set == "answerable"
     assert len(sample.draw(own, 1000, seed=1)) == 30
+
+
+def test_curate_samples_the_configured_questions_and_how_they_are_judged(own: Path, config: Config) -> None:
+    values = config.model_dump(mode="json")
+    values["sft"]["validation_questions"], values["evaluate"]["questions"] = 6, str(own)
+    drawn = validation_questions(Config.model_validate(values))
+    assert drawn.questions == tuple(sample.draw(own, 6, config.compute.seed))
+    limits = config.evaluate.max_new_tokens, config.evaluate.max_extra_words
+    assert (drawn.refusal, drawn.max_new_tokens, drawn.max_extra_words) == (config.curate.refusal, *limits)
 
 
 def asked(*pairs: tuple[str, str]) -> ValidationQuestions:
