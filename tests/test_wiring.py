@@ -31,6 +31,7 @@ FOR_FLOWS = {
     "models.registry",
     "evaluation.questions",
     "evaluation.in_training",
+    "training.config",
     "evaluation.metrics",
     "evaluation.comparison",
     "evaluation.gate",
