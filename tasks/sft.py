@@ -48,8 +48,8 @@ def sft(
     """Train an adapter or all weights on the curated rows and passages, with a loss on answers, passages and rehearsal.
 
     Raises:
-        UserError: no row is short enough, all weights are to be trained with rehearsal, or early stopping has no
-            validation rows.
+        UserError: no row is short enough, all weights are to be trained with rehearsal, early stopping has no
+            validation rows, or `curate` has not drawn the questions that are to be asked.
     """
     devices.prepare(compute)
     tok = loading.tokenizer(start)
@@ -76,12 +76,11 @@ def sft(
     model = loading.trainable(start, config.lora, compute, base)
     objective = LanguageModel(model, rows, tok.pad_token_id, config.rehearsal_weight)
     held_back = LanguageModel(model, validation, tok.pad_token_id)
-    samples = Samples(model, tok, held_out, compute, run)
     closed_book = None if asked is None else ClosedBook(model, tok, asked, compute)
-    validate = partial(_validated, samples, held_back, closed_book) if validation or closed_book else None
+    validate = partial(_validated, Samples(model, tok, held_out, compute, run), held_back, closed_book)
     job = Job("sft", config.learning_rate, config.epochs, training, compute, run, checkpoints, stable)
     model.train()
-    history = fit(model, objective, plan, job, validate=validate)
+    history = fit(model, objective, plan, job, validate=validate if validation or asked else None)
     saving.keep_share(model, config.adapter_scale, start)
     saving.save(model, tok, out, start)
     return {
