@@ -117,6 +117,8 @@ def _first(error: ValidationError, values: Any) -> str:
         what = "is missing"
     elif first["type"] == "path_type":
         what = f"must be a path (found {first['input']!r})"
+    elif first["type"] == "value_error" and isinstance(first["input"], dict):
+        what = f"is refused: {first['msg'].removeprefix('Value error, ')}"
     else:
         what = f"{first['msg'][0].lower()}{first['msg'][1:]} (found {first['input']!r})"
     more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""

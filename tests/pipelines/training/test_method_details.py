@@ -229,6 +229,18 @@ def test_an_adapter_for_another_size_is_a_user_error(base: Path, config: Config,
             loading.load(out, config.compute)
 
 
+@pytest.mark.parametrize("kind", ["lora", "adalora", "layers"])
+def test_a_scaled_update_is_stored_scaled(kind: str, base: Path, config: Config, tmp_path: Path) -> None:
+    options = {"lora": {"r": 4}, "adalora": {"init_r": 4, "target_r": 2}, "layers": {"last": 1}}[kind]
+    model = learn(tuned(kind, **options), base, config, tmp_path, len(PLAN), Checkpoints())
+    whole = logits(model)
+    saving.keep_share(model, 0.5, base)
+    saving.save(model, loading.tokenizer(base), tmp_path / "sft", base)
+    found = logits(loading.load(tmp_path / "sft", config.compute))
+    torch.testing.assert_close(found, logits(model), atol=1e-5, rtol=0)
+    assert (found - whole).abs().max() > 1e-4
+
+
 def test_a_scaled_update_needs_a_method_that_can_be_scaled(config: Config) -> None:
     values = config.sft.model_dump(mode="json")
     for tuning in ({"method": "ia3"}, {"method": "lora", "options": {"init_lora_weights": "pissa"}}):
