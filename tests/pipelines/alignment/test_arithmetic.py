@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from pipelines.alignment.advantages import explained_variance, gae, whiten
-from pipelines.alignment.logprob import kl
 from pipelines.alignment.losses import pair_loss, policy_loss, reduce, value_loss
-from pipelines.alignment.rewards import ScoreNorm, shape_scores, token_rewards
+from pipelines.alignment.rl.advantages import explained_variance, gae, whiten
+from pipelines.alignment.rl.kl import kl
+from pipelines.alignment.rl.rewards import ScoreNorm, shape_scores, token_rewards
 from pipelines.models.head import Head
 
 pytestmark = pytest.mark.slow

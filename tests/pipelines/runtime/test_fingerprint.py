@@ -187,11 +187,11 @@ def test_dynamic_import_requires_a_plugin_parameter_which_is_followed(
     change(tree, "pipelines/lazy.py", "return 4", "import importlib\n    return importlib.import_module(str(4))")
     with pytest.raises(LookupError, match=r"pipelines\.lazy\.four imports a module by a computed name"):
         digest(tree)
-    monkeypatch.setattr(fingerprint, "PLUGINS", {"add": "add.judge"})
+    monkeypatch.setattr(fingerprint, "PLUGINS", {"add": ("add.judge",)})
     (tree / "mine.py").write_text("BAD = 'bad'\n\n\ndef judge(text):\n    return BAD\n")
-    before = Source(tree).code("add", "mine:judge").digest
+    before = Source(tree).code("add", ["mine:judge"]).digest
     change(tree, "mine.py", "BAD = 'bad'", "BAD = 'worse'")
-    assert Source(tree).code("add", "mine:judge").digest != before
+    assert Source(tree).code("add", ["mine:judge"]).digest != before
 
 
 @pytest.fixture
@@ -251,7 +251,6 @@ def test_executed_functions_are_in_the_fingerprint(config: Config, tmp_path: Pat
 
 def test_outdated_lock_stops_a_task(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
-    monkeypatch.setattr(code_lock, "PLUGINS", {})
     code_lock.refresh()
     assert "tasks.add.add" in code_lock.check("add")
     change(tree, "tasks/add.py", "LIMIT = 3", "LIMIT = 5")
@@ -263,7 +262,6 @@ def test_outdated_lock_stops_a_task(tree: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_accepted_change_keeps_the_entry_until_the_next_change(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
-    monkeypatch.setattr(code_lock, "PLUGINS", {})
     code_lock.refresh()
     before = code_lock.entries()["add"]
     change(tree, "tasks/add.py", "LIMIT = 3", "LIMIT = 2 + 1")
@@ -292,7 +290,7 @@ def test_renamed_symbol_keeps_the_fingerprint_but_a_renamed_method_does_not(tree
 
 def test_external_plugin_change_and_merge_conflict_are_detected(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
-    monkeypatch.setattr(code_lock, "PLUGINS", {"add": "add.judge"})
+    monkeypatch.setattr(fingerprint, "PLUGINS", {"add": ("add.judge",)})
     (tree / "params.yaml").write_text("add: {judge: 'mine:judge'}\n")
     (tree / "mine.py").write_text("def judge(text):\n    return 'bad'\n")
     code_lock.refresh()
