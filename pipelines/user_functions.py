@@ -2,8 +2,10 @@
 
 import importlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
+from pipelines.runtime.code_modules import Modules
 from pipelines.runtime.errors import UserError
 
 
@@ -22,3 +24,17 @@ def load(name: str, parameter: str) -> Callable[..., Any]:
         raise UserError(f"{parameter}: {name!r} names no function; use the form package.module:function.")
     loaded: Callable[..., Any] = found
     return loaded
+
+
+def check(name: str, parameter: str) -> None:
+    """Check that the function `name` exists, without importing its module, which may need a stage's libraries.
+
+    Raises:
+        UserError: its module is neither in the project nor installed, or the project's module does not define it.
+    """
+    module, _, function = name.partition(":")
+    parsed = Modules().module(module)
+    if parsed is None and find_spec(module.partition(".")[0]) is None:
+        raise UserError(f"{parameter}: the module of {name!r} is neither in the project nor installed.")
+    if parsed is not None and function not in parsed.bound and function not in parsed.aliases:
+        raise UserError(f"{parameter}: {name!r} names no function; use the form package.module:function.")

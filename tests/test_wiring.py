@@ -43,6 +43,7 @@ FOR_FLOWS = {
     "data.crawl",
     "models.messages",
     "user_files",
+    "user_functions",
     "curation.card",
     "curation.draft_files",
     "formats",
