@@ -216,6 +216,12 @@ def test_only_executed_code_of_the_product_counts(copy: Path) -> None:
     change(
         copy, "pipelines/training/config.py", "class SFTConfig(Block):", "class SFTConfig(Block):\n    another: int\n"
     )
+    change(
+        copy,
+        "pipelines/alignment/rl/config.py",
+        "class PPOBlock(RLBlock):",
+        "class PPOBlock(RLBlock):\n    another: int\n",
+    )
     assert digests(copy) == before
     change(copy, "pipelines/inference/beam_search.py", "1 + len(ends)", "2 + len(ends)")
     after = digests(copy)
@@ -305,6 +311,6 @@ def test_external_plugin_change_and_merge_conflict_are_detected(tree: Path, monk
 
 def test_configuration_blocks_have_no_defaults() -> None:
     """The fingerprint excludes fields because every value is in params.yaml, so no field may have a default."""
-    blocks = Block.__subclasses__()
+    blocks = [each for block in Block.__subclasses__() for each in (block, *block.__subclasses__())]
     assert len(blocks) > 20
     assert [each.__name__ for each in blocks if any(not one.is_required() for one in each.model_fields.values())] == []
