@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows import sample
 from flows.folder import check_names, check_repository
-from pipelines import artifacts, config
+from pipelines import artifacts, config, user_functions
 from pipelines.config import Config
 from pipelines.curation.user_data import nothing_written, user_rows
 from pipelines.evaluation import questions, sample_size
@@ -39,6 +39,7 @@ def check() -> Config:
     check_names(source)
     _make_folders(settings)
     _check_files(settings)
+    _check_functions(settings)
     return settings
 
 
@@ -140,6 +141,17 @@ def _check_files(settings: Config) -> None:
     for folder in filter(None, (settings.curate.user_data, settings.preferences.human)):
         for path in sorted(folder.glob("*.jsonl")):
             _check_rows(path)
+
+
+def _check_functions(settings: Config) -> None:
+    """Check the functions that parameters name, which would otherwise fail their stage."""
+    if settings.clean.custom_filter is not None:
+        user_functions.check(settings.clean.custom_filter, "clean.custom_filter")
+    align = settings.align
+    for method, block in {"ppo": align.ppo, "grpo": align.grpo}.items():
+        for name in block.reward if method in align.methods else ():
+            if ":" in name:
+                user_functions.check(name, f"align.{method}.reward")
 
 
 def _check_rows(path: Path, *texts: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.runtime.fingerprint import PLUGINS, Source
+from pipelines.runtime.fingerprint import Source, plugins
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ("flows", "tasks", "pipelines")
@@ -45,6 +45,7 @@ FOR_FLOWS = {
     "data.crawl",
     "models.messages",
     "user_files",
+    "user_functions",
     "curation.card",
     "curation.draft_files",
     "formats",
@@ -109,11 +110,11 @@ def missing_code(root: Path) -> list[str]:
 
 def stale_lock(root: Path) -> list[str]:
     lock, source = yaml.safe_load((root / "code.lock.yaml").read_text()), Source(root)
-    plugins = {stage: _value(parameters(root), key) for stage, key in PLUGINS.items()}
+    functions = plugins(parameters(root))
     return [
         f"the code of {name} is not what code.lock.yaml says"
         for name in stages(root)
-        if source.code(name, plugins.get(name)).digest != lock.get("accepted", {}).get(name, lock[name])["code"]
+        if source.code(name, functions.get(name, ())).digest != lock.get("accepted", {}).get(name, lock[name])["code"]
     ]
 
 

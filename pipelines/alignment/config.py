@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from pipelines.alignment.rl.config import GRPOBlock, PPOBlock
 from pipelines.block import Block, Count, LearningRate, NonNegative, Positive, Share
 from pipelines.models.tuning.config import TuningConfig
 
@@ -124,62 +125,17 @@ class PreferenceBlock(Block):
         return self
 
 
-class PPOBlock(Block):
-    """Proximal policy optimisation (Schulman et al. 2017), with the details of `pipelines/alignment`."""
-
-    iterations: Count
-    """Rounds of rollout and update."""
-    prompts: Count
-    """Prompts in one round, in one generation batch."""
-    minibatch: Count
-    """Rollouts in one optimiser step."""
-    microbatch: Count
-    """Rollouts in one forward pass; larger is faster and needs more memory."""
-    epochs: Count
-    """Passes over the rollouts of a round."""
-    critic_warmup: Annotated[int, Field(ge=0)]
-    """Number of first rounds in which only the critic is trained."""
-    temperature: Positive
-    """Sampling temperature of the rollouts; log-probabilities of policy and reference use the same one."""
-    max_new_tokens: Count
-    """Maximum length of an answer, in tokens."""
-    learning_rate: LearningRate
-    """Initial learning rate of the policy; it decays linearly to zero."""
-    critic_learning_rate: LearningRate
-    """Initial learning rate of the critic; it decays linearly to zero."""
-    kl_coefficient: NonNegative
-    """Weight of the per-token KL to the reference in the reward."""
-    gamma: Share
-    """Discount factor."""
-    gae_lambda: Share
-    """Lambda of generalised advantage estimation."""
-    clip: Positive
-    """Clip range of the probability ratio around 1."""
-    dual_clip: Annotated[float, Field(gt=1)]
-    """Upper bound of the loss of a token with negative advantage, as a multiple of |advantage|."""
-    value_clip: Positive
-    """Clip range of the value around its estimate at the start of the round."""
-    score_clip: Positive
-    """Clip range of normalised scores, in standard deviations of the SFT model's scores."""
-    missing_eos_penalty: NonNegative
-    """Penalty on the score of an answer without an end-of-turn token."""
-
-    @model_validator(mode="after")
-    def _batches(self) -> "PPOBlock":
-        if self.minibatch % self.microbatch or self.prompts % self.minibatch:
-            raise ValueError("prompts must be a multiple of minibatch, and minibatch of microbatch")
-        return self
-
-
 class AlignConfig(Block):
     """Alignment from preferences, one model per method."""
 
-    methods: list[Literal["dpo", "ppo"]]
+    methods: list[Literal["dpo", "ppo", "grpo"]]
     """Alignment methods; each is a stage `align@<method>`."""
     tuning: TuningConfig
-    """Adapter of the reward model, DPO and PPO on a model whose own parameters SFT trained; an SFT adapter in PEFT's
-    format is continued instead."""
+    """Adapter of the reward model and of alignment on a model whose own parameters SFT trained; an SFT adapter in
+    PEFT's format is continued instead."""
     dpo: PreferenceBlock
     """Settings of offline preference optimisation, by default DPO."""
     ppo: PPOBlock
-    """Settings of proximal policy optimisation with the reward model."""
+    """Settings of proximal policy optimisation."""
+    grpo: GRPOBlock
+    """Settings of group relative policy optimisation."""

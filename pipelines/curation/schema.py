@@ -85,6 +85,8 @@ class PreferencePair:
     """Origin of the rejected response, or of the pair for rankers: sample, hard_negative, refusal, judge, …"""
     margin: float
     """Difference in quality of the two responses, from 0 to 1."""
+    answer_span: str | None = None
+    """The span of the reference that an answer must contain to be correct; None: the whole reference."""
 
     @classmethod
     def of(cls, row: TrainingRow, chosen: str, rejected: str, provenance: str, margin: float) -> "PreferencePair":
@@ -98,6 +100,7 @@ class PreferencePair:
             reference=row.answer,
             provenance=provenance,
             margin=margin,
+            answer_span=row.answer_span,
         )
 
     @classmethod

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from pipelines.runtime.errors import UserError
-from pipelines.runtime.fingerprint import PACKAGES, PLUGINS, Code, Source
+from pipelines.runtime.fingerprint import PACKAGES, Code, Source, plugins
 
 LOCK = Path("code.lock.yaml")
 CACHE = Path(".gradus/code.json")
@@ -73,9 +73,9 @@ def codes(stages: Iterable[str]) -> dict[str, Code]:
 
 
 def _codes(source: Source, stages: Iterable[str]) -> dict[str, Code]:
-    plugins = {stage: _plugin(name) for stage, name in PLUGINS.items()}
+    functions = plugins(_parameters())
     try:
-        return {stage: source.code(stage, plugins.get(stage)) for stage in stages}
+        return {stage: source.code(stage, functions.get(stage, ())) for stage in stages}
     except (LookupError, SyntaxError) as error:
         raise UserError(f"The code of the stages cannot be read: {error}.") from error
 
@@ -121,14 +121,9 @@ def _project() -> dict[str, Any]:
     return settings
 
 
-def _plugin(parameter: str) -> str | None:
-    """Return the value of a parameter that names a function."""
-    path, values = Path("params.yaml"), None
-    if path.is_file():
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for key in parameter.split("."):
-        values = values.get(key) if isinstance(values, dict) else None
-    return values if isinstance(values, str) else None
+def _parameters() -> Any:
+    path = Path("params.yaml")
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _state(read: Iterable[str]) -> str:
@@ -139,8 +134,7 @@ def _state(read: Iterable[str]) -> str:
     project = {str(path) for package in PACKAGES for path in Path(package).rglob("*.py")}
     files = [Path(path) for path in sorted(project.union(read))]
     stats = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.exists()]
-    plugins = [_plugin(name) for name in PLUGINS.values()]
-    return hashlib.md5(repr((stats, plugins, _project())).encode(), usedforsecurity=False).hexdigest()
+    return hashlib.md5(repr((stats, plugins(_parameters()), _project())).encode(), usedforsecurity=False).hexdigest()
 
 
 def _read() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BLOCK = "Block"
-"""The base class of configuration blocks."""
+"""The base class of configuration blocks, and the end of the names of blocks that others derive from."""
 _INERT = {"dataclass", "contextmanager", "cache", "lru_cache", "cached_property", "property", "overload"} | {
     *("staticmethod", "classmethod", "inference_mode", "no_grad", "field_validator", "model_validator")
 }
@@ -101,7 +101,7 @@ def _sort(module: Module, node: ast.stmt) -> None:
     if isinstance(node, ast.Import | ast.ImportFrom):
         module.loads.update(imported(node))
     elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id == BLOCK for b in node.bases):
+        if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id.endswith(BLOCK) for b in node.bases):
             for each in node.body:
                 if isinstance(each, ast.FunctionDef):
                     module.bound[f"{node.name}.{each.name}"] = [each]

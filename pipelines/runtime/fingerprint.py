@@ -15,13 +15,14 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipelines.runtime.code_modules import Module, Modules, Target
 from pipelines.runtime.code_syntax import Normal, anonymous, dump, is_runtime
 
 PACKAGES = ("tasks", "pipelines")
-PLUGINS = {"clean": "clean.custom_filter"}
-"""By stage, the parameter that names a function as `package.module:function`."""
+PLUGINS = {"align": ("align.ppo.reward", "align.grpo.reward"), "clean": ("clean.custom_filter",)}
+"""By stage, the parameters whose value or keys name functions as `package.module:function`."""
 ROUNDS = 4
 """Refinement rounds: the reference distance up to which symbols with equal syntax are distinguished."""
 
@@ -48,6 +49,18 @@ class Symbol:
     dynamic: bool
 
 
+def plugins(parameters: Any) -> dict[str, list[str]]:
+    """Return, by stage, the functions that the content of params.yaml names."""
+    return {stage: [name for key in keys for name in _functions(parameters, key)] for stage, keys in PLUGINS.items()}
+
+
+def _functions(parameters: Any, key: str) -> list[str]:
+    for part in key.split("."):
+        parameters = parameters.get(part) if isinstance(parameters, dict) else None
+    named = [parameters] if isinstance(parameters, str) else parameters or ()
+    return [name for name in named if isinstance(name, str) and ":" in name]
+
+
 class Source(Modules):
     """The symbols of the project in `root`, each hashed once."""
 
@@ -55,8 +68,8 @@ class Source(Modules):
         super().__init__(root)
         self._symbols: dict[tuple[str, str], Symbol] = {}
 
-    def code(self, stage: str, plugin: str | None = None) -> Code:
-        """Return the code that tasks/<stage>.py runs, including the function `plugin` that a parameter names.
+    def code(self, stage: str, functions: Iterable[str] = ()) -> Code:
+        """Return the code that tasks/<stage>.py runs, including the `functions` that its parameters name.
 
         Raises:
             LookupError: there is no such program, or it imports a module by a computed name that no parameter gives.
@@ -66,8 +79,8 @@ class Source(Modules):
             raise LookupError(f"there is no tasks/{stage}.py")
         reached = _Reached(self)
         reached.add([Target(entry, "__main__")])
-        if plugin is not None:
-            module, _, name = plugin.partition(":")
+        for function in functions:
+            module, _, name = function.partition(":")
             reached.add([Target(module, name)])
         dynamic = sorted(name for name, symbol in reached.symbols.items() if symbol.dynamic)
         if dynamic and stage not in PLUGINS:

@@ -135,3 +135,29 @@ def test_without_a_writer_conversations_are_required(config: Config) -> None:
     chat = [{"role": "user", "content": "Name a fruit."}, {"role": "assistant", "content": "Plum."}]
     artifacts.write_rows(config.curate.user_data / "mine.jsonl", [{"messages": chat}])
     check_stages(["curate"], silent)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            "custom_filter: null",
+            "custom_filter: own_rules:unfriendly",
+            "clean.custom_filter: the module",
+        ),
+        ("reward: {model: 1.0}", "reward: {rules:price: 1.0}", "align.ppo.reward: 'rules:price' names no function"),
+        ("reward: {model: 1.0}", "reward: {rules:score: 1.0}", None),
+        ("reward: {model: 1.0}", "reward: {math:fsum: 1.0}", None),
+    ],
+)
+def test_missing_function_is_reported_before_anything_starts(
+    real: Path, old: str, new: str, sentence: str | None
+) -> None:
+    (real / "rules.py").write_text("import a_library_of_the_stage\n\ndef score(prompts, answers, references): ...\n")
+    parameters = real / "params.yaml"
+    parameters.write_text(parameters.read_text().replace(old, new))
+    if sentence is None:
+        check()
+        return
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        check()

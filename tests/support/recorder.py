@@ -2,10 +2,15 @@
 
 
 class Recorder:
-    """Keeps the values of every point of the curves."""
+    """Keeps the tags, and the values of every point of the curves."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
+        self.tagged: dict[str, str] = {}
+
+    def tags(self, values: dict[str, str]) -> None:
+        """Keep the tags."""
+        self.tagged |= values
 
     def curve(self, values: dict[str, float], step: int) -> None:
         """Keep the values of a point."""

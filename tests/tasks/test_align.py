@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pipelines.artifacts import Row, write_rows
 from pipelines.config import Config
@@ -13,7 +14,7 @@ from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
-from tasks.align import dpo, main, ppo
+from tasks.align import dpo, main, reinforce
 from tasks.reward import reward
 from tests.support.impatient import Impatient
 
@@ -70,6 +71,7 @@ def quick(config: Config) -> Config:
     changes = {
         "dpo": align.dpo.model_copy(update={"learning_rate": 5e-3, "epochs": 2, "batch_size": 8}),
         "ppo": align.ppo.model_copy(update={**small, "learning_rate": 1e-3}),
+        "grpo": align.grpo.model_copy(update={**small, "prompts": 4, "samples": 2, "learning_rate": 1e-3}),
     }
     return config.model_copy(
         update={
@@ -77,6 +79,12 @@ def quick(config: Config) -> Config:
             "reward": config.reward.model_copy(update={"learning_rate": 1e-2, "epochs": 3, "batch_size": 8}),
         }
     )
+
+
+def vowels(prompts: list[object], answers: list[str], references: list[str]) -> list[float]:
+    """A reward: the number of vowels."""
+    assert len(prompts) == len(answers) and set(references) == {"good"}
+    return [float(sum(letter in "aeiou" for letter in answer)) for answer in answers]
 
 
 def margin(directory: Path, config: Config) -> float:
@@ -110,26 +118,29 @@ def test_dpo_prefers_the_chosen_answer(sft: Path, preferences: Path, quick: Conf
     assert adapters.parent(Path("out")) == Path("artifacts/base")
 
 
-@pytest.mark.parametrize("stage", ["reward", "align@dpo", "align@ppo"])
+@pytest.mark.parametrize("stage", ["reward", "align@dpo", "align@ppo", "align@grpo"])
 def test_interrupted_training_gives_the_same_weights(
     sft: Path, preferences: Path, quick: Config, tmp_path: Path, stage: str
 ) -> None:
-    quick = quick.model_copy(
-        update={"align": quick.align.model_copy(update={"ppo": quick.align.ppo.model_copy(update={"iterations": 3})})}
-    )
+    adaptive = {"iterations": 3, "kl_horizon": 8, "reward": {"tests.tasks.test_align:vowels": 1.0}}
+    online = {
+        name: getattr(quick.align, name).model_copy(update=adaptive | rest)
+        for name, rest in (("ppo", {"reward": {"model": 1.0}}), ("grpo", {}))
+    }
+    quick = quick.model_copy(update={"align": quick.align.model_copy(update=online)})
 
-    def fit(out: Path, checkpoints: Checkpoints) -> list[bytes]:
+    def fit(out: Path, checkpoints: Checkpoints) -> tuple[dict[str, float], list[bytes]]:
         devices.prepare(quick.compute)
         out.mkdir(parents=True, exist_ok=True)
         common = (quick.training, quick.compute, quick.base)
         with tracking.started(stage, {}) as run:
             if stage == "reward":
-                reward(preferences, sft, out, quick.reward, *common, run, checkpoints)
+                metrics = reward(preferences, sft, out, quick.reward, *common, run, checkpoints)
             elif stage == "align@dpo":
-                dpo(preferences, sft, out, quick.align.dpo, *common, run, checkpoints)
+                metrics = dpo(preferences, sft, out, quick.align.dpo, *common, run, checkpoints)
             else:
-                ppo(preferences, sft, Path("judge"), out, quick.align.ppo, *common, run, checkpoints)
-        return [path.read_bytes() for path in sorted(out.glob("*.safetensors"))]
+                metrics = reinforce(stage[6:], preferences, sft, Path("judge"), out, quick, run, checkpoints)
+        return metrics, [path.read_bytes() for path in sorted(out.glob("*.safetensors"))]
 
     if stage == "align@ppo":
         Path("judge").mkdir()
@@ -152,7 +163,15 @@ def test_interrupted_training_gives_the_same_weights(
     assert fit(Path("parts"), Checkpoints(tmp_path / "kept")) == whole
 
 
-def test_ppo_after_reward_is_deterministic_and_changes_the_policy(sft: Path, preferences: Path, quick: Config) -> None:
+def online(config: Config, method: str, **changes: object) -> Config:
+    """Return `config` with changes of the block of `method`."""
+    block = getattr(config.align, method).model_copy(update=changes)
+    return config.model_copy(update={"align": config.align.model_copy(update={method: block})})
+
+
+def test_ppo_after_reward_is_deterministic_and_keeps_the_best_round(
+    sft: Path, preferences: Path, quick: Config
+) -> None:
     for out in (Path("artifacts/reward"), Path("first"), Path("second")):
         out.mkdir(parents=True)
     with tracking.started("reward", {}) as run:
@@ -168,43 +187,53 @@ def test_ppo_after_reward_is_deterministic_and_changes_the_policy(sft: Path, pre
             Checkpoints(),
         )
     assert scores["held_out_accuracy"] == 1.0
-    adapters = []
+    quick, adapters, start = online(quick, "ppo", iterations=4), [], (sft / "adapter_model.safetensors").read_bytes()
     for out in (Path("first"), Path("second")):
         devices.prepare(quick.compute)
         with tracking.started("align@ppo", {}) as run:
-            metrics = ppo(
-                preferences,
-                sft,
-                Path("artifacts/reward"),
-                out,
-                quick.align.ppo,
-                quick.training,
-                quick.compute,
-                quick.base,
-                run,
-                Checkpoints(),
-            )
-            assert len(tracking_store.client().get_metric_history(run.id, "train/kl")) == 2
-        assert metrics["kl_first"] == 0.0
+            metrics = reinforce("ppo", preferences, sft, Path("artifacts/reward"), out, quick, run, Checkpoints())
+            store = tracking_store.client()
+            rewards = [each.value for each in store.get_metric_history(run.id, "train/held_out_reward")]
+            assert len(store.get_metric_history(run.id, "train/kl")) == 4
+        assert metrics["kl_first"] == 0.0 and len(rewards) == 5
+        assert metrics["best_round"] == rewards.index(max(rewards))
+        assert metrics["held_out_reward_best"] == max(rewards) >= metrics["held_out_reward_first"] == rewards[0]
         adapters.append((out / "adapter_model.safetensors").read_bytes())
-    assert adapters[0] == adapters[1] != (sft / "adapter_model.safetensors").read_bytes()
-    assert margin(Path("first"), quick) != margin(sft, quick)
+    assert adapters[0] == adapters[1] and (adapters[0] != start) == bool(metrics["best_round"])
 
 
 def test_ppo_without_a_reward_head_is_a_user_error(sft: Path, preferences: Path, quick: Config) -> None:
     with tracking.started("align@ppo", {}) as run, pytest.raises(UserError, match="no reward head"):
-        ppo(
-            preferences,
-            sft,
-            sft,
-            Path("out"),
-            quick.align.ppo,
-            quick.training,
-            quick.compute,
-            quick.base,
-            run,
-            Checkpoints(),
-        )
+        reinforce("ppo", preferences, sft, sft, Path("out"), quick, run, Checkpoints())
+
+
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
+def test_verdict_needs_no_reward_model(
+    sft: Path, preferences: Path, quick: Config, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (preferences / "held_out.jsonl").write_text("")
+    quick = online(quick, method, reward={"verdict": 1.0})
+    with tracking.started(f"align@{method}", {}) as run:
+        metrics = reinforce(method, preferences, sft, None, Path("out"), quick, run, Checkpoints())
+    assert metrics["held_out_reward_first"] == metrics["held_out_verdict_first"] == -3.0  # every answer is wrong
+    assert metrics["best_round"] == 0.0  # none of them is better than the start
+    saved, start = (load_file(each / "adapter_model.safetensors") for each in (Path("out"), sft))
+    assert all(torch.equal(saved[name], start[name]) for name in start)
+    assert f"align.{method}: no prompt is held out" in capsys.readouterr().err
+
+
+def test_unhealthy_run_stops_and_keeps_the_best_round(
+    sft: Path, preferences: Path, quick: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewards = {"tests.tasks.test_align:vowels": 1.0}
+    health = quick.align.grpo.health.model_copy(update={"max_kl": 1e-3})
+    quick = online(quick, "grpo", learning_rate=0.1, kl_target=1e-3, health=health, reward=rewards, iterations=5)
+    with tracking.started("align@grpo", {}) as run:
+        metrics = reinforce("grpo", preferences, sft, None, Path("out"), quick, run, Checkpoints())
+        tags = tracking_store.client().get_run(run.id).data.tags
+    assert metrics["stopped_by_kl"] == 1.0 and metrics["rounds"] < 5 and metrics["best_round"] < metrics["rounds"]
+    assert "nats per answer, above 0.001 times the target of 0.001; round 0, the best one" in tags["stopped"]
+    assert tags["stopped"] in capsys.readouterr().err
 
 
 def test_alignment_of_a_model_with_trained_weights_adds_an_adapter(
@@ -225,7 +254,7 @@ def test_alignment_of_a_model_with_trained_weights_adds_an_adapter(
                 dpo(preferences, sft, Path(name), quick.align.dpo, *common, *rest)
                 assert margin(Path("dpo"), quick) > margin(sft, quick) + 0.5
             else:
-                metrics = ppo(preferences, sft, Path("reward"), Path(name), quick.align.ppo, *common, *rest)
+                metrics = reinforce("ppo", preferences, sft, Path("reward"), Path(name), quick, run, Checkpoints())
                 assert metrics["kl_first"] == 0.0
         assert adapters.parent(Path(name)) == sft
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pipelines.alignment.backbone import POLICY, Backbone, train_only
 from pipelines.alignment.config import PreferenceBlock
-from pipelines.alignment.logprob import kl
 from pipelines.alignment.offline.losses import LOSSES
 from pipelines.alignment.offline.reference import MismatchedKL, answer_logprobs
+from pipelines.alignment.rl.kl import kl
 from pipelines.alignment.sequences import Pair, pair_sizes, plan_pairs
 from pipelines.models.head import checked_head
 from pipelines.runtime.progress import track

@@ -3,7 +3,6 @@
 The corpus statistics for the second pass, boilerplate lines and the letter distribution, are computed in between.
 """
 
-import importlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from pipelines import user_functions
 from pipelines.artifacts import Row
 from pipelines.data import documents
 from pipelines.data.clean import character_distribution, pii, quality
@@ -22,7 +22,6 @@ from pipelines.data.clean.character_distribution import Reference
 from pipelines.data.clean.normalize import Edit, normalize
 from pipelines.data.clean.quality import Drop
 from pipelines.data.documents import Document
-from pipelines.runtime.errors import UserError
 from pipelines.text.language import identify
 
 _TYPED = ("text", "jsonl", "parquet")  # formats whose reader does not resolve emphasis markup
@@ -129,15 +128,7 @@ def load_custom_filter(name: str | None) -> CustomFilter:
     """
     if name is None:
         return lambda _: None
-    module, _, function = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), function, None)
-    except ImportError as error:
-        raise UserError(f"clean.custom_filter: the module of {name!r} cannot be imported ({error}).") from error
-    if not callable(found):
-        raise UserError(f"clean.custom_filter: {name!r} names no function; use the form package.module:function.")
-    custom_filter: CustomFilter = found
-    return custom_filter
+    return user_functions.load(name, "clean.custom_filter")
 
 
 def _drop_reason(

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from pipelines.alignment.advantages import explained_variance, gae, whiten
-from pipelines.alignment.logprob import kl
 from pipelines.alignment.losses import pair_loss, policy_loss, reduce, value_loss
-from pipelines.alignment.rewards import ScoreNorm, shape_scores, token_rewards
+from pipelines.alignment.rl.advantages import explained_variance, gae, whiten
+from pipelines.alignment.rl.kl import KLController, kl
+from pipelines.alignment.rl.rewards import ScoreNorm, shape_scores, token_rewards
 from pipelines.models.head import Head
 
 pytestmark = pytest.mark.slow
@@ -29,6 +29,19 @@ def test_kl_estimates_equal_hand_computed_values() -> None:
     assert_close_to(kl(new, reference, "k1"), [0.5, -0.2])
     assert_close_to(kl(new, reference, "k2"), [0.125, 0.02])
     assert_close_to(kl(new, reference, "k3"), [0.1065, 0.0214])
+
+
+def test_controller_changes_the_coefficient_by_the_bounded_error() -> None:
+    controller = KLController(beta=0.2, target=6.0, horizon=10_000)
+    controller.update(12.0, 128)  # error 1, bounded at 0.2
+    assert controller.beta == pytest.approx(0.200512, abs=1e-9)
+    controller.update(0.0, 10_000)  # error -1, bounded at -0.2
+    assert controller.beta == pytest.approx(0.8 * 0.200512, abs=1e-9)
+    controller.update(6.6, 5_000)  # error 0.1
+    assert controller.beta == pytest.approx(1.05 * 0.8 * 0.200512, abs=1e-9)
+    fixed = KLController(beta=0.2, target=6.0, horizon=None)
+    fixed.update(100.0, 10_000)
+    assert fixed.beta == 0.2
 
 
 def test_gae_equals_hand_computed_values() -> None:

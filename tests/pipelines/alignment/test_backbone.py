@@ -19,7 +19,7 @@ from pipelines.alignment.backbone import (
     scalar_head,
     using,
 )
-from pipelines.alignment.ppo import step
+from pipelines.alignment.rl.steps import step
 from pipelines.alignment.sequences import Turn, collate
 from pipelines.config import Config
 from pipelines.models.tuning import preparation

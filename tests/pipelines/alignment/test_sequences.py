@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipelines.alignment.backbone import POLICY, VALUE, Backbone, using
-from pipelines.alignment.rollout import Sampler
+from pipelines.alignment.rl.rollout import Sampler
 from pipelines.alignment.sequences import Turn, by_length, collate, encode, plan_pairs
 from pipelines.models.chat import encode_prompt
 from pipelines.models.templates.stops import stop_ids

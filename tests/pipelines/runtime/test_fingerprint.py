@@ -187,11 +187,11 @@ def test_dynamic_import_requires_a_plugin_parameter_which_is_followed(
     change(tree, "pipelines/lazy.py", "return 4", "import importlib\n    return importlib.import_module(str(4))")
     with pytest.raises(LookupError, match=r"pipelines\.lazy\.four imports a module by a computed name"):
         digest(tree)
-    monkeypatch.setattr(fingerprint, "PLUGINS", {"add": "add.judge"})
+    monkeypatch.setattr(fingerprint, "PLUGINS", {"add": ("add.judge",)})
     (tree / "mine.py").write_text("BAD = 'bad'\n\n\ndef judge(text):\n    return BAD\n")
-    before = Source(tree).code("add", "mine:judge").digest
+    before = Source(tree).code("add", ["mine:judge"]).digest
     change(tree, "mine.py", "BAD = 'bad'", "BAD = 'worse'")
-    assert Source(tree).code("add", "mine:judge").digest != before
+    assert Source(tree).code("add", ["mine:judge"]).digest != before
 
 
 @pytest.fixture
@@ -215,6 +215,12 @@ def test_only_executed_code_of_the_product_counts(copy: Path) -> None:
         path.write_text(f"# A comment.\n{path.read_text()}\n\ndef unused_helper() -> int:\n    return 1\n")
     change(
         copy, "pipelines/training/config.py", "class SFTConfig(Block):", "class SFTConfig(Block):\n    another: int\n"
+    )
+    change(
+        copy,
+        "pipelines/alignment/rl/config.py",
+        "class PPOBlock(RLBlock):",
+        "class PPOBlock(RLBlock):\n    another: int\n",
     )
     assert digests(copy) == before
     change(copy, "pipelines/inference/beam_search.py", "1 + len(ends)", "2 + len(ends)")
@@ -251,7 +257,6 @@ def test_executed_functions_are_in_the_fingerprint(config: Config, tmp_path: Pat
 
 def test_outdated_lock_stops_a_task(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
-    monkeypatch.setattr(code_lock, "PLUGINS", {})
     code_lock.refresh()
     assert "tasks.add.add" in code_lock.check("add")
     change(tree, "tasks/add.py", "LIMIT = 3", "LIMIT = 5")
@@ -263,7 +268,6 @@ def test_outdated_lock_stops_a_task(tree: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_accepted_change_keeps_the_entry_until_the_next_change(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
-    monkeypatch.setattr(code_lock, "PLUGINS", {})
     code_lock.refresh()
     before = code_lock.entries()["add"]
     change(tree, "tasks/add.py", "LIMIT = 3", "LIMIT = 2 + 1")
@@ -292,7 +296,7 @@ def test_renamed_symbol_keeps_the_fingerprint_but_a_renamed_method_does_not(tree
 
 def test_external_plugin_change_and_merge_conflict_are_detected(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
-    monkeypatch.setattr(code_lock, "PLUGINS", {"add": "add.judge"})
+    monkeypatch.setattr(fingerprint, "PLUGINS", {"add": ("add.judge",)})
     (tree / "params.yaml").write_text("add: {judge: 'mine:judge'}\n")
     (tree / "mine.py").write_text("def judge(text):\n    return 'bad'\n")
     code_lock.refresh()
@@ -307,6 +311,6 @@ def test_external_plugin_change_and_merge_conflict_are_detected(tree: Path, monk
 
 def test_configuration_blocks_have_no_defaults() -> None:
     """The fingerprint excludes fields because every value is in params.yaml, so no field may have a default."""
-    blocks = Block.__subclasses__()
+    blocks = [each for block in Block.__subclasses__() for each in (block, *block.__subclasses__())]
     assert len(blocks) > 20
     assert [each.__name__ for each in blocks if any(not one.is_required() for one in each.model_fields.values())] == []

@@ -1,44 +1,50 @@
 """PPO on a tiny model: ratio 1 at the start, separate steps of policy and critic, and learning of a toy reward."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
-from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, named_weights, scalar_head
-from pipelines.alignment.config import PPOBlock
-from pipelines.alignment.experience import Actors, AdvantageBatch, compute_advantages, reward_fn
+from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, named_weights
 from pipelines.alignment.losses import policy_loss
-from pipelines.alignment.ppo import PPO
-from pipelines.alignment.rewards import ScoreNorm
-from pipelines.alignment.rollout import Sampler
-from pipelines.alignment.sequences import Batch, Turn
+from pipelines.alignment.rl.config import PPOBlock
+from pipelines.alignment.rl.experience import AdvantageBatch, Experience, measure
+from pipelines.alignment.rl.ppo import PPO, ValueTargets
+from pipelines.alignment.rl.rewards import ScoreNorm
+from pipelines.alignment.rl.samples import Prompt
+from pipelines.alignment.sequences import Turn
 from pipelines.config import Config
-from pipelines.models.templates.stops import stop_ids
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
 from tests.support.recorder import Recorder
+from tests.support.reinforcement import PROMPTS, Score, actors, even, probability_of_even, sharpen
 
 pytestmark = pytest.mark.slow
-
-PROMPTS = [[5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15, 16], [17, 18]]
 
 
 @pytest.fixture
 def block(config: Config) -> PPOBlock:
     small = {"iterations": 2, "prompts": 8, "minibatch": 8, "microbatch": 4, "epochs": 1, "critic_warmup": 0}
     values = {"temperature": 0.7, "max_new_tokens": 4, "learning_rate": 1e-2, "critic_learning_rate": 1e-2}
-    return config.align.ppo.model_copy(update={**small, **values})
+    loose = config.align.ppo.health.model_copy(update={"max_kl": 1e6, "min_entropy": 0.0})
+    return config.align.ppo.model_copy(update={**small, **values, "health": loose})
 
 
-def build(backbone: Backbone, block: PPOBlock, reward: Callable[[Batch], torch.Tensor] | None = None) -> PPO:
+def build(backbone: Backbone, block: PPOBlock, reward: Score = even) -> PPO:
     torch.manual_seed(0)
-    head = scalar_head(backbone.model)
-    torch.nn.init.normal_(head.weight)
-    actors = Actors(backbone, scalar_head(backbone.model), reward or reward_fn(backbone, head))
-    stops = stop_ids(backbone.model, backbone.tok)
-    sampler = Sampler(backbone, stops, block.max_new_tokens, block.temperature, block.minibatch)
-    return PPO(actors, sampler, block, seed=1)
+    return PPO(actors(backbone, block, reward), block, seed=1)
+
+
+def train(ppo: PPO, run: Recorder | None = None, held_out: list[Prompt] = PROMPTS) -> list[dict[str, float]]:
+    return ppo.train(PROMPTS, held_out, run or Recorder(), Checkpoints())  # type: ignore[arg-type]
+
+
+def collected(ppo: PPO, turns: list[Turn]) -> list[Experience]:
+    config, scores = ppo.config, torch.linspace(-1, 1, len(turns))
+    return measure(ppo.backbone, turns, scores, config.microbatch, ppo.actors.sampler.stops, config.temperature)
+
+
+def estimated(ppo: PPO, turns: list[Turn]) -> tuple[list[AdvantageBatch], list[ValueTargets]]:
+    ppo.norm = ScoreNorm(0.0, 1.0)
+    return ppo.estimate(collected(ppo, turns))
 
 
 def snapshot(backbone: Backbone) -> dict[str, torch.Tensor]:
@@ -49,17 +55,13 @@ def changed(backbone: Backbone, before: dict[str, torch.Tensor]) -> set[str]:
     return {name for name, value in backbone.model.state_dict().items() if not torch.equal(value, before[name])}
 
 
-def advantage_batches(ppo: PPO, turns: list[Turn]) -> list[AdvantageBatch]:
-    return compute_advantages(ppo.collect(turns), ScoreNorm(0.0, 1.0), ppo.config)
-
-
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_before_the_first_step_the_ratio_is_one_and_the_kl_zero(
     backbone: Backbone, turns: list[Turn], block: PPOBlock, precision: str
 ) -> None:
     compute = backbone.compute.model_copy(update={"precision": precision})
     backbone = Backbone(backbone.model, backbone.tok, compute)
-    for rollouts in build(backbone, block).collect(turns):
+    for rollouts in collected(build(backbone, block), turns):
         assert not rollouts.kl.any()
         again, _ = backbone.policy(rollouts.batch, block.temperature)
         assert torch.equal(again, rollouts.logprobs)
@@ -71,7 +73,7 @@ def test_dropout_does_not_change_the_ratio(backbone: Backbone, turns: list[Turn]
     for module in backbone.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.5
-    for rollouts in build(backbone, block).collect(turns):
+    for rollouts in collected(build(backbone, block), turns):
         assert torch.equal(backbone.policy(rollouts.batch, block.temperature)[0], rollouts.logprobs)
 
 
@@ -79,14 +81,16 @@ def test_padding_does_not_change_results(backbone: Backbone, turns: list[Turn], 
     """Responses have equal results alone and in a batch with a longer one that pads them."""
     ppo = build(backbone, block)
     short = turns[:3]
-    alone, padded = ppo.collect(short), build(backbone, block.model_copy(update={"microbatch": 8})).collect(turns)
+    wide = build(backbone, block.model_copy(update={"microbatch": 8}))
+    alone, padded = collected(ppo, short), collected(wide, turns)
     rewards = {}
     for key, rollouts in (("alone", alone), ("padded", padded)):
         for one in rollouts:
+            values = ppo.values(one)
             for row, ids in enumerate(one.batch.ids):
                 name = tuple(ids[: one.batch.starts[row] + one.batch.last[row] + 1].tolist())
                 kept = one.batch.mask[row]
-                rewards[key, name] = torch.cat([one.logprobs[row][kept], one.values[row][kept], one.scores[row, None]])
+                rewards[key, name] = torch.cat([one.logprobs[row][kept], one.reference[row][kept], values[row][kept]])
     for prompt, response in short:
         name = tuple(prompt + response)
         torch.testing.assert_close(rewards["alone", name], rewards["padded", name], atol=1e-4, rtol=0)
@@ -95,7 +99,7 @@ def test_padding_does_not_change_results(backbone: Backbone, turns: list[Turn], 
 def test_responses_without_a_stop_token_have_not_ended(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
     ended = {
         tuple(one.batch.responses[row][one.batch.mask[row]].tolist()): bool(one.ended[row])
-        for one in build(backbone, block).collect(turns)
+        for one in collected(build(backbone, block), turns)
         for row in range(len(one.ended))
     }
     assert [ended[tuple(response)] for _, response in turns] == [True] * 4 + [False] * 2
@@ -104,14 +108,14 @@ def test_responses_without_a_stop_token_have_not_ended(backbone: Backbone, turns
 @pytest.mark.parametrize("method", ["policy_step", "critic_step"])
 def test_step_changes_only_its_adapter(backbone: Backbone, turns: list[Turn], block: PPOBlock, method: str) -> None:
     ppo = build(backbone, block)
-    batches, before = advantage_batches(ppo, turns), snapshot(backbone)
-    head = ppo.actors.value_head.weight.clone()
+    (batches, targets), before = estimated(ppo, turns), snapshot(backbone)
+    head = ppo.value_head.weight.clone()
     for _ in range(2):
-        getattr(ppo, method)(batches)
+        getattr(ppo, method)(batches if method == "policy_step" else targets)
     name = POLICY if method == "policy_step" else VALUE
     moved = changed(backbone, before)
     assert moved == {key for key in before if f".{name}." in key}
-    assert torch.equal(head, ppo.actors.value_head.weight) == (method == "policy_step")
+    assert torch.equal(head, ppo.value_head.weight) == (method == "policy_step")
 
 
 def test_gradient_accumulation_equals_one_large_batch(backbone: Backbone, turns: list[Turn], block: PPOBlock) -> None:
@@ -120,7 +124,7 @@ def test_gradient_accumulation_equals_one_large_batch(backbone: Backbone, turns:
         ppo = build(backbone, block.model_copy(update={"microbatch": microbatch}))
         ppo.policy = torch.optim.SGD(list(named_weights(backbone.model, POLICY).values()), lr=0.0)
         ppo.policy.zero_grad = lambda set_to_none=True: None  # type: ignore[method-assign]
-        ppo.policy_step(advantage_batches(ppo, turns))
+        ppo.policy_step(estimated(ppo, turns)[0])
         gradients.append([parameter.grad.clone() for parameter in list(named_weights(backbone.model, POLICY).values())])
         backbone.model.zero_grad()
     for one, other in zip(*gradients, strict=True):
@@ -134,20 +138,21 @@ def test_critic_warmup_trains_only_the_critic(backbone: Backbone, block: PPOBloc
     losses: list[float] = []
     critic_step = ppo.critic_step
     ppo.critic_step = lambda group: losses.append(critic_step(group)) or losses[-1]  # type: ignore[method-assign,func-returns-value]
-    ppo.train(PROMPTS, run, Checkpoints())  # type: ignore[arg-type]
+    train(ppo, run)
     assert losses[-1] < losses[0]
     assert all(f".{VALUE}." in name for name in changed(backbone, before))
     assert set(run.steps[0]) >= {"kl", "entropy", "clip_fraction", "score", "length", "explained_variance"}
 
 
-def even(batch: Batch) -> torch.Tensor:
-    return (batch.responses[:, 0] % 2 == 0).float()
-
-
-def share_even(backbone: Backbone) -> float:
-    with torch.no_grad():
-        logits = torch.stack([backbone.model(torch.tensor([prompt])).logits[0, -1] / 0.7 for prompt in PROMPTS])
-    return float(logits.softmax(-1)[:, ::2].sum(-1).mean())
+def test_warmup_ends_once_the_critic_explains_new_returns(backbone: Backbone, block: PPOBlock) -> None:
+    ppo = build(backbone, block.model_copy(update={"critic_warmup": 3, "min_explained_variance": 0.2}))
+    outcomes = []
+    for number, explained in enumerate([0.0, 0.19, 0.3, 0.1]):
+        outcomes.append(ppo.warming_up(explained, number))
+        ppo.history.append({"critic_warmup": float(outcomes[-1])})
+    assert outcomes == [True, True, False, False]
+    ppo.history = [{"critic_warmup": 1.0}] * 3
+    assert not ppo.warming_up(0.0, 3)  # no longer than critic_warmup rounds
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -155,38 +160,67 @@ def test_policy_learns_the_rewarded_tokens(backbone: Backbone, block: PPOBlock, 
     """A bandit: an even token has reward 1, or -1."""
     values = {"iterations": 16, "prompts": 32, "minibatch": 32, "microbatch": 32, "epochs": 4, "max_new_tokens": 1}
     toy = block.model_copy(update={**values, "kl_coefficient": 0.0, "missing_eos_penalty": 0.0})
-    with torch.no_grad():  # the logits of random weights are too flat: scale the embeddings
-        backbone.model.get_input_embeddings().weight.mul_(5)
-    assert 0.3 < share_even(backbone) < 0.7
-    history = build(backbone, toy, lambda batch: sign * even(batch)).train(PROMPTS, Recorder(), Checkpoints())  # type: ignore[arg-type]
-    assert share_even(backbone) > 0.75 if sign > 0 else share_even(backbone) < 0.35
-    assert history[0]["kl"] == 0.0 < history[-1]["kl"]
+    sharpen(backbone)
+    assert 0.3 < probability_of_even(backbone, 0.7) < 0.7
+    history = train(build(backbone, toy, lambda samples: sign * even(samples)), held_out=PROMPTS * 16)
+    found = probability_of_even(backbone, 0.7)
+    assert found > 0.75 if sign > 0 else found < 0.35
+    assert history[0]["kl"] == 0.0 < history[-2]["kl"]
 
 
 def test_constant_reward_hardly_changes_the_policy(backbone: Backbone, block: PPOBlock) -> None:
     flat = block.model_copy(update={"kl_coefficient": 0.0, "missing_eos_penalty": 0.0, "learning_rate": 1e-4})
-    history = build(backbone, flat, lambda batch: torch.ones(len(batch.starts))).train(
-        PROMPTS, Recorder(), Checkpoints()
-    )  # type: ignore[arg-type]
-    assert abs(history[-1]["kl"]) < 1e-2 and abs(history[-1]["policy_loss"]) < 1e-2
+    history = train(build(backbone, flat, lambda samples: torch.ones(len(samples))))
+    assert abs(history[-1]["held_out_kl"]) < 1e-2 and abs(history[-2]["policy_loss"]) < 1e-2
 
 
 def test_prompts_are_drawn_without_replacement(backbone: Backbone, block: PPOBlock) -> None:
-    drawn = [prompt for chosen in build(backbone, block)._draw(PROMPTS) for prompt in chosen]
-    assert len(drawn) == 16 and all(sorted(drawn[start : start + 4]) == sorted(PROMPTS) for start in range(0, 16, 4))
+    drawn = [prompt.ids for chosen in build(backbone, block)._draw(PROMPTS) for prompt in chosen]
+    every = sorted(prompt.ids for prompt in PROMPTS)
+    assert len(drawn) == 16 and all(sorted(drawn[start : start + 4]) == every for start in range(0, 16, 4))
+
+
+def test_every_prompt_is_answered_as_often_as_asked(backbone: Backbone, block: PPOBlock) -> None:
+    asked: list[list[int]] = []
+
+    def reward(samples: Score) -> torch.Tensor:
+        asked.append([len(sample.prompt.ids) for sample in samples])  # type: ignore[attr-defined]
+        return even(samples)  # type: ignore[arg-type]
+
+    twice = block.model_copy(update={"iterations": 1, "prompts": 4, "samples": 2})
+    train(build(backbone, twice, reward))  # type: ignore[arg-type]
+    start, rollouts, _ = asked
+    assert sorted(start[:4]) == [2, 3, 4, 5] and sorted(rollouts) == [2, 2, 3, 3, 4, 4, 5, 5]
+    assert rollouts[::2] == rollouts[1::2]
+
+
+def test_kl_coefficient_follows_the_controller(backbone: Backbone, block: PPOBlock) -> None:
+    """Below the target it shrinks by at most a fifth per horizon."""
+    adaptive = block.model_copy(update={"kl_horizon": 8, "kl_target": 1e3, "iterations": 3})
+    history = train(build(backbone, adaptive))
+    assert [each["kl_coefficient"] for each in history[:3]] == pytest.approx([0.05, 0.04, 0.032])
+
+
+def test_a_reference_other_than_the_start_is_an_error(backbone: Backbone, block: PPOBlock) -> None:
+    with torch.no_grad():
+        for weight in named_weights(backbone.model, REFERENCE).values():
+            weight.add_(0.1)
+    with pytest.raises(RuntimeError, match="the reference is not its start"):
+        train(build(backbone, block))
 
 
 def test_nan_loss_is_a_user_error(backbone: Backbone, block: PPOBlock) -> None:
-    broken = build(backbone, block, lambda batch: torch.full((len(batch.starts),), float("nan")))
-    with pytest.raises(UserError, match="became nan"):
-        broken.train(PROMPTS, Recorder(), Checkpoints())  # type: ignore[arg-type]
+    ppo = build(backbone, block)
+    ppo.norm = ScoreNorm(float("nan"), 1.0)
+    with pytest.raises(UserError, match=r"The loss became nan; lower align\.ppo\.learning_rate"):
+        train(ppo)
 
 
 def test_training_is_deterministic(backbone: Backbone, block: PPOBlock) -> None:
     start, found = snapshot(backbone), []
     for _ in range(2):
         backbone.model.load_state_dict(start)
-        build(backbone, block).train(PROMPTS, Recorder(), Checkpoints())  # type: ignore[arg-type]
+        train(build(backbone, block))
         found.append(snapshot(backbone))
     assert all(torch.equal(found[0][name], found[1][name]) for name in start)
     moved = changed(backbone, start)

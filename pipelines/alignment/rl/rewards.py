@@ -1,4 +1,4 @@
-"""Token rewards from the scores of the reward model."""
+"""Token rewards from scores."""
 
 from dataclasses import dataclass
 

@@ -1,0 +1,79 @@
+"""Experience of one round of rollouts: each token's log-probabilities, and each answer's score.
+
+Old log-probabilities are computed by the forward pass of the update, in the same micro-batches, and not taken
+from generation, whose rounding differs. So the ratio is exactly 1 before the first step.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipelines.alignment.backbone import POLICY, REFERENCE, Backbone, using
+from pipelines.alignment.rl.kl import kl
+from pipelines.alignment.sequences import Batch, Turn, by_length, collate
+
+
+@dataclass(frozen=True)
+class Experience:
+    """Measurements of one micro-batch of rollouts before the update; [B, T] unless stated otherwise."""
+
+    batch: Batch
+    rows: list[int]
+    """[B] positions of the responses in the round."""
+    ended: Tensor
+    """[B] whether the response ended with a stop token."""
+    logprobs: Tensor
+    entropy: Tensor
+    reference: Tensor
+    """Log-probabilities of the reference."""
+    scores: Tensor
+    """[B] raw scores."""
+
+    @property
+    def kl(self) -> Tensor:
+        """Per-token KL to the reference, by the unbiased estimator k1."""
+        return kl(self.logprobs, self.reference, "k1")
+
+
+@dataclass(frozen=True)
+class AdvantageBatch:
+    """One micro-batch of rollouts with its advantages [B, T], and its weight in the loss of an optimiser step."""
+
+    rollouts: Experience
+    advantages: Tensor
+    weights: Tensor
+    """[B, T] weight of each token; zero in the padding."""
+    count: int
+    """What the step divides the weighted losses by, as a part of its sum over the step's micro-batches."""
+
+
+@torch.no_grad()
+def measure(
+    backbone: Backbone, turns: Sequence[Turn], scores: Tensor, microbatch: int, stops: list[int], temperature: float
+) -> list[Experience]:
+    """Evaluate `turns` with the policy and the reference, in the micro-batches of the update."""
+    final = torch.tensor(stops, device=backbone.device)
+    rollouts = []
+    for rows in by_length(turns, microbatch):
+        batch = collate([turns[row] for row in rows], backbone.tok.pad_token_id, backbone.device)
+        with using(backbone.model, POLICY):
+            logprobs, entropy = backbone.policy(batch, temperature, with_entropy=True)
+        with using(backbone.model, REFERENCE):
+            reference, _ = backbone.policy(batch, temperature)
+        ended = torch.isin(batch.responses.gather(1, batch.last[:, None]).squeeze(1), final)
+        rollouts.append(Experience(batch, rows, ended, logprobs, entropy, reference, scores[rows]))
+    return rollouts
+
+
+def describe(rollouts: Sequence[Experience]) -> dict[str, float]:
+    """Return the means of a round per response (entropy: per token); `kl` is summed over a response's tokens."""
+    lengths = torch.cat([one.batch.mask.sum(dim=1) for one in rollouts])
+    return {
+        "score": float(torch.cat([one.scores for one in rollouts]).mean()),
+        "kl": float(torch.cat([one.kl.sum(dim=1) for one in rollouts]).mean()),
+        "entropy": sum(float(one.entropy.sum()) for one in rollouts) / int(lengths.sum()),
+        "length": float(lengths.float().mean()),
+        "ended": float(torch.cat([one.ended for one in rollouts]).float().mean()),
+    }
