@@ -97,7 +97,7 @@ def clone(tmp_path: Path) -> Clone:
         curate={"num_variants": 1, "plain_keyword_queries": 0},
         sft={"epochs": 1, "batch_tokens": 4096},
         preferences={"prompts": 64, "samples": 2, "max_new_tokens": 4},
-        align={"methods": []},
+        align={"methods": {}},
         evaluate={"models": {"base": "base", "sft": "sft"}, "beams": 1, "max_new_tokens": 4},
     )
     (made.path / "data/rehearsal/rehearsal.jsonl").unlink()

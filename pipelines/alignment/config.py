@@ -128,8 +128,9 @@ class PreferenceBlock(Block):
 class AlignConfig(Block):
     """Alignment from preferences, one model per method."""
 
-    methods: list[Literal["dpo", "ppo", "grpo"]]
-    """Alignment methods; each is a stage `align@<method>`."""
+    methods: dict[Literal["dpo", "ppo", "grpo"], Literal["preferences", "reward"]]
+    """Alignment methods, and the stage that each waits for: `reward` where the reward model is among its rewards, else
+    `preferences`. Each is a stage `align@<method>`."""
     tuning: TuningConfig
     """Adapter of the reward model and of alignment on a model whose own parameters SFT trained; an SFT adapter in
     PEFT's format is continued instead."""
@@ -139,3 +140,10 @@ class AlignConfig(Block):
     """Settings of proximal policy optimisation."""
     grpo: GRPOBlock
     """Settings of group relative policy optimisation."""
+
+    @model_validator(mode="after")
+    def _waits_for_the_reward_model(self) -> "AlignConfig":
+        for method in ("ppo", "grpo"):
+            if "model" in getattr(self, method).reward and self.methods.get(method, "reward") != "reward":
+                raise ValueError(f"{method}.reward names the reward model; set methods.{method} to reward")
+        return self
