@@ -52,6 +52,11 @@ def test_change_affects_only_downstream_stages(whole: graph.Graph) -> None:
     assert not {"base", "ingest", "curate", "evaluate@base", "pretrain"} & reached
 
 
+def test_only_methods_with_a_reward_model_wait_for_it(whole: graph.Graph) -> None:
+    assert "reward" not in {stage.name for stage in whole.towards(["align@dpo"])}
+    assert "reward" in {stage.name for stage in whole.towards(["align@ppo"])}
+
+
 def test_unknown_target_is_rejected(whole: graph.Graph) -> None:
     with pytest.raises(UserError, match="'stf' is not a stage"):
         whole.towards(["stf"])
