@@ -1,5 +1,7 @@
 """PPO on a tiny model: ratio 1 at the start, separate steps of policy and critic, and learning of a toy reward."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from pipelines.alignment.sequences import Turn
 from pipelines.config import Config
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
+from tests.support.impatient import Impatient
 from tests.support.recorder import Recorder
 from tests.support.reinforcement import PROMPTS, Score, actors, even, probability_of_even, sharpen
 
@@ -225,3 +228,34 @@ def test_training_is_deterministic(backbone: Backbone, block: PPOBlock) -> None:
     assert all(torch.equal(found[0][name], found[1][name]) for name in start)
     moved = changed(backbone, start)
     assert moved and not any(f".{name}." in key for name in (REFERENCE, REWARD) for key in moved)
+
+
+def test_resumed_training_restores_every_state(backbone: Backbone, block: PPOBlock, tmp_path: Path) -> None:
+    """Interrupted after each round, and with the best round before the last interruption."""
+    adaptive = block.model_copy(update={"iterations": 4, "kl_horizon": 8, "critic_warmup": 1})
+    start = snapshot(backbone)
+
+    def run(checkpoints: Checkpoints) -> tuple[PPO, list[torch.Tensor]]:
+        backbone.model.load_state_dict(start)
+        ppo = build(backbone, adaptive)
+        ppo.train(PROMPTS, PROMPTS * 2, Recorder(), checkpoints)  # type: ignore[arg-type]
+        states = [
+            optimizer.state[weight][name]
+            for optimizer, _ in ppo.optimizers
+            for weight in optimizer.param_groups[0]["params"]
+            for name in ("step", "exp_avg", "exp_avg_sq")
+        ]
+        return ppo, [*snapshot(backbone).values(), *ppo.value_head.parameters(), *states, torch.get_rng_state()]
+
+    whole, weights = run(Checkpoints())
+    assert 0 < whole.best.number < 3
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            run(Impatient(tmp_path / "kept"))
+    resumed, again = run(Checkpoints(tmp_path / "kept"))
+    assert (resumed.history, resumed.best.number, resumed.controller) == (
+        whole.history,
+        whole.best.number,
+        whole.controller,
+    )
+    assert all(torch.equal(one, other) for one, other in zip(weights, again, strict=True))
