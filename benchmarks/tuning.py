@@ -16,10 +16,10 @@ minus wrong answers per question on the documents. With `--seeds`, the best five
 The rate is chosen on the questions that are reported, so scores are optimistic by about as much for every method; the
 standard deviation over seeds includes the seed that the choice was made with.
 
-`--out` gets trials.jsonl, to which every finished trial is added and whose trials are not repeated; a failed one has its
-reason in `failed` and is repeated if its line is removed. It also gets table.md and learnt_forgotten.svg. A trial runs
-in a process of its own: `peak_gib` is that process's resident memory, on a GPU that of PyTorch's allocator, with the
-frozen copy of the base model that methods which train its own parameters need for rehearsal.
+`--out` gets trials.jsonl, to which every finished trial is added and whose trials are not repeated; a failed one has
+its reason in `failed` and is repeated if its line is removed. It also gets table.md and learnt_forgotten.svg. A trial
+runs in a process of its own: `peak_gib` is that process's resident memory, on a GPU that of PyTorch's allocator, with
+the frozen copy of the base model that methods which train its own parameters need for rehearsal.
 
 The last line is one JSON object: `best_method` and `best_score`, `lora_score`, and `methods_measured`, the number of
 methods with at least one successful trial.
@@ -31,7 +31,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir
 from dataclasses import replace
@@ -53,7 +53,8 @@ ROOT = Path(__file__).parents[1]
 BASE = "base model"
 REPEATED = 5
 """Methods that are measured with several seeds."""
-TINY = (LORA, "full", "prompt tuning")
+TINY = {name: replace(METHODS[name], rates=METHODS[name].rates[:1]) for name in (LORA, "full", "IA3")}
+"""Methods at one learning rate, to test the program."""
 
 
 class Trials:
@@ -129,7 +130,7 @@ def outcome(trial: Trial) -> Row:
     return {"failed": " ".join(reason.split())}
 
 
-def compared(trials: Trials, methods: Sequence[str], seeds: int) -> tuple[Row, list[Result]]:
+def compared(trials: Trials, methods: Mapping[str, Method], seeds: int) -> tuple[Row, list[Result]]:
     """Measure the base model and the methods; return its row, and a result of every method that has one.
 
     Raises:
@@ -139,7 +140,7 @@ def compared(trials: Trials, methods: Sequence[str], seeds: int) -> tuple[Row, l
     if base is None or "failed" in base:
         raise UserError("The base model was not measured: " + (base["failed"] if base else "raise --minutes."))
     trials.shared = replace(trials.shared, known=tuple(base["general_correct"]))
-    found = [trials.chosen(name, METHODS[name]) for name in methods]
+    found = [trials.chosen(name, method) for name, method in methods.items()]
     results = sorted((each for each in found if each is not None), key=lambda result: -result.score)
     return base, [trials.repeated(each, seeds) for each in results[:REPEATED]] + results[REPEATED:]
 
@@ -147,7 +148,7 @@ def compared(trials: Trials, methods: Sequence[str], seeds: int) -> tuple[Row, l
 def main(
     project: Path,
     out: Path,
-    methods: Sequence[str],
+    methods: Mapping[str, Method],
     tokens: int,
     most: int,
     seeds: int = 1,
@@ -180,9 +181,9 @@ def main(
     }
 
 
-def estimate(methods: Sequence[str], tokens: int, seeds: int) -> Row:
+def estimate(methods: Mapping[str, Method], tokens: int, seeds: int) -> Row:
     """Return the number of trainings, and their labelled tokens."""
-    count = sum(len(METHODS[name].rates) for name in methods) + (seeds - 1) * min(REPEATED, len(methods))
+    count = sum(len(method.rates) for method in methods.values()) + (seeds - 1) * min(REPEATED, len(methods))
     return {"methods": len(methods), "trials": count, "labelled_tokens": count * tokens}
 
 
@@ -226,20 +227,22 @@ if __name__ == "__main__":
     parser.add_argument("--estimate", action="store_true", help="only print the number of trainings and tokens")
     parser.add_argument("--tiny", action="store_true", help="a tiny model and three methods, to test the program")
     args = parser.parse_args()
-    names = args.methods.split(",") if args.methods else list(TINY if args.tiny else METHODS)
-    if unknown := [name for name in names if name not in METHODS]:
-        parser.error(f"there is no method {unknown[0]!r}; there are {', '.join(METHODS)}.")
+    known = TINY if args.tiny else METHODS
+    names = args.methods.split(",") if args.methods else list(known)
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"there is no method {unknown[0]!r}; there are {', '.join(known)}.")
+    methods = {name: known[name] for name in names}
     if min(args.tokens, args.questions, args.seeds) < 1:
         parser.error("--tokens, --questions and --seeds must be at least 1.")
     with tempfile.TemporaryDirectory() as scratch:
         try:
             if args.estimate:
-                print(json.dumps(estimate(names, args.tokens, args.seeds)))
+                print(json.dumps(estimate(methods, args.tokens, args.seeds)))
             elif args.tiny:
-                print(json.dumps(main(tiny_project(Path(scratch)), args.out or Path(scratch) / "out", names, 200, 8)))
+                print(json.dumps(main(tiny_project(Path(scratch)), args.out or Path(scratch) / "out", methods, 200, 8)))
             else:
                 place = args.project.resolve(), (args.out or args.project / "artifacts/tuning").resolve()
-                figures = main(*place, names, args.tokens, args.questions, args.seeds, args.minutes)
+                figures = main(*place, methods, args.tokens, args.questions, args.seeds, args.minutes)
                 print(json.dumps(figures))
         except UserError as error:
             parser.error(str(error))

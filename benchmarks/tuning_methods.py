@@ -10,7 +10,7 @@ from typing import Any
 
 LORA = "LoRA"
 """The method that the others are compared with."""
-Rates = tuple[float, float, float]
+Rates = tuple[float, ...]
 LOW_RANK: Rates = (5e-4, 1.5e-3, 3e-3)
 WEIGHTS: Rates = (2e-5, 6e-5, 2e-4)
 SPARSE: Rates = (1e-4, 3e-4, 1e-3)

@@ -18,6 +18,8 @@ _HEADER = (
     *("hallucination", "over-refusal", "general kept", "score"),
 )
 
+_SHARES = ("answer_accuracy", "hallucination_rate", "over_refusal", "kept")
+
 
 @dataclass(frozen=True)
 class Result:

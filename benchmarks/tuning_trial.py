@@ -94,8 +94,8 @@ def measure(trial: Trial) -> Row:
 def sampled(settings: Config, most: int) -> list[Question]:
     """Return the validation questions, at most `most` of each set, equal in all trials of a project."""
     every = questions.of_split(questions.VALIDATION, settings.evaluate.questions)
-    of_set = [[each for each in every if each.set == name] for name in questions.SETS]
-    return [each for group in of_set for each in questions.sample(group, most, settings.compute.seed)]
+    sets = [[each for each in every if each.set == name] for name in questions.SETS]
+    return [each for its in sets for each in questions.sample(its, most, settings.compute.seed)]
 
 
 def inputs(project: Path, tokens: int, most: int) -> str:
@@ -131,19 +131,18 @@ def trained(base: Path, settings: Config, trial: Trial, folder: Path) -> tuple[P
     curated.mkdir()
     out.mkdir()
     labelled, steps = write_rows(curated, artifacts.read("curate"), base, settings.sft, trial)
-    drawn = {"epochs": steps, "refusal_weight": 1.0, "keyword_query_weight": 1.0}
-    plain = settings.sft.model_copy(update=drawn)
+    plain = settings.sft.model_copy(update={"epochs": steps, "refusal_weight": 1.0, "keyword_query_weight": 1.0})
     curves: Any = Curves()
-    common = settings.training, settings.compute, settings.base
     start = time.perf_counter()
-    trained = sft(base, curated, folder, out, plain, *common, curves, Checkpoints())
+    common = settings.training, settings.compute, settings.base, curves, Checkpoints()
+    measured = sft(base, curated, folder, out, plain, *common)
     seconds, peak = time.perf_counter() - start, peak_gib(devices.device(settings.compute))
     speeds = curves.of("tokens_per_second")
     trainable, whole = parameters(base, out, settings)
     figures = {
         "labelled_tokens": labelled,
         "steps": steps,
-        "loss": trained["loss"],
+        "loss": measured["loss"],
         "trainable": trainable,
         "trainable_share": trainable / whole,
         "peak_gib": peak,
@@ -156,10 +155,7 @@ def trained(base: Path, settings: Config, trial: Trial, folder: Path) -> tuple[P
 def write_rows(folder: Path, curated: Path, base: Path, options: SFTConfig, trial: Trial) -> tuple[int, int]:
     """Write the rows of every step as a variant of its own, so that each of as many epochs is one planned step.
 
-    Returns the number of labelled tokens, and of steps.
-
-    Raises:
-        UserError: no row is short enough.
+    Returns the number of labelled tokens, and of steps. Raises UserError as `cut_plan`.
     """
     tok = loading.tokenizer(base)
     rows = read_training_rows(curated / "train.jsonl")
@@ -249,7 +245,6 @@ def scores(rows: Sequence[Row], known: Sequence[str]) -> Row:
 def machine(settings: Config) -> Row:
     """Return where and when the trial ran."""
     facts, compute = environment.facts(), settings.compute
-    gpu = devices.device(compute).type == "cuda"
-    precision = str(devices.dtype(compute)).removeprefix("torch.")
-    where = facts["gpu"] if gpu else f"{facts['processor']}, {compute.threads} threads"
+    on_gpu, precision = devices.device(compute).type == "cuda", str(devices.dtype(compute)).removeprefix("torch.")
+    where = facts["gpu"] if on_gpu else f"{facts['processor']}, {compute.threads} threads"
     return {"machine": f"{where}, {precision}", "date": datetime.now(UTC).date().isoformat()}
