@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from pipelines.alignment.config import AlignConfig, PreferencesConfig, RewardConfig
@@ -59,6 +59,15 @@ class Config(Block):
     best_of_n: BestOfNConfig
     compare: CompareConfig
 
+    @model_validator(mode="after")
+    def _accuracy_is_measured(self) -> "Config":
+        if self.training.criterion == "accuracy" and not self.sft.validation_questions:
+            raise ValueError(
+                "training.criterion is accuracy, and sft.validation_questions is 0, so that no accuracy is measured; "
+                "set it to the number of questions to ask, such as 100, or set training.criterion to loss"
+            )
+        return self
+
     @property
     def writes_questions(self) -> bool:
         """Whether a teacher writes questions about the documents."""
@@ -99,6 +108,8 @@ def _first(error: ValidationError, values: Any) -> str:
     """Describe the first problem. Unknown keys come first, since a misspelt key also shows up as a missing one."""
     problems = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     first = problems[0]
+    if not first["loc"]:  # values that exclude each other
+        return f"{first['msg'].removeprefix('Value error, ')}."
     where = ".".join(_path(first["loc"], values))
     if first["type"] == "extra_forbidden":
         what = f"is not a parameter; {_meant(first['loc'], problems, values)}"
@@ -106,6 +117,8 @@ def _first(error: ValidationError, values: Any) -> str:
         what = "is missing"
     elif first["type"] == "path_type":
         what = f"must be a path (found {first['input']!r})"
+    elif first["type"] == "value_error" and isinstance(first["input"], dict):
+        what = f"is refused: {first['msg'].removeprefix('Value error, ')}"
     else:
         what = f"{first['msg'][0].lower()}{first['msg'][1:]} (found {first['input']!r})"
     more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""

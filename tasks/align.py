@@ -1,4 +1,4 @@
-"""Align: train the SFT model on preferences with DPO or PPO.
+"""Align: train the SFT model on preferences with DPO, or another loss on pairs, or PPO.
 
 Reads artifacts/preferences, artifacts/sft, artifacts/base, and for ppo artifacts/reward; writes an adapter to
 artifacts/align/<method>. Standalone: python -m tasks.align dpo
@@ -7,10 +7,10 @@ artifacts/align/<method>. Standalone: python -m tasks.align dpo
 import sys
 from pathlib import Path
 
-from pipelines.alignment import dpo as direct
 from pipelines.alignment.backbone import Backbone
-from pipelines.alignment.config import DPOBlock, PPOBlock
+from pipelines.alignment.config import PPOBlock, PreferenceBlock
 from pipelines.alignment.experience import assemble
+from pipelines.alignment.offline import preference
 from pipelines.alignment.ppo import PPO
 from pipelines.alignment.rollout import Sampler
 from pipelines.alignment.sequences import encode_pairs
@@ -27,6 +27,7 @@ from pipelines.runtime.tracking import Run
 from pipelines.training import activations
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import TrainingConfig
+from pipelines.training.step import Job
 from tasks import task
 
 
@@ -34,7 +35,7 @@ def dpo(
     preferences: Path,
     sft: Path,
     out: Path,
-    config: DPOBlock,
+    config: PreferenceBlock,
     training: TrainingConfig,
     compute: ComputeConfig,
     base: BaseModelConfig,
@@ -42,14 +43,15 @@ def dpo(
     checkpoints: Checkpoints,
     tuning: TuningConfig | None = None,
 ) -> dict[str, float]:
-    """Train on the pairs with DPO and write the adapter; return the metrics of the last steps.
+    """Train on the pairs with the loss `config.loss` and write the adapter; return the metrics of the last steps.
 
     If `sft` has no adapter in PEFT's format, `tuning` configures a new one; otherwise it is trained on. So in `ppo`.
     """
-    model, tok = preparation.peft_adaptable(sft, tuning, compute, base), loading.tokenizer(sft)
-    pairs = encode_pairs(tok, read_pairs(preferences / "train.jsonl"))
-    metrics = direct.train(model, tok, pairs, config, training, compute, run, checkpoints)
-    saving.save_adapter(model, tok, out)
+    backbone = Backbone(preparation.peft_adaptable(sft, tuning, compute, base), loading.tokenizer(sft), compute)
+    pairs = encode_pairs(backbone.tok, read_pairs(preferences / "train.jsonl"))
+    job = Job("align.dpo", config.learning_rate, config.epochs, training, compute, run, checkpoints)
+    metrics = preference.train(backbone, pairs, config, job)
+    saving.save_adapter(backbone.model, backbone.tok, out)
     return metrics
 
 

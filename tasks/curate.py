@@ -1,10 +1,11 @@
 """Curate: select synthesised candidates and turn them into training rows with variants, refusals and rehearsal.
 
 Reads artifacts/synthesize/, artifacts/split/, artifacts/base/ and the evaluation questions of `data/questions/`, which
-must not leak into training. Writes train.jsonl, validation.jsonl, preference_prompts.jsonl (chat format), rejects.jsonl
-and questions/ (held back from training, in the form of data/questions/) to artifacts/curate/; curate.html (filter
-yields, coverage, examples of rejects) and curate.md (the dataset card) to artifacts/reports/. A row of train.jsonl
-belongs to one variant (used in the epochs congruent to it modulo `curate.num_variants`) or, with null, to all.
+must not leak into training. Writes train.jsonl, validation.jsonl, preference_prompts.jsonl (chat format),
+rejects.jsonl, questions/ (held back from training, in the form of data/questions/) and validation_questions.json (what
+`sft` asks at its validations, only with `sft.validation_questions`) to artifacts/curate/; curate.html (filter yields,
+coverage, examples of rejects) and curate.md (the dataset card) to artifacts/reports/. A row of train.jsonl belongs to
+one variant (used in the epochs congruent to it modulo `curate.num_variants`) or, with null, to all.
 preference_prompts.jsonl has one further variant, which is not used in fine-tuning, and the user's conversations; the
 task `preferences` samples answers to it.
 Standalone: python -m tasks.curate
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
+from pipelines.config import Config
 from pipelines.curation import calibration, report, schema
 from pipelines.curation.card import card
 from pipelines.curation.config import CurateConfig
@@ -29,6 +31,8 @@ from pipelines.curation.schema import Rejection, RowKind, TrainingRow
 from pipelines.curation.select import choose, distinct_questions, hold_back, same_meaning, without_leaks
 from pipelines.curation.synonyms import SynonymReplacer, synonym_replacer
 from pipelines.curation.user_data import declines, user_questions, user_rows
+from pipelines.evaluation.in_training import sample
+from pipelines.evaluation.in_training.sample import ValidationQuestions
 from pipelines.evaluation.questions import has_answerable
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
@@ -216,8 +220,17 @@ def _counts(rows: list[TrainingRow], rejected: list[Rejection], covered: Coverag
     return counts | {"coverage": covered.share, "sentences_asked": float(len(covered.covered))}
 
 
+def validation_questions(settings: Config) -> ValidationQuestions:
+    """Return the sample of validation questions that `sft` asks."""
+    drawn = sample.draw(settings.evaluate.questions, settings.sft.validation_questions, settings.compute.seed)
+    limits = settings.evaluate.max_new_tokens, settings.evaluate.max_extra_words
+    return ValidationQuestions(tuple(drawn), settings.curate.refusal, *limits)
+
+
 if __name__ == "__main__":
     with task("curate") as t:
         settings = t.config
         inputs = t.input("synthesize"), t.input("split"), t.input("base"), settings.evaluate.questions
         t.finish(curate(*inputs, t.out, t.report().parent, settings.curate, settings.synthesize, settings.compute.seed))
+        if settings.sft.validation_questions:
+            sample.write(t.out, settings.sft.validation_questions, validation_questions(settings))

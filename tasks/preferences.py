@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from pipelines import artifacts
 from pipelines.alignment import rank, reward_model
 from pipelines.alignment.config import PreferencesConfig
@@ -19,14 +21,16 @@ from pipelines.config import Config
 from pipelines.curation import schema
 from pipelines.curation.card import card
 from pipelines.curation.schema import PreferencePair, Rejection, RowKind, TrainingRow
-from pipelines.inference.generation import generate
+from pipelines.inference.generation import respond
 from pipelines.llm.cache import PATH, ResponseCache
 from pipelines.llm.prompts import load
 from pipelines.llm.teachers import load_judge
 from pipelines.models import devices, loading
+from pipelines.models.chat import encode_prompt
 from pipelines.models.config import ComputeConfig
+from pipelines.models.templates.stops import answer_text, stop_ids
 from pipelines.runtime.errors import UserError
-from pipelines.runtime.progress import say
+from pipelines.runtime.progress import say, track
 from tasks import task
 
 Ranked = tuple[list[PreferencePair], list[Rejection], dict[str, float]]
@@ -97,16 +101,20 @@ def _samples(rows: list[TrainingRow], sft: Path, config: Config, ask: rank.Ask |
     chosen = choose(rows, settings, config.compute.seed)
     composition = prompt_counts(chosen)
     rows, asked = [scored_as(row) for row in rows], [scored_as(row) for row in chosen]
-    samples = sample(asked, sft, settings, config.compute)
+    samples, truncated = sample(asked, sft, settings, config.compute)
     rule = Rule(refusal, settings.min_token_recall)
     verdicts = [[rule.verdict(row, text) for text in texts] for row, texts in zip(asked, samples, strict=True)]
+    cut: list[Rejection] = []
+    if settings.ranker != "reference":  # which chooses no sample
+        samples, cut = rank.ended(asked, samples, truncated)
     rankers: dict[str, Callable[[], tuple[list[PreferencePair], list[Rejection]]]] = {
         "reference": lambda: (_by_reference(rows, asked, samples, rule), []),
         "judge": lambda: rank.compared(asked, samples, _required(ask), load(config.synthesize.prompts, "compare")),
         "score": lambda: rank.by_score(asked, samples, _rated(asked, samples, config, ask), "score"),
         "reward": lambda: rank.by_score(asked, samples, _rewarded(asked, samples, config), "reward"),
     }
-    return *rankers[settings.ranker](), composition | verdict_rates(verdicts)
+    pairs, dropped = rankers[settings.ranker]()
+    return pairs, cut + dropped, composition | verdict_rates(verdicts)
 
 
 def prompt_counts(chosen: list[TrainingRow]) -> dict[str, float]:
@@ -152,25 +160,22 @@ def _rewarded(asked: list[TrainingRow], samples: list[list[str]], config: Config
     )
 
 
-def sample(asked: list[TrainingRow], sft: Path, config: PreferencesConfig, compute: ComputeConfig) -> list[list[str]]:
-    """Return `config.samples` answers of the SFT model to each question at each temperature."""
-    prompts = [row.messages[:-1] for row in asked for _ in range(config.samples)]
+def sample(
+    asked: list[TrainingRow], sft: Path, config: PreferencesConfig, compute: ComputeConfig
+) -> tuple[list[list[str]], list[list[bool]]]:
+    """Return `config.samples` answers of the SFT model to each question at each temperature, and which have no end."""
     model, tok = loading.load(sft, compute), loading.tokenizer(sft)
+    prompts = [encode_prompt(tok, row.messages[:-1]) for row in asked for _ in range(config.samples)]
+    stops = stop_ids(model, tok)
     samples: list[list[str]] = [[] for _ in asked]
+    truncated: list[list[bool]] = [[] for _ in asked]
     for number, temperature in enumerate(config.temperatures):
-        texts = generate(
-            model,
-            tok,
-            prompts,
-            max_new_tokens=config.max_new_tokens,
-            temperature=temperature,
-            batch_size=config.batch_size,
-            seed=compute.seed + number,
-            what="preferences",
-        )
-        for at, texts_of_one in enumerate(samples):
-            texts_of_one += texts[at * config.samples : (at + 1) * config.samples]
-    return samples
+        torch.manual_seed(compute.seed + number)
+        answers = respond(model, tok, prompts, stops, config.max_new_tokens, temperature, config.batch_size)
+        for place, tokens in sorted(track(answers, "preferences", len(prompts))):
+            samples[place // config.samples].append(answer_text(tok, tokens))
+            truncated[place // config.samples].append(tokens[-1] not in stops)
+    return samples, truncated
 
 
 def describe(pairs: list[PreferencePair]) -> dict[str, float]:

@@ -13,6 +13,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts
+from pipelines.evaluation.in_training.sample import LOSS
 from pipelines.models import devices, export, loading, saving
 from pipelines.models.chat import beginning
 from pipelines.models.config import BaseModelConfig, ComputeConfig
@@ -31,7 +32,6 @@ from pipelines.training.packing import check_document_masking, pack
 from pipelines.training.stable import stable_phase
 from pipelines.training.step import Job
 from pipelines.training.tuning.data import prepare
-from pipelines.training.tuning.hooks import method
 from tasks import task
 
 
@@ -69,9 +69,9 @@ def pretrain(
     job = Job("pretrain", config.learning_rate, config.epochs, training, compute, run, checkpoints, stable)
     objective, held_out = (LanguageModel(model, each, tok.pad_token_id) for each in (rows, validation))
     model.train()
-    validate = (lambda _: mean_loss(model, held_out, compute)) if validation else None
-    prepare(model, config.tuning, objective, job, out)
-    history = fit(model, objective, plan, job, None, validate, method(model, config.tuning, len(plan)))
+    method = prepare(model, config.tuning, objective, plan, job, out)
+    validate = (lambda _: {LOSS: mean_loss(model, held_out, compute)}) if validation else None
+    history = fit(model, objective, plan, job, None, validate, method)
     if config.tuning.method == "full":
         saving.save(model, tok, out, base)
     else:

@@ -7,10 +7,12 @@ model with `full`), preview.md, and with the schedule WSD stable/. Standalone: p
 from functools import partial
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import artifacts
 from pipelines.curation.schema import RowKind, TrainingRow, read_training_rows
+from pipelines.evaluation.in_training import sample
+from pipelines.evaluation.in_training.sample import LOSS
 from pipelines.models import devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.tuning import preparation
@@ -21,12 +23,12 @@ from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import SFTConfig, TrainingConfig
 from pipelines.training.examples import Example, encode_chat, encode_text, plan_batches
 from pipelines.training.loop import fit
+from pipelines.training.monitoring.closed_book import ClosedBook
 from pipelines.training.monitoring.samples import Samples
 from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.stable import stable_phase
 from pipelines.training.step import Job
 from pipelines.training.tuning.data import prepare
-from pipelines.training.tuning.hooks import method
 from tasks import task
 
 PREVIEW = "preview.md"
@@ -48,7 +50,8 @@ def sft(
     """Train by a method on the curated rows and passages, with a loss on answers, passages and rehearsal.
 
     Raises:
-        UserError: no row is short enough, the method does not fit the model, or early stopping has no validation rows.
+        UserError: no row is short enough, the method does not fit the model, early stopping has no validation rows, or
+            `curate` has not drawn the questions that are to be asked.
     """
     devices.prepare(compute)
     tok = loading.tokenizer(start)
@@ -64,22 +67,22 @@ def sft(
     plan = planned([row for row, _ in chats], [len(row.ids) for row in rows], config, compute.seed)
     (out / PREVIEW).write_text(preview.describe(tok, curated_rows, encoded, config.max_tokens), encoding="utf-8")
     run.artifact(out / PREVIEW)
-    questions = read_training_rows(curated / "validation.jsonl")
-    validation = [encode_chat(tok, row.messages) for row in questions]
+    held_out = read_training_rows(curated / "validation.jsonl")
+    validation = [encode_chat(tok, row.messages) for row in held_out]
+    asked = sample.read(curated, config.validation_questions) if config.validation_questions else None
     preflight.check_patience(training, validation, curated / "validation.jsonl", "curate.validation_share")
     stable = stable_phase("sft", start, out, config, training)
     preflight.check("sft", start, rows, plan, config, training, compute, base, out)
     model = preparation.trainable(start, config.tuning, compute, base)
-    rehearses = config.tuning.selects and any(row.rehearsed for row in rows)
-    before = preparation.frozen(start, compute) if rehearses else None
+    before = _copy(start, config, compute) if any(row.rehearsed for row in rows) else None
     objective = LanguageModel(model, rows, tok.pad_token_id, config.rehearsal_weight, before)
     held_back = LanguageModel(model, validation, tok.pad_token_id)
-    samples = Samples(model, tok, questions, compute, run)
-    validate = partial(_validated, samples, held_back, compute) if validation else None
+    closed_book = None if asked is None else ClosedBook(model, tok, asked, compute)
+    validate = partial(_validated, Samples(model, tok, held_out, compute, run), held_back, closed_book)
     job = Job("sft", config.learning_rate, config.epochs, training, compute, run, checkpoints, stable)
-    prepare(model, config.tuning, objective, job, out)
+    method = prepare(model, config.tuning, objective, plan, job, out)
     model.train()
-    history = fit(model, objective, plan, job, None, validate, method(model, config.tuning, len(plan)))
+    history = fit(model, objective, plan, job, None, validate if validation or asked else None, method)
     saving.keep_share(model, config.adapter_scale, start)
     saving.save(model, tok, out, start)
     return {
@@ -94,10 +97,18 @@ def sft(
     }
 
 
-def _validated(samples: Samples, held_back: LanguageModel, compute: ComputeConfig, step: int) -> float:
-    """Log sample answers after `step`, and return the validation loss."""
+def _copy(start: Path, config: SFTConfig, compute: ComputeConfig) -> PreTrainedModel | None:
+    """Return a frozen copy of the model whose own parameters are trained; None if the method adds parameters."""
+    return preparation.frozen(start, compute) if config.tuning.selects else None
+
+
+def _validated(
+    samples: Samples, held_back: LanguageModel, closed_book: ClosedBook | None, step: int
+) -> dict[str, float]:
+    """Log sample answers after `step`, and return the validation loss and the closed-book metrics."""
     samples.log(step)
-    return mean_loss(samples.model, held_back, compute)
+    measured = {LOSS: mean_loss(samples.model, held_back, samples.compute)} if held_back.rows else {}
+    return measured if closed_book is None else {**measured, **closed_book.measure()}
 
 
 def planned(chats: list[TrainingRow], lengths: list[int], config: SFTConfig, seed: int) -> list[list[int]]:

@@ -30,6 +30,8 @@ FOR_FLOWS = {
     "text.encoding",
     "models.registry",
     "evaluation.questions",
+    "evaluation.in_training",
+    "training.config",
     "evaluation.metrics",
     "evaluation.comparison",
     "evaluation.gate",

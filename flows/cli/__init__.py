@@ -13,7 +13,7 @@ __all__ = ["app", "main"]
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Runs": (
         *(running.run, running.status, running.runs, running.compare),
-        *(running.reproduce, running.accept, running.gc),
+        *(running.tune, running.reproduce, running.accept, running.gc),
     ),
     "Models": (champions.ask, champions.chat, champions.diff, champions.promote, champions.rollback),
     "Data": (

@@ -1,6 +1,7 @@
 """Commands that run stages or report on runs."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -127,6 +128,28 @@ def compare(
 
     settings = config.load()
     compare(console, results or [], settings.compare, settings.compute.seed)
+
+
+def tune(
+    stage: Annotated[str, typer.Argument(help="The training to tune: sft.")],
+    minutes: Annotated[float, typer.Option(help="Time of the whole search.")] = 30.0,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=LOW:HIGH[:log]",
+            help="Search this parameter; by default learning rate, rank and epochs around their present values.",
+        ),
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="End when so many trials have ended.")] = None,
+    to: Annotated[Path, typer.Option(help="Recipe to write.")] = Path("tuned.yaml"),
+) -> None:
+    """Search for better hyper-parameters of a training within a budget of time, and write them as a recipe."""
+    from flows.tuning.tune import tune
+
+    try:
+        tune(console, stage, minutes, search or [], trials, to)
+    except KeyboardInterrupt:
+        end("Stopped. The trials so far are kept; the same command continues.", 130)
 
 
 def gc(yes: Yes = False, keep: Keep = 5) -> None:

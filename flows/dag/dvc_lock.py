@@ -43,6 +43,8 @@ class Inputs:
     """Hash of command, dependencies and parameters: equal keys give equal results."""
     data: dict[str, str]
     """DVC's hash of every input file and folder except code, by path."""
+    parameters: tuple[str, ...]
+    """The keys of params.yaml that the result depends on: values, or whole blocks."""
 
 
 def prove(name: str) -> Inputs:
@@ -64,7 +66,8 @@ def prove(name: str) -> Inputs:
     except DvcException as error:
         raise UserError(f"{name} cannot start: {str(error).strip().splitlines()[0]}.") from error
     data = {path: found.value for path, found in hashes.items() if found.name == "md5" and not path.endswith(".py")}
-    return Inputs(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(), data)
+    parameters = tuple(key for dep in stage.deps if str(dep) == "params.yaml" for key in dep.params)
+    return Inputs(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(), data, parameters)
 
 
 def _prove_outputs(parent: Any, reader: Any) -> None:

@@ -48,8 +48,8 @@ def write(assignments: Sequence[str], folder: Path) -> None:
     (folder / PARAMS).write_text(text, encoding="utf-8")
 
 
-def changed(text: str, assignments: Sequence[str]) -> str:
-    """Return `text`, a params.yaml, with `assignments` applied.
+def changed(text: str, assignments: Sequence[str], option: str = "--set") -> str:
+    """Return `text`, a params.yaml, with `assignments` applied; error messages name the `option` that gave them.
 
     Raises:
         UserError: an item is not an assignment, names no parameter, or its value is not YAML.
@@ -57,11 +57,16 @@ def changed(text: str, assignments: Sequence[str]) -> str:
     values = _yaml.load(text)
     for assignment in assignments:
         key, value = _parsed(assignment)
-        block, name = _place(values, key)
+        block, name = _place(values, key, option)
         block[name] = value
-    written = io.StringIO()
-    _yaml.dump(values, written)
-    return written.getvalue()
+    return written(values)
+
+
+def written(recipe: Mapping[str, Any]) -> str:
+    """Return `recipe` as YAML, as params.yaml is written."""
+    text = io.StringIO()
+    _yaml.dump(recipe, text)
+    return text.getvalue()
 
 
 def merged(text: str, recipe: Mapping[str, Any]) -> str:
@@ -71,9 +76,7 @@ def merged(text: str, recipe: Mapping[str, Any]) -> str:
     """
     values = _yaml.load(text)
     _merge(values, recipe)
-    written = io.StringIO()
-    _yaml.dump(values, written)
-    return written.getvalue()
+    return written(values)
 
 
 def _merge(values: Any, recipe: Mapping[str, Any]) -> None:
@@ -115,7 +118,7 @@ def _parsed(assignment: str) -> tuple[str, Any]:
         raise UserError(f"--set {key}: the value {value!r} is not valid YAML.") from error
 
 
-def _place(values: Any, key: str) -> tuple[Any, Any]:
+def _place(values: Any, key: str, option: str) -> tuple[Any, Any]:
     """Return the block that holds `key`, and the name of the key in it."""
     *path, last = key.split(".")
     block = values
@@ -126,7 +129,7 @@ def _place(values: Any, key: str) -> tuple[Any, Any]:
     if not isinstance(block, Mapping) or last not in block:
         matches = difflib.get_close_matches(key, list(_keys(values)), n=1)
         hint = f"did you mean {matches[0]}?" if matches else "params.yaml lists all parameters."
-        raise UserError(f"--set {key}: there is no such parameter; {hint}")
+        raise UserError(f"{option} {key}: there is no such parameter; {hint}")
     return block, last
 
 

@@ -25,10 +25,17 @@ class Program:
     """A running program. Its output goes to a log; its stderr can be followed line by line."""
 
     def __init__(
-        self, command: Sequence[str], log: Path, environment: Mapping[str, str], *, followed: bool = False
+        self,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str],
+        *,
+        followed: bool = False,
+        folder: Path = Path(),
     ) -> None:
-        """Start `command` with `environment` added to this process's; with `followed`, the caller must read `lines`.
+        """Start `command` in `folder` with `environment` added to this process's.
 
+        With `followed`, the caller must read `lines`.
         The program inherits this process's lease, so that `end_orphans` can terminate it when this process is dead.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -40,6 +47,7 @@ class Program:
             stderr=subprocess.PIPE if followed else subprocess.STDOUT,
             env={**os.environ, liveness.FLOW: str(liveness.lease()), **environment},
             start_new_session=True,
+            cwd=folder,
         )
         self.stop_lock = Lock()
 

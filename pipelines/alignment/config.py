@@ -73,11 +73,30 @@ class RewardConfig(Block):
     """Pairs in one optimiser step."""
 
 
-class DPOBlock(Block):
-    """Direct preference optimisation (Rafailov et al. 2023)."""
+PREFERENCE_PARAMETERS = {
+    "robust": ("label_smoothing",),
+    "simpo": ("target_margin",),
+    "kto": ("desirable_weight", "undesirable_weight"),
+}
+"""Parameters of `PreferenceBlock` that only some losses have."""
 
+
+class PreferenceBlock(Block):
+    """Offline preference optimisation: training on fixed pairs, without samples or a reward model."""
+
+    loss: Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "robust", "orpo", "simpo", "cpo", "kto"]
+    """Preference loss, by its name in TRL; `sigmoid` is DPO (Rafailov et al. 2023). docs/alignment.md compares them."""
     beta: Positive
-    """Strength of the implicit KL constraint to the reference."""
+    """Strength of the implicit KL constraint to the reference. Losses without a reference: scale of the reward (cpo,
+    simpo), or weight of the odds ratio (orpo)."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] | None
+    """Assumed share of pairs with swapped answers (`robust` only)."""
+    target_margin: NonNegative | None
+    """Reward margin that a pair must exceed, the paper's gamma (`simpo` only)."""
+    desirable_weight: Positive | None
+    """Weight of chosen answers (`kto` only)."""
+    undesirable_weight: Positive | None
+    """Weight of rejected answers (`kto` only)."""
     sft_weight: NonNegative
     """Weight of the SFT loss on the chosen answer, against likelihood displacement."""
     learning_rate: LearningRate
@@ -86,6 +105,23 @@ class DPOBlock(Block):
     """Passes over the pairs."""
     batch_size: Count
     """Pairs in one optimiser step."""
+
+    @property
+    def loss_parameters(self) -> dict[str, float]:
+        """Parameters of the chosen loss by name."""
+        return self.model_dump(include={"beta", *PREFERENCE_PARAMETERS.get(self.loss, ())})
+
+    @model_validator(mode="after")
+    def _parameters_of_the_loss(self) -> "PreferenceBlock":
+        wanted = PREFERENCE_PARAMETERS.get(self.loss, ())
+        for name in sorted({each for names in PREFERENCE_PARAMETERS.values() for each in names}):
+            if name in wanted and getattr(self, name) is None:
+                raise ValueError(f"the loss {self.loss} needs {name}; set it to a number")
+            if name not in wanted and getattr(self, name) is not None:
+                raise ValueError(f"the loss {self.loss} has no {name}; set it to null")
+        if self.loss in ("orpo", "cpo") and not self.sft_weight:
+            raise ValueError(f"the loss {self.loss} includes the SFT loss; set sft_weight above 0 (1 in its paper)")
+        return self
 
 
 class PPOBlock(Block):
@@ -143,7 +179,7 @@ class AlignConfig(Block):
     tuning: TuningConfig
     """Adapter of the reward model, DPO and PPO on a model whose own parameters SFT trained; an SFT adapter in PEFT's
     format is continued instead."""
-    dpo: DPOBlock
-    """Settings of direct preference optimisation."""
+    dpo: PreferenceBlock
+    """Settings of offline preference optimisation, by default DPO."""
     ppo: PPOBlock
     """Settings of proximal policy optimisation with the reward model."""

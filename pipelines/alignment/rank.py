@@ -6,7 +6,7 @@ Functions that make or filter pairs return the pairs and the rejections.
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, compress
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -26,6 +26,19 @@ Ask = Callable[[Sequence[Call], str], list[Reply]]
 
 _COMPARED = 3  # distinct samples of one prompt that a judge compares pairwise
 _WORST, _BEST = 1.0, 10.0
+
+
+def ended(
+    rows: Sequence[TrainingRow], samples: Sequence[Sequence[str]], truncated: Sequence[Sequence[bool]]
+) -> tuple[list[list[str]], list[Rejection]]:
+    """Drop truncated samples, one rejection per prompt: if chosen, they would teach to stop within a sentence."""
+    whole: list[list[str]] = []
+    dropped: list[Rejection] = []
+    for row, texts, cut in zip(rows, samples, truncated, strict=True):
+        whole.append([text for text, is_cut in zip(texts, cut, strict=True) if not is_cut])
+        if any(cut):
+            dropped.append(_dropped(row, Reason.ANSWER_TOO_LONG, *compress(texts, cut)))
+    return whole, dropped
 
 
 def compared(
@@ -131,16 +144,21 @@ def chosen_by_people(folder: Path) -> tuple[list[PreferencePair], list[Rejection
 def fitting(
     tok: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair], refusal: str, config: PreferencesConfig
 ) -> tuple[list[PreferencePair], list[Rejection]]:
-    """Drop pairs of unequal lengths (except for refusals, which are short), with a small margin, or too many tokens.
+    """Drop pairs with an empty answer or equal ones, of unequal lengths, with a small margin, or with too many tokens.
 
-    A long answer is not cut: without its end of turn, DPO would learn not to stop.
+    The lengths of pairs with the refusal, which is short, may be unequal. A long answer is not cut: without its end of
+    turn, DPO would learn not to stop.
     """
     kept: list[PreferencePair] = []
     dropped: list[Rejection] = []
     for each in pairs:
         chosen, rejected = each.chosen[0]["content"], each.rejected[0]["content"]
         shorter, longer = sorted((len(chosen), len(rejected)))
-        if refusal not in (chosen, rejected) and longer > config.max_length_ratio * max(1, shorter):
+        if not chosen.strip() or not rejected.strip():
+            dropped.append(Rejection(each.as_row(), Reason.EMPTY_ANSWER))
+        elif chosen.strip() == rejected.strip():
+            dropped.append(Rejection(each.as_row(), Reason.NOT_A_PAIR))
+        elif refusal not in (chosen, rejected) and longer > config.max_length_ratio * max(1, shorter):
             dropped.append(Rejection(each.as_row(), Reason.LENGTH))
         elif each.margin < config.min_margin:
             dropped.append(Rejection(each.as_row(), Reason.MARGIN))

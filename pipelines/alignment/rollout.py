@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from peft.helpers import disable_input_dtype_casting
-
 from pipelines.alignment.backbone import POLICY, Backbone, using
 from pipelines.alignment.sequences import Turn
 from pipelines.inference.generation import respond
 from pipelines.models.devices import autocast
+from pipelines.models.tuning.apply import without_input_casts
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Sampler:
     def generate(self, prompts: Sequence[list[int]]) -> list[Turn]:
         """Return a turn for every prompt, in order; a response ends after its first stop token, if it has one."""
         model, precision = self.backbone.model, autocast(self.backbone.compute, self.backbone.device)
-        with using(model, POLICY), precision, disable_input_dtype_casting(model):
+        with using(model, POLICY), precision, without_input_casts(model):
             responses = dict(
                 respond(
                     model.get_base_model(),

@@ -55,7 +55,7 @@ def can_merge(directory: Path) -> bool:
 
 
 def check(directory: Path, root: Path) -> None:
-    """Check an adapter that PEFT itself has to apply to the whole model in `root`.
+    """Check an adapter that is to be applied to the whole model in `root`.
 
     Raises:
         UserError: its initialisation changed the weights of the model below it, as PiSSA does in PEFT, or it changes

@@ -46,6 +46,8 @@ def merge(directory: Path, out: Path, compute: ComputeConfig, aware: bool = True
     by_file = all(map(updates.readable, above))
     chain = [updates.read(each) for each in above] if by_file else []
     updates.changed_names(chain, root)
+    for each in above:
+        adapters.check(each, root)
     weights.require_space(out, weights.size(root))
     out.mkdir(parents=True, exist_ok=True)
     trained_on = _trained_on(root, adapters.quantization(above) if aware else "none", devices.dtype(compute))

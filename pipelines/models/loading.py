@@ -143,16 +143,29 @@ def stacked(
     return model
 
 
+def first_adapter(model: PreTrainedModel, directory: Path, **options: Any) -> peft.PeftModel:
+    """Add an adapter in PEFT's format to a model without one.
+
+    Raises:
+        UserError: the adapter belongs to a model of another size.
+    """
+    try:
+        adapted = peft.PeftModel.from_pretrained(model, directory, **options)
+    except RuntimeError as error:  # of load_state_dict
+        sentence = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"The adapter in {directory} does not fit {type(model).__name__}: {sentence}") from error
+    if adapted.active_peft_config.is_prompt_learning:
+        VirtualTokens(adapted)
+    return adapted
+
+
 def _with_peft(
     model: PreTrainedModel, adapted: peft.PeftModel | None, directory: Path, compute: ComputeConfig
 ) -> peft.PeftModel:
     """Add an adapter in PEFT's format to a model, which may have others: `adapted`."""
     options = {"autocast_adapter_dtype": False, "device_map": {"": str(device(compute))}}
     if adapted is None:
-        adapted = peft.PeftModel.from_pretrained(model, directory, adapter_name="0", **options)
-        if adapted.active_peft_config.is_prompt_learning:
-            VirtualTokens(adapted)
-        return adapted
+        return first_adapter(model, directory, adapter_name="0", **options)
     name = str(len(adapted.peft_config))
     adapted.load_adapter(directory, adapter_name=name, **options)
     adapted.base_model.set_adapter([*map(str, range(int(name))), name])

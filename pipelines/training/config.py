@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from pipelines.block import Block, Count, LearningRate, NonNegative, Positive, Share
 from pipelines.models.tuning.config import TuningConfig
 
+VALIDATIONS = 10  # of a training, the last one after its last step
+
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor"]
 Schedule = Literal["linear", "cosine", "constant", "wsd"]
 Checkpointing = Annotated[Literal["auto", "on", "off"], BeforeValidator(lambda value: _SWITCH.get(str(value), value))]
@@ -38,9 +40,12 @@ class TrainingConfig(Block):
     """Activation checkpointing: a third more computation for most of the memory of a micro-batch. `auto` switches it on
     if a micro-batch would not fit into the GPU's free memory."""
     patience: Count | None
-    """Early stopping in `sft` and `pretrain`: training stops after so many validations, of ten, without a lower
-    validation loss, and the weights of the lowest are restored. null trains all steps and takes the last weights. The
-    other trainings have no validation loss."""
+    """Early stopping in `sft` and `pretrain`: training stops after so many validations, of ten, that are not better by
+    `criterion`, and the weights of the best are restored. null trains all steps and takes the last weights. The other
+    trainings have no validations."""
+    criterion: Literal["loss", "accuracy"]
+    """The best validation of `sft`: that of the lowest `loss`, or with `accuracy` of the highest score (correct minus
+    wrong answers to `sft.validation_questions`), ties broken by the loss. `pretrain` always uses the loss."""
     launch: Count | Path | None
     """Number of processes of pretrain, sft, reward and align@dpo, one per GPU, or an `accelerate` config file; null is
     this process. Each holds the model and computes a share of every step."""
@@ -101,6 +106,9 @@ class SFTConfig(Block):
     """Passes over the corpus as plain text per pass over the rows; 0 trains only on questions."""
     lm_tokens: Count
     """Length of one passage of plain text in tokens."""
+    validation_questions: Annotated[int, Field(ge=0)]
+    """Number of answerable and unanswerable validation questions, a random sample drawn by `curate`, that are asked
+    closed-book at each of the ten validations; 0 measures only the loss."""
 
     @model_validator(mode="after")
     def _scale(self) -> "SFTConfig":

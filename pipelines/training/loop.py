@@ -36,10 +36,10 @@ def fit(
     """Train `weights` (by default the trainable ones of `model`) on the planned steps, in the model's present mode.
 
     Training resumes from the last checkpoint. If a micro-batch does not fit into the GPU's memory, the step starts
-    again with half as many tokens per micro-batch. `validate` returns the validation loss; it is called ten times. With
-    `training.patience`, training stops early, and the weights of the lowest validation loss are restored. `method` is
-    what a method of fine-tuning does at each step. Of several launched processes, all but rank 0 exit after the last
-    step: only one saves what was trained.
+    again with half as many tokens per micro-batch. `validate` returns metrics; it is called ten times. With
+    `training.patience`, training stops early, and the weights of the best validation are restored. `method` is what a
+    method of fine-tuning does at each step. Of several launched processes, all but rank 0 exit after the last step:
+    only one saves what was trained.
 
     Raises:
         UserError: nothing is trainable, there is no token to train on, memory is too small for one item, or a loss or
@@ -50,7 +50,7 @@ def fit(
         raise UserError(f"{job.what}: no parameter of the model is trainable; check {job.what}.tuning.")
     if not plan:
         raise no_tokens(job)
-    settings, device, method = job.training, model.device, method or Method()
+    settings, method = job.training, method or Method()
     objective = method.objective(objective)
     start = job.stable.start if job.stable else None
     optimizer = optimizers.create(settings.optimizer, method.groups(weights, job.learning_rate), settings.weight_decay)
@@ -58,19 +58,16 @@ def fit(
     schedule = schedules.create(settings.schedule, optimizer, len(plan), warmup, settings.decay)
     if start:
         unpack(start.tensors, weights, optimizer)
-    tokens = micro_batch_tokens(settings, device, plan, objective.sizes)
+    tokens = micro_batch_tokens(settings, model.device, plan, objective.sizes)
     facts: dict[str, Any] = {"history": [], "validations": [], "micro_batch_tokens": tokens}
     facts |= _resumed(job, weights, optimizer, schedule, method)
     rows, budget = facts["history"], facts["micro_batch_tokens"]
     history = History(job, len(plan), validate, rows, facts["validations"], utilization(model, job.compute))
     stable_end = schedules.stable_steps(settings.schedule, len(plan), settings.decay) if job.stable else None
-    recompute = virtual_tokens.of(model) is None and activations.worthwhile(
-        settings.checkpointing, model.config, budget, device
-    )
     parameters = list(weights.values())
     equalise(parameters)
-    in_place = without_input_casts(model)
-    with job.checkpoints.guarded(), in_place, activations.recomputed(model, recompute):
+    recompute = activations.recomputed(model, _recomputes(model, budget, job))
+    with job.checkpoints.guarded(), without_input_casts(model), recompute:
         for number, step in enumerate(plan[len(rows) :], len(rows) + 1):
             if history.exhausted():
                 break
@@ -89,11 +86,22 @@ def fit(
     history.close()
     if environment.rank():
         sys.exit()
+    _keep(history, weights, job, stable_end)
+    return history
+
+
+def _keep(history: History, weights: Mapping[str, nn.Parameter], job: Job, stable_end: int | None) -> None:
+    """Restore the weights of the best validation, and store the state at the end of WSD's stable phase."""
     if best := history.best_step():
         unpack(job.checkpoints.kept(best).tensors, weights)
-    if job.stable and stable_end and stable_end <= len(rows):
+    if job.stable and stable_end and stable_end <= len(history.rows):
         job.stable.store(job.checkpoints.kept(stable_end))
-    return history
+
+
+def _recomputes(model: Model, budget: int, job: Job) -> bool:
+    """Return whether layers are recomputed; never with virtual tokens, whose caches would be filled twice."""
+    checkpointing = "off" if virtual_tokens.of(model) else job.training.checkpointing
+    return activations.worthwhile(checkpointing, model.config, budget, model.device)
 
 
 def _resumed(

@@ -12,6 +12,7 @@ from pipelines.models import memory, quantization, weights
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.devices import device, dtype
 from pipelines.models.memory import GIB, MASTER, OPTIMIZERS, Traced, Training
+from pipelines.models.tuning.peft_methods import UNMERGEABLE
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from pipelines.training import optimizers
@@ -38,6 +39,7 @@ def check(
         UserError: the device lacks the quantisation, the optimizer, the memory, or the disk `out` the space.
     """
     where, precision = device(compute), dtype(compute)
+    _check_method(what, config, training)
     quantization.check(base.quantization, where)
     optimizers.check(training.optimizer, where)
     if not plan:
@@ -52,6 +54,22 @@ def check(
     saved = int((MASTER + OPTIMIZERS[training.optimizer]) * shape.trainable)
     written = KEPT + 1 + (training.patience is not None) + 2 * (training.schedule == "wsd")  # best, stable and its copy
     weights.require_space(out, written * saved + MASTER * shape.trainable + merged)
+
+
+def _check_method(what: str, config: SFTConfig | PretrainConfig, training: TrainingConfig) -> None:
+    """Check that the method of fine-tuning suits the stage.
+
+    Raises:
+        UserError: `pretrain` could not merge it; layers are to be recomputed, which would add prefixes to their caches
+            twice; or weight decay would change parameters that a mask leaves out.
+    """
+    method = config.tuning.method
+    if isinstance(config, PretrainConfig) and (method in UNMERGEABLE or method == "bottleneck"):
+        raise UserError(f"{what}.tuning.method is {method}, which cannot be merged into the weights; set it to lora.")
+    if config.tuning.virtual and training.checkpointing == "on":
+        raise UserError(f"{what}.tuning.method is {method}, which needs training.checkpointing: off.")
+    if method == "fisher" and training.weight_decay:
+        raise UserError(f"{what}.tuning.method is fisher, which needs training.weight_decay: 0.")
 
 
 def check_patience(training: TrainingConfig, validation: Sequence[Example], source: Path, share: str) -> None:

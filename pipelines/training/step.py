@@ -8,7 +8,7 @@ however it is split.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,6 +24,8 @@ from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import TrainingConfig
 from pipelines.training.examples import fill
 from pipelines.training.stable import StablePhase
+
+T = TypeVar("T")
 
 CPU_TOKENS = 4096  # of an automatic micro-batch on a CPU, where larger ones are not faster
 
@@ -173,7 +175,7 @@ def equalise(parameters: Sequence[nn.Parameter]) -> None:
             dist.broadcast(parameter.data, src=0)
 
 
-def of_rank_0(value: float) -> float:
+def of_rank_0(value: T) -> T:
     """Return the value of rank 0 in every process, so that all decide alike."""
     values = [value]
     if dist.is_initialized():

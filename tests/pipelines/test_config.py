@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 
 def test_project_parameters_are_valid() -> None:
-    assert config.load(ROOT / "params.yaml").sft.tuning.rank >= 1
+    assert config.load(ROOT / "params.yaml").sft.tuning.method == "lora"
 
 
 BREAKAGES: list[tuple[Callable[[Any], Any], str]] = [
@@ -76,5 +76,5 @@ def test_missing_params_outside_of_a_project_is_reported(tmp_path: Path, monkeyp
 
 def test_block_is_flattened(project: Path) -> None:
     flat = config.flat(config.load().sft, "sft")
-    assert flat["sft.tuning.rank"] == config.load().sft.tuning.rank
+    assert flat["sft.tuning.options.r"] == config.load().sft.tuning.options["r"]
     assert not any(isinstance(value, dict) for value in flat.values())

@@ -1,17 +1,12 @@
 """DPO and PPO tasks on a tiny model, from the SFT adapter to an aligned one."""
 
-import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from pipelines.alignment.backbone import POLICY, Backbone, train_only
-from pipelines.alignment.dpo import Preference
-from pipelines.alignment.sequences import encode_pairs
 from pipelines.artifacts import Row, write_rows
 from pipelines.config import Config
-from pipelines.curation.schema import read_pairs
 from pipelines.models import adapters, devices, loading, saving
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
@@ -157,20 +152,6 @@ def test_interrupted_training_gives_the_same_weights(
     assert fit(Path("parts"), Checkpoints(tmp_path / "kept")) == whole
 
 
-def test_dpo_with_another_reference_raises(sft: Path, preferences: Path, quick: Config) -> None:
-    model, tok = preparation.adaptable(sft, None, quick.compute, quick.base), loading.tokenizer(sft)
-    pairs = encode_pairs(tok, read_pairs(preferences / "train.jsonl"))[:4]
-    train_only(model, [POLICY])
-    objective = Preference(Backbone(model, tok, quick.compute), pairs, beta=0.1, sft_weight=0.0)
-    objective.refer([range(4)])
-    objective.check_start(range(4))
-    loss = objective(model, range(4))
-    assert float(loss.total) / loss.weight == pytest.approx(math.log(2), abs=1e-6)
-    objective.reference[:, 0] += 1
-    with pytest.raises(RuntimeError, match="not ln 2"):
-        objective.check_start(range(4))
-
-
 def test_ppo_after_reward_is_deterministic_and_changes_the_policy(sft: Path, preferences: Path, quick: Config) -> None:
     for out in (Path("artifacts/reward"), Path("first"), Path("second")):
         out.mkdir(parents=True)
@@ -230,7 +211,7 @@ def test_alignment_of_a_model_with_trained_weights_adds_an_adapter(
     base: Path, preferences: Path, quick: Config
 ) -> None:
     sft, lora = Path("artifacts/sft"), TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8})
-    whole = preparation.trainable(base, None, quick.compute, quick.base)
+    whole = preparation.trainable(base, TuningConfig(method="full"), quick.compute, quick.base)
     whole.get_input_embeddings().weight.data *= 3
     saving.save(whole, loading.tokenizer(base), sft, base)
     common = (quick.training, quick.compute, quick.base)

@@ -1,5 +1,6 @@
 """The preferences task on samples of a tiny model, and on people's choices."""
 
+import json
 from itertools import count
 from pathlib import Path
 
@@ -87,6 +88,8 @@ def test_judge_ranks_by_score_and_dropped_pairs_are_counted(base: Path, config: 
     settings = changed(
         config, ranker="score", prompts=6, samples=3, judge_samples=2, max_new_tokens=6, max_length_ratio=99.0
     )
+    endings = {"eos_token_id": [2, *range(480, 600)]}  # a fifth of the tokens ends an answer, so that most samples end
+    (base / "generation_config.json").write_text(json.dumps(endings))
     numbers = count(1)
     ask = Script(lambda _: str(next(numbers) % 10 + 1)).ask
     out = Path("out")
@@ -96,6 +99,7 @@ def test_judge_ranks_by_score_and_dropped_pairs_are_counted(base: Path, config: 
     assert {pair["provenance"] for pair in pairs} == {"score"}
     assert all(0 < pair["margin"] <= 1 for pair in pairs)
     dropped = sum(value for name, value in metrics.items() if name.startswith("dropped_"))
+    assert metrics["dropped_answer_too_long"] > 0
     assert dropped == len(read_rows(out / "rejects.jsonl"))
 
 

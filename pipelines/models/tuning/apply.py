@@ -33,8 +33,7 @@ def apply(model: PreTrainedModel, tuning: TuningConfig) -> Model:
         return model
     start = tuning.options.get("init_lora_weights")
     replaced = isinstance(start, str) and start.startswith(REPLACED_INITS)
-    options = {**tuning.options, "init_lora_weights": True} if replaced else tuning.options
-    config = peft_methods.configuration(tuning.method, options, str(model.config._name_or_path))
+    config = peft_methods.configuration(tuning.method, tuning.options, str(model.config._name_or_path))
     model.requires_grad_(False)
     try:
         adapted = peft.get_peft_model(model, config)
@@ -68,6 +67,8 @@ def _replace_init(model: peft.PeftModel, start: str) -> None:
     if start == "loftq":
         if quantised != "nf4":
             raise UserError("init_lora_weights is loftq, which needs base.quantization: nf4.")
+        if model.device.type != "cuda":
+            raise UserError("init_lora_weights is loftq, which PEFT computes only on a GPU; set it to true.")
         stored = Path(base_of(model).config._name_or_path) / "model.safetensors"
         if not stored.exists():
             raise UserError("init_lora_weights is loftq, which reads weights from one file; set it to true.")

@@ -134,7 +134,7 @@ class TuningConfig(Block):
     def scalable(self) -> bool:
         """Whether the learnt update can be multiplied by a factor after training."""
         start = str(self.options.get("init_lora_weights"))
-        return self.selects or (self.method == "lora" and not start.startswith(REPLACED_INITS[:2]))
+        return self.selects or (self.method in ("lora", "adalora") and not start.startswith(REPLACED_INITS[:2]))
 
 
 def _sentence(error: ValidationError) -> str:

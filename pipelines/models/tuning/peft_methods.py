@@ -11,7 +11,7 @@ from typing import Any
 import peft
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-from pipelines.models.tuning.config import OWN, REFUSED, VIRTUAL_TOKENS
+from pipelines.models.tuning.config import OWN, REFUSED, REPLACED_INITS, VIRTUAL_TOKENS
 
 LORA_PLUS = "loraplus_lr_ratio"
 """Option of `lora` and `adalora`: learning rate of B over that of A (LoRA+, Hayou et al. 2024, arXiv:2402.12354)."""
@@ -28,6 +28,8 @@ def configuration(method: str, options: Mapping[str, Any], base: str = "base") -
 
     `base` is the directory of the model, whose tokenizer encodes an initial text of prompt tuning. AdaLoRA's
     `total_step` is set when training is planned (`pipelines/training/tuning/hooks.py`).
+
+    An initialisation that would change the weights (`REPLACED_INITS`) is not in it (`apply.py` applies it).
 
     Raises:
         ValueError: PEFT has no such method, the method has no such option or refuses its value, or it cannot be trained
@@ -47,6 +49,8 @@ def configuration(method: str, options: Mapping[str, Any], base: str = "base") -
     start = given.get("init_lora_weights")
     if isinstance(start, str) and not start.startswith(_INITS):
         raise ValueError(f"init_lora_weights is {start}; true, false, {', '.join(_INITS)} are supported")
+    if isinstance(start, str) and start.startswith(REPLACED_INITS):
+        given["init_lora_weights"] = True
     defaults: dict[str, Any] = {"task_type": "CAUSAL_LM"}
     if "target_modules" in names and method not in _OWN_TARGETS:
         defaults["target_modules"] = "all-linear"

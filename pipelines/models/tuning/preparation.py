@@ -11,12 +11,11 @@ from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.devices import device
 from pipelines.models.fused.patch import fuse
 from pipelines.models.head import Model, base_of
-from pipelines.models.loading import whole
+from pipelines.models.loading import first_adapter, whole
 from pipelines.models.quantization import Kind
 from pipelines.models.tuning import bottleneck, updates
 from pipelines.models.tuning.apply import ADAPTER, apply
 from pipelines.models.tuning.config import TuningConfig
-from pipelines.models.tuning.virtual_tokens import VirtualTokens
 from pipelines.runtime.errors import UserError
 
 
@@ -61,11 +60,7 @@ def adaptable(
         root, above = adapters.lineage(directory)
         model = frozen(below, compute, adapters.quantization(above))
         adapters.check(directory, root)
-        adapted = peft.PeftModel.from_pretrained(
-            model, directory, is_trainable=True, device_map={"": str(device(compute))}
-        )
-        if adapted.active_peft_config.is_prompt_learning:
-            VirtualTokens(adapted)
+        adapted = first_adapter(model, directory, is_trainable=True, device_map={"": str(device(compute))})
         start = below
     elif tuning is not None and not tuning.selects:
         kind = base.quantization if base is not None else "none"

@@ -30,6 +30,11 @@ class Update:
     up: torch.Tensor
     scale: float
 
+    @property
+    def shape(self) -> list[int]:
+        """Shape of the weight."""
+        return [self.up.shape[0], self.down.shape[1]]
+
     def added_to(self, weight: torch.Tensor) -> torch.Tensor:
         """Return the sum of `weight` [out, in] and the update in float32, on the device of `weight`."""
         up, down = (each.to(weight.device, torch.float32) for each in (self.up, self.down))
@@ -41,6 +46,11 @@ class Replacement:
     """The trained value of a parameter of the model itself."""
 
     value: torch.Tensor
+
+    @property
+    def shape(self) -> list[int]:
+        """Shape of the parameter."""
+        return list(self.value.shape)
 
     def added_to(self, weight: torch.Tensor) -> torch.Tensor:
         """Return the trained value in float32, on the device of `weight`."""
@@ -136,13 +146,19 @@ def changed_names(chain: Sequence[Updates], root: Path) -> set[str]:
     """Return the names of the weights that a chain of adapters changes.
 
     Raises:
-        UserError: the whole model in `root` does not store one of them under that name.
+        UserError: the whole model in `root` does not store one of them under that name, or in another shape.
     """
     changed = {name for each in chain for name in each}
     missing = set(changed)
     for shard in weights.files(root):
         with safe_open(shard, framework="pt") as stored:
-            missing -= set(stored.keys())
+            names = set(stored.keys())
+            missing -= names
+            for name, update in ((name, each[name]) for each in chain for name in each.keys() & names):
+                if update.shape != (shape := stored.get_slice(name).get_shape()):
+                    raise UserError(
+                        f"The update {update.shape} of {name} does not fit its base model in {root}, which has {shape}."
+                    )
     if missing:
         raise UserError(f"An adapter changes {sorted(missing)[0]}, which its base model in {root} does not store.")
     return changed

@@ -6,16 +6,17 @@ from typing import Any
 
 import torch
 
+from pipelines.evaluation.in_training.sample import LOSS, SCORE
 from pipelines.runtime.progress import Meter, say
+from pipelines.training.config import VALIDATIONS
 from pipelines.training.monitoring.utilization import Utilization
 from pipelines.training.step import Job, of_rank_0
 
 POINTS = 100  # points per curve in MLflow
-VALIDATIONS = 10  # evaluations of the validation loss during training
 SMOOTHING = 0.9  # decay of the moving average of the displayed loss
 
-Validate = Callable[[int], float]
-"""Returns the validation loss after a step."""
+Validate = Callable[[int], Mapping[str, float]]
+"""Returns what is measured after a step: `LOSS`, and the metrics of questions if some are asked."""
 
 
 class History:
@@ -30,7 +31,7 @@ class History:
         validations: list[Any],
         utilization: Utilization | None,
     ) -> None:
-        """Log the `total` steps of `job`; `rows` and `validations` (step, loss) are those already done.
+        """Log the `total` steps of `job`; `rows` and `validations` (step, measurements) are those already done.
 
         `validate` is called ten times during training.
         """
@@ -49,10 +50,10 @@ class History:
             recent = self.rows[-every:]
             means = {key: sum(row[key] for row in recent) / len(recent) for key in recent[-1]}
             self.job.run.curve({**means, **self._speed(), "epoch": number / self.total * self.job.epochs}, number)
-        if self.validate is not None and number % max(1, self.total // VALIDATIONS) == 0:
+        if self.validate is not None and number * VALIDATIONS // self.total > (number - 1) * VALIDATIONS // self.total:
             begun = time.monotonic()
-            self.validations.append((number, of_rank_0(self.validate(number))))
-            self.job.run.curve({"validation_loss": self.validations[-1][1]}, number)
+            self.validations.append((number, dict(of_rank_0(self.validate(number)))))
+            self.job.run.curve(self.validations[-1][1], number)
             self.since += time.monotonic() - begun
         self.meter.step(note=f"loss {smoothed([row['loss'] for row in self.rows[-50:]]):.3f}")
 
@@ -68,18 +69,23 @@ class History:
             speed["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
         return speed
 
-    def best(self) -> tuple[int, float] | None:
-        """Return the step with the lowest validation loss, the first of equal ones, and its loss.
+    def best(self) -> tuple[int, dict[str, float]] | None:
+        """Return the step and the measurements of the best validation by `training.criterion`, the first of equal ones.
 
         None without `training.patience`, or before the first validation.
         """
         if self.job.training.patience is None or not self.validations:
             return None
-        step, loss = min(self.validations, key=lambda each: each[1])
-        return int(step), float(loss)
+        by_score = self._by_score()
+        step, measured = min(self.validations, key=lambda each: (-each[1][SCORE] if by_score else 0.0, each[1][LOSS]))
+        return int(step), measured
+
+    def _by_score(self) -> bool:
+        """Return whether validations are compared by their score, and only equal ones by their loss."""
+        return self.job.training.criterion == "accuracy" and all(SCORE in measured for _, measured in self.validations)
 
     def best_step(self) -> int | None:
-        """Return the step with the lowest validation loss; None as for `best`."""
+        """Return the step of the best validation; None as for `best`."""
         best = self.best()
         return best and best[0]
 
@@ -88,16 +94,20 @@ class History:
         best, patience = self.best(), self.job.training.patience
         if best is None or patience is None or sum(step > best[0] for step, _ in self.validations) < patience:
             return False
+        name, value = ("score", best[1][SCORE]) if self._by_score() else ("loss", best[1][LOSS])
         say(
-            f"{self.job.what}: the validation loss has not improved on {best[1]:.4f} of step {best[0]} in {patience} "
+            f"{self.job.what}: the validation {name} has not improved on {value:.4f} of step {best[0]} in {patience} "
             f"validations; stopped after {len(self.rows)} of {self.total} steps"
         )
         return True
 
     def chosen(self) -> dict[str, float]:
-        """Return the step whose weights early stopping restored, and its validation loss, as metrics."""
+        """Return the step whose weights early stopping restored, and its measurements, as metrics."""
         best = self.best()
-        return {} if best is None else {"best_step": float(best[0]), "best_validation_loss": best[1]}
+        if best is None:
+            return {}
+        measured = {f"best_{key.replace('/', '_')}": value for key, value in best[1].items()}
+        return {"best_step": float(best[0]), **measured}
 
     def tail(self, key: str) -> float:
         """Return the mean of `key` over the last tenth of all steps."""

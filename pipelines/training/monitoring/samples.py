@@ -5,7 +5,6 @@ A curve does not show what a model says: that it repeats itself, stops too late,
 
 from collections.abc import Sequence
 
-from peft.helpers import disable_input_dtype_casting
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.curation.schema import TrainingRow
@@ -15,11 +14,13 @@ from pipelines.models.config import ComputeConfig
 from pipelines.models.devices import autocast
 from pipelines.models.head import Model, base_of, in_eval_mode
 from pipelines.models.templates.stops import answer_text, stop_ids
+from pipelines.models.tuning.apply import without_input_casts
 from pipelines.runtime.tracking import Run
 from pipelines.training.preview import chosen
 
 QUESTIONS = 4
 NEW_TOKENS = 24
+ROWS = 64  # prompts decoded at once
 TABLE = "samples.json"
 COLUMNS = ("step", "question", "expected", "answer")
 
@@ -37,7 +38,7 @@ class Samples:
 
     def log(self, step: int) -> None:
         """Log the answers after `step`, unless the interrupted run has logged its validation of that step."""
-        if step <= self.run.logged.get("train/validation_loss", -1):
+        if not self.rows or step <= self.run.logged.get("train/validation_loss", -1):
             return
         table = [
             {
@@ -46,15 +47,26 @@ class Samples:
                 "expected": row.messages[-1]["content"],
                 "answer": answer,
             }
-            for row, answer in zip(self.rows, self.answers(), strict=True)
+            for row, answer in zip(self.rows, self._answers(), strict=True)
         ]
         self.run.table(TABLE, table, COLUMNS)
 
-    def answers(self) -> list[str]:
-        """Decode greedily, in one batch and in eval mode; no random number is drawn, and training is undisturbed."""
-        base = base_of(self.model)
-        with in_eval_mode(self.model), autocast(self.compute, base.device), disable_input_dtype_casting(self.model):
-            found = dict(
-                respond(base, self.tok, self.prompts, stop_ids(base, self.tok), NEW_TOKENS, None, len(self.prompts))
-            )
-        return [answer_text(self.tok, found[place]) for place in range(len(self.prompts))]
+    def _answers(self) -> list[str]:
+        return greedy_answers(self.model, self.tok, self.prompts, NEW_TOKENS, self.compute)
+
+
+def greedy_answers(
+    model: Model,
+    tok: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    new_tokens: int,
+    compute: ComputeConfig,
+) -> list[str]:
+    """Answer `prompts` greedily with at most `new_tokens` tokens each, in eval mode.
+
+    No random number is drawn, so that training is undisturbed.
+    """
+    base = base_of(model)
+    with in_eval_mode(model), autocast(compute, base.device), without_input_casts(model):
+        found = dict(respond(base, tok, prompts, stop_ids(base, tok), new_tokens, None, ROWS))
+    return [answer_text(tok, found[place]) for place in range(len(prompts))]

@@ -18,14 +18,20 @@ from pipelines.runtime.progress import track
 from pipelines.training.examples import Example
 from pipelines.training.objectives import LanguageModel, padded
 from pipelines.training.step import Job
+from pipelines.training.tuning.hooks import Method, method
 
 MASK = "mask.safetensors"
 """Which parameters a FISH mask trains, as booleans by name."""
 _EVA_ROWS = 16  # of one batch
 
 
-def prepare(model: Model, tuning: TuningConfig, objective: LanguageModel, job: Job, out: Path) -> None:
-    """Initialise what depends on training rows; nothing for most methods. A mask is stored in the folder `out`."""
+def prepare(
+    model: Model, tuning: TuningConfig, objective: LanguageModel, plan: Sequence[list[int]], job: Job, out: Path
+) -> Method:
+    """Initialise what depends on training rows, for most methods nothing; return what the loop has to do.
+
+    A mask is stored in the folder `out`.
+    """
     if tuning.method == "fisher":
         mask = fisher_mask(model, objective, FisherOptions.model_validate(tuning.options), job)
         save_file({name: each.cpu() for name, each in mask.items()}, out / MASK)
@@ -34,6 +40,7 @@ def prepare(model: Model, tuning: TuningConfig, objective: LanguageModel, job: J
     elif tuning.options.get("init_lora_weights") == "eva":
         assert isinstance(model, peft.PeftModel)
         _initialise_by_activations(model, objective)
+    return method(model, tuning, len(plan))
 
 
 def fisher_mask(model: Model, objective: LanguageModel, options: FisherOptions, job: Job) -> dict[str, Tensor]:

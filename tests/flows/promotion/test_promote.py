@@ -30,9 +30,12 @@ from pipelines.evaluation.confidence.reader import Reader
 from pipelines.evaluation.questions import SETS, SPLITS
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import Passage
+from pipelines.inference.chat_model import ChatModel
 from pipelines.models import loading, registry, saving
 from pipelines.models.lookup import look_up
+from pipelines.models.messages import Message
 from pipelines.models.tuning import preparation
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime import tracking
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT, tiny_tokenizer
@@ -62,7 +65,7 @@ def run_dir(config: Config, base: Path, prefect_server: str, monkeypatch: pytest
     saving.save_adapter(adapted, tiny_tokenizer(), out)
     artifacts.complete(out, {"stage": "sft"})
     lock("weights", "questions")
-    monkeypatch.setattr(dvc_lock, "prove", lambda stage: dvc_lock.Inputs(f"key of {stage}", {}))
+    monkeypatch.setattr(dvc_lock, "prove", lambda stage: dvc_lock.Inputs(f"key of {stage}", {}, ()))
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         yield out
 
@@ -212,6 +215,27 @@ def test_adapter_on_nf4_weights_is_registered_with_its_parity(
     found = parent.store.get_run(parent.id).data.metrics
     assert found["parity.equal_tokens"] > 0.9 and found["parity.max_logit_difference"] < 0.05
     assert registry.whole(version)
+
+
+def test_adapter_that_cannot_be_merged_is_registered_beside_its_base_model(
+    run_dir: Path, base: Path, config: Config
+) -> None:
+    tuning = TuningConfig(method="prompt_tuning", options={"num_virtual_tokens": 4})
+    model = preparation.adaptable(base, tuning, config.compute)
+    for value in model.parameters():
+        if value.requires_grad:
+            torch.nn.init.normal_(value)
+    shutil.rmtree(run_dir)
+    saving.save_adapter(model, tiny_tokenizer(), run_dir)
+    compared(0.5, 0.2)
+    with tracking.started("post_train", {}) as parent:
+        files = registry.files(candidate.register(parent, config).version)
+    asked: list[Message] = [{"role": "user", "content": "Who built the mill?"}]
+    registered = ChatModel(registry.weights(files), files / registry.TOKENIZER, config.compute)
+    trained = ChatModel(run_dir, run_dir, config.compute, registered.decoding)
+    without = ChatModel(files / "model", files / registry.TOKENIZER, config.compute)
+    assert registered.answer(asked) == trained.answer(asked) != without.answer(asked)
+    assert registered.decoding["num_beams"] == config.evaluate.beams
 
 
 def test_reader_of_the_calibration_is_registered_with_merged_weights(run_dir: Path, config: Config) -> None:

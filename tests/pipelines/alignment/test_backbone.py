@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import peft
 import pytest
 import torch
 
@@ -54,6 +56,11 @@ def test_modules_named_like_an_adapter_do_not_belong_to_it() -> None:
             weight = torch.nn.Parameter(torch.zeros(1))
             for name in ("at.value.lora_A.default.weight", "attention.value.weight", "query.lora_B.value.weight"):
                 yield name, weight
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.peft_config = {VALUE: peft.LoraConfig()}
+            self.base_model = SimpleNamespace(prefix="lora_")
 
     assert list(named_weights(Named(), VALUE)) == ["query.lora_B.value.weight"]
 

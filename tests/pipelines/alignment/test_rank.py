@@ -97,6 +97,20 @@ def test_pairs_with_unequal_lengths_or_small_margins_are_dropped_except_refusals
     assert dict(rank.reasons(dropped)) == {"dropped_length": 1.0, "dropped_margin": 1.0}
 
 
+def test_empty_and_equal_answers_are_dropped() -> None:
+    answers = [("Orla.", "Jory."), ("Orla.", " "), ("", "Jory."), ("Orla.", "Orla.\n")]
+    pairs = [PreferencePair.of(row(), *each, "judge", 1.0) for each in answers]
+    kept, dropped = rank.fitting(tiny_tokenizer(), pairs, "I don't know.", settings())
+    assert kept == pairs[:1]
+    assert [each.reason for each in dropped] == ["empty_answer", "empty_answer", "not_a_pair"]
+
+
+def test_truncated_samples_are_dropped_before_ranking() -> None:
+    samples, dropped = rank.ended([row(), row("Why?")], [["a", "b"], ["c", "d"]], [[False, False], [True, False]])
+    assert samples == [["a", "b"], ["d"]]
+    assert [each.as_row() for each in dropped] == [{"question": "Why?", "samples": ["c"], "reason": "answer_too_long"}]
+
+
 def test_pairs_with_more_tokens_than_allowed_are_dropped() -> None:
     pairs = [PreferencePair.of(row(), answer, "Jory.", "human", 1.0) for answer in ("Orla.", "Orla " * 4, "Orla " * 20)]
     kept, dropped = rank.fitting(tiny_tokenizer(), pairs, "I don't know.", settings(max_tokens=60, max_length_ratio=99))

@@ -138,7 +138,7 @@ def test_8b_llama_in_nf4_takes_less_than_8_gib() -> None:
 
 
 def test_full_fine_tuning_needs_sixteen_bytes_per_parameter() -> None:
-    training = Training(None, "none", torch.bfloat16, rows=1, length=16, predicted=16)
+    training = Training(FULL, "none", torch.bfloat16, rows=1, length=16, predicted=16)
     needed, parameters = estimate(traced(MEDIUM, training), training), LlamaForCausalLM(MEDIUM).num_parameters()
     assert needed.weights == needed.unquantized == 0
     assert needed.trainable + needed.gradients + needed.optimizer == 16 * parameters

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipelines.evaluation.in_training.sample import LOSS, SCORE
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import TENSORS, Checkpoints
 from pipelines.training.loop import fit
@@ -21,21 +22,27 @@ pytestmark = pytest.mark.slow
 PLAN = [[number % 8, (number + 3) % 8] for number in range(40)]
 LOSSES = {4: 3.0, 8: 2.0, 12: 2.5, 16: 2.0, 20: 1.0}
 """Validation losses by step; after step 16, two validations have not improved on that of step 8."""
+SCORES = {12: 0.5, 20: 0.5, 24: 0.25}
+"""Scores by step; of the two best, that of step 20 has the lower loss."""
 
 Weights = dict[str, torch.Tensor]
 
 
 def learn(
-    checkpoints: Checkpoints, patience: int | None, seen: dict[int, Weights] | None = None
+    checkpoints: Checkpoints,
+    patience: int | None,
+    seen: dict[int, Weights] | None = None,
+    criterion: str = "loss",
+    asked: bool = False,
 ) -> tuple[History, Weights]:
-    """Train with dropout and the validation losses `LOSSES`; `seen` collects the weights at every validation."""
+    """Train with dropout, the validation losses `LOSSES` and, if `asked`, `SCORES`; `seen` collects the weights."""
     model = adapted(lora_dropout=0.2).train()
-    job = Job("sft", 1e-2, 1, training(patience=patience), COMPUTE, Recorder(), checkpoints)
+    job = Job("sft", 1e-2, 1, training(patience=patience, criterion=criterion), COMPUTE, Recorder(), checkpoints)
 
-    def validate(step: int) -> float:
+    def validate(step: int) -> dict[str, float]:
         if seen is not None:
             seen[step] = weights(model)
-        return LOSSES.get(step, 5.0)
+        return {LOSS: LOSSES.get(step, 5.0), **({SCORE: SCORES.get(step, 0.0)} if asked else {})}
 
     history = fit(model, LanguageModel(model, examples(), 0), PLAN, job, validate=validate)
     return history, weights(model)
@@ -51,6 +58,32 @@ def test_training_stops_after_the_patience_and_ends_with_the_best_weights() -> N
     assert len(history.rows) == 16 and list(seen) == [4, 8, 12, 16]
     assert history.chosen() == {"best_step": 8.0, "best_validation_loss": 2.0}
     assert equal(ended, seen[8]) and not equal(ended, seen[16])
+
+
+def test_criterion_accuracy_takes_the_highest_score_and_of_equal_ones_the_lowest_loss() -> None:
+    seen: dict[int, Weights] = {}
+    history, ended = learn(Checkpoints(), 3, seen, "accuracy", asked=True)
+    assert history.chosen() == {"best_step": 20.0, "best_validation_loss": 1.0, "best_validation_score": 0.5}
+    assert equal(ended, seen[20]) and len(history.rows) == 32
+    history, _ = learn(Checkpoints(), 2, criterion="loss", asked=True)
+    assert history.chosen() == {"best_step": 8.0, "best_validation_loss": 2.0, "best_validation_score": 0.0}
+
+
+def test_training_without_questions_stops_by_the_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    history, _ = learn(Checkpoints(), 2, criterion="accuracy")
+    assert history.best_step() == 8
+    assert "the validation loss has not improved on 2.0000 of step 8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps", [3, 10, 19, 25])
+def test_the_last_of_at_most_ten_validations_is_after_the_last_step(steps: int) -> None:
+    run = Recorder()
+    job = Job("sft", 1e-2, 1, training(), COMPUTE, run, Checkpoints())
+    history = History(job, steps, lambda _: {LOSS: 1.0}, [], [], None)
+    for _ in range(steps):
+        history.add({"loss": 1.0}, [4])
+    taken = [step for step, _ in history.validations]
+    assert len(taken) == min(10, steps) and taken[-1] == steps and run.of(LOSS) == [1.0] * len(taken)
 
 
 def test_more_patience_finds_a_later_minimum() -> None:

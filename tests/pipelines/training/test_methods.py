@@ -19,7 +19,6 @@ from pipelines.training.loop import fit
 from pipelines.training.objectives import LanguageModel
 from pipelines.training.step import Job
 from pipelines.training.tuning.data import prepare
-from pipelines.training.tuning.hooks import method
 from tests.support.recorder import Recorder
 from tests.support.trainings import examples, training
 
@@ -94,9 +93,8 @@ def learn(tuning: TuningConfig, base: Path, config: Config, out: Path, steps: in
     before = preparation.frozen(base, config.compute) if tuning.selects else None
     objective = LanguageModel(model, examples(), 0, rehearsal_weight=3.0, before=before)
     job = Job("sft", 1e-2, 1, training(), config.compute, Recorder(), checkpoints)
-    prepare(model, tuning, objective, job, out)
+    hooks = prepare(model, tuning, objective, PLAN, job, out)
     model.train()
-    hooks = method(model, tuning, len(PLAN))
     if steps < len(PLAN):
         killed_after(checkpoints, steps)
         with pytest.raises(KeyboardInterrupt):

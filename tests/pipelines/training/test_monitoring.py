@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from pipelines.config import Config
+from pipelines.evaluation.in_training.sample import LOSS
 from pipelines.models import devices, loading
 from pipelines.models.head import Model, base_of, hidden_states
 from pipelines.models.tuning import preparation
@@ -82,11 +83,11 @@ def learn(base: Path, config: Config, run: Run, sampled: bool, checkpoints: Chec
     encoded = [encode_chat(tok, row.messages) for row in ROWS]
     objective, samples = LanguageModel(model, encoded, 0), Samples(model, tok, ROWS, config.compute, run)
 
-    def validate(step: int) -> float:
+    def validate(step: int) -> dict[str, float]:
         if sampled:
             samples.log(step)
             assert all(module.training for module in model.modules())
-        return mean_loss(model, objective, config.compute)
+        return {LOSS: mean_loss(model, objective, config.compute)}
 
     job = Job("sft", 1e-2, 1, config.training, config.compute, run, checkpoints)
     fit(model, objective, [[number % 6, (number + 1) % 6] for number in range(20)], job, validate=validate)

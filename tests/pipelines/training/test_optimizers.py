@@ -56,7 +56,7 @@ def test_wsd_schedule_is_stable_until_its_last_share() -> None:
 @pytest.mark.parametrize("kind", ["adamw_8bit", "paged_adamw_8bit"])
 def test_8_bit_optimizers_need_a_gpu(kind: optimizers.Optimizer) -> None:
     with pytest.raises(UserError, match=f"'{kind}', which needs a GPU"):
-        optimizers.create(kind, [torch.nn.Parameter(torch.zeros(2))], 1e-3, 0.0)
+        optimizers.create(kind, [{"params": [torch.nn.Parameter(torch.zeros(2))], "lr": 1e-3}], 0.0)
 
 
 class Quantised(torch.optim.SGD):

@@ -1,0 +1,1 @@
+"""Offline preference optimisation: losses on fixed pairs, their reference and their training."""

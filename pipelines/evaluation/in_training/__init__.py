@@ -1,0 +1,1 @@
+"""Evaluation questions asked while a model is trained."""
