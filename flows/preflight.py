@@ -14,6 +14,7 @@ from pipelines.config import Config
 from pipelines.curation.user_data import nothing_written, user_rows
 from pipelines.evaluation import questions, sample_size
 from pipelines.llm import prompts
+from pipelines.models.task_adapters import store
 from pipelines.runtime import code_lock
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
@@ -47,11 +48,14 @@ def check_stages(names: Iterable[str], settings: Config) -> None:
     """Check the inputs that the stages `names` need, instead of failing hours into the run.
 
     Raises:
-        UserError: the evaluation questions are incomplete, or there is nothing to train on.
+        UserError: the evaluation questions are incomplete, there is nothing to train on, or a task adapter is missing.
     """
     needed = {name.split("@")[0] for name in names}
     if "evaluate" in needed:
         _check_questions(settings)
+    if "combine" in needed:
+        for name in settings.combine.adapters:
+            store.find(name)
     user_data = settings.curate.user_data
     if "curate" in needed and not settings.writes_questions and not user_rows(user_data)[0]:
         raise UserError(nothing_written(user_data))

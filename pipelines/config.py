@@ -25,6 +25,7 @@ from pipelines.evaluation.config import (
 )
 from pipelines.llm.config import TeacherConfig
 from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.task_adapters.config import CombineConfig
 from pipelines.runtime.errors import UserError
 from pipelines.synthesis.config import SynthesizeConfig
 from pipelines.training.config import PretrainConfig, SFTConfig, TrainingConfig
@@ -51,6 +52,7 @@ class Config(Block):
     preferences: PreferencesConfig
     reward: RewardConfig
     align: AlignConfig
+    combine: CombineConfig
     evaluate: EvaluateConfig
     select: SelectConfig
     test: TestConfig

@@ -29,6 +29,7 @@ FOR_FLOWS = {
     "block",
     "text.encoding",
     "models.registry",
+    "models.task_adapters.store",
     "evaluation.questions",
     "evaluation.in_training",
     "training.config",

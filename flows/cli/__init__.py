@@ -15,7 +15,10 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         *(running.run, running.status, running.runs, running.compare),
         *(running.tune, running.reproduce, running.accept, running.gc),
     ),
-    "Models": (champions.ask, champions.chat, champions.diff, champions.promote, champions.rollback),
+    "Models": (
+        *(champions.ask, champions.chat, champions.keep),
+        *(champions.diff, champions.promote, champions.rollback),
+    ),
     "Data": (
         *(project.init, project.use, datasets.fetch),
         *(datasets.import_, datasets.export, datasets.label, datasets.questions, datasets.calls),

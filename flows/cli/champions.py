@@ -1,4 +1,4 @@
-"""Commands for registered models: ask, chat, diff, promote, rollback."""
+"""Commands for registered models: ask, chat, keep, diff, promote, rollback."""
 
 import os
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +19,7 @@ Asked = Annotated[int | None, typer.Option("--version", help="Ask this version i
 Model = Annotated[
     str, typer.Option(help="Ask this model of evaluate.models (params.yaml) instead of a registered one.")
 ]
+Adapter = Annotated[str, typer.Option("--adapter", help="Ask this task adapter of data/adapters (`gradus keep`).")]
 Check = Annotated[bool, typer.Option("--check", help="Search the documents for a sentence that supports the answer.")]
 Guess = Annotated[bool, typer.Option("--guess", help="Show an answer that is too uncertain to be given.")]
 ForceReason = Annotated[str | None, typer.Option("--force", help="Promote regardless of the gate, for this reason.")]
@@ -29,7 +30,12 @@ Question = Annotated[str, typer.Argument(help="The question.")]
 
 
 def ask(
-    question: Question, version: Asked = None, model: Model = "", check: Check = False, guess: Guess = False
+    question: Question,
+    version: Asked = None,
+    model: Model = "",
+    adapter: Adapter = "",
+    check: Check = False,
+    guess: Guess = False,
 ) -> None:
     """Ask the champion a question, or the challenger if there is no champion."""
     from flows.commands import chat
@@ -37,7 +43,8 @@ def ask(
     from pipelines import config
 
     settings, searched = config.load(), chat.documents() if check else None
-    location, loaded = chat.load(_which(version, model), settings)
+    which = _which(version, model, adapter)
+    location, loaded = chat.load_adapter(adapter, settings) if adapter else chat.load(which, settings)
     if location.note:
         Console(stderr=True).print(f"{location.note} {location.title} answers.", highlight=False, soft_wrap=True)
     answer = Answerer(loaded, location, settings).answer([{"role": "user", "content": question}], guess)
@@ -55,6 +62,20 @@ def chat(version: Asked = None, model: Model = "") -> None:
     from pipelines import config
 
     chat.chat(console, _which(version, model), config.load())
+
+
+def keep(
+    name: Annotated[str, typer.Argument(help="Name of the task adapter.")],
+    source: Annotated[
+        str, typer.Option("--from", metavar="MODEL", help="A model of evaluate.models, or a folder of artifacts/.")
+    ] = "sft",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the adapter of that name.")] = False,
+) -> None:
+    """Keep a trained adapter in data/adapters, to ask it by name or to combine it with others."""
+    from flows.promotion.keep import keep
+    from pipelines import config
+
+    keep(console, name, source, replace, config.load())
 
 
 def diff(
@@ -112,10 +133,11 @@ def rollback(reason: Reason = "no reason given") -> None:
             notify_rollback(version, reason)
 
 
-def _which(version: int | None, model: str) -> str:
-    if version is not None and model:
+def _which(version: int | None, model: str, adapter: str = "") -> str:
+    if sum([version is not None, bool(model), bool(adapter)]) > 1:
         raise UserError(
-            "--version selects a registered version and --model one of evaluate.models; give only one of them."
+            "--version selects a registered version, --model one of evaluate.models, and --adapter one of "
+            "data/adapters; give only one of them."
         )
     return model or ("" if version is None else str(version))
 

@@ -5,50 +5,29 @@ history to .gradus/chat_history.
 """
 
 import gc
-import json
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from flows.serve.locations import SPLIT, ModelLocation, locate, task_adapter
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.models.messages import Message
-from pipelines.runtime import store_location
 from pipelines.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from flows.serve.answering import Answerer
     from pipelines.inference.chat_model import ChatModel
 
-SPLIT = artifacts.ARTIFACTS / "split"
-CALIBRATED = artifacts.ARTIFACTS / "calibrate"
 HISTORY = Path(".gradus/chat_history")
-HELP = "/model champion|challenger|NAME|VERSION switches the model, /new starts over, /quit ends."
-
-
-@dataclass(frozen=True)
-class ModelLocation:
-    """Path, title and decoding parameters of a model (None: the parameters stored with it)."""
-
-    title: str
-    weights: Path
-    tokenizer: Path
-    decoding: dict[str, Any] | None = None
-    note: str = ""
-    tags: Mapping[str, str] | None = None
-    """Tags of a registered version; None for a model of the working tree."""
-    confidence: Mapping[str, Any] | None = None
-    """confidence.json of `calibrate`; None if the model was not calibrated."""
-    documents: Path | None = None
-    """The documents it was trained on, as a Parquet file."""
-    reader: Path | None = None
-    """The folder of the reader that its confidence may depend on."""
+HELP = (
+    "/model champion|challenger|NAME|VERSION switches the model, /adapter NAME to a task adapter, /adapter lists them, "
+    "/new starts over, /quit ends."
+)
 
 
 def load(which: str, settings: Config) -> tuple[ModelLocation, "ChatModel"]:
@@ -61,14 +40,26 @@ def load(which: str, settings: Config) -> tuple[ModelLocation, "ChatModel"]:
     """
     gc.disable()  # imports create 400,000 permanent objects; garbage collection over them took 0.9 of 5.3 s
     try:
-        with _locate(which, settings) as locate:
+        with locate(which, settings) as found:
             from pipelines.inference.chat_model import ChatModel  # imports torch while a subprocess queries MLflow
 
-            location = locate()
+            location = found()
         return location, ChatModel(location.weights, location.tokenizer, settings.compute, location.decoding)
     finally:
         gc.freeze()
         gc.enable()
+
+
+def load_adapter(name: str, settings: Config) -> tuple[ModelLocation, "ChatModel"]:
+    """Load the base model with a task adapter of data/adapters.
+
+    Raises:
+        UserError: there is no such adapter, or it was trained on other weights than artifacts/base has.
+    """
+    from pipelines.inference.chat_model import ChatModel
+
+    location = task_adapter(name, settings)
+    return location, ChatModel(location.weights, location.tokenizer, settings.compute, location.decoding)
 
 
 def documents() -> Path:
@@ -122,6 +113,9 @@ def chat(console: Console, which: str, settings: Config) -> None:
             elif line.startswith("/model"):
                 with _errors_printed(console):
                     model = _load_and_announce(console, line.removeprefix("/model").strip(), settings)
+            elif line.startswith("/adapter"):
+                with _errors_printed(console):
+                    model = _switch_adapter(console, line.removeprefix("/adapter").strip(), model, settings)
             elif line.startswith("/"):
                 console.print(HELP, markup=False, highlight=False)
             else:
@@ -139,6 +133,21 @@ def _load_and_announce(console: Console, which: str, settings: Config) -> "Answe
     location, model = load(which, settings)
     console.print(f"{location.note} {location.title} answers.".strip(), markup=False, highlight=False)
     return Answerer(model, location, settings)
+
+
+def _switch_adapter(console: Console, name: str, current: "Answerer", settings: Config) -> "Answerer":
+    """Switch to a task adapter, with the base model kept in memory between LoRA adapters; without a name, list them."""
+    from flows.serve.answering import Answerer
+    from pipelines.models.task_adapters import store
+
+    if not name:
+        known = ", ".join(store.names())
+        console.print(known or "There are no adapters; `gradus keep NAME` keeps a trained one.", highlight=False)
+        return current
+    location = task_adapter(name, settings)
+    current.model.switch(location.weights, settings.evaluate.decoding)
+    console.print(f"{location.title} answers.", markup=False, highlight=False)
+    return Answerer(current.model, location, settings)
 
 
 @contextmanager
@@ -177,49 +186,6 @@ def _readline_history() -> Iterator[None]:
         HISTORY.parent.mkdir(exist_ok=True)
         readline.set_history_length(1000)
         readline.write_history_file(HISTORY)
-
-
-@contextmanager
-def _locate(which: str, settings: Config) -> Iterator[Callable[[], ModelLocation]]:
-    """Start to look the model up; yield a function that waits for its location."""
-    if which in settings.evaluate.models:
-        directory = artifacts.read(settings.evaluate.models[which])
-        location = ModelLocation(which, directory, directory, settings.evaluate.decoding)
-        documents, reader = SPLIT / "train.parquet", CALIBRATED / "reader"
-        yield lambda: replace(location, confidence=_confidence(which), documents=documents, reader=reader)
-        return
-    if which and which not in ("champion", "challenger") and not which.isdigit():
-        known = ", ".join(settings.evaluate.models)
-        raise UserError(f"There is no model {which!r}; choose champion, challenger, a version number, {known}.")
-    if not store_location.exists():
-        raise UserError("No model is registered yet; `gradus run` registers one.")
-    command = [sys.executable, "-m", "pipelines.models.lookup", which]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
-        yield lambda: _registered(program, which)
-
-
-def _registered(program: "subprocess.Popen[str]", which: str) -> ModelLocation:
-    output, _ = program.communicate()
-    if program.returncode:
-        raise UserError("The model could not be looked up in MLflow; see the error above.")
-    result = json.loads(output.splitlines()[-1])
-    if "error" in result:
-        raise UserError(result["error"])
-    number, alias = result["version"], result["alias"]
-    title = f"The {alias}, version {number}," if alias else f"Version {number}"
-    folder = Path(result["folder"])
-    note = "There is no champion yet." if not which and alias == "challenger" else ""
-    model, tokenizer, documents = Path(result["weights"]), folder / "components/tokenizer", Path(result["documents"])
-    known = result["tags"], result["confidence"], documents, Path(result["reader"])
-    return ModelLocation(title, model, tokenizer, None, note, *known)
-
-
-def _confidence(name: str) -> dict[str, Any] | None:
-    """Return confidence.json of the model `name` in artifacts/; None unless it is the calibrated candidate."""
-    if not (CALIBRATED / artifacts.RECORD).exists():
-        return None
-    found: dict[str, Any] = artifacts.read_json(CALIBRATED / "confidence.json")
-    return found if found["candidate"] == name else None
 
 
 def _has_other_documents(location: ModelLocation) -> bool:

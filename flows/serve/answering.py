@@ -7,7 +7,7 @@ from pipelines.config import Config
 from pipelines.models.messages import Message
 
 if TYPE_CHECKING:
-    from flows.commands.chat import ModelLocation
+    from flows.serve.locations import ModelLocation
     from pipelines.evaluation.confidence.serving import Abstention
     from pipelines.inference.chat_model import ChatModel
 

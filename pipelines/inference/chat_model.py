@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,6 +22,9 @@ from pipelines.models.chat import encode_prompt
 from pipelines.models.config import ComputeConfig
 from pipelines.models.messages import Message
 from pipelines.models.templates.stops import answer_text, stop_ids
+
+if TYPE_CHECKING:
+    from pipelines.models.task_adapters.held import HeldAdapters
 
 ADAPTER = "adapter_config.json"
 
@@ -34,9 +37,27 @@ class ChatModel:
     ) -> None:
         """Load the model; without `decoding` (`EvaluateConfig.decoding`) its stored generation config applies."""
         devices.prepare(compute)
+        self._compute = compute
+        self._held: HeldAdapters | None = None
         self.tok: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokenizer, padding_side="left")
         self.model = _load(weights, compute)
         self.decoding = dict(decoding or _stored(weights))
+
+    def switch(self, adapter: Path, decoding: Mapping[str, Any]) -> None:
+        """Answer with the adapter in a directory from now on.
+
+        The base model of LoRA adapters is loaded for the first of them, and then kept (`HeldAdapters`).
+
+        Raises:
+            UserError: the adapter was trained on other weights, or cannot be loaded.
+        """
+        from pipelines.models.task_adapters.held import HeldAdapters
+
+        if self._held is None:
+            self._held = HeldAdapters(self._compute)
+        self.model = self._held.model(adapter)
+        self.tok = AutoTokenizer.from_pretrained(adapter, padding_side="left")
+        self.decoding = dict(decoding)
 
     def answer(self, messages: list[Message]) -> str:
         """Answer a conversation; the first turns are dropped when it exceeds the model's context."""

@@ -13,6 +13,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.models import adapters, quantization, weights
 from pipelines.models.head import Model, base_of
+from pipelines.models.quantization import Kind
 from pipelines.models.tuning import bottleneck, stored_form
 from pipelines.models.tuning.apply import ADAPTER
 from pipelines.runtime.errors import UserError
@@ -87,10 +88,7 @@ def save_adapter(model: Model, tok: PreTrainedTokenizerBase, out: Path) -> None:
 def _save_peft(model: peft.PeftModel, out: Path) -> None:
     below = str(base_of(model).config._name_or_path)
     if (form := stored_form.of(model)) is not None:
-        config, tensors = form
-        config.base_model_name_or_path, config.inference_mode = below, True
-        config.save_pretrained(out)
-        _write(tensors, out)
+        _write_peft(*form, below, out)
         return
     config = model.peft_config[ADAPTER]
     if isinstance(targets := getattr(config, "target_modules", None), set):
@@ -98,6 +96,41 @@ def _save_peft(model: peft.PeftModel, out: Path) -> None:
     config.base_model_name_or_path = below
     model.save_pretrained(out, selected_adapters=[ADAPTER])
     (out / "README.md").unlink(missing_ok=True)
+
+
+def _write_peft(config: peft.PeftConfig, tensors: Mapping[str, torch.Tensor], below: str, out: Path) -> None:
+    config.base_model_name_or_path, config.inference_mode = below, True
+    config.save_pretrained(out)
+    _write(tensors, out)
+
+
+def save_lora(factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]], base: Path, kind: Kind, out: Path) -> None:
+    """Save factors A [r, in] and B [out, r] by the name of their module as a LoRA adapter of scale 1 on `base`.
+
+    `kind` is the quantization of the base model for which they were trained.
+
+    Raises:
+        UserError: the disk is too small.
+    """
+    ranks = {module: len(down) for module, (down, _) in factors.items()}
+    largest = max(ranks.values())
+    other = {module: rank for module, rank in ranks.items() if rank != largest}
+    config = peft.LoraConfig(
+        r=largest,
+        lora_alpha=largest,
+        rank_pattern=other,
+        alpha_pattern=dict(other),
+        target_modules=sorted(factors),
+        task_type="CAUSAL_LM",
+    )
+    tensors = {
+        f"base_model.model.{module}.lora_{letter}.weight": value
+        for module, pair in factors.items()
+        for letter, value in zip("AB", pair, strict=True)
+    }
+    weights.require_space(out, sum(value.nbytes for value in tensors.values()))
+    _write_peft(config, tensors, str(base), out)
+    adapters.record_base(out, kind)
 
 
 def _write(tensors: Mapping[str, torch.Tensor], out: Path) -> None:

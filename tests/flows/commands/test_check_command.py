@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.commands import chat
-from flows.commands.chat import ModelLocation
 from flows.dag import dvc_lock
+from flows.serve.locations import ModelLocation
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.runtime.errors import UserError

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.commands.chat import ModelLocation
 from flows.serve.answering import Answer, Answerer
+from flows.serve.locations import ModelLocation
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.evaluation.confidence import reader as readers
