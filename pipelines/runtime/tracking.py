@@ -84,10 +84,11 @@ class Run:
         self.store.log_batch(self.id, metrics=[Metric(key, value, now, step) for key, value in new.items()])
 
     def curve(self, values: Mapping[str, float], step: int) -> None:
-        """Log training metrics at `step`, separate from the stage's final metrics: under `train/` unless in a group."""
+        """Log training metrics at `step`, separate from the stage's final metrics: under `train/`, but for validations."""
         if self.kept_curve is not None:
             self.kept_curve.add(values, step)
-        self.metrics({key if "/" in key else f"train/{key}": value for key, value in values.items()}, step)
+        named = {key if key.startswith("validation/") else f"train/{key}": value for key, value in values.items()}
+        self.metrics(named, step)
 
     def page(self, name: str, description: str) -> None:
         """Set the run's name, and the Markdown description at the top of its MLflow page."""

@@ -6,7 +6,7 @@ so the options of plain LoRA are checked without it.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.block import Block, Count, Positive, Share
 
@@ -34,11 +34,17 @@ _LORA: dict[str, Any] = {
 """Options of LoRA that are checked without PEFT; `loraplus_lr_ratio` is not one of PEFT's configuration."""
 
 
-class NoOptions(Block):
+class Options(BaseModel):
+    """Options of a method that is not PEFT's. They have defaults, unlike a block's: the fingerprint of code has them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class NoOptions(Options):
     """A method without options."""
 
 
-class LayersOptions(Block):
+class LayersOptions(Options):
     """Training of whole decoder layers (and, by name, of any parameter)."""
 
     last: Count | None = None
@@ -60,7 +66,7 @@ class LayersOptions(Block):
         return self
 
 
-class FisherOptions(Block):
+class FisherOptions(Options):
     """FISH mask (Sung et al. 2021, arXiv:2111.09839): the parameters with the largest Fisher information."""
 
     share: Annotated[float, Field(gt=0, lt=1)] = 0.005
@@ -69,7 +75,7 @@ class FisherOptions(Block):
     """Training rows from which the diagonal of the empirical Fisher information matrix is estimated."""
 
 
-class BottleneckOptions(Block):
+class BottleneckOptions(Options):
     """Bottleneck adapters: down-projection, ReLU, up-projection, which begins at zero."""
 
     placement: Literal["houlsby", "pfeiffer", "parallel"] = "pfeiffer"
@@ -84,7 +90,7 @@ class BottleneckOptions(Block):
     """Number of first layers without an adapter (AdapterDrop, Rücklé et al. 2021, arXiv:2010.11918)."""
 
 
-OWN: dict[str, type[Block]] = {
+OWN: dict[str, type[Options]] = {
     "full": NoOptions,
     "layers": LayersOptions,
     "bias": NoOptions,
@@ -100,7 +106,7 @@ class TuningConfig(Block):
 
     method: str
     """`full`, `layers`, `bias`, `norms`, `fisher`, `bottleneck`, or a method of PEFT in lower case, such as `lora`."""
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any]
     """Options by the names that PEFT gives them (`r`, `lora_alpha`, …); others have the default of the method."""
 
     @model_validator(mode="after")

@@ -260,7 +260,7 @@ def test_all_weights_are_trained_saved_in_their_precision_and_adapted_again(
     base: Path, bf16: ComputeConfig, tmp_path: Path
 ) -> None:
     saving.save_whole(loading.load(base, bf16), loading.tokenizer(base), tmp_path / "base")
-    model = preparation.trainable(tmp_path / "base", TuningConfig(method="full"), bf16, quantised("none"))
+    model = preparation.trainable(tmp_path / "base", TuningConfig(method="full", options={}), bf16, quantised("none"))
     assert all(value.requires_grad and value.dtype == torch.float32 for value in model.parameters())
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
     for value in model.parameters():
@@ -275,6 +275,6 @@ def test_all_weights_are_trained_saved_in_their_precision_and_adapted_again(
     assert adapters.lineage(adapter) == (tmp_path / "sft", [adapter])
     assert not torch.equal(logits(adapter, bf16), logits(tmp_path / "sft", bf16))
     with pytest.raises(UserError, match=r"base\.quantization must be none, and it is nf4"):
-        preparation.trainable(tmp_path / "base", TuningConfig(method="full"), bf16, quantised("nf4"))
+        preparation.trainable(tmp_path / "base", TuningConfig(method="full", options={}), bf16, quantised("nf4"))
     with pytest.raises(UserError, match="has no adapter to train on"):
         preparation.adaptable(tmp_path / "sft", None, bf16)

@@ -19,7 +19,7 @@ from tests.support.model_shapes import SHAPES, peak
 pytestmark = pytest.mark.slow
 
 LORA = TuningConfig(method="lora", options={"r": 16, "lora_alpha": 32})
-FULL = TuningConfig(method="full")
+FULL = TuningConfig(method="full", options={})
 QLORA = Training(LORA, "nf4", torch.bfloat16, rows=1, length=2048, predicted=512, checkpointing=True)
 MEDIUM = LlamaConfig(
     vocab_size=4000,

@@ -243,7 +243,7 @@ def test_a_scaled_update_is_stored_scaled(kind: str, base: Path, config: Config,
 
 def test_a_scaled_update_needs_a_method_that_can_be_scaled(config: Config) -> None:
     values = config.sft.model_dump(mode="json")
-    for tuning in ({"method": "ia3"}, {"method": "lora", "options": {"init_lora_weights": "pissa"}}):
+    for tuning in ({"method": "ia3", "options": {}}, {"method": "lora", "options": {"init_lora_weights": "pissa"}}):
         with pytest.raises(ValidationError, match="and the update of"):
             type(config.sft).model_validate(values | {"tuning": tuning})
         type(config.sft).model_validate(values | {"tuning": tuning, "adapter_scale": 1.0})

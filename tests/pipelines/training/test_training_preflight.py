@@ -111,7 +111,9 @@ def test_changes_with_equal_results_are_suggested_first(config: Config) -> None:
         "training.optimizer paged_adamw_8bit",
     ]
     assert names[11] == "base.quantization nf4" and len(names) == 23
-    full = [name for name, _ in preflight._smaller(replace(training, tuning=TuningConfig(method="full")), CPU)]
+    full = [
+        name for name, _ in preflight._smaller(replace(training, tuning=TuningConfig(method="full", options={})), CPU)
+    ]
     assert full == names[:5]  # trained weights cannot be quantised, and a CPU has no 8-bit optimizer
 
 
