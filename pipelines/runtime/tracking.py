@@ -84,7 +84,7 @@ class Run:
         self.store.log_batch(self.id, metrics=[Metric(key, value, now, step) for key, value in new.items()])
 
     def curve(self, values: Mapping[str, float], step: int) -> None:
-        """Log training metrics at `step`, separate from the stage's final metrics: under `train/`, but for validations."""
+        """Log training metrics at `step`, apart from the stage's final metrics: under `train/`, but for validations."""
         if self.kept_curve is not None:
             self.kept_curve.add(values, step)
         named = {key if key.startswith("validation/") else f"train/{key}": value for key, value in values.items()}

@@ -35,7 +35,7 @@ _LORA: dict[str, Any] = {
 
 
 class Options(BaseModel):
-    """Options of a method that is not PEFT's. They have defaults, unlike a block's: the fingerprint of code has them."""
+    """Options of a method that is not PEFT's. Unlike a block's, they have defaults: the fingerprint has these."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
