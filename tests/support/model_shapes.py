@@ -46,6 +46,15 @@ SHAPES: dict[str, Callable[[], PreTrainedConfig]] = {
     "Qwen/Qwen3-0.6B": lambda: qwen3(28, 1024, 3072, 16, tied=True),
     "Qwen/Qwen3-4B": lambda: qwen3(36, 2560, 9728, 32, tied=True),
     "Qwen/Qwen3-8B": lambda: qwen3(36, 4096, 12_288, 32, tied=False),
+    "meta-llama/Llama-2-7b-chat-hf": lambda: LlamaConfig(
+        vocab_size=32_000,
+        num_hidden_layers=32,
+        hidden_size=4096,
+        intermediate_size=11_008,
+        num_attention_heads=32,
+        num_key_value_heads=32,
+        tie_word_embeddings=False,
+    ),
     "meta-llama/Llama-3.1-8B-Instruct": lambda: llama(32, 4096, 14_336, 32),
     "meta-llama/Llama-3.1-70B-Instruct": lambda: llama(80, 8192, 28_672, 64),
 }

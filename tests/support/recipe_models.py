@@ -16,12 +16,21 @@ LLAMA = {
     "<|im_start|>": "<|start_header_id|>",
     "<|im_end|>": "<|eot_id|>",
 }
+LLAMA2 = {"<|endoftext|>": "<unk>", "<|im_start|>": "<s>", "<|im_end|>": "</s>"}
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"
 
 
 def tokenizer(model: str) -> PreTrainedTokenizerFast:
     """Return a tokenizer with 600 tokens, and the special tokens and the chat template of the family of `model`."""
     trained = trained_bpe()
+    if "Llama-2" in model:
+        for old, new in LLAMA2.items():
+            trained = trained.replace(old, new)
+        tok = PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(trained), bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+        )
+        tok.chat_template = (ROOT / "tests/data/chat_templates/llama2.jinja").read_text()
+        return tok
     if "llama" in model:
         for old, new in LLAMA.items():
             trained = trained.replace(old, new)
