@@ -71,6 +71,7 @@ def applied(recipe: Path, model: Path) -> Config:
     if values["base"]["chat_template"]:
         values["base"]["chat_template"] = str(ROOT / values["base"]["chat_template"])
     values["compute"] |= {"device": "cpu", "precision": "bf16", "threads": 1}
+    values["training"] |= {"optimizer": "adamw"}  # states of 8 bits need a GPU
     values["evaluate"] |= {"max_new_tokens": 4}
     values["sft"] |= {"lm_tokens": 16}
     Path("params.yaml").write_text(yaml.safe_dump(values))

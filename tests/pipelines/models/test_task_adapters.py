@@ -67,7 +67,7 @@ def alternating(shares: torch.Tensor) -> torch.Tensor:
 
 def test_held_adapters_answer_as_loaded_ones_and_share_one_base(base: Path, config: Config) -> None:
     places = [
-        kept("legal", base, config, 1, r=4, lora_alpha=8),
+        kept("lora", base, config, 1, r=4, lora_alpha=8),
         kept("tax", base, config, 2, r=8, use_rslora=True),
         kept("dora", base, config, 3, r=4, use_dora=True),
         kept("scaled", base, config, 4, "ia3"),
