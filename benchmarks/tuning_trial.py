@@ -121,7 +121,7 @@ def changed(settings: Config, trial: Trial) -> Config:
     values["compute"] |= {"seed": trial.seed}
     values["training"] |= {"patience": None, "launch": None}
     values["sft"] |= {"tuning": trial.tuning, "learning_rate": trial.learning_rate, "adapter_scale": 1.0}
-    values["sft"] |= {"lm_weight": 0.0, "continue_from": ""}
+    values["sft"] |= {"lm_weight": 0.0, "continue_from": "", "validation_questions": 0}
     return Config.model_validate(values)
 
 

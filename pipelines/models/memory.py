@@ -118,7 +118,8 @@ class Estimate:
 def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
     """Count the parameters of a model and the activations of one row of `training.length` tokens.
 
-    Returns None for a model whose shapes depend on its values (some mixtures of experts), which cannot be traced.
+    Returns None for what cannot be traced: a model whose shapes depend on its values (some mixtures of experts), a
+    method that reads the weights it changes (BOFT, SHiRA), and virtual tokens, which need a loaded model.
     """
     with torch.device("meta"):
         attention = _MASKLESS if training.attention == "sdpa" else training.attention
@@ -126,13 +127,18 @@ def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
         head = model.get_output_embeddings()
         linear = [each for each in model.modules() if isinstance(each, torch.nn.Linear) and each is not head]
         sizes = [each.weight.numel() for each in linear]
-        model = apply(model, training.tuning)
+        try:
+            model = apply(model, training.tuning)
+        except RuntimeError:  # no data on the meta device
+            return None
     trainable = sum(each.numel() for each in model.parameters() if each.requires_grad)
     frozen = sum(each.numel() for each in model.parameters() if not each.requires_grad)
     matrices = min(frozen, sum(sizes))  # of full fine-tuning none
     try:
         saved = saved_by_forward(model, training)
     except (DynamicOutputShapeException, NotImplementedError):
+        return None
+    if not saved:
         return None
     shape = config.get_text_config()
     return Traced(

@@ -25,12 +25,14 @@ def keep_share(model: Model, share: float, start: Path) -> None:
     Weight interpolation (WiSE-FT) between the initial and the fine-tuned weights retains more than it loses (Wortsman
     et al. 2022, arXiv:2109.01903; for fine-tuned language models Lin et al. 2023, arXiv:2309.06256).
     """
+    if share == 1.0:
+        return  # most methods have no factor on their update
     if isinstance(model, peft.PeftModel):
         model.peft_config["default"].lora_alpha *= share
         for module in model.modules():
             if isinstance(module, peft.tuners.lora.LoraLayer):
                 module.scale_layer(share)
-    elif share != 1.0:
+    else:
         _interpolate(model, share, start)
 
 

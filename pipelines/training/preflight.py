@@ -47,7 +47,7 @@ def check(
     wanted = largest(rows, plan, config, training, base, where, precision)
     shape = memory.trace(AutoConfig.from_pretrained(start), wanted)
     if shape is None:
-        say(f"{what}: the memory of this architecture cannot be estimated")
+        say(f"{what}: the memory of this architecture and method cannot be estimated")
         return
     check_memory(what, shape, wanted, where, may_recompute=training.checkpointing == "auto" and where.type == "cuda")
     merged = (shape.matrices + shape.others) * precision.itemsize if isinstance(config, PretrainConfig) else 0

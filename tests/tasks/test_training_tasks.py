@@ -220,6 +220,17 @@ def test_sft_lowers_the_loss_and_writes_an_adapter(teachable: Path, split: Path,
     assert adapters.parent(out) == teachable
 
 
+@pytest.mark.parametrize("method", ["ia3", "boft", "prompt_tuning"])
+def test_sft_trains_methods_without_a_scale_or_a_memory_estimate(
+    method: str, teachable: Path, split: Path, curated: Path, config: Config
+) -> None:
+    changes = {"tuning": {"method": method, "options": {}}, "epochs": 2, "learning_rate": 0.01, "adapter_scale": 1.0}
+    settings = shrink(config, sft=changes)
+    with started("sft", {}) as run:
+        rest = (settings.sft, settings.training, settings.compute, settings.base, run, Checkpoints())
+        assert sft(teachable, curated, split, artifacts.fresh("sft"), *rest)["steps"] == 2
+
+
 def test_sft_without_validation_rows_stops_before_weights_are_loaded(
     split: Path, curated: Path, base: Path, config: Config, project: Path
 ) -> None:
