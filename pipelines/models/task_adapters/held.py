@@ -38,7 +38,7 @@ class HeldAdapters:
         if self._base != wanted:
             self._adapted = None
         name = (
-            f"task_{directory.name}"  # PEFT confuses the name of an adapter such as "lora" with that of its parameters
+            f"task_{directory.name}"  # PEFT confuses a name such as "lora" with its parameters
         )
         options = {"autocast_adapter_dtype": False, "device_map": {"": str(device(self._compute))}}
         if self._adapted is None:
