@@ -37,9 +37,7 @@ class HeldAdapters:
         wanted = root, adapters.quantization(above)
         if self._base != wanted:
             self._adapted = None
-        name = (
-            f"task_{directory.name}"  # PEFT confuses the name of an adapter such as "lora" with that of its parameters
-        )
+        name = f"task_{directory.name}"  # PEFT confuses a name such as "lora" with its parameters
         options = {"autocast_adapter_dtype": False, "device_map": {"": str(device(self._compute))}}
         if self._adapted is None:
             model = loading.whole(root, self._compute, wanted[1])
