@@ -1,4 +1,4 @@
-"""Fetch, load and adapt a model; `saving` stores it.
+"""Fetch and load a model; `saving` stores it, `tuning.preparation` makes it trainable.
 
 A model is stored in a directory, either whole (`config.json`, safetensors, tokenizer) or as an adapter, whose
 `adapter_config.json` names the directory of the model it adapts. Weights are loaded only from safetensors.
@@ -151,7 +151,9 @@ def first_adapter(model: PreTrainedModel, directory: Path, **options: Any) -> pe
     """
     try:
         adapted = peft.PeftModel.from_pretrained(model, directory, **options)
-    except RuntimeError as error:  # of load_state_dict
+    except RuntimeError as error:
+        if "size mismatch" not in str(error):
+            raise
         sentence = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"The adapter in {directory} does not fit {type(model).__name__}: {sentence}") from error
     if adapted.active_peft_config.is_prompt_learning:
