@@ -12,7 +12,11 @@ from typing import Any, Literal
 import peft
 import psutil
 import torch
-from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -39,6 +43,8 @@ WORKSPACES = GIB // 8
 FRAGMENTATION = 0.05
 """Memory that the caching allocator cannot use, as a share of the tensors that every step allocates anew."""
 _MASKLESS = "maskless_sdpa"
+_UNTRACEABLE = (DynamicOutputShapeException, DataDependentOutputException, NotImplementedError, AssertionError)
+"""Errors of fake tensors; the last is that of tensors which are not registered as buffers, as in FourierFT."""
 
 AttentionInterface.register(_MASKLESS, sdpa_attention_forward)  # while tracing, sdpa materialises a mask that training
 # does not have; a name without a mask function gets none
@@ -119,7 +125,7 @@ def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
     """Count the parameters of a model and the activations of one row of `training.length` tokens.
 
     Returns None for what cannot be traced: a model whose shapes depend on its values (some mixtures of experts), a
-    method that reads the weights it changes (BOFT, SHiRA), and virtual tokens, which need a loaded model.
+    method that reads values of its tensors (BOFT, LoHa, SHiRA), and virtual tokens, which need a loaded model.
     """
     with torch.device("meta"):
         attention = _MASKLESS if training.attention == "sdpa" else training.attention
@@ -136,7 +142,7 @@ def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
     matrices = min(frozen, sum(sizes))  # of full fine-tuning none
     try:
         saved = saved_by_forward(model, training)
-    except (DynamicOutputShapeException, NotImplementedError):
+    except _UNTRACEABLE:
         return None
     if not saved:
         return None

@@ -220,7 +220,7 @@ def test_sft_lowers_the_loss_and_writes_an_adapter(teachable: Path, split: Path,
     assert adapters.parent(out) == teachable
 
 
-@pytest.mark.parametrize("method", ["ia3", "boft", "prompt_tuning"])
+@pytest.mark.parametrize("method", ["ia3", "boft", "loha", "fourierft", "prompt_tuning"])
 def test_sft_trains_methods_without_a_scale_or_a_memory_estimate(
     method: str, teachable: Path, split: Path, curated: Path, config: Config
 ) -> None:
