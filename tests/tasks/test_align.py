@@ -240,7 +240,7 @@ def test_alignment_of_a_model_with_trained_weights_adds_an_adapter(
     base: Path, preferences: Path, quick: Config
 ) -> None:
     sft, lora = Path("artifacts/sft"), TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8})
-    whole = preparation.trainable(base, TuningConfig(method="full"), quick.compute, quick.base)
+    whole = preparation.trainable(base, TuningConfig(method="full", options={}), quick.compute, quick.base)
     whole.get_input_embeddings().weight.data *= 3
     saving.save(whole, loading.tokenizer(base), sft, base)
     common = (quick.training, quick.compute, quick.base)

@@ -1,5 +1,6 @@
 """Trials of a search: pruned, stopped at the limit and continued, failed; with a program that only measures."""
 
+import re
 import time
 from pathlib import Path
 
@@ -43,6 +44,8 @@ class Searcher:
 
         def shown(line: str) -> None:
             self.lines.append(line)
+            if found := re.match(r"trial \d+: (\d+)0%", line):
+                self.see(found[1])
             if until is not None and until in line:
                 progress.deadline = time.monotonic()
 
@@ -50,10 +53,15 @@ class Searcher:
             text, inputs = (self.folder / "params.yaml").read_text(), ("data/stable/sft",)
             return study, Search("sft", study, text, inputs, parent, None, progress, shown).run(most)
 
-    def lasts(self, seconds: float) -> None:
-        """Let every trial last `seconds`."""
-        path = self.folder / "params.yaml"
-        path.write_text(overrides.changed(path.read_text(), [f"sft.lm_weight={seconds}"]))
+    def see(self, number: str) -> None:
+        """Let the trial go on after its validation `number`."""
+        (self.folder / "seen.part").write_text(number)
+        (self.folder / "seen.part").rename(self.folder / "seen.txt")
+
+    def waits(self, on: bool) -> None:
+        """Let every trial wait after each validation until the search has seen it."""
+        watched = self.folder / "watched"
+        watched.touch() if on else watched.unlink()
 
 
 @pytest.fixture
@@ -62,7 +70,7 @@ def searcher(config: Config, project: Path) -> Searcher:
 
 
 def test_worse_trials_are_pruned_and_the_best_wins(searcher: Searcher) -> None:
-    searcher.lasts(5)
+    searcher.waits(True)
     study, reason = searcher.run(5)
     assert reason == "All 5 trials have ended."
     trials = study.trials
@@ -78,14 +86,14 @@ def test_worse_trials_are_pruned_and_the_best_wins(searcher: Searcher) -> None:
 
 
 def test_running_trial_is_stopped_at_the_limit_and_continued(searcher: Searcher) -> None:
-    searcher.lasts(20)
+    searcher.waits(True)
     study, reason = searcher.run(2, until="trial 0: 20%")
     assert reason == "The time is over; 2 of 2 trials have not ended."
     (trial,) = study.trials
     done = len(trial.intermediate_values)
     assert trial.state == TrialState.RUNNING and 2 <= done < 10 and study.best() is None
     assert study.status(trial) == f"unfinished at {done}0%"
-    searcher.lasts(0)
+    searcher.waits(False)
     study, _ = searcher.run(1)
     (trial,) = study.trials
     assert trial.state == TrialState.COMPLETE and len(trial.intermediate_values) == 10

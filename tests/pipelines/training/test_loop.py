@@ -11,6 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 
 from pipelines.config import Config
+from pipelines.evaluation.in_training.sample import LOSS
 from pipelines.models import devices, loading
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
@@ -54,7 +55,7 @@ def learned(base: Path, config: Config, steps: int) -> dict[str, torch.Tensor]:
     objective, held_back = LanguageModel(model, encoded, 0), LanguageModel(model, encoded[:1], 0)
     before = mean_loss(model, objective, config.compute)
     with started("test", {}) as run:
-        validate = lambda _: mean_loss(model, held_back, config.compute)  # noqa: E731
+        validate = lambda _: {LOSS: mean_loss(model, held_back, config.compute)}  # noqa: E731
         fit(model, objective, plan, job(config, run, epochs=steps), validate=validate)
     names = ("epoch", "validation_loss", "learning_rate", "gradient_norm", "tokens_per_second")
     curves = {key: run.store.get_metric_history(run.id, f"train/{key}") for key in names}
