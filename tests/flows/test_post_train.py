@@ -115,7 +115,7 @@ def test_run_is_described_in_mlflow_and_prefect(fake: Project) -> None:
     assert tags["mlflow.source.git.commit"] == tags["commit"] and tags["mlflow.user"]
     assert f"commit `{tags['commit'][:10]}`" in tags["mlflow.note.content"]
     assert "completed (2): `ingest`, `data_report`" in tags["mlflow.note.content"]
-    assert params["sft.tuning.rank"] and params["evaluate.models.base"] == "base"
+    assert params["sft.tuning.method"] and params["evaluate.models.base"] == "base"
     run, lines = in_prefect(fake)
     assert run.name == "data_report only" and str(run.id) in tags["mlflow.note.content"]
     assert "ingest works" in lines

@@ -43,7 +43,7 @@ def test_verdict_is_published_on_every_page(fake: Project) -> None:
     assert "The test questions have decided on 3 of 10 versions" in card
     page = Path("artifacts/index.html").read_text()
     assert "It forgets too much." in page and 'href="compare/report.html">dpo against base<' in page
-    assert "There is no champion yet." in page and "sft.tuning.rank" in page
+    assert "There is no champion yet." in page and "sft.tuning.method" in page
     assert "The test questions have decided on 3 of 10 versions" in page and "<b>ppo</b>" in page
     assert index_page.PAGE.name in {each.path for each in store.list_artifacts(parent.id)}
     with get_client(sync_client=True) as client:
