@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from pipelines.artifacts import Row
-from pipelines.evaluation.report.plots import COLOURS
+from pipelines.evaluation.report.plots import COLOURS, style_shares
 
 _INK, _FAINT, _LINE = "#22272e", "#6b7480", "#aab2bd"
 _STYLE = {"font.size": 9.5, "text.color": _INK, "axes.labelcolor": _FAINT, "xtick.color": _FAINT, "ytick.color": _FAINT}
@@ -117,9 +116,5 @@ def learnt_forgotten(results: Sequence[Result]) -> Figure:
                 arrowprops={"arrowstyle": "-", "color": _LINE, "lw": 0.6, "shrinkB": 4, "relpos": (0, 0.5)},
             )
         axes.set(xlabel="general questions of the base model still answered", ylabel="accuracy on answerable questions")
-        axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
-        axes.grid(color="#e6e9ed", lw=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        style_shares(axes)
     return figure

@@ -109,12 +109,17 @@ def tradeoff(models: dict[str, Any]) -> Figure:
             xlabel="accuracy on answerable questions (higher is better)",
             ylabel="hallucination rate (lower is better)",
         )
-        axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
-        axes.grid(color="#e6e9ed", lw=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        style_shares(axes)
     return figure
+
+
+def style_shares(axes: Axes) -> None:
+    """Give a plot of two shares percent signs, a grid behind the points, and no frame at the top and the right."""
+    axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    axes.grid(color="#e6e9ed", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def accuracy_by_k(best_of_n: dict[str, Any]) -> Figure:
