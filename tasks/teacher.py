@@ -4,8 +4,11 @@ Reads artifacts/base/, the hand-written seeds and two prompt templates; writes a
 Other teachers are not fine-tuned, and then only the record is written. Run alone: python -m tasks.teacher
 """
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from pipelines import artifacts
 from pipelines.llm.config import TeacherConfig
@@ -27,7 +30,7 @@ from tasks import task
 
 KEY_FILE = "key.json"
 TEACHER_SETTINGS = {"tuning", "learning_rate", "epochs", "batch_tokens"}
-NEUTRAL_SETTINGS = {"micro_batch_tokens", "checkpointing", "launch", "patience"}
+NEUTRAL_SETTINGS = {"micro_batch_tokens", "checkpointing", "launch", "patience", "criterion"}
 """Parameters of `training` that do not change what the teacher learns: of the machine, and of validation."""
 
 
@@ -46,15 +49,25 @@ def teacher(
         return {"trained": 0.0}
     templates = load(prompts, "answer_first"), load(prompts, "reader")
     chats = training_examples(artifacts.read_rows(config.seeds), *templates, compute.seed)
-    key = _key(base, chats, config, training, compute)
-    if config.adapter is not None and artifacts.made_from(config.adapter / KEY_FILE, key):
-        say(f"teacher: {config.adapter} was trained from the same inputs and is reused")
+    wanted = {"base": weights.known_hash(base), **key(chats, config, training, compute)}
+    if config.adapter is not None and _reusable(config.adapter, wanted):
         shutil.copytree(config.adapter, out, dirs_exist_ok=True)
         loading.tokenizer(base).save_pretrained(out)
         return {"trained": 0.0}
     loss = _finetune(base, chats, out, config, training, compute, run, checkpoints)
-    artifacts.write_json(out / KEY_FILE, {"key": key})
+    artifacts.write_json(out / KEY_FILE, wanted)
     return {"trained": 1.0, "loss": loss}
+
+
+def _reusable(adapter: Path, wanted: dict[str, Any]) -> bool:
+    """Tell whether a committed adapter was trained from the inputs `wanted`, and print the decision."""
+    if not (adapter / KEY_FILE).is_file():
+        return False
+    kept = artifacts.read_json(adapter / KEY_FILE)
+    other = [name for name in wanted if kept.get(name) != wanted[name]]
+    how = f"other inputs ({', '.join(other)}); a new one is trained" if other else "the same inputs and is reused"
+    say(f"teacher: {adapter} was trained from {how}")
+    return not other
 
 
 def _finetune(
@@ -84,13 +97,14 @@ def _finetune(
     return loss
 
 
-def _key(
-    base: Path, chats: list[list[Message]], config: TeacherConfig, training: TrainingConfig, compute: ComputeConfig
-) -> str:
-    """Hash the inputs that determine the adapter: base weights, training examples, parameters; not the machine."""
+def key(
+    chats: list[list[Message]], config: TeacherConfig, training: TrainingConfig, compute: ComputeConfig
+) -> dict[str, Any]:
+    """Return what determines the adapter besides the base weights: the hash of the examples, and the parameters."""
     settings = config.model_dump(mode="json", include=TEACHER_SETTINGS) | {"seed": compute.seed}
     settings["training"] = training.model_dump(mode="json", exclude=NEUTRAL_SETTINGS)
-    return weights.stored_hash(base, chats, settings)
+    examples = hashlib.sha256(json.dumps(chats, ensure_ascii=False).encode()).hexdigest()
+    return {"examples": examples, "settings": settings}
 
 
 if __name__ == "__main__":

@@ -10,17 +10,19 @@ from safetensors.torch import load_file
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.llm.cache import ResponseCache
+from pipelines.llm.prompts import load
 from pipelines.models import adapters, loading
 from pipelines.models.config import BaseModelConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import started
 from pipelines.synthesis.rehearsal import ANSWERS, KEY
+from pipelines.synthesis.teacher_examples import training_examples
 from pipelines.training.checkpoints import Checkpoints
 from tasks.base import base as store_base
 from tasks.pretrain import pretrain
 from tasks.sft import planned, sft
 from tasks.synthesize import rehearsal_rows, synthesize
-from tasks.teacher import teacher
+from tasks.teacher import key, teacher
 from tests.conftest import ROOT
 from tests.support.rows import training_row
 
@@ -96,7 +98,7 @@ def test_base_stores_an_equivalent_model(base: Path, config: Config, tmp_path: P
 
 
 def test_teacher_is_trained_once_and_then_reused_from_the_committed_adapter(
-    base: Path, config: Config, seeds: Path, project: Path
+    base: Path, config: Config, seeds: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes = {"seeds": str(seeds), "tuning": SMALL, "epochs": 1, "adapter": str(project / "kept")}
     settings = shrink(config, teacher=changes)
@@ -118,12 +120,22 @@ def test_teacher_is_trained_once_and_then_reused_from_the_committed_adapter(
             == 0.0
         )
         assert (again / "adapter_model.safetensors").read_bytes() == trained
+        capsys.readouterr()
         other = shrink(settings, teacher={"epochs": 2})
         out = artifacts.fresh("teacher")
         assert (
             teacher(base, PROMPTS, out, other.teacher, other.training, other.compute, run, Checkpoints())["trained"]
             == 1.0
         )
+        assert "was trained from other inputs (settings)" in capsys.readouterr().err
+
+
+def test_the_teacher_in_data_belongs_to_the_published_parameters_seeds_and_prompts(config: Config) -> None:
+    """Otherwise every first run trains it again, which takes longer than the rest of the data stages."""
+    templates = [load(PROMPTS, name) for name in ("answer_first", "reader")]
+    chats = training_examples(artifacts.read_rows(ROOT / config.teacher.seeds), *templates, config.compute.seed)
+    stored = artifacts.read_json(ROOT / "data/teacher/key.json")
+    assert stored.items() >= key(chats, config.teacher, config.training, config.compute).items()
 
 
 def test_seeds_without_their_answer_raise(base: Path, config: Config, project: Path) -> None:
