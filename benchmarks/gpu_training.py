@@ -34,7 +34,6 @@ from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.progress import say
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import encode_chat
-from tasks.align import dpo
 from tasks.sft import sft
 from tests.support.model_shapes import SHAPES
 
@@ -73,8 +72,8 @@ def chat(tokens: int, seed: int) -> list[dict[str, str]]:
 
 
 def write_rows(count: int, length: int) -> Path:
-    """Write `count` rows of about `length` tokens to artifacts/curate/, and as many pairs to artifacts/preferences/."""
-    curate, preferences = artifacts.fresh("curate"), artifacts.fresh("preferences")
+    """Write `count` rows of about `length` tokens to artifacts/curate/, and as many pairs to artifacts/pairs/first/."""
+    curate, preferences = artifacts.fresh("curate"), artifacts.fresh("pairs/first")
     chats = [chat(length, seed) for seed in range(count)]
     rows = [{"messages": messages, "kind": "answer", "variant": None} for messages in chats]
     artifacts.write_rows(curate / "train.jsonl", rows)
@@ -145,7 +144,7 @@ def align_and_merge(length: int, where: torch.device) -> dict[str, float]:
     def align() -> None:
         with tracking.started("align@dpo", {}) as run:
             shared = (chosen.training, chosen.compute, chosen.base, run, Checkpoints())
-            dpo(Path("artifacts/preferences"), Path("artifacts/sft"), out, chosen.align.dpo, *shared)
+            align(Path("artifacts/pairs/first"), Path("artifacts/sft"), out, chosen.align.dpo, *shared)
 
     figures = {"dpo_peak_gib": measured(align, where)}
     figures["merge_peak_gib"] = measured(lambda: loading.load(out, chosen.compute), where)

@@ -126,7 +126,8 @@ def _installed(name: str) -> str | None:
 def _make_folders(settings: Config) -> None:
     """Create input folders that may be empty: DVC does not run a stage when a dependency is missing."""
     split, user_folders = settings.split, (settings.curate.user_data, settings.pretrain.mixture)
-    read = (split.questions, split.decontaminate.against, settings.evaluate.questions, settings.preferences.choices)
+    rankers = (settings.pairs.inputs / row.ranker for row in settings.alignment.pairs.values())
+    read = (split.questions, split.decontaminate.against, settings.evaluate.questions, *rankers)
     for folder in (*read, *user_folders):
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -142,7 +143,7 @@ def _check_files(settings: Config) -> None:
     _check_rows(settings.synthesize.out_of_domain, "question")
     for path in sorted(settings.evaluate.questions.glob("*.jsonl")):
         _check_rows(path, "question")
-    for folder in filter(None, (settings.curate.user_data, settings.preferences.human)):
+    for folder in filter(None, (settings.curate.user_data, settings.pairs.human)):
         for path in sorted(folder.glob("*.jsonl")):
             _check_rows(path)
 
@@ -151,11 +152,10 @@ def _check_functions(settings: Config) -> None:
     """Check the functions that parameters name, which would otherwise fail their stage."""
     if settings.clean.custom_filter is not None:
         user_functions.check(settings.clean.custom_filter, "clean.custom_filter")
-    align = settings.align
-    for method, block in {"ppo": align.ppo, "grpo": align.grpo}.items():
-        for name in block.reward if method in align.methods else ():
-            if ":" in name:
-                user_functions.check(name, f"align.{method}.reward")
+    for name in settings.alignment.rl:
+        for reward in settings.online(name).reward:
+            if ":" in reward:
+                user_functions.check(reward, f"alignment.rl.{name}")
 
 
 def _check_rows(path: Path, *texts: str) -> None:

@@ -1,6 +1,7 @@
 """Base class of the blocks of params.yaml, and the types of their values."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,3 +17,17 @@ class Block(BaseModel):
     """A block of params.yaml: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    def changed(self, values: Mapping[str, Any]) -> Self:
+        """Return the block with other `values`; those of a nested block may be incomplete.
+
+        Raises:
+            pydantic.ValidationError: a key is unknown, or a value is out of range.
+        """
+        all_values = dict(self)
+        for name, value in values.items():
+            inner = all_values.get(name)
+            if isinstance(inner, Block) and isinstance(value, Mapping):
+                value = inner.changed(value)
+            all_values[name] = value
+        return type(self).model_validate(all_values)

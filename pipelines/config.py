@@ -5,12 +5,14 @@ Every key is required and unknown keys are rejected, so that no result depends o
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from pipelines.alignment.config import AlignConfig, PreferencesConfig, RewardConfig
+from pipelines.alignment.config import AlignConfig, PairsConfig, PreferenceBlock, RewardConfig, RLConfig
+from pipelines.alignment.rl.config import RLBlock
+from pipelines.alignment.rows import AlignmentConfig
 from pipelines.block import Block
 from pipelines.curation.config import CurateConfig
 from pipelines.data.config import CleanConfig, DataConfig, DataReportConfig, DedupConfig, IngestConfig, SplitConfig
@@ -31,6 +33,8 @@ from pipelines.synthesis.config import SynthesizeConfig
 from pipelines.training.config import PretrainConfig, SFTConfig, TrainingConfig
 from pipelines.user_files import read_yaml
 
+AnyBlock = TypeVar("AnyBlock", bound=Block)
+
 
 class Config(Block):
     """All blocks of params.yaml."""
@@ -49,9 +53,11 @@ class Config(Block):
     training: TrainingConfig
     pretrain: PretrainConfig
     sft: SFTConfig
-    preferences: PreferencesConfig
+    alignment: AlignmentConfig
+    pairs: PairsConfig
     reward: RewardConfig
     align: AlignConfig
+    rl: RLConfig
     combine: CombineConfig
     evaluate: EvaluateConfig
     select: SelectConfig
@@ -70,10 +76,41 @@ class Config(Block):
             )
         return self
 
+    @model_validator(mode="after")
+    def _rows_of_alignment(self) -> "Config":
+        for name in self.alignment.align:
+            self.offline(name)
+        for name, row in self.alignment.rl.items():
+            if ("model" in self.online(name).reward) != row.scorer.startswith("reward/"):
+                raise ValueError(
+                    f"alignment.rl.{name}: the scorer is {row.scorer}; a reward model, reward/<row>, is needed exactly "
+                    "if `model` is among the rewards"
+                )
+        return self
+
+    def offline(self, name: str) -> PreferenceBlock:
+        """Return the settings of the row `name` of `alignment.align`: the block `align.dpo` with the row's options."""
+        return _with_options(self.align.dpo, self.alignment.align[name].options, f"alignment.align.{name}.options")
+
+    def online(self, name: str) -> RLBlock:
+        """Return the settings of the row `name` of `alignment.rl`: the block of its method with the row's options."""
+        row = self.alignment.rl[name]
+        block: RLBlock = getattr(self.rl, row.method)
+        return _with_options(block, row.options, f"alignment.rl.{name}.options")
+
     @property
     def writes_questions(self) -> bool:
         """Whether a teacher writes questions about the documents."""
         return bool(self.synthesize.recipes) and self.teacher.roles.writer is not None
+
+
+def _with_options(block: AnyBlock, options: dict[str, Any], where: str) -> AnyBlock:
+    try:
+        return block.changed(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in (where, *first["loc"]))
+        raise ValueError(f"{key} is refused: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def load(path: Path = Path("params.yaml")) -> Config:

@@ -65,6 +65,7 @@ def task(name: str, item: str | None = None, *, parallel: bool = False) -> Itera
     liveness.follow_the_flow()
     with _reported(stage):
         settings, code = config.load(), code_lock.check(name)
+        row = settings.alignment.row(name, item)
         if parallel and settings.training.launch is not None and not environment.launched():
             from pipelines.models import launch  # imported here, because torch takes seconds that other tasks need not
 
@@ -79,6 +80,8 @@ def task(name: str, item: str | None = None, *, parallel: bool = False) -> Itera
             if place is not None:
                 artifacts.write_json(place / BEGUN, {"run_id": run.id})
             run.params(config.flat(_block(settings, name), name) | config.flat(settings.compute, "compute"))
+            if row is not None:
+                run.params(config.flat(row, "row"))
             out = artifacts.fresh(f"{name}/{item}" if item else name)
             current = Task(stage, settings, out, run, place)
             run.kept_curve = Curve(None if place is None else place / CURVE)

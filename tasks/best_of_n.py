@@ -1,8 +1,9 @@
 """Best of n: sample the candidate n times, and measure any correct, the majority and the reward model's pick.
 
 Reads artifacts/select/, the candidate's answers in artifacts/evaluate/ (for a sample of the answerable validation
-questions) and its directory, and artifacts/reward/; writes artifacts/best_of_n/ with curve.json and samples.jsonl
-(every sample with its verdict and reward), and artifacts/plots/best_of_n.csv. Run alone: python -m tasks.best_of_n
+questions) and its directory, and the reward model `best_of_n.reward`; writes artifacts/best_of_n/ with curve.json and
+samples.jsonl (every sample with its verdict and reward), and artifacts/plots/best_of_n.csv.
+Run alone: python -m tasks.best_of_n
 """
 
 from pathlib import Path
@@ -93,7 +94,7 @@ if __name__ == "__main__":
         settings, name = t.config, selection.read(t.input("select")).candidate
         answers = artifacts.read_rows(t.input(f"evaluate/{name}") / "answers.jsonl")
         model = t.input(settings.evaluate.models[name])
-        result = best_of_n(name, model, answers, t.input("reward"), t.out, settings)
+        result = best_of_n(name, model, answers, t.input(settings.best_of_n.reward), t.out, settings)
         artifacts.write_csv(artifacts.PLOTS / "best_of_n.csv", result["curve"])
         last = result["curve"][-1]
         accuracies = {key: last[key] for key in (curves.ANY, curves.MAJORITY, curves.REWARD)}

@@ -7,7 +7,7 @@ rejects.jsonl, questions/ (held back from training, in the form of data/question
 coverage, examples of rejects) and curate.md (the dataset card) to artifacts/reports/. A row of train.jsonl belongs to
 one variant (used in the epochs congruent to it modulo `curate.num_variants`) or, with null, to all.
 preference_prompts.jsonl has one further variant, which is not used in fine-tuning, and the user's conversations; the
-task `preferences` samples answers to it.
+task `pairs` samples answers to it.
 Standalone: python -m tasks.curate
 """
 

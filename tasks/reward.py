@@ -1,9 +1,10 @@
-"""Reward: a pairwise reward model, an adapter on the base model that is initialised from the SFT adapter.
+"""Reward: a pairwise reward model, an adapter that starts from a policy's; one row of `alignment.reward`.
 
-Reads artifacts/preferences, artifacts/sft, artifacts/base; writes the adapter, its tokenizer and
-head.safetensors to artifacts/reward. Standalone: python -m tasks.reward
+Reads the row's pairs and policy, and artifacts/base; writes the adapter, its tokenizer and head.safetensors to
+artifacts/reward/<row>. Standalone: python -m tasks.reward first
 """
 
+import sys
 from pathlib import Path
 
 from pipelines.alignment import reward_model
@@ -23,8 +24,8 @@ from tasks import task
 
 
 def reward(
-    preferences: Path,
-    sft: Path,
+    pairs: Path,
+    policy: Path,
     out: Path,
     config: RewardConfig,
     training: TrainingConfig,
@@ -36,12 +37,12 @@ def reward(
 ) -> dict[str, float]:
     """Train and write the reward model; return its held-out pairwise accuracy, also by provenance.
 
-    If `sft` has no adapter in PEFT's format, `tuning` configures a new one; otherwise a copy of it is trained on.
+    If `policy` has no adapter in PEFT's format, `tuning` configures a new one; otherwise a copy of it is trained on.
     """
-    model = preparation.peft_adaptable(sft, tuning, compute, base)
+    model = preparation.peft_adaptable(policy, tuning, compute, base)
     train_only(model, [POLICY])
-    backbone, head = Backbone(model, loading.tokenizer(sft), compute), scalar_head(model)
-    train, held_out = (read_pairs(preferences / f"{name}.jsonl") for name in ("train", "held_out"))
+    backbone, head = Backbone(model, loading.tokenizer(policy), compute), scalar_head(model)
+    train, held_out = (read_pairs(pairs / f"{name}.jsonl") for name in ("train", "held_out"))
     job = Job("reward", config.learning_rate, config.epochs, training, compute, run, checkpoints)
     reward_model.train(backbone, head, encode_pairs(backbone.tok, train), config.batch_size, job)
     correct = reward_model.accuracy(backbone, head, encode_pairs(backbone.tok, held_out), config.batch_size)
@@ -59,14 +60,15 @@ def accuracies(pairs: list[PreferencePair], correct: list[bool]) -> dict[str, fl
     return {name: sum(group) / len(group) for name, group in sorted(groups.items())}
 
 
-if __name__ == "__main__":
-    with task("reward", parallel=True) as t:
-        settings = t.config
+def main(name: str) -> None:
+    """Train the reward model of a row of `alignment.reward`."""
+    with task("reward", name, parallel=True) as t:
+        settings, row = t.config, t.config.alignment.reward[name]
         devices.prepare(settings.compute)
         t.finish(
             reward(
-                t.input("preferences"),
-                t.input("sft"),
+                t.input(f"pairs/{row.pairs}"),
+                t.input(row.policy),
                 t.out,
                 settings.reward,
                 settings.training,
@@ -77,3 +79,7 @@ if __name__ == "__main__":
                 settings.align.tuning,
             )
         )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -8,11 +8,10 @@ import typer
 from flows.cli.app import Port, console
 
 FETCHED = Path("data/fetched")
-PAIRS = Path("artifacts/preferences/train.jsonl")
 
 
 def export(
-    name: Annotated[str, typer.Argument(metavar="SET", help="Data set: curate or preferences.")],
+    name: Annotated[str, typer.Argument(metavar="SET", help="Data set: curate, or pairs/<row> such as pairs/first.")],
     to: Annotated[Path, typer.Option(help="Output folder; must be new or empty.")],
     form: Annotated[str, typer.Option("--format", help="Row format: trl, sharegpt, alpaca or llama2.")] = "trl",
     kind: Annotated[str, typer.Option("--as", help="File type: jsonl or parquet.")] = "jsonl",
@@ -33,7 +32,7 @@ def import_(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines, JSON, Parquet, or a folder of them.")],
     to: Annotated[
         Path | None,
-        typer.Option(help="Output folder; by default curate.user_data, or human/ in preferences.inputs for pairs."),
+        typer.Option(help="Output folder; by default curate.user_data, or human/ in pairs.inputs for pairs."),
     ] = None,
     form: Annotated[str, typer.Option("--format", help="auto, trl, sharegpt, alpaca or llama2.")] = "auto",
 ) -> None:
@@ -44,14 +43,18 @@ def import_(
 
 
 def label(
-    source: Annotated[Path, typer.Option("--from", help="Preference pairs in TRL's format.")] = PAIRS,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Preference pairs in TRL's format; by default those of the first row.")
+    ] = None,
     port: Port = 5050,
 ) -> None:
-    """Choose the better of two answers on a local page; `preferences` can use the choices."""
+    """Choose the better of two answers on a local page; a row of `alignment.pairs` can use the choices."""
     from flows.serve.label import serve
     from pipelines import config
 
-    serve(console, source, config.load().preferences.human, port)
+    settings = config.load()
+    first = next(iter(settings.alignment.pairs), "first")
+    serve(console, source or Path(f"artifacts/pairs/{first}/train.jsonl"), settings.pairs.human, port)
 
 
 def questions(

@@ -1,4 +1,4 @@
-"""Export artifacts/curate or artifacts/preferences as a data set: `gradus export`.
+"""Export artifacts/curate or the pairs in artifacts/pairs as a data set: `gradus export`.
 
 Rows are written in a common chat or preference format, with a dataset card from which `datasets` can load them.
 """
@@ -24,9 +24,9 @@ from pipelines.user_files import read_json
 
 SPLITS = {
     "curate": {"train": "train.jsonl", "validation": "validation.jsonl"},
-    "preferences": {"train": "train.jsonl", "test": "held_out.jsonl"},
+    "pairs": {"train": "train.jsonl", "test": "held_out.jsonl"},
 }
-FORMS = {"curate": list(chat_formats.FORMS), "preferences": list(preference_formats.COLUMNS)}
+FORMS = {"curate": list(chat_formats.FORMS), "pairs": list(preference_formats.COLUMNS)}
 KINDS = ("jsonl", "parquet")
 LOCK = Path("dvc.lock")
 _FINE_TUNED = "the embedded model, fine-tuned on hand-written seeds"
@@ -42,17 +42,19 @@ def export(
     Raises:
         UserError: there is no such set or format, the folder is not empty, or no row fits.
     """
+    set_, _, row = name.partition("/")
     _validate(name, form, folder, kind)
     source, documents = artifacts.read(name), artifacts.read_table(artifacts.read("split") / "train.parquet")
     stated = _licenses(licenses, documents)
-    parts = {split: artifacts.read_rows(source / file) for split, file in SPLITS[name].items()}
+    parts = {split: artifacts.read_rows(source / file) for split, file in SPLITS[set_].items()}
     fitted = {split: chat_formats.written(rows, form) for split, rows in parts.items()}
     unfit = [row for _, bad in fitted.values() for row in bad]
     splits = {split: (f"{split}.{kind}", good) for split, (good, _) in fitted.items() if good}
     if not splits:
         raise UserError(f"No row of {source} can be written as {form}; {reasons(unfit)}")
+    made_with = _made_with(f"{set_}@{row}" if row else set_)
     readme = card(
-        name,
+        set_,
         splits,
         [*artifacts.read_rows(source / "rejects.jsonl"), *unfit],
         documents,
@@ -61,7 +63,7 @@ def export(
         teachers=_writers(_made_with("synthesize")),
         licenses=stated,
         kept=_kept(source, parts),
-        parameters={name: block} if (block := _made_with(name).get(name)) else None,
+        parameters={set_: block} if (block := made_with.get(set_)) else None,
         commit=_commit(),
     )
     features = _save(splits, folder)
@@ -74,10 +76,11 @@ def export(
 
 def _validate(name: str, form: str, folder: Path, kind: str) -> None:
     """Raise a UserError for invalid arguments before anything is read."""
-    if name not in SPLITS:
-        raise UserError(f"There is no data set {name!r}; choose one of {', '.join(SPLITS)}.")
-    if form not in FORMS[name]:
-        raise UserError(f"{name} cannot be written as {form!r}; choose one of {', '.join(FORMS[name])}.")
+    set_, _, row = name.partition("/")
+    if set_ not in SPLITS or bool(row) != (set_ == "pairs"):
+        raise UserError(f"There is no data set {name!r}; choose curate, or pairs/<row> such as pairs/first.")
+    if form not in FORMS[set_]:
+        raise UserError(f"{name} cannot be written as {form!r}; choose one of {', '.join(FORMS[set_])}.")
     if kind not in KINDS:
         raise UserError(f"A data set cannot be written as {kind!r}; choose {' or '.join(KINDS)}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

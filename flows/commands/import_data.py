@@ -1,6 +1,6 @@
 """Import data sets into the project: `gradus import`. Reads JSON Lines, JSON or Parquet in common chat formats.
 
-Conversations go to `curate.user_data`, pairs to `human` in `preferences.inputs`, both in TRL's format; rejected rows
+Conversations go to `curate.user_data`, pairs to `human` in `pairs.inputs`, both in TRL's format; rejected rows
 are written next to them with a reason. JSON is not read with `datasets`, which would parse date-like strings as dates
 and merge the columns of rows in different formats.
 """
@@ -37,7 +37,7 @@ def import_(console: Console, source: Path, form: str, to: Path | None) -> None:
     if to is not None and pairs and chats:
         raise UserError(f"{source} holds conversations and pairs, which need separate folders; omit --to.")
     settings, name = config.load(), source.stem if source.is_file() else source.resolve().name
-    homes = ((chats, settings.curate.user_data, "conversations"), (pairs, settings.preferences.human, "pairs"))
+    homes = ((chats, settings.curate.user_data, "conversations"), (pairs, settings.pairs.human, "pairs"))
     outputs = [(part, (to or home) / f"{name}.jsonl", kind) for part, home, kind in homes if part]
     for _, path, _ in outputs:
         if path.exists():

@@ -10,7 +10,7 @@ from typing import Any
 from flows.promotion.promote import Promotion
 from pipelines.evaluation.report.page import columns, rows
 
-TRAINING = ("pretrain", "sft", "preferences", "reward", "align", "teacher")
+TRAINING = ("pretrain", "sft", "pairs", "reward", "align", "rl", "teacher")
 MEASURING = ("evaluate", "select", "test", "calibrate", "open_book", "best_of_n", "compare")
 
 

@@ -1,8 +1,8 @@
 """A local page for choosing the better of two answers: `gradus label`.
 
 Pairs are shown blind, with left and right assigned by a hash, next to the passage and the reference answer. Each choice
-is written immediately, in TRL's format, where `preferences` reads it (`preferences.ranker: human`). Decided pairs are
-not shown again unless the decision is undone.
+is written immediately, in TRL's format, where a row of `alignment.pairs` with the ranker `human` reads it. Decided
+pairs are not shown again unless the decision is undone.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ class Choices:
         """
         rows = {_name(row): row for row in artifacts.read_rows(source)}
         if not rows:
-            raise UserError(f"{source} contains no pairs; run `gradus run preferences` first.")
+            raise UserError(f"{source} contains no pairs; run `gradus run pairs` first.")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.rows, self.documents = folder, rows, documents()
         self.written: list[tuple[str, Appended]] = []  # the decisions of this session, by pair

@@ -1,4 +1,4 @@
-"""The blocks `preferences`, `reward` and `align` of params.yaml."""
+"""The blocks `pairs`, `reward`, `align` and `rl` of params.yaml; `alignment`, their rows, is in rows.py."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,11 +10,13 @@ from pipelines.block import Block, Count, LearningRate, NonNegative, Positive, S
 from pipelines.models.tuning.config import TuningConfig
 
 
-class PreferencesConfig(Block):
+class PairsConfig(Block):
     """How preference pairs are sampled, ranked and filtered."""
 
     prompts: Count
     """Maximum number of prompts; `unanswerable_share` may allow fewer."""
+    online_prompts: Count
+    """Maximum number of further prompts, for online training: a reward model has not seen them."""
     min_prompts: Annotated[int, Field(ge=0)]
     """Keyword queries fill up to this number of prompts if there are fewer questions."""
     unanswerable_share: Share
@@ -24,18 +26,13 @@ class PreferencesConfig(Block):
     """Samples per prompt and temperature."""
     temperatures: Annotated[list[Positive], Field(min_length=1)]
     """Sampling temperatures."""
-    ranker: Literal["reference", "judge", "score", "reward", "human"]
-    """How pairs are made: `reference` compares samples with the reference answer by rule; `judge` compares two samples
-    and `score` rates each with teacher.roles.judge; `reward` uses a reward model; `human` uses people's choices."""
     judge_samples: Count
     """Ratings of each sample by the judge (`score`); their mean is the score."""
     judge_temperature: Positive
     """Sampling temperature of the ratings if `judge_samples` is above 1; a single rating is greedy."""
-    reward_model: Path | None
-    """Folder with a reward model of this SFT model, as written by the task `reward` (`reward` only)."""
     inputs: Path
     """Folder with one subfolder of inputs per ranker; `human` contains people's choices (`gradus label`). Only the
-    subfolder of the chosen ranker is a dependency, so that labelling makes no stage stale until the labels are used."""
+    subfolder of a row's ranker is a dependency, so that labelling makes no stage stale until the labels are used."""
     max_tokens: Count
     """Maximum length of a prompt with one answer, in tokens; pairs above it are dropped, not cut."""
     max_length_ratio: Annotated[float, Field(ge=1)]
@@ -48,7 +45,8 @@ class PreferencesConfig(Block):
     """Minimum token recall of the reference answer; a sample below it, or without one of its numbers, is wrong. A
     partial answer makes no pair."""
     held_out_share: Share
-    """Share of the prompts whose pairs are held out to evaluate the reward model."""
+    """Share of the prompts that are held out: their pairs evaluate the reward model, and online prompts the rounds of
+    online training."""
     batch_size: Count
     """Prompts in one generation batch."""
 
@@ -56,11 +54,6 @@ class PreferencesConfig(Block):
     def human(self) -> Path:
         """Folder of people's choices."""
         return self.inputs / "human"
-
-    @property
-    def choices(self) -> Path:
-        """Input folder of the chosen ranker."""
-        return self.inputs / self.ranker
 
 
 class RewardConfig(Block):
@@ -126,24 +119,19 @@ class PreferenceBlock(Block):
 
 
 class AlignConfig(Block):
-    """Alignment from preferences, one model per method."""
+    """Alignment on pairs."""
 
-    methods: dict[Literal["dpo", "ppo", "grpo"], Literal["preferences", "reward"]]
-    """Alignment methods, and the stage that each waits for: `reward` where the reward model is among its rewards, else
-    `preferences`. Each is a stage `align@<method>`."""
     tuning: TuningConfig
-    """Adapter of the reward model and of alignment on a model whose own parameters SFT trained; an SFT adapter in
-    PEFT's format is continued instead."""
+    """Adapter of reward models and of alignment on a model whose own parameters SFT trained; an SFT adapter in PEFT's
+    format is continued instead."""
     dpo: PreferenceBlock
     """Settings of offline preference optimisation, by default DPO."""
+
+
+class RLConfig(Block):
+    """Online reinforcement learning."""
+
     ppo: PPOBlock
     """Settings of proximal policy optimisation."""
     grpo: GRPOBlock
     """Settings of group relative policy optimisation."""
-
-    @model_validator(mode="after")
-    def _waits_for_the_reward_model(self) -> "AlignConfig":
-        for method in ("ppo", "grpo"):
-            if "model" in getattr(self, method).reward and self.methods.get(method, "reward") != "reward":
-                raise ValueError(f"{method}.reward names the reward model; set methods.{method} to reward")
-        return self

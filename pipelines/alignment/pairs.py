@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pipelines.alignment.config import PreferencesConfig
+from pipelines.alignment.config import PairsConfig
 from pipelines.curation.schema import PreferencePair, Rejection, RowKind, TrainingRow
 from pipelines.evaluation import scoring
 from pipelines.evaluation.questions import Question
@@ -20,6 +20,7 @@ from pipelines.runtime.errors import UserError
 from pipelines.synthesis.reasons import Reason
 from pipelines.text.normalize import f1, tokens
 
+Prompted = TypeVar("Prompted", PreferencePair, TrainingRow)
 Verdict = Literal["right", "wrong", "refused", "unclear"]
 
 KEYWORD_QUERIES = {RowKind.KEYWORD_QUERY: RowKind.ANSWER, RowKind.KEYWORD_QUERY_REFUSAL: RowKind.REFUSAL}
@@ -74,8 +75,8 @@ def _question(row: TrainingRow) -> Question:
     )
 
 
-def choose(rows: Sequence[TrainingRow], config: PreferencesConfig, seed: int) -> list[TrainingRow]:
-    """Return at most `config.prompts` rows with distinct questions, stratified: a fixed share is unanswerable.
+def choose(rows: Sequence[TrainingRow], most: int, config: PairsConfig, seed: int) -> list[TrainingRow]:
+    """Return at most `most` rows with distinct questions, stratified: a fixed share is unanswerable.
 
     The strata consist of questions; keyword queries only fill them up to their share of `config.min_prompts`. The
     smaller stratum limits the number of prompts; without refusals, all prompts are answerable.
@@ -85,7 +86,7 @@ def choose(rows: Sequence[TrainingRow], config: PreferencesConfig, seed: int) ->
     """
     generator = random.Random(seed)
     different = list({row.question: row for row in generator.sample(rows, len(rows))}.values())
-    least = _sizes(min(config.prompts, config.min_prompts), config.unanswerable_share)
+    least = _sizes(min(most, config.min_prompts), config.unanswerable_share)
     answers, refusals = (
         _stratum(different, kind, size) for kind, size in zip((RowKind.ANSWER, RowKind.REFUSAL), least, strict=True)
     )
@@ -95,7 +96,7 @@ def choose(rows: Sequence[TrainingRow], config: PreferencesConfig, seed: int) ->
             "artifacts/curate/rejects.jsonl gives the reasons."
         )
     share = config.unanswerable_share if refusals else 0.0
-    sizes = (_sizes(count, share) for count in range(config.prompts, 0, -1))
+    sizes = (_sizes(count, share) for count in range(most, 0, -1))
     answered, refused = next((a, r) for a, r in sizes if a <= len(answers) and r <= len(refusals))
     return answers[:answered] + refusals[:refused]
 
@@ -111,6 +112,11 @@ def _stratum(rows: Sequence[TrainingRow], kind: RowKind, least: int) -> list[Tra
     questions = [row for row in rows if row.kind == kind]
     queries = [row for row in rows if KEYWORD_QUERIES.get(row.kind) == kind]
     return questions + queries[: max(0, least - len(questions))]
+
+
+def answered(row: TrainingRow) -> bool:
+    """Tell whether the documents answer the question or keyword query."""
+    return scored_as(row).kind == RowKind.ANSWER
 
 
 def scored_as(row: TrainingRow) -> TrainingRow:
@@ -184,14 +190,13 @@ def balance(pairs: Sequence[PreferencePair], seed: int) -> tuple[list[Preference
     return [pair for index, pair in enumerate(pairs) if index not in surplus], dropped
 
 
-def hold_out(
-    pairs: Sequence[PreferencePair], share: float, seed: int
-) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Split `pairs` by prompt into training and held-out pairs; `share` of the prompts are held out."""
-    prompts = list(dict.fromkeys(_prompt(pair) for pair in pairs))
+def hold_out(rows: Sequence[Prompted], share: float, seed: int) -> tuple[list[Prompted], list[Prompted]]:
+    """Split `rows` by prompt into training and held-out rows; `share` of the prompts are held out."""
+    prompts = list(dict.fromkeys(_prompt(row) for row in rows))
     held = set(random.Random(seed).sample(prompts, round(share * len(prompts))))
-    return [pair for pair in pairs if _prompt(pair) not in held], [pair for pair in pairs if _prompt(pair) in held]
+    return [row for row in rows if _prompt(row) not in held], [row for row in rows if _prompt(row) in held]
 
 
-def _prompt(pair: PreferencePair) -> str:
-    return "\n".join(message["content"] for message in pair.prompt)
+def _prompt(row: PreferencePair | TrainingRow) -> str:
+    messages = row.prompt if isinstance(row, PreferencePair) else row.messages[:-1]
+    return "\n".join(message["content"] for message in messages)

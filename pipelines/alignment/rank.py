@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.alignment.config import PreferencesConfig
+from pipelines.alignment.config import PairsConfig
 from pipelines.alignment.pairs import distinct
 from pipelines.artifacts import read_rows
 from pipelines.curation.schema import PreferencePair, Rejection, RowKind, TrainingRow
@@ -20,6 +20,7 @@ from pipelines.llm.prompts import Recipe
 from pipelines.llm.verdicts import letter, number
 from pipelines.models.messages import Message
 from pipelines.synthesis.reasons import Reason
+from pipelines.text.normalize import tokens
 from pipelines.training.examples import encode_chat
 
 Ask = Callable[[Sequence[Call], str], list[Reply]]
@@ -39,6 +40,23 @@ def ended(
         if any(cut):
             dropped.append(_dropped(row, Reason.ANSWER_TOO_LONG, *compress(texts, cut)))
     return whole, dropped
+
+
+def self_play(
+    rows: Sequence[TrainingRow], samples: Sequence[Sequence[str]]
+) -> tuple[list[PreferencePair], list[Rejection]]:
+    """Prefer the reference to every distinct sample of the policy (SPIN, Chen et al. 2024, arXiv:2401.01335).
+
+    A prompt whose samples all equal the reference makes no pair: there the policy has converged.
+    """
+    pairs: list[PreferencePair] = []
+    dropped: list[Rejection] = []
+    for row, texts in zip(rows, samples, strict=True):
+        others = [text for text in distinct(texts) if tokens(text) != tokens(row.answer)]
+        pairs += [PreferencePair.of(row, row.answer, text, "sample", 1.0) for text in others]
+        if not others:
+            dropped.append(_dropped(row, Reason.TIE, *distinct(texts)))
+    return pairs, dropped
 
 
 def compared(
@@ -74,7 +92,7 @@ def rated(
     samples: Sequence[Sequence[str]],
     ask: Ask,
     recipe: Recipe,
-    config: PreferencesConfig,
+    config: PairsConfig,
 ) -> list[list[float | None]]:
     """Return an LLM judge's mean score of each sample, from 0 to 1; None where it gave no score.
 
@@ -142,7 +160,7 @@ def chosen_by_people(folder: Path) -> tuple[list[PreferencePair], list[Rejection
 
 
 def fitting(
-    tok: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair], refusal: str, config: PreferencesConfig
+    tok: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair], refusal: str, config: PairsConfig
 ) -> tuple[list[PreferencePair], list[Rejection]]:
     """Drop pairs with an empty answer or equal ones, of unequal lengths, with a small margin, or with too many tokens.
 

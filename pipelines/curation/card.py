@@ -64,7 +64,7 @@ def card(
     failed = Counter(row["reason"] for row in rejects)
     facts: dict[str, Any] = {
         "set": set_,
-        "title": {"curate": "Questions and answers", "preferences": "Preference pairs"}[set_],
+        "title": {"curate": "Questions and answers", "pairs": "Preference pairs"}[set_],
         "form": form,
         "license": " ".join(license_.split()),
         "teachers": list(teachers),

@@ -128,12 +128,12 @@ class Rejection:
 
 
 def read_training_rows(path: Path) -> list[TrainingRow]:
-    """Read train.jsonl, validation.jsonl or preference_prompts.jsonl."""
+    """Read train.jsonl, validation.jsonl or preference_prompts.jsonl of `curate`, or online prompts of `pairs`."""
     return [TrainingRow.from_row(row) for row in artifacts.read_rows(path)]
 
 
 def read_pairs(path: Path) -> list[PreferencePair]:
-    """Read train.jsonl or held_out.jsonl of `preferences`."""
+    """Read train.jsonl or held_out.jsonl of `pairs`."""
     return [PreferencePair.from_row(row) for row in artifacts.read_rows(path)]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from pipelines.block import Block, Count, Fraction, Positive, Share
 
@@ -68,6 +68,8 @@ class BestOfNConfig(Block):
     """Samples of each question."""
     temperature: Positive
     """Sampling temperature."""
+    reward: Annotated[str, StringConstraints(pattern="^reward/")]
+    """The reward model that picks, a row of `alignment.reward` as reward/<row>."""
 
 
 class OpenBookConfig(Block):

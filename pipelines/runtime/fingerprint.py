@@ -21,8 +21,11 @@ from pipelines.runtime.code_modules import Module, Modules, Target
 from pipelines.runtime.code_syntax import Normal, anonymous, dump, is_runtime
 
 PACKAGES = ("tasks", "pipelines")
-PLUGINS = {"align": ("align.ppo.reward", "align.grpo.reward"), "clean": ("clean.custom_filter",)}
-"""By stage, the parameters whose value or keys name functions as `package.module:function`."""
+PLUGINS = {
+    "rl": ("rl.ppo.reward", "rl.grpo.reward", "alignment.rl.*.options.reward"),
+    "clean": ("clean.custom_filter",),
+}
+"""By stage, the parameters whose value or keys name functions as `package.module:function`; `*` is any key."""
 ROUNDS = 4
 """Refinement rounds: the reference distance up to which symbols with equal syntax are distinguished."""
 
@@ -55,9 +58,13 @@ def plugins(parameters: Any) -> dict[str, list[str]]:
 
 
 def _functions(parameters: Any, key: str) -> list[str]:
-    for part in key.split("."):
-        parameters = parameters.get(part) if isinstance(parameters, dict) else None
-    named = [parameters] if isinstance(parameters, str) else parameters or ()
+    first, _, rest = key.partition(".")
+    if first == "*":
+        return [name for value in (parameters or {}).values() for name in _functions(value, rest)]
+    value = parameters.get(first) if isinstance(parameters, dict) else None
+    if rest:
+        return _functions(value, rest)
+    named = [value] if isinstance(value, str) else value or ()
     return [name for name in named if isinstance(name, str) and ":" in name]
 
 

@@ -1,7 +1,7 @@
 """Activation checkpointing: layers keep only their inputs, and the backward pass computes the rest again.
 
 It saves most of the memory of a micro-batch for about a third more computation (Chen et al. 2016, arXiv:1604.06174).
-transformers' own switch has no effect in eval mode, in which preferences and PPO train.
+transformers' own switch has no effect in eval mode, in which DPO and PPO train.
 """
 
 from collections.abc import Callable, Iterator

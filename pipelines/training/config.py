@@ -17,7 +17,7 @@ _SWITCH = {"True": "on", "False": "off"}  # YAML 1.1 reads an unquoted on and of
 
 
 class TrainingConfig(Block):
-    """The training loop of pretrain, sft, teacher, reward and align@dpo; PPO uses only `checkpointing`."""
+    """The training loop of pretrain, sft, teacher, reward and align; rl uses only `checkpointing`."""
 
     optimizer: Optimizer
     """`adamw`; `adamw_8bit` and `paged_adamw_8bit` (bitsandbytes) need a GPU, and a quarter of the memory for states;
@@ -47,7 +47,7 @@ class TrainingConfig(Block):
     """The best validation of `sft`: that of the lowest `loss`, or with `accuracy` of the highest score (correct minus
     wrong answers to `sft.validation_questions`), ties broken by the loss. `pretrain` always uses the loss."""
     launch: Count | Path | None
-    """Number of processes of pretrain, sft, reward and align@dpo, one per GPU, or an `accelerate` config file; null is
+    """Number of processes of pretrain, sft, reward and align, one per GPU, or an `accelerate` config file; null is
     this process. Each holds the model and computes a share of every step."""
 
 

@@ -1,4 +1,4 @@
-"""The blocks `align.ppo` and `align.grpo` of params.yaml."""
+"""The blocks `rl.ppo` and `rl.grpo` of params.yaml."""
 
 import math
 import re

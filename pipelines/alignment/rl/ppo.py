@@ -122,7 +122,7 @@ class PPO(Trainer):
             for one in group:
                 values = self.backbone.values(one.batch, self.value_head)
                 losses = value_loss(values, one.values, one.returns, self.config.value_clip)
-                total += backward(reduce(losses, one.batch.mask, tokens), "align.ppo.critic_learning_rate")
+                total += backward(reduce(losses, one.batch.mask, tokens), "rl.ppo.critic_learning_rate")
         step(self.critic)
         return total
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.alignment.sequences import Turn
-from pipelines.curation.schema import PreferencePair
+from pipelines.curation.schema import TrainingRow
 from pipelines.evaluation.questions import Question
 from pipelines.models.chat import encode_prompt
 from pipelines.models.messages import Message
@@ -25,12 +25,12 @@ class Prompt:
     """The last turn as an evaluation question; an unanswerable one accepts nothing."""
 
     @classmethod
-    def of(cls, tok: PreTrainedTokenizerBase, pair: PreferencePair) -> "Prompt":
-        """Return the prompt of a preference pair."""
-        accepted = () if pair.kind.refuses else (pair.answer_span or pair.reference,)
-        text = pair.prompt[-1]["content"]
-        question = Question("", "", pair.kind, "", text, accepted, competing=(), sources=())
-        return cls(encode_prompt(tok, pair.prompt), pair.prompt, pair.reference, question)
+    def of(cls, tok: PreTrainedTokenizerBase, row: TrainingRow) -> "Prompt":
+        """Return the prompt of a row, whose answer is the reference."""
+        accepted = () if row.kind.refuses else (row.answer_span or row.answer,)
+        messages = row.messages[:-1]
+        question = Question("", "", row.kind, "", row.question, accepted, competing=(), sources=())
+        return cls(encode_prompt(tok, messages), messages, row.answer, question)
 
     @property
     def answerable(self) -> bool:
@@ -53,10 +53,10 @@ class Sample:
         return self.prompt.ids, self.response
 
 
-def distinct_prompts(tok: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair]) -> list[Prompt]:
-    """Return the prompts of `pairs`, each once, in order."""
+def distinct_prompts(tok: PreTrainedTokenizerBase, rows: Sequence[TrainingRow]) -> list[Prompt]:
+    """Return the prompts of `rows`, each once, in order."""
     prompts: dict[tuple[int, ...], Prompt] = {}
-    for pair in pairs:
-        prompt = Prompt.of(tok, pair)
+    for row in rows:
+        prompt = Prompt.of(tok, row)
         prompts.setdefault(tuple(prompt.ids), prompt)
     return list(prompts.values())

@@ -46,7 +46,7 @@ class Trainer(ABC):
     """Trains the policy adapter of `actors`, which `train_only` must have made trainable."""
 
     name: str
-    """Name of the method, a key of `align`."""
+    """Name of the method, a key of `rl`."""
 
     def __init__(self, actors: Actors, config: RLBlock, seed: int) -> None:
         """Create the optimiser of the policy's adapter."""
@@ -90,7 +90,7 @@ class Trainer(ABC):
         draws = list(self._draw(prompts))
         if saved := checkpoints.latest():
             self._restore(saved)
-        meter = Meter(f"align@{self.name}", len(draws) + 1, len(self.history))
+        meter = Meter(f"rounds of {self.name}", len(draws) + 1, len(self.history))
         with checkpoints.guarded():
             while self.stop is None and len(self.history) <= len(draws):
                 number = len(self.history)
@@ -110,7 +110,7 @@ class Trainer(ABC):
 
     def _report(self, stop: health.Stop, run: Run) -> None:
         number, best = len(self.history) - 1, self.best.number
-        sentence = f"align.{self.name} stopped at round {number}: {stop.sentence}; round {best}, the best one, is kept."
+        sentence = f"{self.name} stopped at round {number}: {stop.sentence}; round {best}, the best one, is kept."
         say(sentence)
         run.tags({"stopped": sentence})
 
@@ -210,7 +210,7 @@ class Trainer(ABC):
                 old, mask = batch.rollouts.logprobs, batch.rollouts.batch.mask
                 new, _ = self.backbone.policy(batch.rollouts.batch, self.config.temperature)
                 losses = self.token_losses(batch, new) * batch.weights
-                total += backward(reduce(losses, mask, count), f"align.{self.name}.learning_rate")
+                total += backward(reduce(losses, mask, count), f"rl.{self.name}.learning_rate")
                 left += int((clipped(new.detach(), old, clip, clip) & mask).sum())
         step(self.policy)
         return total, left / sum(int(batch.rollouts.batch.mask.sum()) for batch in group)

@@ -1,0 +1,253 @@
+"""Pairs: preference pairs from ranked samples of a model, or from people's choices; one row of `alignment.pairs`.
+
+Reads artifacts/curate/preference_prompts.jsonl, the row's policy and scorer, and artifacts/split (for the names of the
+documents); writes train.jsonl, held_out.jsonl and rejects.jsonl to artifacts/pairs/<row>, the prompts of online
+training, online.jsonl and online_held_out.jsonl, and a dataset card to artifacts/reports.
+Standalone: python -m tasks.pairs first
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from pipelines import artifacts
+from pipelines.alignment import rank, reward_model
+from pipelines.alignment.config import PairsConfig
+from pipelines.alignment.pairs import (
+    KEYWORD_QUERIES,
+    Rule,
+    Verdict,
+    answered,
+    balance,
+    choose,
+    hold_out,
+    pairs_of,
+    scored_as,
+)
+from pipelines.artifacts import Row
+from pipelines.config import Config
+from pipelines.curation import schema
+from pipelines.curation.card import card
+from pipelines.curation.schema import PreferencePair, Rejection, RowKind, TrainingRow
+from pipelines.inference.generation import respond
+from pipelines.llm.cache import PATH, ResponseCache
+from pipelines.llm.prompts import load
+from pipelines.llm.teachers import load_judge
+from pipelines.models import devices, loading
+from pipelines.models.chat import encode_prompt
+from pipelines.models.config import ComputeConfig
+from pipelines.models.templates.stops import answer_text, stop_ids
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say, track
+from tasks import task
+
+ONLINE, ONLINE_HELD_OUT = "online.jsonl", "online_held_out.jsonl"
+Ranked = tuple[list[PreferencePair], list[Rejection], dict[str, float]]
+"""Pairs, rejections, and metrics."""
+
+
+def pairs(
+    name: str,
+    rows: list[TrainingRow],
+    documents: list[Row],
+    policy: Path,
+    scorer: Path | None,
+    out: Path,
+    card_: Path,
+    config: Config,
+    ask: rank.Ask | None,
+) -> dict[str, float]:
+    """Write training pairs, pairs held out by prompt, and online prompts; return numbers, and rejections by reason.
+
+    `name` is the row of `alignment.pairs`, and `documents` are the sources of `rows`. `scorer` is the reward model of
+    the ranker `reward`, and `ask` calls the judge of `judge` and `score`.
+
+    Raises:
+        UserError: there is no prompt, or no pair is left.
+    """
+    settings, refusal, seed = config.pairs, config.curate.refusal, config.compute.seed
+    ranker = config.alignment.pairs[name].ranker
+    chosen = [] if ranker == "human" else choose(rows, settings.prompts, settings, seed)
+    metrics = prompt_counts(chosen, name) | write_online(rows, chosen, out, config)
+    if ranker == "human":
+        ranked, dropped = _people(settings)
+    else:
+        ranked, dropped, rates = _samples(ranker, rows, chosen, policy, scorer, config, ask)
+        metrics |= rates
+    fit, unfit = rank.fitting(loading.tokenizer(policy), ranked, refusal, settings)
+    kept, surplus = balance(fit, seed)
+    train, held_out = hold_out(kept, settings.held_out_share, seed)
+    rejects = dropped + unfit + surplus
+    schema.write(out / "rejects.jsonl", rejects)
+    if not train:
+        raise UserError(
+            f"pairs@{name}: no pair is left to train on; raise pairs.prompts or lower pairs.held_out_share."
+        )
+    schema.write(out / "train.jsonl", train)
+    schema.write(out / "held_out.jsonl", held_out)
+    splits = {"train": ("train.jsonl", train), "test": ("held_out.jsonl", held_out)}
+    text = card(
+        "pairs",
+        {split: (path, [pair.as_row() for pair in part]) for split, (path, part) in splits.items()},
+        [each.as_row() for each in rejects],
+        documents,
+        form="trl",
+        license_=config.curate.license,
+        kept=Counter(pair.provenance for pair in kept),
+        parameters={"pairs": settings.model_dump(mode="json") | config.alignment.pairs[name].model_dump()},
+    )
+    card_.write_text(text, encoding="utf-8")
+    sizes: dict[str, float] = {"train_pairs": len(train), "held_out_pairs": len(held_out)}
+    return sizes | dict(rank.reasons(rejects)) | metrics | describe(kept)
+
+
+def write_online(rows: list[TrainingRow], chosen: list[TrainingRow], out: Path, config: Config) -> dict[str, float]:
+    """Write prompts that no pair is made of, for online training; return their number.
+
+    A reward model is then not asked about prompts that it was trained on. If fewer than `pairs.min_prompts` are left,
+    the prompts of the pairs are used too.
+    """
+    settings, seed = config.pairs, config.compute.seed
+    asked = {row.question for row in chosen}
+    left = [row for row in rows if row.question not in asked]
+    online = choose(left, settings.online_prompts, settings, seed) if any(answered(row) for row in left) else []
+    shared = len(online) < settings.min_prompts
+    prompts = [scored_as(row) for row in (chosen if shared else []) + online]
+    train, held_out = hold_out(prompts, settings.held_out_share, seed)
+    schema.write(out / ONLINE, train)
+    schema.write(out / ONLINE_HELD_OUT, held_out)
+    return {"online_prompts": float(len(prompts)), "online_prompts_shared": float(len(chosen) if shared else 0)}
+
+
+def _people(settings: PairsConfig) -> tuple[list[PreferencePair], list[Rejection]]:
+    found, dropped = rank.chosen_by_people(settings.human)
+    if not found:
+        raise UserError(f"pairs: there is no choice in {settings.human}; label pairs with `gradus label`.")
+    return found, dropped
+
+
+def _samples(
+    ranker: str,
+    rows: list[TrainingRow],
+    chosen: list[TrainingRow],
+    policy: Path,
+    scorer: Path | None,
+    config: Config,
+    ask: rank.Ask | None,
+) -> Ranked:
+    """Sample answers of the policy and rank them."""
+    settings, refusal = config.pairs, config.curate.refusal
+    rows, asked = [scored_as(row) for row in rows], [scored_as(row) for row in chosen]
+    samples, truncated = sample(asked, policy, settings, config.compute)
+    rule = Rule(refusal, settings.min_token_recall)
+    verdicts = [[rule.verdict(row, text) for text in texts] for row, texts in zip(asked, samples, strict=True)]
+    cut: list[Rejection] = []
+    if ranker not in ("reference", "self_play"):  # which choose no sample
+        samples, cut = rank.ended(asked, samples, truncated)
+    rankers: dict[str, Callable[[], tuple[list[PreferencePair], list[Rejection]]]] = {
+        "reference": lambda: (_by_reference(rows, asked, samples, rule), []),
+        "self_play": lambda: rank.self_play(asked, samples),
+        "judge": lambda: rank.compared(asked, samples, _required(ask), load(config.synthesize.prompts, "compare")),
+        "score": lambda: rank.by_score(asked, samples, _rated(asked, samples, config, ask), "score"),
+        "reward": lambda: rank.by_score(asked, samples, _rewarded(asked, samples, scorer, config), "reward"),
+    }
+    found, dropped = rankers[ranker]()
+    return found, cut + dropped, verdict_rates(verdicts)
+
+
+def prompt_counts(chosen: list[TrainingRow], name: str) -> dict[str, float]:
+    """Count the prompts by kind; print a warning if keyword queries replace missing questions."""
+    kinds = Counter(scored_as(row).kind for row in chosen)
+    queries = sum(row.kind in KEYWORD_QUERIES for row in chosen)
+    if queries:
+        say(f"pairs@{name}: {queries} of {len(chosen)} prompts are keyword queries; there are too few questions.")
+    counts = {
+        "answerable": kinds[RowKind.ANSWER],
+        "unanswerable": kinds[RowKind.REFUSAL],
+        "keyword_queries": queries,
+    }
+    return {f"prompts_{name}": float(count) for name, count in counts.items()}
+
+
+def _by_reference(
+    rows: list[TrainingRow], asked: list[TrainingRow], samples: list[list[str]], rule: Rule
+) -> list[PreferencePair]:
+    others = [row for row in rows if row.kind == RowKind.ANSWER]
+    return [pair for row, texts in zip(asked, samples, strict=True) for pair in pairs_of(row, texts, others, rule)]
+
+
+def _required(ask: rank.Ask | None) -> rank.Ask:
+    assert ask is not None, "rankers with a judge require one"
+    return ask
+
+
+def _rated(
+    asked: list[TrainingRow], samples: list[list[str]], config: Config, ask: rank.Ask | None
+) -> list[list[float | None]]:
+    recipe = load(config.synthesize.prompts, "rate")
+    return rank.rated(asked, samples, _required(ask), recipe, config.pairs)
+
+
+def _rewarded(
+    asked: list[TrainingRow], samples: list[list[str]], scorer: Path | None, config: Config
+) -> list[list[float | None]]:
+    """Return the score of each sample by a reward model of the same base; None for an empty sample."""
+    assert scorer is not None, "the ranker reward requires a reward model"
+    prompts = [row.messages[:-1] for row in asked]
+    return reward_model.score_answers(scorer, prompts, samples, config.compute, config.base, config.pairs.batch_size)
+
+
+def sample(
+    asked: list[TrainingRow], policy: Path, config: PairsConfig, compute: ComputeConfig
+) -> tuple[list[list[str]], list[list[bool]]]:
+    """Return `config.samples` answers of the policy to each question at each temperature, and which have no end."""
+    model, tok = loading.load(policy, compute), loading.tokenizer(policy)
+    prompts = [encode_prompt(tok, row.messages[:-1]) for row in asked for _ in range(config.samples)]
+    stops = stop_ids(model, tok)
+    samples: list[list[str]] = [[] for _ in asked]
+    truncated: list[list[bool]] = [[] for _ in asked]
+    for number, temperature in enumerate(config.temperatures):
+        torch.manual_seed(compute.seed + number)
+        answers = respond(model, tok, prompts, stops, config.max_new_tokens, temperature, config.batch_size)
+        for place, tokens in sorted(track(answers, "sampling answers", len(prompts))):
+            samples[place // config.samples].append(answer_text(tok, tokens))
+            truncated[place // config.samples].append(tokens[-1] not in stops)
+    return samples, truncated
+
+
+def describe(kept: list[PreferencePair]) -> dict[str, float]:
+    """Count pairs by provenance."""
+    names = [pair.provenance for pair in kept]
+    return {
+        f"pairs_{name}": float(names.count(name)) for name in sorted({"sample", "hard_negative", "refusal", *names})
+    }
+
+
+def verdict_rates(verdicts: list[list[Verdict]]) -> dict[str, float]:
+    """Return the shares of samples by verdict, and the share of prompts with a wrong sample."""
+    every = [verdict for row in verdicts for verdict in row]
+    shares = {f"samples_{name}": every.count(name) / len(every) for name in ("right", "wrong", "refused", "unclear")}
+    return shares | {"prompts_with_wrong_sample": sum("wrong" in row for row in verdicts) / len(verdicts)}
+
+
+def main(name: str) -> None:
+    """Make the pairs of a row of `alignment.pairs`."""
+    with task("pairs", name) as t:
+        settings, row = t.config, t.config.alignment.pairs[name]
+        judge = None
+        if row.ranker in ("judge", "score"):
+            size = settings.synthesize.batch_size
+            judge = load_judge(settings.teacher, settings.base, settings.compute, size, ResponseCache(PATH))
+        devices.prepare(settings.compute)
+        rows = schema.read_training_rows(t.input("curate") / "preference_prompts.jsonl")
+        documents = artifacts.read_table(t.input("split") / "train.parquet")
+        policy, scorer = t.input(row.policy), t.input(row.scorer) if row.ranker == "reward" else None
+        asked = judge.ask if judge else None
+        t.finish(pairs(name, rows, documents, policy, scorer, t.out, t.report(".md"), settings, asked))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,121 @@
+"""RL: train a model on its own samples with PPO or GRPO; one row of `alignment.rl`.
+
+Reads the online prompts of the row's pairs, its policy, artifacts/base, and the reward model that is its scorer if
+`model` is among the rewards; writes the adapter of the best round to artifacts/rl/<row>. Standalone:
+python -m tasks.rl ppo
+"""
+
+import random
+import sys
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, clone, train_only
+from pipelines.alignment.rl import health
+from pipelines.alignment.rl.config import GRPOBlock, PPOBlock, RLBlock
+from pipelines.alignment.rl.grpo import GRPO
+from pipelines.alignment.rl.ppo import PPO
+from pipelines.alignment.rl.reward_functions import RewardFn, Verdict, WeightedReward, from_function, from_model
+from pipelines.alignment.rl.rollout import Sampler
+from pipelines.alignment.rl.samples import Prompt, distinct_prompts
+from pipelines.alignment.rl.trainer import Actors, Trainer
+from pipelines.config import Config
+from pipelines.curation.schema import read_training_rows
+from pipelines.models import devices, loading, saving
+from pipelines.models.head import checked_head
+from pipelines.models.templates.stops import stop_ids
+from pipelines.models.tuning import preparation
+from pipelines.runtime.progress import say
+from pipelines.runtime.tracking import Run
+from pipelines.training import activations
+from pipelines.training.checkpoints import Checkpoints
+from tasks import task
+from tasks.pairs import ONLINE, ONLINE_HELD_OUT
+
+
+def rl(
+    name: str,
+    pairs: Path,
+    policy: Path,
+    reward: Path | None,
+    out: Path,
+    config: Config,
+    run: Run,
+    checkpoints: Checkpoints,
+) -> dict[str, float]:
+    """Train on rollouts to the online prompts of `pairs`; write the adapter of the best round.
+
+    `name` is the row of `alignment.rl`; `reward` is the folder of the reward model, needed if the row's rewards name
+    it. Returns the metrics of the first, the best and the last round.
+    """
+    block, parameter = config.online(name), f"rl@{name}: reward"
+    verdict = Verdict(config.curate.refusal, config.evaluate.max_extra_words, block.confidence_target)
+    rewards: dict[str, RewardFn] = {each: from_function(each, parameter) for each in block.reward if ":" in each}
+    rewards["verdict"] = verdict
+    tok = loading.tokenizer(policy)
+    model = preparation.peft_adaptable(policy, config.align.tuning, config.compute, config.base)
+    backbone = Backbone(model, tok, config.compute)
+    checked_head(model)
+    clone(model, POLICY, REFERENCE)
+    if "model" in block.reward:
+        assert reward is not None, "the reward model is an input if it is a reward"
+        rewards["model"] = from_model(backbone, reward, block.microbatch)
+    score = WeightedReward(
+        {each: (weight, rewards[each]) for each, weight in block.reward.items()}, parameter, backbone.device
+    )
+    sampler = Sampler(
+        backbone,
+        stop_ids(model, tok),
+        block.max_new_tokens,
+        block.temperature,
+        batch_size=block.prompts * block.samples,
+    )
+    trainer = _trainer(Actors(backbone, sampler, score, verdict), block, config.compute.seed)
+    prompts, held_out = _prompts(name, pairs, tok, block.health.prompts, config.compute.seed)
+    tokens = block.microbatch * (block.max_new_tokens + max(len(prompt.ids) for prompt in prompts))
+    recompute = activations.worthwhile(config.training.checkpointing, model.config, tokens, backbone.device)
+    with activations.recomputed(model, recompute):
+        trainer.train(prompts, held_out, run, checkpoints)
+    saving.save_adapter(model, tok, out)
+    return health.summary(trainer.history, trainer.best.number, trainer.stop)
+
+
+def _trainer(actors: Actors, block: RLBlock, seed: int) -> Trainer:
+    """Return the trainer of `block`; PPO's critic starts from the reward model, or else from the policy."""
+    model = actors.backbone.model
+    if isinstance(block, GRPOBlock):
+        train_only(model, [POLICY])
+        return GRPO(actors, block, seed)
+    assert isinstance(block, PPOBlock)
+    clone(model, REWARD if REWARD in model.peft_config else POLICY, VALUE)
+    train_only(model, [POLICY, VALUE])
+    return PPO(actors, block, seed)
+
+
+def _prompts(
+    name: str, pairs: Path, tok: PreTrainedTokenizerBase, held_out: int, seed: int
+) -> tuple[list[Prompt], list[Prompt]]:
+    """Return the prompts to train on, and at most `held_out` of those to choose the round by."""
+    train, held = (distinct_prompts(tok, read_training_rows(pairs / file)) for file in (ONLINE, ONLINE_HELD_OUT))
+    if not held:
+        say(
+            f"rl@{name}: no prompt is held out, so the round is chosen on training prompts; raise pairs.held_out_share "
+            "or pairs.online_prompts."
+        )
+        held = train
+    return train, random.Random(seed).sample(held, min(held_out, len(held)))
+
+
+def main(name: str) -> None:
+    """Train the model of a row of `alignment.rl`."""
+    with task("rl", name) as t:
+        settings, row = t.config, t.config.alignment.rl[name]
+        devices.prepare(settings.compute)
+        reward = t.input(row.scorer) if "model" in settings.online(name).reward else None
+        pairs, policy = t.input(f"pairs/{row.prompts}"), t.input(row.policy)
+        t.finish(rl(name, pairs, policy, reward, t.out, settings, t.run, Checkpoints(t.place)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
