@@ -81,11 +81,15 @@ class Config(Block):
         for name in self.alignment.align:
             self.offline(name)
         for name, row in self.alignment.rl.items():
-            if ("model" in self.online(name).reward) != row.scorer.startswith("reward/"):
+            if "model" in self.online(name).reward and not row.scorer.startswith("reward/"):
                 raise ValueError(
-                    f"alignment.rl.{name}: the scorer is {row.scorer}; a reward model, reward/<row>, is needed exactly "
-                    "if `model` is among the rewards"
+                    f"alignment.rl.{name} has the reward `model`, and the scorer {row.scorer}; set it to reward/<row>"
                 )
+        needed = {f"evaluate.models.{name}": model for name, model in self.evaluate.models.items()}
+        needed["best_of_n.reward"] = self.best_of_n.reward
+        for where, output in needed.items():
+            if "/" in output and output not in self.alignment.rows:
+                raise ValueError(f"{where} is {output}, and there is no such row in the block alignment")
         return self
 
     def offline(self, name: str) -> PreferenceBlock:

@@ -96,8 +96,7 @@ def clone(tmp_path: Path) -> Clone:
         teacher={"roles": dict.fromkeys(("writer", "reader", "judge"))},
         curate={"num_variants": 1, "plain_keyword_queries": 0},
         sft={"epochs": 1, "batch_tokens": 4096},
-        preferences={"prompts": 64, "samples": 2, "max_new_tokens": 4},
-        align={"methods": {}},
+        pairs={"prompts": 64, "samples": 2, "max_new_tokens": 4},
         evaluate={"models": {"base": "base", "sft": "sft"}, "beams": 1, "max_new_tokens": 4},
     )
     (made.path / "data/rehearsal/rehearsal.jsonl").unlink()

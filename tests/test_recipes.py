@@ -28,10 +28,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_recipe_is_applied_with_comments_kept_and_changes_only_what_it_says(recipe: Path, project: Path) -> None:
     before = yaml.safe_load((project / "params.yaml").read_text())
-    assert set(load().align.methods) <= set(load().evaluate.models)
     use(Console(quiet=True), recipe)
     after = yaml.safe_load((project / "params.yaml").read_text())
-    assert set(load().align.methods) <= set(load().evaluate.models)
     overlay = yaml.safe_load(recipe.read_text())
     assert {name for name in after if after[name] != before[name]} == set(overlay)
     assert (project / "params.yaml").read_text().count("#") == (ROOT / "params.yaml").read_text().count("#")

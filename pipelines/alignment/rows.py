@@ -84,7 +84,7 @@ class RLRow(Block):
     """The model that is trained, and the reference of the KL."""
     prompts: Name
     """Row of `pairs`, whose online prompts are sampled."""
-    scorer: str
+    scorer: Annotated[str, StringConstraints(pattern="^(curate|reward/.+)$")]
     """Directory under artifacts/: `reward/<row>` if the reward model is among the rewards, otherwise `curate`."""
     method: Literal["ppo", "grpo"]
     """Algorithm."""

@@ -109,7 +109,7 @@ def test_command_resolves_user_paths_in_working_directory_and_defaults_in_projec
     status, output = gradus(tmp_path / "notes", "fetch", "list.txt")
     assert status == 2 and "notes/list.txt" in output
     status, output = gradus(tmp_path / "notes", "label")
-    assert status == 2 and output.startswith("artifacts/preferences/train.jsonl")
+    assert status == 2 and output.startswith("artifacts/pairs/first/train.jsonl")
     assert [each.name for each in (tmp_path / "notes").iterdir()] == ["list.txt"]
 
 

@@ -145,7 +145,7 @@ def test_without_a_writer_conversations_are_required(config: Config) -> None:
             "custom_filter: own_rules:unfriendly",
             "clean.custom_filter: the module",
         ),
-        ("reward: {model: 1.0}", "reward: {rules:price: 1.0}", "align.ppo.reward: 'rules:price' names no function"),
+        ("reward: {model: 1.0}", "reward: {rules:price: 1.0}", "alignment.rl.ppo: 'rules:price' names no function"),
         ("reward: {model: 1.0}", "reward: {rules:score: 1.0}", None),
         ("reward: {model: 1.0}", "reward: {math:fsum: 1.0}", None),
     ],

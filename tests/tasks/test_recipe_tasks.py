@@ -14,7 +14,7 @@ from pipelines.evaluation.questions import SETS, SPLITS
 from pipelines.models import adapters, loading
 from pipelines.runtime.tracking import started
 from pipelines.training.checkpoints import Checkpoints
-from tasks.align import dpo
+from tasks.align import align
 from tasks.base import base as store_base
 from tasks.evaluate import evaluate
 from tasks.sft import sft
@@ -32,7 +32,7 @@ ANSWERS = {"Who restored the mill?": "Wilmot Fanthorn.", "Where did the bell com
 @pytest.fixture
 def data(project: Path) -> None:
     """Write the outputs of split, curate and preferences, and one question per set and split."""
-    split, curate, preferences = (artifacts.fresh(name) for name in ("split", "curate", "preferences"))
+    split, curate, preferences = (artifacts.fresh(name) for name in ("split", "curate", "pairs/first"))
     document = {"id": "d1", "source": "mill.md", "title": "Mill", "text": TEXT, "language": "en"}
     for side in ("train", "test"):
         artifacts.write_table(split / f"{side}.parquet", [document])
@@ -102,5 +102,7 @@ def test_recipe_runs_from_base_to_dpo(recipe: Path, project: Path, data: None) -
         assert len(artifacts.read_rows(out / "answers.jsonl")) == len(SETS)  # the validation questions
         assert scores["domain_bits_per_byte"] > 0
     with started("align@dpo", {}) as run:
-        preference = dpo(Path("artifacts/preferences"), tuned, aligned, settings.align.dpo, *shared, run, Checkpoints())
+        preference = align(
+            Path("artifacts/pairs/first"), tuned, aligned, settings.align.dpo, *shared, run, Checkpoints()
+        )
     assert preference["loss"] > 0 and adapters.parent(aligned) == base

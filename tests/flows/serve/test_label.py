@@ -91,7 +91,7 @@ def test_page_loads_no_external_resources(page: LocalPage) -> None:
 
 def test_empty_source_is_rejected(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", [])
-    with pytest.raises(UserError, match="contains no pairs; run `gradus run preferences` first"):
+    with pytest.raises(UserError, match="contains no pairs; run `gradus run pairs` first"):
         Choices(tmp_path / "train.jsonl", tmp_path / "human")
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.alignment.config import PreferencesConfig
+from pipelines.alignment.config import PairsConfig
 from pipelines.alignment.pairs import Rule, balance, choose, hard_negatives, hold_out, pairs_of, scored_as
 from pipelines.config import load
 from pipelines.curation.schema import PreferencePair, RowKind, TrainingRow
@@ -15,7 +15,7 @@ from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 from tests.support.rows import REFUSAL, training_row
 
-DEFAULTS = load(ROOT / "params.yaml").preferences
+DEFAULTS = load(ROOT / "params.yaml").pairs
 RULE = Rule(REFUSAL, min_token_recall=0.5)
 
 
@@ -98,19 +98,19 @@ def pool(answers: int, refusals: int, queries: int = 0, refused_queries: int = 0
     return [training_row(f"{kind} {n}?", "A", RowKind(kind)) for kind, size in kinds.items() for n in range(size)]
 
 
-def settings(prompts: int, min_prompts: int = 0, share: float = 0.5) -> PreferencesConfig:
-    changed = {"prompts": prompts, "min_prompts": min_prompts, "unanswerable_share": share}
+def settings(min_prompts: int = 0, share: float = 0.5) -> PairsConfig:
+    changed = {"min_prompts": min_prompts, "unanswerable_share": share}
     return DEFAULTS.model_copy(update=changed)
 
 
 def test_prompts_are_a_seeded_choice_stratified_by_answerability() -> None:
     rows = pool(20, 20, 50, 50)
-    chosen = choose([*rows, rows[1]], settings(10), seed=1)
+    chosen = choose([*rows, rows[1]], 10, settings(), seed=1)
     assert [one.kind for one in chosen] == ["answer"] * 5 + ["refusal"] * 5
-    assert chosen == choose([*rows, rows[1]], settings(10), seed=1) != choose(rows, settings(10), seed=2)
-    assert len(choose(rows, settings(100), seed=1)) == 40
+    assert chosen == choose([*rows, rows[1]], 10, settings(), seed=1) != choose(rows, 10, settings(), seed=2)
+    assert len(choose(rows, 100, settings(), seed=1)) == 40
     with pytest.raises(UserError, match="no row of the kind 'answer'"):
-        choose(pool(0, 10), settings(10), seed=1)
+        choose(pool(0, 10), 10, settings(), seed=1)
 
 
 sizes = st.integers(0, 40)
@@ -129,7 +129,7 @@ def test_unanswerable_share_holds_and_keyword_queries_only_fill_up(
 ) -> None:
     answers, refusals, _, refused_queries = pools
     rows = pool(*pools)
-    chosen = choose(rows, settings(prompts, min_prompts, share), seed)
+    chosen = choose(rows, prompts, settings(min_prompts, share), seed)
     kinds = Counter(each.kind for each in chosen)
     questions = [each.question for each in chosen]
     assert 0 < len(chosen) <= prompts and len(set(questions)) == len(chosen)

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines import config
 from pipelines.alignment import rank
-from pipelines.alignment.config import PreferencesConfig
+from pipelines.alignment.config import PairsConfig
 from pipelines.artifacts import write_rows
 from pipelines.curation.schema import PreferencePair, TrainingRow
 from pipelines.llm.prompts import load
@@ -21,8 +21,8 @@ def row(question: str = "Who keeps the lamp?") -> TrainingRow:
     return training_row(question, "Orla Finch.", evidence="The lamp is kept by Orla Finch.")
 
 
-def settings(**changes: object) -> PreferencesConfig:
-    return config.load(ROOT / "params.yaml").preferences.model_copy(update=changes)
+def settings(**changes: object) -> PairsConfig:
+    return config.load(ROOT / "params.yaml").pairs.model_copy(update=changes)
 
 
 def preferring(best: str) -> Script:

@@ -61,8 +61,8 @@ def test_losses_equal_hand_computed_values(variant: Variant, loss: float) -> Non
 @pytest.fixture
 def block(config: Config) -> GRPOBlock:
     small = {"iterations": 2, "prompts": 4, "samples": 2, "minibatch": 8, "microbatch": 4, "max_new_tokens": 8}
-    loose = config.align.grpo.health.model_copy(update={"max_kl": 1e6, "min_entropy": 0.0})
-    return config.align.grpo.model_copy(update={**small, "learning_rate": 1e-2, "health": loose})
+    loose = config.rl.grpo.health.model_copy(update={"max_kl": 1e6, "min_entropy": 0.0})
+    return config.rl.grpo.model_copy(update={**small, "learning_rate": 1e-2, "health": loose})
 
 
 def build(backbone: Backbone, block: GRPOBlock) -> GRPO:

@@ -34,7 +34,7 @@ def expected(backbone: Backbone) -> float:
 
 def build(backbone: Backbone, config: Config, method: str, seed: int) -> Trainer:
     """Return a trainer of 6 rounds with 32 answers of one token each."""
-    ppo, grpo = config.align.ppo, config.align.grpo
+    ppo, grpo = config.rl.ppo, config.rl.grpo
     changes = {"iterations": 6, "minibatch": 32, "microbatch": 32, "epochs": 2, "max_new_tokens": 1}
     changes |= {"temperature": 1.0, "learning_rate": 2e-2, "kl_coefficient": 0.0, "missing_eos_penalty": 0.0}
     changes["health"] = grpo.health.model_copy(update={"max_kl": 1e6, "min_entropy": 0.0})

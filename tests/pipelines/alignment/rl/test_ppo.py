@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 def block(config: Config) -> PPOBlock:
     small = {"iterations": 2, "prompts": 8, "minibatch": 8, "microbatch": 4, "epochs": 1, "critic_warmup": 0}
     values = {"temperature": 0.7, "max_new_tokens": 4, "learning_rate": 1e-2, "critic_learning_rate": 1e-2}
-    loose = config.align.ppo.health.model_copy(update={"max_kl": 1e6, "min_entropy": 0.0})
-    return config.align.ppo.model_copy(update={**small, **values, "health": loose})
+    loose = config.rl.ppo.health.model_copy(update={"max_kl": 1e6, "min_entropy": 0.0})
+    return config.rl.ppo.model_copy(update={**small, **values, "health": loose})
 
 
 def build(backbone: Backbone, block: PPOBlock, reward: Score = even) -> PPO:

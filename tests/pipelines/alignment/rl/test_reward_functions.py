@@ -16,7 +16,7 @@ from tests.support.reinforcement import prompt
 
 pytestmark = pytest.mark.slow
 
-PARAMETER = "align.grpo.reward"
+PARAMETER = "rl@grpo: reward"
 CPU = torch.device("cpu")
 SAMPLES = [Sample(prompt([1], "Oswin Drace"), [2], text) for text in ("Oswin Drace.", "I don't know.", "Orla Tule.")]
 

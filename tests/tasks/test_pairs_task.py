@@ -1,4 +1,4 @@
-"""The preferences task on samples of a tiny model, and on people's choices."""
+"""The pairs task on samples of a tiny model, and on people's choices."""
 
 import json
 from itertools import count
@@ -10,7 +10,8 @@ from pipelines.artifacts import Row, read_rows, write_rows
 from pipelines.config import Config
 from pipelines.curation.schema import PreferencePair, RowKind
 from pipelines.runtime.errors import UserError
-from tasks.preferences import describe, preferences, verdict_rates
+from tasks.pairs import describe, verdict_rates
+from tasks.pairs import pairs as make_pairs
 from tests.support.rows import training_row
 from tests.support.teachers import PROMPTS, Script
 
@@ -24,10 +25,11 @@ ROWS = [training_row(f"Who keeps lamp {n}?", f"Keeper {n}") for n in range(8)] +
 DOCUMENTS: list[Row] = [{"id": "d1", "source": "lamps.md", "language": "en"}]
 
 
-def changed(config: Config, **changes: object) -> Config:
-    """Return the parameters with changes to the block `preferences` and an absolute path to the prompt templates."""
+def changed(config: Config, row: dict[str, str] | None = None, **changes: object) -> Config:
+    """Return the parameters with changes to the block `pairs` and an absolute path to the prompt templates."""
     values = config.model_dump(mode="json")
-    values["preferences"] |= changes
+    values["alignment"]["pairs"]["first"] |= row or {}
+    values["pairs"] |= changes
     values["synthesize"]["prompts"] = str(PROMPTS)
     return Config.model_validate(values)
 
@@ -38,7 +40,7 @@ def test_pairs_are_deterministic_and_held_out_by_prompt(base: Path, config: Conf
     for name in ("first", "second"):
         out = Path(name)
         out.mkdir()
-        metrics = preferences(ROWS, DOCUMENTS, base, out, out / "card.md", settings, None)
+        metrics = make_pairs("first", ROWS, DOCUMENTS, base, None, out, out / "card.md", settings, None)
         written.append([(out / f"{side}.jsonl").read_bytes() for side in ("train", "held_out")])
     assert written[0] == written[1]
     train, held = read_rows(out / "train.jsonl"), read_rows(out / "held_out.jsonl")
@@ -63,8 +65,16 @@ def test_keyword_queries_fill_up_missing_questions_and_are_counted(
         out = Path(name)
         out.mkdir()
         settings = changed(config, prompts=16, min_prompts=most, samples=1, max_new_tokens=4)
-        metrics = preferences(
-            ROWS[: 6 if found else 8] + ROWS[8:] + queries, DOCUMENTS, base, out, out / "card.md", settings, None
+        metrics = make_pairs(
+            "first",
+            ROWS[: 6 if found else 8] + ROWS[8:] + queries,
+            DOCUMENTS,
+            base,
+            None,
+            out,
+            out / "card.md",
+            settings,
+            None,
         )
         assert metrics["prompts_keyword_queries"] == found
         assert metrics["prompts_answerable"] == metrics["prompts_unanswerable"] == 8.0
@@ -74,7 +84,7 @@ def test_keyword_queries_fill_up_missing_questions_and_are_counted(
 
 def test_no_answerable_question_is_a_user_error(base: Path, config: Config) -> None:
     with pytest.raises(UserError, match="no row of the kind 'answer'"):
-        preferences(ROWS[8:], [], base, Path("out"), Path("card.md"), config, None)
+        make_pairs("first", ROWS[8:], [], base, None, Path("out"), Path("card.md"), config, None)
 
 
 def test_samples_and_pairs_are_counted() -> None:
@@ -86,7 +96,13 @@ def test_samples_and_pairs_are_counted() -> None:
 
 def test_judge_ranks_by_score_and_dropped_pairs_are_counted(base: Path, config: Config) -> None:
     settings = changed(
-        config, ranker="score", prompts=6, samples=3, judge_samples=2, max_new_tokens=6, max_length_ratio=99.0
+        config,
+        {"ranker": "score", "scorer": "teacher"},
+        prompts=6,
+        samples=3,
+        judge_samples=2,
+        max_new_tokens=6,
+        max_length_ratio=99.0,
     )
     endings = {"eos_token_id": [2, *range(480, 600)]}  # a fifth of the tokens ends an answer, so that most samples end
     (base / "generation_config.json").write_text(json.dumps(endings))
@@ -94,7 +110,7 @@ def test_judge_ranks_by_score_and_dropped_pairs_are_counted(base: Path, config: 
     ask = Script(lambda _: str(next(numbers) % 10 + 1)).ask
     out = Path("out")
     out.mkdir()
-    metrics = preferences(ROWS, [], base, out, out / "card.md", settings, ask)
+    metrics = make_pairs("first", ROWS, [], base, None, out, out / "card.md", settings, ask)
     pairs = read_rows(out / "train.jsonl") + read_rows(out / "held_out.jsonl")
     assert {pair["provenance"] for pair in pairs} == {"score"}
     assert all(0 < pair["margin"] <= 1 for pair in pairs)
@@ -103,17 +119,33 @@ def test_judge_ranks_by_score_and_dropped_pairs_are_counted(base: Path, config: 
     assert dropped == len(read_rows(out / "rejects.jsonl"))
 
 
-def test_missing_reward_model_is_a_user_error_before_sampling(base: Path, config: Config) -> None:
-    with pytest.raises(UserError, match=r"preferences\.reward_model is gone, which has no reward model"):
-        preferences(
-            ROWS,
-            [],
-            Path("nowhere"),
-            Path("out"),
-            Path("card.md"),
-            changed(config, ranker="reward", reward_model="gone"),
-            None,
-        )
+def test_online_prompts_are_held_apart_from_those_of_the_pairs(base: Path, config: Config) -> None:
+    out, shares = Path("out"), {"held_out_share": 0.25, "min_prompts": 4}
+    out.mkdir()
+    settings = changed(config, prompts=8, online_prompts=6, samples=1, max_new_tokens=4, **shares)
+    metrics = make_pairs("first", ROWS, DOCUMENTS, base, None, out, out / "card.md", settings, None)
+    in_pairs = {
+        row["prompt"][0]["content"] for file in ("train", "held_out") for row in read_rows(out / f"{file}.jsonl")
+    }
+    online, held = (
+        {row["messages"][0]["content"] for row in read_rows(out / f"{file}.jsonl")}
+        for file in ("online", "online_held_out")
+    )
+    assert metrics["online_prompts"] == len(online | held) == 6.0 and metrics["online_prompts_shared"] == 0.0
+    assert len(held) == 2 and not online & held and not in_pairs & (online | held)
+    settings = changed(config, prompts=16, online_prompts=6, samples=1, max_new_tokens=4, **shares)
+    metrics = make_pairs("first", ROWS, DOCUMENTS, base, None, out, out / "card.md", settings, None)
+    assert metrics["online_prompts"] == metrics["online_prompts_shared"] == 16.0  # none is left
+
+
+def test_self_play_prefers_the_reference_to_every_sample(base: Path, config: Config) -> None:
+    out = Path("out")
+    out.mkdir()
+    settings = changed(config, {"ranker": "self_play"}, prompts=8, samples=2, max_new_tokens=6, max_length_ratio=99.0)
+    make_pairs("first", ROWS, DOCUMENTS, base, None, out, out / "card.md", settings, None)
+    found = read_rows(out / "train.jsonl")
+    assert found and {pair["provenance"] for pair in found} == {"sample"}
+    assert all(pair["chosen"][0]["content"] == pair["reference"] != pair["rejected"][0]["content"] for pair in found)
 
 
 def test_choices_of_people_become_pairs(base: Path, config: Config) -> None:
@@ -122,8 +154,18 @@ def test_choices_of_people_become_pairs(base: Path, config: Config) -> None:
     out.mkdir()
     rows = [{"prompt": f"Who keeps lamp {n}?", "chosen": f"Keeper {n}.", "rejected": "Keeper nine."} for n in range(8)]
     write_rows(folder / "mine.jsonl", rows)
-    settings = changed(config, ranker="human", inputs=str(folder.parent), held_out_share=0.25)
-    metrics = preferences([], [], base, out, out / "card.md", settings, None)
+    settings = changed(config, {"ranker": "human"}, inputs=str(folder.parent), held_out_share=0.25)
+    metrics = make_pairs("first", [], [], base, None, out, out / "card.md", settings, None)
     assert (metrics["train_pairs"], metrics["held_out_pairs"], metrics["pairs_human"]) == (6, 2, 8)
     with pytest.raises(UserError, match="no choice in empty/human; label pairs with `gradus label`"):
-        preferences([], [], base, out, out / "card.md", changed(config, ranker="human", inputs="empty"), None)
+        make_pairs(
+            "first",
+            [],
+            [],
+            base,
+            None,
+            out,
+            out / "card.md",
+            changed(config, {"ranker": "human"}, inputs="empty"),
+            None,
+        )

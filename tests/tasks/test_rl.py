@@ -1,0 +1,84 @@
+"""PPO and GRPO on a tiny model: rewards, the best round, and when a run stops."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipelines.config import Config
+from pipelines.models import devices
+from pipelines.runtime import tracking, tracking_store
+from pipelines.runtime.errors import UserError
+from pipelines.training.checkpoints import Checkpoints
+from tasks.reward import reward
+from tasks.rl import rl
+from tests.support.alignment import options
+
+pytestmark = pytest.mark.slow
+
+
+def test_ppo_after_reward_is_deterministic_and_keeps_the_best_round(sft: Path, pairs: Path, quick: Config) -> None:
+    for out in (Path("artifacts/reward"), Path("first"), Path("second")):
+        out.mkdir(parents=True)
+    with tracking.started("reward", {}) as run:
+        scores = reward(
+            pairs,
+            sft,
+            Path("artifacts/reward"),
+            quick.reward,
+            quick.training,
+            quick.compute,
+            quick.base,
+            run,
+            Checkpoints(),
+        )
+    assert scores["held_out_accuracy"] == 1.0
+    quick, adapters = options(quick, "rl", "ppo", iterations=4), []
+    start = (sft / "adapter_model.safetensors").read_bytes()
+    for out in (Path("first"), Path("second")):
+        devices.prepare(quick.compute)
+        with tracking.started("rl@ppo", {}) as run:
+            metrics = rl("ppo", pairs, sft, Path("artifacts/reward"), out, quick, run, Checkpoints())
+            store = tracking_store.client()
+            rewards = [each.value for each in store.get_metric_history(run.id, "train/held_out_reward")]
+            assert len(store.get_metric_history(run.id, "train/kl")) == 4
+        assert metrics["kl_first"] == 0.0 and len(rewards) == 5
+        assert metrics["best_round"] == rewards.index(max(rewards))
+        assert metrics["held_out_reward_best"] == max(rewards) >= metrics["held_out_reward_first"] == rewards[0]
+        adapters.append((out / "adapter_model.safetensors").read_bytes())
+    assert adapters[0] == adapters[1] and (adapters[0] != start) == bool(metrics["best_round"])
+
+
+def test_ppo_without_a_reward_head_is_a_user_error(sft: Path, pairs: Path, quick: Config) -> None:
+    with tracking.started("rl@ppo", {}) as run, pytest.raises(UserError, match="no reward head"):
+        rl("ppo", pairs, sft, sft, Path("out"), quick, run, Checkpoints())
+
+
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
+def test_verdict_needs_no_reward_model(
+    sft: Path, pairs: Path, quick: Config, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pairs / "online_held_out.jsonl").write_text("")
+    quick = options(quick, "rl", method, reward={"verdict": 1.0})
+    with tracking.started(f"rl@{method}", {}) as run:
+        metrics = rl(method, pairs, sft, None, Path("out"), quick, run, Checkpoints())
+    assert metrics["held_out_reward_first"] == metrics["held_out_verdict_first"] == -3.0  # every answer is wrong
+    assert metrics["best_round"] == 0.0  # none of them is better than the start
+    saved, start = (load_file(each / "adapter_model.safetensors") for each in (Path("out"), sft))
+    assert all(torch.equal(saved[name], start[name]) for name in start)
+    assert f"rl@{method}: no prompt is held out" in capsys.readouterr().err
+
+
+def test_unhealthy_run_stops_and_keeps_the_best_round(
+    sft: Path, pairs: Path, quick: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewards = {"tests.support.alignment:vowels": 1.0}
+    loose = {"learning_rate": 0.1, "kl_target": 1e-3, "health": {"max_kl": 1e-3}, "iterations": 5}
+    quick = options(quick, "rl", "grpo", **loose, reward=rewards)
+    with tracking.started("rl@grpo", {}) as run:
+        metrics = rl("grpo", pairs, sft, None, Path("out"), quick, run, Checkpoints())
+        tags = tracking_store.client().get_run(run.id).data.tags
+    assert metrics["stopped_by_kl"] == 1.0 and metrics["rounds"] < 5 and metrics["best_round"] < metrics["rounds"]
+    assert "nats per answer, above 0.001 times the target of 0.001; round 0, the best one" in tags["stopped"]
+    assert tags["stopped"] in capsys.readouterr().err
