@@ -12,7 +12,7 @@ __all__ = ["app", "main"]
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Runs": (
-        *(running.run, running.status, running.runs, running.compare),
+        *(running.run, running.loop, running.status, running.runs, running.compare),
         *(running.tune, running.reproduce, running.accept, running.gc),
     ),
     "Models": (

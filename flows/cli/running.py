@@ -69,6 +69,28 @@ def run(
     keep_lock(console, commit)
 
 
+def loop(
+    kind: Annotated[str, typer.Argument(help="dpo, spin, self-rewarding or rlaif; see docs/alignment.md.")],
+    rounds: Annotated[int, typer.Option(min=1, help="Maximum number of rounds.")] = 3,
+    policy: Annotated[str, typer.Option(help="The model that the first round starts from.")] = "sft",
+) -> None:
+    """Align in rounds, each on samples of the model before, while the validation score rises."""
+    from flows.rounds import loop
+    from pipelines.runtime import liveness
+
+    liveness.follow_the_flow()
+    try:
+        with prefect() as ready:
+            from flows.post_train import post_train
+
+            ready()
+            loop(console, kind, rounds, policy, lambda settings, targets: post_train(settings, console, targets, False))
+    except KeyboardInterrupt:
+        end("Stopped. Finished stages are kept; the same command continues.", 130)
+    except StageError as failure:
+        end(f"{failure.stage}: {failure}", 2 if failure.user else 1)
+
+
 def status() -> None:
     """Show the present run and its time left, or what would run and why; the champion; server addresses."""
     from flows.commands.status import show

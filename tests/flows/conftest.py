@@ -172,6 +172,18 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+@pytest.fixture
+def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's own parameters and data, with one document."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("raw", "teacher", "rehearsal"))
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "data/raw").mkdir()
+    (tmp_path / "data/raw/a.txt").write_text("A document.")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the database of `prefect_server`; tests that start another server use separate folders."""

@@ -15,18 +15,6 @@ from pipelines.runtime.errors import UserError
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project's own parameters and data, with one document."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("raw", "teacher", "rehearsal"))
-    (tmp_path / ".git").mkdir()
-    (tmp_path / "data/raw").mkdir()
-    (tmp_path / "data/raw/a.txt").write_text("A document.")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_valid_project_passes_in_any_encoding(real: Path) -> None:
     check()
     for name in ("questions/general.jsonl", "seeds.jsonl", "out_of_domain.jsonl"):

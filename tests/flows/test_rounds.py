@@ -1,0 +1,92 @@
+"""Loops of alignment: the rows of each round, and when a loop ends."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from flows import rounds
+from flows.run.errors import StageError
+from pipelines import artifacts, config
+from pipelines.config import Config
+from pipelines.runtime.errors import UserError
+
+Run = Callable[[Config, list[str]], None]
+
+
+@pytest.fixture
+def loops(real: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
+    """Return a console for loops in the project's own parameters and data."""
+    return Console(record=True, width=200)
+
+
+def evaluated(correct: dict[str, int]) -> tuple[Run, list[str]]:
+    """Return a run that writes validation answers, so many of ten correct by model, and the targets it was given."""
+    targets: list[str] = []
+
+    def run(settings: Config, names: list[str]) -> None:
+        targets.extend(names)
+        name = names[0].removeprefix("evaluate@")
+        assert name in settings.evaluate.models
+        if name not in correct:
+            raise StageError(f"pairs@{name}", "no pair is left.", user=True)
+        out = artifacts.fresh(f"evaluate/{name}")
+        sets = ("answerable", "unanswerable", "general")
+        rows = [
+            {
+                **{"id": f"{kind}-{n}", "set": kind, "kind": kind, "direction": "forward", "twin": None},
+                **{"split": "validation", "cluster": str(n), "question": "Who?", "accepted": ["Orla"], "answer": "x"},
+                **{"verdict": "correct" if n < correct[name] else "wrong", "judged": False},
+                **{"f1": 0.0, "log_likelihood": -1.0, "invented": []},
+            }
+            for kind in sets
+            for n in range(10)
+        ]
+        artifacts.write_rows(out / "answers.jsonl", rows)
+        artifacts.complete(out, {})
+
+    return run, targets
+
+
+def test_a_loop_goes_on_from_each_better_model(loops: Console) -> None:
+    run, targets = evaluated({"sft": 3, "spin-1": 5, "spin-2": 6})
+    assert rounds.loop(loops, "spin", 2, "sft", run) == ["spin-1", "spin-2"]
+    assert targets == ["evaluate@sft", "evaluate@spin-1", "evaluate@spin-2"]
+    settings = config.load()
+    first, second = settings.alignment.align["spin-1"], settings.alignment.align["spin-2"]
+    assert (first.policy, second.policy, second.pairs) == ("sft", "align/spin-1", "spin-2")
+    assert settings.alignment.pairs["spin-2"].ranker == "self_play"
+    assert settings.evaluate.models["spin-2"] == "align/spin-2"
+    assert "+0.80 (" in loops.export_text()  # two more correct answers, and two fewer wrong ones that cost three
+
+
+def test_a_loop_ends_at_a_round_that_is_no_better(loops: Console) -> None:
+    run, targets = evaluated({"sft": 5, "dpo-1": 5, "dpo-2": 9})
+    assert rounds.loop(loops, "dpo", 3, "sft", run) == ["dpo-1"]
+    assert targets[-1] == "evaluate@dpo-1" and "dpo-1 is no better than sft" in loops.export_text()
+
+
+def test_a_round_without_a_model_leaves_no_rows(loops: Console) -> None:
+    run, _ = evaluated({"sft": 3, "rlaif-1": 5})
+    assert rounds.loop(loops, "rlaif", 3, "sft", run) == ["rlaif-1"]
+    settings = config.load()
+    assert "pairs@rlaif-2: no pair is left. The loop ends before round 2." in loops.export_text()
+    assert list(settings.alignment.rl) == ["ppo", "rlaif-1"] and "rlaif-2" not in settings.evaluate.models
+    assert settings.alignment.rl["rlaif-1"].scorer == "reward/rlaif-1"
+
+
+@pytest.mark.parametrize("kind", rounds.LOOPS)
+def test_every_loop_has_valid_rows_in_which_a_policy_may_judge_itself(loops: Console, kind: str) -> None:
+    run, _ = evaluated({"sft": 3, f"{kind}-1": 5, f"{kind}-2": 7})
+    assert rounds.loop(loops, kind, 2, "sft", run) == [f"{kind}-1", f"{kind}-2"]
+    scorer = config.load().alignment.pairs[f"{kind}-2"].scorer
+    assert scorer == {"self-rewarding": "align/self-rewarding-1", "rlaif": "teacher"}.get(kind, "curate")
+
+
+def test_unknown_loops_and_unevaluated_models_are_refused(loops: Console) -> None:
+    run, _ = evaluated({})
+    with pytest.raises(UserError, match="There is no loop 'spim'; choose one of dpo, spin"):
+        rounds.loop(loops, "spim", 1, "sft", run)
+    with pytest.raises(UserError, match="evaluate.models has no align/ipo"):
+        rounds.loop(loops, "spin", 1, "align/ipo", run)
