@@ -103,6 +103,18 @@ class Config(Block):
         return _with_options(block, row.options, f"alignment.rl.{name}.options")
 
     @property
+    def parents(self) -> dict[str, str]:
+        """The model that each aligned one was aligned from, by name; the next one up that is evaluated."""
+        names = {directory: name for name, directory in self.evaluate.models.items()}
+        parents: dict[str, str] = {}
+        for name, directory in self.evaluate.models.items():
+            while name not in parents and directory in self.alignment.rows:
+                directory = self.alignment.rows[directory].policy
+                if directory in names:
+                    parents[name] = names[directory]
+        return parents
+
+    @property
     def writes_questions(self) -> bool:
         """Whether a teacher writes questions about the documents."""
         return bool(self.synthesize.recipes) and self.teacher.roles.writer is not None

@@ -5,7 +5,7 @@ Reads artifacts/evaluate/<model>/ of every model in `evaluate.models`; writes ar
 Run alone: python -m tasks.select
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,9 +20,16 @@ from tasks import task
 
 
 def choose(
-    evaluated: dict[str, Path], out: Path, config: SelectConfig, limits: CompareConfig, seed: int
+    evaluated: dict[str, Path],
+    parents: Mapping[str, str],
+    out: Path,
+    config: SelectConfig,
+    limits: CompareConfig,
+    seed: int,
 ) -> dict[str, float]:
     """Choose among the evaluations in the folders `evaluated`, by model name; return each model's validation score.
+
+    `parents` holds, by aligned model, the one that it was aligned from.
 
     Raises:
         UserError: the models cannot be compared.
@@ -30,7 +37,7 @@ def choose(
     answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in evaluated.items()}
     scores = {name: artifacts.read_json(folder / "scores.json") for name, folder in evaluated.items()}
     comparison.check_comparable(answers, {name: each["text"] for name, each in scores.items()}, limits.baseline)
-    selection = select(answers, config, limits, seed)
+    selection = select(answers, parents, config, limits, seed)
     chosen = [name for name in (selection.candidate, selection.parent) if name is not None]
     weights = {name: scores[name]["weights"] for name in chosen}  # so that `test` follows when they change
     artifacts.write_json(out / SELECTION, asdict(selection) | {"weights": weights})
@@ -56,4 +63,4 @@ if __name__ == "__main__":
     with task("select") as t:
         folders = {name: t.input(f"evaluate/{name}") for name in t.config.evaluate.models}
         check_leftovers(folders)
-        t.finish(choose(folders, t.out, t.config.select, t.config.compare, t.config.compute.seed))
+        t.finish(choose(folders, t.config.parents, t.out, t.config.select, t.config.compare, t.config.compute.seed))

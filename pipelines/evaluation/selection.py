@@ -1,12 +1,13 @@
 """Select the candidate for promotion by the validation questions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.evaluation import gate
-from pipelines.evaluation.comparison import PARENT, of
+from pipelines.evaluation.comparison import of
 from pipelines.evaluation.config import CompareConfig, SelectConfig
 from pipelines.evaluation.metrics import units, value
 from pipelines.evaluation.questions import VALIDATION
@@ -34,26 +35,31 @@ def read(folder: Path) -> Selection:
     return Selection(**{field.name: stored[field.name] for field in fields(Selection)})
 
 
-def select(answers: dict[str, list[Row]], config: SelectConfig, limits: CompareConfig, seed: int) -> Selection:
+def select(
+    answers: dict[str, list[Row]], parents: Mapping[str, str], config: SelectConfig, limits: CompareConfig, seed: int
+) -> Selection:
     """Return the model with the highest score on validation, other than the baseline.
 
-    `answers` holds the rows of answers.jsonl by model. Validation sets are small, so a model is only ruled out beyond
-    chance; a point estimate within the gate's limits would be luck. A tie goes to the model named first. Test questions
-    are not used, so that the test results have no selection bias.
+    `answers` holds the rows of answers.jsonl by model, and `parents` the model that an aligned one was aligned from.
+    Validation sets are small, so a model is only ruled out beyond chance; a point estimate within the gate's limits
+    would be luck. A tie goes to the model named first. Test questions are not used, so that the test results have no
+    selection bias.
     """
     gates = limits.model_copy(update={"alpha": config.alpha, "openings": 1})  # validation may be opened without limit
     asked = {name: of(rows, VALIDATION) for name, rows in answers.items()}
     others = [name for name in asked if name != gates.baseline]
-    aligned = [name for name in others if PARENT in asked and name != PARENT]
     baseline = gate.Reference(gate.Role.BASELINE, gates.baseline, asked[gates.baseline])
     beyond = [name for name in others if _failed(asked[name], baseline, gates, seed) & _LIMITS]
-    parent = gate.Reference(gate.Role.PARENT, PARENT, asked.get(PARENT, []))
-    worse = [name for name in aligned if _failed(asked[name], parent, gates, seed)]
+    worse = [
+        name
+        for name, parent in parents.items()
+        if _failed(asked[name], gate.Reference(gate.Role.PARENT, parent, asked[parent]), gates, seed)
+    ]
     eligible = [name for name in others if name not in worse]
     sound = [name for name in eligible if name not in beyond]
     scores = {name: value(units(asked[name])["score"]) for name in eligible}
     candidate = max(sound or eligible, key=scores.__getitem__)
-    return Selection(candidate, worse, beyond, parent=PARENT if candidate in aligned else None)
+    return Selection(candidate, worse, beyond, parent=parents.get(candidate))
 
 
 def _failed(now: list[Row], reference: gate.Reference, config: CompareConfig, seed: int) -> set[str]:

@@ -48,7 +48,8 @@ def compare(
     names = ("select", "calibrate", "open_book", "best_of_n", "curate", "test")
     folders = {name: artifacts.fresh(name) for name in names}
     artifacts.write_rows(folders["curate"] / "train.jsonl", [])
-    choose(models, folders["select"], SelectConfig(alpha=0.05), config, seed)
+    parents = {name: "sft" for name in models if "sft" in models and name not in ("base", "sft")}
+    choose(models, parents, folders["select"], SelectConfig(alpha=0.05), config, seed)
     selection = read(folders["select"])
     candidate = selection.candidate
     for name in (config.baseline, candidate, selection.parent):

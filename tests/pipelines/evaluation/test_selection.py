@@ -33,7 +33,8 @@ BASE = model(0.0, due=0.05)
 
 
 def chosen(**models: list[Row]) -> Selection:
-    return select({"base": BASE, **models}, SelectConfig(alpha=0.05), CONFIG, seed=1)
+    parents = dict.fromkeys((name for name in models if name != "sft"), "sft")
+    return select({"base": BASE, **models}, parents, SelectConfig(alpha=0.05), CONFIG, seed=1)
 
 
 def test_highest_score_on_validation_is_selected() -> None:
