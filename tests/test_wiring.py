@@ -143,7 +143,7 @@ def has(values: Any, key: str) -> bool:
 def unknown_parameters(root: Path) -> list[str]:
     known, project = parameters(root), tomllib.loads((root / "pyproject.toml").read_text())
     text = (root / "dvc.yaml").read_text()
-    asked = [("params.yaml", known, key) for key in PARAMETER.findall(text) if key not in ("item", "key")]
+    asked = [("params.yaml", known, key) for key in PARAMETER.findall(text) if key.split(".")[0] not in ("item", "key")]
     for entry in stages(root).values():
         asked += [("params.yaml", known, key.split(".${")[0]) for key in listed(entry, "params.yaml")]
         asked += [("pyproject.toml", project, key) for key in listed(entry, "pyproject.toml")]
@@ -283,7 +283,7 @@ def different_names(root: Path) -> list[str]:
     programs = {path.stem for path in (root / "tasks").glob("*.py")} - {"__init__"}
     entries = stages(root)
     config = (root / "pipelines/config.py").read_text()
-    blocks = set(parameters(root)) - {"compute", "training"} - UNTRACKED
+    blocks = set(parameters(root)) - {"alignment", "compute", "training"} - UNTRACKED
     wrong = [
         f"{name} is a task or stage or block, and not all of them"
         for name in sorted((programs ^ set(entries)) | (programs ^ blocks))
@@ -292,7 +292,9 @@ def different_names(root: Path) -> list[str]:
         if not entry["cmd"].startswith(f"python -m tasks.{name}"):
             wrong.append(f"{name} runs {entry['cmd']}")
         if not all(
-            re.match(rf"(artifacts/{name}(/|$)|artifacts/reports/{name}\.(html|md)$|runs/{name}(@.*)?\.json$)", out)
+            re.match(
+                rf"(artifacts/{name}(/|$)|artifacts/reports/{name}(@.*)?\.(html|md)$|runs/{name}(@.*)?\.json$)", out
+            )
             for out in entry["outs"]
         ):
             wrong.append(f"{name} writes {entry['outs']}")

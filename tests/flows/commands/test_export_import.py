@@ -44,7 +44,7 @@ def curated(train: list[Row], validation: list[Row]) -> None:
 
 @pytest.fixture
 def sets(project: Path) -> Path:
-    split, paired = artifacts.fresh("split"), artifacts.fresh("preferences")
+    split, paired = artifacts.fresh("split"), artifacts.fresh("pairs/first")
     artifacts.write_table(split / "train.parquet", [{"id": ROW["source"], "source": "mill.md", "language": "en"}])
     curated([ROW, {**ROW, "messages": ASKED[:1]}], [ROW])
     artifacts.write_rows(paired / "train.jsonl", [PAIR])
@@ -102,7 +102,7 @@ def test_split_with_empty_columns_loads_together_with_a_full_one(
 
 @pytest.mark.parametrize("form", ["trl", "sharegpt", "alpaca"])
 def test_exported_pairs_can_be_imported_as_preferences(sets: Path, form: str) -> None:
-    printed = run("export", "preferences", "--to", "out", "--format", form)
+    printed = run("export", "pairs/first", "--to", "out", "--format", form)
     assert "1 train, 1 test rows" in printed
     assert {name: len(rows) for name, rows in loaded("out").items()} == {"train": 1, "test": 1}
     card = Path("out/README.md").read_text()
@@ -135,9 +135,9 @@ def test_invalid_export_arguments_are_reported(sets: Path) -> None:
     with pytest.raises(UserError, match="no data set 'sft'"):
         run("export", "sft", "--to", "out")
     with pytest.raises(
-        UserError, match="preferences cannot be written as 'llama2'; choose one of sharegpt, alpaca, trl"
+        UserError, match="pairs/first cannot be written as 'llama2'; choose one of sharegpt, alpaca, trl"
     ):
-        run("export", "preferences", "--to", "other", "--format", "llama2")
+        run("export", "pairs/first", "--to", "other", "--format", "llama2")
     Path("full").mkdir()
     Path("full/x").touch()
     with pytest.raises(UserError, match="full is not an empty folder"):

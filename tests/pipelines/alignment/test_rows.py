@@ -50,7 +50,7 @@ def test_the_parent_of_a_model_is_the_evaluated_model_that_it_was_aligned_from(c
         ("align", {**ALIGN, "options": {"loss": "ip"}}, r"alignment\.align\.new\.options\.loss is refused"),
         ("align", {**ALIGN, "options": {"betta": 1}}, r"alignment\.align\.new\.options\.betta is refused"),
         ("rl", {**RL, "options": {"reward": {"model": 1.0}}}, "has the reward `model`, and the scorer curate"),
-        ("rl", {**RL, "options": {"samples": 1}}, "samples must be at least 2"),
+        ("rl", {**RL, "options": {"samples": 1, "prompts": 64}}, "samples must be at least 2"),
         ("pairs", {**PAIRS, "ranker": "reward"}, "the ranker reward needs a reward model"),
         ("pairs", {**PAIRS, "ranker": "judge"}, "curate is no judge; set scorer to teacher, or to a model"),
         ("pairs", {**PAIRS, "scorer": "teacher"}, "the ranker reference uses no teacher; set scorer to curate"),

@@ -215,7 +215,7 @@ def test_a_reference_other_than_the_start_is_an_error(backbone: Backbone, block:
 def test_nan_loss_is_a_user_error(backbone: Backbone, block: PPOBlock) -> None:
     ppo = build(backbone, block)
     ppo.norm = ScoreNorm(float("nan"), 1.0)
-    with pytest.raises(UserError, match=r"The loss became nan; lower align\.ppo\.learning_rate"):
+    with pytest.raises(UserError, match=r"The loss became nan; lower rl\.ppo\.learning_rate"):
         train(ppo)
 
 

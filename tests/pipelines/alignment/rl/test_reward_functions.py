@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from pipelines.alignment.rl.reward_functions import Verdict, WeightedReward, from_function
 from pipelines.alignment.rl.samples import Prompt, Sample, distinct_prompts
 from pipelines.config import Config
-from pipelines.curation.schema import PreferencePair, RowKind
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from tests.support.reinforcement import prompt
+from tests.support.rows import training_row
 
 pytestmark = pytest.mark.slow
 
@@ -32,24 +32,19 @@ def test_unanswerable_question_is_best_refused() -> None:
     assert Verdict("I don't know.", 25, 0.75)(samples).tolist() == [0.0, -3.0]
 
 
-def pair(question: str, answer: str, span: str | None, kind: RowKind = RowKind.ANSWER) -> PreferencePair:
-    asked, chosen = [{"role": "user", "content": question}], [{"role": "assistant", "content": answer}]
-    return PreferencePair(asked, chosen, chosen, kind, None, answer, "sample", 1.0, span)
-
-
-def test_prompts_are_scored_by_the_answer_span_of_their_pair(base: Path) -> None:
+def test_prompts_are_scored_by_the_answer_span_of_their_row(base: Path) -> None:
     tok = loading.tokenizer(base)
     answer = "The mill was built by Oswin Drace"
-    pairs = [
-        pair("Who built it?", answer, "Oswin Drace"),
-        pair("Who built it?", answer, "Oswin Drace"),
-        pair("Who sold it?", "I don't know.", None, RowKind.REFUSAL),
-        pair("Which mill?", "the tide mill", None),
+    rows = [
+        training_row("Who built it?", answer, answer_span="Oswin Drace"),
+        training_row("Who built it?", answer, answer_span="Oswin Drace"),
+        training_row("Who sold it?"),
+        training_row("Which mill?", "the tide mill"),
     ]
-    prompts = distinct_prompts(tok, pairs)
+    prompts = distinct_prompts(tok, rows)
     assert [each.question.accepted for each in prompts] == [("Oswin Drace",), (), ("the tide mill",)]
     assert [each.answerable for each in prompts] == [True, False, True]
-    assert prompts[0].reference == answer and prompts[0] == Prompt.of(tok, pairs[1])
+    assert prompts[0].reference == answer and prompts[0] == Prompt.of(tok, rows[1])
     assert Verdict("I don't know.", 25, 0.75)([Sample(prompts[0], [2], "It was Oswin Drace.")]).tolist() == [1.0]
 
 
@@ -82,7 +77,7 @@ def test_function_scores_answers_and_sums_are_weighted(module: str) -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("fails", r"align\.grpo\.reward: own_rewards:fails raised KeyError: 'price'"),
+        ("fails", r"rl@grpo: reward: own_rewards:fails raised KeyError: 'price'"),
         ("short", r"own_rewards:short returned 1 scores for 3 answers; it must return one number per answer"),
         ("nothing", r"own_rewards:nothing .*"),
         ("nested", r"own_rewards:nested returned 3 scores .* one number per answer"),
@@ -105,7 +100,7 @@ def test_wrong_reward_is_a_user_error(module: str, function: str, message: str) 
     ],
 )
 def test_missing_function_is_a_user_error(module: str, name: str, message: str) -> None:
-    with pytest.raises(UserError, match=rf"align\.grpo\.reward: .*{message}"):
+    with pytest.raises(UserError, match=rf"rl@grpo: reward: .*{message}"):
         from_function(name, PARAMETER)
 
 
@@ -121,7 +116,7 @@ def test_missing_function_is_a_user_error(module: str, name: str, message: str) 
     ],
 )
 def test_wrong_parameters_are_refused(config: Config, method: str, changes: dict[str, object], message: str) -> None:
-    block = getattr(config.align, method)
+    block = getattr(config.rl, method)
     with pytest.raises(ValidationError, match=message):
         type(block).model_validate(block.model_dump() | changes)
     assert type(block).model_validate(block.model_dump() | {"reward": {"model": 1.0, "a.b:c": -0.5}})
