@@ -70,6 +70,27 @@ class Config(Block):
             )
         return self
 
+    @model_validator(mode="after")
+    def _judge_fits(self) -> "Config":
+        name = self.teacher.roles.judge
+        kind = None if name is None else self.teacher.models[name].kind
+        judged = [
+            method
+            for method, block in {"ppo": self.align.ppo, "grpo": self.align.grpo}.items()
+            if method in self.align.methods and "judge" in block.reward
+        ]
+        if judged and kind in (None, "finetuned"):
+            raise ValueError(
+                f"align.{judged[0]}.reward names the judge, but teacher.roles.judge names no instruction-tuned model; "
+                "name one"
+            )
+        if self.evaluate.judge and kind == "artifact":
+            raise ValueError(
+                f"evaluate.judge is on, and teacher.roles.judge names {name!r}, an artifact, which changes from run to "
+                "run, so that evaluations could not be compared; name another model, or set evaluate.judge to false"
+            )
+        return self
+
     @property
     def writes_questions(self) -> bool:
         """Whether a teacher writes questions about the documents."""

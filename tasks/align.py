@@ -1,7 +1,8 @@
 """Align: train the SFT model on preferences with DPO, or another loss on pairs, or online with PPO or GRPO.
 
 Reads artifacts/preferences, artifacts/sft, artifacts/base, and artifacts/reward if it is a reward of the method; writes
-an adapter to artifacts/align/<method>. Standalone: python -m tasks.align dpo
+an adapter to artifacts/align/<method>. If `judge` is a reward, it loads or calls the model of teacher.roles.judge.
+Standalone: python -m tasks.align dpo
 """
 
 import random
@@ -16,6 +17,7 @@ from pipelines.alignment.offline import preference
 from pipelines.alignment.rl import health
 from pipelines.alignment.rl.config import GRPOBlock, PPOBlock, RLBlock
 from pipelines.alignment.rl.grpo import GRPO
+from pipelines.alignment.rl.judge_reward import from_judge
 from pipelines.alignment.rl.ppo import PPO
 from pipelines.alignment.rl.reward_functions import RewardFn, Verdict, WeightedReward, from_function, from_model
 from pipelines.alignment.rl.rollout import Sampler
@@ -84,6 +86,11 @@ def reinforce(
     verdict = Verdict(config.curate.refusal, config.evaluate.max_extra_words, block.confidence_target)
     rewards: dict[str, RewardFn] = {name: from_function(name, parameter) for name in block.reward if ":" in name}
     rewards["verdict"] = verdict
+    if "judge" in block.reward:
+        teacher, synthesis = config.teacher, config.synthesize
+        rewards["judge"] = from_judge(
+            teacher, config.base, config.compute, synthesis.batch_size, synthesis.prompts, parameter
+        )
     tok = loading.tokenizer(sft)
     model = preparation.peft_adaptable(sft, config.align.tuning, config.compute, config.base)
     backbone = Backbone(model, tok, config.compute)

@@ -107,11 +107,12 @@ def _samples(rows: list[TrainingRow], sft: Path, config: Config, ask: rank.Ask |
     cut: list[Rejection] = []
     if settings.ranker != "reference":  # which chooses no sample
         samples, cut = rank.ended(asked, samples, truncated)
+    choice = settings.ranked_pairs
     rankers: dict[str, Callable[[], tuple[list[PreferencePair], list[Rejection]]]] = {
         "reference": lambda: (_by_reference(rows, asked, samples, rule), []),
         "judge": lambda: rank.compared(asked, samples, _required(ask), load(config.synthesize.prompts, "compare")),
-        "score": lambda: rank.by_score(asked, samples, _rated(asked, samples, config, ask), "score"),
-        "reward": lambda: rank.by_score(asked, samples, _rewarded(asked, samples, config), "reward"),
+        "score": lambda: rank.by_score(asked, samples, _rated(asked, samples, config, ask), "score", choice),
+        "reward": lambda: rank.by_score(asked, samples, _rewarded(asked, samples, config), "reward", choice),
     }
     pairs, dropped = rankers[settings.ranker]()
     return pairs, cut + dropped, composition | verdict_rates(verdicts)

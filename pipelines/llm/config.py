@@ -1,6 +1,6 @@
 """The `teacher` block of params.yaml: models, their servers and prices, and their roles."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -13,16 +13,33 @@ class FinetunedModel(Block):
     """The base model, fine-tuned on the seeds: small, and able only to ask about spans and to read them back."""
 
     kind: Literal["finetuned"]
-    """Discriminator of the three kinds of model."""
+    """Discriminator of the kinds of model."""
 
 
 class LocalModel(Block):
     """An instruction-tuned model in this process, used without fine-tuning."""
 
     kind: Literal["local"]
-    """Discriminator of the three kinds of model."""
+    """Discriminator of the kinds of model."""
     model: str
     """`package:NAME`, `hf:ORG/NAME@REVISION`, or a path."""
+
+
+class ArtifactModel(Block):
+    """A model of this pipeline, such as the policy that judges its own answers (self-rewarding, Yuan et al. 2024)."""
+
+    kind: Literal["artifact"]
+    """Discriminator of the kinds of model."""
+    path: str
+    """Its folder below artifacts/, such as align/dpo: a whole model or an adapter."""
+
+    @field_validator("path")
+    @classmethod
+    def _inside(cls, value: str) -> str:
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts or path.parts[:1] in ((), ("artifacts",)):
+            raise ValueError("it must be the path of a model below artifacts/, such as align/dpo")
+        return value
 
 
 class PriceBlock(Block):
@@ -42,7 +59,7 @@ class ServedModel(Block):
     """A model behind an OpenAI-compatible server."""
 
     kind: Literal["openai"]
-    """Discriminator of the three kinds of model."""
+    """Discriminator of the kinds of model."""
     url: str
     """The server's address, such as http://127.0.0.1:8000/v1."""
     model: str
@@ -85,13 +102,17 @@ class RolesBlock(Block):
     """Reads questions back: it must answer them from the passage. With null, no entity from the documents is swapped
     into an unanswerable question, since nothing could verify that the documents do not answer it."""
     judge: str | None
-    """Decides whether the passage supports an answer; null skips this check."""
+    """Decides whether the passage supports an answer; null, or a model of the kind `artifact`, which is trained later,
+    skips this check. It also ranks samples for preferences and rewards answers in online training."""
+
+
+AnyModel = FinetunedModel | LocalModel | ArtifactModel | ServedModel
 
 
 class TeacherConfig(Block):
     """The teacher models and their roles as writer, reader and judge."""
 
-    models: dict[str, Annotated[FinetunedModel | LocalModel | ServedModel, Field(discriminator="kind")]]
+    models: dict[str, Annotated[AnyModel, Field(discriminator="kind")]]
     """Models by a user-chosen name."""
     roles: RolesBlock
     """The name in `models` for each role."""
@@ -115,6 +136,8 @@ class TeacherConfig(Block):
         for role, name in self.roles:
             if name is not None and name not in self.models:
                 raise ValueError(f"roles.{role} names {name!r}, which models does not define")
+            if role != "judge" and name is not None and self.models[name].kind == "artifact":
+                raise ValueError(f"roles.{role} names {name!r}, which is trained after synthesis; name another model")
         if self.roles.writer is not None and self.roles.reader is None:
             raise ValueError("roles.writer is set, but roles.reader, which checks its questions, is null; name one")
         unpriced = [name for name, model in self.models.items() if model.kind == "openai" and model.price is None]

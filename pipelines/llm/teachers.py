@@ -1,7 +1,7 @@
 """The teachers by role (writer, reader, judge), with cached responses.
 
-A model is local (fine-tuned on the seeds, or instruction-tuned) or served; `CachedModel` sends it only the calls that
-the response cache does not answer.
+A model is local (fine-tuned on the seeds, instruction-tuned, or an artifact of the pipeline) or served; `CachedModel`
+sends it only the calls that the response cache does not answer.
 """
 
 import hashlib
@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipelines import artifacts
 from pipelines.llm.budget import Budget
 from pipelines.llm.cache import CachedModel, ResponseCache
-from pipelines.llm.config import FinetunedModel, LocalModel, ServedModel, TeacherConfig
+from pipelines.llm.config import ArtifactModel, FinetunedModel, LocalModel, ServedModel, TeacherConfig
 from pipelines.llm.local import LocalTeacher
 from pipelines.llm.openai import ServedTeacher
 from pipelines.models import devices, loading
@@ -49,13 +50,14 @@ def load_teachers(
 ) -> Teachers:
     """Load the teachers; `finetuned` is the directory of the fine-tuned model.
 
+    There is no judge of the kind `artifact`: it is trained on what these teachers write.
+
     Raises:
         UserError: a server does not answer, or a model cannot be loaded.
     """
-    roles = config.roles
-    names = {name for _, name in roles if name is not None}
-    models = _loaded(config, names, finetuned, base, compute, batch_size, store)
-    writer, reader, judge = (None if name is None else models[name] for _, name in roles)
+    names = {role: name for role, name in config.roles if name is not None and config.models[name].kind != "artifact"}
+    models = _loaded(config, set(names.values()), finetuned, base, compute, batch_size, store)
+    writer, reader, judge = (models[names[role]] if role in names else None for role, _ in config.roles)
     return Teachers(writer, reader, judge)
 
 
@@ -93,21 +95,35 @@ def _loaded(
             models[name] = CachedModel(served, store, model.model, f"{model.url} {model.revision}{more}", compute.seed)
         else:
             loaded, tok = _local(model, name, finetuned, base, compute)
-            big = isinstance(model, LocalModel)
-            continuous = big and loaded.device.type == "cuda"
-            local = LocalTeacher(loaded, tok, batch_size, compute.seed, instructed=big, continuous=continuous)
-            label = model.model if isinstance(model, LocalModel) else "finetuned"
+            continuous = isinstance(model, LocalModel) and loaded.device.type == "cuda"
+            instructed = not isinstance(model, FinetunedModel)
+            local = LocalTeacher(loaded, tok, batch_size, compute.seed, instructed=instructed, continuous=continuous)
+            label = _label(model)
             models[name] = CachedModel(
                 local, store, label, f"{fingerprint(loaded)} {compute.threads} {batch_size}", compute.seed
             )
     return models
 
 
+def _label(model: LocalModel | FinetunedModel | ArtifactModel) -> str:
+    """Return the name of a model in this process under which its answers are listed."""
+    if isinstance(model, ArtifactModel):
+        return f"artifacts/{model.path}"
+    return model.model if isinstance(model, LocalModel) else "finetuned"
+
+
 def _local(
-    model: LocalModel | FinetunedModel, name: str, finetuned: Path, base: BaseModelConfig, compute: ComputeConfig
+    model: LocalModel | FinetunedModel | ArtifactModel,
+    name: str,
+    finetuned: Path,
+    base: BaseModelConfig,
+    compute: ComputeConfig,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if isinstance(model, FinetunedModel):
         return loading.load(finetuned, compute), loading.tokenizer(finetuned)
+    if isinstance(model, ArtifactModel):
+        folder = artifacts.read(model.path)
+        return loading.load(folder, compute, base), loading.tokenizer(folder)
     named = base.model_copy(update={"model": model.model, "chat_template": None})
     where = str(devices.device(compute))
     loaded, tok = loading.fetch(named, f"teacher.models.{name}.model", devices.dtype(compute), where)
