@@ -1,6 +1,7 @@
 """Every key of params.yaml is validated, and every error names the key and the problem."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,29 @@ def test_invalid_parameter_is_named(project: Path, spoil: Callable[[Any], Any], 
     with pytest.raises(UserError, match=complaint) as caught:
         config.load()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("models", "judge", "evaluates", "complaint"),
+    [
+        ({}, None, False, "align.ppo.reward names the judge, but teacher.roles.judge names no instruction-tuned model"),
+        ({}, "embedded", False, "align.ppo.reward names the judge, but teacher.roles.judge names no instruction-tuned"),
+        ({"own": {"kind": "artifact", "path": "sft"}}, "own", False, None),
+        (
+            {"own": {"kind": "artifact", "path": "sft"}},
+            "own",
+            True,
+            "evaluate.judge is on, and teacher.roles.judge",
+        ),
+    ],
+)
+def test_judge_must_fit_its_uses(models: Any, judge: str | None, evaluates: bool, complaint: str | None) -> None:
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["align"]["ppo"]["reward"] = {"judge": 1.0}
+    values["teacher"]["models"] |= models
+    values["teacher"]["roles"]["judge"], values["evaluate"]["judge"] = judge, evaluates
+    with nullcontext() if complaint is None else pytest.raises(ValueError, match=complaint):
+        config.Config.model_validate(values)
 
 
 @pytest.mark.parametrize("text", ["sft: [", "", "just words"])

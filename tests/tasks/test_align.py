@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.artifacts import Row, write_rows
+from pipelines.artifacts import Row, complete, write_rows
 from pipelines.config import Config
 from pipelines.models import adapters, devices, loading, saving
 from pipelines.models.tuning import preparation
@@ -17,6 +17,7 @@ from pipelines.training.checkpoints import Checkpoints
 from tasks.align import dpo, main, reinforce
 from tasks.reward import reward
 from tests.support.impatient import Impatient
+from tests.support.teachers import PROMPTS
 
 pytestmark = pytest.mark.slow
 
@@ -220,6 +221,19 @@ def test_verdict_needs_no_reward_model(
     saved, start = (load_file(each / "adapter_model.safetensors") for each in (Path("out"), sft))
     assert all(torch.equal(saved[name], start[name]) for name in start)
     assert f"align.{method}: no prompt is held out" in capsys.readouterr().err
+
+
+def test_policy_is_rewarded_by_its_own_start_as_a_judge(sft: Path, preferences: Path, quick: Config) -> None:
+    complete(sft, {})
+    values = online(quick, "grpo", reward={"judge": 1.0}).model_dump(mode="json")
+    values["teacher"]["models"]["own"], values["teacher"]["roles"]["judge"] = {"kind": "artifact", "path": "sft"}, "own"
+    values["synthesize"]["prompts"] = str(PROMPTS)
+    with tracking.started("align@grpo", {}) as run:
+        metrics = reinforce(
+            "grpo", preferences, sft, None, Path("out"), Config.model_validate(values), run, Checkpoints()
+        )
+    assert -1 < metrics["held_out_reward_first"] <= metrics["held_out_reward_best"] < 1
+    assert metrics["held_out_reward_first"] not in (-3.0, 0.0)
 
 
 def test_unhealthy_run_stops_and_keeps_the_best_round(

@@ -10,7 +10,7 @@ from pipelines.inference import continuous
 from pipelines.llm.cache import CachedModel, ResponseCache
 from pipelines.llm.calls import Answer, Call, Keep, Reply
 from pipelines.llm.local import LocalTeacher
-from pipelines.llm.teachers import fingerprint, load_teachers
+from pipelines.llm.teachers import fingerprint, load_judge, load_teachers
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 
@@ -112,6 +112,26 @@ def test_local_model_is_loaded_by_its_path(base: Path, config: Config, tmp_path:
     missing = type(config.teacher).model_validate(settings)
     with pytest.raises(UserError, match=r"teacher\.models\.mine\.model is 'nowhere/at/all'"):
         load_teachers(missing, base, config.base, config.compute, 4, ResponseCache(tmp_path / "calls.db"))
+
+
+def test_artifact_judges_but_not_in_synthesis(base: Path, config: Config, tmp_path: Path) -> None:
+    settings = config.teacher.model_dump(mode="json")
+    settings["models"]["own"], settings["roles"]["judge"] = {"kind": "artifact", "path": "base"}, "own"
+    teacher, store = type(config.teacher).model_validate(settings), ResponseCache(tmp_path / "calls.db")
+    assert load_teachers(teacher, base, config.base, config.compute, 4, store).judge is None
+    judge = load_judge(teacher, config.base, config.compute, 4, store)
+    assert judge.instructed and judge.name == "artifacts/base"
+    assert judge.ask(calls(2), "rating") == CachedModel(local(base, config), store, "m", "1", 3).ask(calls(2), "rating")
+    settings["roles"]["reader"] = "own"
+    with pytest.raises(ValueError, match=r"roles\.reader names 'own', which is trained after synthesis"):
+        type(config.teacher).model_validate(settings)
+
+
+@pytest.mark.parametrize("path", ["", "/models/own", "../own", "artifacts/sft"])
+def test_artifact_outside_the_artifacts_is_rejected(config: Config, path: str) -> None:
+    models = {**config.teacher.model_dump()["models"], "own": {"kind": "artifact", "path": path}}
+    with pytest.raises(ValueError, match="must be the path of a model below artifacts/"):
+        type(config.teacher).model_validate(config.teacher.model_dump() | {"models": models})
 
 
 @pytest.mark.parametrize(
