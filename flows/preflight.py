@@ -148,7 +148,7 @@ def _check_files(settings: Config) -> None:
 
 
 def _check_functions(settings: Config) -> None:
-    """Check the functions that parameters name, which would otherwise fail their stage."""
+    """Check the functions and the prompt that parameters name, which would otherwise fail their stage."""
     if settings.clean.custom_filter is not None:
         user_functions.check(settings.clean.custom_filter, "clean.custom_filter")
     align = settings.align
@@ -156,6 +156,8 @@ def _check_functions(settings: Config) -> None:
         for name in block.reward if method in align.methods else ():
             if ":" in name:
                 user_functions.check(name, f"align.{method}.reward")
+            elif name == "judge":
+                prompts.load(settings.synthesize.prompts, "reward")
 
 
 def _check_rows(path: Path, *texts: str) -> None:
