@@ -149,13 +149,15 @@ def _check_files(settings: Config) -> None:
 
 
 def _check_functions(settings: Config) -> None:
-    """Check the functions that parameters name, which would otherwise fail their stage."""
+    """Check the functions and the prompt that parameters name, which would otherwise fail their stage."""
     if settings.clean.custom_filter is not None:
         user_functions.check(settings.clean.custom_filter, "clean.custom_filter")
     for name in settings.alignment.rl:
         for reward in settings.online(name).reward:
             if ":" in reward:
                 user_functions.check(reward, f"alignment.rl.{name}")
+            elif reward == "judge":
+                prompts.load(settings.synthesize.prompts, "reward")
 
 
 def _check_rows(path: Path, *texts: str) -> None:

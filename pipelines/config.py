@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from pipelines.alignment.config import AlignConfig, PairsConfig, PreferenceBlock, RewardConfig, RLConfig
 from pipelines.alignment.rl.config import RLBlock
-from pipelines.alignment.rows import AlignmentConfig
+from pipelines.alignment.rows import TEACHER, AlignmentConfig, check_scorer
 from pipelines.block import Block
 from pipelines.curation.config import CurateConfig
 from pipelines.data.config import CleanConfig, DataConfig, DataReportConfig, DedupConfig, IngestConfig, SplitConfig
@@ -81,10 +81,14 @@ class Config(Block):
         for name in self.alignment.align:
             self.offline(name)
         for name, row in self.alignment.rl.items():
-            if "model" in self.online(name).reward and not row.scorer.startswith("reward/"):
-                raise ValueError(
-                    f"alignment.rl.{name} has the reward `model`, and the scorer {row.scorer}; set it to reward/<row>"
-                )
+            reward = self.online(name).reward
+            check_scorer(row.scorer, f"alignment.rl.{name}", modelled="model" in reward, judged="judge" in reward)
+        asked = [f"pairs.{name}" for name, row in self.alignment.pairs.items() if row.judged and row.scorer == TEACHER]
+        asked += [f"rl.{name}" for name, row in self.alignment.rl.items() if row.scorer == TEACHER]
+        if asked and not self.teacher.judges:
+            raise ValueError(
+                f"alignment.{asked[0]} asks the judge, but teacher.roles.judge names no instruction-tuned model"
+            )
         needed = {f"evaluate.models.{name}": model for name, model in self.evaluate.models.items()}
         needed["best_of_n.reward"] = self.best_of_n.reward
         for where, output in needed.items():

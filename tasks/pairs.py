@@ -27,6 +27,7 @@ from pipelines.alignment.pairs import (
     pairs_of,
     scored_as,
 )
+from pipelines.alignment.rows import TEACHER
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.curation import schema
@@ -54,7 +55,7 @@ def pairs(
     rows: list[TrainingRow],
     documents: list[Row],
     policy: Path,
-    scorer: Path | None,
+    scorer: Path,
     out: Path,
     card_: Path,
     config: Config,
@@ -62,8 +63,8 @@ def pairs(
 ) -> dict[str, float]:
     """Write training pairs, pairs held out by prompt, and online prompts; return numbers, and rejections by reason.
 
-    `name` is the row of `alignment.pairs`, and `documents` are the sources of `rows`. `scorer` is the reward model of
-    the ranker `reward`, and `ask` calls the judge of `judge` and `score`.
+    `name` is the row of `alignment.pairs`, and `documents` are the sources of `rows`. `scorer` holds the reward model
+    of the ranker `reward`, and `ask` calls the judge of `judge` and `score`.
 
     Raises:
         UserError: there is no prompt, or no pair is left.
@@ -134,7 +135,7 @@ def _samples(
     rows: list[TrainingRow],
     chosen: list[TrainingRow],
     policy: Path,
-    scorer: Path | None,
+    scorer: Path,
     config: Config,
     ask: rank.Ask | None,
 ) -> Ranked:
@@ -147,12 +148,13 @@ def _samples(
     cut: list[Rejection] = []
     if ranker not in ("reference", "self_play"):  # which choose no sample
         samples, cut = rank.ended(asked, samples, truncated)
+    choice = settings.ranked_pairs
     rankers: dict[str, Callable[[], tuple[list[PreferencePair], list[Rejection]]]] = {
         "reference": lambda: (_by_reference(rows, asked, samples, rule), []),
         "self_play": lambda: rank.self_play(asked, samples),
         "judge": lambda: rank.compared(asked, samples, _required(ask), load(config.synthesize.prompts, "compare")),
-        "score": lambda: rank.by_score(asked, samples, _rated(asked, samples, config, ask), "score"),
-        "reward": lambda: rank.by_score(asked, samples, _rewarded(asked, samples, scorer, config), "reward"),
+        "score": lambda: rank.by_score(asked, samples, _rated(asked, samples, config, ask), "score", choice),
+        "reward": lambda: rank.by_score(asked, samples, _rewarded(asked, samples, scorer, config), "reward", choice),
     }
     found, dropped = rankers[ranker]()
     return found, cut + dropped, verdict_rates(verdicts)
@@ -192,10 +194,9 @@ def _rated(
 
 
 def _rewarded(
-    asked: list[TrainingRow], samples: list[list[str]], scorer: Path | None, config: Config
+    asked: list[TrainingRow], samples: list[list[str]], scorer: Path, config: Config
 ) -> list[list[float | None]]:
     """Return the score of each sample by a reward model of the same base; None for an empty sample."""
-    assert scorer is not None, "the ranker reward requires a reward model"
     prompts = [row.messages[:-1] for row in asked]
     return reward_model.score_answers(scorer, prompts, samples, config.compute, config.base, config.pairs.batch_size)
 
@@ -237,15 +238,14 @@ def main(name: str) -> None:
     """Make the pairs of a row of `alignment.pairs`."""
     with task("pairs", name) as t:
         settings, row = t.config, t.config.alignment.pairs[name]
-        judge = None
-        if row.ranker in ("judge", "score"):
-            size = settings.synthesize.batch_size
-            judge = load_judge(settings.teacher, settings.base, settings.compute, size, ResponseCache(PATH))
+        scorer, judge = t.input(row.scorer), None
+        if row.judged:
+            how = settings.teacher, settings.base, settings.compute, settings.synthesize.batch_size
+            judge = load_judge(*how, ResponseCache(PATH), None if row.scorer == TEACHER else scorer)
         devices.prepare(settings.compute)
         rows = schema.read_training_rows(t.input("curate") / "preference_prompts.jsonl")
         documents = artifacts.read_table(t.input("split") / "train.parquet")
-        policy, scorer = t.input(row.policy), t.input(row.scorer) if row.ranker == "reward" else None
-        asked = judge.ask if judge else None
+        policy, asked = t.input(row.policy), judge.ask if judge else None
         t.finish(pairs(name, rows, documents, policy, scorer, t.out, t.report(".md"), settings, asked))
 
 

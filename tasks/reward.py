@@ -11,11 +11,12 @@ from pipelines.alignment import reward_model
 from pipelines.alignment.backbone import POLICY, Backbone, scalar_head, train_only
 from pipelines.alignment.config import RewardConfig
 from pipelines.alignment.sequences import encode_pairs
-from pipelines.curation.schema import PreferencePair, read_pairs
+from pipelines.curation.schema import read_pairs
 from pipelines.models import devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
+from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import TrainingConfig
@@ -35,7 +36,7 @@ def reward(
     checkpoints: Checkpoints,
     tuning: TuningConfig | None = None,
 ) -> dict[str, float]:
-    """Train and write the reward model; return its held-out pairwise accuracy, also by provenance.
+    """Train and write the reward model; return its diagnostics on the held-out pairs.
 
     If `policy` has no adapter in PEFT's format, `tuning` configures a new one; otherwise a copy of it is trained on.
     """
@@ -44,20 +45,14 @@ def reward(
     backbone, head = Backbone(model, loading.tokenizer(policy), compute), scalar_head(model)
     train, held_out = (read_pairs(pairs / f"{name}.jsonl") for name in ("train", "held_out"))
     job = Job("reward", config.learning_rate, config.epochs, training, compute, run, checkpoints)
-    reward_model.train(backbone, head, encode_pairs(backbone.tok, train), config.batch_size, job)
-    correct = reward_model.accuracy(backbone, head, encode_pairs(backbone.tok, held_out), config.batch_size)
+    margins = [pair.margin for pair in train]
+    reward_model.train(backbone, head, encode_pairs(backbone.tok, train), margins, config, job)
+    found = reward_model.held_out(backbone, head, held_out, config.batch_size)
+    for sentence in found.warnings():
+        say(f"reward: {sentence}")
     saving.save_adapter(model, backbone.tok, out)
     reward_model.save_head(head, out)
-    return accuracies(held_out, correct)
-
-
-def accuracies(pairs: list[PreferencePair], correct: list[bool]) -> dict[str, float]:
-    """Return the pairwise accuracy over all pairs and by provenance; a provenance without pairs is left out."""
-    groups: dict[str, list[bool]] = {}
-    for pair, is_correct in zip(pairs, correct, strict=True):
-        groups.setdefault("held_out_accuracy", []).append(is_correct)
-        groups.setdefault(f"held_out_accuracy_{pair.provenance}", []).append(is_correct)
-    return {name: sum(group) / len(group) for name, group in sorted(groups.items())}
+    return found.metrics()
 
 
 def main(name: str) -> None:

@@ -15,11 +15,13 @@ from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backb
 from pipelines.alignment.rl import health
 from pipelines.alignment.rl.config import GRPOBlock, PPOBlock, RLBlock
 from pipelines.alignment.rl.grpo import GRPO
+from pipelines.alignment.rl.judge_reward import from_judge
 from pipelines.alignment.rl.ppo import PPO
 from pipelines.alignment.rl.reward_functions import RewardFn, Verdict, WeightedReward, from_function, from_model
 from pipelines.alignment.rl.rollout import Sampler
 from pipelines.alignment.rl.samples import Prompt, distinct_prompts
 from pipelines.alignment.rl.trainer import Actors, Trainer
+from pipelines.alignment.rows import is_model
 from pipelines.config import Config
 from pipelines.curation.schema import read_training_rows
 from pipelines.models import devices, loading, saving
@@ -38,7 +40,7 @@ def rl(
     name: str,
     pairs: Path,
     policy: Path,
-    reward: Path | None,
+    scorer: Path,
     out: Path,
     config: Config,
     run: Run,
@@ -46,24 +48,17 @@ def rl(
 ) -> dict[str, float]:
     """Train on rollouts to the online prompts of `pairs`; write the adapter of the best round.
 
-    `name` is the row of `alignment.rl`; `reward` is the folder of the reward model, needed if the row's rewards name
-    it. Returns the metrics of the first, the best and the last round.
+    `name` is the row of `alignment.rl`; `scorer` is the folder of its reward model, if there is one, or of a model that
+    judges. Returns the metrics of the first, the best and the last round.
     """
-    block, parameter = config.online(name), f"rl@{name}: reward"
+    block = config.online(name)
     verdict = Verdict(config.curate.refusal, config.evaluate.max_extra_words, block.confidence_target)
-    rewards: dict[str, RewardFn] = {each: from_function(each, parameter) for each in block.reward if ":" in each}
-    rewards["verdict"] = verdict
     tok = loading.tokenizer(policy)
     model = preparation.peft_adaptable(policy, config.align.tuning, config.compute, config.base)
     backbone = Backbone(model, tok, config.compute)
     checked_head(model)
     clone(model, POLICY, REFERENCE)
-    if "model" in block.reward:
-        assert reward is not None, "the reward model is an input if it is a reward"
-        rewards["model"] = from_model(backbone, reward, block.microbatch)
-    score = WeightedReward(
-        {each: (weight, rewards[each]) for each, weight in block.reward.items()}, parameter, backbone.device
-    )
+    score = _reward(name, backbone, verdict, scorer, config)
     sampler = Sampler(
         backbone,
         stop_ids(model, tok),
@@ -79,6 +74,21 @@ def rl(
         trainer.train(prompts, held_out, run, checkpoints)
     saving.save_adapter(model, tok, out)
     return health.summary(trainer.history, trainer.best.number, trainer.stop)
+
+
+def _reward(name: str, backbone: Backbone, verdict: Verdict, scorer: Path, config: Config) -> WeightedReward:
+    """Return the weighted sum of the row's rewards."""
+    block, parameter = config.online(name), f"rl@{name}: reward"
+    rewards: dict[str, RewardFn] = {each: from_function(each, parameter) for each in block.reward if ":" in each}
+    rewards["verdict"] = verdict
+    if "model" in block.reward:
+        rewards["model"] = from_model(backbone, scorer, block.microbatch)
+    if "judge" in block.reward:
+        folder = scorer if is_model(config.alignment.rl[name].scorer) else None
+        how = config.teacher, config.base, config.compute, config.synthesize.batch_size, config.synthesize.prompts
+        rewards["judge"] = from_judge(*how, parameter, folder)
+    parts = {each: (weight, rewards[each]) for each, weight in block.reward.items()}
+    return WeightedReward(parts, parameter, backbone.device)
 
 
 def _trainer(actors: Actors, block: RLBlock, seed: int) -> Trainer:
@@ -112,9 +122,8 @@ def main(name: str) -> None:
     with task("rl", name) as t:
         settings, row = t.config, t.config.alignment.rl[name]
         devices.prepare(settings.compute)
-        reward = t.input(row.scorer) if "model" in settings.online(name).reward else None
-        pairs, policy = t.input(f"pairs/{row.prompts}"), t.input(row.policy)
-        t.finish(rl(name, pairs, policy, reward, t.out, settings, t.run, Checkpoints(t.place)))
+        pairs, policy, scorer = t.input(f"pairs/{row.prompts}"), t.input(row.policy), t.input(row.scorer)
+        t.finish(rl(name, pairs, policy, scorer, t.out, settings, t.run, Checkpoints(t.place)))
 
 
 if __name__ == "__main__":

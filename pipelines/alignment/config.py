@@ -30,6 +30,9 @@ class PairsConfig(Block):
     """Ratings of each sample by the judge (`score`); their mean is the score."""
     judge_temperature: Positive
     """Sampling temperature of the ratings if `judge_samples` is above 1; a single rating is greedy."""
+    ranked_pairs: Literal["best_worst", "all"]
+    """Pairs of a prompt's samples, if the ranker gives scores: the best with the worst, or every better
+    with every worse one, up to K (K - 1) / 2 for K samples (Ouyang et al. 2022)."""
     inputs: Path
     """Folder with one subfolder of inputs per ranker; `human` contains people's choices (`gradus label`). Only the
     subfolder of a row's ranker is a dependency, so that labelling makes no stage stale until the labels are used."""
@@ -64,7 +67,13 @@ class RewardConfig(Block):
     epochs: Count
     """Passes over the pairs."""
     batch_size: Count
-    """Pairs in one optimiser step."""
+    """Maximum number of pairs in one optimiser step. All pairs of a prompt are in the same step, which may exceed it,
+    and together weigh as much as the single pair of another."""
+    margin_scale: NonNegative
+    """Difference in score that a pair of margin 1 is to exceed, in proportion for others (Llama 2, Touvron et al. 2023,
+    section 3.2.2); 0 ignores margins."""
+    centering: NonNegative
+    """Weight of the squared sum of a pair's scores, which keeps scores near 0 (Eisenstein et al. 2023); 0 is off."""
 
 
 PREFERENCE_PARAMETERS = {

@@ -29,9 +29,15 @@ def value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float) -> Ten
     return torch.maximum((values - returns).square(), (bounded - returns).square()) / 2
 
 
-def pair_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """Return the Bradley-Terry loss [B] of scores: -log sigmoid(chosen - rejected) (Ouyang et al. 2022)."""
-    return -torch.nn.functional.logsigmoid(chosen - rejected)
+def pair_loss(chosen: Tensor, rejected: Tensor, margins: Tensor | float = 0.0, centering: float = 0.0) -> Tensor:
+    """Return the Bradley-Terry loss [B] of scores [B]: -log sigmoid(chosen - rejected) (Ouyang et al. 2022).
+
+    The scores of a pair must differ by its margin ([B]; Touvron et al. 2023, arXiv:2307.09288, section 3.2.2).
+    `centering` weighs (chosen + rejected)^2, which keeps the mean score near 0: the loss itself determines only
+    differences (Eisenstein et al. 2023, arXiv:2312.09244).
+    """
+    loss = -torch.nn.functional.logsigmoid(chosen - rejected - margins)
+    return loss + centering * (chosen + rejected).square()
 
 
 def reduce(losses: Tensor, mask: Tensor, denominator: int) -> Tensor:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, compress
 from pathlib import Path
+from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
@@ -114,8 +115,9 @@ def by_score(
     samples: Sequence[Sequence[str]],
     scores: Sequence[Sequence[float | None]],
     provenance: str,
+    ranked_pairs: Literal["best_worst", "all"],
 ) -> tuple[list[PreferencePair], list[Rejection]]:
-    """Pair each prompt's best sample with its worst.
+    """Pair each prompt's best sample with its worst, or `all` distinct samples with different scores.
 
     With hundreds of samples, a rejected sample two standard deviations below the mean trains better than the worst,
     an outlier (Xiao et al. 2025, arXiv:2502.16825). With up to eight samples, the worst is always the closest to it.
@@ -124,12 +126,22 @@ def by_score(
     dropped: list[Rejection] = []
     for row, texts, values in zip(rows, samples, scores, strict=True):
         score_of = {text: score for text, score in zip(texts, values, strict=True) if score is not None}
-        if len(score_of) < 2 or min(score_of.values()) == max(score_of.values()):
+        ranked = _ranked(score_of, ranked_pairs)
+        if not ranked:
             dropped.append(_dropped(row, Reason.NO_OPINION if len(score_of) < len(set(texts)) else Reason.TIE))
-            continue
-        best, worst = (pick(score_of, key=lambda text: score_of[text]) for pick in (max, min))
-        pairs.append(PreferencePair.of(row, best, worst, provenance, score_of[best] - score_of[worst]))
+        for better, worse in ranked:
+            pairs.append(PreferencePair.of(row, better, worse, provenance, score_of[better] - score_of[worse]))
     return pairs, dropped
+
+
+def _ranked(scores: dict[str, float], ranked_pairs: Literal["best_worst", "all"]) -> list[tuple[str, str]]:
+    """Return pairs of a better and a worse text."""
+    falling = sorted(scores, key=lambda text: -scores[text])
+    if ranked_pairs == "all":
+        pairs = list(combinations(distinct(falling), 2))
+    else:
+        pairs = [(falling[0], min(scores, key=lambda text: scores[text]))] if falling else []
+    return [(better, worse) for better, worse in pairs if scores[better] > scores[worse]]
 
 
 def chosen_by_people(folder: Path) -> tuple[list[PreferencePair], list[Rejection]]:

@@ -6,6 +6,7 @@ template (a newline, here). This objective scores with `Backbone.scores`, as PPO
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,8 +15,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipelines.alignment.backbone import POLICY, Backbone, named_head, named_weights, scalar_head, train_only
+from pipelines.alignment.config import RewardConfig
 from pipelines.alignment.losses import pair_loss
-from pipelines.alignment.sequences import Pair, Turn, by_length, collate, encode, pair_sizes, plan_pairs
+from pipelines.alignment.reward_diagnostics import HeldOut
+from pipelines.alignment.sequences import (
+    Pair,
+    Turn,
+    by_length,
+    by_prompt,
+    collate,
+    encode,
+    encode_pairs,
+    pair_sizes,
+    plan_prompts,
+)
+from pipelines.curation.schema import PreferencePair
 from pipelines.models import loading
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.messages import Message
@@ -30,51 +44,69 @@ HEAD = "head.safetensors"
 
 @dataclass(frozen=True)
 class BradleyTerry:
-    """-log sigmoid(score of the chosen - score of the rejected turn); the weight is the number of pairs."""
+    """The loss of the pairs (`losses.pair_loss`), in which every prompt weighs 1, and its pairs equal parts of it.
+
+    The pairs of K ranked answers are correlated, so they share a step and the weight of one comparison (Ouyang et al.
+    2022, arXiv:2203.02155, section 3.5).
+    """
 
     backbone: Backbone
     head: nn.Linear
     pairs: Sequence[Pair]
+    margins: Sequence[float]
+    """The difference in score that each pair is to exceed."""
+    centering: float
+    """Weight of the squared sum of a pair's scores."""
 
     @property
     def sizes(self) -> list[int]:
         """Tokens of each pair."""
         return pair_sizes(self.pairs)
 
+    @cached_property
+    def weights(self) -> list[float]:
+        """Weight of each pair: 1 / number of pairs of its prompt."""
+        weights = [0.0] * len(self.pairs)
+        for rows in by_prompt(self.pairs):
+            for row in rows:
+                weights[row] = 1 / len(rows)
+        return weights
+
     def __call__(self, model: PeftModel, items: Sequence[int]) -> Loss:
-        """Return the sum of the losses of the pairs `items`, with the pairwise accuracy as a metric."""
-        chosen, rejected = margins(self.backbone, self.head, [self.pairs[item] for item in items])
-        correct = (chosen > rejected).float().sum()
-        return Loss(pair_loss(chosen, rejected).sum(), float(len(items)), {"accuracy": correct})
+        """Return the weighted sum of the losses of the pairs `items`, with the pairwise accuracy as a metric."""
+        chosen, rejected = pair_scores(self.backbone, self.head, [self.pairs[item] for item in items])
+        weights, margins = (chosen.new_tensor([each[item] for item in items]) for each in (self.weights, self.margins))
+        losses = pair_loss(chosen, rejected, margins, self.centering)
+        correct = (chosen > rejected).float()
+        return Loss(weights @ losses, float(weights.sum()), {"accuracy": weights @ correct})
 
 
-def train(backbone: Backbone, head: nn.Linear, pairs: list[Pair], batch_size: int, job: Job) -> None:
+def train(
+    backbone: Backbone, head: nn.Linear, pairs: list[Pair], margins: Sequence[float], config: RewardConfig, job: Job
+) -> None:
     """Train the active adapter of `backbone` and `head` to prefer the first of each pair (Bradley-Terry).
+
+    `margins` are the differences in quality of the pairs; `config.margin_scale` turns them into differences in score.
 
     Raises:
         UserError: the loss becomes NaN.
     """
     seeds = range(job.compute.seed, job.compute.seed + job.epochs)
-    plan = [batch for seed in seeds for batch in plan_pairs(pairs, batch_size, seed)]
+    plan = [batch for seed in seeds for batch in plan_prompts(pairs, config.batch_size, seed)]
     weights = named_weights(backbone.model, POLICY) | named_head(head)
-    fit(backbone.model, BradleyTerry(backbone, head, pairs), plan, job, weights)
+    scaled = [config.margin_scale * margin for margin in margins]
+    fit(backbone.model, BradleyTerry(backbone, head, pairs, scaled, config.centering), plan, job, weights)
 
 
-def margins(backbone: Backbone, head: nn.Linear, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
-    """Return the scores [B] of the chosen and of the rejected turns, from one forward pass."""
+def pair_scores(backbone: Backbone, head: nn.Linear, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    """Return the scores [B] of the chosen and of the rejected turns, from one forward pass over the distinct turns."""
     turns = [chosen for chosen, _ in pairs] + [rejected for _, rejected in pairs]
-    scores = backbone.scores(collate(turns, backbone.tok.pad_token_id, backbone.device), head)
-    return scores[: len(pairs)], scores[len(pairs) :]
-
-
-@torch.no_grad()
-def accuracy(backbone: Backbone, head: nn.Linear, pairs: list[Pair], batch_size: int) -> list[bool]:
-    """Return for each pair whether the chosen turn scores higher; a tie counts as wrong."""
-    correct: list[bool] = []
-    for start in range(0, len(pairs), batch_size):
-        chosen, rejected = margins(backbone, head, pairs[start : start + batch_size])
-        correct += (chosen > rejected).tolist()
-    return correct
+    keys = [(tuple(prompt), tuple(answer)) for prompt, answer in turns]
+    distinct = dict(zip(keys, turns, strict=True))
+    rows = {key: row for row, key in enumerate(distinct)}
+    found = backbone.scores(collate(list(distinct.values()), backbone.tok.pad_token_id, backbone.device), head)
+    chosen, rejected = found[[rows[key] for key in keys]].chunk(2)
+    return chosen, rejected
 
 
 @torch.no_grad()
@@ -87,6 +119,13 @@ def scores(backbone: Backbone, head: nn.Linear, turns: list[Turn], batch_size: i
         for index, score in zip(batch, backbone.scores(part, head).tolist(), strict=True):
             turn_scores[index] = score
     return turn_scores
+
+
+def held_out(backbone: Backbone, head: nn.Linear, pairs: Sequence[PreferencePair], batch_size: int) -> HeldOut:
+    """Score held-out pairs, for their diagnostics."""
+    encoded = encode_pairs(backbone.tok, pairs)
+    found = scores(backbone, head, [turn for side in zip(*encoded, strict=True) for turn in side], batch_size)
+    return HeldOut(pairs, encoded, found[: len(pairs)], found[len(pairs) :])
 
 
 def score_answers(

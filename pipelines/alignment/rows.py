@@ -3,6 +3,7 @@
 Rows are data, so that a further round of a loop (iterative DPO, SPIN, self-rewarding) is a row, not a task.
 """
 
+import re
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Literal
 
@@ -12,10 +13,28 @@ from pipelines.block import Block
 from pipelines.runtime.errors import UserError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-Policy = Annotated[str, StringConstraints(pattern=r"^(base|pretrain|sft|(align|rl)/[A-Za-z0-9][A-Za-z0-9_-]*)$")]
+POLICY = r"^(base|pretrain|sft|(align|rl)/[A-Za-z0-9][A-Za-z0-9_-]*)$"
+Policy = Annotated[str, StringConstraints(pattern=POLICY)]
 """Directory of a model under artifacts/."""
 REFERENCES, TEACHER = "curate", "teacher"
 """Scorers: the reference answers, and the model of `teacher.roles.judge`."""
+
+
+def is_model(directory: str) -> bool:
+    """Tell whether a directory under artifacts/ is that of a model."""
+    return re.fullmatch(POLICY, directory) is not None
+
+
+def check_scorer(scorer: str, what: str, *, modelled: bool, judged: bool) -> None:
+    """Check the scorer of `what`, which uses a reward model if `modelled` and a judge if `judged`.
+
+    Raises:
+        ValueError: the scorer is of another kind.
+    """
+    if modelled and not scorer.startswith("reward/"):
+        raise ValueError(f"{what} needs a reward model; set scorer to reward/<row>, not {scorer}")
+    if judged and not modelled and scorer != TEACHER and not is_model(scorer):
+        raise ValueError(f"{what} needs a judge; set scorer to {TEACHER} or to a model such as sft, not {scorer}")
 
 
 class PairsRow(Block):
@@ -36,14 +55,16 @@ class PairsRow(Block):
         """Outputs of other stages that this one reads."""
         return self.policy, self.scorer
 
+    @property
+    def judged(self) -> bool:
+        """Whether a judge ranks."""
+        return self.ranker in ("judge", "score")
+
     @model_validator(mode="after")
     def _scorer_of_the_ranker(self) -> "PairsRow":
-        if self.ranker == "reward" and not self.scorer.startswith("reward/"):
-            raise ValueError(f"the ranker reward needs a reward model; set scorer to reward/<row>, not {self.scorer}")
-        if self.ranker in ("reference", "self_play", "human") and self.scorer != REFERENCES:
+        check_scorer(self.scorer, f"the ranker {self.ranker}", modelled=self.ranker == "reward", judged=self.judged)
+        if self.ranker != "reward" and not self.judged and self.scorer != REFERENCES:
             raise ValueError(f"the ranker {self.ranker} uses no {self.scorer}; set scorer to {REFERENCES}")
-        if self.ranker in ("judge", "score") and self.scorer.startswith(("reward/", REFERENCES)):
-            raise ValueError(f"{self.scorer} is no judge; set scorer to {TEACHER}, or to a model such as sft")
         return self
 
 
@@ -84,8 +105,9 @@ class RLRow(Block):
     """The model that is trained, and the reference of the KL."""
     prompts: Name
     """Row of `pairs`, whose online prompts are sampled."""
-    scorer: Annotated[str, StringConstraints(pattern="^(curate|reward/.+)$")]
-    """Directory under artifacts/: `reward/<row>` if the reward model is among the rewards, otherwise `curate`."""
+    scorer: str
+    """Directory under artifacts/: `reward/<row>` if the reward model is among the rewards; for the reward `judge`
+    `teacher`, which stands for teacher.roles.judge, or a model, which then is the judge; otherwise `curate`."""
     method: Literal["ppo", "grpo"]
     """Algorithm."""
     options: dict[str, Any]

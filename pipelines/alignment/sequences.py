@@ -82,6 +82,32 @@ def plan_pairs(pairs: Sequence[Pair], size: int, seed: int) -> list[list[int]]:
     return generator.sample(batches, len(batches))
 
 
+def by_prompt(pairs: Sequence[Pair]) -> list[list[int]]:
+    """Return the indices of the pairs of each prompt."""
+    rows: dict[tuple[int, ...], list[int]] = {}
+    for index, ((prompt, _), _) in enumerate(pairs):
+        rows.setdefault(tuple(prompt), []).append(index)
+    return list(rows.values())
+
+
+def plan_prompts(pairs: Sequence[Pair], size: int, seed: int) -> list[list[int]]:
+    """Return one epoch over `pairs`, as indices: batches of whole prompts of similar length, in a seeded order.
+
+    A batch has at most `size` pairs, unless a single prompt has more.
+    """
+    generator, sizes = random.Random(seed), pair_sizes(pairs)
+    prompts = by_prompt(pairs)
+    order = generator.sample(prompts, len(prompts))
+    order.sort(key=lambda rows: max(sizes[index] for index in rows))
+    batches: list[list[int]] = []
+    for rows in order:
+        if batches and len(batches[-1]) + len(rows) <= size:
+            batches[-1] += rows
+        else:
+            batches.append(rows)
+    return generator.sample(batches, len(batches))
+
+
 def pair_sizes(pairs: Sequence[Pair]) -> list[int]:
     """Return the tokens of each pair as they go through the model: both turns, padded to the longer one."""
     return [2 * max(sum(map(len, turn)) for turn in pair) for pair in pairs]

@@ -128,6 +128,11 @@ class TeacherConfig(Block):
         return self.roles.reader is not None and self.models[self.roles.reader].kind == "finetuned"
 
     @property
+    def judges(self) -> bool:
+        """Whether there is a judge, which must follow instructions."""
+        return self.roles.judge is not None and self.models[self.roles.judge].kind != "finetuned"
+
+    @property
     def finetunes(self) -> bool:
         """Whether any role uses the fine-tuned model."""
         return any(name is not None and self.models[name].kind == "finetuned" for _, name in self.roles)

@@ -60,13 +60,24 @@ def load_teachers(
 
 
 def load_judge(
-    config: TeacherConfig, base: BaseModelConfig, compute: ComputeConfig, batch_size: int, store: ResponseCache
+    config: TeacherConfig,
+    base: BaseModelConfig,
+    compute: ComputeConfig,
+    batch_size: int,
+    store: ResponseCache,
+    folder: Path | None = None,
 ) -> CachedModel:
-    """Load the judge alone.
+    """Load the judge alone: the model in `folder`, by default that of `teacher.roles.judge`.
+
+    A policy that judges itself is such a folder (self-rewarding, Yuan et al. 2024, arXiv:2401.10020).
 
     Raises:
         UserError: no judge is configured, it is the fine-tuned model, or it cannot be loaded.
     """
+    if folder is not None:
+        model, tok = loading.load(folder, compute, base), loading.tokenizer(folder)
+        local = LocalTeacher(model, tok, batch_size, compute.seed, instructed=True, continuous=False)
+        return _cached(local, store, folder.as_posix(), compute)
     name = config.roles.judge
     if name is None or config.models[name].kind == "finetuned":
         raise UserError("A judge is required, but teacher.roles.judge names no instruction-tuned model; name one.")
@@ -97,10 +108,13 @@ def _loaded(
             continuous = big and loaded.device.type == "cuda"
             local = LocalTeacher(loaded, tok, batch_size, compute.seed, instructed=big, continuous=continuous)
             label = model.model if isinstance(model, LocalModel) else "finetuned"
-            models[name] = CachedModel(
-                local, store, label, f"{fingerprint(loaded)} {compute.threads} {batch_size}", compute.seed
-            )
+            models[name] = _cached(local, store, label, compute)
     return models
+
+
+def _cached(local: LocalTeacher, store: ResponseCache, label: str, compute: ComputeConfig) -> CachedModel:
+    key = f"{fingerprint(local.model)} {compute.threads} {local.batch_size}"
+    return CachedModel(local, store, label, key, compute.seed)
 
 
 def _local(

@@ -40,7 +40,7 @@ def test_pairs_are_deterministic_and_held_out_by_prompt(base: Path, config: Conf
     for name in ("first", "second"):
         out = Path(name)
         out.mkdir()
-        metrics = make_pairs("first", ROWS, DOCUMENTS, base, None, out, out / "card.md", settings, None)
+        metrics = make_pairs("first", ROWS, DOCUMENTS, base, base, out, out / "card.md", settings, None)
         written.append([(out / f"{side}.jsonl").read_bytes() for side in ("train", "held_out")])
     assert written[0] == written[1]
     train, held = read_rows(out / "train.jsonl"), read_rows(out / "held_out.jsonl")
@@ -70,7 +70,7 @@ def test_keyword_queries_fill_up_missing_questions_and_are_counted(
             ROWS[: 6 if found else 8] + ROWS[8:] + queries,
             DOCUMENTS,
             base,
-            None,
+            base,
             out,
             out / "card.md",
             settings,
@@ -84,7 +84,7 @@ def test_keyword_queries_fill_up_missing_questions_and_are_counted(
 
 def test_no_answerable_question_is_a_user_error(base: Path, config: Config) -> None:
     with pytest.raises(UserError, match="no row of the kind 'answer'"):
-        make_pairs("first", ROWS[8:], [], base, None, Path("out"), Path("card.md"), config, None)
+        make_pairs("first", ROWS[8:], [], base, base, Path("out"), Path("card.md"), config, None)
 
 
 def test_samples_and_pairs_are_counted() -> None:
@@ -110,7 +110,7 @@ def test_judge_ranks_by_score_and_dropped_pairs_are_counted(base: Path, config: 
     ask = Script(lambda _: str(next(numbers) % 10 + 1)).ask
     out = Path("out")
     out.mkdir()
-    metrics = make_pairs("first", ROWS, [], base, None, out, out / "card.md", settings, ask)
+    metrics = make_pairs("first", ROWS, [], base, base, out, out / "card.md", settings, ask)
     pairs = read_rows(out / "train.jsonl") + read_rows(out / "held_out.jsonl")
     assert {pair["provenance"] for pair in pairs} == {"score"}
     assert all(0 < pair["margin"] <= 1 for pair in pairs)
@@ -123,7 +123,7 @@ def test_online_prompts_are_held_apart_from_those_of_the_pairs(base: Path, confi
     out, shares = Path("out"), {"held_out_share": 0.25, "min_prompts": 4}
     out.mkdir()
     settings = changed(config, prompts=8, online_prompts=6, samples=1, max_new_tokens=4, **shares)
-    metrics = make_pairs("first", ROWS, DOCUMENTS, base, None, out, out / "card.md", settings, None)
+    metrics = make_pairs("first", ROWS, DOCUMENTS, base, base, out, out / "card.md", settings, None)
     in_pairs = {
         row["prompt"][0]["content"] for file in ("train", "held_out") for row in read_rows(out / f"{file}.jsonl")
     }
@@ -134,7 +134,7 @@ def test_online_prompts_are_held_apart_from_those_of_the_pairs(base: Path, confi
     assert metrics["online_prompts"] == len(online | held) == 6.0 and metrics["online_prompts_shared"] == 0.0
     assert len(held) == 2 and not online & held and not in_pairs & (online | held)
     settings = changed(config, prompts=16, online_prompts=6, samples=1, max_new_tokens=4, **shares)
-    metrics = make_pairs("first", ROWS, DOCUMENTS, base, None, out, out / "card.md", settings, None)
+    metrics = make_pairs("first", ROWS, DOCUMENTS, base, base, out, out / "card.md", settings, None)
     assert metrics["online_prompts"] == metrics["online_prompts_shared"] == 16.0  # none is left
 
 
@@ -142,7 +142,7 @@ def test_self_play_prefers_the_reference_to_every_sample(base: Path, config: Con
     out = Path("out")
     out.mkdir()
     settings = changed(config, {"ranker": "self_play"}, prompts=8, samples=2, max_new_tokens=6, max_length_ratio=99.0)
-    make_pairs("first", ROWS, DOCUMENTS, base, None, out, out / "card.md", settings, None)
+    make_pairs("first", ROWS, DOCUMENTS, base, base, out, out / "card.md", settings, None)
     found = read_rows(out / "train.jsonl")
     assert found and {pair["provenance"] for pair in found} == {"sample"}
     assert all(pair["chosen"][0]["content"] == pair["reference"] != pair["rejected"][0]["content"] for pair in found)
@@ -155,7 +155,7 @@ def test_choices_of_people_become_pairs(base: Path, config: Config) -> None:
     rows = [{"prompt": f"Who keeps lamp {n}?", "chosen": f"Keeper {n}.", "rejected": "Keeper nine."} for n in range(8)]
     write_rows(folder / "mine.jsonl", rows)
     settings = changed(config, {"ranker": "human"}, inputs=str(folder.parent), held_out_share=0.25)
-    metrics = make_pairs("first", [], [], base, None, out, out / "card.md", settings, None)
+    metrics = make_pairs("first", [], [], base, base, out, out / "card.md", settings, None)
     assert (metrics["train_pairs"], metrics["held_out_pairs"], metrics["pairs_human"]) == (6, 2, 8)
     with pytest.raises(UserError, match="no choice in empty/human; label pairs with `gradus label`"):
         make_pairs(
@@ -163,7 +163,7 @@ def test_choices_of_people_become_pairs(base: Path, config: Config) -> None:
             [],
             [],
             base,
-            None,
+            base,
             out,
             out / "card.md",
             changed(config, {"ranker": "human"}, inputs="empty"),

@@ -1,4 +1,4 @@
-"""The reward task: the saved head, and accuracy by provenance."""
+"""The saved head of the reward model."""
 
 from pathlib import Path
 
@@ -8,12 +8,9 @@ import torch
 from pipelines.alignment.backbone import scalar_head
 from pipelines.alignment.reward_model import load_head, save_head
 from pipelines.config import Config
-from pipelines.curation.schema import PreferencePair
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
-from tasks.reward import accuracies
-from tests.support.rows import training_row
 
 pytestmark = pytest.mark.slow
 
@@ -29,16 +26,3 @@ def test_saved_head_is_loaded_unchanged(base: Path, config: Config, tmp_path: Pa
     save_head(torch.nn.Linear(3, 1), tmp_path)
     with pytest.raises(UserError, match="no reward head for this model"):
         load_head(model, tmp_path)
-
-
-def test_accuracy_is_counted_by_provenance() -> None:
-    rows = [
-        PreferencePair.of(training_row("Who?", "Orla"), "Orla", "Jory", name, 1.0)
-        for name in ("sample", "sample", "refusal", "refusal")
-    ]
-    assert accuracies(rows, [True, False, True, True]) == {
-        "held_out_accuracy": 0.75,
-        "held_out_accuracy_refusal": 1.0,
-        "held_out_accuracy_sample": 0.5,
-    }
-    assert accuracies([], []) == {}

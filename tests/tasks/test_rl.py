@@ -14,6 +14,7 @@ from pipelines.training.checkpoints import Checkpoints
 from tasks.reward import reward
 from tasks.rl import rl
 from tests.support.alignment import options
+from tests.support.teachers import PROMPTS
 
 pytestmark = pytest.mark.slow
 
@@ -62,12 +63,22 @@ def test_verdict_needs_no_reward_model(
     (pairs / "online_held_out.jsonl").write_text("")
     quick = options(quick, "rl", method, reward={"verdict": 1.0})
     with tracking.started(f"rl@{method}", {}) as run:
-        metrics = rl(method, pairs, sft, None, Path("out"), quick, run, Checkpoints())
+        metrics = rl(method, pairs, sft, sft, Path("out"), quick, run, Checkpoints())
     assert metrics["held_out_reward_first"] == metrics["held_out_verdict_first"] == -3.0  # every answer is wrong
     assert metrics["best_round"] == 0.0  # none of them is better than the start
     saved, start = (load_file(each / "adapter_model.safetensors") for each in (Path("out"), sft))
     assert all(torch.equal(saved[name], start[name]) for name in start)
     assert f"rl@{method}: no prompt is held out" in capsys.readouterr().err
+
+
+def test_policy_is_rewarded_by_its_own_start_as_a_judge(sft: Path, pairs: Path, quick: Config) -> None:
+    values = quick.model_dump(mode="json")
+    values["synthesize"]["prompts"] = str(PROMPTS)
+    values["alignment"]["rl"]["grpo"] |= {"scorer": "sft", "options": {"reward": {"judge": 1.0}}}
+    with tracking.started("rl@grpo", {}) as run:
+        metrics = rl("grpo", pairs, sft, sft, Path("out"), Config.model_validate(values), run, Checkpoints())
+    assert -1 < metrics["held_out_reward_first"] <= metrics["held_out_reward_best"] < 1
+    assert metrics["held_out_reward_first"] not in (-3.0, 0.0)
 
 
 def test_unhealthy_run_stops_and_keeps_the_best_round(
@@ -77,7 +88,7 @@ def test_unhealthy_run_stops_and_keeps_the_best_round(
     loose = {"learning_rate": 0.1, "kl_target": 1e-3, "health": {"max_kl": 1e-3}, "iterations": 5}
     quick = options(quick, "rl", "grpo", **loose, reward=rewards)
     with tracking.started("rl@grpo", {}) as run:
-        metrics = rl("grpo", pairs, sft, None, Path("out"), quick, run, Checkpoints())
+        metrics = rl("grpo", pairs, sft, sft, Path("out"), quick, run, Checkpoints())
         tags = tracking_store.client().get_run(run.id).data.tags
     assert metrics["stopped_by_kl"] == 1.0 and metrics["rounds"] < 5 and metrics["best_round"] < metrics["rounds"]
     assert "nats per answer, above 0.001 times the target of 0.001; round 0, the best one" in tags["stopped"]

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipelines.block import Block, Count, Fraction, LearningRate, NonNegative, Positive, Share
 
+REWARDS = ("model", "verdict", "judge")
 FUNCTION = re.compile(r"[\w.]+:\w+")
 """A reward that is a Python function, `package.module:function`."""
 
@@ -52,7 +53,8 @@ class RLBlock(Block):
     """Initial learning rate of the policy; it decays linearly to zero."""
     reward: dict[str, float]
     """Rewards and their weights in the sum: `model` is the reward model; `verdict` scores an answer 1 if correct, 0 if
-    refused and -t / (1 - t) if wrong; `package.module:function` is a function of prompts, answers and references."""
+    refused and -t / (1 - t) if wrong; `judge` is a judge's rating, from -1 to 1;
+    `package.module:function` is a function of prompts, answers and references."""
     confidence_target: Fraction
     """The t of `verdict`: the probability of being correct from which an answer is worth more than a refusal."""
     kl_coefficient: NonNegative
@@ -75,9 +77,9 @@ class RLBlock(Block):
     @field_validator("reward")
     @classmethod
     def _rewards(cls, value: dict[str, float]) -> dict[str, float]:
-        unknown = [name for name in value if name not in ("model", "verdict") and not FUNCTION.fullmatch(name)]
+        unknown = [name for name in value if name not in REWARDS and not FUNCTION.fullmatch(name)]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is no reward; use model, verdict or package.module:function")
+            raise ValueError(f"{unknown[0]!r} is no reward; use {', '.join(REWARDS)} or package.module:function")
         if not value or not all(math.isfinite(weight) and weight for weight in value.values()):
             raise ValueError("it must name a reward, and each weight must be finite and not 0")
         return value

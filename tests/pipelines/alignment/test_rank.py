@@ -1,6 +1,7 @@
 """Ranking: both orders of a judge's comparison, best and worst by score, and people's choices."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -57,12 +58,31 @@ def test_scores_are_means_of_ratings_between_0_and_1() -> None:
 
 def test_best_sample_is_paired_with_the_worst() -> None:
     texts = ["good", "best", "awful", "fair", "said nothing of"]
-    pairs, dropped = rank.by_score([row()], [texts], [[0.8, 0.9, 0.0, 0.4, None]], "reward")
+    pairs, dropped = rank.by_score([row()], [texts], [[0.8, 0.9, 0.0, 0.4, None]], "reward", "best_worst")
     (best,) = pairs
     assert (best.chosen[0]["content"], best.rejected[0]["content"]) == ("best", "awful")
     assert best.margin == pytest.approx(0.9) and not dropped
-    pairs, dropped = rank.by_score([row(), row()], [["a", "b"], ["a", "b"]], [[0.5, 0.5], [0.5, None]], "score")
-    assert not pairs and [each.reason for each in dropped] == ["tie", "no_opinion"]
+
+
+@pytest.mark.parametrize("ranked_pairs", ["best_worst", "all"])
+def test_equal_or_missing_scores_give_no_pair(ranked_pairs: Literal["best_worst", "all"]) -> None:
+    scores = [[0.5, 0.5], [0.5, None], [None, None]]
+    pairs, dropped = rank.by_score([row()] * 3, [["a", "b"]] * 3, scores, "score", ranked_pairs)
+    assert not pairs and [each.reason for each in dropped] == ["tie", "no_opinion", "no_opinion"]
+
+
+def test_all_distinct_samples_with_different_scores_are_paired() -> None:
+    texts = ["fair", "best", "Best!", "worst", "as fair", "unrated"]
+    pairs, dropped = rank.by_score([row()], [texts], [[0.5, 0.9, 0.8, 0.1, 0.5, None]], "score", "all")
+    found = [(pair.chosen[0]["content"], pair.rejected[0]["content"], round(pair.margin, 9)) for pair in pairs]
+    assert found == [
+        ("best", "fair", 0.4),
+        ("best", "as fair", 0.4),
+        ("best", "worst", 0.8),
+        ("fair", "worst", 0.4),
+        ("as fair", "worst", 0.4),
+    ]
+    assert not dropped
 
 
 def test_choices_of_people_are_read_and_invalid_ones_dropped(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pipelines.inference import continuous
 from pipelines.llm.cache import CachedModel, ResponseCache
 from pipelines.llm.calls import Answer, Call, Keep, Reply
 from pipelines.llm.local import LocalTeacher
-from pipelines.llm.teachers import fingerprint, load_teachers
+from pipelines.llm.teachers import fingerprint, load_judge, load_teachers
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 
@@ -112,6 +112,13 @@ def test_local_model_is_loaded_by_its_path(base: Path, config: Config, tmp_path:
     missing = type(config.teacher).model_validate(settings)
     with pytest.raises(UserError, match=r"teacher\.models\.mine\.model is 'nowhere/at/all'"):
         load_teachers(missing, base, config.base, config.compute, 4, ResponseCache(tmp_path / "calls.db"))
+
+
+def test_a_model_of_the_pipeline_judges(base: Path, config: Config, tmp_path: Path) -> None:
+    store = ResponseCache(tmp_path / "calls.db")
+    judge = load_judge(config.teacher, config.base, config.compute, 4, store, base)
+    assert judge.instructed and judge.name == base.as_posix()
+    assert judge.ask(calls(2), "rating") == CachedModel(local(base, config), store, "m", "1", 3).ask(calls(2), "rating")
 
 
 @pytest.mark.parametrize(

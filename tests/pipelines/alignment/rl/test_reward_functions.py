@@ -107,7 +107,11 @@ def test_missing_function_is_a_user_error(module: str, name: str, message: str) 
 @pytest.mark.parametrize(
     ("method", "changes", "message"),
     [
-        ("grpo", {"reward": {"judge": 1.0}}, "'judge' is no reward; use model, verdict or package.module:function"),
+        (
+            "grpo",
+            {"reward": {"jury": 1.0}},
+            "'jury' is no reward; use model, verdict, judge or package",
+        ),
         ("grpo", {"reward": {}}, "must name a reward"),
         ("ppo", {"reward": {"model": 0.0}}, "must be finite and not 0"),
         ("grpo", {"samples": 1, "minibatch": 8, "microbatch": 8}, "samples must be at least 2"),
