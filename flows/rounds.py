@@ -36,7 +36,7 @@ class Loop:
     """Takes the name of the round and the directory of its policy."""
     table: str
     what: str
-    """Description for the command's help."""
+    """Title of the table of its rounds."""
 
 
 def _offline(ranker: str, scorer: str | None) -> Callable[[str, str], Rows]:
@@ -58,11 +58,17 @@ def _rlaif(name: str, policy: str) -> Rows:
     }
 
 
+def _direct(name: str, policy: str) -> Rows:
+    online = {"policy": policy, "prompts": "first", "scorer": "teacher", "method": "grpo"}
+    return {"rl": {name: {**online, "options": {"reward": {"judge": 1.0}}}}}
+
+
 LOOPS = {
     "dpo": Loop(_offline("reference", "curate"), "align", "iterative DPO: new samples, ranked by the references"),
     "spin": Loop(_offline("self_play", "curate"), "align", "SPIN: the reference answers against the policy's samples"),
     "self-rewarding": Loop(_offline("score", None), "align", "DPO on samples that the policy itself rates"),
     "rlaif": Loop(_rlaif, "rl", "PPO with a reward model of a judge's comparisons"),
+    "rlaif-direct": Loop(_direct, "rl", "GRPO on the ratings of a judge, without a reward model"),
 }
 
 
@@ -85,7 +91,7 @@ def loop(
     start = next((name for name, model in settings.evaluate.models.items() if model == policy), None)
     if start is None:
         raise UserError(f"evaluate.models has no {policy}, with which the first round is compared; add it.")
-    names, table = [start], _table()
+    names, table = [start], _table(LOOPS[kind].what)
     run(settings, [f"evaluate@{start}"])
     table.add_row(start, *_figures(start), "")
     for number in range(1, rounds + 1):
@@ -142,8 +148,9 @@ def _figures(name: str) -> list[str]:
     return [f"{value(measured[metric]):.3f}" if metric in measured else "" for metric in SHOWN]
 
 
-def _table() -> Table:
-    table = Table("model", *(metric.replace("_", " ") for metric in SHOWN), "score against its start (95%)")
+def _table(title: str) -> Table:
+    shown = (metric.replace("_", " ") for metric in SHOWN)
+    table = Table("model", *shown, "score against its start (95%)", title=title, title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     return table

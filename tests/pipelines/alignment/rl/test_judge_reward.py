@@ -10,11 +10,9 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from pipelines.alignment.rl.judge_reward import JudgeReward, expected_ratings, from_judge, greedy_ratings
 from pipelines.alignment.rl.samples import Prompt, Sample
 from pipelines.alignment.sequences import encode
-from pipelines.artifacts import complete
 from pipelines.config import Config
 from pipelines.evaluation.questions import Question
 from pipelines.llm.calls import Call
-from pipelines.llm.config import TeacherConfig
 from pipelines.llm.prompts import Recipe, load
 from pipelines.models import loading
 from pipelines.models.messages import Message
@@ -24,7 +22,7 @@ from tests.support.teachers import PROMPTS, Script
 
 pytestmark = pytest.mark.slow
 
-PARAMETER, RECIPE = "align.grpo.reward", load(PROMPTS, "reward")
+PARAMETER, RECIPE = "rl@grpo: reward", load(PROMPTS, "reward")
 
 
 def sample(answer: str, question: str = "Who keeps the lamp?", reference: str = "Orla Finch") -> Sample:
@@ -58,7 +56,7 @@ def test_answer_without_a_rating_has_the_mean_of_the_others() -> None:
     reward = JudgeReward(greedy_ratings(judge.ask, RECIPE), RECIPE, PARAMETER)
     scores = reward([sample(text) for text in "abcd"]).tolist()
     assert scores == pytest.approx([-1.0, 1 / 3, -1 / 3, -1 / 3])
-    message = r"align\.grpo\.reward: only 1 of the judge's 3 replies give a number from 1 to 10; name another model"
+    message = r"rl@grpo: reward: only 1 of the judge's 3 replies give a number from 1 to 10; name another judge"
     with pytest.raises(UserError, match=message):
         reward([sample(text) for text in "acd"])
 
@@ -67,7 +65,7 @@ def test_constant_judge_is_refused_once_it_has_rated_enough_answers() -> None:
     constant = JudgeReward(lambda calls: [5.0] * len(calls), RECIPE, PARAMETER)
     assert constant([sample("good")] * 40).tolist() == pytest.approx([-1 / 9] * 40)  # one answer, 40 times
     constant([sample(f"answer {n}") for n in range(7)])
-    with pytest.raises(UserError, match=r"align\.grpo\.reward: the judge rates all 9 answers so far 5, so that"):
+    with pytest.raises(UserError, match=r"rl@grpo: reward: the judge rates all 9 answers so far 5, so that"):
         constant([sample("another one")])
 
 
@@ -140,25 +138,15 @@ def test_expected_rating_is_computed_from_whole_replies(base: Path, config: Conf
         assert expected_ratings(model, tok, RECIPE, size)([call_for(RECIPE, text)]) == [pytest.approx(wanted, abs=1e-4)]
 
 
-def teacher(config: Config, **model: object) -> TeacherConfig:
-    values = config.teacher.model_dump(mode="json")
-    values["models"]["own"], values["roles"]["judge"] = model, "own"
-    return TeacherConfig.model_validate(values)
-
-
-def test_artifact_of_the_pipeline_is_a_judge(
+def test_a_model_of_the_pipeline_is_a_judge(
     judge: tuple[LlamaForCausalLM, PreTrainedTokenizerBase], short: Path, config: Config
 ) -> None:
     model, tok = judge
     folder = Path("artifacts/align/self-1")
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
-    settings = teacher(config, kind="artifact", path="align/self-1")
-    arguments = (config.base, config.compute, 64, short, PARAMETER)
-    with pytest.raises(UserError, match=r"artifacts/align/self-1 is missing or incomplete"):
-        from_judge(settings, *arguments)
-    complete(folder, {})
-    good, bad = from_judge(settings, *arguments)([sample("good"), sample("bad")]).tolist()
+    reward = from_judge(config.teacher, config.base, config.compute, 64, short, PARAMETER, folder)
+    good, bad = reward([sample("good"), sample("bad")]).tolist()
     assert good > 0.5 and bad < -0.5
 
 
