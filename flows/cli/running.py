@@ -70,9 +70,7 @@ def run(
 
 
 def loop(
-    kind: Annotated[
-        str, typer.Argument(help="dpo, spin, self-rewarding, rlaif or rlaif-direct; see docs/alignment.md.")
-    ],
+    kind: Annotated[str, typer.Argument(help="dpo, spin, self-rewarding, rlaif or rlaif-direct.")],
     rounds: Annotated[int, typer.Option(min=1, help="Maximum number of rounds.")] = 3,
     policy: Annotated[str, typer.Option(help="The model that the first round starts from.")] = "sft",
 ) -> None:

@@ -18,6 +18,10 @@ Policy = Annotated[str, StringConstraints(pattern=POLICY)]
 """Directory of a model under artifacts/."""
 REFERENCES, TEACHER = "curate", "teacher"
 """Scorers: the reference answers, and the model of `teacher.roles.judge`."""
+Scorer = Annotated[
+    str, StringConstraints(pattern=rf"{POLICY}|^({REFERENCES}|{TEACHER}|reward/[A-Za-z0-9][A-Za-z0-9_-]*)$")
+]
+"""Directory of what ranks or scores answers, under artifacts/."""
 
 
 def is_model(directory: str) -> bool:
@@ -46,7 +50,7 @@ class PairsRow(Block):
     """How pairs are made: `reference` compares samples with the reference answer by rule; `self_play` prefers the
     reference to every sample (SPIN); `judge` compares two samples and `score` rates each with a judge; `reward` uses a
     reward model; `human` uses people's choices."""
-    scorer: str
+    scorer: Scorer
     """Directory under artifacts/ that the ranker needs: `reward/<row>` for `reward`; for `judge` and `score` `teacher`,
     which stands for teacher.roles.judge, or a model, which then is the judge; otherwise `curate`."""
 
@@ -105,7 +109,7 @@ class RLRow(Block):
     """The model that is trained, and the reference of the KL."""
     prompts: Name
     """Row of `pairs`, whose online prompts are sampled."""
-    scorer: str
+    scorer: Scorer
     """Directory under artifacts/: `reward/<row>` if the reward model is among the rewards; for the reward `judge`
     `teacher`, which stands for teacher.roles.judge, or a model, which then is the judge; otherwise `curate`."""
     method: Literal["ppo", "grpo"]

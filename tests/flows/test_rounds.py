@@ -96,5 +96,5 @@ def test_unknown_loops_and_unevaluated_models_are_refused(loops: Console) -> Non
     run, _ = evaluated({})
     with pytest.raises(UserError, match="There is no loop 'spim'; choose one of dpo, spin"):
         rounds.loop(loops, "spim", 1, "sft", run)
-    with pytest.raises(UserError, match="evaluate.models has no align/ipo"):
+    with pytest.raises(UserError, match=r"evaluate\.models has no align/ipo"):
         rounds.loop(loops, "spin", 1, "align/ipo", run)

@@ -61,6 +61,7 @@ def test_the_parent_of_a_model_is_the_evaluated_model_that_it_was_aligned_from(c
         ("pairs", {**PAIRS, "ranker": "score", "scorer": "teacher"}, r"alignment\.pairs\.new asks the judge"),
         ("rl", {**RL, "options": {"reward": {"judge": 1.0}}}, r"alignment\.rl\.new needs a judge"),
         ("rl", {**RL, "scorer": "teacher", "options": {"reward": {"judge": 1.0}}}, "names no instruction-tuned model"),
+        ("rl", {**RL, "scorer": "verdict"}, "should match pattern"),
         ("pairs", {**PAIRS, "policy": "ingest"}, "should match pattern"),
     ],
 )
