@@ -1,10 +1,11 @@
 """Generated word problems: chains of arithmetic operations, with a reference solution of one step per line.
 
-    A box holds 27 coins. 15 are added. Their number is multiplied by 3. How many coins are there?
+    Ana has 27 coins. Monday finds 8, Tuesday gets 2 times as many, Wednesday loses 4. How many coins has Ana?
 
-    27+15=42
-    42*3=126
-    Answer: 126
+    Monday 27+8=35
+    Tuesday 35*2=70
+    Wednesday 70-4=66
+    Answer: 66
 
 Every step has one right value, so that labels of steps and scores of a reward model can be compared with the truth.
 """
@@ -19,14 +20,17 @@ from pipelines.models.messages import Message
 ANSWER = "Answer: "
 """Begins the last line of a solution."""
 _OPERATIONS: Mapping[str, tuple[Callable[[int, int], int], tuple[str, ...]]] = {
-    "+": (operator.add, ("{} are added.", "{} more arrive.", "{} are bought.")),
-    "-": (operator.sub, ("{} are lost.", "{} are given away.", "{} are sold.")),
-    "*": (operator.mul, ("Their number is multiplied by {}.", "Then there are {} times as many.")),
+    "+": (operator.add, ("finds {}", "buys {}", "gets {}")),
+    "-": (operator.sub, ("loses {}", "sells {}", "gives {}")),
+    "*": (operator.mul, ("gets {} times as many",)),
 }
-_PLACES = ("A box holds", "In a shop are", "A truck carries", "On a table lie")
+_NAMES = ("Ana", "Ben", "Cleo", "Dan", "Eva", "Finn")
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 _THINGS = ("coins", "books", "apples", "stones", "cards", "tiles")
+_OPERANDS = (2, 9)
+"""Smallest and largest number that is added or subtracted."""
 _FACTORS = (2, 4)
-"""Smallest and largest factor of a multiplication."""
+"""Smallest and largest factor."""
 
 Chain = tuple[int, tuple[tuple[str, int], ...]]
 """The first number, and the operations on it."""
@@ -55,7 +59,7 @@ class Problem:
 def splits(sizes: Mapping[str, int], seed: int, operations: tuple[int, int], largest: int) -> dict[str, list[Problem]]:
     """Return `sizes[name]` problems of each split. No chain of operations occurs twice, so that splits are disjoint.
 
-    Problems have from `operations[0]` to `operations[1]` operations, whose results are between 1 and `largest`.
+    Problems have from `operations[0]` to `operations[1]` operations, at most five, whose results are between 1 and `largest`.
 
     Raises:
         ValueError: there are hardly as many different problems.
@@ -78,7 +82,7 @@ def _chain(generator: random.Random, count: int, largest: int) -> Chain:
     operations: list[tuple[str, int]] = []
     while len(operations) < count:
         sign = generator.choice("++--*")
-        number = generator.randint(*(_FACTORS if sign == "*" else (2, largest // 2)))
+        number = generator.randint(*(_FACTORS if sign == "*" else _OPERANDS))
         if 1 <= (result := _OPERATIONS[sign][0](value, number)) <= largest:
             operations.append((sign, number))
             value = result
@@ -87,13 +91,14 @@ def _chain(generator: random.Random, count: int, largest: int) -> Chain:
 
 def _problem(generator: random.Random, chain: Chain) -> Problem:
     value, operations = chain
-    thing = generator.choice(_THINGS)
-    sentences, steps = [f"{generator.choice(_PLACES)} {value} {thing}."], []
-    for sign, number in operations:
+    name, thing = generator.choice(_NAMES), generator.choice(_THINGS)
+    clauses, steps = [], []
+    start = value
+    for day, (sign, number) in zip(_DAYS, operations, strict=False):
         compute, wordings = _OPERATIONS[sign]
         result = compute(value, number)
-        sentences.append(generator.choice(wordings).format(number))
-        steps.append(f"{value}{sign}{number}={result}")
+        clauses.append(f"{day} {generator.choice(wordings).format(number)}")
+        steps.append(f"{day} {value}{sign}{number}={result}")
         value = result
-    question = " ".join([*sentences, f"How many {thing} are there?"])
+    question = f"{name} has {start} {thing}. {', '.join(clauses)}. How many {thing} has {name}?"
     return Problem(question, (*steps, f"{ANSWER}{value}"), str(value))
