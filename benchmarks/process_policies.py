@@ -61,8 +61,8 @@ class Setting:
 
 
 SETTINGS = {
-    "tiny": Setting(FULL, 32, 2, 16, 1, 1e-3, 512, 8, 3, 2, 1, 1e-3, 6, 4, operations=(1, 2), largest=9),
-    "small": Setting(FULL, 128, 3, 8000, 8, 2e-3, 4096, 600, 4, 8, 6, 3e-3, 300, 16),
+    "tiny": Setting(FULL, 32, 2, 80, 20, 1e-2, 640, 12, 4, 2, 2, 1e-2, 6, 4, operations=(1, 1), largest=20),
+    "small": Setting(FULL, 64, 3, 16000, 1, 6e-3, 1280, 500, 4, 8, 6, 3e-3, 300, 16, operations=(2, 4)),
     "base": Setting(
         TuningConfig(method="lora", options={"r": 32, "lora_alpha": 64}),
         *(0, 0, 2000, 2, 1e-3, 1024, 300, 4, 8, 3, 5e-4, 200, 16),
@@ -102,6 +102,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     """Return a tokenizer of the words of the problems, with their space, and of single characters such as digits."""
     texts = ["\n".join((problem.question, *problem.steps)) for problem in splits({"": 500}, 0, (5, 5), 99)[""]]
     words = sorted({word for text in texts for word in re.findall(WORD, text)})
+    words += [word.strip() for word in words if word.startswith(" ")]
     characters = [chr(code) for code in range(32, 127)]
     vocabulary = dict.fromkeys([*SPECIAL, "user", "assistant", "\n", *characters, *words])
     raw = Tokenizer(models.WordLevel({word: at for at, word in enumerate(vocabulary)}, unk_token=SPECIAL[0]))

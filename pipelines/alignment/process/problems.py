@@ -59,7 +59,7 @@ class Problem:
 def splits(sizes: Mapping[str, int], seed: int, operations: tuple[int, int], largest: int) -> dict[str, list[Problem]]:
     """Return `sizes[name]` problems of each split. No chain of operations occurs twice, so that splits are disjoint.
 
-    Problems have from `operations[0]` to `operations[1]` operations, at most five, whose results are between 1 and `largest`.
+    Problems have from `operations[0]` to `operations[1]` operations, at most five, with results from 1 to `largest`.
 
     Raises:
         ValueError: there are hardly as many different problems.

@@ -77,13 +77,13 @@ class Labelled:
 
 
 def completer(
-    model: PreTrainedModel, tok: PreTrainedTokenizerBase, max_new_tokens: int, temperature: float, batch_size: int
+    model: PreTrainedModel, tok: PreTrainedTokenizerBase, limit: int, temperature: float | None, batch_size: int
 ) -> Complete:
-    """Return sampling from `model`; copies of one sequence share its prefill."""
+    """Return sampling of at most `limit` tokens, or greedy decoding if `temperature` is None."""
     stops = stop_ids(model, tok)
 
     def complete(prompts: Sequence[list[int]]) -> list[list[int]]:
-        found = dict(respond(model, tok, prompts, stops, max_new_tokens, temperature, batch_size))
+        found = dict(respond(model, tok, prompts, stops, limit, temperature, batch_size))
         return [found[at] for at in range(len(prompts))]
 
     return complete
