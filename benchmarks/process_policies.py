@@ -87,7 +87,7 @@ def start(folder: Path, setting: Setting, seed: int) -> Path:
         num_attention_heads=2,
         num_key_value_heads=2,
         max_position_embeddings=512,
-        initializer_range=0.08,
+        initializer_range=setting.width**-0.5,
         tie_word_embeddings=True,
         bos_token_id=tok.convert_tokens_to_ids("<|im_start|>"),
         eos_token_id=tok.eos_token_id,

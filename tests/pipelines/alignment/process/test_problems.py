@@ -18,7 +18,7 @@ def test_reference_solutions_are_right_and_chained() -> None:
         assert 4 <= len(problem.steps) <= 6
         value, *others = [int(number) for number in re.findall(r"\d+", problem.question)]
         for step, number in zip(problem.steps[:-1], others, strict=True):
-            left, sign, right, result = re.fullmatch(r"(\d+)([-+*])(\d+)=(\d+)", step).groups()  # type: ignore[union-attr]
+            left, sign, right, result = re.fullmatch(r"\w+day (\d+)([-+*])(\d+)=(\d+)", step).groups()  # type: ignore[union-attr]
             assert (int(left), int(right)) == (value, number)
             value = {"+": operator.add, "-": operator.sub, "*": operator.mul}[sign](value, number)
             assert int(result) == value and 1 <= value <= 99
