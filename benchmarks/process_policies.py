@@ -62,7 +62,7 @@ class Setting:
 
 SETTINGS = {
     "tiny": Setting(FULL, 32, 2, 80, 20, 1e-2, 640, 12, 4, 2, 2, 1e-2, 6, 4, operations=(1, 1), largest=20),
-    "small": Setting(FULL, 64, 3, 16000, 1, 6e-3, 1280, 500, 4, 8, 6, 3e-3, 300, 16, operations=(2, 4)),
+    "small": Setting(FULL, 64, 3, 16000, 1, 6e-3, 1280, 400, 4, 8, 4, 3e-3, 300, 16, operations=(2, 4), largest=49),
     "base": Setting(
         TuningConfig(method="lora", options={"r": 32, "lora_alpha": 64}),
         *(0, 0, 2000, 2, 1e-3, 1024, 300, 4, 8, 3, 5e-4, 200, 16),
