@@ -61,7 +61,7 @@ class Setting:
 
 
 SETTINGS = {
-    "tiny": Setting(FULL, 32, 2, 80, 20, 1e-2, 640, 12, 4, 2, 2, 1e-2, 6, 4, operations=(1, 1), largest=20),
+    "tiny": Setting(FULL, 32, 2, 80, 25, 5e-3, 640, 12, 8, 2, 2, 5e-3, 8, 4, operations=(1, 1), largest=20),
     "small": Setting(FULL, 64, 3, 16000, 1, 6e-3, 1280, 400, 4, 8, 4, 3e-3, 300, 16, operations=(2, 4), largest=49),
     "base": Setting(
         TuningConfig(method="lora", options={"r": 32, "lora_alpha": 64}),
