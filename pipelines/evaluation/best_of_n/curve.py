@@ -1,4 +1,4 @@
-"""Best-of-n accuracy as a curve over k = 1..n: any correct, majority vote, and the reward model's pick.
+"""Best-of-n accuracy as a curve over k = 1..n: any correct, majority vote, and the picks of reward models.
 
 The gap between one sample and any correct is what a perfect choice would gain; a reward model is useful as far as its
 pick closes it (best-of-n sampling: Stiennon et al. 2020, arXiv:2009.01325). A majority vote needs no reward model
@@ -7,18 +7,19 @@ n samples of a question, so that the curve has less noise than one from the firs
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import comb
 from statistics import mean
 from typing import Any
 
 from pipelines.artifacts import Row
-from pipelines.evaluation.metrics import Unit, difference
+from pipelines.evaluation.metrics import Difference, Unit, difference
 from pipelines.text.normalize import tokens
 
 CURVE = "curve.json"
 ANY, MAJORITY, REWARD = "any_correct", "majority", "reward_pick"
+OUTCOME, PROCESS = "outcome_pick", "process_pick"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Sample:
     answer: str
     verdict: str
     reward: float
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Scores by other models, by name."""
 
     @property
     def correct(self) -> bool:
@@ -38,6 +41,10 @@ class Sample:
     def vote(self) -> str:
         """What a majority counts: the normalized answer; all refusals count as one."""
         return self.verdict if self.verdict == "refused" else " ".join(tokens(self.answer))
+
+
+Picker = Callable[[Sequence[Sample], int], float]
+"""Returns the expected accuracy of one choice among k of the n samples of a question, from the samples and k."""
 
 
 def any_correct(correct: int, n: int, k: int) -> float:
@@ -61,30 +68,55 @@ def _majority(samples: Sequence[Sample]) -> bool:
     return next(sample.correct for sample in samples if sample.vote == most)
 
 
-def reward_pick(samples: Sequence[Sample], k: int) -> float:
-    """Return the expected accuracy of the sample with the highest reward among `k` drawn without replacement.
+def best_by(score: Callable[[Sample], float]) -> Picker:
+    """Return the picker of the sample with the highest `score`: its expected accuracy, drawn without replacement.
 
-    The sample at rank i (from 0) of n is the best of a draw with probability C(n-1-i, k-1) / C(n, k).
+    The sample at rank i (from 0) of n is the best of a draw of k with probability C(n-1-i, k-1) / C(n, k).
     """
-    ranked, n = sorted(samples, key=lambda sample: -sample.reward), len(samples)
-    return sum(comb(n - 1 - at, k - 1) * sample.correct for at, sample in enumerate(ranked)) / comb(n, k)
+
+    def pick(samples: Sequence[Sample], k: int) -> float:
+        ranked, n = sorted(samples, key=lambda sample: -score(sample)), len(samples)
+        return sum(comb(n - 1 - at, k - 1) * sample.correct for at, sample in enumerate(ranked)) / comb(n, k)
+
+    return pick
 
 
-def curve(sampled: Sequence[Sequence[Sample]]) -> list[Row]:
-    """Return one row per k: `k`, and the accuracies `any_correct`, `majority` and `reward_pick` over the questions.
+def oracle(samples: Sequence[Sample], k: int) -> float:
+    """Return `any_correct` of the samples: the accuracy of a perfect choice."""
+    return any_correct(sum(sample.correct for sample in samples), len(samples), k)
 
-    All three are the mean accuracy of one sample at k = 1. `sampled` holds n samples of each question.
+
+reward_pick = best_by(lambda sample: sample.reward)
+PICKERS: Mapping[str, Picker] = {ANY: oracle, MAJORITY: majority, REWARD: reward_pick}
+
+
+def curve(sampled: Sequence[Sequence[Sample]], pickers: Mapping[str, Picker] = PICKERS) -> list[Row]:
+    """Return one row per k: `k`, and the accuracy of every picker over the questions.
+
+    All are the mean accuracy of one sample at k = 1. `sampled` holds n samples of each question.
     """
-    n = len(sampled[0])
     return [
-        {
-            "k": k,
-            ANY: round(mean(any_correct(sum(each.correct for each in samples), n, k) for samples in sampled), 6),
-            MAJORITY: round(mean(majority(samples, k) for samples in sampled), 6),
-            REWARD: round(mean(reward_pick(samples, k) for samples in sampled), 6),
-        }
-        for k in range(1, n + 1)
+        {"k": k} | {name: round(mean(pick(each, k) for each in sampled), 6) for name, pick in pickers.items()}
+        for k in range(1, len(sampled[0]) + 1)
     ]
+
+
+def against(
+    sampled: Sequence[Sequence[Sample]],
+    picker: Picker,
+    other: Picker,
+    clusters: Sequence[str],
+    resamples: int,
+    seed: int,
+    min_clusters: int,
+) -> Difference:
+    """Return the accuracy of `picker` minus that of `other` among all n samples, paired over the questions."""
+    n = len(sampled[0])
+    picked, others = (
+        [Unit(cluster, choose(samples, n)) for cluster, samples in zip(clusters, sampled, strict=True)]
+        for choose in (picker, other)
+    )
+    return difference(picked, others, resamples, seed, min_clusters)
 
 
 def reward_against_majority(
@@ -95,12 +127,7 @@ def reward_against_majority(
     `value` is the paired difference over the questions, `interval` its 95% interval, clustered by document, and
     `is_worse` whether the interval is below zero: the reward model is worse than none.
     """
-    n = len(sampled[0])
-    picked, voted = (
-        [Unit(cluster, choose(samples, n)) for cluster, samples in zip(clusters, sampled, strict=True)]
-        for choose in (reward_pick, majority)
-    )
-    change = difference(picked, voted, resamples, seed, min_clusters)
+    change = against(sampled, reward_pick, majority, clusters, resamples, seed, min_clusters)
     low, high = change.bounds(0.025)
     return {
         "value": round(change.value, 6),

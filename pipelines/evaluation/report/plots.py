@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from pipelines.artifacts import Row
-from pipelines.evaluation.best_of_n.curve import ANY, MAJORITY, REWARD
+from pipelines.evaluation.best_of_n.curve import ANY, MAJORITY, OUTCOME, PROCESS, REWARD
 from pipelines.evaluation.confidence import calibration
 from pipelines.evaluation.questions import SETS
 from pipelines.evaluation.report.answers import Answers
@@ -28,6 +28,8 @@ _CHOICES = {
     ANY: ("any correct", "#1f7a6d"),
     REWARD: ("reward model's pick", "#d1603d"),
     MAJORITY: ("majority vote", "#3d6fb6"),
+    OUTCOME: ("outcome reward model's pick", "#b08a2e"),
+    PROCESS: ("process reward model's pick", "#d1603d"),
 }
 _FEW_ANSWERS = 10
 _INK, _FAINT = "#22272e", "#6b7480"
@@ -124,16 +126,15 @@ def style_shares(axes: Axes) -> None:
 
 def accuracy_by_k(best_of_n: dict[str, Any]) -> Figure:
     """Draw best-of-n accuracy against the number of samples, with the evaluation's own decoding as a dashed line."""
-    points = best_of_n["curve"]
+    columns = {name: [row[name] for row in best_of_n["curve"]] for name in best_of_n["curve"][0]}
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(7.2, 3.6), layout="constrained")
         axes = figure.subplots()
         for name, (label, colour) in _CHOICES.items():
-            axes.plot(
-                [row["k"] for row in points], [row[name] for row in points], "o-", ms=4, color=colour, label=label
-            )
+            if name in columns:
+                axes.plot(columns["k"], columns[name], "o-", ms=4, color=colour, label=label)
         axes.axhline(best_of_n["decoded"], color=_FAINT, ls="--", lw=1, label="as evaluated (no sampling)")
-        axes.set(xlabel="samples", ylabel="accuracy", xticks=[row["k"] for row in points])
+        axes.set(xlabel="samples", ylabel="accuracy", xticks=columns["k"])
         axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
         axes.grid(color="#e6e9ed", lw=0.8)
         axes.spines[["top", "right"]].set_visible(False)

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.evaluation.best_of_n import curve as curves
-from pipelines.evaluation.best_of_n.curve import Sample, any_correct, curve, majority, reward_pick
+from pipelines.evaluation.best_of_n.curve import (
+    PICKERS,
+    Sample,
+    any_correct,
+    best_by,
+    curve,
+    majority,
+    oracle,
+    reward_pick,
+)
 from tests.support.curves import curve_json, sampled
 
 
@@ -61,3 +70,24 @@ def test_a_reward_model_worse_than_the_majority_is_flagged_beyond_chance() -> No
     by_chance = [*sampled(True, 38), *sampled(False, 2)]  # 2 of 40 questions
     change = curves.reward_against_majority(by_chance, [str(n) for n in range(40)], 2000, 1, 10)
     assert change["value"] == -0.05 and not change["is_worse"]
+
+
+def test_named_pickers_are_columns_of_the_curve() -> None:
+    """The reward prefers the wrong samples, the named score the correct one."""
+    samples = [
+        Sample(answer, verdict, reward, {"worst_step": score})
+        for answer, verdict, reward, score in (
+            ("7", "correct", 0.1, 0.8),
+            ("8", "wrong", 0.9, 0.2),
+            ("8", "wrong", 0.5, 0.3),
+        )
+    ]
+    by_step = best_by(lambda sample: sample.scores["worst_step"])
+    rows = curve([samples], {**PICKERS, "process_pick": by_step})
+    assert list(rows[0]) == ["k", "any_correct", "majority", "reward_pick", "process_pick"]
+    assert set(rows[0].values()) == {1, 0.333333}  # k, and the accuracy of one sample
+    assert [rows[1][name] for name in ("reward_pick", "process_pick")] == [0.0, 0.666667]
+    assert [rows[2][name] for name in PICKERS] == [1.0, 0.0, 0.0] and rows[2]["process_pick"] == 1.0
+    assert list(curve([samples], {"only": oracle})[0]) == ["k", "only"]
+    change = curves.against([samples] * 20, by_step, majority, [str(n) for n in range(20)], 200, 1, 10)
+    assert change.value == 1.0 and change.bounds(0.025)[0] > 0.8
