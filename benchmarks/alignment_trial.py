@@ -7,6 +7,8 @@ import random
 import resource
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,15 +57,23 @@ UPDATE = 0.01  # standard deviation of the random weights B of the adapters, and
 PHASES = ("rollout", "scoring", "update")
 
 
-def parameters(tiny: bool, prompts: int, new_tokens: int, samples: int = 4) -> Config:
-    """Return the parameters of the project with rounds of `prompts`, and half of a round in an optimiser step."""
-    values = config.load(ROOT / "params.yaml").model_dump(mode="json")
-    values["compute"] |= {"device": "cpu", "threads": 1} if tiny else {}
+def parameters(tiny: bool, prompts: int, new_tokens: int) -> Config:
+    """Return the parameters of the project with rounds of PPO of the given size, in two optimiser steps."""
+    settings = config.load(ROOT / "params.yaml")
+    if tiny:
+        settings = settings.model_copy(
+            update={"compute": settings.compute.model_copy(update={"device": "cpu", "threads": 1})}
+        )
+    return resized(settings, prompts, new_tokens, microbatch=prompts // 2)
+
+
+def resized(settings: Config, prompts: int, new_tokens: int, microbatch: int, samples: int = 4) -> Config:
+    """Return `settings` with rounds of `prompts` in two optimiser steps; GRPO has `samples` answers to each."""
+    values = settings.model_dump(mode="json")
     for name, size in (("ppo", 1), ("grpo", samples)):
-        step = max(1, prompts * size // 2)
-        sizes = {"prompts": prompts, "samples": size, "minibatch": step, "microbatch": step}
+        sizes = {"prompts": prompts, "samples": size, "minibatch": prompts * size // 2, "microbatch": microbatch}
         values["align"][name] |= sizes | {"max_new_tokens": new_tokens, "reward": {"model": 1.0}}
-    values["align"]["methods"]["grpo"] = "reward"
+    values["align"]["methods"]["grpo"] = "reward"  # the stage that has the reward model
     values["align"]["ppo"] |= {"critic_warmup": 0}
     return Config.model_validate(values)
 
@@ -123,6 +133,12 @@ class ClockedPPO(Clocked, PPO):
 
 class ClockedGRPO(Clocked, GRPO):
     """GRPO with times."""
+
+
+def isolated(work: Callable[..., T], *arguments: Any) -> T:
+    """Return the result of `work` in a new process, which then has all memory and the GPU for itself."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:
