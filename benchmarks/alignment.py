@@ -143,9 +143,11 @@ def speeds(policy: Path, reward: Path, prompts: list[Prompt], settings: Config, 
     }
 
 
-def main(prompts: int, new_tokens: int, repeats: int, tiny: bool = False) -> dict[str, Any]:
+def main(
+    prompts: int, new_tokens: int, repeats: int, tiny: bool = False, threads: int | None = None
+) -> dict[str, Any]:
     """Run the comparisons; return all figures."""
-    settings = parameters(tiny, prompts, new_tokens)
+    settings = parameters(tiny, prompts, new_tokens, threads)
     with tempfile.TemporaryDirectory() as folder, chdir(ROOT):
         base = isolated(base_model, Path(folder) / "base", settings, tiny)
         policy, reward = isolated(write_adapters, base.absolute(), Path(folder), settings)
@@ -159,6 +161,7 @@ if __name__ == "__main__":
     parser.add_argument("--prompts", type=int, default=16, help="prompts of a round, an even number")
     parser.add_argument("--new-tokens", type=int, default=24, help="length of an answer")
     parser.add_argument("--repeats", type=int, default=3, help="turns, and processes per peak")
+    parser.add_argument("--threads", type=int, help="of a CPU, by default those of params.yaml; 1 if it is busy")
     parser.add_argument("--shape", choices=("base", "8b"), default="base", help="8b: rounds of an 8B model on a GPU")
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to test the program")
     args = parser.parse_args()
@@ -168,6 +171,6 @@ if __name__ == "__main__":
         if args.shape == "8b":
             print(json.dumps(alignment_8b.main(args.tiny)))
         else:
-            print(json.dumps(main(args.prompts, args.new_tokens, args.repeats, args.tiny)))
+            print(json.dumps(main(args.prompts, args.new_tokens, args.repeats, args.tiny, args.threads)))
     except UserError as error:
         parser.error(str(error))

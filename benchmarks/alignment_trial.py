@@ -57,13 +57,11 @@ UPDATE = 0.01  # standard deviation of the random weights B of the adapters, and
 PHASES = ("rollout", "scoring", "update")
 
 
-def parameters(tiny: bool, prompts: int, new_tokens: int) -> Config:
+def parameters(tiny: bool, prompts: int, new_tokens: int, threads: int | None = None) -> Config:
     """Return the parameters of the project with rounds of PPO of the given size, in two optimiser steps."""
     settings = config.load(ROOT / "params.yaml")
-    if tiny:
-        settings = settings.model_copy(
-            update={"compute": settings.compute.model_copy(update={"device": "cpu", "threads": 1})}
-        )
+    changes = {"device": "cpu", "threads": 1} if tiny else {"threads": threads or settings.compute.threads}
+    settings = settings.model_copy(update={"compute": settings.compute.model_copy(update=changes)})
     return resized(settings, prompts, new_tokens, microbatch=prompts // 2)
 
 
