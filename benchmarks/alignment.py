@@ -7,27 +7,29 @@
 
 The last line is one JSON object:
 
-- `memory_vs_sft`: peak memory of a round of PPO over that of an SFT step, both with the adapters of `align.tuning` on the
-  same frozen model, and the step on as many tokens as the longest micro-batch of the round. Each runs in processes of
-  its own, and the second round or step counts, when the optimisers have their states. On a CPU the peak is that of the
-  resident memory, minus what the process had before it loaded the model; on a GPU that of PyTorch's allocator.
+- `memory_vs_sft`: peak memory of a round of PPO over that of an SFT step on as many tokens as the round's longest
+  micro-batch, both with adapters of `align.tuning` on the same frozen model. Each runs in processes of its own, and the
+  second round or step counts, when the optimisers have their states. On a CPU the peak is that of the resident memory,
+  minus what the process had before it loaded the model; on a GPU that of PyTorch's allocator.
 - `speedup_vs_four_models`: seconds of a round (rollout, scoring, update) of PPO with four whole models, over ours with
-  four adapters on one frozen model. Reference and reward model are merged; all weights of policy and critic are trained.
-- `speedup_vs_four_adapted`: the same, but an adapter each of policy and critic is trained on a model of its own. That
-  leaves what the implementation gains: memory aside, one frozen model instead of four has as many products to compute.
+  four adapters on one frozen model. Reference and reward model are merged; all weights of policy and critic are
+  trained.
+- `speedup_vs_four_adapted`: the same, but only an adapter each of policy and critic is trained, on a model of its own.
+  It shows what the implementation gains, since one frozen model has as many products to compute as four.
 - `rollout_speedup`: tokens per second of our batched rollout over those of `generate`, called prompt by prompt with the
   adapter merged.
-- `loss_difference`: largest difference of the losses of policy and critic from those of the four adapted models, over
-  all optimiser steps.
-- `rollout_s`, `scoring_s`, `update_s`: seconds of our round, and `four_models_…`, `four_adapted_…` of theirs.
+- `loss_difference`: largest difference of the losses of policy and critic from those of the four adapted models, means
+  of a round, over all rounds.
+- `rollout_s`, `scoring_s`, `update_s`: seconds of our round; `four_models_…` and `four_adapted_…` of theirs;
+  `one_by_one_s` of the answers prompt by prompt.
 
-All implementations score and learn from our answers, so that they compute the same tokens and losses. Answers are of the
-greatest length: no stop token ends them. Prompts are validation questions of the project; half of them are an optimiser
-step. The speed of a shared machine changes, so that all are measured in turn; figures are medians over `--repeats`
-turns, after one turn that does not count.
+All implementations score and learn from our answers, so that they compute the same tokens. Answers have the greatest
+length: no stop token ends them. Prompts are validation questions of the project; half of them are an optimiser step.
+The speed of a shared machine changes, so all are measured in turn; figures are medians over `--repeats` turns, after
+one that does not count.
 
-With `--shape 8b`, PPO and GRPO with 16 prompts, for GRPO of 4 answers each, of 256 tokens: peak and estimated memory, and
-tokens per second of rollout (answers) and update (prompts and answers).
+With `--shape 8b`, PPO and GRPO with 16 prompts, for GRPO of 4 answers each, of 256 tokens: peak and estimated memory,
+and tokens per second of rollout (answers) and update (prompts and answers).
 """
 
 import argparse
@@ -131,7 +133,7 @@ def speeds(policy: Path, reward: Path, prompts: list[Prompt], settings: Config, 
     for _ in range(repeats):
         turns.run()
     if turns.difference > TOLERANCE[devices.dtype(settings.compute)]:
-        raise RuntimeError(f"losses differ by {turns.difference:.4f}, so that speeds of different algorithms were compared")
+        raise RuntimeError(f"the losses differ by {turns.difference:.4f}: these are not the same algorithm")
     medians = {name: statistics.median(values) for name, values in turns.seconds.items()}
     say("\n".join(f"{name:<26}{value:10.2f}" for name, value in medians.items()))
     return {
@@ -143,9 +145,7 @@ def speeds(policy: Path, reward: Path, prompts: list[Prompt], settings: Config, 
     }
 
 
-def main(
-    prompts: int, new_tokens: int, repeats: int, tiny: bool = False, threads: int | None = None
-) -> dict[str, Any]:
+def main(prompts: int, new_tokens: int, repeats: int, tiny: bool = False, threads: int | None = None) -> dict[str, Any]:
     """Run the comparisons; return all figures."""
     settings = parameters(tiny, prompts, new_tokens, threads)
     with tempfile.TemporaryDirectory() as folder, chdir(ROOT):

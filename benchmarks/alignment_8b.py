@@ -75,4 +75,3 @@ def main(tiny: bool) -> dict[str, Any]:
         for method in ("ppo", "grpo"):
             figures |= measure(method, policy, reward, prompts, settings)
     return {"device": gpu_training.device_name(where), "shape": "tiny" if tiny else "8B", **figures}
-

@@ -64,7 +64,7 @@ class FourModels:
         self.seconds: dict[str, float] = {}
 
     def round(self, prompts: Sequence[list[int]], turns: Sequence[Turn]) -> dict[str, list[float]]:
-        """Answer `prompts`; score and learn from `turns`, whose number of tokens is the same. Return the losses by step."""
+        """Answer `prompts`; score and learn from `turns`, which have as many tokens. Return the losses by step."""
         _, self.seconds["rollout"] = timed(lambda: self.answer(prompts))
         rollouts, self.seconds["scoring"] = timed(lambda: self.score(turns))
         found, self.seconds["update"] = timed(lambda: self.update(rollouts))

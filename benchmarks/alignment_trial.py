@@ -155,7 +155,7 @@ def synchronize() -> None:
 
 
 def trainer(method: str, policy: Path, reward: Path, settings: Config) -> Clocked:
-    """Return the trainer of `method`, ppo or grpo, with the adapters in the two folders, as the task `align` makes it."""
+    """Return the trainer of `method`, ppo or grpo, with the adapters in the two folders, as the task `align` does."""
     block: RLBlock = getattr(settings.align, method)
     model = preparation.peft_adaptable(policy, None, settings.compute, settings.base)
     backbone = Backbone(model, loading.tokenizer(policy), settings.compute)

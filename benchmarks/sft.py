@@ -44,7 +44,6 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.base_model import base_model

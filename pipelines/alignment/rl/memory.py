@@ -12,8 +12,12 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from pipelines.alignment.rl.config import PPOBlock, RLBlock
 from pipelines.models import memory
-from pipelines.models.memory import GIB, MASTER, OPTIMIZERS, WIDEST, Estimate, Traced, Training
+from pipelines.models.memory import GIB, MASTER, OPTIMIZERS, Estimate, Traced, Training
 from pipelines.models.tuning.config import TuningConfig
+
+PREFILL = 5
+"""Tensors of the size of the largest one that a layer holds without gradients (measured on a gated MLP): the gate, the
+output of a projection, and that of its adapter, before and after it is scaled and added."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def estimate(config: PreTrainedConfig, traced: Traced, training: Training, block
     """Return the memory of a round of `block`, whose `micro_batch` is `training`.
 
     PPO trains policy and critic, GRPO the policy. The reference and, if it is among the rewards, the reward model have
-    an adapter each. Only one adapter has gradients at a time.
+    an adapter each. Only one adapter has gradients at a time, and a prompt is read once for all of its answers.
     """
     trained = 2 if isinstance(block, PPOBlock) else 1
     besides = trained + ("model" in block.reward)  # trained - 1, the reference, the reward model
@@ -95,7 +99,7 @@ def estimate(config: PreTrainedConfig, traced: Traced, training: Training, block
         step=memory.estimate(traced, training),
         adapters=traced.trainable * (MASTER * (besides + 1) + states),
         cache=answers * training.length * cache_bytes(config, training.dtype),
-        prefill=WIDEST * traced.largest_saved * answers * prompt // training.length,
+        prefill=PREFILL * traced.largest_saved * block.prompts * prompt // training.length,
     )
 
 
