@@ -54,6 +54,25 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return tok
 
 
+def shape(tiny: bool) -> Any:
+    """Return the configuration of an 8B Llama, or of one with two layers."""
+    if not tiny:
+        return SHAPES["meta-llama/Llama-3.1-8B-Instruct"]()
+    return LlamaConfig(
+        vocab_size=1100,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+
+
+def device_name(where: torch.device) -> str:
+    """Return the name of the GPU, or the number of the CPU's cores."""
+    return torch.cuda.get_device_name(where) if where.type == "cuda" else f"CPU, {os.cpu_count()} cores"
+
+
 def store(shape: LlamaConfig, where: torch.device) -> Path:
     """Write a model with random bf16 weights, made on the device, to artifacts/base/."""
     out = artifacts.fresh("base")
@@ -153,28 +172,17 @@ def align_and_merge(length: int, where: torch.device) -> dict[str, float]:
 
 def main(tiny: bool) -> dict[str, Any]:
     """Measure in a temporary project folder; return all figures."""
-    shape: Any = SHAPES["meta-llama/Llama-3.1-8B-Instruct"]()
     length, steps = (64, WARMUP + 3) if tiny else (1024, WARMUP + 30)
-    if tiny:
-        shape = LlamaConfig(
-            vocab_size=1100,
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-        )
     compute = settings("none", length, 4, torch.device("cuda" if torch.cuda.is_available() else "cpu")).compute
     prepare(compute)
     where = device(compute)
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        store(shape, where)
+        store(shape(tiny), where)
         artifacts.fresh("split")
         figures = tune("none", length, 4, steps, where)
         figures |= tune("nf4", 2 * length, 1, WARMUP + 3, where)
         figures |= align_and_merge(2 * length, where)
-    name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"CPU, {os.cpu_count()} cores"
-    return {"device": name, "shape": "tiny" if tiny else "8B", **figures}
+    return {"device": device_name(where), "shape": "tiny" if tiny else "8B", **figures}
 
 
 if __name__ == "__main__":

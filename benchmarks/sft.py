@@ -44,9 +44,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import torch
 from transformers import PreTrainedTokenizerBase
 
+from benchmarks.base_model import base_model
 from benchmarks.sft_products import PlainProducts
 from benchmarks.sft_trl import Peer, trl_trainer
 from pipelines import artifacts, config
@@ -61,7 +61,6 @@ from pipelines.training.examples import Example, encode_chat
 from pipelines.training.loop import fit
 from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.step import Job
-from tasks.base import base
 from tasks.sft import planned
 from tests.support.recorder import Recorder
 
@@ -76,21 +75,6 @@ def parameters(tiny: bool) -> Config:
     values = config.load(ROOT / "params.yaml").model_dump(mode="json")
     values["compute"] |= {"device": "cpu"} | ({"threads": 1} if tiny else {})
     return Config.model_validate(values)
-
-
-def base_model(folder: Path, settings: Config, tiny: bool) -> Path:
-    """Return the directory of the base model: artifacts/base, or one made in `folder`."""
-    if tiny:
-        from tests.conftest import tiny_model, tiny_tokenizer  # sets OMP_NUM_THREADS
-
-        tok = tiny_tokenizer()
-        tiny_model(tok).to(torch.bfloat16).save_pretrained(folder)
-        tok.save_pretrained(folder)
-        return folder
-    if (artifacts.ARTIFACTS / "base" / artifacts.RECORD).exists():
-        return artifacts.read("base")
-    base(folder, settings.base, settings.compute)
-    return folder
 
 
 def rows(settings: Config, curated: Path | None, count: int) -> tuple[list[TrainingRow], list[TrainingRow]]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, clone, train_only
+from pipelines.alignment.rewards.functions import RewardFn, Verdict, WeightedReward, from_function, from_model
+from pipelines.alignment.rewards.judge import from_judge
 from pipelines.alignment.rl import health
 from pipelines.alignment.rl.config import GRPOBlock, PPOBlock, RLBlock
 from pipelines.alignment.rl.grpo import GRPO
-from pipelines.alignment.rl.judge_reward import from_judge
 from pipelines.alignment.rl.ppo import PPO
-from pipelines.alignment.rl.reward_functions import RewardFn, Verdict, WeightedReward, from_function, from_model
 from pipelines.alignment.rl.rollout import Sampler
 from pipelines.alignment.rl.samples import Prompt, distinct_prompts
 from pipelines.alignment.rl.trainer import Actors, Trainer

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from transformers import PreTrainedConfig
 
 from flows.commands.use import use
-from pipelines.config import load
+from pipelines.alignment.rl import memory as online
+from pipelines.config import Config, load
 from pipelines.models.memory import GIB, estimate, trace
 from pipelines.training.examples import Example
 from pipelines.training.preflight import largest
@@ -20,19 +22,26 @@ pytestmark = pytest.mark.slow
 
 MODELS = [path for path in sorted((ROOT / "recipes").glob("*.yaml")) if "\nbase:" in path.read_text()]
 STATED = re.compile(r"([\d.]+) GiB on a (GPU|CPU)")
+ONLINE = re.compile(r"# Memory of ppo and grpo: ([\d.]+) and ([\d.]+) GiB on a GPU")
+ALIGNED = [path for path in MODELS if "-8b-" in path.stem]
 RESERVED = 0.1
 """Share of a device's memory that the driver, the CUDA context and a display use."""
 
 
-@pytest.mark.parametrize("recipe", MODELS, ids=lambda path: path.stem)
-def test_memory_is_as_stated_and_fits(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    monkeypatch.chdir(tmp_path)
+def applied(recipe: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Config, PreTrainedConfig, str]:
+    """Return the parameters with a recipe, the shape of its model, and the comment at its head."""
+    shutil.copy(ROOT / "params.yaml", folder)
+    monkeypatch.chdir(folder)
     use(Console(quiet=True), recipe)
     settings = load()
     shape = SHAPES[settings.base.model.removeprefix("hf:").partition("@")[0]]()
-    head = recipe.read_text().split("\n\n")[0]
-    stated = {device: float(size) for size, device in STATED.findall(head)}
+    return settings, shape, recipe.read_text().split("\n\n")[0]
+
+
+@pytest.mark.parametrize("recipe", MODELS, ids=lambda path: path.stem)
+def test_memory_is_as_stated_and_fits(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, shape, head = applied(recipe, tmp_path, monkeypatch)
+    stated = {device: float(size) for size, device in STATED.findall(ONLINE.sub("", head))}
     assert stated
     for device, size in stated.items():
         longest = min(settings.sft.max_tokens, settings.sft.batch_tokens)
@@ -45,3 +54,21 @@ def test_memory_is_as_stated_and_fits(recipe: Path, tmp_path: Path, monkeypatch:
         assert size == pytest.approx(needed, rel=0.02, abs=0.06), f"{recipe.name} on a {device} needs {needed:.1f} GiB"
         if memory := re.search(r"GPU of (\d+) GB", head) if device == "GPU" else None:
             assert needed < (1 - RESERVED) * float(memory[1])
+
+
+@pytest.mark.parametrize("recipe", ALIGNED, ids=lambda path: path.stem)
+def test_memory_of_online_alignment_is_as_stated_and_fits(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, shape, head = applied(recipe, tmp_path, monkeypatch)
+    stated, limit = ONLINE.search(head), re.search(r"GPU of (\d+) GB", head)
+    assert stated and limit
+    for block, size in zip((settings.rl.ppo, settings.rl.grpo), stated.groups(), strict=True):
+        common = settings.sft.tuning, settings.base.quantization, torch.bfloat16
+        recompute = settings.training.checkpointing == "on"
+        training = online.micro_batch(block, settings.pairs.max_tokens, *common, recompute)
+        traced = trace(shape, training)
+        assert traced is not None
+        needed = online.estimate(shape, traced, training, block).total / GIB
+        assert float(size) == pytest.approx(needed, rel=0.02), f"{recipe.name} needs {needed:.1f} GiB"
+        assert needed < (1 - RESERVED) * float(limit[1])

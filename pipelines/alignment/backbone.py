@@ -37,10 +37,16 @@ def using(model: PeftModel, name: str) -> Iterator[None]:
 
 
 def _activate(model: PeftModel, name: str) -> None:
-    trains = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    """Activate `name`, unless it is already: a switch visits every adapter of every layer.
+
+    It takes 60 ms for four adapters on 30 layers, and in inference mode only switches `requires_grad` off.
+    """
+    if model.active_adapters == [name]:
+        return
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.set_adapter(name, inference_mode=True)
-    for parameter, flag in trains:
-        parameter.requires_grad_(flag)
+    for parameter in trained:
+        parameter.requires_grad_(True)
 
 
 def named_weights(model: PeftModel, name: str) -> dict[str, nn.Parameter]:

@@ -59,6 +59,16 @@ SHAPES: dict[str, Callable[[], PreTrainedConfig]] = {
     "meta-llama/Llama-3.1-70B-Instruct": lambda: llama(80, 8192, 28_672, 64),
 }
 
+MEDIUM = LlamaConfig(
+    vocab_size=4000,
+    hidden_size=256,
+    intermediate_size=896,
+    num_hidden_layers=4,
+    num_attention_heads=8,
+    num_key_value_heads=2,
+)
+"""Small enough for tests to compute with it, and large enough that its tensors outweigh the rest."""
+
 
 def peak(work: Callable[[], object]) -> int:
     """Return the most bytes that PyTorch's CPU allocator held beyond those before `work`."""

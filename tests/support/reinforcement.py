@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from pipelines.alignment.backbone import Backbone
+from pipelines.alignment.rewards.functions import Verdict
 from pipelines.alignment.rl.config import RLBlock
-from pipelines.alignment.rl.reward_functions import Verdict
 from pipelines.alignment.rl.rollout import Sampler
 from pipelines.alignment.rl.samples import Prompt, Sample
 from pipelines.alignment.rl.trainer import Actors

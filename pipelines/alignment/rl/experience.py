@@ -54,14 +54,14 @@ def measure(
     backbone: Backbone, turns: Sequence[Turn], scores: Tensor, microbatch: int, stops: list[int], temperature: float
 ) -> list[Experience]:
     """Evaluate `turns` with the policy and the reference, in the micro-batches of the update."""
-    final = torch.tensor(stops, device=backbone.device)
+    final, groups = torch.tensor(stops, device=backbone.device), by_length(turns, microbatch)
+    batches = [collate([turns[row] for row in rows], backbone.tok.pad_token_id, backbone.device) for rows in groups]
+    with using(backbone.model, POLICY):
+        policies = [backbone.policy(batch, temperature, with_entropy=True) for batch in batches]
+    with using(backbone.model, REFERENCE):
+        references = [backbone.policy(batch, temperature)[0] for batch in batches]
     rollouts = []
-    for rows in by_length(turns, microbatch):
-        batch = collate([turns[row] for row in rows], backbone.tok.pad_token_id, backbone.device)
-        with using(backbone.model, POLICY):
-            logprobs, entropy = backbone.policy(batch, temperature, with_entropy=True)
-        with using(backbone.model, REFERENCE):
-            reference, _ = backbone.policy(batch, temperature)
+    for rows, batch, (logprobs, entropy), reference in zip(groups, batches, policies, references, strict=True):
         ended = torch.isin(batch.responses.gather(1, batch.last[:, None]).squeeze(1), final)
         rollouts.append(Experience(batch, rows, ended, logprobs, entropy, reference, scores[rows]))
     return rollouts

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from pipelines.alignment.rewards.functions import Verdict
 from pipelines.alignment.rl.config import HealthBlock
-from pipelines.alignment.rl.reward_functions import Verdict
 from pipelines.alignment.rl.samples import Sample
 
 Round = Mapping[str, float]

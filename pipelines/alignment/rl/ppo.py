@@ -82,7 +82,7 @@ class PPO(Trainer):
 
     def estimate(self, rollouts: Sequence[Experience]) -> tuple[list[AdvantageBatch], list[ValueTargets]]:
         """Compute returns from scores and KL, and advantages whitened over all tokens of the round."""
-        values = [self.values(one) for one in rollouts]
+        values = self.values(rollouts)
         estimates = [self._gae(one, before) for one, before in zip(rollouts, values, strict=True)]
         masks = [one.batch.mask for one in rollouts]
         every = torch.cat([advantages[mask] for (advantages, _), mask in zip(estimates, masks, strict=True)])
@@ -110,10 +110,10 @@ class PPO(Trainer):
         return gae(rewards, values, mask, self.config.gamma, self.config.gae_lambda)
 
     @torch.no_grad()
-    def values(self, rollouts: Experience) -> Tensor:
-        """Return the critic's values [B, T] of the response tokens."""
+    def values(self, rollouts: Sequence[Experience]) -> list[Tensor]:
+        """Return the critic's values [B, T] of the response tokens of each micro-batch."""
         with using(self.backbone.model, VALUE):
-            return self.backbone.values(rollouts.batch, self.value_head)
+            return [self.backbone.values(one.batch, self.value_head) for one in rollouts]
 
     def critic_step(self, group: list[ValueTargets]) -> float:
         """Run one optimiser step of the critic on `group`; return its loss."""

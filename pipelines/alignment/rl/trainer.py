@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from pipelines.alignment.backbone import POLICY, Backbone, named_weights, using
 from pipelines.alignment.losses import clipped, policy_loss, reduce
+from pipelines.alignment.rewards.functions import RewardFn, Verdict
 from pipelines.alignment.rl import health
 from pipelines.alignment.rl.config import RLBlock
 from pipelines.alignment.rl.experience import AdvantageBatch, Experience, describe, measure
 from pipelines.alignment.rl.health import BestRound
 from pipelines.alignment.rl.kl import KLController
-from pipelines.alignment.rl.reward_functions import RewardFn, Verdict
 from pipelines.alignment.rl.rewards import ScoreNorm, shape_scores
 from pipelines.alignment.rl.rollout import Sampler
 from pipelines.alignment.rl.samples import Prompt, Sample

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from peft.helpers import disable_input_dtype_casting
-from transformers import BitsAndBytesConfig, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, PreTrainedConfig
+from transformers import BitsAndBytesConfig, Gemma3TextConfig, LlamaForCausalLM, PreTrainedConfig
 
 from pipelines.models import memory
 from pipelines.models.memory import GIB, Training, estimate, first_fit, trace
@@ -14,21 +14,13 @@ from pipelines.models.tuning.apply import apply
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.training.examples import IGNORED, Example
 from pipelines.training.objectives import LanguageModel
-from tests.support.model_shapes import SHAPES, peak
+from tests.support.model_shapes import MEDIUM, SHAPES, peak
 
 pytestmark = pytest.mark.slow
 
 LORA = TuningConfig(method="lora", options={"r": 16, "lora_alpha": 32})
 FULL = TuningConfig(method="full", options={})
 QLORA = Training(LORA, "nf4", torch.bfloat16, rows=1, length=2048, predicted=512, checkpointing=True)
-MEDIUM = LlamaConfig(
-    vocab_size=4000,
-    hidden_size=256,
-    intermediate_size=896,
-    num_hidden_layers=4,
-    num_attention_heads=8,
-    num_key_value_heads=2,
-)
 
 
 def traced(config: PreTrainedConfig, training: Training) -> memory.Traced:

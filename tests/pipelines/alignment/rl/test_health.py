@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from pipelines.alignment.rewards.functions import Verdict
 from pipelines.alignment.rl.config import HealthBlock
 from pipelines.alignment.rl.health import BestRound, Round, Stop, diagnose, measurements, summary
-from pipelines.alignment.rl.reward_functions import Verdict
 from pipelines.alignment.rl.samples import Sample
 from tests.support.reinforcement import prompt
 

@@ -88,8 +88,7 @@ def test_padding_does_not_change_results(backbone: Backbone, turns: list[Turn], 
     alone, padded = collected(ppo, short), collected(wide, turns)
     rewards = {}
     for key, rollouts in (("alone", alone), ("padded", padded)):
-        for one in rollouts:
-            values = ppo.values(one)
+        for one, values in zip(rollouts, ppo.values(rollouts), strict=True):
             for row, ids in enumerate(one.batch.ids):
                 name = tuple(ids[: one.batch.starts[row] + one.batch.last[row] + 1].tolist())
                 kept = one.batch.mask[row]

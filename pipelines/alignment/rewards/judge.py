@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.alignment.rank import Ask
-from pipelines.alignment.rl.reward_functions import RewardFn
+from pipelines.alignment.rewards.functions import RewardFn
 from pipelines.alignment.rl.samples import Sample
 from pipelines.alignment.sequences import encode
 from pipelines.inference.likelihood import loglikelihoods

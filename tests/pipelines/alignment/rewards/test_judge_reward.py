@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from pipelines.alignment.rl.judge_reward import JudgeReward, expected_ratings, from_judge, greedy_ratings
+from pipelines.alignment.rewards.judge import JudgeReward, expected_ratings, from_judge, greedy_ratings
 from pipelines.alignment.rl.samples import Prompt, Sample
 from pipelines.alignment.sequences import encode
 from pipelines.config import Config
@@ -152,7 +152,7 @@ def test_a_model_of_the_pipeline_is_a_judge(
 
 def test_served_judge_is_asked_for_ratings(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(lambda prompt: "9" if "Answer: good" in prompt else "2")
-    monkeypatch.setattr("pipelines.alignment.rl.judge_reward.load_judge", lambda *_: Served(script))
+    monkeypatch.setattr("pipelines.alignment.rewards.judge.load_judge", lambda *_: Served(script))
     reward = from_judge(config.teacher, config.base, config.compute, 64, PROMPTS, PARAMETER)
     assert reward([sample("good"), sample("bad")]).tolist() == pytest.approx([7 / 9, -7 / 9])
 

@@ -11,7 +11,7 @@ from pipelines.alignment import reward_model
 from pipelines.alignment.backbone import Backbone, using
 from pipelines.alignment.process.step_reward import step_scores
 from pipelines.alignment.process.steps import Solution
-from pipelines.alignment.rl.reward_functions import RewardFn
+from pipelines.alignment.rewards.functions import RewardFn
 from pipelines.alignment.rl.samples import Sample
 
 PROCESS = "process"

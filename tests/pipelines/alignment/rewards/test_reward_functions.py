@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pipelines.alignment.rl.reward_functions import Verdict, WeightedReward, from_function
+from pipelines.alignment.rewards.functions import Verdict, WeightedReward, from_function
 from pipelines.alignment.rl.samples import Prompt, Sample, distinct_prompts
 from pipelines.config import Config
 from pipelines.models import loading

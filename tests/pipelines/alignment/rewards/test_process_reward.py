@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from pipelines.alignment.backbone import POLICY, Backbone, scalar_head, using
-from pipelines.alignment.process.online_reward import PROCESS, from_process_model
 from pipelines.alignment.process.step_reward import step_scores
 from pipelines.alignment.process.steps import Solution
 from pipelines.alignment.reward_model import save_head
-from pipelines.alignment.rl.reward_functions import WeightedReward
+from pipelines.alignment.rewards.functions import WeightedReward
+from pipelines.alignment.rewards.process import PROCESS, from_process_model
 from pipelines.alignment.rl.samples import Sample
 from pipelines.models import saving
 from pipelines.models.chat import encode_text

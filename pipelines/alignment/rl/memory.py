@@ -1,0 +1,111 @@
+"""Device memory of a round of PPO or GRPO, estimated from a model's configuration before any weights are loaded.
+
+A round peaks in its rollout, with the keys and values of all answers, or in an optimiser step, with the activations of
+one micro-batch. Both have the frozen weights, all adapters and the optimisers' states besides.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+from pipelines.alignment.rl.config import PPOBlock, RLBlock
+from pipelines.models import memory
+from pipelines.models.memory import GIB, MASTER, OPTIMIZERS, Estimate, Traced, Training
+from pipelines.models.tuning.config import TuningConfig
+
+PREFILL = 5
+"""Tensors of the size of the largest one that a layer holds without gradients (measured on a gated MLP): the gate, the
+output of a projection, and that of its adapter, before and after it is scaled and added."""
+
+
+@dataclass(frozen=True)
+class RoundEstimate:
+    """Bytes of each part at the peak of a round. `str` gives a table."""
+
+    step: Estimate
+    """One optimiser step of one adapter."""
+    adapters: int
+    """The other adapters, the optimiser states of the critic, and the copy of the best round's policy."""
+    cache: int
+    """Keys and values of the rollout."""
+    prefill: int
+    """Largest tensors of a layer while the prompts of the rollout are read."""
+
+    @property
+    def update(self) -> int:
+        """Return the bytes at the peak of the update."""
+        return self.step.total + self.adapters
+
+    @property
+    def rollout(self) -> int:
+        """Return the bytes at the peak of the rollout, in which no gradient and no activation is held."""
+        step = self.step
+        held = step.weights + step.unquantized + step.trainable + step.optimizer + step.dequantization + self.adapters
+        fleeting = self.cache + self.prefill
+        return held + fleeting + memory.WORKSPACES + int(memory.FRAGMENTATION * fleeting)
+
+    @property
+    def total(self) -> int:
+        """Return the bytes at the peak of the round."""
+        return max(self.update, self.rollout)
+
+    def __str__(self) -> str:
+        """Return the parts in GiB, of the optimiser step first."""
+        rows = [
+            ("adapters and states besides", self.adapters),
+            ("rollout: keys and values", self.cache),
+            ("rollout: reading of the prompts", self.prefill),
+            ("peak of the update", self.update),
+            ("peak of the rollout", self.rollout),
+        ]
+        return "\n".join([str(self.step), *(f"{label:<36}{size / GIB:8.2f} GiB" for label, size in rows)])
+
+
+def micro_batch(
+    block: RLBlock,
+    prompt: int,
+    tuning: TuningConfig,
+    quantization: Literal["none", "nf4", "int8"],
+    dtype: torch.dtype,
+    checkpointing: bool = False,
+    attention: Literal["sdpa", "eager"] = "sdpa",
+) -> Training:
+    """Return the training of one micro-batch of `block`, whose prompts have at most `prompt` tokens."""
+    return Training(
+        tuning,
+        quantization,
+        dtype,
+        rows=block.microbatch,
+        length=prompt + block.max_new_tokens,
+        predicted=block.microbatch * block.max_new_tokens,
+        checkpointing=checkpointing,
+        attention=attention,
+    )
+
+
+def estimate(config: PreTrainedConfig, traced: Traced, training: Training, block: RLBlock) -> RoundEstimate:
+    """Return the memory of a round of `block`, whose `micro_batch` is `training`.
+
+    PPO trains policy and critic, GRPO the policy. The reference and, if it is among the rewards, the reward model have
+    an adapter each. Only one adapter has gradients at a time, and a prompt is read once for all of its answers.
+    """
+    trained = 2 if isinstance(block, PPOBlock) else 1
+    besides = trained + ("model" in block.reward)  # trained - 1, the reference, the reward model
+    states = int(OPTIMIZERS["adamw"]) * (trained - 1)
+    answers, prompt = block.prompts * block.samples, training.length - block.max_new_tokens
+    return RoundEstimate(
+        step=memory.estimate(traced, training),
+        adapters=traced.trainable * (MASTER * (besides + 1) + states),
+        cache=answers * training.length * cache_bytes(config, training.dtype),
+        prefill=PREFILL * traced.largest_saved * block.prompts * prompt // training.length,
+    )
+
+
+def cache_bytes(config: PreTrainedConfig, dtype: torch.dtype) -> int:
+    """Return the bytes of the keys and values of one token in all layers."""
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        found = model.get_decoder()(input_ids=torch.zeros(1, 1, dtype=torch.long), use_cache=True)
+    return sum(int(layer.keys.nbytes + layer.values.nbytes) for layer in found.past_key_values.layers)
