@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, clone, train_only
 from pipelines.alignment.rewards.functions import RewardFn, Verdict, WeightedReward, from_function, from_model
 from pipelines.alignment.rewards.judge import from_judge
-from pipelines.alignment.rl import health
+from pipelines.alignment.rl import health, memory
 from pipelines.alignment.rl.config import GRPOBlock, PPOBlock, RLBlock
 from pipelines.alignment.rl.grpo import GRPO
 from pipelines.alignment.rl.ppo import PPO
@@ -24,7 +24,7 @@ from pipelines.alignment.rl.trainer import Actors, Trainer
 from pipelines.alignment.rows import is_model
 from pipelines.config import Config
 from pipelines.curation.schema import read_training_rows
-from pipelines.models import devices, loading, saving
+from pipelines.models import adapters, devices, loading, saving
 from pipelines.models.head import checked_head
 from pipelines.models.templates.stops import stop_ids
 from pipelines.models.tuning import preparation
@@ -53,7 +53,10 @@ def rl(
     """
     block = config.online(name)
     verdict = Verdict(config.curate.refusal, config.evaluate.max_extra_words, block.confidence_target)
-    tok = loading.tokenizer(policy)
+    tok, (start, above) = loading.tokenizer(policy), adapters.lineage(policy)
+    prompts, held_out = _prompts(name, pairs, tok, block.health.prompts, config.compute.seed)
+    longest, tuning = max(len(prompt.ids) for prompt in prompts), config.sft.tuning if above else config.align.tuning
+    memory.check(f"rl@{name}", start, longest, block, tuning, config.training, config.compute, config.base)
     model = preparation.peft_adaptable(policy, config.align.tuning, config.compute, config.base)
     backbone = Backbone(model, tok, config.compute)
     checked_head(model)
@@ -67,8 +70,7 @@ def rl(
         batch_size=block.prompts * block.samples,
     )
     trainer = _trainer(Actors(backbone, sampler, score, verdict), block, config.compute.seed)
-    prompts, held_out = _prompts(name, pairs, tok, block.health.prompts, config.compute.seed)
-    tokens = block.microbatch * (block.max_new_tokens + max(len(prompt.ids) for prompt in prompts))
+    tokens = block.microbatch * (block.max_new_tokens + longest)
     recompute = activations.worthwhile(config.training.checkpointing, model.config, tokens, backbone.device)
     with activations.recomputed(model, recompute):
         trainer.train(prompts, held_out, run, checkpoints)

@@ -5,15 +5,20 @@ one micro-batch. Both have the frozen weights, all adapters and the optimisers' 
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from pipelines.alignment.rl.config import PPOBlock, RLBlock
-from pipelines.models import memory
+from pipelines.models import devices, memory
+from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.memory import GIB, MASTER, OPTIMIZERS, Estimate, Traced, Training
 from pipelines.models.tuning.config import TuningConfig
+from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say
+from pipelines.training.config import TrainingConfig
 
 PREFILL = 5
 """Tensors of the size of the largest one that a layer holds without gradients (measured on a gated MLP): the gate, the
@@ -61,6 +66,38 @@ class RoundEstimate:
             ("peak of the rollout", self.rollout),
         ]
         return "\n".join([str(self.step), *(f"{label:<36}{size / GIB:8.2f} GiB" for label, size in rows)])
+
+
+def check(
+    what: str,
+    start: Path,
+    prompt: int,
+    block: RLBlock,
+    tuning: TuningConfig,
+    training: TrainingConfig,
+    compute: ComputeConfig,
+    base: BaseModelConfig,
+) -> None:
+    """Print the memory of a round on the whole model in `start`, whose prompts have at most `prompt` tokens.
+
+    Raises:
+        UserError: the device has less memory.
+    """
+    where, config = devices.device(compute), AutoConfig.from_pretrained(start)
+    recompute = training.checkpointing == "on" or (training.checkpointing == "auto" and where.type == "cuda")
+    one = micro_batch(block, prompt, tuning, base.quantization, devices.dtype(compute), recompute)
+    traced = memory.trace(config, one)
+    if traced is None:
+        say(f"{what}: the memory of this architecture and method cannot be estimated")
+        return
+    needed, free = estimate(config, traced, one, block), memory.available(where)
+    say(f"{what}: estimated memory of a round\n{needed}")
+    if needed.total > free:
+        lower = "microbatch" if needed.update > needed.rollout else "prompts or samples"
+        raise UserError(
+            f"{what} needs an estimated {needed.total / GIB:.1f} GiB of memory, and {where} has {free / GIB:.1f} GiB "
+            f"free; lower its {lower}, or max_new_tokens."
+        )
 
 
 def micro_batch(

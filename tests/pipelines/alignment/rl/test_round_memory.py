@@ -1,5 +1,7 @@
 """The memory estimate of a round against measured peaks, and against the adapters and caches that exist."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import LlamaForCausalLM
@@ -16,6 +18,7 @@ from pipelines.config import Config
 from pipelines.models.memory import trace
 from pipelines.models.tuning.apply import apply
 from pipelines.models.tuning.config import TuningConfig
+from pipelines.runtime.errors import UserError
 from tests.conftest import tiny_tokenizer
 from tests.support.model_shapes import MEDIUM, SHAPES, peak
 from tests.support.reinforcement import even, prompt
@@ -58,7 +61,7 @@ def estimated(block: RLBlock) -> memory.RoundEstimate:
 @pytest.mark.parametrize("method", ["ppo", "grpo"])
 def test_peaks_of_rollout_and_update_are_estimated(config: Config, method: str) -> None:
     small = SIZES | ({"prompts": 4, "samples": 2} if method == "grpo" else {"critic_warmup": 0})
-    block: RLBlock = getattr(config.align, method).model_copy(update=small)
+    block: RLBlock = getattr(config.rl, method).model_copy(update=small)
     trainer, expected = online(block), estimated(block)
     prompts = [each for each in PROMPTS[: block.prompts] for _ in range(block.samples)]
     samples = trainer.answer(prompts)
@@ -95,3 +98,16 @@ def test_keys_and_values_of_8b_models() -> None:
 def test_the_table_names_every_part(config: Config) -> None:
     text = str(estimated(config.rl.ppo.model_copy(update=SIZES)))
     assert all(part in text for part in ("frozen weights", "rollout: keys and values", "peak of the update"))
+
+
+def test_a_round_that_does_not_fit_is_refused_before_weights_are_loaded(
+    base: Path, config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = (config.sft.tuning, config.training, config.compute, config.base)
+    for path in base.glob("*.safetensors"):
+        path.unlink()
+    memory.check("rl@ppo", base, 64, config.rl.ppo, *common)
+    assert "rl@ppo: estimated memory of a round" in capsys.readouterr().err
+    monkeypatch.setattr("pipelines.models.memory.available", lambda _: 2**20)
+    with pytest.raises(UserError, match=r"rl@ppo needs an estimated .* GiB of memory, .*; lower its"):
+        memory.check("rl@ppo", base, 64, config.rl.ppo, *common)
