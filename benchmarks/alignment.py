@@ -25,8 +25,8 @@ The last line is one JSON object:
 
 All implementations score and learn from our answers, so that they compute the same tokens. Answers have the greatest
 length: no stop token ends them. Prompts are validation questions of the project; half of them are an optimiser step.
-The speed of a shared machine changes, so all are measured in turn; figures are medians over `--repeats` turns, after
-one that does not count.
+On a CPU, seconds are the processor time of the process, whatever else runs there; all are measured in turn, and figures
+are medians over `--repeats` turns, after one that does not count.
 
 With `--shape 8b`, PPO and GRPO with 16 prompts, for GRPO of 4 answers each, of 256 tokens: peak and estimated memory,
 and tokens per second of rollout (answers) and update (prompts and answers).
@@ -158,9 +158,9 @@ def main(prompts: int, new_tokens: int, repeats: int, tiny: bool = False, thread
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=int, default=16, help="prompts of a round, an even number")
-    parser.add_argument("--new-tokens", type=int, default=24, help="length of an answer")
-    parser.add_argument("--repeats", type=int, default=3, help="turns, and processes per peak")
+    parser.add_argument("--prompts", type=int, default=8, help="prompts of a round, an even number")
+    parser.add_argument("--new-tokens", type=int, default=16, help="length of an answer")
+    parser.add_argument("--repeats", type=int, default=2, help="turns, and processes per peak")
     parser.add_argument("--threads", type=int, help="of a CPU, by default those of params.yaml; 1 if it is busy")
     parser.add_argument("--shape", choices=("base", "8b"), default="base", help="8b: rounds of an 8B model on a GPU")
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to test the program")

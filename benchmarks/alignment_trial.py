@@ -139,18 +139,15 @@ def isolated(work: Callable[..., T], *arguments: Any) -> T:
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """Return the result of `work` and its seconds, those of the GPU included."""
-    synchronize()
+    """Return the result of `work` and its seconds: on a GPU by the clock, else the processor time of this process."""
+    if not torch.cuda.is_available():
+        began = time.process_time()
+        return work(), time.process_time() - began
+    torch.cuda.synchronize()
     began = time.perf_counter()
     found = work()
-    synchronize()
+    torch.cuda.synchronize()
     return found, time.perf_counter() - began
-
-
-def synchronize() -> None:
-    """Wait for the GPU, if there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def trainer(method: str, policy: Path, reward: Path, settings: Config) -> Clocked:
