@@ -54,7 +54,7 @@ from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 
 ROOT = Path(__file__).parents[1]
-LORA = TuningConfig(method="lora", options={"r": 16, "lora_alpha": 32})
+LORA = TuningConfig(method="lora", options={"r": 32, "lora_alpha": 64})
 """Adapter of both reward models, if the policy is no adapter itself; otherwise they start from the policy's."""
 
 
@@ -97,7 +97,8 @@ def measured(folder: Path, setting: Setting, settings: Config) -> Measured:
     policy = trained_policy(folder, setting, parts["policy"], settings)
     model, tok = loading.load(policy, settings.compute, settings.base), loading.tokenizer(policy)
     sampled, greedy = (
-        completer(model, tok, setting.max_new_tokens, temperature, setting.batch_size) for temperature in (1.0, None)
+        completer(model, tok, setting.max_new_tokens, temperature, setting.batch_size)
+        for temperature in (setting.temperature, None)
     )
     rollouts = Rollouts(setting.solutions, setting.completions, seed)
     labelled = label(parts["reward"], tok, sampled, rollouts, folder / "labels", stored_hash(policy))
