@@ -56,13 +56,15 @@ class Setting:
     """Samples of each test problem."""
     operations: tuple[int, int] = (3, 5)
     largest: int = 99
+    temperature: float = 0.7
+    """Of solutions, completions and test samples."""
     max_new_tokens: int = 64
     batch_size: int = 256
 
 
 SETTINGS = {
     "tiny": Setting(FULL, 32, 2, 80, 25, 5e-3, 640, 12, 8, 2, 2, 5e-3, 8, 4, operations=(1, 1), largest=20),
-    "small": Setting(FULL, 64, 3, 16000, 1, 6e-3, 1280, 400, 4, 8, 4, 3e-3, 300, 16, operations=(2, 4), largest=49),
+    "small": Setting(FULL, 64, 3, 6000, 1, 6e-3, 1280, 500, 6, 8, 6, 1e-3, 300, 16, operations=(3, 4), largest=9),
     "base": Setting(
         TuningConfig(method="lora", options={"r": 32, "lora_alpha": 64}),
         *(0, 0, 2000, 2, 1e-3, 1024, 300, 4, 8, 3, 5e-4, 200, 16),

@@ -11,7 +11,8 @@ outcome reward model whether the final answer is right, both as equal adapters o
 epochs and learning rate. On test problems, the policy samples n solutions, from which each model picks one. Problems of
 the three parts share no chain of operations.
 
-`--out` gets best_of_n.svg, table.md, and one folder per seed with the policy, the labels and result.json. The last line
+`--out` gets best_of_n.svg, table.md, and one folder per seed with the policy, labels, scores and result.json. The small
+variant takes 10 to 15 minutes of two busy cores per seed; what is finished is kept if it is interrupted. The last line
 is one JSON object, over the problems of all seeds, with n samples: `process_minus_outcome`, the difference in accuracy
 of the two picks (the process reward model by its worst step), its 95% `interval` (paired bootstrap over problems, which
 does not include the variance of training the models again), and the accuracies `majority`, `any_correct` and
@@ -54,7 +55,7 @@ from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 
 ROOT = Path(__file__).parents[1]
-LORA = TuningConfig(method="lora", options={"r": 16, "lora_alpha": 32})
+LORA = TuningConfig(method="lora", options={"r": 32, "lora_alpha": 64})
 """Adapter of both reward models, if the policy is no adapter itself; otherwise they start from the policy's."""
 
 
@@ -80,12 +81,19 @@ def trained_policy(folder: Path, setting: Setting, problems: list[Problem], sett
 def step_scores(
     policy: Path, what: str, examples: Sequence[StepExample], asked: list[Solution], setting: Setting, settings: Config
 ) -> list[list[float]]:
-    """Train a reward model on `examples`; return the log-probabilities of the steps of the solutions `asked`."""
-    model = preparation.peft_adaptable(policy, LORA, settings.compute, settings.base)
-    train_only(model, [POLICY])
-    backbone, head = Backbone(model, loading.tokenizer(policy), settings.compute), scalar_head(model)
-    step_reward.train(backbone, head, examples, setting.batch_tokens, job(what, setting, settings))
-    return step_reward.step_scores(backbone, head, asked, setting.batch_size)
+    """Train a reward model on `examples`; return the log-probabilities of the steps of the solutions `asked`.
+
+    They are kept beside the policy.
+    """
+    path = policy.with_name(f"{what}.json")
+    if not path.exists():
+        model = preparation.peft_adaptable(policy, LORA, settings.compute, settings.base)
+        train_only(model, [POLICY])
+        backbone, head = Backbone(model, loading.tokenizer(policy), settings.compute), scalar_head(model)
+        step_reward.train(backbone, head, examples, setting.batch_tokens, job(what, setting, settings))
+        artifacts.write_json(path, step_reward.step_scores(backbone, head, asked, setting.batch_size))
+    scores: list[list[float]] = artifacts.read_json(path)
+    return scores
 
 
 def measured(folder: Path, setting: Setting, settings: Config) -> Measured:
@@ -97,7 +105,8 @@ def measured(folder: Path, setting: Setting, settings: Config) -> Measured:
     policy = trained_policy(folder, setting, parts["policy"], settings)
     model, tok = loading.load(policy, settings.compute, settings.base), loading.tokenizer(policy)
     sampled, greedy = (
-        completer(model, tok, setting.max_new_tokens, temperature, setting.batch_size) for temperature in (1.0, None)
+        completer(model, tok, setting.max_new_tokens, temperature, setting.batch_size)
+        for temperature in (setting.temperature, None)
     )
     rollouts = Rollouts(setting.solutions, setting.completions, seed)
     labelled = label(parts["reward"], tok, sampled, rollouts, folder / "labels", stored_hash(policy))
@@ -106,10 +115,10 @@ def measured(folder: Path, setting: Setting, settings: Config) -> Measured:
     solutions = sample(parts["test"], tok, sampled, setting.n)
     decoded = sample(parts["test"], tok, greedy, 1)
     process = step_reward.process_examples(labelled, soft=False)
-    steps = step_scores(policy, "process reward", process, solutions, setting, settings)
+    steps = step_scores(policy, "process_reward", process, solutions, setting, settings)
     outcome = step_reward.outcome_examples(labelled)
     ends = step_scores(
-        policy, "outcome reward", outcome, list(map(step_reward.last_only, solutions)), setting, settings
+        policy, "outcome_reward", outcome, list(map(step_reward.last_only, solutions)), setting, settings
     )
     truth = [true_steps(tok, problem, each) for problem, each in zip(asked, solutions, strict=True)]
     right = [is_right(tok, problem, each.response) for problem, each in zip(asked, solutions, strict=True)]

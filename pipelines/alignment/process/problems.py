@@ -78,7 +78,7 @@ def splits(sizes: Mapping[str, int], seed: int, operations: tuple[int, int], lar
 
 
 def _chain(generator: random.Random, count: int, largest: int) -> Chain:
-    start = value = generator.randint(2, largest // 2)
+    start = value = generator.randint(1, largest)
     operations: list[tuple[str, int]] = []
     while len(operations) < count:
         sign = generator.choice("++--*")
