@@ -35,7 +35,7 @@ def measure(method: str, policy: Path, reward: Path, prompts: list[Prompt], sett
 
     The tokens of a rollout are those of its answers, those of an update all tokens of prompts and answers.
     """
-    where, block = devices.device(settings.compute), getattr(settings.align, method)
+    where, block = devices.device(settings.compute), getattr(settings.rl, method)
     found: dict[str, float] = {}
 
     def work() -> None:

@@ -151,8 +151,8 @@ def timed(work: Callable[[], T]) -> tuple[T, float]:
 
 
 def trainer(method: str, policy: Path, reward: Path, settings: Config) -> Clocked:
-    """Return the trainer of `method`, ppo or grpo, with the adapters in the two folders, as the task `align` does."""
-    block: RLBlock = getattr(settings.align, method)
+    """Return the trainer of `method`, ppo or grpo, with the adapters in the two folders, as the task `rl` does."""
+    block: RLBlock = getattr(settings.rl, method)
     model = preparation.peft_adaptable(policy, None, settings.compute, settings.base)
     backbone = Backbone(model, loading.tokenizer(policy), settings.compute)
     clone(model, POLICY, REFERENCE)

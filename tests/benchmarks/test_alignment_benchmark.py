@@ -30,7 +30,7 @@ def test_four_models_have_the_losses_of_four_adapters(
     """With all weights trained, only the first step has the same weights."""
     settings = parameters(True, 4, 6)
     block = settings.rl.ppo.model_copy(update={"minibatch": 4 // steps})
-    settings = settings.model_copy(update={"align": settings.align.model_copy(update={"ppo": block})})
+    settings = settings.model_copy(update={"rl": settings.rl.model_copy(update={"ppo": block})})
     devices.prepare(settings.compute)
     prompts = asked(base, 4, seed=1)
     policy, reward = write_adapters(base, tmp_path, settings)
