@@ -34,6 +34,7 @@ from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.progress import say
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import encode_chat
+from tasks.align import align
 from tasks.sft import sft
 from tests.support.model_shapes import SHAPES
 
@@ -160,12 +161,12 @@ def align_and_merge(length: int, where: torch.device) -> dict[str, float]:
     """Run DPO on the tuned model in NF4, then merge the adapter; return their peak memory in GiB."""
     chosen, out = settings("nf4", length, 1, where), artifacts.fresh("align/dpo")
 
-    def align() -> None:
+    def train() -> None:
         with tracking.started("align@dpo", {}) as run:
             shared = (chosen.training, chosen.compute, chosen.base, run, Checkpoints())
             align(Path("artifacts/pairs/first"), Path("artifacts/sft"), out, chosen.align.dpo, *shared)
 
-    figures = {"dpo_peak_gib": measured(align, where)}
+    figures = {"dpo_peak_gib": measured(train, where)}
     figures["merge_peak_gib"] = measured(lambda: loading.load(out, chosen.compute), where)
     return {key: round(value, 3) for key, value in figures.items()}
 
