@@ -64,7 +64,7 @@ class Setting:
 
 SETTINGS = {
     "tiny": Setting(FULL, 32, 2, 80, 25, 5e-3, 640, 12, 8, 2, 2, 5e-3, 8, 4, operations=(1, 1), largest=20),
-    "small": Setting(FULL, 64, 3, 6000, 1, 6e-3, 1280, 500, 6, 8, 6, 1e-3, 300, 16, operations=(3, 4), largest=9),
+    "small": Setting(FULL, 64, 3, 6000, 1, 6e-3, 1280, 500, 6, 8, 5, 1e-3, 300, 16, operations=(3, 4), largest=9),
     "base": Setting(
         TuningConfig(method="lora", options={"r": 32, "lora_alpha": 64}),
         *(0, 0, 2000, 2, 1e-3, 1024, 300, 4, 8, 3, 5e-4, 200, 16),

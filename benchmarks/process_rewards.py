@@ -11,12 +11,11 @@ outcome reward model whether the final answer is right, both as equal adapters o
 epochs and learning rate. On test problems, the policy samples n solutions, from which each model picks one. Problems of
 the three parts share no chain of operations.
 
-`--out` gets best_of_n.svg, table.md, and one folder per seed with the policy, labels, scores and result.json. The small
-variant takes 10 to 15 minutes of two busy cores per seed; what is finished is kept if it is interrupted. The last line
-is one JSON object, over the problems of all seeds, with n samples: `process_minus_outcome`, the difference in accuracy
-of the two picks (the process reward model by its worst step), its 95% `interval` (paired bootstrap over problems, which
-does not include the variance of training the models again), and the accuracies `majority`, `any_correct` and
-`one_sample`.
+`--out` gets best_of_n.svg, table.md, and one folder per seed with the policy, labels, scores and result.json; what is
+finished is kept after an interruption. The last line is one JSON object, over the problems of all seeds, with n
+samples: `process_minus_outcome`, the difference in accuracy of the two picks (the process reward model by its worst
+step), its 95% `interval` (paired bootstrap over problems, which does not include the variance of training the models
+again), and the accuracies `majority`, `any_correct` and `one_sample`.
 """
 
 import argparse
