@@ -40,7 +40,7 @@ def test_reward_is_the_probability_of_the_worst_step(backbone: Backbone, tmp_pat
     assert ((scores >= 0) & (scores <= 1)).all() and not scores.requires_grad
     assert backbone.model.active_adapter == POLICY
     assert [value.requires_grad for value in backbone.model.parameters()] == trainable
-    weighted = WeightedReward({PROCESS: (0.5, reward)}, "align.grpo.reward", torch.device("cpu"))
+    weighted = WeightedReward({PROCESS: (0.5, reward)}, "rl@grpo: reward", torch.device("cpu"))
     torch.testing.assert_close(weighted(samples), 0.5 * scores)
 
 
