@@ -14,13 +14,12 @@ from pathlib import Path
 import torch
 
 from pipelines import artifacts
-from pipelines.alignment import rank, reward_model
+from pipelines.alignment import online_prompts, rank, reward_model
 from pipelines.alignment.config import PairsConfig
 from pipelines.alignment.pairs import (
     KEYWORD_QUERIES,
     Rule,
     Verdict,
-    answered,
     balance,
     choose,
     hold_out,
@@ -45,7 +44,6 @@ from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say, track
 from tasks import task
 
-ONLINE, ONLINE_HELD_OUT = "online.jsonl", "online_held_out.jsonl"
 Ranked = tuple[list[PreferencePair], list[Rejection], dict[str, float]]
 """Pairs, rejections, and metrics."""
 
@@ -72,7 +70,7 @@ def pairs(
     settings, refusal, seed = config.pairs, config.curate.refusal, config.compute.seed
     ranker = config.alignment.pairs[name].ranker
     chosen = [] if ranker == "human" else choose(rows, settings.prompts, settings, seed)
-    metrics = prompt_counts(chosen, name) | write_online(rows, chosen, out, config)
+    metrics = prompt_counts(chosen, name) | online_prompts.write(rows, chosen, out, settings, seed)
     if ranker == "human":
         ranked, dropped = _people(settings)
     else:
@@ -103,24 +101,6 @@ def pairs(
     card_.write_text(text, encoding="utf-8")
     sizes: dict[str, float] = {"train_pairs": len(train), "held_out_pairs": len(held_out)}
     return sizes | dict(rank.reasons(rejects)) | metrics | describe(kept)
-
-
-def write_online(rows: list[TrainingRow], chosen: list[TrainingRow], out: Path, config: Config) -> dict[str, float]:
-    """Write prompts that no pair is made of, for online training; return their number.
-
-    A reward model is then not asked about prompts that it was trained on. If fewer than `pairs.min_prompts` are left,
-    the prompts of the pairs are used too.
-    """
-    settings, seed = config.pairs, config.compute.seed
-    asked = {row.question for row in chosen}
-    left = [row for row in rows if row.question not in asked]
-    online = choose(left, settings.online_prompts, settings, seed) if any(answered(row) for row in left) else []
-    shared = len(online) < settings.min_prompts
-    prompts = [scored_as(row) for row in (chosen if shared else []) + online]
-    train, held_out = hold_out(prompts, settings.held_out_share, seed)
-    schema.write(out / ONLINE, train)
-    schema.write(out / ONLINE_HELD_OUT, held_out)
-    return {"online_prompts": float(len(prompts)), "online_prompts_shared": float(len(chosen) if shared else 0)}
 
 
 def _people(settings: PairsConfig) -> tuple[list[PreferencePair], list[Rejection]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, clone, train_only
+from pipelines.alignment.online_prompts import ONLINE, ONLINE_HELD_OUT
 from pipelines.alignment.rewards.functions import RewardFn, Verdict, WeightedReward, from_function, from_model
 from pipelines.alignment.rewards.judge import from_judge
 from pipelines.alignment.rl import health, memory
@@ -33,7 +34,6 @@ from pipelines.runtime.tracking import Run
 from pipelines.training import activations
 from pipelines.training.checkpoints import Checkpoints
 from tasks import task
-from tasks.pairs import ONLINE, ONLINE_HELD_OUT
 
 
 def rl(
