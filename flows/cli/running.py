@@ -89,6 +89,9 @@ def loop(
         end("Stopped. Finished stages are kept; the same command continues.", 130)
     except StageError as failure:
         end(f"{failure.stage}: {failure}", 2 if failure.user else 1)
+    from flows.dag.provenance import keep_lock
+
+    keep_lock(console, False)
 
 
 def status() -> None:

@@ -72,15 +72,15 @@ class HeldOut:
         if own and (low := lower_bound(sum(own), len(own))) <= 0.5:
             yield (
                 f"the reward model is right on {sum(own)} of {len(own)} held-out pairs of the policy's own samples, "
-                f"which may be chance (exact 95% interval from {low:.0%}); make more pairs (preferences.prompts, "
-                "preferences.samples), or reward with verdict or judge instead of model."
+                f"which may be chance (exact 95% interval from {low:.0%}); make more pairs (pairs.prompts, "
+                "pairs.samples), or reward with verdict or judge instead of model."
             )
         correlation = self.length_correlation()
         if correlation is not None and abs(correlation) > MAX_LENGTH_CORRELATION:
             yield (
                 f"the reward model's scores follow the length of answers (correlation {correlation:.2f} on held-out "
                 f"pairs), so that online training would make them {'longer' if correlation > 0 else 'shorter'}; lower "
-                "preferences.max_length_ratio, or reward with verdict or judge too."
+                "pairs.max_length_ratio, or reward with verdict or judge too."
             )
 
     def _accuracies(self) -> dict[str, float]:
