@@ -1,6 +1,6 @@
 # make demo: the whole run.
 # make test-fast: lint, types and the tests that start no program and train nothing.  make test: all tests but those that
-# kill or chain whole runs.  make test-all: those too.
+# kill, launch or chain programs, or measure for long.  make test-all: those too.
 # Each sets up .venv first, and leaves it when nothing changed.
 
 VENV := .venv

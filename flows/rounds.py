@@ -72,6 +72,21 @@ LOOPS = {
 }
 
 
+def first(kind: str, policy: str) -> tuple[Config, str]:
+    """Return the checked parameters, and the name in `evaluate.models` of the policy of the first round.
+
+    Raises:
+        UserError: there is no such loop, `evaluate.models` has no model `policy`, or the parameters are invalid.
+    """
+    if kind not in LOOPS:
+        raise UserError(f"There is no loop {kind!r}; choose one of {', '.join(LOOPS)}.")
+    settings = check()
+    for name, model in settings.evaluate.models.items():
+        if model == policy:
+            return settings, name
+    raise UserError(f"evaluate.models has no {policy}, with which the first round is compared; add it.")
+
+
 def loop(
     console: Console, kind: str, rounds: int, policy: str, run: Callable[[Config, list[str]], object]
 ) -> list[str]:
@@ -82,15 +97,10 @@ def loop(
     Returns the names of the models of the rounds.
 
     Raises:
-        UserError: there is no such loop, or `evaluate.models` has no model `policy`.
+        UserError: as `first`.
         StageError: a stage crashed.
     """
-    if kind not in LOOPS:
-        raise UserError(f"There is no loop {kind!r}; choose one of {', '.join(LOOPS)}.")
-    settings = check()
-    start = next((name for name, model in settings.evaluate.models.items() if model == policy), None)
-    if start is None:
-        raise UserError(f"evaluate.models has no {policy}, with which the first round is compared; add it.")
+    settings, start = first(kind, policy)
     names, table = [start], _table(LOOPS[kind].what)
     run(settings, [f"evaluate@{start}"])
     table.add_row(start, *_figures(start), "")

@@ -129,6 +129,7 @@ def test_the_first_hour(clone: Clone, tmp_path: Path) -> None:
     assert NOBODY in clone.gradus(f'ask "{question}"')
 
     change_code(clone)
+    align_in_rounds(clone)
 
     papers = tmp_path / "papers"
     papers.mkdir()
@@ -178,6 +179,23 @@ def change_code(clone: Clone) -> None:
     assert " changed " not in clone.gradus("status")
     search.write_text(before)
     assert " changed " not in clone.gradus("status")
+
+
+def align_in_rounds(clone: Clone) -> None:
+    """A loop that was killed in its first round goes on from it; every round is a model in the comparison."""
+    killed = clone.start(*GRADUS, "loop", "spin", "--rounds", "1")
+    while "align@spin-1 running" not in clone.gradus("status"):
+        assert killed.poll() is None, said(killed)
+        time.sleep(0.2)
+    pairs = (clone.path / "runs/pairs@spin-1.json").read_bytes()
+    killed.kill()
+    killed.communicate()
+    looped = clone.gradus("loop spin --rounds 1")
+    assert "SPIN" in looped and "spin-1" in looped
+    assert (clone.path / "runs/pairs@spin-1.json").read_bytes() == pairs
+    assert (clone.path / "artifacts/evaluate/spin-1/answers.jsonl").exists()
+    models = yaml.safe_load((clone.path / "params.yaml").read_text())["evaluate"]["models"]
+    assert models == {"base": "base", "sft": "sft", "spin-1": "align/spin-1"}
 
 
 def asked(number: int, name: str) -> dict[str, object]:

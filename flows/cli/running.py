@@ -75,9 +75,10 @@ def loop(
     policy: Annotated[str, typer.Option(help="The model that the first round starts from.")] = "sft",
 ) -> None:
     """Align in rounds, each on samples of the model before, while the validation score rises."""
-    from flows.rounds import loop
+    from flows.rounds import first, loop
     from pipelines.runtime import liveness
 
+    first(kind, policy)  # refuses bad arguments before Prefect's server starts
     liveness.follow_the_flow()
     try:
         with prefect() as ready:

@@ -14,6 +14,7 @@ from pipelines.models import devices
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.e2e
 def test_all_figures_are_measured() -> None:
     figures = main(prompts=4, new_tokens=6, repeats=1, tiny=True)
     seconds = {f"{name}{phase}_s" for name in ("", "four_models_", "four_adapted_") for phase in PHASES}

@@ -7,6 +7,7 @@ from benchmarks.gpu_training import main
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.e2e
 def test_all_figures_are_measured() -> None:
     figures = main(tiny=True)
     numbers = {name: value for name, value in figures.items() if not isinstance(value, str)}

@@ -31,6 +31,7 @@ def comparison(tmp_path: Path) -> Path:
     return tiny_project(folder)
 
 
+@pytest.mark.e2e
 def test_methods_are_measured_once_and_failures_have_a_reason(comparison: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     figures = main(comparison, out, FAST, tokens=100, most=6, seeds=2)

@@ -69,6 +69,7 @@ def test_cached_stage_instance_is_linked(fake: Project) -> None:
     assert parent.store.get_run(parent.id).data.tags["cached.evaluate/sft"] == "origin"
 
 
+@pytest.mark.e2e
 def test_stages_independent_of_a_failed_stage_finish(fake: Project) -> None:
     sentence = "The documents are in no known language; set clean.languages."
     fake.describe(DIAMOND, clean={"logged": True, "refuses": sentence}, dedup={"seconds": 1})

@@ -140,6 +140,7 @@ def test_retrain_runs_only_given_stages(fake: Project) -> None:
     assert state.is_completed() and fake.started() == ["ingest", "data_report"]
 
 
+@pytest.mark.e2e
 def test_retrain_with_parameters_runs_in_a_worktree(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.describe({"ingest": [], "compare": ["ingest"]})
     commit("stages")

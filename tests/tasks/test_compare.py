@@ -31,6 +31,11 @@ PROTOCOL = {
 }
 
 
+@pytest.fixture
+def config(config: Config) -> Config:
+    return config.model_copy(update={"compare": config.compare.model_copy(update={"resamples": 1000})})
+
+
 def compare(
     models: dict[str, Path],
     out: Path,

@@ -87,6 +87,7 @@ def losses() -> list[float]:
     return [each.value for each in tracking_store.client().get_metric_history(run, "train/loss")]
 
 
+@pytest.mark.e2e
 def test_two_processes_train_as_one_does_and_one_of_them_writes(trainable: None) -> None:
     results = []
     for number in (None, 2):
@@ -105,6 +106,7 @@ def test_two_processes_train_as_one_does_and_one_of_them_writes(trainable: None)
     assert artifacts.read_json(Path(".gradus/status/sft.json"))["state"] == "finished"
 
 
+@pytest.mark.e2e
 def test_failure_of_one_process_ends_all_with_its_sentence(config: Config) -> None:
     configure(accelerate_config())
     code, output = ended(started("tests.support.failing_rank"))

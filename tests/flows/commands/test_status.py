@@ -43,6 +43,7 @@ def test_changed_values_are_shown_and_optional_stages_marked(fake: Project) -> N
     assert "optional" in rows["extra"] and "never ran" not in rows["extra"]
 
 
+@pytest.mark.e2e
 def test_running_stages_are_shown(fake: Project) -> None:
     fake.describe({"ingest": [], "clean": ["ingest"]}, ingest={"seconds": 60})
     process = fake.start("run", "clean")

@@ -69,7 +69,7 @@ def test_inputs_can_be_verified_concurrently(monkeypatch: pytest.MonkeyPatch) ->
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(8) as threads:
-            found = list(threads.map(dvc_lock.prove, ["base", "ingest"] * 20))
+            found = list(threads.map(dvc_lock.prove, ["base", "ingest"] * 5))
     finally:
         sys.setswitchinterval(interval)
     assert len({inputs.key for inputs in found}) == 2

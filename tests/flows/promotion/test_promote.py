@@ -52,6 +52,13 @@ def figures(right: float, invented: float) -> dict[str, float]:
 
 
 @pytest.fixture
+def config(config: Config) -> Config:
+    """Short answers: every decision asks the model again."""
+    short = config.evaluate.model_copy(update={"beams": 2, "max_new_tokens": 4})
+    return config.model_copy(update={"evaluate": short})
+
+
+@pytest.fixture
 def run_dir(config: Config, base: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """artifacts/sft: an adapter for the tiny model, with a dvc.lock that lists it."""
     shutil.copytree(ROOT / ".dvc", ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))

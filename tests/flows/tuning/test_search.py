@@ -69,6 +69,7 @@ def searcher(config: Config, project: Path) -> Searcher:
     return Searcher(project)
 
 
+@pytest.mark.e2e
 def test_worse_trials_are_pruned_and_the_best_wins(searcher: Searcher) -> None:
     searcher.waits(True)
     study, reason = searcher.run(5)

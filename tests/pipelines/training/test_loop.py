@@ -211,7 +211,7 @@ def process(rank: int, folder: str) -> None:
 
 def test_two_processes_have_the_result_of_one(tmp_path: Path) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    torch.multiprocessing.spawn(process, (str(tmp_path),), nprocs=2)
+    torch.multiprocessing.start_processes(process, (str(tmp_path),), nprocs=2, start_method="fork")
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     model = adapted()
     run = trained(model, PLAN)

@@ -27,8 +27,8 @@ from tests.support.trainings import COMPUTE
 pytestmark = pytest.mark.slow
 
 LORA = TuningConfig(method="lora", options={"r": 16, "lora_alpha": 32})
-PROMPTS = [prompt([3 + (number + 7 * place) % 500 for place in range(96)]) for number in range(8)]
-SIZES = {"prompts": 8, "samples": 1, "minibatch": 8, "microbatch": 4, "max_new_tokens": 64, "reward": {"verdict": 1.0}}
+PROMPTS = [prompt([3 + (number + 7 * place) % 500 for place in range(48)]) for number in range(8)]
+SIZES = {"prompts": 8, "samples": 1, "minibatch": 8, "microbatch": 4, "max_new_tokens": 32, "reward": {"verdict": 1.0}}
 
 
 def online(block: RLBlock) -> Trainer:
