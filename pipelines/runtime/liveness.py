@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TextIO
 
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
@@ -26,7 +25,6 @@ LOCKS = Path(".gradus/locks")
 FLOW = "GRADUS_FLOW_MARK"
 """Environment variable with the lease of the flow that started a program."""
 
-_HELD: list[TextIO] = []  # kept open for the lifetime of the process
 PATIENCE = 20.0  # seconds that an orphan has to exit by itself
 
 
@@ -43,10 +41,9 @@ def _lease(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / uuid.uuid4().hex
     aside = path.with_suffix(".part")
-    file = aside.open("w")
-    fcntl.flock(file, fcntl.LOCK_EX)
+    descriptor = os.open(aside, os.O_CREAT | os.O_WRONLY, 0o600)  # open for the lifetime of the process
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
     aside.rename(path)
-    _HELD.append(file)
     atexit.register(_release, path, os.getpid())
     return path
 
