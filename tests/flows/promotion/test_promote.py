@@ -290,7 +290,10 @@ def test_version_with_verdict_or_dirty_commit_is_refused(
     assert why in promote(2, config)[1]
 
 
-@pytest.mark.parametrize(("questions", "asking"), [("fresh questions", {}), ("questions", {"length_penalty": 0.0})])
+@pytest.mark.parametrize(
+    ("questions", "asking"),
+    [("fresh questions", {}), pytest.param("questions", {"length_penalty": 0.0}, marks=pytest.mark.e2e)],
+)
 def test_champion_with_another_eval_fingerprint_is_evaluated_again(
     run_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch, questions: str, asking: dict[str, float]
 ) -> None:
