@@ -1,4 +1,4 @@
-# make demo: the whole run.
+# make demo: the whole run, with RECIPE=FILE with the parameters of a recipe.
 # make test-fast: lint, types and the tests that start no program and train nothing.  make test: all tests but those that
 # kill, launch or chain programs, or measure for long.  make test-all: those too.
 # Each sets up .venv first, and leaves it when nothing changed.
@@ -13,6 +13,7 @@ PYTHON := $(shell for each in python3.11 python3.12 python3.13 python3; do \
 .PHONY: demo test test-fast test-all check ui clean
 
 demo: $(READY)
+	@$(if $(RECIPE),$(BIN)/gradus use $(RECIPE))
 	@$(BIN)/gradus run
 
 test: check
