@@ -1,5 +1,8 @@
-"""Every method of fine-tuning trains, resumes, is stored, loaded and merged, with equal logits, on the tiny model."""
+"""Every tuning method trains, resumes after a SIGKILL, is stored, loaded and merged, with equal logits (tiny model)."""
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,33 +90,37 @@ UNMERGED = {"houlsby", "pfeiffer", "parallel", "AdapterDrop", "lily"} | {
 }
 
 
-def learn(tuning: TuningConfig, base: Path, config: Config, out: Path, steps: int, checkpoints: Checkpoints) -> Model:
-    """Train the first `steps` of the plan by the method; keep a checkpoint of each step."""
+def learn(tuning: TuningConfig, base: Path, config: Config, out: Path, checkpoints: Checkpoints) -> Model:
+    """Train by the method; keep a checkpoint of each step."""
     model = preparation.trainable(base, tuning, config.compute, BASE)
     before = preparation.frozen(base, config.compute) if tuning.selects else None
     objective = LanguageModel(model, examples(), 0, rehearsal_weight=3.0, before=before)
     job = Job("sft", 1e-2, 1, training(), config.compute, Recorder(), checkpoints)
     hooks = prepare(model, tuning, objective, PLAN, job, out)
     model.train()
-    if steps < len(PLAN):
-        killed_after(checkpoints, steps)
-        with pytest.raises(KeyboardInterrupt):
-            fit(model, objective, PLAN, job, None, None, hooks)
-    else:
-        fit(model, objective, PLAN, job, None, None, hooks)
+    fit(model, objective, PLAN, job, None, None, hooks)
     return model
 
 
-def killed_after(checkpoints: Checkpoints, steps: int) -> None:
-    """Stop the training at the end of a step."""
-    own = checkpoints.step
+def learn_and_be_killed(steps: int, *arguments: Any) -> None:
+    """Train as `learn` does in a process that is killed (SIGKILL) when its checkpoint of step `steps` is written."""
 
-    def step(number: int, *arguments: Any) -> None:
-        own(number, *arguments)
-        if number == steps:
-            raise KeyboardInterrupt
+    def train() -> None:
+        checkpoints = arguments[-1]
+        write = checkpoints.step
 
-    checkpoints.step = step  # type: ignore[method-assign]
+        def step(number: int, *state: Any) -> None:
+            write(number, *state)
+            if number == steps:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        checkpoints.step = step
+        learn(*arguments)
+
+    process = multiprocessing.get_context("fork").Process(target=train)  # a fork has the imports, and one thread
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 @torch.no_grad()
@@ -130,18 +137,18 @@ def trained(model: Model) -> Mapping[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_method_trains_resumes_and_answers_alike_after_loading_and_merging(
+def test_method_trains_resumes_after_kill_9_and_answers_alike_after_loading_and_merging(
     name: str, base: Path, config: Config, tmp_path: Path
 ) -> None:
     kind, options = METHODS[name]
     tuning = TuningConfig(method=kind, options=options)
     untrained = logits(loading.load(base, config.compute))
-    model = learn(tuning, base, config, tmp_path, len(PLAN), Checkpoints())
+    model = learn(tuning, base, config, tmp_path, Checkpoints())
     expected = logits(model)
     assert (expected - untrained).abs().max() > 1e-4
 
-    learn(tuning, base, config, tmp_path, 2, Checkpoints(tmp_path / "key", seconds=0))
-    resumed = learn(tuning, base, config, tmp_path, len(PLAN), Checkpoints(tmp_path / "key", seconds=0))
+    learn_and_be_killed(2, tuning, base, config, tmp_path, Checkpoints(tmp_path / "key", seconds=0))
+    resumed = learn(tuning, base, config, tmp_path, Checkpoints(tmp_path / "key", seconds=0))
     for key, value in trained(model).items():
         assert torch.equal(value, trained(resumed)[key]), key
 
