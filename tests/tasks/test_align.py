@@ -14,7 +14,7 @@ from tasks.align import align, main
 from tasks.reward import reward
 from tasks.rl import rl
 from tests.support.alignment import margin, options
-from tests.support.impatient import Impatient
+from tests.support.interruptions import Impatient
 
 pytestmark = pytest.mark.slow
 

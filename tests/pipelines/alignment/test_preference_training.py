@@ -1,4 +1,4 @@
-"""Every preference loss trains, resumes with equal weights, and reports the same metrics."""
+"""Every preference loss trains, resumes after a SIGKILL with equal weights, and reports the same metrics."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.step import Job, accumulate, averaged
 from tests.conftest import tiny_tokenizer
-from tests.support.impatient import Impatient
+from tests.support.interruptions import Fatal, killed
 from tests.support.pairs import block, pairs
 from tests.support.recorder import Recorder
 from tests.support.trainings import COMPUTE, adapted, training, weights
@@ -35,7 +35,7 @@ def job(run: Recorder | None = None, checkpoints: Checkpoints | None = None, **c
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_loss_trains_and_an_interrupted_training_gives_the_same_weights(loss: str, tmp_path: Path) -> None:
+def test_loss_trains_and_a_killed_training_ends_with_the_same_weights(loss: str, tmp_path: Path) -> None:
     config, run = block(loss, epochs=2), Recorder()
 
     def fit(job: Job) -> dict[str, torch.Tensor]:
@@ -50,8 +50,7 @@ def test_loss_trains_and_an_interrupted_training_gives_the_same_weights(loss: st
     before, whole = weights(adapted()), fit(job(run))
     assert run.of("rewards/margins")[-1] > run.of("rewards/margins")[0]
     assert any(not whole[name].equal(value) for name, value in before.items())
-    with pytest.raises(KeyboardInterrupt):
-        fit(job(checkpoints=Impatient(tmp_path / "kept", patience=2)))
+    killed(lambda: fit(job(checkpoints=Fatal(tmp_path / "kept", patience=2))))
     resumed = fit(job(checkpoints=Checkpoints(tmp_path / "kept")))
     assert all(resumed[name].equal(value) for name, value in whole.items())
 

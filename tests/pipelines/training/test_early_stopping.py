@@ -13,7 +13,7 @@ from pipelines.training.monitoring.history import History
 from pipelines.training.objectives import LanguageModel
 from pipelines.training.preflight import check_patience
 from pipelines.training.step import Job
-from tests.support.impatient import Impatient
+from tests.support.interruptions import Impatient
 from tests.support.recorder import Recorder
 from tests.support.trainings import COMPUTE, adapted, examples, training, weights
 

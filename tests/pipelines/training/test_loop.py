@@ -23,7 +23,7 @@ from pipelines.training.loop import fit
 from pipelines.training.monitoring.history import smoothed
 from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.step import Job, Loss
-from tests.support.impatient import Impatient
+from tests.support.interruptions import Impatient
 from tests.support.recorder import Recorder
 from tests.support.trainings import COMPUTE, adapted, examples, trained, training, weights
 

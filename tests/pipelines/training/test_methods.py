@@ -1,8 +1,5 @@
 """Every tuning method trains, resumes after a SIGKILL, is stored, loaded and merged, with equal logits (tiny model)."""
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from pipelines.training.loop import fit
 from pipelines.training.objectives import LanguageModel
 from pipelines.training.step import Job
 from pipelines.training.tuning.data import prepare
+from tests.support.interruptions import Fatal, killed
 from tests.support.recorder import Recorder
 from tests.support.trainings import examples, training
 
@@ -102,27 +100,6 @@ def learn(tuning: TuningConfig, base: Path, config: Config, out: Path, checkpoin
     return model
 
 
-def learn_and_be_killed(steps: int, *arguments: Any) -> None:
-    """Train as `learn` does in a process that is killed (SIGKILL) when its checkpoint of step `steps` is written."""
-
-    def train() -> None:
-        checkpoints = arguments[-1]
-        write = checkpoints.step
-
-        def step(number: int, *state: Any) -> None:
-            write(number, *state)
-            if number == steps:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        checkpoints.step = step
-        learn(*arguments)
-
-    process = multiprocessing.get_context("fork").Process(target=train)  # a fork has the imports, and one thread
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-
-
 @torch.no_grad()
 def logits(model: Model) -> torch.Tensor:
     """Return the logits as losses and decoding compute them."""
@@ -147,8 +124,8 @@ def test_method_trains_resumes_after_kill_9_and_answers_alike_after_loading_and_
     expected = logits(model)
     assert (expected - untrained).abs().max() > 1e-4
 
-    learn_and_be_killed(2, tuning, base, config, tmp_path, Checkpoints(tmp_path / "key", seconds=0))
-    resumed = learn(tuning, base, config, tmp_path, Checkpoints(tmp_path / "key", seconds=0))
+    killed(lambda: learn(tuning, base, config, tmp_path, Fatal(tmp_path / "key", patience=2)))
+    resumed = learn(tuning, base, config, tmp_path, Checkpoints(tmp_path / "key"))
     for key, value in trained(model).items():
         assert torch.equal(value, trained(resumed)[key]), key
 

@@ -24,7 +24,7 @@ from pipelines.training.monitoring.utilization import Utilization, counted, peak
 from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.step import Job
 from tests.conftest import tiny_model, tiny_tokenizer
-from tests.support.impatient import Impatient
+from tests.support.interruptions import Impatient
 from tests.support.recorder import Recorder
 from tests.support.rows import training_row
 from tests.support.trainings import COMPUTE, adapted, training, weights

@@ -15,7 +15,7 @@ from pipelines.training.objectives import LanguageModel
 from pipelines.training.schedules import stable_steps
 from pipelines.training.stable import StablePhase, stable_phase
 from pipelines.training.step import Job
-from tests.support.impatient import Impatient
+from tests.support.interruptions import Impatient
 from tests.support.recorder import Recorder
 from tests.support.trainings import COMPUTE, adapted, examples, training
 

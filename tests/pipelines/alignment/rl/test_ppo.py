@@ -16,7 +16,7 @@ from pipelines.alignment.sequences import Turn
 from pipelines.config import Config
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
-from tests.support.impatient import Impatient
+from tests.support.interruptions import Fatal, killed
 from tests.support.recorder import Recorder
 from tests.support.reinforcement import PROMPTS, Score, actors, even, probability_of_even, sharpen
 
@@ -230,7 +230,7 @@ def test_training_is_deterministic(backbone: Backbone, block: PPOBlock) -> None:
 
 
 def test_resumed_training_restores_every_state(backbone: Backbone, block: PPOBlock, tmp_path: Path) -> None:
-    """Interrupted after each round, and with the best round before the last interruption."""
+    """Killed after each round, and with the best round before the last interruption."""
     adaptive = block.model_copy(update={"iterations": 4, "kl_horizon": 8, "critic_warmup": 1})
     start = snapshot(backbone)
 
@@ -249,8 +249,7 @@ def test_resumed_training_restores_every_state(backbone: Backbone, block: PPOBlo
     whole, weights = run(Checkpoints())
     assert 0 < whole.best.number < 3
     for _ in range(4):
-        with pytest.raises(KeyboardInterrupt):
-            run(Impatient(tmp_path / "kept"))
+        killed(lambda: run(Fatal(tmp_path / "kept")))
     resumed, again = run(Checkpoints(tmp_path / "kept"))
     assert (resumed.history, resumed.best.number, resumed.controller) == (
         whole.history,
