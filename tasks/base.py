@@ -19,6 +19,7 @@ def base(out: Path, config: BaseModelConfig, compute: ComputeConfig) -> dict[str
     `auto` stores the same bytes on every machine, regardless of the precision used for computing.
     """
     devices.prepare(compute)
+    devices.warn_of_slow_training(compute)
     precision = torch.float32 if compute.precision == "fp32" else torch.bfloat16
     model, tok = loading.fetch(config, "base.model", precision)
     saving.save_whole(model, tok, out)

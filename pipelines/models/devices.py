@@ -67,6 +67,15 @@ def dtype(compute: ComputeConfig) -> torch.dtype:
     return torch.float32 if precise or compute.precision == "fp32" else torch.bfloat16
 
 
+def warn_of_slow_training(compute: ComputeConfig) -> None:
+    """Report that training will be slow, on a CPU where `compute.precision: auto` is float32."""
+    if compute.precision == "auto" and dtype(compute) == torch.float32:
+        say(
+            "this processor has no bf16 instructions, and trains about five times as slowly as one that has; "
+            "for a first look at all stages: gradus use recipes/quick.yaml"
+        )
+
+
 def _computes_bf16(where: torch.device) -> bool:
     """Return whether bf16 is supported natively; emulation takes eight times as long as float32."""
     if where.type == "cuda":

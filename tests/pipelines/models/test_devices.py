@@ -42,3 +42,12 @@ def test_emulated_bf16_is_reported(
     assert "auto would be fp32" in capsys.readouterr().err
     devices.prepare(config.compute.model_copy(update={"precision": "auto"}))
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("there", "warned"), [(True, False), (False, True)])
+def test_slow_training_without_bf16_is_announced(
+    there: bool, warned: bool, config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": there})
+    devices.warn_of_slow_training(config.compute.model_copy(update={"precision": "auto"}))
+    assert ("recipes/quick.yaml" in capsys.readouterr().err) == warned
