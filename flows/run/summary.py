@@ -1,6 +1,7 @@
 """Terminal summary of a run: comparison of all models, verdict and next steps."""
 
 from rich.console import Console
+from rich.text import Text
 
 from flows.promotion.promote import Promotion
 from pipelines.evaluation.report.page import terminal_table
@@ -17,8 +18,7 @@ def show(console: Console, promotion: Promotion) -> None:
         if promotion.reason:
             console.print(f"The promotion was forced: {promotion.reason}", markup=False, highlight=False)
     else:
-        console.print(f"[yellow]{name} is not promoted:[/]", end=" ")
-        console.print(promotion.reason, markup=False, highlight=False)
+        console.print(Text.assemble((f"{name} is not promoted:", "yellow"), f" {promotion.reason}"))
     console.print(str(promotion.openings), markup=False, highlight=False)
     for line in hints(promotion, registry.version_with_alias(registry.CHAMPION)):
         console.print(line, markup=False, highlight=False)
