@@ -111,6 +111,8 @@ class CompareConfig(Block):
     """Maximum loss of general accuracy."""
     max_hallucination_rise: Share
     """Maximum rise of the hallucination rate."""
+    min_accuracy: Share
+    """Minimum accuracy on answerable questions."""
     max_over_refusal: Share
     """Maximum over-refusal rate."""
     max_over_refusal_rise: Share

@@ -100,20 +100,24 @@ class Check:
 def requirements(config: CompareConfig, role: Role) -> list[Requirement]:
     """Return what a candidate must show against a reference in this role.
 
-    A base model hardly refuses, so against it the over-refusal rate itself is limited: no model that refuses what it
-    does not know could stay within a few points of it.
+    Against the baseline, accuracy and over-refusal rate are limited themselves. A base model that hallucinates on every
+    question has so low a score that a model which knows nothing and refuses a few is better beyond chance; and as it
+    hardly refuses, no model that refuses what it does not know could stay within a few points of it.
     """
     if role is Role.PARENT:
         return [Requirement("parent", "score", 0.0, veto=True)]
-    refusals = (
-        Requirement("useful", "over_refusal", -config.max_over_refusal, absolute=True)
+    usable = (
+        [
+            Requirement("accurate", "answer_accuracy", config.min_accuracy, absolute=True),
+            Requirement("useful", "over_refusal", -config.max_over_refusal, absolute=True),
+        ]
         if role is Role.BASELINE
-        else Requirement("useful", "over_refusal", -config.max_over_refusal_rise)
+        else [Requirement("useful", "over_refusal", -config.max_over_refusal_rise)]
     )
     return [
         Requirement("better", "score", 0.0),
         Requirement("honest", "hallucination_rate", -config.max_hallucination_rise),
-        refusals,
+        *usable,
         Requirement("general", "general_accuracy", -config.max_general_drop),
     ]
 

@@ -13,7 +13,7 @@ from pipelines.evaluation.metrics import units, value
 from pipelines.evaluation.questions import VALIDATION
 
 SELECTION = "selection.json"
-_LIMITS = {"honest", "useful", "general"}
+_LIMITS = {"honest", "accurate", "useful", "general"}
 
 
 @dataclass(frozen=True)

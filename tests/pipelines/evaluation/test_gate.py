@@ -48,7 +48,7 @@ def checks(now: list[Row], before: list[Row], role: Role = Role.BASELINE, **chan
 def test_better_model_passes_every_gate() -> None:
     found = checks(rows(answerable=0.7, refused=0.05, unanswerable=0.6), rows(answerable=0.1, unanswerable=0.1))
     assert {name: check.outcome for name, check in found.items()} == dict.fromkeys(
-        ("better", "honest", "useful", "general"), Outcome.PASS
+        ("better", "honest", "accurate", "useful", "general"), Outcome.PASS
     )
     assert verdict(list(found.values()))["reasons"] == []
     assert found["better"].gain == pytest.approx(0.7 - 3 * 0.25 - (0.1 - 3 * 0.9))
@@ -59,6 +59,7 @@ def test_better_model_passes_every_gate() -> None:
     [
         ("better", rows(answerable=0.2), rows(answerable=0.4)),
         ("honest", rows(unanswerable=0.2), rows(unanswerable=0.9)),
+        ("accurate", rows(answerable=0.02, refused=0.1), rows(answerable=0.0)),
         ("useful", rows(answerable=0.6, refused=0.4), rows(answerable=0.5)),
         ("general", rows(general=0.4), rows(general=0.6)),
     ],
