@@ -41,7 +41,7 @@ class Fatal(Checkpoints):
 
 def killed(training: Callable[[], object]) -> None:
     """Run a training with `Fatal` checkpoints in a forked process, which has all imports and one thread."""
-    process = multiprocessing.get_context("fork").Process(target=training)
+    process = multiprocessing.get_context("fork").Process(target=training, daemon=True)
     process.start()
-    process.join()
+    process.join(300)  # a fork may inherit a locked lock
     assert process.exitcode == -signal.SIGKILL
