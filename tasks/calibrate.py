@@ -18,7 +18,7 @@ from pipelines.evaluation import questions
 from pipelines.evaluation.asking import decode, judged
 from pipelines.evaluation.confidence import calibration
 from pipelines.evaluation.confidence import reader as readers
-from pipelines.evaluation.confidence.certificate import Floats, describe
+from pipelines.evaluation.confidence.certificate import Floats
 from pipelines.evaluation.confidence.reader import Reader
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.confidence.signals import SENTENCES, measure
@@ -80,7 +80,7 @@ def calibrate(
     artifacts.write_rows(out / calibration.CONFIDENCES, map(_stored, attempts, values, estimates))
     artifacts.write_rows(out / calibration.RISK_COVERAGE, curve)
     artifacts.write_csv(artifacts.PLOTS / "calibrate.csv", curve)
-    say(describe(confidence.certificate))
+    say(confidence.sentence)
     return _metrics(confidence, auroc)
 
 
@@ -94,8 +94,9 @@ def _stored(row: Row, values: Floats, estimate: float) -> Row:
 def _metrics(confidence: calibration.Confidence, auroc: dict[str, dict[str, float]]) -> dict[str, float]:
     certificate = confidence.certificate
     figures = {f"{split}.auroc.{name}": value for split, found in auroc.items() for name, value in found.items()}
-    certified = {} if certificate.threshold is None else {"threshold": certificate.threshold}
-    return {**figures, **certified, "calibration_answers": float(certificate.questions)}
+    threshold = {} if confidence.threshold is None else {"threshold": confidence.threshold}
+    certified = float(certificate.threshold is not None)
+    return {**figures, **threshold, "certified": certified, "calibration_answers": float(certificate.questions)}
 
 
 if __name__ == "__main__":

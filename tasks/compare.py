@@ -83,7 +83,7 @@ def compare(inputs: Inputs, out: Path, page: Path, config: CompareConfig, seed: 
         },
     }
     artifacts.write_json(out / "metrics.json", result)
-    plots.write(out, result["models"], answers, best_of_n, curve, confidence["certificate"]["threshold"])
+    plots.write(out, result["models"], answers, best_of_n, curve, calibration.Confidence.of(confidence).threshold)
     page.write_text(html.page(result, answers, curve, config), encoding="utf-8")
     return _logged(result)
 
@@ -136,7 +136,7 @@ def _open_book(
     """Return the table of the ways of answering: closed book, open book, both, abstaining."""
     rows = {name: artifacts.read_rows(inputs.open_book / f"{name}.jsonl") for name in (*names, BOTH)}
     closed = {name: same(answers[name], rows[name]) for name in names}
-    threshold = artifacts.read_json(inputs.calibrate / calibration.CONFIDENCE)["certificate"]["threshold"]
+    threshold = calibration.Confidence.of(artifacts.read_json(inputs.calibrate / calibration.CONFIDENCE)).threshold
     stored = artifacts.read_rows(inputs.calibrate / calibration.CONFIDENCES)
     confidence = {row["id"]: row["confidence"] for row in stored}
     abstaining = None if threshold is None else calibration.abstaining(closed[names[-1]], confidence, threshold)

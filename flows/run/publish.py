@@ -22,7 +22,7 @@ from flows.serve.prefect_server import HOST, announced
 from pipelines import config
 from pipelines.config import Config
 from pipelines.evaluation import questions
-from pipelines.evaluation.confidence.certificate import Certificate, describe
+from pipelines.evaluation.confidence.calibration import Confidence
 from pipelines.models import registry
 from pipelines.runtime import tracking, tracking_store
 
@@ -107,7 +107,7 @@ def _promoted(parent: tracking.Run, promotion: Promotion, settings: Config, orig
         "model": promotion.candidate,
         "base": settings.base.model,
         "documents": settings.ingest.source.as_posix(),
-        "abstention": describe(Certificate(**promotion.comparison["confidence"]["certificate"])),
+        "abstention": Confidence.of(promotion.comparison["confidence"]).sentence,
         "commit": f"{origin.commit[:10]}{' with uncommitted changes' if origin.dirty else ''}",
         "licence": "that of the base model and of the documents",
     }

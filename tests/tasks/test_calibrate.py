@@ -98,5 +98,5 @@ def test_too_few_answers_are_reported_and_stop_nothing(
     metrics = calibrate(
         "sft", base, [], *inputs, artifacts.fresh("calibrate"), config.model_copy(update={"evaluate": brief})
     )
-    assert metrics == {"calibration_answers": 2.0}
+    assert metrics == {"certified": 0.0, "calibration_answers": 2.0}
     assert "no confidence is certified" in capsys.readouterr().err

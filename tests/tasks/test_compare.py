@@ -201,9 +201,12 @@ def test_rerun_writes_equal_bytes(config: Config) -> None:
     assert written[0] == written[1]
 
 
-def test_abstaining_is_in_the_table_if_a_threshold_is_certified(config: Config) -> None:
+@pytest.mark.parametrize("certified", [0.5, None])
+def test_abstaining_is_in_the_table_with_or_without_a_certified_threshold(
+    certified: float | None, config: Config
+) -> None:
     models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 0)}
-    compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1, threshold=0.5)
+    compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1, threshold=certified)
     ways = artifacts.read_json(Path("artifacts/compare/metrics.json"))["open_book"]["models"]
     assert ways["sft, abstaining"]["over_refusal"] == 0.5
     assert ways["sft, abstaining"]["answer_accuracy"] == 0.25 and ways["sft, closed book"]["answer_accuracy"] == 0.5

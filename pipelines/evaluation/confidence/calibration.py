@@ -9,16 +9,19 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from pipelines.artifacts import Row
-from pipelines.evaluation.confidence.certificate import Certificate, Floats, Scored, certify
+from pipelines.evaluation.confidence.certificate import Certificate, Floats, Scored, certify, describe
 from pipelines.evaluation.confidence.config import CalibrateConfig
 from pipelines.evaluation.confidence.estimator import Estimator, fit
 from pipelines.evaluation.confidence.signal_names import SIGNALS
+from pipelines.evaluation.metrics import WRONG_COST
 from pipelines.evaluation.questions import GENERAL
 from pipelines.evaluation.verdicts.invented import is_attempt
 
 CONFIDENCE, CONFIDENCES, RISK_COVERAGE = "confidence.json", "confidences.jsonl", "risk_coverage.jsonl"
 MIN_OF_EACH = 10
 """Least correct and wrong answers to fit an estimator on."""
+BREAK_EVEN = WRONG_COST / (1 + WRONG_COST)
+"""The confidence p from which an answer raises the score, p - WRONG_COST (1 - p) > 0 (Chow 1970)."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,23 @@ class Confidence:
 
     @property
     def threshold(self) -> float | None:
-        """The confidence below which the model abstains; None if no threshold is certified."""
-        return self.certificate.threshold
+        """The confidence below which the model abstains; None if it is not calibrated.
+
+        It is the certified one, or without a certificate that at which an answer neither raises nor lowers the score.
+        """
+        if self.certificate.threshold is not None:
+            return self.certificate.threshold
+        return None if self.estimator is None else BREAK_EVEN
+
+    @property
+    def sentence(self) -> str:
+        """The certificate as a sentence, and without one, below which confidence the model abstains all the same."""
+        if self.certificate.threshold is not None or self.estimator is None:
+            return describe(self.certificate)
+        return (
+            f"{describe(self.certificate)} Without a guarantee, the model abstains below a confidence of "
+            f"{BREAK_EVEN:.2f}, where answering lowers the expected score."
+        )
 
     def as_row(self) -> Row:
         """Return the JSON object."""

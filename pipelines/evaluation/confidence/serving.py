@@ -38,6 +38,6 @@ class Abstention:
         return float(self._confidence.estimates(values)[0])
 
     def is_withheld(self, confidence: float | None) -> bool:
-        """Return whether an answer with this confidence is below the certified threshold."""
+        """Return whether an answer with this confidence is below the threshold."""
         threshold = self._confidence.threshold
         return confidence is not None and threshold is not None and confidence < threshold

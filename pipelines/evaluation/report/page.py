@@ -16,7 +16,7 @@ from rich.text import Text
 from pipelines.artifacts import Row
 from pipelines.evaluation.best_of_n.curve import warning
 from pipelines.evaluation.comparison import PARENT, is_desired
-from pipelines.evaluation.confidence.certificate import Certificate, describe
+from pipelines.evaluation.confidence.calibration import Confidence
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.metrics import METRICS, WRONG_COST, Metric
@@ -86,7 +86,7 @@ def page(metrics: dict[str, Any], answers: Answers, curve: list[Row], config: Co
     from pipelines.evaluation.report import plots  # imports matplotlib, which the terminal's table does not need
 
     candidate, best, splits = metrics["candidate"], metrics["best_of_n"], (answers.test, answers.validation)
-    certificate = Certificate(**metrics["confidence"]["certificate"])
+    confidence = Confidence.of(metrics["confidence"])
     said = answers.test[candidate]
     parent = metrics["parent"] if metrics["parent"] in answers.test else config.baseline
     changes = changed(answers.test[parent], said)
@@ -100,11 +100,11 @@ def page(metrics: dict[str, Any], answers: Answers, curve: list[Row], config: Co
         open_book=metrics["open_book"],
         open_book_columns=columns(metrics["open_book"]),
         open_book_rows=rows(metrics["open_book"]),
-        certificate=describe(certificate),
-        certified=certificate.threshold is not None,
+        certificate=confidence.sentence,
+        threshold=confidence.threshold,
         auroc=metrics["confidence"]["auroc"],
         signals=SIGNALS,
-        risk_coverage=_embedded(plots.svg(plots.risk_coverage(curve, certificate.threshold))),
+        risk_coverage=_embedded(plots.svg(plots.risk_coverage(curve, confidence.threshold))),
         baseline=config.baseline,
         candidate=candidate,
         parent=parent,

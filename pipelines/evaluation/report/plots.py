@@ -154,7 +154,7 @@ def risk_coverage(curve: list[Row], threshold: float | None) -> Figure:
         axes.plot([row["coverage"] for row in points], [row["risk"] for row in points], color=COLOURS["wrong"])
         given = [row["coverage"] for row in curve if threshold is not None and row["threshold"] >= threshold]
         if given:
-            axes.axvline(max(given), color=_FAINT, ls="--", lw=1, label="certified threshold")
+            axes.axvline(max(given), color=_FAINT, ls="--", lw=1, label="abstains to the right")
             axes.legend(frameon=False)
         axes.set(
             xlabel="questions answered, the most certain first", ylabel="wrong answers", xlim=(0, 1), ylim=(0, None)

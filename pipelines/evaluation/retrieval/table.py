@@ -22,10 +22,10 @@ def table(
     """Return the metrics of each way of answering, in the form of metrics.json.
 
     `closed` and `opened` hold the rows of the same questions by model, the baseline first and the candidate last;
-    `both` are those of the cascade, `abstaining` the candidate's with a refusal below the certified confidence. Beside
-    `models`, `order` and the number of `questions` there are `tuning`, the paired difference by metric of the candidate
-    closed book from the baseline open book, which is what tuning gains over retrieval, and the `recall` of the
-    retrieval.
+    `both` are those of the cascade, `abstaining` the candidate's with a refusal below the threshold of its confidence.
+    Beside `models`, `order` and the number of `questions` there are `tuning`, the paired difference by metric of the
+    candidate closed book from the baseline open book, which is what tuning gains over retrieval, and the `recall` of
+    the retrieval.
     """
     baseline, candidate = closed
     ways: dict[str, list[Row]] = {}

@@ -52,8 +52,8 @@ def test_an_answer_below_the_threshold_is_withheld_unless_a_guess_is_wanted(
         REFUSAL, "An answer with confidence 0.00 was withheld; `gradus ask --guess` shows it."
     )
     assert answer(config, base, documents, INVENTED, guess=True, **known) == Answer(INVENTED, "Confidence 0.00.")
-    uncertified = {"confidence": confidence_json(None)}
-    assert answer(config, base, documents, INVENTED, **uncertified) == Answer(INVENTED, "Confidence 0.00.")
+    uncertified = answer(config, base, documents, INVENTED, confidence=confidence_json(None))
+    assert uncertified.text == REFUSAL, "answering does not pay at this confidence, which needs no certificate"
 
 
 def test_refusals_and_models_without_calibration_have_no_confidence(
