@@ -17,6 +17,7 @@ from pipelines.evaluation.confidence.calibration import (
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.verdicts.invented import is_attempt
 from tests.conftest import ROOT
+from tests.support.confidences import confidence_json
 
 CONFIG = load(ROOT / "params.yaml").calibrate
 
@@ -64,6 +65,15 @@ def test_too_few_answers_give_no_estimator_and_say_how_many_are_missing() -> Non
     assert confidence.estimator is None and confidence.threshold is None
     assert confidence.certificate.more_questions is not None and confidence.certificate.more_questions > 10
     assert np.allclose(confidence.estimates(values), np.exp(values[:, 0]))
+
+
+def test_without_a_certificate_the_model_abstains_where_an_answer_lowers_the_expected_score() -> None:
+    certified, uncertified = (Confidence.of(confidence_json(threshold)) for threshold in (0.6, None))
+    assert (certified.threshold, uncertified.threshold) == (0.6, 0.75)
+    assert "Without a guarantee, the model abstains below a confidence of 0.75" in uncertified.sentence
+    assert "guarantee" not in certified.sentence
+    unfitted = Confidence.of({**confidence_json(None), "estimator": None})
+    assert unfitted.threshold is None and "abstains" not in unfitted.sentence
 
 
 def test_abstaining_refuses_below_the_threshold_only() -> None:
