@@ -39,7 +39,7 @@ def tuned(method: str, **options: Any) -> TuningConfig:
 
 def test_adalora_ends_at_its_target_rank_and_is_stored_as_lora(base: Path, config: Config, tmp_path: Path) -> None:
     tuning = tuned("adalora", init_r=6, target_r=2, tinit=0, tfinal=1, deltaT=1)
-    model = learn(tuning, base, config, tmp_path, len(PLAN), Checkpoints())
+    model = learn(tuning, base, config, tmp_path, Checkpoints())
     values = [value for name, value in model.named_parameters() if "lora_E" in name]
     assert sum(int((value != 0).sum()) for value in values) == 2 * len(values)
     saving.save(model, loading.tokenizer(base), tmp_path / "sft", base)
@@ -79,7 +79,7 @@ def test_gradual_unfreezing_changes_the_named_layers_at_the_named_steps(base: Pa
 
 def test_fisher_mask_changes_its_share_of_the_parameters(base: Path, config: Config, tmp_path: Path) -> None:
     start = dict(loading.load(base, config.compute).named_parameters())
-    model = learn(tuned("fisher", share=0.01, rows=4), base, config, tmp_path, len(PLAN), Checkpoints())
+    model = learn(tuned("fisher", share=0.01, rows=4), base, config, tmp_path, Checkpoints())
     mask = load_file(tmp_path / MASK)
     share = sum(int(each.sum()) for each in mask.values()) / sum(each.numel() for each in mask.values())
     assert share == pytest.approx(0.01, rel=0.01)
@@ -89,7 +89,7 @@ def test_fisher_mask_changes_its_share_of_the_parameters(base: Path, config: Con
 
 
 def test_selected_parameters_are_stored_without_the_others(base: Path, config: Config, tmp_path: Path) -> None:
-    model = learn(tuned("norms"), base, config, tmp_path, len(PLAN), Checkpoints())
+    model = learn(tuned("norms"), base, config, tmp_path, Checkpoints())
     saving.save(model, loading.tokenizer(base), tmp_path / "sft", base)
     stored = load_file(tmp_path / "sft" / adapters.WEIGHTS)
     assert stored.keys() == trained(model).keys() and all("norm" in name for name in stored)
@@ -122,7 +122,7 @@ def test_decoding_with_a_shared_prefix_equals_decoding_one_by_one(
     kind: str, base: Path, config: Config, tmp_path: Path
 ) -> None:
     options = {"r": 4, "target_modules": ["q_proj"]} if kind == "lily" else {"num_virtual_tokens": 4}
-    model = learn(tuned(kind, **options), base, config, tmp_path, len(PLAN), Checkpoints())
+    model = learn(tuned(kind, **options), base, config, tmp_path, Checkpoints())
     saving.save(model, loading.tokenizer(base), tmp_path / "sft", base)
     loaded, tok = loading.load(tmp_path / "sft", config.compute), loading.tokenizer(base)
     together = dict(respond(loaded, tok, PROMPTS, [2], 6, None, batch_size=4))
@@ -138,7 +138,7 @@ def test_decoding_with_a_shared_prefix_equals_decoding_one_by_one(
 
 @pytest.mark.parametrize("kind", ["prompt_tuning", "bottleneck", "ia3"])
 def test_original_computes_as_the_base_model(kind: str, base: Path, config: Config, tmp_path: Path) -> None:
-    model = learn(tuned(kind), base, config, tmp_path, len(PLAN), Checkpoints())
+    model = learn(tuned(kind), base, config, tmp_path, Checkpoints())
     expected = logits(loading.load(base, config.compute))
     with original(model) as before:
         torch.testing.assert_close(logits(before), expected, atol=1e-6, rtol=0)
@@ -150,7 +150,7 @@ def test_an_adapter_is_trained_on_a_delta_and_on_bottleneck_adapters(
     kind: str, base: Path, config: Config, tmp_path: Path
 ) -> None:
     tok, options = loading.tokenizer(base), {"last": 1} if kind == "layers" else {"size": 8}
-    below = learn(tuned(kind, **options), base, config, tmp_path, len(PLAN), Checkpoints())
+    below = learn(tuned(kind, **options), base, config, tmp_path, Checkpoints())
     saving.save(below, tok, tmp_path / "sft", base)
     model = preparation.peft_adaptable(tmp_path / "sft", tuned("lora", r=4), config.compute)
     torch.testing.assert_close(logits(model), logits(below), atol=1e-5, rtol=0)
@@ -232,7 +232,7 @@ def test_an_adapter_for_another_size_is_a_user_error(base: Path, config: Config,
 @pytest.mark.parametrize("kind", ["lora", "adalora", "layers"])
 def test_a_scaled_update_is_stored_scaled(kind: str, base: Path, config: Config, tmp_path: Path) -> None:
     options = {"lora": {"r": 4}, "adalora": {"init_r": 4, "target_r": 2}, "layers": {"last": 1}}[kind]
-    model = learn(tuned(kind, **options), base, config, tmp_path, len(PLAN), Checkpoints())
+    model = learn(tuned(kind, **options), base, config, tmp_path, Checkpoints())
     whole = logits(model)
     saving.keep_share(model, 0.5, base)
     saving.save(model, loading.tokenizer(base), tmp_path / "sft", base)
