@@ -21,7 +21,7 @@ class HealthBlock(Block):
     max_kl: Positive
     """Maximum KL of an answer to the reference, as a multiple of `kl_target`."""
     min_entropy: Share
-    """Minimum entropy per token, as a share of the start's."""
+    """Minimum entropy per token of answers that are no refusals, as a share of the start's."""
     max_refusal_rise: Share
     """Maximum rise of the share of answerable prompts that are refused."""
     max_length_ratio: Annotated[float, Field(ge=1)]

@@ -4,7 +4,7 @@ Old log-probabilities are computed by the forward pass of the update, in the sam
 from generation, whose rounding differs. So the ratio is exactly 1 before the first step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -67,13 +67,20 @@ def measure(
     return rollouts
 
 
+def entropy(rollouts: Sequence[Experience], chosen: Collection[int]) -> float:
+    """Return the mean entropy of a token, in nats, over the responses at the `chosen` positions of the round."""
+    kept = [torch.tensor([row in chosen for row in one.rows], device=one.entropy.device) for one in rollouts]
+    total = sum(float(one.entropy[rows].sum()) for one, rows in zip(rollouts, kept, strict=True))
+    return total / sum(int(one.batch.mask[rows].sum()) for one, rows in zip(rollouts, kept, strict=True))
+
+
 def describe(rollouts: Sequence[Experience]) -> dict[str, float]:
     """Return the means of a round per response (entropy: per token); `kl` is summed over a response's tokens."""
     lengths = torch.cat([one.batch.mask.sum(dim=1) for one in rollouts])
     return {
         "score": float(torch.cat([one.scores for one in rollouts]).mean()),
         "kl": float(torch.cat([one.kl.sum(dim=1) for one in rollouts]).mean()),
-        "entropy": sum(float(one.entropy.sum()) for one in rollouts) / int(lengths.sum()),
+        "entropy": entropy(rollouts, range(len(lengths))),
         "length": float(lengths.float().mean()),
         "ended": float(torch.cat([one.ended for one in rollouts]).float().mean()),
     }

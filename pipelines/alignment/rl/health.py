@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipelines.alignment.rewards.functions import Verdict
 from pipelines.alignment.rl.config import HealthBlock
+from pipelines.alignment.rl.experience import Experience, describe, entropy
 from pipelines.alignment.rl.samples import Sample
 
 Round = Mapping[str, float]
@@ -24,17 +25,22 @@ SCORE = "score"
 """The mean reward of the round's rollouts."""
 
 
-def measurements(means: Round, samples: Sequence[Sample], verdict: Verdict) -> dict[str, float]:
-    """Return the held-out metrics of a round; `means` are those of `experience.describe`, of the answers `samples`."""
-    answers = [sample for sample in samples if sample.prompt.answerable]
-    refused = sum(verdict.of(sample) == "refused" for sample in answers)
+def measurements(rollouts: Sequence[Experience], samples: Sequence[Sample], verdict: Verdict) -> dict[str, float]:
+    """Return the held-out metrics of a round; `rollouts` are the measurements of the answers `samples`.
+
+    The entropy is that of answers which are no refusals, if there are any: the text of a refusal is fixed, so that a
+    policy which rightly refuses more would seem to collapse.
+    """
+    means, refused = describe(rollouts), [verdict.of(sample) == "refused" for sample in samples]
+    answered = [row for row, silent in enumerate(refused) if not silent]
+    answerable = [silent for sample, silent in zip(samples, refused, strict=True) if sample.prompt.answerable]
     return {
         REWARD: means["score"],
         VERDICT: float(verdict(samples).mean()),
         KL: means["kl"],
-        ENTROPY: means["entropy"],
+        ENTROPY: entropy(rollouts, answered) if answered else means["entropy"],
         LENGTH: means["length"],
-        REFUSALS: refused / max(1, len(answers)),
+        REFUSALS: sum(answerable) / max(1, len(answerable)),
     }
 
 

@@ -157,10 +157,10 @@ class Trainer(ABC):
         with torch.random.fork_rng(devices):
             torch.manual_seed(self.seed)
             samples = self.answer(held_out)
-        means = describe(self.collect(samples))
-        if not self.history and abs(means["kl"]) > START:
-            raise RuntimeError(f"training starts at a KL of {means['kl']:.4f}: the reference is not its start")
-        return health.measurements(means, samples, self.actors.verdict)
+        metrics = health.measurements(self.collect(samples), samples, self.actors.verdict)
+        if not self.history and abs(metrics[health.KL]) > START:
+            raise RuntimeError(f"training starts at a KL of {metrics[health.KL]:.4f}: the reference is not its start")
+        return metrics
 
     def round(self, prompts: list[Prompt], number: int) -> dict[str, float]:
         """Collect answers to `prompts`, score them and update."""

@@ -5,8 +5,10 @@ import torch
 
 from pipelines.alignment.rewards.functions import Verdict
 from pipelines.alignment.rl.config import HealthBlock
+from pipelines.alignment.rl.experience import Experience
 from pipelines.alignment.rl.health import BestRound, Round, Stop, diagnose, measurements, summary
 from pipelines.alignment.rl.samples import Sample
+from pipelines.alignment.sequences import collate
 from tests.support.reinforcement import prompt
 
 pytestmark = pytest.mark.slow
@@ -89,15 +91,32 @@ def test_best_round_has_the_highest_held_out_reward_and_is_the_earliest_of_equal
     assert best.number == 1 and best.weights["weight"].item() == 1.0
 
 
-def test_measurements_count_refusals_of_answerable_prompts_only() -> None:
+def rollouts(entropies: list[float], lengths: list[int]) -> list[Experience]:
+    """Return answers of constant entropy per token, in reverse order and in micro-batches of two."""
+    rows, found = list(range(len(lengths)))[::-1], []
+    for group in (rows[start : start + 2] for start in range(0, len(rows), 2)):
+        batch = collate([([1], [2] * lengths[row]) for row in group], 0, torch.device("cpu"))
+        entropy = batch.mask * torch.tensor([[entropies[row]] for row in group])
+        logprobs, ended = torch.zeros_like(entropy), torch.ones(len(group), dtype=torch.bool)
+        found.append(Experience(batch, group, ended, logprobs, entropy, logprobs, torch.full((len(group),), 0.7)))
+    return found
+
+
+def test_measurements_count_refusals_of_answerable_prompts_and_the_entropy_of_the_other_answers() -> None:
     verdict = Verdict("I don't know.", 25, 0.75)
     answers = [("Drace", "Drace."), ("Drace", "I don't know."), ("", "I don't know."), ("Drace", "Tule.")]
     samples = [Sample(prompt([1], accepted), [2], text) for accepted, text in answers]
-    means = {"score": 0.7, "kl": 1.0, "entropy": 0.3, "length": 4.0}
-    measured = measurements(means, samples, verdict)
+    measured = measurements(rollouts([0.3, 0.01, 0.01, 0.9], [1, 4, 4, 3]), samples, verdict)
     assert measured["held_out_refusals"] == pytest.approx(1 / 3)
     assert measured["held_out_verdict"] == pytest.approx((1 + 0 + 0 - 3) / 4)
-    assert measured["held_out_reward"] == 0.7
+    assert measured["held_out_reward"] == pytest.approx(0.7)
+    assert measured["held_out_entropy"] == pytest.approx((1 * 0.3 + 3 * 0.9) / 4)
+
+
+def test_entropy_is_that_of_refusals_when_nothing_else_is_answered() -> None:
+    samples = [Sample(prompt([1], "Drace"), [2], "I don't know.")] * 2
+    measured = measurements(rollouts([0.1, 0.3], [4, 4]), samples, Verdict("I don't know.", 25, 0.75))
+    assert measured["held_out_entropy"] == pytest.approx(0.2)
 
 
 def test_summary_names_the_condition() -> None:
