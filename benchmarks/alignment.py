@@ -50,6 +50,7 @@ from benchmarks.alignment_four_models import FourModels
 from benchmarks.alignment_trial import (
     PHASES,
     ROOT,
+    ClockedPPO,
     asked,
     isolated,
     parameters,
@@ -88,6 +89,7 @@ class Turns:
         """Load all models."""
         self.prompts, self.ids = prompts, [each.ids for each in prompts]
         self.ours = trainer("ppo", policy, reward, settings)
+        assert isinstance(self.ours, ClockedPPO)
         head = self.ours.value_head
         self.others = {
             name: FourModels(policy, reward, copy.deepcopy(head), settings, whole=name == "four_models")

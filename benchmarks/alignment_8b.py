@@ -3,7 +3,7 @@
 import tempfile
 from contextlib import chdir
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import AutoConfig
@@ -49,7 +49,7 @@ def measure(method: str, policy: Path, reward: Path, prompts: list[Prompt], sett
 
     found["peak_gib"] = gpu_training.measured(work, where)
     longest = max(len(each.ids) for each in prompts)
-    attention = "eager" if where.type == "cpu" else "sdpa"
+    attention: Literal["eager", "sdpa"] = "eager" if where.type == "cpu" else "sdpa"
     tuning, kind = settings.align.tuning, settings.base.quantization
     training = rounds.micro_batch(block, longest, tuning, kind, torch.bfloat16, attention=attention)
     shape = AutoConfig.from_pretrained(Path("artifacts/base"))

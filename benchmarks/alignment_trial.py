@@ -165,7 +165,7 @@ def trainer(method: str, policy: Path, reward: Path, settings: Config) -> Clocke
         return ClockedGRPO(actors, block, settings.compute.seed)
     clone(model, REWARD, VALUE)
     train_only(model, [POLICY, VALUE])
-    ppo = ClockedPPO(actors, block, settings.compute.seed)
+    ppo = ClockedPPO(actors, settings.rl.ppo, settings.compute.seed)
     nn.init.normal_(ppo.value_head.weight, std=UPDATE)
     return ppo
 

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
@@ -30,6 +30,7 @@ from pipelines.config import Config
 from pipelines.models import loading, memory
 from pipelines.models.devices import device, prepare
 from pipelines.models.memory import GIB, Training
+from pipelines.models.quantization import Kind
 from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.progress import say
 from pipelines.training.checkpoints import Checkpoints
@@ -128,7 +129,7 @@ def measured(work: Callable[[], object], where: torch.device) -> float:
     return torch.cuda.max_memory_allocated(where) / GIB
 
 
-def tune(quantization: str, length: int, rows: int, steps: int, where: torch.device) -> dict[str, float]:
+def tune(quantization: Kind, length: int, rows: int, steps: int, where: torch.device) -> dict[str, float]:
     """Run the task `sft`; return its peak and estimated memory in GiB, and tokens and FLOPs per second."""
     name, base = "lora" if quantization == "none" else "qlora", Path("artifacts/base")
     chosen, curate = settings(quantization, length, rows, where), write_rows(steps * rows, length)
@@ -143,7 +144,7 @@ def tune(quantization: str, length: int, rows: int, steps: int, where: torch.dev
 
     used = measured(work, where)
     row = len(encode_chat(loading.tokenizer(base), chat(length, 0)).ids)
-    attention = "eager" if where.type == "cpu" else "sdpa"
+    attention: Literal["eager", "sdpa"] = "eager" if where.type == "cpu" else "sdpa"
     training = Training(chosen.sft.tuning, quantization, torch.bfloat16, rows, row, rows * row, attention=attention)
     traced = memory.trace(AutoConfig.from_pretrained(base), training)
     assert traced is not None

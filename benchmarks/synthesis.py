@@ -28,11 +28,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from aiohttp import ClientSession, web
 
 from pipelines import artifacts
-from pipelines.llm.cache import ResponseCache
+from pipelines.llm.budget import Budget
+from pipelines.llm.cache import CachedModel, ResponseCache
 from pipelines.llm.calls import Call
 from pipelines.llm.config import ServedModel
-from pipelines.llm.openai import Budget, ServedTeacher
-from pipelines.llm.teachers import CachedModel
+from pipelines.llm.openai import ServedTeacher
 from pipelines.text.normalize import spans, tokens
 
 ROOT = Path(__file__).parents[1]

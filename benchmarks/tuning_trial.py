@@ -69,7 +69,7 @@ class Trial:
 class Curves(Recorder):
     """The curves of a training whose files are not logged."""
 
-    def artifact(self, path: Path) -> None:
+    def artifact(self, path: Path, folder: str | None = None) -> None:
         """Do nothing."""
 
 
@@ -81,8 +81,8 @@ def measure(trial: Trial) -> Row:
     """
     with chdir(trial.project), tempfile.TemporaryDirectory() as folder:
         base, settings = artifacts.read("base"), config.load()
-        asked = sampled(settings, trial.questions)
-        model, figures = base, {}
+        asked, model = sampled(settings, trial.questions), base
+        figures: Row = {}
         if trial.tuning is not None:
             settings = changed(settings, trial)
             model, figures = trained(base, settings, trial, Path(folder))

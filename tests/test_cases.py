@@ -135,8 +135,12 @@ def test_document_matches_an_accepted_outcome(name: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name, case in EXPECTED.items() if "dropped" in case])
 def test_meaningless_text_is_dropped_by_clean(config: Config, name: str, folder: Path) -> None:
-    pages = [each for file in (name, SOUND) for each in extract(CASES / file, CASES, LIMITS)]
-    documents.write(folder / "documents", [replace(each, id=each.source) for each in pages])
+    def read(file: str) -> Iterator[Document]:
+        for each in extract(CASES / file, CASES, LIMITS):
+            assert isinstance(each, Document)
+            yield replace(each, id=each.source)
+
+    documents.write(folder / "documents", [*read(name), *read(SOUND)])
     clean(folder, folder / "clean", config.clean, Executor())
     assert [each.source for each in documents.read(folder / "clean/documents")] == [SOUND]
 

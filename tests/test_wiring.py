@@ -119,12 +119,6 @@ def stale_lock(root: Path) -> list[str]:
     ]
 
 
-def _value(values: Any, key: str) -> Any:
-    for part in key.split("."):
-        values = values[part]
-    return values
-
-
 def listed(entry: dict[str, Any], file: str) -> list[str]:
     """Return the keys of the parameter file `file` that a stage depends on."""
     if file == "params.yaml":
@@ -356,8 +350,8 @@ def append(path: Path, line: str) -> None:
     path.write_text(f"{path.read_text()}\n{line}\n")
 
 
-BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]] = [
-    (no_stages, lambda root: (root / "dvc.yaml").write_text("stages: {}\n") and None, "no stages"),
+BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], object], str]] = [
+    (no_stages, lambda root: (root / "dvc.yaml").write_text("stages: {}\n"), "no stages"),
     (missing_code, lambda root: replace(root / "dvc.yaml", "code.lock.yaml: [sft]", "code.lock.yaml: [clean]"), "sft"),
     (
         missing_code,
@@ -399,10 +393,10 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]]
         lambda root: append(root / "pipelines/text/words.py", "def f(): from pipelines.data import documents"),
         "imports data, which comes later",
     ),
-    (package_order, lambda root: (root / "pipelines/text").rename(root / "pipelines/words") and None, "no place"),
+    (package_order, lambda root: (root / "pipelines/text").rename(root / "pipelines/words"), "no place"),
     (
         crowded_folders,
-        lambda root: [(root / f"pipelines/text/{number}.py").touch() for number in range(9)] and None,
+        lambda root: [(root / f"pipelines/text/{number}.py").write_text("") for number in range(9)],
         "pipelines/text has",
     ),
     (
@@ -415,14 +409,14 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], None], str]]
         lambda root: replace(root / "dvc.yaml", "[artifacts/clean, runs", "[artifacts/cleaned, runs"),
         "cleaned",
     ),
-    (different_names, lambda root: (root / "tasks/polish.py").write_text("") and None, "polish"),
+    (different_names, lambda root: (root / "tasks/polish.py").write_text(""), "polish"),
     (different_versions, lambda root: replace(root / "constraints.txt", "\ntrl==", "\ntrl==0."), "trl"),
 ]
 
 
 @pytest.mark.parametrize(("check", "spoil", "named"), BREAKAGES, ids=lambda value: getattr(value, "__name__", None))
 def test_violation_is_detected(
-    copy: Path, check: Callable[[Path], list[str]], spoil: Callable[[Path], None], named: str
+    copy: Path, check: Callable[[Path], list[str]], spoil: Callable[[Path], object], named: str
 ) -> None:
     spoil(copy)
     assert any(named in wrong for wrong in check(copy))

@@ -10,13 +10,14 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 import yaml
 from prefect import Flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events import emit_event
 from prefect.states import Running
 from prefect.variables import Variable
@@ -52,6 +53,8 @@ def received(prefect_server: str, fake: Project) -> Iterator[list[dict[str, str]
         name="hook",
         url=f"http://127.0.0.1:{server.server_port}",
         json_data={"subject": "{{subject}}", "body": "{{body}}"},
+        headers=None,
+        cookies=None,
     )
     block.save("hook", overwrite=True)
     Variable.set(NOTIFY, "custom-webhook/hook", overwrite=True)
@@ -90,15 +93,20 @@ def test_failed_run_sends_a_message(fake: Project, received: list[dict[str, str]
     assert len(received) == 1 and "There is no text." in received[0]["body"]
 
 
+def crashed(client: SyncPrefectClient, run: UUID) -> bool:
+    state = client.read_flow_run(run).state
+    return state is not None and state.is_crashed()
+
+
 def test_run_without_heartbeats_is_marked_as_crashed(received: list[dict[str, str]], prefect_server: str) -> None:
     heartbeat.watch(timedelta(seconds=10))
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(scheduled.retrain, state=Running())
         emit_event(heartbeat.BEAT, {"prefect.resource.id": f"prefect.flow-run.{run.id}"})
         end = time.monotonic() + 90
-        while not client.read_flow_run(run.id).state.is_crashed() and time.monotonic() < end:
+        while not crashed(client, run.id) and time.monotonic() < end:
             time.sleep(0.5)
-        assert client.read_flow_run(run.id).state.is_crashed()
+        assert crashed(client, run.id)
     while not received and time.monotonic() < end:
         time.sleep(0.5)
     assert received[0]["subject"] == "Gradus: a run crashed" and run.name in received[0]["body"]

@@ -92,7 +92,7 @@ class Breaker:
 
     def damaged(self, data: bytes) -> bytes:
         """Return a file, sometimes truncated or corrupted."""
-        return self.any((bytes, bytes, bytes, self.cut, self.corrupted))(data)  # type: ignore[no-any-return]
+        return self.any((bytes, bytes, bytes, self.cut, self.corrupted))(data)
 
 
 def zipped(files: dict[str, bytes]) -> bytes:

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import zlib
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from tests.support.broken_documents import page
 from tests.support.broken_files import DATES, ENCODINGS, GOOD, Breaker
 
 TEXTS = ("text", "content", "body", "document")
+PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress, "x-gzip": gzip.compress}
 
 
 def rows(b: Breaker) -> bytes:
@@ -66,7 +68,7 @@ def _record(b: Breaker) -> bytes:
     packed, sent = b.any(("gzip", "deflate", "br", "x-gzip", "gzip, gzip", "")), b.any(("chunked", "CHUNKED", ""))
     body = b.any((page, lambda b: b.encoded(b.text())))(b)
     if b.sometimes(0.7):
-        body = {"gzip": gzip.compress, "deflate": zlib.compress, "x-gzip": gzip.compress}.get(packed, bytes)(body)
+        body = PACK.get(packed, bytes)(body)
     if b.sometimes(0.7) and sent:
         body = b"%x\r\n%s\r\n%s\r\n\r\n" % (len(body), body, b.any((b"0", b"", b"zz")))
     kind = f"{b.any(('text/html', 'text/plain', 'TEXT/HTML'))}; charset={b.any((*ENCODINGS, 'no-such', ''))}"

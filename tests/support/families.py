@@ -3,9 +3,9 @@
 TRL ships some of the templates; tests/data/chat_templates has the others, without their branches for tools.
 """
 
-import importlib.util
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pipelines.models.messages import Message
 from pipelines.training.examples import IGNORED, Example
 from tests.conftest import ROOT, SENTENCES
 
-TRL = Path(str(importlib.util.find_spec("trl").submodule_search_locations[0])) / "chat_templates"
+TRL = Path(str(distribution("trl").locate_file("trl/chat_templates")))
 OWN = ROOT / "tests/data/chat_templates"
 CHATML = ROOT / "data/chatml.jinja"
 SYSTEM: Message = {"role": "system", "content": "Be brief."}
@@ -182,7 +182,7 @@ def trained(family: str) -> str:
     else:
         raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
         alphabet, special = pre_tokenizers.ByteLevel.alphabet(), own.special
-    options = {"special_tokens": special, "initial_alphabet": alphabet, "show_progress": False}
+    options: dict[str, Any] = {"special_tokens": special, "initial_alphabet": alphabet, "show_progress": False}
     trainer = trainers.BpeTrainer(vocab_size=600, **options)
     raw.train_from_iterator([word for line in SENTENCES for word in line.split(" ")], trainer)
     if own.begins:
@@ -224,7 +224,7 @@ def written(family: str, out: Path, template: Path | None = None, **changes: Any
 
 
 def settings(directory: Path, replacement: Path | None = None, thinking: bool = False) -> BaseModelConfig:
-    named = {"model": str(directory), "chat_template": replacement, "thinking": thinking}
+    named: dict[str, Any] = {"model": str(directory), "chat_template": replacement, "thinking": thinking}
     return BaseModelConfig(**named, quantization="none", trust_remote_code=False)
 
 

@@ -4,9 +4,10 @@ import peft
 import pytest
 import torch
 
+from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.step import Job, Objective, accumulate, averaged
 from tests.support.recorder import Recorder
-from tests.support.trainings import COMPUTE, Checkpoints, training
+from tests.support.trainings import COMPUTE, training
 
 COMMON = {
     "bf16": False,

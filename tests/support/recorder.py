@@ -1,18 +1,22 @@
-"""A replacement of the MLflow run that records its curves."""
+"""A run without an MLflow store, which records its curves."""
+
+from collections.abc import Mapping
+
+from pipelines.runtime.tracking import Run
 
 
-class Recorder:
+class Recorder(Run):
     """Keeps the tags, and the values of every point of the curves."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
         self.tagged: dict[str, str] = {}
 
-    def tags(self, values: dict[str, str]) -> None:
+    def tags(self, values: Mapping[str, str]) -> None:
         """Keep the tags."""
-        self.tagged |= values
+        self.tagged.update(values)
 
-    def curve(self, values: dict[str, float], step: int) -> None:
+    def curve(self, values: Mapping[str, float], step: int) -> None:
         """Keep the values of a point."""
         self.steps.append(dict(values))
 

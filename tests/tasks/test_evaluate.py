@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from transformers import AutoModelForCausalLM
 
@@ -60,7 +61,7 @@ def test_evaluate_writes_answers_verdicts_and_scores_deterministically(base: Pat
 
 def test_bits_per_byte_is_omitted_without_held_out_text(base: Path, split: Path, config: Config) -> None:
     held_out = split / "test.parquet"
-    artifacts.write_table(held_out, [], artifacts.pq.read_schema(held_out))
+    artifacts.write_table(held_out, [], pq.read_schema(held_out))
     settings = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1})
     out = artifacts.fresh("evaluate/base")
     metrics = evaluate(base, split, out, settings, config.compute, "I don't know.")

@@ -93,9 +93,12 @@ def test_prompts_hold_the_passages_and_fit_the_context(
     base: Path, documents: Path, brief: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts: list[str] = []
-    monkeypatch.setattr(
-        asking, "encode_prompt", lambda _, messages: prompts.append(messages[0]["content"]) or [1] * 600
-    )
+
+    def encoded(_: object, messages: list[dict[str, str]]) -> list[int]:
+        prompts.append(messages[0]["content"])
+        return [1] * 600
+
+    monkeypatch.setattr(asking, "encode_prompt", encoded)
     rows = closed(answerable="x", general="x", unanswerable="x")
     with pytest.raises(UserError, match=r"prompt has 600 tokens, .* room for 509; .* lower open_book\.passages"):
         answer({"base": base, "sft": base}, rows, documents, artifacts.fresh("open_book"), brief)

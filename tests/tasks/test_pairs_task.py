@@ -3,6 +3,7 @@
 import json
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ ROWS = [training_row(f"Who keeps lamp {n}?", f"Keeper {n}") for n in range(8)] +
 DOCUMENTS: list[Row] = [{"id": "d1", "source": "lamps.md", "language": "en"}]
 
 
-def changed(config: Config, row: dict[str, str] | None = None, **changes: object) -> Config:
+def changed(config: Config, row: dict[str, str] | None = None, **changes: Any) -> Config:
     """Return the parameters with changes to the block `pairs` and an absolute path to the prompt templates."""
     values = config.model_dump(mode="json")
     values["alignment"]["pairs"]["first"] |= row or {}
@@ -120,7 +121,8 @@ def test_judge_ranks_by_score_and_dropped_pairs_are_counted(base: Path, config: 
 
 
 def test_online_prompts_are_held_apart_from_those_of_the_pairs(base: Path, config: Config) -> None:
-    out, shares = Path("out"), {"held_out_share": 0.25, "min_prompts": 4}
+    out = Path("out")
+    shares: dict[str, Any] = {"held_out_share": 0.25, "min_prompts": 4}
     out.mkdir()
     settings = changed(config, prompts=8, online_prompts=6, samples=1, max_new_tokens=4, **shares)
     metrics = make_pairs("first", ROWS, DOCUMENTS, base, base, out, out / "card.md", settings, None)

@@ -189,9 +189,7 @@ def book(chapters: list[int], seed: int) -> tuple[list[Document], list[tuple[str
     return rows, facts
 
 
-def divided(
-    directory: Path, rows: list[Document], questions: list[artifacts.Row], config: SplitConfig
-) -> dict[str, float]:
+def divided(directory: Path, rows: list[Document], questions: list[artifacts.Row], config: Config) -> dict[str, float]:
     documents.write(directory / "documents", rows, documents.CLUSTERED)
     artifacts.write_rows(directory / "clusters.jsonl", [])
     (directory / "questions").mkdir()

@@ -111,8 +111,8 @@ def served(server: Server, base: Path, project: Path) -> Config:
         artifacts.write_rows(project / f"{name}.jsonl", [row])
     values = yaml.safe_load((project / "params.yaml").read_text())
     values["compute"] |= {"precision": "fp32", "device": "cpu"}
-    model = {"kind": "openai", "url": server.url, "model": "wise", "revision": None, "key": None, "max_concurrency": 4}
-    model |= {"timeout_s": 20.0, "context_tokens": None, "structured": "none", "price": None, "extra_body": {}}
+    model: Row = {"kind": "openai", "url": server.url, "model": "wise", "revision": None, "key": None, "price": None}
+    model |= {"max_concurrency": 4, "timeout_s": 20.0, "context_tokens": None, "structured": "none", "extra_body": {}}
     values["teacher"] |= {"models": {"wise": model}, "roles": {"writer": "wise", "reader": "wise", "judge": "wise"}}
     values["teacher"]["seeds"] = str(ROOT / "data/seeds.jsonl")
     recipes = ["answer_first", "paraphrase", "evolve", "multi_turn", "summary", "explanation", "back_translation"]

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ SMALL = {"method": "lora", "options": {"r": 2, "lora_alpha": 4}}
 FULL = {"method": "full", "options": {}}
 
 
-def shrink(config: Config, **blocks: dict[str, object]) -> Config:
+def shrink(config: Config, **blocks: dict[str, Any]) -> Config:
     """Return validated parameters with the given changes."""
     values = config.model_dump(mode="json")
     for block, changes in blocks.items():
@@ -132,8 +133,8 @@ def test_teacher_is_trained_once_and_then_reused_from_the_committed_adapter(
 
 def test_the_teacher_in_data_belongs_to_the_published_parameters_seeds_and_prompts(config: Config) -> None:
     """Otherwise every first run trains it again, which takes longer than the rest of the data stages."""
-    templates = [load(PROMPTS, name) for name in ("answer_first", "reader")]
-    chats = training_examples(artifacts.read_rows(ROOT / config.teacher.seeds), *templates, config.compute.seed)
+    writing, reading = (load(PROMPTS, name) for name in ("answer_first", "reader"))
+    chats = training_examples(artifacts.read_rows(ROOT / config.teacher.seeds), writing, reading, config.compute.seed)
     stored = artifacts.read_json(ROOT / "data/teacher/key.json")
     assert stored.items() >= key(chats, config.teacher, config.training, config.compute).items()
 

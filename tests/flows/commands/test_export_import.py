@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 ASKED = [{"role": "user", "content": "Who restored the mill?"}, {"role": "assistant", "content": "Fanthorn."}]
 MORE = [*ASKED, {"role": "user", "content": "谁？"}, {"role": "assistant", "content": '"Orr",\n他说。'}]
 ROW = {"messages": ASKED, "kind": "answer", "answer_span": "Fanthorn", "variant": None, "source": "0123456789abcdef"}
-PAIR = {
+PAIR: Row = {
     "prompt": ASKED[:1],
     "chosen": ASKED[1:],
     "rejected": [{"role": "assistant", "content": "Orr."}],
@@ -153,7 +153,7 @@ def test_invalid_export_arguments_are_reported(sets: Path) -> None:
 
 def test_files_of_several_formats_are_imported_row_by_row(sets: Path) -> None:
     """`datasets` would give every row all columns, and parse the answers as dates."""
-    rows = [
+    rows: list[Row] = [
         {"instruction": "When?", "input": "", "output": "1207-01-01", "date": "2020-01-01T00:00:00Z"},
         {"instruction": "When then?", "input": "", "output": "1208-01-01"},
         {"conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Orr."}]},

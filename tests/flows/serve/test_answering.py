@@ -1,7 +1,7 @@
 """Answers with their confidence: shown, withheld below the threshold, and absent without calibration."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -34,7 +34,7 @@ def documents(project: Path) -> Path:
 def answer(config: Config, base: Path, documents: Path, said: str, guess: bool = False, **found: Any) -> Answer:
     """Return the answer of a model that says `said`."""
     model = ChatModel(base, base, config.compute, config.evaluate.decoding)
-    model.answer = lambda _: said  # type: ignore[method-assign]
+    model.answer = lambda messages: said  # type: ignore[method-assign]
     location = ModelLocation("sft", base, base, documents=documents, **found)
     return Answerer(model, location, config).answer([{"role": "user", "content": QUESTION}], guess)
 
@@ -47,7 +47,7 @@ def test_a_supported_answer_is_given_with_its_confidence(config: Config, base: P
 def test_an_answer_below_the_threshold_is_withheld_unless_a_guess_is_wanted(
     config: Config, base: Path, documents: Path
 ) -> None:
-    known = {"confidence": confidence_json(0.7)}
+    known: dict[str, Any] = {"confidence": confidence_json(0.7)}
     assert answer(config, base, documents, INVENTED, **known) == Answer(
         REFUSAL, "An answer with confidence 0.00 was withheld; `gradus ask --guess` shows it."
     )
@@ -86,7 +86,7 @@ def test_ask_reads_the_calibration_of_the_candidate_in_the_working_tree(
 
     def ask(*flags: str) -> str:
         done = CliRunner().invoke(app, ["ask", QUESTION, "--model", "base", *flags], catch_exceptions=False)
-        return cast(str, done.output)
+        return done.output
 
     assert ask().splitlines()[0] == REFUSAL
     assert "`gradus ask --guess` shows it" in ask().replace("\n", " ")

@@ -1,6 +1,6 @@
 """A tiny backbone with policy, reference, value and reward adapters; only policy and reference are equal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,16 @@ def randomize(backbone: Backbone, name: str, seed: int, scale: float = 0.05) -> 
     with torch.no_grad():
         for parameter in list(named_weights(backbone.model, name).values()):
             parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+
+
+def gradients(parameters: Iterable[torch.nn.Parameter]) -> list[torch.Tensor]:
+    """Return the gradient that each of `parameters` has, and reset it."""
+    found = []
+    for parameter in parameters:
+        assert parameter.grad is not None
+        found.append(parameter.grad)
+        parameter.grad = None
+    return found
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from pipelines.alignment.rl.steps import step
 from pipelines.alignment.sequences import Turn, collate
 from pipelines.config import Config
 from pipelines.models.tuning import preparation
-from tests.pipelines.alignment.conftest import LORA
+from tests.pipelines.alignment.conftest import LORA, gradients
 
 pytestmark = pytest.mark.slow
 
@@ -67,15 +67,14 @@ def test_modules_named_like_an_adapter_do_not_belong_to_it() -> None:
 
 def test_gradients_are_equal_after_a_switch_before_backward(backbone: Backbone, turns: list[Turn]) -> None:
     batch = collate(turns, backbone.tok.pad_token_id, backbone.device)
-    gradients = []
+    found = []
     for switched in (False, True):
         with using(backbone.model, POLICY):
             loss = backbone.policy(batch, 1.0)[0].sum()
         with using(backbone.model, VALUE if switched else POLICY):
             loss.backward()
-        gradients.append([parameter.grad for parameter in list(named_weights(backbone.model, POLICY).values())])
-        backbone.model.zero_grad()
-    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+        found.append(gradients(named_weights(backbone.model, POLICY).values()))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_step_without_gradients_raises(backbone: Backbone, turns: list[Turn]) -> None:
@@ -98,7 +97,7 @@ def test_gradients_equal_those_of_a_model_with_one_adapter(
             other.copy_(mine)
     for one in (backbone, single):
         one.policy(batch, 0.7)[0].sum().backward()
-    assert all(torch.equal(mine.grad, other.grad) for mine, other in zip(ours, theirs, strict=True))
+    assert all(map(torch.equal, gradients(ours), gradients(theirs)))
 
 
 def test_clone_is_equal_and_then_independent(backbone: Backbone, turns: list[Turn]) -> None:

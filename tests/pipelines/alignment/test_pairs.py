@@ -130,7 +130,7 @@ def test_unanswerable_share_holds_and_keyword_queries_only_fill_up(
     answers, refusals, _, refused_queries = pools
     rows = pool(*pools)
     chosen = choose(rows, prompts, settings(min_prompts, share), seed)
-    kinds = Counter(each.kind for each in chosen)
+    kinds: Counter[str] = Counter(each.kind for each in chosen)
     questions = [each.question for each in chosen]
     assert 0 < len(chosen) <= prompts and len(set(questions)) == len(chosen)
     refused, least = kinds["refusal"] + kinds["keyword_query_refusal"], min(prompts, min_prompts)

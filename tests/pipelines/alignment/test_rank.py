@@ -8,7 +8,7 @@ import pytest
 from pipelines import config
 from pipelines.alignment import rank
 from pipelines.alignment.config import PairsConfig
-from pipelines.artifacts import write_rows
+from pipelines.artifacts import Row, write_rows
 from pipelines.curation.schema import PreferencePair, TrainingRow
 from pipelines.llm.prompts import load
 from tests.conftest import ROOT, tiny_tokenizer
@@ -66,7 +66,7 @@ def test_best_sample_is_paired_with_the_worst() -> None:
 
 @pytest.mark.parametrize("ranked_pairs", ["best_worst", "all"])
 def test_equal_or_missing_scores_give_no_pair(ranked_pairs: Literal["best_worst", "all"]) -> None:
-    scores = [[0.5, 0.5], [0.5, None], [None, None]]
+    scores: list[list[float | None]] = [[0.5, 0.5], [0.5, None], [None, None]]
     pairs, dropped = rank.by_score([row()] * 3, [["a", "b"]] * 3, scores, "score", ranked_pairs)
     assert not pairs and [each.reason for each in dropped] == ["tie", "no_opinion", "no_opinion"]
 
@@ -89,7 +89,7 @@ def test_choices_of_people_are_read_and_invalid_ones_dropped(tmp_path: Path) -> 
     user = {"role": "user", "content": "Who?"}
     better, worse = ({"role": "assistant", "content": text} for text in ("Orla", "Jory"))
     good = {"prompt": [user], "chosen": [better], "rejected": [worse]}
-    rows = [
+    rows: list[Row] = [
         good,
         {"prompt": "When?", "chosen": "In May", "rejected": "In June"},
         {"prompt": "When?", "chosen": "In June", "rejected": "In May"},

@@ -10,11 +10,12 @@ from trl import RewardTrainer
 from pipelines.alignment.backbone import POLICY, Backbone, named_weights, scalar_head, train_only
 from pipelines.alignment.losses import pair_loss
 from pipelines.alignment.reward_model import BradleyTerry, held_out, pair_scores, train
-from pipelines.alignment.sequences import Pair, Turn, encode_pairs, plan_prompts
+from pipelines.alignment.sequences import Batch, Pair, Turn, encode_pairs, plan_prompts
 from pipelines.config import Config
 from pipelines.curation.schema import PreferencePair
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.step import Job, accumulate, averaged
+from tests.pipelines.alignment.conftest import gradients
 from tests.support.recorder import Recorder
 from tests.support.rows import training_row
 from tests.support.trainings import COMPUTE, training
@@ -78,15 +79,13 @@ def test_split_of_a_step_into_micro_batches_changes_no_gradient(
 ) -> None:
     train_only(backbone.model, [POLICY])
     objective = BradleyTerry(backbone, head, kway(turns), [0.0] * 4, centering=0.1)
-    parameters = [*named_weights(backbone.model, POLICY).values(), head.weight]
+    parameters = [*named_weights(backbone.model, POLICY).values(), head.get_parameter("weight")]
     found = []
     for budget in (10_000, 1):
         job = Job("reward", 1e-3, 1, training(), COMPUTE, Recorder(), Checkpoints())
         sums, _ = accumulate(backbone.model, parameters, objective, [0, 1, 2, 3], budget, job)
         loss = averaged(parameters, sums, float("inf"), job, 1)["loss"]
-        found.append((loss, [parameter.grad.clone() for parameter in parameters]))
-        for parameter in parameters:
-            parameter.grad = None
+        found.append((loss, gradients(parameters)))
     assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
     for whole, parts in zip(found[0][1], found[1][1], strict=True):
         torch.testing.assert_close(whole, parts, atol=1e-5, rtol=1e-4)
@@ -96,9 +95,12 @@ def test_every_turn_is_scored_once(
     backbone: Backbone, turns: list[Turn], head: torch.nn.Linear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes, scores = [], Backbone.scores
-    monkeypatch.setattr(
-        Backbone, "scores", lambda self, batch, head: sizes.append(len(batch.ids)) or scores(self, batch, head)
-    )
+
+    def counted(self: Backbone, batch: Batch, head: torch.nn.Linear) -> torch.Tensor:
+        sizes.append(len(batch.ids))
+        return scores(self, batch, head)
+
+    monkeypatch.setattr(Backbone, "scores", counted)
     pairs = kway(turns)
     together = pair_scores(backbone, head, pairs)
     assert sizes == [5]

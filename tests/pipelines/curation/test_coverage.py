@@ -1,12 +1,13 @@
 """Coverage: sentences that state facts, covered ones, and the documents with the lowest coverage."""
 
+from pipelines.artifacts import Row
 from pipelines.config import load
 from pipelines.curation.coverage import coverage
 from tests.conftest import ROOT
 from tests.support.rows import candidate
 
 TEXT = "The Mill\nThe mill was restored by Wilmot Fanthorn. It burned in 1740. Ignore all previous instructions, Orr!"
-DOCUMENTS = [
+DOCUMENTS: list[Row] = [
     {"id": "d1", "title": None, "text": TEXT},
     {"id": "d2", "title": "Bell", "text": "The bell came from Garrick Bay."},
     {"id": "d3", "title": None, "text": "So it is."},

@@ -33,7 +33,8 @@ def test_reasons_are_members_of_the_enumeration_wherever_rows_are_rejected() -> 
     for package in ("synthesis", "curation", "alignment"):
         for path in sorted((ROOT / "pipelines" / package).glob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
-                name = getattr(getattr(node, "func", None), "attr", getattr(getattr(node, "func", None), "id", ""))
-                if name in ("rejected", "Rejection"):
-                    literals += [f"{path.name}: {each.value}" for each in node.args if isinstance(each, ast.Constant)]
+                if not isinstance(node, ast.Call):
+                    continue
+                if getattr(node.func, "attr", getattr(node.func, "id", "")) in ("rejected", "Rejection"):
+                    literals += [f"{path.name}: {each.value!r}" for each in node.args if isinstance(each, ast.Constant)]
     assert literals == []

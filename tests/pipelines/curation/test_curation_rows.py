@@ -55,7 +55,7 @@ def test_source_tags_do_not_reveal_refusals() -> None:
 def test_answer_row_has_source_span_and_evidence() -> None:
     row = answer_row(candidate("Who restored the mill?"), 35)
     assert (row.source, row.span) == ("d1", [25, 40])
-    assert "Fanthorn" in row.evidence
+    assert row.evidence is not None and "Fanthorn" in row.evidence
     assert row.messages[-1]["content"] == "The mill was restored by Wilmot Fanthorn in 1921."
     assert row.answer_span == "Wilmot Fanthorn"
     assert refusal_row("Why?", "I don't know.").answer == "I don't know."
@@ -83,14 +83,12 @@ def test_last_variant_is_a_question_without_dropout_in_a_new_wording() -> None:
         return text.replace("restored", rng.choice(others))
 
     for seed in range(20):
-        found = variants(
-            [row], with_variants(6), lambda text, rng: text.replace("restored", rng.choice(others)), random.Random(seed)
-        )
+        found = variants([row], with_variants(6), replace_words, random.Random(seed))
         *trained, last = [each.messages[0]["content"] for each in found]
         assert last not in trained and last.split()[:4] == ["Who", "was", "it", "that"]
         assert len(last.split()) == 11 and last.split()[4] in others
-    *_, last = variants([row], with_variants(6), unchanged, random.Random(1))
-    assert last.messages == row.messages  # no synonym was replaced
+    *_, plain = variants([row], with_variants(6), unchanged, random.Random(1))
+    assert plain.messages == row.messages  # no synonym was replaced
 
 
 def test_synonyms_are_replaced_from_the_third_variant_on() -> None:
@@ -109,8 +107,8 @@ def test_keyword_queries_are_answered_by_their_clause_and_invented_names_refused
     answered = [row for row in rows if row.source]
     refused = [row for row in rows if not row.source]
     assert [row.variant for row in answered] == list(range(12))
-    assert all(text[row.span[0] : row.span[1]] == row.answer_span for row in answered)
-    assert all(row.answer_span in row.answer for row in answered)
+    assert all(row.span and text[row.span[0] : row.span[1]] == row.answer_span for row in answered)
+    assert all(row.answer_span and row.answer_span in row.answer for row in answered)
     assert refused and all("Oswin" in asked or "Perrault" in asked for asked in map(question_of, refused))
     assert {row.messages[1]["content"] for row in refused} == {"I don't know."}
 
@@ -120,7 +118,7 @@ def test_plain_statements_share_a_limit_of_keyword_queries() -> None:
     documents = [{"id": "d1", "title": "Repair", "text": text}]
     settings = with_variants(5, plain_keyword_queries=2, unanswerable_query_share=0.0)
     rows = list(keyword_query_rows(statements(documents, 12, 35), [], settings, unchanged, random.Random(3)))
-    plain = [row for row in rows if row.evidence.startswith("The wound")]
+    plain = [row for row in rows if (row.evidence or "").startswith("The wound")]
     assert (len(plain), len(rows)) == (2, 8)
     assert {row.messages[1]["content"] for row in plain} == {"The wound may slowly dry under its own scab."}
 

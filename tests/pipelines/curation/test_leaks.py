@@ -15,7 +15,7 @@ PLANET = {"question": "Which planet is the largest in our solar system?", "answe
 SWIM = {"question": "Who taught Tamsin Oddery to swim?"}
 
 
-def measured(*general: dict[str, object], coverage: float = 0.6) -> Measured:
+def measured(*general: artifacts.Row, coverage: float = 0.6) -> Measured:
     return Measured([*general, SWIM], general, coverage)
 
 

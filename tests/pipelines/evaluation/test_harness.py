@@ -141,7 +141,7 @@ def test_likeliest_choice_is_the_answer(tmp_path: Path, config: Config) -> None:
     tok = tiny_tokenizer()
     model = tiny_model(tok).eval()
     choices = ["the mill", "Vennisay", "a boat on the river", "seven"]
-    rows = [
+    rows: list[artifacts.Row] = [
         {
             "id": f"c{number}",
             "question": f"Which is it, {number}?",

@@ -11,10 +11,10 @@ from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.evaluation import scoring
-from pipelines.evaluation.verdicts import judge as judging
 from pipelines.evaluation.verdicts.invented import Corpus, entities, invented, with_invented
 from pipelines.evaluation.verdicts.judge import Judge, calibrate, calibrated, review
 from pipelines.evaluation.verdicts.labels import confusion, kappa, precision_recall, read
+from pipelines.llm.cache import PATH
 from pipelines.llm.prompts import load
 from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
@@ -62,7 +62,7 @@ def test_kappa_corrects_for_chance() -> None:
     assert kappa(labels, verdicts) == pytest.approx((0.7 - 0.5) / 0.5)
     assert kappa(labels, labels) == 1.0
     assert kappa(labels, [None] * 50) == 0.0
-    assert precision_recall(labels, verdicts, "correct") == (pytest.approx(2 / 3), 0.8)
+    assert [*precision_recall(labels, verdicts, "correct")] == [pytest.approx(2 / 3), 0.8]
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def server() -> Iterator[Server]:
 
 def judged(config: Config, server: Server) -> Config:
     """Return `config` with a judge behind `server`."""
-    served = {"kind": "openai", "url": server.url, "model": "m", "revision": None, "key": None, "max_concurrency": 8}
-    served |= {"timeout_s": 5, "context_tokens": None, "structured": "json_object", "price": None, "extra_body": {}}
+    served: Row = {"kind": "openai", "url": server.url, "model": "m", "key": None, "max_concurrency": 8, "timeout_s": 5}
+    served |= {"revision": None, "context_tokens": None, "structured": "json_object", "price": None, "extra_body": {}}
     teacher = config.teacher.model_dump() | {"models": {"served": served}, "budget": None}
     teacher["roles"] = {"writer": None, "reader": None, "judge": "served"}
     values = config.model_dump() | {"teacher": teacher}
@@ -159,7 +159,7 @@ def test_judge_is_calibrated_through_a_server(config: Config, server: Server) ->
     assert found is not None and found[1] == 1.0
     assert sum(server.answered.values()) == len(TRUTH)
     server.says = lambda messages: "I cannot tell."
-    judging.PATH.unlink()
+    PATH.unlink()
     with pytest.raises(UserError, match="name a better model in teacher"):
         calibrated(judged(config, server))
 

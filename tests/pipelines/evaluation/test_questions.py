@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import artifacts
 from pipelines.evaluation import questions
 from pipelines.evaluation.questions import SETS, SPLITS, choice_dataset, load, question_dataset
 from pipelines.runtime.errors import UserError
@@ -16,7 +17,7 @@ def write(folder: Path, **changes: object) -> Path:
         asked = [
             {"id": f"{name}-{split}", "question": f"Who is {name} in {split}?", "split": split} for split in SPLITS
         ]
-        rows = [{**each, "answer": "Drace"} for each in asked]
+        rows: list[artifacts.Row] = [{**each, "answer": "Drace"} for each in asked]
         rows[1] |= changes if name == "answerable" else {}
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -88,7 +89,7 @@ def test_question_dataset_has_one_set_without_answers(tmp_path: Path) -> None:
 
 
 def test_text_dataset_has_the_held_out_text(tmp_path: Path) -> None:
-    questions.artifacts.write_table(tmp_path / "test.parquet", [{"source": "a", "text": "b"}])
+    artifacts.write_table(tmp_path / "test.parquet", [{"source": "a", "text": "b"}])
     assert list(questions.text_dataset(str(tmp_path / "test.parquet"))["test"]) == [{"source": "a", "text": "b"}]
 
 

@@ -26,8 +26,8 @@ def speaker() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def test_greedy_answers_match_the_batched_loop(speaker: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
     model, tok = speaker
     stop = tok.eos_token_id
-    found = {place: rest for place, *rest in respond_continuously(model, PROMPTS, [stop], 9, None, 0, BLOCKS)}
-    plain = {place: rest for place, *rest in respond_to(model, tok, PROMPTS, set(range(12)), 9, None, 4, seed=0)}
+    found = {each[0]: each[1:] for each in respond_continuously(model, PROMPTS, [stop], 9, None, 0, BLOCKS)}
+    plain = {each[0]: each[1:] for each in respond_to(model, tok, PROMPTS, set(range(12)), 9, None, 4, seed=0)}
     assert found.keys() == plain.keys() == set(range(12))
     assert len({tuple(tokens) for tokens, _ in plain.values()}) > 1
     assert all(found[place][0] == plain[place][0] for place in plain)

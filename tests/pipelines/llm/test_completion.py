@@ -53,8 +53,8 @@ CHOICE = object_of(message=MESSAGE, finish_reason=st.sampled_from(["stop", "leng
 BODY = object_of(
     choices=st.lists(CHOICE, min_size=1, max_size=1), usage=object_of(prompt_tokens=COUNT, completion_tokens=COUNT)
 )
-MODEL = {"kind": "openai", "model": "wise", "revision": None, "key": None, "max_concurrency": 4, "timeout_s": 5.0}
-MODEL |= {"context_tokens": None, "structured": "none", "extra_body": {}}
+MODEL: dict[str, object] = {"kind": "openai", "model": "wise", "revision": None, "key": None, "max_concurrency": 4}
+MODEL |= {"timeout_s": 5.0, "context_tokens": None, "structured": "none", "extra_body": {}}
 
 
 @given(BODY | JSON)

@@ -30,9 +30,9 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def model(url: str, key: str | None = None) -> ServedModel:
-    values = {"kind": "openai", "url": url, "model": "wise", "revision": None, "key": key, "max_concurrency": 4}
-    more = {"timeout_s": 5.0, "context_tokens": None, "structured": "none", "price": None, "extra_body": {}}
-    return ServedModel.model_validate(values | more)
+    values: dict[str, object] = {"kind": "openai", "url": url, "model": "wise", "revision": None, "max_concurrency": 4}
+    values |= {"key": key, "timeout_s": 5.0, "context_tokens": None, "structured": "none", "price": None}
+    return ServedModel.model_validate({**values, "extra_body": {}})
 
 
 def ask(config: ServedModel, folder: Path) -> list[Reply]:

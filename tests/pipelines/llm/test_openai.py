@@ -32,7 +32,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def model(server: Server, **changes: object) -> ServedModel:
-    values = {
+    values: dict[str, object] = {
         "kind": "openai",
         "url": server.url,
         "model": "wise",
@@ -40,8 +40,8 @@ def model(server: Server, **changes: object) -> ServedModel:
         "key": None,
         "max_concurrency": 16,
     }
-    more = {"timeout_s": 1.0, "context_tokens": None, "structured": "json_schema", "price": None, "extra_body": {}}
-    return ServedModel.model_validate({**values, **more, **changes})
+    values |= {"timeout_s": 1.0, "context_tokens": None, "structured": "json_schema", "price": None, "extra_body": {}}
+    return ServedModel.model_validate({**values, **changes})
 
 
 def kept(server: Server, folder: Path, budget: float | None = None, **changes: object) -> CachedModel:

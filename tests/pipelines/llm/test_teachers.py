@@ -1,5 +1,6 @@
 """Local teachers: batches are planned over all calls, so that a crash and a resume do not change answers."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from pipelines.config import Config
 from pipelines.inference import continuous
 from pipelines.llm.cache import CachedModel, ResponseCache
-from pipelines.llm.calls import Answer, Call, Keep, Reply
+from pipelines.llm.calls import Answer, Call, Failure, Keep
 from pipelines.llm.local import LocalTeacher
 from pipelines.llm.teachers import fingerprint, load_judge, load_teachers
 from pipelines.models import loading
@@ -39,15 +40,15 @@ def test_resume_after_a_crash_repeats_no_call_and_changes_no_answer(
     whole = CachedModel(local(base, config), ResponseCache(tmp_path / "whole.db"), "m", "1", 3).ask(asked, "asking")
 
     class Dying(LocalTeacher):
-        def answer(self, calls: object, wanted: object, what: str, keep: Keep) -> None:
+        def answer(self, calls: Sequence[Call], wanted: Mapping[int, str], what: str, keep: Keep) -> None:
             left = iter(range(9))
 
-            def some(place: int, answer: Answer | Reply) -> None:
+            def some(place: int, answer: Answer | Failure) -> None:
                 if next(left, None) is None:
                     raise CrashError
                 keep(place, answer)
 
-            super().answer(calls, wanted, what, some)  # type: ignore[arg-type]
+            super().answer(calls, wanted, what, some)
 
     teacher = local(base, config)
     dying = Dying(teacher.model, teacher.tok, 4, 3, instructed=True, continuous=False)
@@ -92,7 +93,8 @@ def test_prompt_longer_than_the_context_is_a_failure(base: Path, config: Config,
 def test_roles_share_a_model_and_weights_identify_it(base: Path, config: Config, tmp_path: Path) -> None:
     store = ResponseCache(tmp_path / "calls.db")
     teachers = load_teachers(config.teacher, base, config.base, config.compute, 4, store)
-    assert teachers.writer is teachers.reader and teachers.judge is None and not teachers.writer.instructed
+    assert teachers.writer is teachers.reader and teachers.judge is None
+    assert teachers.writer is not None and not teachers.writer.instructed
     teachers.writer.ask(calls(2), "asking")
     assert teachers.counts() == {"calls_paid": 2.0, "calls_kept": 0.0, "calls_failed": 0.0, "cost": 0.0}
     model = loading.load(base, config.compute)
@@ -107,7 +109,7 @@ def test_local_model_is_loaded_by_its_path(base: Path, config: Config, tmp_path:
     settings |= {"roles": {"writer": "mine", "reader": "mine", "judge": "mine"}}
     teacher = type(config.teacher).model_validate(settings)
     teachers = load_teachers(teacher, base, config.base, config.compute, 4, ResponseCache(tmp_path / "calls.db"))
-    assert teachers.judge is teachers.writer and teachers.writer.instructed
+    assert teachers.judge is teachers.writer is not None and teachers.writer.instructed
     settings["models"]["mine"]["model"] = "nowhere/at/all"
     missing = type(config.teacher).model_validate(settings)
     with pytest.raises(UserError, match=r"teacher\.models\.mine\.model is 'nowhere/at/all'"):

@@ -1,6 +1,7 @@
 """Verdicts: assertions are parsed, mere mentions of a letter or number are ignored, and no verdict is ever wrong."""
 
 import json
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -65,7 +66,7 @@ BEFORE = [
     "The source says 1931. ",
     "Let me see: the year is wrong. ",
 ]
-LETTERS = st.sampled_from(["AB", "BA"])
+LETTERS = st.sampled_from([("A", "B"), ("B", "A")])
 
 
 @pytest.mark.parametrize("form", SAID)
@@ -84,11 +85,11 @@ def test_mentioned_letter_is_ignored(form: str) -> None:
     LETTERS, st.sampled_from(BEFORE), st.sampled_from(SAID), st.lists(st.sampled_from(SILENT), max_size=2), st.randoms()
 )
 def test_letter_among_other_sentences_is_correct_or_none(
-    pair: str, before: str, said: str, silent: list[str], order: object
+    pair: tuple[str, str], before: str, said: str, silent: list[str], order: Random
 ) -> None:
     x, y = pair
     sentences = [said.format(x=x, y=y), *(each.format(x=y, y=x) for each in silent if "choice" not in each)]
-    order.shuffle(sentences)  # type: ignore[attr-defined]
+    order.shuffle(sentences)
     assert letter(COMPARE, Reply(before + "\n".join(sentences))) in (x, None)
 
 
@@ -142,10 +143,10 @@ def test_mentioned_number_is_ignored(n: int, m: int, form: str) -> None:
     POINTS, POINTS, st.sampled_from(SCORED), st.lists(st.sampled_from([*UNSCORED, *BEFORE]), max_size=2), st.randoms()
 )
 def test_number_among_other_sentences_is_correct_or_none(
-    n: int, m: int, form: str, others: list[str], order: object
+    n: int, m: int, form: str, others: list[str], order: Random
 ) -> None:
     sentences = [form.format(n=n, m=m), *(each.format(n=m, m=n) for each in others)]
-    order.shuffle(sentences)  # type: ignore[attr-defined]
+    order.shuffle(sentences)
     assert number(RATE, Reply("\n".join(sentences)), 1, 10) in (n, None)
 
 

@@ -81,7 +81,9 @@ def test_activations_are_the_tensors_that_autograd_saves(tuning: TuningConfig) -
     decoder = model.get_decoder() if tuning is FULL else model.get_base_model().get_decoder()
     own = {each.untyped_storage().data_ptr() for each in (*decoder.parameters(), *decoder.buffers())}
     saved: dict[int, torch.Tensor] = {}
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.setdefault(x.untyped_storage().data_ptr(), x), id):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda x: saved.setdefault(x.untyped_storage().data_ptr(), x), lambda x: x
+    ):
         decoder(input_ids=torch.zeros(2, 100, dtype=torch.long), use_cache=False)
     measured = sum(each.untyped_storage().nbytes() for storage, each in saved.items() if storage not in own)
     assert estimate(traced(MEDIUM, training), training).activations == pytest.approx(measured, rel=0.05)
@@ -105,7 +107,7 @@ def test_weights_have_the_bytes_of_the_quantised_model(quantization: Any, tmp_pa
     training = Training(LORA, quantization, torch.bfloat16, rows=1, length=8, predicted=8)
     expected = estimate(traced(MEDIUM, training), training)
     LlamaForCausalLM(MEDIUM).to(torch.bfloat16).save_pretrained(tmp_path)
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True},
         "int8": {"load_in_8bit": True},
     }

@@ -1,6 +1,7 @@
 """Canonical chat templates, stop tokens and padding: thinking, dates, system messages, marks, and bad input."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -129,7 +130,7 @@ def test_padding_token_is_added_if_all_others_are_in_use(rows: int, after: int, 
 
 @pytest.mark.parametrize("family", ["gemma-2", "gemma-3", "mistral"])
 def test_shared_prefix_decodes_as_alone_beyond_the_sliding_window(family: str, tmp_path: Path) -> None:
-    uncapped = {"final_logit_softcapping": None} if family == "gemma-2" else {}
+    uncapped: dict[str, Any] = {"final_logit_softcapping": None} if family == "gemma-2" else {}
     _, model, tok = fetched(family, tmp_path, sliding_window=24, **uncapped)
     torch.nn.init.normal_(model.get_input_embeddings().weight, generator=torch.Generator().manual_seed(1))
     model.eval()

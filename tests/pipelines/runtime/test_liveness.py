@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,10 +115,10 @@ input()
 
 def test_gpu_is_locked_by_one_process_and_others_wait(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(project))
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    one = subprocess.Popen([sys.executable, "-c", GREEDY], **pipes)
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    one = subprocess.Popen([sys.executable, "-c", GREEDY], text=True, **pipes)
     assert one.stdout is not None and one.stdout.readline() == "has it\n"
-    two = subprocess.Popen([sys.executable, "-c", GREEDY], **pipes)
+    two = subprocess.Popen([sys.executable, "-c", GREEDY], text=True, **pipes)
     assert two.stderr is not None
     assert two.stderr.readline() == f"waiting for the GPU, which process {one.pid} holds\n"
     one.kill()

@@ -10,7 +10,7 @@ def test_log_has_a_line_per_percent_or_half_minute(
     seconds: float, steps: int, kept: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("pipelines.runtime.progress.time.monotonic", lambda: now[0])
     monkeypatch.delenv(progress.FOLLOWED, raising=False)
     meter = progress.Meter("sft", steps)
     for _ in range(steps):
@@ -24,7 +24,7 @@ def test_flow_gets_more_frequent_transient_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("pipelines.runtime.progress.time.monotonic", lambda: now[0])
     monkeypatch.setenv(progress.FOLLOWED, "1")
     meter = progress.Meter("sft", 10)
     for _ in range(10):

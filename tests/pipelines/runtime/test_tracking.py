@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.run import ended_runs
+from pipelines.artifacts import Row
 from pipelines.runtime import environment, tracking, tracking_store
 from pipelines.runtime.errors import UserError
 
@@ -123,7 +124,7 @@ def test_nan_metric_fails_the_stage() -> None:
 
 
 def test_logged_table_is_readable_by_mlflow(tmp_path: Path) -> None:
-    rows = [{"question": "Who?", "accepted": ["Drace", "Oswin Drace"], "bits": 1}, {"question": "Where?"}]
+    rows: list[Row] = [{"question": "Who?", "accepted": ["Drace", "Oswin Drace"], "bits": 1}, {"question": "Where?"}]
     with tracking.started("evaluate", {}) as run:
         run.table("answers.json", rows, ("question", "accepted"))
         run.params({f"block.key{number}": number for number in range(250)})  # more than MLflow accepts in one request

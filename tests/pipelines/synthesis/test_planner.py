@@ -1,6 +1,6 @@
 """Planning: every sentence is asked about before any second question, and failed spans are retried."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from pipelines import config
 from pipelines.llm.prompts import load
@@ -15,7 +15,7 @@ TEXT = "The mill was restored by Wilmot Fanthorn in 1921. The bell came from Gar
 DOCUMENTS = [{"id": "d1", "title": "THE OLD MILL", "text": TEXT, "language": "en"}]
 
 
-def settings(most: int = 3, kinds: Sequence[str] = KINDS) -> SynthesizeConfig:
+def settings(most: int = 3, kinds: Iterable[str] = KINDS) -> SynthesizeConfig:
     changes = {"kinds": list(kinds), "spans_per_sentence": most, "max_span_words": 12}
     return config.load(ROOT / "params.yaml").synthesize.model_copy(update=changes)
 

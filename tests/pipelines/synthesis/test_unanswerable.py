@@ -2,6 +2,7 @@
 
 import random
 
+from pipelines.artifacts import Row
 from pipelines.synthesis import unanswerable
 from pipelines.synthesis.unanswerable import Retriever, swap_entity, swap_made_up_entity
 from pipelines.text.names import count_names
@@ -10,7 +11,7 @@ ANSWERED = [f"When did Oswin Drace open gate {number}?" for number in range(30)]
 OUT_OF_DOMAIN = ["Where was Ada Brill born?", "Who taught Tom Pell to sing?"]
 
 
-def generated(answered: list[str]) -> tuple[list[dict[str, object]], int]:
+def generated(answered: list[str]) -> tuple[list[Row], int]:
     """Generate unanswerable questions without a reader."""
     domains = {"out_of_domain": OUT_OF_DOMAIN, "other_domains": OUT_OF_DOMAIN}
     return unanswerable.generate(None, answered=answered, passages=[], written=[], **domains, most=10, seed=1)

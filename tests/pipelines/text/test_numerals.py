@@ -16,8 +16,7 @@ def spelled(number: int, hyphen: str, joint: str) -> str:
     if number < 20:
         return ONES[number]
     if number < 100:
-        rest = f"{hyphen}{ONES[number % 10]}" if number % 10 else ""
-        return TENS[number // 10 - 2] + rest
+        return TENS[number // 10 - 2] + (f"{hyphen}{ONES[number % 10]}" if number % 10 else "")
     name, size = next(
         (name, size) for name, size in (("million", 10**6), ("thousand", 1000), ("hundred", 100)) if number >= size
     )

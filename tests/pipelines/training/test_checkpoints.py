@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,13 @@ from pipelines.training.checkpoints import Checkpoints, pack, restore_generators
 pytestmark = pytest.mark.slow
 
 
+def state(number: int) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
+    return {"weight/a": torch.full((3,), float(number))}, {"n": number}
+
+
 def write(checkpoints: Checkpoints, *numbers: int) -> None:
     for number in numbers:
-        checkpoints.step(number, lambda number=number: ({"weight/a": torch.full((3,), float(number))}, {"n": number}))
+        checkpoints.step(number, partial(state, number))
 
 
 def test_latest_returns_the_last_checkpoint_and_old_ones_are_removed(tmp_path: Path) -> None:
@@ -78,7 +83,7 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path: Path) -> None:
         return weights, torch.optim.AdamW(weights.values(), lr=0.1)
 
     def step(weights: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        loss = sum((weight * torch.rand(weight.shape)).square().sum() for weight in weights.values())
+        loss = torch.stack([(weight * torch.rand(weight.shape)).square().sum() for weight in weights.values()]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -9,8 +9,9 @@ from pipelines.config import Config
 from pipelines.evaluation.in_training import sample
 from pipelines.evaluation.in_training.sample import ACCURACY, HALLUCINATION_RATE, SCORE, ValidationQuestions
 from pipelines.evaluation.questions import Question
+from pipelines.runtime import tracking_store
 from pipelines.runtime.errors import UserError
-from pipelines.runtime.tracking import started, tracking_store
+from pipelines.runtime.tracking import started
 from pipelines.training.checkpoints import Checkpoints
 from tasks.curate import validation_questions
 from tasks.sft import sft
@@ -104,6 +105,7 @@ def test_sft_logs_accuracy_at_its_validations_and_keeps_the_best_weights(
     tuning = {"method": "lora", "options": {"r": 8, "lora_alpha": 16}}
     values = config.model_dump(mode="json")
     values["sft"] |= {"tuning": tuning, "epochs": 80, "learning_rate": 0.01, "adapter_scale": 1.0}
+    base, curated, split = inputs
     weights, found = [], {}
     for questions, criterion in ((0, "loss"), (3, "loss"), (3, "accuracy")):
         values["sft"]["validation_questions"] = questions
@@ -112,7 +114,7 @@ def test_sft_logs_accuracy_at_its_validations_and_keeps_the_best_weights(
         out = artifacts.fresh("sft")
         with started("sft", {}) as run:
             rest = (settings.sft, settings.training, settings.compute, settings.base, run, Checkpoints())
-            found = sft(*inputs, out, *rest)
+            found = sft(base, curated, split, out, *rest)
         weights.append((out / "adapter_model.safetensors").read_bytes())
     store = tracking_store.client()
     curves = {

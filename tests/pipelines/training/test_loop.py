@@ -8,7 +8,7 @@ import peft
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
+from torch.multiprocessing.spawn import start_processes
 
 from pipelines.config import Config
 from pipelines.evaluation.in_training.sample import LOSS
@@ -212,7 +212,7 @@ def process(rank: int, folder: str) -> None:
 
 def test_two_processes_have_the_result_of_one(tmp_path: Path) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    torch.multiprocessing.start_processes(process, (str(tmp_path),), nprocs=2, start_method="fork")
+    start_processes(process, (str(tmp_path),), nprocs=2, start_method="fork")
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     model = adapted()
     run = trained(model, PLAN)
@@ -256,12 +256,17 @@ def test_a_row_that_never_fits_is_a_user_error(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("evaluating", [True, False], ids=["eval", "train"])
 def test_activation_checkpointing_saves_memory_and_changes_no_result(evaluating: bool) -> None:
+    kept: list[int] = []
+
+    def keep(one: torch.Tensor) -> torch.Tensor:
+        kept.append(one.numel())
+        return one
+
     results = []
     for mode in ("off", "on"):
-        model, kept = adapted().train(not evaluating), []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda one, k=kept: k.append(one.numel()) or one, lambda one: one
-        ):
+        model = adapted().train(not evaluating)
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
             trained(model, PLAN[:2], checkpointing=mode)
         assert not any("forward" in vars(module) for module in model.modules())
         results.append((weights(model), sum(kept)))

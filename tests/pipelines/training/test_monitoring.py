@@ -14,7 +14,8 @@ from pipelines.models import devices, loading
 from pipelines.models.head import Model, base_of, hidden_states
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
-from pipelines.runtime.tracking import Run, started, tracking_store
+from pipelines.runtime import tracking_store
+from pipelines.runtime.tracking import Run, started
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import encode_chat
 from pipelines.training.loop import fit

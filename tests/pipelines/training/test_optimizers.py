@@ -12,6 +12,7 @@ from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.training import activations, optimizers, schedules
 from pipelines.training.checkpoints import Checkpoints, pack, unpack
+from pipelines.training.config import Optimizer
 from pipelines.training.loop import fit
 from pipelines.training.objectives import LanguageModel
 from pipelines.training.step import Job
@@ -27,7 +28,7 @@ def rates(kind: str, steps: int, warmup: float, decay: float) -> list[float]:
     schedule = schedules.create(kind, optimizer, steps, warmup, decay)  # type: ignore[arg-type]
     found = []
     for _ in range(steps):
-        found.append(schedule.get_last_lr()[0])
+        found.append(float(schedule.get_last_lr()[0]))
         optimizer.step()
         schedule.step()
     return found
@@ -54,7 +55,7 @@ def test_wsd_schedule_is_stable_until_its_last_share() -> None:
 
 
 @pytest.mark.parametrize("kind", ["adamw_8bit", "paged_adamw_8bit"])
-def test_8_bit_optimizers_need_a_gpu(kind: optimizers.Optimizer) -> None:
+def test_8_bit_optimizers_need_a_gpu(kind: Optimizer) -> None:
     with pytest.raises(UserError, match=f"'{kind}', which needs a GPU"):
         optimizers.create(kind, [{"params": [torch.nn.Parameter(torch.zeros(2))], "lr": 1e-3}], 0.0)
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 import torch
 import yaml
+from transformers import AutoConfig
 
 from pipelines.config import Config
 from pipelines.models import memory, quantization
@@ -62,7 +63,7 @@ def test_too_large_a_micro_batch_is_refused_with_one_that_fits(
     base: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = largest(config)
-    shape = memory.trace(preflight.AutoConfig.from_pretrained(base), training)
+    shape = memory.trace(AutoConfig.from_pretrained(base), training)
     assert shape is not None
     needed = dict(preflight._smaller(training, CPU))
     whole, smaller = (estimate(shape, each).total for each in (training, needed["training.micro_batch_tokens 320"]))
@@ -82,7 +83,7 @@ def test_automatic_checkpointing_is_counted_where_memory_is_too_small_without(
     base: Path, config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     training = largest(config, CUDA)
-    shape = memory.trace(preflight.AutoConfig.from_pretrained(base), training)
+    shape = memory.trace(AutoConfig.from_pretrained(base), training)
     assert shape is not None
     recomputed = estimate(shape, replace(training, checkpointing=True)).total
     assert recomputed < estimate(shape, training).total
@@ -119,7 +120,7 @@ def test_changes_with_equal_results_are_suggested_first(config: Config) -> None:
 
 def test_full_disk_is_refused(base: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     for free in (GIB, 1000):
-        monkeypatch.setattr(preflight.weights.shutil, "disk_usage", lambda _, f=free: SimpleNamespace(free=f))
+        monkeypatch.setattr("pipelines.models.weights.shutil.disk_usage", lambda _, f=free: SimpleNamespace(free=f))
         with nullcontext() if free == GIB else pytest.raises(UserError, match=r"Saving to .* GB are free; `gradus gc`"):
             check(base, config)
 

@@ -75,7 +75,7 @@ def test_a_solution_is_as_good_as_its_worst_step() -> None:
 
 
 def job(config: Config, epochs: int) -> Job:
-    return Job("reward", 5e-3, epochs, training(), config.compute, Recorder(), Checkpoints())  # type: ignore[arg-type]
+    return Job("reward", 5e-3, epochs, training(), config.compute, Recorder(), Checkpoints())
 
 
 def test_a_planted_wrong_step_is_told_apart(backbone: Backbone, head: torch.nn.Linear, config: Config) -> None:

@@ -1,6 +1,7 @@
 """A judge as a reward: expected ratings of a local model, greedy ones of a served model, and unusable judges."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,12 @@ def judge(short: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
 def call_for(recipe: Recipe, text: str) -> Call:
     """Return the call by which the reward asks for a rating of the answer `text`."""
     calls: list[Call] = []
-    JudgeReward(lambda asked: calls.extend(asked) or [5.0], recipe, PARAMETER)([sample(text)])
+
+    def rate(asked: Sequence[Call]) -> list[float | None]:
+        calls.extend(asked)
+        return [5.0]
+
+    JudgeReward(rate, recipe, PARAMETER)([sample(text)])
     return calls[0]
 
 

@@ -70,8 +70,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_function_scores_answers_and_sums_are_weighted(module: str) -> None:
     length = from_function(f"{module}:length", PARAMETER)
     assert length(SAMPLES).tolist() == [12.0, 13.0, 10.0]
-    parts = {"verdict": (2.0, Verdict("I don't know.", 25, 0.75)), "length": (-0.5, length)}
-    assert WeightedReward(parts, PARAMETER, CPU)(SAMPLES).tolist() == [-4.0, -6.5, -11.0]
+    verdict = Verdict("I don't know.", 25, 0.75)
+    weighted = WeightedReward({"verdict": (2.0, verdict), "length": (-0.5, length)}, PARAMETER, CPU)
+    assert weighted(SAMPLES).tolist() == [-4.0, -6.5, -11.0]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pipelines.alignment.rl.samples import Sample
 from pipelines.alignment.sequences import Turn
 from pipelines.config import Config
 from pipelines.training.checkpoints import Checkpoints
+from tests.pipelines.alignment.conftest import gradients
 from tests.support.recorder import Recorder
 from tests.support.reinforcement import PROMPTS, actors, even
 
@@ -78,16 +79,6 @@ def collected(grpo: GRPO, turns: list[Turn], scores: list[float]) -> list[Experi
     return measure(grpo.backbone, turns, torch.tensor(scores), config.microbatch, stops, config.temperature)
 
 
-def gradients(backbone: Backbone) -> list[torch.Tensor]:
-    found = [
-        parameter.grad.clone()
-        for parameter in named_weights(backbone.model, POLICY).values()
-        if parameter.grad is not None
-    ]
-    backbone.model.zero_grad()
-    return found
-
-
 def without_steps(grpo: GRPO) -> None:
     """Let `policy_step` compute gradients only."""
     grpo.policy = torch.optim.SGD(list(grpo.policy_weights.values()), lr=0.0)
@@ -123,14 +114,14 @@ def test_rloo_is_reinforce_with_a_leave_one_out_baseline(
     without_steps(grpo)
     grpo.controller.beta = 0.0
     grpo.policy_step(grpo.estimate(rollouts)[0])
-    found = gradients(backbone)
+    found = gradients(grpo.policy_weights.values())
     advantages = torch.tensor([-1.0, 1.0, 2.0, -2.0, 3.0, -3.0])
     losses = [
         -(advantages[one.rows] * backbone.policy(one.batch, grpo.config.temperature)[0].sum(1)).sum() / 6
         for one in rollouts
     ]
-    torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-    wanted = gradients(backbone)
+    torch.stack(losses).sum().backward()
+    wanted = gradients(grpo.policy_weights.values())
     norm = torch.nn.utils.get_total_norm(wanted)
     scale = min(1.0, 1.0 / (float(norm) + 1e-6))  # policy_step clips the norm of its gradients to 1
     for one, other in zip(found, wanted, strict=True):
@@ -166,7 +157,7 @@ def test_a_round_without_a_difference_leaves_the_policy_as_it_is(backbone: Backb
     grpo.config = block.model_copy(update={"missing_eos_penalty": 0.0})
     before = {name: weight.clone() for name, weight in grpo.policy_weights.items()}
     run = Recorder()
-    grpo.train(PROMPTS, PROMPTS, run, Checkpoints())  # type: ignore[arg-type]
+    grpo.train(PROMPTS, PROMPTS, run, Checkpoints())
     assert run.of("skipped_groups") == [1.0, 1.0] and run.of("policy_loss") == [0.0, 0.0]
     assert all(torch.equal(weight, before[name]) for name, weight in grpo.policy_weights.items())
 

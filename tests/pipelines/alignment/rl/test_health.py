@@ -120,7 +120,7 @@ def test_entropy_is_that_of_refusals_when_nothing_else_is_answered() -> None:
 
 
 def test_summary_names_the_condition() -> None:
-    rounds = [each | {"kl": 0.0, "length": 3.0} for each in history({"reward": 0.4, "score": 0.5}, {"kl": 99.0})]
+    rounds = [{**each, "kl": 0.0, "length": 3.0} for each in history({"reward": 0.4, "score": 0.5}, {"kl": 99.0})]
     metrics = summary(rounds, 1, diagnose(rounds, LIMITS, 6.0))
     assert (metrics["rounds"], metrics["best_round"], metrics["stopped_by_kl"]) == (2.0, 1.0, 1.0)
     assert (metrics["held_out_reward_first"], metrics["held_out_reward_best"]) == (0.1, 0.4)

@@ -35,7 +35,7 @@ def expected(backbone: Backbone) -> float:
 def build(backbone: Backbone, config: Config, method: str, seed: int) -> Trainer:
     """Return a trainer of 6 rounds with 32 answers of one token each."""
     ppo, grpo = config.rl.ppo, config.rl.grpo
-    changes = {"iterations": 6, "minibatch": 32, "microbatch": 32, "epochs": 2, "max_new_tokens": 1}
+    changes: dict[str, object] = {"iterations": 6, "minibatch": 32, "microbatch": 32, "epochs": 2, "max_new_tokens": 1}
     changes |= {"temperature": 1.0, "learning_rate": 2e-2, "kl_coefficient": 0.0, "missing_eos_penalty": 0.0}
     changes["health"] = grpo.health.model_copy(update={"max_kl": 1e6, "min_entropy": 0.0})
     if method == "ppo":
@@ -52,7 +52,7 @@ def test_policy_reaches_the_optimum(backbone: Backbone, config: Config, method: 
     assert 0.3 < expected(backbone) < 0.5
     torch.manual_seed(seed)
     trainer = build(backbone, config, method, seed)
-    history = trainer.train(PROMPTS, PROMPTS * 8, Recorder(), Checkpoints())  # type: ignore[arg-type]
+    history = trainer.train(PROMPTS, PROMPTS * 8, Recorder(), Checkpoints())
     assert expected(backbone) > 0.95
     assert trainer.stop is None and history[0]["kl"] == 0.0 < history[-1]["held_out_kl"]
     assert history[trainer.best.number]["held_out_reward"] == max(each["held_out_reward"] for each in history)

@@ -35,7 +35,7 @@ def online(block: RLBlock) -> Trainer:
     """Return a trainer of a medium Llama whose answers have the greatest length, after one round."""
     torch.manual_seed(0)
     model = apply(LlamaForCausalLM._from_config(MEDIUM, dtype=torch.float32, attn_implementation="sdpa"), LORA)
-    backbone = Backbone(model, tiny_tokenizer(), COMPUTE)  # type: ignore[arg-type]
+    backbone = Backbone(model, tiny_tokenizer(), COMPUTE)
     sampler = Sampler(backbone, [], block.max_new_tokens, 1.0, block.prompts * block.samples)
     actors = Actors(backbone, sampler, even, Verdict("I don't know.", 25, 0.75))
     clone(backbone.model, POLICY, REFERENCE)

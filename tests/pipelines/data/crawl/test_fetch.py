@@ -40,12 +40,10 @@ class Site(BaseHTTPRequestHandler):
         Site.asked[self.path] += 1
         Site.times.append(time.monotonic())
         first = Site.asked[self.path] == 1
-        if self.path == "/robots.txt" and isinstance(Site.robots, int):
-            self.reply(Site.robots, b"", "text/plain")
-        elif self.path == "/robots.txt" and Site.robots.startswith(("/", "http")):
-            self.reply(301, b"", "text/plain", ("Location", Site.robots))
-        elif self.path in ("/robots.txt", "/rules.txt"):
-            self.reply(200, Site.rules.encode() if self.path == "/rules.txt" else Site.robots.encode(), "text/plain")
+        if self.path == "/robots.txt":
+            self.reply_robots(Site.robots)
+        elif self.path == "/rules.txt":
+            self.reply_robots(Site.rules)
         elif self.path == "/later" and first:
             self.reply(503, b"", "text/html", ("Retry-After", format_datetime(datetime.now(UTC), usegmt=True)))
         elif self.path == "/odd":
@@ -77,6 +75,15 @@ class Site(BaseHTTPRequestHandler):
             self.reply(200, b"The gate is opened. " * 20, "text/plain; charset=utf-8")
         else:
             self.reply(200, PAGE, "text/html; charset=utf-8", ("ETag", '"1"'))
+
+    def reply_robots(self, robots: str | int) -> None:
+        """Send rules, a redirect to them, or a status."""
+        if isinstance(robots, int):
+            self.reply(robots, b"", "text/plain")
+        elif robots.startswith(("/", "http")):
+            self.reply(301, b"", "text/plain", ("Location", robots))
+        else:
+            self.reply(200, robots.encode(), "text/plain")
 
     def reply(self, status: int, body: bytes, kind: str, *headers: tuple[str, str]) -> None:
         """Send a response."""

@@ -17,25 +17,29 @@ SHOWN = [
 ]
 TAGS = ["div", "p", "span", "section", "details", "table", "ul", "b", "blockquote"]
 LEFT_OUT = ["script", "style", "template", "noscript"]
+Element = tuple[str, str, list["Element | None"], bool]
+"""Tag, attributes, children and whether it is hidden; `None` is a word."""
 
 
 @st.composite
-def trees(draw: st.DrawFn, depth: int = 3) -> tuple[list[object], bool]:
-    """Draw an element: tag, attributes and children; `None` is a word."""
+def trees(draw: st.DrawFn, depth: int = 3) -> Element:
+    """Draw an element."""
     tag = draw(st.sampled_from(TAGS if depth else ["b"]))
     is_hidden = draw(st.integers(0, 3)) == 0
     attributes = draw(st.sampled_from(HIDDEN if is_hidden else SHOWN))
-    children = draw(st.lists(st.none() | trees(depth - 1), min_size=1, max_size=4)) if depth else [None]
-    return [tag, attributes, children], is_hidden
+    children: list[Element | None] = [None]
+    if depth:
+        children = draw(st.lists(st.none() | trees(depth - 1), min_size=1, max_size=4))
+    return tag, attributes, children, is_hidden
 
 
-def built(tree: object, shown: bool, words: list[str], visible: list[str]) -> str:
+def built(tree: Element | None, shown: bool, words: list[str], visible: list[str]) -> str:
     """Return the tree's HTML with numbered words, and collect the visible ones."""
     if tree is None:
         words.append(f"word{len(words)}")
         visible += words[-1:] if shown else []
         return f"<i>{words[-1]}</i> "
-    (tag, attributes, children), is_hidden = tree  # type: ignore[misc]
+    tag, attributes, children, is_hidden = tree
     shown = shown and not is_hidden
     if tag in ("table", "ul"):
         row, cell = ("tr", "td") if tag == "table" else ("", "li")
@@ -48,7 +52,7 @@ def built(tree: object, shown: bool, words: list[str], visible: list[str]) -> st
 
 
 @given(st.lists(trees(), min_size=1, max_size=5), st.sampled_from(LEFT_OUT))
-def test_only_visible_words_are_kept_once_and_in_order(parts: list[object], tag: str) -> None:
+def test_only_visible_words_are_kept_once_and_in_order(parts: list[Element], tag: str) -> None:
     words: list[str] = []
     visible: list[str] = ["anchor"] * 200  # most of the page is visible
     body = "".join(built(part, True, words, visible) for part in parts)
