@@ -3,7 +3,7 @@
 `with task("dedup") as t:` is the protocol shared by all tasks. It provides validated parameters, complete inputs, an
 empty output directory whose record is written last, and an MLflow run that ends with its true status. A UserError
 is reported in one sentence with exit code 2. A training runs in the processes that `training.launch` asks for
-(pipelines/models/launch.py).
+(pipelines/models/parallel/launch.py).
 """
 
 import json
@@ -67,7 +67,7 @@ def task(name: str, item: str | None = None, *, parallel: bool = False) -> Itera
         settings, code = config.load(), code_lock.check(name)
         row = settings.alignment.row(name, item)
         if parallel and settings.training.launch is not None and not environment.launched():
-            from pipelines.models import launch  # imported here, because torch takes seconds that other tasks need not
+            from pipelines.models.parallel import launch  # imported here, because torch takes seconds
 
             launch.run(settings.training.launch, settings.compute)
             sys.exit()
@@ -98,7 +98,7 @@ def _reported(stage: str) -> AbstractContextManager[None]:
     """Report how the stage ends: to the flow, or from a launched process to its launcher."""
     if not environment.launched():
         return _reported_to_flow(stage)
-    from pipelines.models import launch
+    from pipelines.models.parallel import launch
 
     return launch.reported_to_launcher()
 

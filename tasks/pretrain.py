@@ -62,7 +62,7 @@ def pretrain(
     preflight.check_patience(training, validation, split / "validation.parquet", "split.validation_share")
     stable = stable_phase("pretrain", base, out, config, training)
     preflight.check("pretrain", base, rows, plan, config, training, compute, quantised, out)
-    model = preparation.trainable(base, config.tuning, compute, quantised)
+    model = preparation.trainable(base, config.tuning, compute, quantised, training.sharded)
     if config.packing:
         check_document_masking(model, "pretrain")
     tokens = sum(len(row.ids) for row in rows)

@@ -73,7 +73,7 @@ def sft(
     preflight.check_patience(training, validation, curated / "validation.jsonl", "curate.validation_share")
     stable = stable_phase("sft", start, out, config, training)
     preflight.check("sft", start, rows, plan, config, training, compute, base, out)
-    model = preparation.trainable(start, config.tuning, compute, base)
+    model = preparation.trainable(start, config.tuning, compute, base, training.sharded)
     before = _copy(start, config, compute) if any(row.rehearsed for row in rows) else None
     objective = LanguageModel(model, rows, tok.pad_token_id, config.rehearsal_weight, before)
     held_back = LanguageModel(model, validation, tok.pad_token_id)

@@ -30,7 +30,7 @@ from tasks import task
 
 KEY_FILE = "key.json"
 TEACHER_SETTINGS = {"tuning", "learning_rate", "epochs", "batch_tokens"}
-NEUTRAL_SETTINGS = {"micro_batch_tokens", "checkpointing", "launch", "patience", "criterion"}
+NEUTRAL_SETTINGS = {"micro_batch_tokens", "checkpointing", "launch", "sharded", "patience", "criterion"}
 """Parameters of `training` that do not change what the teacher learns: of the machine, and of validation."""
 
 

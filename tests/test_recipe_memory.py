@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 MODELS = [path for path in sorted((ROOT / "recipes").glob("*.yaml")) if "\nbase:" in path.read_text()]
 STATED = re.compile(r"([\d.]+) GiB on a (GPU|CPU)")
 ONLINE = re.compile(r"# Memory of ppo and grpo: ([\d.]+) and ([\d.]+) GiB on a GPU")
-ALIGNED = [path for path in MODELS if "GPU of" in path.read_text()]
+ALIGNED = [path for path in MODELS if re.search("GPUs? of", path.read_text())]
 RESERVED = 0.1
 """Share of a device's memory that the driver, the CUDA context and a display use."""
 
@@ -52,7 +52,7 @@ def test_memory_is_as_stated_and_fits(recipe: Path, tmp_path: Path, monkeypatch:
         assert traced is not None
         needed = estimate(traced, training).total / GIB
         assert size == pytest.approx(needed, rel=0.02, abs=0.06), f"{recipe.name} on a {device} needs {needed:.1f} GiB"
-        if memory := re.search(r"GPU of (\d+) GB", head) if device == "GPU" else None:
+        if memory := re.search(r"GPUs? of (\d+) GB", head) if device == "GPU" else None:
             assert needed < (1 - RESERVED) * float(memory[1])
 
 
@@ -61,9 +61,10 @@ def test_memory_of_online_alignment_is_as_stated_and_fits(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, shape, head = applied(recipe, tmp_path, monkeypatch)
-    stated, limit = ONLINE.search(head), re.search(r"GPU of (\d+) GB", head)
+    stated, limit = ONLINE.search(head), re.search(r"GPUs? of (\d+) GB", head)
     assert stated and limit
-    common = settings.sft.tuning, settings.base.quantization, torch.bfloat16
+    tuning = settings.align.tuning if settings.sft.tuning.selects else settings.sft.tuning
+    common = tuning, settings.base.quantization, torch.bfloat16
     blocks = settings.rl.ppo, settings.rl.grpo
     ppo, grpo = (online.micro_batch(block, settings.pairs.max_tokens, *common, checkpointing=True) for block in blocks)
     assert ppo.length == grpo.length, "one trace is enough: activations are those of a row"

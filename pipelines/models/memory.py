@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import (
 )
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from pipelines.models.head import chunk_tokens
 from pipelines.models.tuning.apply import apply, without_input_casts
@@ -32,6 +33,9 @@ QUANTIZED: Mapping[str, float] = {"nf4": 0.5 + (1 + 4 / 256) / 64, "int8": 1.0}
 weights, and a float32 scale per 256 of those."""
 MASTER = 4
 """Bytes of a trainable parameter and of its gradient: float32, whatever the precision of the products."""
+GATHERED = 3
+"""Copies of a layer in the precision of products, when layers are divided: its weights, those of the next layer, which
+is gathered in advance, and its gradient, which also exists in float32 while it is added."""
 LOGIT = 8
 """Bytes per logit of cross entropy: logits and log-probabilities in float32; their gradient takes the place of one."""
 DIVERGENCE = 20
@@ -70,6 +74,8 @@ class Training:
     """A key of `OPTIMIZERS`."""
     checkpointing: bool = False
     """Whether only the inputs of layers are kept, and the rest is recomputed (Chen et al. 2016, arXiv:1604.06174)."""
+    shards: int = 1
+    """Processes that divide the layers among them (`pipelines/models/parallel/sharding.py`)."""
     attention: Literal["sdpa", "eager"] = "sdpa"
 
 
@@ -82,13 +88,17 @@ class Traced:
     others: int
     """Other frozen parameters: embeddings, output layer, norms."""
     trainable: int
+    divisible: int
+    """Trainable parameters in decoder layers, which processes can divide among them."""
     largest_matrix: int
     """Parameters of the largest quantisable matrix."""
     layers: int
     width: int
     vocabulary: int
     saved: int
-    """Bytes that autograd saves in a forward pass of one row, without the output layer."""
+    """Bytes that autograd saves of one row in a forward pass, without the output layer."""
+    casts: int
+    """Bytes that it saves of any number of rows: trained weights in the precision of products."""
     largest_saved: int
     """Bytes of the largest of those tensors."""
 
@@ -102,6 +112,7 @@ class Estimate:
     trainable: int = field(metadata={"label": "trainable parameters"})
     gradients: int = field(metadata={"label": "gradients"})
     optimizer: int = field(metadata={"label": "optimizer state"})
+    gathered: int = field(metadata={"label": "gathered layers"})
     activations: int = field(metadata={"label": "activations"})
     backward: int = field(metadata={"label": "logits or gradients of a layer"})
     """The backward pass begins with the logits and their gradients, which are freed before those of the layers."""
@@ -139,9 +150,12 @@ def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
             return None
     trainable = sum(each.numel() for each in model.parameters() if each.requires_grad)
     frozen = sum(each.numel() for each in model.parameters() if not each.requires_grad)
+    layers = [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
+    divisible = sum(each.numel() for layer in layers for each in layer.parameters() if each.requires_grad)
     matrices = min(frozen, sum(sizes))  # of full fine-tuning none
     try:
         saved = saved_by_forward(model, training)
+        two = sum(saved_by_forward(model, training, rows=2)) if training.tuning.selects else 2 * sum(saved)
     except _UNTRACEABLE:
         return None
     if not saved:
@@ -151,19 +165,22 @@ def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
         matrices=matrices,
         others=frozen - matrices,
         trainable=trainable,
+        divisible=divisible,
         largest_matrix=max(sizes),
         layers=shape.num_hidden_layers,
         width=shape.hidden_size,
         vocabulary=shape.vocab_size,
-        saved=sum(saved),
+        saved=two - sum(saved),
+        casts=2 * sum(saved) - two,
         largest_saved=max(saved),
     )
 
 
-def saved_by_forward(model: Any, training: Training) -> list[int]:
-    """Return the bytes of every storage that autograd saves while the decoder reads one row, without parameters.
+def saved_by_forward(model: Any, training: Training, rows: int = 1) -> list[int]:
+    """Return the bytes of every storage that autograd saves while the decoder reads `rows` rows, without parameters.
 
-    `model` is on the meta device; its parameters are replaced by fake tensors of the CPU, where autocast works.
+    `model` is on the meta device; its parameters are replaced by fake tensors of the CPU, where autocast works. Those
+    that processes divide are gathered in the precision of products.
     """
     decoder = (model.get_base_model() if isinstance(model, peft.PeftModel) else model).get_decoder().train()
     saved: dict[int, torch.Tensor] = {}
@@ -175,38 +192,46 @@ def saved_by_forward(model: Any, training: Training) -> list[int]:
     half = training.dtype == torch.bfloat16
     with FakeTensorMode():
         state = {
-            name: torch.empty(each.shape, dtype=each.dtype, requires_grad=each.requires_grad)
+            name: torch.empty(
+                each.shape,
+                dtype=training.dtype if training.shards > 1 else each.dtype,
+                requires_grad=each.requires_grad,
+            )
             for name, each in (*decoder.named_parameters(), *decoder.named_buffers())
         }
         own = {each.untyped_storage()._cdata for each in state.values()}
-        row = torch.zeros(1, training.length, dtype=torch.long)
+        ids = torch.zeros(rows, training.length, dtype=torch.long)
         with (
             torch.autocast("cpu", dtype=torch.bfloat16, enabled=half),
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             without_input_casts(model),
         ):
-            torch.func.functional_call(decoder, state, (), {"input_ids": row, "use_cache": False})
+            torch.func.functional_call(decoder, state, (), {"input_ids": ids, "use_cache": False})
         return [each.untyped_storage().nbytes() for storage, each in saved.items() if storage not in own]
 
 
 def estimate(traced: Traced, training: Training) -> Estimate:
     """Return the memory of a training step whose rows are as long as the traced one."""
     bytes_each = QUANTIZED.get(training.quantization, training.dtype.itemsize)
-    activations = traced.saved * training.rows
+    activations = traced.saved * training.rows + traced.casts
     if training.checkpointing:
         inputs = training.rows * training.length * traced.width * training.dtype.itemsize
         activations = inputs * traced.layers + activations // traced.layers
+    trainable = traced.trainable - traced.divisible + traced.divisible // training.shards
+    gathered = traced.divisible // traced.layers if training.shards > 1 else 0
+    copied = traced.matrices + traced.others + traced.trainable if training.tuning.selects and training.rehearsed else 0
     parts = {
-        "weights": int(traced.matrices * bytes_each),
+        "weights": int(traced.matrices * bytes_each) + copied * training.dtype.itemsize,
         "unquantized": traced.others * training.dtype.itemsize,
-        "trainable": traced.trainable * MASTER,
-        "gradients": traced.trainable * MASTER,
-        "optimizer": int(traced.trainable * OPTIMIZERS[training.optimizer]),
+        "trainable": trainable * MASTER,
+        "gradients": trainable * MASTER,
+        "optimizer": int(trainable * OPTIMIZERS[training.optimizer]),
+        "gathered": gathered * (GATHERED * training.dtype.itemsize + MASTER),
         "activations": activations,
         "backward": max(_output_layer(traced, training), WIDEST * traced.largest_saved * training.rows),
         "dequantization": traced.largest_matrix * training.dtype.itemsize if training.quantization != "none" else 0,
     }
-    fleeting = sum(parts[name] for name in ("activations", "backward", "dequantization"))
+    fleeting = sum(parts[name] for name in ("activations", "backward", "dequantization", "gathered"))
     return Estimate(**parts, overhead=WORKSPACES + int(FRAGMENTATION * fleeting))
 
 

@@ -12,7 +12,7 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets",
 
 
 def launched() -> bool:
-    """Return whether this process is one of those of a stage that torchrun started (pipelines/models/launch.py)."""
+    """Return whether this process is one of those of a stage that `pipelines/models/parallel/launch.py` started."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 

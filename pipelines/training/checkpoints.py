@@ -23,12 +23,14 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from pipelines import artifacts
+from pipelines.models.parallel.sharding import divided, full
 from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 
 FACTS, TENSORS = "facts.json", "tensors.safetensors"
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
+QUICK = 3.0  # seconds to write a checkpoint; those that take longer are written less often
 KEPT = 2  # the last checkpoint, and the one before it in case the last is damaged
 
 State = tuple[Mapping[str, torch.Tensor], Mapping[str, Any]]
@@ -53,9 +55,11 @@ class Checkpoints:
 
     folder: Path | None = None
     seconds: float = 60.0
-    """Minimum seconds between two checkpoints."""
+    """Minimum seconds between two checkpoints, of which writing one may take a twentieth (`QUICK`); else more."""
     stopping: bool = False
     last: float = field(default_factory=time.monotonic)
+    took: float = 0.0
+    """Seconds that the last checkpoint took to write."""
     memory: dict[int, Saved] = field(default_factory=dict)
     """The kept checkpoints of a training without a folder."""
 
@@ -82,11 +86,17 @@ class Checkpoints:
         Raises:
             KeyboardInterrupt: the process was asked to stop.
         """
-        stopping = _in_any_process(self.stopping)
-        due = self.folder is not None and (stopping or time.monotonic() - self.last >= self.seconds)
-        if (number in keep or due) and environment.rank() == 0:
-            self._write(number, *state(), keep)
+        interval = self.seconds * max(1.0, self.took / QUICK)
+        late = self.folder is not None and time.monotonic() - self.last >= interval
+        stopping, due = _agreed(self.stopping, late)
+        if number in keep or due or (stopping and self.folder is not None):
+            begun, (tensors, facts) = time.monotonic(), state()
+            if environment.rank() == 0:
+                self._write(number, tensors, facts, keep)
+            if dist.is_initialized():
+                dist.barrier()
             self.last = time.monotonic()
+            self.took = self.last - begun
         if stopping:
             self.stopping = True
             raise KeyboardInterrupt
@@ -139,13 +149,13 @@ class Checkpoints:
         self.stopping = True
 
 
-def _in_any_process(flag: bool) -> bool:
-    """Return whether `flag` is set in any process of this training."""
+def _agreed(stopping: bool, late: bool) -> tuple[bool, bool]:
+    """Return whether any process of this training is stopping, and whether rank 0 is late with a checkpoint."""
     if not dist.is_initialized():
-        return flag
-    flags = [flag] * dist.get_world_size()
-    dist.all_gather_object(flags, flag)
-    return any(flags)
+        return stopping, late
+    flags = [(stopping, late)] * dist.get_world_size()
+    dist.all_gather_object(flags, (stopping, late))
+    return any(each for each, _ in flags), flags[0][1]
 
 
 def write(place: Path, number: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
@@ -188,13 +198,16 @@ def _sync(path: Path) -> None:
 
 
 def pack(weights: Mapping[str, torch.Tensor], *optimizers: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Return `weights`, the states of `optimizers` and of torch's random generators as flat tensors."""
-    tensors = {f"weight/{name}": weight for name, weight in weights.items()}
+    """Return `weights`, the states of `optimizers` and of torch's random generators as flat tensors.
+
+    Those of sharded weights are gathered in rank 0.
+    """
+    tensors = {f"weight/{name}": full(weight) for name, weight in weights.items()}
     for number, optimizer in enumerate(optimizers):
         for index, state in optimizer.state_dict()["state"].items():
             for key, value in _flat(state).items():
                 kind = "optimizer" if isinstance(value, torch.Tensor) else "number"
-                tensors[f"{kind}{number}/{index}/{key}"] = torch.as_tensor(value)
+                tensors[f"{kind}{number}/{index}/{key}"] = full(torch.as_tensor(value))
     tensors["generator/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["generator/cuda"] = torch.cuda.get_rng_state()
@@ -214,14 +227,16 @@ def unpack(
 ) -> None:
     """Restore in place the weights and optimizer states that `pack` returned."""
     for name, weight in weights.items():
-        weight.data.copy_(tensors[f"weight/{name}"])
+        weight.data.copy_(divided(tensors[f"weight/{name}"], weight))
     for number, optimizer in enumerate(optimizers):
+        order = [weight for group in optimizer.param_groups for weight in group["params"]]
         states: dict[int, dict[str, torch.Tensor | float]] = {}
         for entry, value in tensors.items():
             kind, _, place = entry.partition("/")
             if kind in (f"optimizer{number}", f"number{number}"):
                 index, key = place.split("/")
-                states.setdefault(int(index), {})[key] = value if kind.startswith("optimizer") else value.item()
+                found = divided(value, order[int(index)]) if kind.startswith("optimizer") else value.item()
+                states.setdefault(int(index), {})[key] = found
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
 
 

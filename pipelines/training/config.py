@@ -1,7 +1,7 @@
 """The blocks `training`, `pretrain` and `sft` of params.yaml."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -48,7 +48,23 @@ class TrainingConfig(Block):
     wrong answers to `sft.validation_questions`), ties broken by the loss. `pretrain` always uses the loss."""
     launch: Count | Path | None
     """Number of processes of pretrain, sft, reward and align, one per GPU, or an `accelerate` config file; null is
-    this process. Each holds the model and computes a share of every step."""
+    this process. Each computes a share of every step."""
+    sharded: bool
+    """Whether the processes of `launch`, a number, divide the decoder layers of a fully fine-tuned model among them
+    (FSDP), in pretrain and sft; otherwise each holds the whole model."""
+
+    @model_validator(mode="after")
+    def _sharded_by_several(self) -> Self:
+        if self.sharded and not isinstance(self.launch, int):
+            raise ValueError(
+                f"sharded is true, which needs a number of processes in launch, not {self.launch or 'null'}"
+            )
+        return self
+
+    @property
+    def shards(self) -> int:
+        """The number of processes that divide a model."""
+        return self.launch if self.sharded and isinstance(self.launch, int) else 1
 
 
 class PretrainConfig(Block):

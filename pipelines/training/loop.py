@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from pipelines.models.head import Model
+from pipelines.models.parallel import sharding
 from pipelines.models.tuning import virtual_tokens
 from pipelines.models.tuning.apply import without_input_casts
 from pipelines.runtime import environment
@@ -39,17 +40,23 @@ def fit(
     again with half as many tokens per micro-batch. `validate` returns metrics; it is called ten times. With
     `training.patience`, training stops early, and the weights of the best validation are restored. `method` is what a
     method of fine-tuning does at each step. Of several launched processes, all but rank 0 exit after the last step:
-    only one saves what was trained.
+    only one saves what was trained, which it then has as a whole.
 
     Raises:
-        UserError: nothing is trainable, there is no token to train on, memory is too small for one item, or a loss or
-            gradient is not finite.
+        UserError: nothing is trainable, there is no token to train on, memory is too small for one item, a loss or
+            gradient is not finite, or early stopping of a sharded model has no folder of checkpoints.
     """
     weights = weights or {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     if not weights:
         raise UserError(f"{job.what}: no parameter of the model is trainable; check {job.what}.tuning.")
     if not plan:
         raise no_tokens(job)
+    divided = sharding.sharded(weights.values())
+    if divided and job.training.patience is not None and job.checkpoints.folder is None:
+        raise UserError(
+            f"{job.what}: early stopping of a sharded model reads its best checkpoint from the disk; start the stage "
+            "by `gradus run`, or set training.patience to null."
+        )
     settings, method = job.training, method or Method()
     objective = method.objective(objective)
     start = job.stable.start if job.stable else None
@@ -84,18 +91,16 @@ def fit(
             keep = {each for each in (history.best_step(), stable_end) if each}
             job.checkpoints.step(number, lambda: (pack(weights, optimizer) | method.state(), facts), keep)
     history.close()
-    if environment.rank():
+    if environment.rank() and not divided:
         sys.exit()
-    _keep(history, weights, job, stable_end)
-    return history
-
-
-def _keep(history: History, weights: Mapping[str, nn.Parameter], job: Job, stable_end: int | None) -> None:
-    """Restore the weights of the best validation, and store the state at the end of WSD's stable phase."""
     if best := history.best_step():
         unpack(job.checkpoints.kept(best).tensors, weights)
+    sharding.gather(model)
+    if environment.rank():
+        sys.exit()
     if job.stable and stable_end and stable_end <= len(history.rows):
         job.stable.store(job.checkpoints.kept(stable_end))
+    return history
 
 
 def _recomputes(model: Model, budget: int, job: Job) -> bool:

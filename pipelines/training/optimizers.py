@@ -6,6 +6,7 @@ from typing import Any
 import bitsandbytes.optim
 import torch
 
+from pipelines.models.parallel import sharding
 from pipelines.runtime.errors import UserError
 from pipelines.training.config import Optimizer
 
@@ -22,6 +23,7 @@ def create(kind: Optimizer, groups: Sequence[dict[str, Any]], weight_decay: floa
         UserError: the optimizer needs a GPU and the weights are on a CPU.
     """
     check(kind, groups[0]["params"][0].device)
+    groups = [{**group, "params": alike} for group in groups for alike in sharding.apart(group["params"])]
     if kind == "adamw":
         return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
     if kind == "adafactor":

@@ -40,6 +40,7 @@ def check(
     """
     where, precision = device(compute), dtype(compute)
     _check_method(what, config, training)
+    _check_sharding(what, config, training, base)
     quantization.check(base.quantization, where)
     optimizers.check(training.optimizer, where)
     if not plan:
@@ -70,6 +71,29 @@ def _check_method(what: str, config: SFTConfig | PretrainConfig, training: Train
         raise UserError(f"{what}.tuning.method is {method}, which needs training.checkpointing: off.")
     if method == "fisher" and training.weight_decay:
         raise UserError(f"{what}.tuning.method is fisher, which needs training.weight_decay: 0.")
+
+
+def _check_sharding(
+    what: str, config: SFTConfig | PretrainConfig, training: TrainingConfig, base: BaseModelConfig
+) -> None:
+    """Check that a model which is to be divided among processes can be.
+
+    Raises:
+        UserError: it is quantised, not all its weights are trained, or the optimizer takes no shards.
+    """
+    if not training.sharded:
+        return
+    needed = {
+        f"{what}.tuning.method": (config.tuning.method, "full"),
+        "base.quantization": (base.quantization, "none"),
+        "training.optimizer": (training.optimizer, "adamw"),
+    }
+    for name, (value, only) in needed.items():
+        if value != only:
+            raise UserError(
+                f"training.sharded needs {name}: {only}, and it is {value}; change it, or set training.sharded to "
+                "false (an adapter on NF4 weights needs a tenth of the memory of all weights)."
+            )
 
 
 def check_patience(training: TrainingConfig, validation: Sequence[Example], source: Path, share: str) -> None:
@@ -110,6 +134,7 @@ def largest(
         rehearsed=max(sum(learnt[index] for index in each if rows[index].rehearsed) for each in parts),
         optimizer=training.optimizer,
         checkpointing=training.checkpointing == "on",
+        shards=training.shards,
         attention="eager" if where.type == "cpu" else "sdpa",
     )
 

@@ -13,10 +13,12 @@ from typing import Protocol, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from pipelines.models.config import ComputeConfig
 from pipelines.models.devices import autocast
 from pipelines.models.head import Model
+from pipelines.models.parallel.sharding import apart, sharded
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
@@ -65,8 +67,14 @@ class Job:
 
 
 def share(step: Sequence[int]) -> Sequence[int]:
-    """Return the items of a step that this process computes: of n processes every n-th, or the first if it has none."""
-    return (step[dist.get_rank() :: dist.get_world_size()] or step[:1]) if dist.is_initialized() else step
+    """Return the items of a step that this process computes."""
+    return shares_of(step)[dist.get_rank() if dist.is_initialized() else 0]
+
+
+def shares_of(step: Sequence[int]) -> list[Sequence[int]]:
+    """Return the items of a step that each process computes: of n every n-th, or the first of all if it has none."""
+    number = dist.get_world_size() if dist.is_initialized() else 1
+    return [step[rank::number] or step[:1] for rank in range(number)]
 
 
 def micro_batch_tokens(
@@ -74,11 +82,11 @@ def micro_batch_tokens(
 ) -> int:
     """Return the limit of a micro-batch in tokens with padding.
 
-    `auto` is the largest step, or this process's share of it, on a CPU at most 4,096.
+    `auto` is the largest step, or the largest share of it of any process, on a CPU at most 4,096.
     """
     if training.micro_batch_tokens != "auto":
         return training.micro_batch_tokens
-    shares = map(share, plan)
+    shares = (each for step in plan for each in shares_of(step))
     largest = max(len(items) * max(sizes[item] for item in items) for items in shares)
     return min(largest, CPU_TOKENS) if device.type == "cpu" else largest
 
@@ -93,18 +101,29 @@ def accumulate(
 ) -> tuple[dict[str, float], int]:
     """Add the gradients of this process's share of a step; return the sums and the limit of a micro-batch that fitted.
 
-    A process without a share computes one item with weight zero, so that all processes communicate equally often.
+    A process without a share computes one item with weight zero. With a sharded model all processes compute equally
+    many micro-batches, since they gather its layers together, and none can start a step again.
 
     Raises:
-        UserError: a single item does not fit into memory.
+        UserError: a single item does not fit into memory, or with a sharded model a micro-batch.
     """
     own = share(step)
     scale = 0.0 if dist.is_initialized() and dist.get_rank() >= len(step) else 1.0
+    divided = sharded(parameters)
     while True:
         micro_batches = fill(own, objective.sizes, budget)
+        weighted = [(items, scale) for items in micro_batches]
+        if divided:
+            most = max(len(fill(each, objective.sizes, budget)) for each in shares_of(step))
+            weighted += [(micro_batches[0], 0.0)] * (most - len(micro_batches))
         try:
-            return _backward(model, objective, micro_batches, job, scale), budget
+            return _backward(model, objective, weighted, job), budget
         except torch.OutOfMemoryError as error:
+            if divided:
+                raise UserError(
+                    f"{job.what}: a micro-batch of {budget} tokens does not fit into the GPU's memory; lower "
+                    "training.micro_batch_tokens, or set training.checkpointing to on."
+                ) from error
             if max(map(len, micro_batches)) == 1:
                 longest = max(objective.sizes[item] for item in own)
                 raise UserError(
@@ -119,10 +138,11 @@ def accumulate(
 
 
 def _backward(
-    model: Model, objective: Objective, micro_batches: list[list[int]], job: Job, scale: float
+    model: Model, objective: Objective, micro_batches: list[tuple[list[int], float]], job: Job
 ) -> dict[str, float]:
+    """Add the gradients of micro-batches, each with the factor of its loss; return the sums."""
     sums: dict[str, Tensor | float] = {"weight": 0.0, "loss": 0.0}
-    for items in micro_batches:
+    for items, scale in micro_batches:
         with autocast(job.compute, model.device):
             loss = objective(model, items)
         (scale * loss.total).backward()  # type: ignore[no-untyped-call]
@@ -146,22 +166,30 @@ def averaged(
     weight = sums.pop("weight")
     if not weight:
         raise no_tokens(job)
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    gradients = apart(parameter.grad for parameter in parameters if parameter.grad is not None)
     values = {key: value / weight for key, value in sums.items()}
-    values["gradient_norm"] = float(nn.utils.get_total_norm(gradients)) / weight
+    values["gradient_norm"] = math.hypot(*map(_norm, gradients)) / weight
     for key in ("loss", "gradient_norm"):
         if not math.isfinite(values[key]):
             name = key.replace("_", " ")
             raise UserError(f"The {name} became {values[key]} at step {number}; lower {job.what}.learning_rate.")
-    torch._foreach_mul_(gradients, min(1.0, limit / (values["gradient_norm"] + 1e-6)) / weight)
+    for alike in gradients:
+        torch._foreach_mul_(alike, min(1.0, limit / (values["gradient_norm"] + 1e-6)) / weight)
     return values
 
 
+def _norm(gradients: list[Tensor]) -> float:
+    """Return the norm of gradients that are all whole, or all sharded."""
+    norm = nn.utils.get_total_norm(gradients)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+
 def _over_processes(parameters: Sequence[nn.Parameter], sums: dict[str, float]) -> dict[str, float]:
-    """Add the gradients and sums of all processes."""
-    flat = torch.cat([(torch.zeros_like(each) if each.grad is None else each.grad).flatten() for each in parameters])
+    """Add the gradients and sums of all processes; those of sharded weights are added already."""
+    whole = [each for each in parameters if not isinstance(each, DTensor)]
+    flat = torch.cat([(torch.zeros_like(each) if each.grad is None else each.grad).flatten() for each in whole])
     dist.all_reduce(flat)
-    for each, part in zip(parameters, torch.split(flat, [each.numel() for each in parameters]), strict=True):
+    for each, part in zip(whole, torch.split(flat, [each.numel() for each in whole]), strict=True):
         each.grad = part.view_as(each)
     totals = torch.tensor(list(sums.values()), dtype=torch.float64, device=flat.device)
     dist.all_reduce(totals)
@@ -169,10 +197,11 @@ def _over_processes(parameters: Sequence[nn.Parameter], sums: dict[str, float]) 
 
 
 def equalise(parameters: Sequence[nn.Parameter]) -> None:
-    """Give the parameters the values of rank 0 in every process."""
+    """Give the parameters, except sharded ones, the values of rank 0 in every process."""
     if dist.is_initialized():
         for parameter in parameters:
-            dist.broadcast(parameter.data, src=0)
+            if not isinstance(parameter, DTensor):
+                dist.broadcast(parameter.data, src=0)
 
 
 def of_rank_0(value: T) -> T:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from pipelines import artifacts
 from pipelines.config import Config, load
-from pipelines.models import launch
+from pipelines.models.parallel import launch
 from pipelines.runtime import tracking_store
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
@@ -45,10 +45,12 @@ def trainable(config: Config, base: Path) -> None:
         artifacts.complete(folder, {})
 
 
-def configure(launched: int | str | None, epochs: int = 2) -> None:
+def configure(launched: int | str | None, epochs: int = 2, sharded: bool = False, method: str | None = None) -> None:
     values: dict[str, Any] = yaml.safe_load(Path("params.yaml").read_text())
-    values["training"]["launch"] = launched
+    values["training"] |= {"launch": launched, "sharded": sharded}
     values["sft"]["epochs"] = epochs
+    if method is not None:
+        values["sft"]["tuning"] = {"method": method, "options": {}}
     Path("params.yaml").write_text(yaml.safe_dump(values))
 
 
@@ -104,6 +106,31 @@ def test_two_processes_train_as_one_does_and_one_of_them_writes(trainable: None)
         torch.testing.assert_close(together[name], value, atol=1e-5, rtol=1e-4)
     assert runs() == [("sft", "FINISHED")] * 2
     assert artifacts.read_json(Path(".gradus/status/sft.json"))["state"] == "finished"
+
+
+@pytest.mark.e2e
+def test_processes_that_divide_the_layers_save_the_whole_model(trainable: None) -> None:
+    models = []
+    for number in (None, 2):
+        configure(number, sharded=number is not None, method="full")
+        status, output = ended(started("tasks.sft"))
+        assert status == 0, output
+        models.append((load_file("artifacts/sft/model.safetensors"), losses()))
+    (alone, expected), (together, found) = models
+    assert found == pytest.approx(expected, abs=1e-5) and len(found) == 2
+    assert alone.keys() == together.keys()
+    for name, value in alone.items():
+        torch.testing.assert_close(together[name], value, atol=1e-3, rtol=1e-2)
+
+
+@pytest.mark.e2e
+def test_a_sharded_training_needs_all_weights_and_several_processes(trainable: None) -> None:
+    configure(2, sharded=True)
+    status, output = ended(started("tasks.sft"))
+    assert status == 2 and "training.sharded needs sft.tuning.method: full, and it is lora" in output
+    configure(None, sharded=True)
+    with pytest.raises(UserError, match="sharded is true, which needs a number of processes in launch"):
+        load()
 
 
 @pytest.mark.e2e

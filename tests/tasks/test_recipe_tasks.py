@@ -71,7 +71,7 @@ def applied(recipe: Path, model: Path) -> Config:
     if values["base"]["chat_template"]:
         values["base"]["chat_template"] = str(ROOT / values["base"]["chat_template"])
     values["compute"] |= {"device": "cpu", "precision": "bf16", "threads": 1}
-    values["training"] |= {"optimizer": "adamw"}  # states of 8 bits need a GPU
+    values["training"] |= {"optimizer": "adamw", "launch": None, "sharded": False}  # states of 8 bits need a GPU
     values["evaluate"] |= {"max_new_tokens": 4}
     values["sft"] |= {"lm_tokens": 16}
     Path("params.yaml").write_text(yaml.safe_dump(values))
@@ -102,7 +102,7 @@ def test_recipe_runs_from_base_to_dpo(recipe: Path, project: Path, data: None) -
         assert len(artifacts.read_rows(out / "answers.jsonl")) == len(SETS)  # the validation questions
         assert scores["domain_bits_per_byte"] > 0
     with started("align@dpo", {}) as run:
-        preference = align(
-            Path("artifacts/pairs/first"), tuned, aligned, settings.align.dpo, *shared, run, Checkpoints()
-        )
-    assert preference["loss"] > 0 and adapters.parent(aligned) == base
+        pairs, dpo, new = Path("artifacts/pairs/first"), settings.align.dpo, settings.align.tuning
+        preference = align(pairs, tuned, aligned, dpo, *shared, run, Checkpoints(), new)
+    assert preference["loss"] > 0
+    assert adapters.parent(aligned) == (tuned if settings.sft.tuning.selects else base)

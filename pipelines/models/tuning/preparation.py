@@ -12,6 +12,7 @@ from pipelines.models.devices import device
 from pipelines.models.fused.patch import fuse
 from pipelines.models.head import Model, base_of
 from pipelines.models.loading import first_adapter, whole
+from pipelines.models.parallel import sharding
 from pipelines.models.quantization import Kind
 from pipelines.models.tuning import bottleneck, updates
 from pipelines.models.tuning.apply import ADAPTER, apply
@@ -19,8 +20,10 @@ from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 
 
-def trainable(directory: Path, tuning: TuningConfig, compute: ComputeConfig, base: BaseModelConfig) -> Model:
-    """Return the whole model in `directory`, trainable by a method.
+def trainable(
+    directory: Path, tuning: TuningConfig, compute: ComputeConfig, base: BaseModelConfig, sharded: bool = False
+) -> Model:
+    """Return the whole model in `directory`, trainable by a method; `sharded`, its layers are divided among processes.
 
     Selected parameters are trained in float32, with products in the precision of autocast; `save` stores them in the
     precision of the model in `directory`.
@@ -37,8 +40,12 @@ def trainable(directory: Path, tuning: TuningConfig, compute: ComputeConfig, bas
         )
     torch.manual_seed(compute.seed)
     precision = torch.float32 if tuning.method in ("full", "fisher") else None
-    model = whole(directory, compute, base.quantization, precision, **_attention(compute))
-    return apply(model, tuning)
+    place = compute.model_copy(update={"device": "cpu"}) if sharded else compute
+    model = apply(whole(directory, place, base.quantization, precision, **_attention(compute)), tuning)
+    if sharded:
+        assert isinstance(model, PreTrainedModel)
+        sharding.shard(model, compute)
+    return model
 
 
 def adaptable(

@@ -17,6 +17,7 @@ from pipelines.models.templates.stops import answer_text, stop_ids
 from pipelines.models.tuning.apply import without_input_casts
 from pipelines.runtime.tracking import Run
 from pipelines.training.preview import chosen
+from pipelines.training.step import of_rank_0
 
 QUESTIONS = 4
 NEW_TOKENS = 24
@@ -38,7 +39,7 @@ class Samples:
 
     def log(self, step: int) -> None:
         """Log the answers after `step`, unless the interrupted run has logged its validation of that step."""
-        if not self.rows or step <= self.run.logged.get("train/validation_loss", -1):
+        if not self.rows or of_rank_0(step <= self.run.logged.get("train/validation_loss", -1)):
             return
         table = [
             {

@@ -147,6 +147,27 @@ def test_full_fine_tuning_needs_sixteen_bytes_per_parameter() -> None:
     assert needed.trainable + needed.gradients + needed.optimizer == 16 * parameters
     halved = estimate(traced(MEDIUM, training), replace(training, optimizer="adamw_8bit"))
     assert halved.optimizer == int(2.03 * parameters)
+    rehearsing = estimate(traced(MEDIUM, training), replace(training, rehearsed=4))
+    assert rehearsing.weights == 2 * parameters, "the frozen copy, in bf16"
+
+
+def test_processes_divide_the_layers_and_gather_them_in_bf16() -> None:
+    alone = Training(FULL, "none", torch.bfloat16, rows=1, length=16, predicted=16)
+    together = replace(alone, shards=8)
+    one, eight = estimate(traced(MEDIUM, alone), alone), estimate(traced(MEDIUM, together), together)
+    layers = LlamaForCausalLM(MEDIUM).model.layers
+    parameters = sum(each.numel() for each in layers.parameters())
+    states = [each.trainable + each.gradients + each.optimizer for each in (one, eight)]
+    assert states[0] - states[1] == pytest.approx(16 * parameters * 7 / 8, rel=1e-6)
+    assert one.gathered == 0 and eight.gathered == 10 * parameters // len(layers)
+    assert one.activations - eight.activations > 2 * parameters, "no cast of a weight outlives its layer"
+
+
+def test_casts_of_trained_weights_do_not_grow_with_the_rows() -> None:
+    single = Training(FULL, "none", torch.bfloat16, rows=1, length=16, predicted=16)
+    shape = traced(MEDIUM, single)
+    one, three = (estimate(shape, replace(single, rows=rows)).activations for rows in (1, 3))
+    assert three - one == 2 * shape.saved and shape.casts > shape.saved
 
 
 def test_an_architecture_with_sliding_windows_is_traced() -> None:

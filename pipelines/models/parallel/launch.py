@@ -28,7 +28,7 @@ from pipelines.user_files import read_yaml
 PATIENCE = 12
 """Seconds that processes have to save a checkpoint before SIGKILL; a flow's next signal comes after 15."""
 SUPPORTED = "MULTI_GPU"
-"""The distributed type of accelerate for processes that each hold the whole model."""
+"""The distributed type of accelerate for one process per GPU, which the training loop coordinates itself."""
 
 
 def run(launch: int | Path, compute: ComputeConfig) -> None:
@@ -59,7 +59,7 @@ def configured(path: Path) -> int:
     """Return the number of processes in an accelerate config file.
 
     Raises:
-        UserError: the file is missing, or does not configure processes on this machine that each hold the whole model.
+        UserError: the file is missing, or does not configure processes on this machine.
     """
     if not path.is_file():
         raise UserError(
@@ -70,8 +70,8 @@ def configured(path: Path) -> int:
     kind = values.get("distributed_type") if isinstance(values, dict) else None
     if kind != SUPPORTED:
         raise UserError(
-            f"{path} has distributed_type {kind}, but a training needs {SUPPORTED}: each process holds the whole "
-            "model; for one that is too large, set base.quantization to nf4."
+            f"{path} has distributed_type {kind}, but a training needs {SUPPORTED}; to divide a model among processes, "
+            "set training.launch to their number and training.sharded to true."
         )
     number = values.get("num_processes")
     if not isinstance(number, int) or number < 2 or values.get("num_machines", 1) != 1:

@@ -1,0 +1,1 @@
+"""Several processes of one training: their start, and a model divided among them."""

@@ -1,0 +1,97 @@
+"""All weights trained by two processes that divide the layers: equal to one process, and resumed when killed."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.distributed.tensor import DTensor
+from torch.multiprocessing.spawn import ProcessExitedException, start_processes
+from transformers import PreTrainedModel
+
+from pipelines.evaluation.in_training.sample import LOSS
+from pipelines.models.parallel import sharding
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.loop import fit
+from pipelines.training.monitoring.history import History
+from pipelines.training.objectives import LanguageModel, mean_loss
+from pipelines.training.step import Job
+from tests.conftest import tiny_model, tiny_tokenizer
+from tests.support.interruptions import Fatal
+from tests.support.recorder import Recorder
+from tests.support.trainings import COMPUTE, examples, training
+
+pytestmark = pytest.mark.slow
+
+PLAN = [[0, 1, 2, 3, 4], [5], [6, 7], [1, 5, 3], [0, 2, 4, 6, 7], [3]]
+"""A step of one row leaves one of two processes without a share."""
+BUDGET = 40
+"""Tokens of a micro-batch; the shares of a step have different numbers of them."""
+
+
+def learn(divide: bool, checkpoints: Checkpoints, patience: int | None = None) -> tuple[PreTrainedModel, History]:
+    """Train all weights of the tiny model by answers and by rehearsal, validating twice."""
+    model, before = tiny_model(tiny_tokenizer()), tiny_model(tiny_tokenizer())
+    if divide:
+        sharding.shard(model, COMPUTE)
+        layers = [value for name, value in model.named_parameters() if "layers" in name]
+        assert layers and all(isinstance(value, DTensor) for value in layers)
+    settings = training(micro_batch_tokens=BUDGET, patience=patience)
+    objective = LanguageModel(model, examples(), 0, rehearsal_weight=3.0, before=before)
+    held_back = LanguageModel(model, examples(2), 0)
+    job = Job("sft", 1e-3, 1, settings, COMPUTE, Recorder(), checkpoints)
+    history = fit(model, objective, PLAN, job, None, lambda _: {LOSS: mean_loss(model, held_back, COMPUTE)})
+    return model, history
+
+
+def process(rank: int, folder: Path, checkpoints: Callable[[], Checkpoints], patience: int | None) -> None:
+    """Train as one of two processes; rank 0 saves the whole model and its losses."""
+    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    try:
+        model, history = learn(True, checkpoints(), patience)
+        model.save_pretrained(folder / "model")
+        ids = torch.arange(9)[None]
+        found = {"losses": history.rows, "validations": history.validations, "logits": model(ids).logits.detach()}
+        torch.save(found, folder / "found.pt")
+    finally:
+        os._exit(0)  # without the exit handlers of the parent's libraries, which fail in a fork
+
+
+def in_two_processes(folder: Path, checkpoints: Callable[[], Checkpoints], patience: int | None = None) -> None:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    (folder / "store").unlink(missing_ok=True)
+    start_processes(process, (folder, checkpoints, patience), nprocs=2, start_method="fork")
+
+
+@pytest.mark.parametrize("patience", [None, 1], ids=["last", "best"])
+def test_two_processes_that_divide_the_layers_have_the_result_of_one(tmp_path: Path, patience: int | None) -> None:
+    in_two_processes(tmp_path, lambda: Checkpoints(tmp_path / "kept"), patience)
+    found = torch.load(tmp_path / "found.pt", weights_only=True)
+    model, history = learn(False, Checkpoints(), patience)
+    assert len(found["losses"]) == len(history.rows)
+    for one, two in zip(found["losses"], history.rows, strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], abs=1e-5)
+        assert one["gradient_norm"] == pytest.approx(two["gradient_norm"], rel=1e-4)
+    assert found["validations"][-1][1][LOSS] == pytest.approx(history.validations[-1][1][LOSS], abs=1e-5)
+    stored = type(model).from_pretrained(tmp_path / "model")
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(stored.get_parameter(name), value, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found["logits"], model(torch.arange(9)[None]).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_killed_training_resumes_from_the_gathered_checkpoint(tmp_path: Path) -> None:
+    for folder in (tmp_path / "whole", tmp_path / "killed"):
+        folder.mkdir()
+    in_two_processes(tmp_path / "whole", Checkpoints)
+    place = tmp_path / "key"
+    with pytest.raises(ProcessExitedException) as ended:
+        in_two_processes(tmp_path / "killed", lambda: Fatal(place, patience=3))
+    assert ended.value.exit_code == -signal.SIGKILL
+    in_two_processes(tmp_path / "killed", lambda: Checkpoints(place))
+    whole, resumed = (torch.load(tmp_path / name / "found.pt", weights_only=True) for name in ("whole", "killed"))
+    assert [row["loss"] for row in resumed["losses"]] == [row["loss"] for row in whole["losses"]]
+    assert torch.equal(resumed["logits"], whole["logits"])
