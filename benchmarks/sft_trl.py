@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import torch
 import transformers
-from greenlet import greenlet  # type: ignore[import-untyped]
+from greenlet import greenlet
 from transformers import TrainerCallback, TrainerControl, TrainerState
 from trl import SFTConfig, SFTTrainer
 

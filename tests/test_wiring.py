@@ -431,17 +431,18 @@ def test_importing_tasks_disables_telemetry() -> None:
     assert "analytics = false" in (ROOT / ".dvc/config").read_text()
 
 
-@pytest.mark.slow
 def printed(code: str) -> str:
     """Run Python in the project's folder and return what it prints."""
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_a_run_shows_only_errors_of_mlflow() -> None:
     """MLflow reads its log level when it is imported, by whichever module is first."""
     assert int(printed("import logging, flows.post_train; print(logging.getLogger('mlflow').level)")) == logging.ERROR
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_to_do_imports_no_compute_library() -> None:
     """Each takes a second or more of every `gradus run`."""
     code = "import sys, flows.cli, flows.post_train, flows.run.summary; print(*sorted(sys.modules))"

@@ -68,8 +68,8 @@ def gather(model: nn.Module) -> None:
     for name, value in model.base_model.named_parameters():
         if isinstance(value, DTensor):
             owner, _, leaf = name.rpartition(".")
-            full = nn.Parameter(value.full_tensor(), value.requires_grad)
-            setattr(decoder.get_submodule(owner), leaf, full if not dist.get_rank() else None)
+            gathered = nn.Parameter(value.full_tensor(), value.requires_grad)
+            setattr(decoder.get_submodule(owner), leaf, gathered if not dist.get_rank() else None)
     setattr(model, model.base_model_prefix, decoder.train(model.training))
 
 
