@@ -47,24 +47,10 @@ def fit(
             gradient is not finite, or early stopping of a sharded model has no folder of checkpoints.
     """
     weights = weights or {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    if not weights:
-        raise UserError(f"{job.what}: no parameter of the model is trainable; check {job.what}.tuning.")
-    if not plan:
-        raise no_tokens(job)
-    divided = sharding.sharded(weights.values())
-    if divided and job.training.patience is not None and job.checkpoints.folder is None:
-        raise UserError(
-            f"{job.what}: early stopping of a sharded model reads its best checkpoint from the disk; start the stage "
-            "by `gradus run`, or set training.patience to null."
-        )
+    _check(weights, plan, job)
     settings, method = job.training, method or Method()
     objective = method.objective(objective)
-    start = job.stable.start if job.stable else None
-    optimizer = optimizers.create(settings.optimizer, method.groups(weights, job.learning_rate), settings.weight_decay)
-    warmup = 0.0 if start else settings.warmup
-    schedule = schedules.create(settings.schedule, optimizer, len(plan), warmup, settings.decay)
-    if start:
-        unpack(start.tensors, weights, optimizer)
+    optimizer, schedule = _optimizer(weights, len(plan), job, method)
     tokens = micro_batch_tokens(settings, model.device, plan, objective.sizes)
     facts: dict[str, Any] = {"history": [], "validations": [], "micro_batch_tokens": tokens}
     facts |= _resumed(job, weights, optimizer, schedule, method)
@@ -91,7 +77,41 @@ def fit(
             keep = {each for each in (history.best_step(), stable_end) if each}
             job.checkpoints.step(number, lambda: (pack(weights, optimizer) | method.state(), facts), keep)
     history.close()
-    if environment.rank() and not divided:
+    _finish(model, weights, history, job, stable_end)
+    return history
+
+
+def _check(weights: Mapping[str, nn.Parameter], plan: Sequence[list[int]], job: Job) -> None:
+    if not weights:
+        raise UserError(f"{job.what}: no parameter of the model is trainable; check {job.what}.tuning.")
+    if not plan:
+        raise no_tokens(job)
+    if sharding.sharded(weights.values()) and job.training.patience is not None and job.checkpoints.folder is None:
+        raise UserError(
+            f"{job.what}: early stopping of a sharded model reads its best checkpoint from the disk; start the stage "
+            "by `gradus run`, or set training.patience to null."
+        )
+
+
+def _optimizer(weights: Mapping[str, nn.Parameter], steps: int, job: Job, method: Method) -> tuple[Optimizer, LambdaLR]:
+    """Return the optimizer and its schedule, at the end of an earlier run's stable phase if that is continued."""
+    settings, start = job.training, job.stable.start if job.stable else None
+    optimizer = optimizers.create(settings.optimizer, method.groups(weights, job.learning_rate), settings.weight_decay)
+    warmup = 0.0 if start else settings.warmup
+    schedule = schedules.create(settings.schedule, optimizer, steps, warmup, settings.decay)
+    if start:
+        unpack(start.tensors, weights, optimizer)
+    return optimizer, schedule
+
+
+def _finish(
+    model: Model, weights: Mapping[str, nn.Parameter], history: History, job: Job, stable_end: int | None
+) -> None:
+    """Leave the weights of the best validation in rank 0, where a sharded model is gathered, and end other processes.
+
+    Rank 0 also stores the state at the end of WSD's stable phase.
+    """
+    if environment.rank() and not sharding.sharded(weights.values()):
         sys.exit()
     if best := history.best_step():
         unpack(job.checkpoints.kept(best).tensors, weights)
@@ -100,7 +120,6 @@ def fit(
         sys.exit()
     if job.stable and stable_end and stable_end <= len(history.rows):
         job.stable.store(job.checkpoints.kept(stable_end))
-    return history
 
 
 def _recomputes(model: Model, budget: int, job: Job) -> bool:
