@@ -27,6 +27,9 @@ DATABASE = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
 ELSEWHERE = "PREFECT_API_DATABASE_CONNECTION_URL"
 NOTIFY = "gradus_notify"
 """Prefect variable that names the notification block (flows/serve/notify.py)."""
+RETRIES = "PREFECT_CLIENT_MAX_RETRIES"
+"""Prefect's five take a minute per call, in which a service manager that stops run and server kills the run; a locked
+database of this server needs fewer."""
 PATIENCE = 120.0  # seconds; a first start creates the database
 
 
@@ -89,6 +92,7 @@ def server() -> Iterator["Server"]:
     ]
     program = Program(command, LOGS / "prefect.log", {})
     os.environ[ADDRESS] = f"http://{HOST}:{port}/api"
+    os.environ.setdefault(RETRIES, "3")
     try:
         yield Server(os.environ[ADDRESS], program)
     finally:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -127,6 +128,21 @@ def test_prefect_server_death_loses_no_stage(fake: Project, tmp_path_factory: py
     fake.forget()
     fake.run("clean")
     assert not Path("started.txt").exists()
+
+
+def test_run_and_its_server_end_when_both_are_stopped(fake: Project) -> None:
+    """As a service manager stops all processes of a service."""
+    fake.describe(CHAIN, ingest={"seconds": 60})
+    del fake.environment["PREFECT_API_URL"]
+    fake.environment["PREFECT_CLIENT_MAX_RETRIES"] = "0"
+    process = fake.start("run", "clean")
+    begun(fake, "ingest", process)
+    run = psutil.Process(process.pid)
+    for each in (*run.children(), run):
+        each.terminate()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2 and "Prefect's server died. Finished stages are kept" in output.splitlines()[-1]
+    assert fake.processes() == []
 
 
 @contextmanager
