@@ -34,7 +34,7 @@ weights, and a float32 scale per 256 of those."""
 MASTER = 4
 """Bytes of a trainable parameter and of its gradient: float32, whatever the precision of the products."""
 GATHERED = 3
-"""Copies of a layer in the precision of products, when layers are divided: its weights, those of the next layer, which
+"""Copies of a layer in the precision of products, when layers are sharded: its weights, those of the next layer, which
 is gathered in advance, and its gradient, which also exists in float32 while it is added."""
 LOGIT = 8
 """Bytes per logit of cross entropy: logits and log-probabilities in float32; their gradient takes the place of one."""
@@ -75,7 +75,7 @@ class Training:
     checkpointing: bool = False
     """Whether only the inputs of layers are kept, and the rest is recomputed (Chen et al. 2016, arXiv:1604.06174)."""
     shards: int = 1
-    """Processes that divide the layers among them (`pipelines/models/parallel/sharding.py`)."""
+    """Processes over which the layers are sharded (`pipelines/models/parallel/sharding.py`)."""
     attention: Literal["sdpa", "eager"] = "sdpa"
 
 
@@ -88,8 +88,8 @@ class Traced:
     others: int
     """Other frozen parameters: embeddings, output layer, norms."""
     trainable: int
-    divisible: int
-    """Trainable parameters in decoder layers, which processes can divide among them."""
+    shardable: int
+    """Trainable parameters in decoder layers, which can be sharded."""
     largest_matrix: int
     """Parameters of the largest quantisable matrix."""
     layers: int
@@ -151,7 +151,7 @@ def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
     trainable = sum(each.numel() for each in model.parameters() if each.requires_grad)
     frozen = sum(each.numel() for each in model.parameters() if not each.requires_grad)
     layers = [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
-    divisible = sum(each.numel() for layer in layers for each in layer.parameters() if each.requires_grad)
+    shardable = sum(each.numel() for layer in layers for each in layer.parameters() if each.requires_grad)
     matrices = min(frozen, sum(sizes))  # of full fine-tuning none
     try:
         saved = saved_by_forward(model, training)
@@ -165,7 +165,7 @@ def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
         matrices=matrices,
         others=frozen - matrices,
         trainable=trainable,
-        divisible=divisible,
+        shardable=shardable,
         largest_matrix=max(sizes),
         layers=shape.num_hidden_layers,
         width=shape.hidden_size,
@@ -180,7 +180,7 @@ def saved_by_forward(model: Any, training: Training, rows: int = 1) -> list[int]
     """Return the bytes of every storage that autograd saves while the decoder reads `rows` rows, without parameters.
 
     `model` is on the meta device; its parameters are replaced by fake tensors of the CPU, where autocast works. Those
-    that processes divide are gathered in the precision of products.
+    of sharded layers are gathered in the precision of products.
     """
     decoder = (model.get_base_model() if isinstance(model, peft.PeftModel) else model).get_decoder().train()
     saved: dict[int, torch.Tensor] = {}
@@ -217,8 +217,8 @@ def estimate(traced: Traced, training: Training) -> Estimate:
     if training.checkpointing:
         inputs = training.rows * training.length * traced.width * training.dtype.itemsize
         activations = inputs * traced.layers + activations // traced.layers
-    trainable = traced.trainable - traced.divisible + traced.divisible // training.shards
-    gathered = traced.divisible // traced.layers if training.shards > 1 else 0
+    trainable = traced.trainable - traced.shardable + traced.shardable // training.shards
+    gathered = traced.shardable // traced.layers if training.shards > 1 else 0
     copied = traced.matrices + traced.others + traced.trainable if training.tuning.selects and training.rehearsed else 0
     parts = {
         "weights": int(traced.matrices * bytes_each) + copied * training.dtype.itemsize,

@@ -23,7 +23,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from pipelines import artifacts
-from pipelines.models.parallel.sharding import divided, full
+from pipelines.models.parallel.sharding import full, sharded_like
 from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
@@ -227,7 +227,7 @@ def unpack(
 ) -> None:
     """Restore in place the weights and optimizer states that `pack` returned."""
     for name, weight in weights.items():
-        weight.data.copy_(divided(tensors[f"weight/{name}"], weight))
+        weight.data.copy_(sharded_like(tensors[f"weight/{name}"], weight))
     for number, optimizer in enumerate(optimizers):
         order = [weight for group in optimizer.param_groups for weight in group["params"]]
         states: dict[int, dict[str, torch.Tensor | float]] = {}
@@ -235,7 +235,7 @@ def unpack(
             kind, _, place = entry.partition("/")
             if kind in (f"optimizer{number}", f"number{number}"):
                 index, key = place.split("/")
-                found = divided(value, order[int(index)]) if kind.startswith("optimizer") else value.item()
+                found = sharded_like(value, order[int(index)]) if kind.startswith("optimizer") else value.item()
                 states.setdefault(int(index), {})[key] = found
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
 

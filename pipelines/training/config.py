@@ -50,8 +50,8 @@ class TrainingConfig(Block):
     """Number of processes of pretrain, sft, reward and align, one per GPU, or an `accelerate` config file; null is
     this process. Each computes a share of every step."""
     sharded: bool
-    """Whether the processes of `launch`, a number, divide the decoder layers of a fully fine-tuned model among them
-    (FSDP), in pretrain and sft; otherwise each holds the whole model."""
+    """Whether the decoder layers of a fully fine-tuned model are sharded over the processes of `launch`, a number
+    (FSDP), in pretrain and sft; otherwise each process holds the whole model."""
 
     @model_validator(mode="after")
     def _sharded_by_several(self) -> Self:
@@ -63,7 +63,7 @@ class TrainingConfig(Block):
 
     @property
     def shards(self) -> int:
-        """The number of processes that divide a model."""
+        """The number of processes over which a model is sharded."""
         return self.launch if self.sharded and isinstance(self.launch, int) else 1
 
 

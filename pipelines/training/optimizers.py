@@ -23,7 +23,7 @@ def create(kind: Optimizer, groups: Sequence[dict[str, Any]], weight_decay: floa
         UserError: the optimizer needs a GPU and the weights are on a CPU.
     """
     check(kind, groups[0]["params"][0].device)
-    groups = [{**group, "params": alike} for group in groups for alike in sharding.apart(group["params"])]
+    groups = [{**group, "params": alike} for group in groups for alike in sharding.separated(group["params"])]
     if kind == "adamw":
         return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
     if kind == "adafactor":

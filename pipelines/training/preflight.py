@@ -76,7 +76,7 @@ def _check_method(what: str, config: SFTConfig | PretrainConfig, training: Train
 def _check_sharding(
     what: str, config: SFTConfig | PretrainConfig, training: TrainingConfig, base: BaseModelConfig
 ) -> None:
-    """Check that a model which is to be divided among processes can be.
+    """Check that a model can be sharded, if it is to be.
 
     Raises:
         UserError: it is quantised, not all its weights are trained, or the optimizer takes no shards.

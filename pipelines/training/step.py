@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from pipelines.models.config import ComputeConfig
 from pipelines.models.devices import autocast
 from pipelines.models.head import Model
-from pipelines.models.parallel.sharding import apart, sharded
+from pipelines.models.parallel.sharding import separated, sharded
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
@@ -109,17 +109,17 @@ def accumulate(
     """
     own = share(step)
     scale = 0.0 if dist.is_initialized() and dist.get_rank() >= len(step) else 1.0
-    divided = sharded(parameters)
+    together = sharded(parameters)
     while True:
         micro_batches = fill(own, objective.sizes, budget)
         weighted = [(items, scale) for items in micro_batches]
-        if divided:
+        if together:
             most = max(len(fill(each, objective.sizes, budget)) for each in shares_of(step))
             weighted += [(micro_batches[0], 0.0)] * (most - len(micro_batches))
         try:
             return _backward(model, objective, weighted, job), budget
         except torch.OutOfMemoryError as error:
-            if divided:
+            if together:
                 raise UserError(
                     f"{job.what}: a micro-batch of {budget} tokens does not fit into the GPU's memory; lower "
                     "training.micro_batch_tokens, or set training.checkpointing to on."
@@ -166,7 +166,7 @@ def averaged(
     weight = sums.pop("weight")
     if not weight:
         raise no_tokens(job)
-    gradients = apart(parameter.grad for parameter in parameters if parameter.grad is not None)
+    gradients = separated(parameter.grad for parameter in parameters if parameter.grad is not None)
     values = {key: value / weight for key, value in sums.items()}
     values["gradient_norm"] = math.hypot(*map(_norm, gradients)) / weight
     for key in ("loss", "gradient_norm"):

@@ -109,7 +109,7 @@ def test_two_processes_train_as_one_does_and_one_of_them_writes(trainable: None)
 
 
 @pytest.mark.e2e
-def test_processes_that_divide_the_layers_save_the_whole_model(trainable: None) -> None:
+def test_processes_of_a_sharded_training_save_the_whole_model(trainable: None) -> None:
     models = []
     for number in (None, 2):
         configure(number, sharded=number is not None, method="full")

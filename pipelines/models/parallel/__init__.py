@@ -1,1 +1,1 @@
-"""Several processes of one training: their start, and a model divided among them."""
+"""Several processes of one training: their start, and a model sharded over them."""

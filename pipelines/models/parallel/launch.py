@@ -70,7 +70,7 @@ def configured(path: Path) -> int:
     kind = values.get("distributed_type") if isinstance(values, dict) else None
     if kind != SUPPORTED:
         raise UserError(
-            f"{path} has distributed_type {kind}, but a training needs {SUPPORTED}; to divide a model among processes, "
+            f"{path} has distributed_type {kind}, but a training needs {SUPPORTED}; to shard a model over processes, "
             "set training.launch to their number and training.sharded to true."
         )
     number = values.get("num_processes")

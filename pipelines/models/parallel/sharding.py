@@ -23,32 +23,32 @@ from pipelines.models.devices import device, dtype
 from pipelines.runtime.errors import UserError
 
 _WHOLE: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
-"""The decoder of a sharded model as it was, without the weights of its layers."""
+"""The decoder of each sharded model as it was, without the weights of its layers."""
 
 
 def shard(model: PreTrainedModel, compute: ComputeConfig) -> None:
-    """Divide the layers of `model`, which is on the CPU, among the processes, and move the rest to their devices.
+    """Shard the layers of `model`, which is on the CPU, over the processes, and move the rest to their devices.
 
-    Layers are gathered in the precision of `compute`; parts, gradients and their sums stay in float32.
+    Layers are gathered in the precision of `compute`; shards, and the sums of gradients, are float32.
 
     Raises:
         UserError: the model has no layers that transformers marks as such.
     """
     layers = [module for module in model.base_model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
-        raise UserError(f"{type(model).__name__} has no layers to divide; set training.sharded to false.")
+        raise UserError(f"{type(model).__name__} has no layers to shard; set training.sharded to false.")
     where = device(compute)
-    divided = {value for layer in layers for value in layer.parameters()}
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers()) if tensor not in divided}
+    inside = {value for layer in layers for value in layer.parameters()}
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers()) if tensor not in inside}
     for tensor in shared.values():
         tensor.data = tensor.data.to(where)
-    shared |= {id(value): nn.Parameter(value.to("meta"), value.requires_grad) for value in divided}
+    shared |= {id(value): nn.Parameter(value.to("meta"), value.requires_grad) for value in inside}
     _WHOLE[model] = copy.deepcopy(model.base_model, shared)
     half = MixedPrecisionPolicy(dtype(compute), torch.float32, cast_forward_inputs=False)
     mesh = init_device_mesh(where.type, (dist.get_world_size(),))
     for layer in layers:
         fully_shard(layer, mesh=mesh, mp_policy=half)
-    rest = set(model.base_model.parameters()) - divided
+    rest = set(model.base_model.parameters()) - inside
     fully_shard(model.base_model, mesh=mesh, mp_policy=half, ignored_params=rest)
     for module in model.modules():
         if isinstance(module, FSDPModule):  # gradients are added, as the loop adds those of whole weights
@@ -74,12 +74,12 @@ def gather(model: nn.Module) -> None:
 
 
 def sharded(tensors: Iterable[Tensor]) -> bool:
-    """Return whether any of `tensors` is divided among the processes."""
+    """Return whether any of `tensors` is sharded."""
     return any(isinstance(each, DTensor) for each in tensors)
 
 
-def apart(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Return whole and sharded tensors as two lists, without empty ones: no fused operation takes both."""
+def separated(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Return unsharded and sharded tensors as two lists, without empty ones: no fused operation takes both."""
     kinds: dict[bool, list[Tensor]] = {False: [], True: []}
     for each in tensors:
         kinds[isinstance(each, DTensor)].append(each)
@@ -94,8 +94,8 @@ def full(tensor: Tensor) -> Tensor:
     return values.cpu() if not dist.get_rank() else values.new_empty(0)
 
 
-def divided(values: Tensor, like: Tensor) -> Tensor:
-    """Return `values` divided among the processes as the tensor `like` is, if it is and has their shape."""
+def sharded_like(values: Tensor, like: Tensor) -> Tensor:
+    """Return `values` sharded as the tensor `like` is, if it is and has their shape."""
     if not isinstance(like, DTensor) or values.shape != like.shape:
         return values
     return distribute_tensor(values.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

@@ -23,7 +23,7 @@ from pipelines.runtime.errors import UserError
 def trainable(
     directory: Path, tuning: TuningConfig, compute: ComputeConfig, base: BaseModelConfig, sharded: bool = False
 ) -> Model:
-    """Return the whole model in `directory`, trainable by a method; `sharded`, its layers are divided among processes.
+    """Return the whole model in `directory`, trainable by a method; its layers may be `sharded`.
 
     Selected parameters are trained in float32, with products in the precision of autocast; `save` stores them in the
     precision of the model in `directory`.

@@ -151,7 +151,7 @@ def test_full_fine_tuning_needs_sixteen_bytes_per_parameter() -> None:
     assert rehearsing.weights == 2 * parameters, "the frozen copy, in bf16"
 
 
-def test_processes_divide_the_layers_and_gather_them_in_bf16() -> None:
+def test_sharded_layers_are_gathered_in_bf16() -> None:
     alone = Training(FULL, "none", torch.bfloat16, rows=1, length=16, predicted=16)
     together = replace(alone, shards=8)
     one, eight = estimate(traced(MEDIUM, alone), alone), estimate(traced(MEDIUM, together), together)

@@ -1,4 +1,4 @@
-"""All weights trained by two processes that divide the layers: equal to one process, and resumed when killed."""
+"""All weights trained by two processes with sharded layers: equal to one process, and resumed when killed."""
 
 import os
 import signal
@@ -32,10 +32,10 @@ BUDGET = 40
 """Tokens of a micro-batch; the shares of a step have different numbers of them."""
 
 
-def learn(divide: bool, checkpoints: Checkpoints, patience: int | None = None) -> tuple[PreTrainedModel, History]:
+def learn(shard: bool, checkpoints: Checkpoints, patience: int | None = None) -> tuple[PreTrainedModel, History]:
     """Train all weights of the tiny model by answers and by rehearsal, validating twice."""
     model, before = tiny_model(tiny_tokenizer()), tiny_model(tiny_tokenizer())
-    if divide:
+    if shard:
         sharding.shard(model, COMPUTE)
         layers = [value for name, value in model.named_parameters() if "layers" in name]
         assert layers and all(isinstance(value, DTensor) for value in layers)
@@ -68,7 +68,7 @@ def in_two_processes(folder: Path, checkpoints: Callable[[], Checkpoints], patie
 
 
 @pytest.mark.parametrize("patience", [None, 1], ids=["last", "best"])
-def test_two_processes_that_divide_the_layers_have_the_result_of_one(tmp_path: Path, patience: int | None) -> None:
+def test_a_sharded_training_has_the_result_of_one_process(tmp_path: Path, patience: int | None) -> None:
     in_two_processes(tmp_path, lambda: Checkpoints(tmp_path / "kept"), patience)
     found = torch.load(tmp_path / "found.pt", weights_only=True)
     model, history = learn(False, Checkpoints(), patience)
