@@ -67,6 +67,16 @@ def test_too_few_answers_give_no_estimator_and_say_how_many_are_missing() -> Non
     assert np.allclose(confidence.estimates(values), np.exp(values[:, 0]))
 
 
+@pytest.mark.parametrize("count", [48, 80], ids=["too few to certify on other documents", "too few for a certificate"])
+def test_without_a_certificate_all_answers_fit_the_estimator_and_confident_ones_are_given(count: int) -> None:
+    confidence = calibrate(*answered(count), CONFIG.model_copy(update={"max_wrong": 0.01}))
+    assert confidence.certificate.threshold is None and confidence.threshold == 0.75
+    rows, values = answered(4000, seed=1)
+    correct = np.asarray([row["verdict"] == "correct" for row in rows])
+    given = confidence.estimates(values) >= confidence.threshold
+    assert correct[given].mean() > 0.9 and given[correct].mean() > 0.6
+
+
 def test_without_a_certificate_the_model_abstains_where_an_answer_lowers_the_expected_score() -> None:
     certified, uncertified = (Confidence.of(confidence_json(threshold)) for threshold in (0.6, None))
     assert (certified.threshold, uncertified.threshold) == (0.6, 0.75)
