@@ -23,7 +23,7 @@ MIN_OF_EACH = 10
 """Least correct and wrong answers to fit an estimator on."""
 UNCERTIFIED = 1.0
 """Penalty of the estimator without a certificate. A larger one shrinks all estimates to the share of correct answers,
-which leaves their order but hardly one above `BREAK_EVEN`: of 142 answers (60 splits by document), 4% with 10, 15% with
+which leaves their order but hardly one above `BREAK_EVEN`: of 142 answers (60 splits by document), 5% with 10, 16% with
 1, of which 77% are correct."""
 BREAK_EVEN = WRONG_COST / (1 + WRONG_COST)
 """The confidence p from which an answer raises the score, p - WRONG_COST (1 - p) > 0 (Chow 1970)."""
