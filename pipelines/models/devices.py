@@ -7,6 +7,7 @@ import random
 from datetime import timedelta
 
 import numpy as np
+import psutil
 import torch
 import torch.distributed as dist
 import transformers
@@ -59,6 +60,13 @@ def device(compute: ComputeConfig) -> torch.device:
     if not present or compute.device == "cpu":
         return torch.device("cpu")
     return torch.device("cuda", environment.local_rank())
+
+
+def available(where: torch.device) -> int:
+    """Return the free bytes of a GPU, or of main memory."""
+    if where.type == "cuda":
+        return int(torch.cuda.mem_get_info(where)[0])
+    return int(psutil.virtual_memory().available)
 
 
 def dtype(compute: ComputeConfig) -> torch.dtype:

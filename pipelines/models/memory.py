@@ -10,13 +10,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import peft
-import psutil
 import torch
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorMode,
-)
+from torch._subclasses import fake_tensor
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -29,8 +24,8 @@ GIB = 2**30
 OPTIMIZERS: Mapping[str, float] = {"adamw": 8.0, "adamw_8bit": 2.03, "paged_adamw_8bit": 2.03, "adafactor": 0.01}
 """Bytes of optimiser state per trainable parameter; two moments in float32, or in 8 bits with a scale per block."""
 QUANTIZED: Mapping[str, float] = {"nf4": 0.5 + (1 + 4 / 256) / 64, "int8": 1.0}
-"""Bytes per weight. NF4 with double quantisation (Dettmers et al. 2023, arXiv:2305.14314) has an 8-bit scale per 64
-weights, and a float32 scale per 256 of those."""
+"""Bytes per weight. NF4 (Dettmers et al. 2023, arXiv:2305.14314) has an 8-bit scale per 64 weights, and one in float32
+per 256 of those."""
 MASTER = 4
 """Bytes of a trainable parameter and of its gradient: float32, whatever the precision of the products."""
 GATHERED = 3
@@ -47,7 +42,12 @@ WORKSPACES = GIB // 8
 FRAGMENTATION = 0.05
 """Memory that the caching allocator cannot use, as a share of the tensors that every step allocates anew."""
 _MASKLESS = "maskless_sdpa"
-_UNTRACEABLE = (DynamicOutputShapeException, DataDependentOutputException, NotImplementedError, AssertionError)
+_UNTRACEABLE = (
+    fake_tensor.DynamicOutputShapeException,
+    fake_tensor.DataDependentOutputException,
+    NotImplementedError,
+    AssertionError,
+)
 """Errors of fake tensors; the last is that of tensors which are not registered as buffers, as in FourierFT."""
 
 AttentionInterface.register(_MASKLESS, sdpa_attention_forward)  # while tracing, sdpa materialises a mask that training
@@ -190,13 +190,10 @@ def saved_by_forward(model: Any, training: Training, rows: int = 1) -> list[int]
         return tensor
 
     half = training.dtype == torch.bfloat16
-    with FakeTensorMode():
+    gathered = training.dtype if training.shards > 1 else None
+    with fake_tensor.FakeTensorMode():
         state = {
-            name: torch.empty(
-                each.shape,
-                dtype=training.dtype if training.shards > 1 else each.dtype,
-                requires_grad=each.requires_grad,
-            )
+            name: torch.empty(each.shape, dtype=gathered or each.dtype, requires_grad=each.requires_grad)
             for name, each in (*decoder.named_parameters(), *decoder.named_buffers())
         }
         own = {each.untyped_storage()._cdata for each in state.values()}
@@ -218,7 +215,7 @@ def estimate(traced: Traced, training: Training) -> Estimate:
         inputs = training.rows * training.length * traced.width * training.dtype.itemsize
         activations = inputs * traced.layers + activations // traced.layers
     trainable = traced.trainable - traced.shardable + traced.shardable // training.shards
-    gathered = traced.shardable // traced.layers if training.shards > 1 else 0
+    layer = traced.shardable // traced.layers if training.shards > 1 else 0
     copied = traced.matrices + traced.others + traced.trainable if training.tuning.selects and training.rehearsed else 0
     parts = {
         "weights": int(traced.matrices * bytes_each) + copied * training.dtype.itemsize,
@@ -226,7 +223,7 @@ def estimate(traced: Traced, training: Training) -> Estimate:
         "trainable": trainable * MASTER,
         "gradients": trainable * MASTER,
         "optimizer": int(trainable * OPTIMIZERS[training.optimizer]),
-        "gathered": gathered * (GATHERED * training.dtype.itemsize + MASTER),
+        "gathered": layer * (GATHERED * training.dtype.itemsize + MASTER),
         "activations": activations,
         "backward": max(_output_layer(traced, training), WIDEST * traced.largest_saved * training.rows),
         "dequantization": traced.largest_matrix * training.dtype.itemsize if training.quantization != "none" else 0,
@@ -240,13 +237,6 @@ def _output_layer(traced: Traced, training: Training) -> int:
     chunk = chunk_tokens(traced.vocabulary)
     learnt, rehearsed = min(training.predicted - training.rehearsed, chunk), min(training.rehearsed, chunk)
     return traced.vocabulary * max(LOGIT * learnt, DIVERGENCE * rehearsed)
-
-
-def available(device: torch.device) -> int:
-    """Return the free bytes of a GPU, or of main memory."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
 
 
 def first_fit(traced: Traced, options: Iterable[tuple[str, Training]], free: int) -> str | None:

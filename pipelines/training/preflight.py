@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig
 
-from pipelines.models import memory, quantization, weights
+from pipelines.models import devices, memory, quantization, weights
 from pipelines.models.config import BaseModelConfig, ComputeConfig
-from pipelines.models.devices import device, dtype
 from pipelines.models.memory import GIB, MASTER, OPTIMIZERS, Traced, Training
 from pipelines.models.tuning.peft_methods import UNMERGEABLE
 from pipelines.runtime.errors import UserError
@@ -38,7 +37,7 @@ def check(
     Raises:
         UserError: the device lacks the quantisation, the optimizer, the memory, or the disk `out` the space.
     """
-    where, precision = device(compute), dtype(compute)
+    where, precision = devices.device(compute), devices.dtype(compute)
     _check_method(what, config, training)
     _check_sharding(what, config, training, base)
     quantization.check(base.quantization, where)
@@ -147,7 +146,7 @@ def check_memory(what: str, shape: Traced, training: Training, where: torch.devi
     Raises:
         UserError: the estimate is larger; the message names a change that fits.
     """
-    needed, free = memory.estimate(shape, training), memory.available(where)
+    needed, free = memory.estimate(shape, training), devices.available(where)
     if may_recompute and needed.total > free:
         training = replace(training, checkpointing=True)
         needed = memory.estimate(shape, training)

@@ -90,7 +90,7 @@ def check(
     if traced is None:
         say(f"{what}: the memory of this architecture and method cannot be estimated")
         return
-    needed, free = estimate(config, traced, one, block), memory.available(where)
+    needed, free = estimate(config, traced, one, block), devices.available(where)
     say(f"{what}: estimated memory of a round\n{needed}")
     if needed.total > free:
         lower = "microbatch" if needed.update > needed.rollout else "prompts or samples"

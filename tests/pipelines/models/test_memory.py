@@ -8,7 +8,7 @@ import torch
 from peft.helpers import disable_input_dtype_casting
 from transformers import BitsAndBytesConfig, Gemma3TextConfig, LlamaForCausalLM, PreTrainedConfig
 
-from pipelines.models import memory
+from pipelines.models import devices, memory
 from pipelines.models.memory import GIB, Training, estimate, first_fit, trace
 from pipelines.models.tuning.apply import apply
 from pipelines.models.tuning.config import TuningConfig
@@ -192,4 +192,4 @@ def test_the_first_change_that_fits_is_named() -> None:
 
 
 def test_available_memory_is_that_of_the_machine() -> None:
-    assert 0 < memory.available(torch.device("cpu")) < 2**50
+    assert 0 < devices.available(torch.device("cpu")) < 2**50

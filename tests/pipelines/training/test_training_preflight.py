@@ -12,7 +12,7 @@ import yaml
 from transformers import AutoConfig
 
 from pipelines.config import Config
-from pipelines.models import memory, quantization
+from pipelines.models import devices, memory, quantization
 from pipelines.models.memory import GIB, Training, estimate
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
@@ -67,14 +67,14 @@ def test_too_large_a_micro_batch_is_refused_with_one_that_fits(
     assert shape is not None
     needed = dict(preflight._smaller(training, CPU))
     whole, smaller = (estimate(shape, each).total for each in (training, needed["training.micro_batch_tokens 320"]))
-    monkeypatch.setattr(memory, "available", lambda _: smaller)
+    monkeypatch.setattr(devices, "available", lambda _: smaller)
     expected = (
         rf"^sft needs an estimated {whole / GIB:.1f} GiB of memory, and cpu has {smaller / GIB:.1f} GiB free; "
         rf"training\.micro_batch_tokens 320 needs {smaller / GIB:.1f} GiB\.$"
     )
     with pytest.raises(UserError, match=expected):
         check(base, config)
-    monkeypatch.setattr(memory, "available", lambda _: 1)
+    monkeypatch.setattr(devices, "available", lambda _: 1)
     with pytest.raises(UserError, match=r"lower sft\.tuning\.options\.r or the length of rows, or set"):
         check(base, config)
 
@@ -87,7 +87,7 @@ def test_automatic_checkpointing_is_counted_where_memory_is_too_small_without(
     assert shape is not None
     recomputed = estimate(shape, replace(training, checkpointing=True)).total
     assert recomputed < estimate(shape, training).total
-    monkeypatch.setattr(memory, "available", lambda _: recomputed)
+    monkeypatch.setattr(devices, "available", lambda _: recomputed)
     preflight.check_memory("sft", shape, training, CUDA, may_recompute=True)
     assert "32 rows of 40 tokens, with activation checkpointing" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"training\.micro_batch_tokens \d+ needs|training\.checkpointing on needs"):

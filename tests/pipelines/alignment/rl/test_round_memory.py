@@ -108,6 +108,6 @@ def test_a_round_that_does_not_fit_is_refused_before_weights_are_loaded(
         path.unlink()
     memory.check("rl@ppo", base, 64, config.rl.ppo, *common)
     assert "rl@ppo: estimated memory of a round" in capsys.readouterr().err
-    monkeypatch.setattr("pipelines.models.memory.available", lambda _: 2**20)
+    monkeypatch.setattr("pipelines.models.devices.available", lambda _: 2**20)
     with pytest.raises(UserError, match=r"rl@ppo needs an estimated .* GiB of memory, .*; lower its"):
         memory.check("rl@ppo", base, 64, config.rl.ppo, *common)
