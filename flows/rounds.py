@@ -18,7 +18,7 @@ from flows.run.errors import StageError
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.evaluation.comparison import of
-from pipelines.evaluation.metrics import difference, units, value
+from pipelines.evaluation.metrics import METRICS, difference, units, value
 from pipelines.evaluation.questions import VALIDATION
 from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_text
@@ -148,7 +148,9 @@ def _change(name: str, before: str, settings: Config) -> tuple[float, str]:
     """Return the paired difference of two models' scores on the validation questions, also with its 95% interval."""
     now, then = (units(_answers(each))["score"] for each in (name, before))
     limits = settings.compare
-    change = difference(now, then, limits.resamples, settings.compute.seed, limits.min_clusters)
+    change = difference(
+        now, then, limits.resamples, settings.compute.seed, limits.min_clusters, METRICS["score"].change_limits
+    )
     low, high = change.bounds(0.025)
     return change.value, f"{change.value:+.2f} ({low:+.2f} to {high:+.2f})"
 

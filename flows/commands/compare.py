@@ -104,8 +104,9 @@ def _figures(pairs: list[Pair], config: CompareConfig, seed: int) -> Table:
     table = Table("", "before", "after", "change", "95% interval", box=None, header_style="bold")
     before, after = (metrics.units(pair[place] for pair in pairs) for place in (0, 1))
     for name, rows in after.items():
-        change = metrics.difference(rows, before[name], config.resamples, seed, config.min_clusters)
         shown = metrics.METRICS[name]
+        how = config.resamples, seed, config.min_clusters, shown.change_limits
+        change = metrics.difference(rows, before[name], *how)
         scale, form, unit = (100, ".1f", "%") if shown.share else (1, ".2f", "")
         values = (f"{scale * metrics.value(each):{form}}{unit}" for each in (before[name], rows))
         low, high = (f"{scale * bound:+{form}}" for bound in change.bounds(0.025))

@@ -63,7 +63,7 @@ def differences(these: Units, those: Units, resamples: int, seed: int, min_clust
     """Return by metric the paired difference of `these` from `those`: its `value` and 95% `interval`."""
     found: dict[str, Any] = {}
     for metric, rows in these.items():
-        change = difference(rows, those[metric], resamples, seed, min_clusters)
+        change = difference(rows, those[metric], resamples, seed, min_clusters, METRICS[metric].change_limits)
         found[metric] = {
             "value": round(change.value, 6),
             "interval": [round(bound, 6) for bound in change.bounds(0.025)],

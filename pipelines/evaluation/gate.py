@@ -13,10 +13,10 @@ by `openings` (Bonferroni), and the error over all of them is at most `alpha`. W
 because every requirement must pass (intersection-union test, Berger 1982).
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from math import ceil, log, log1p
 from typing import Any
 
 from scipy.special import bdtr
@@ -159,7 +159,7 @@ def describe(check: Check) -> str:
     now = f"{metric.title} {scale * check.now:{form}}{unit}"
     side, other = ("above", "below") if metric.higher_is_better else ("below", "above")
     if check.before is None:
-        found = f"{now}, between {max(low, 0):{form}}{unit} and {high:{form}}{unit}"
+        found = f"{now}, between {low:{form}}{unit} and {high:{form}}{unit}"
         return f"{found} with {level} confidence each; it must be {side} {limit:{form}}{unit}.{_advice(check)}"
     change = f"a change of {sign * scale * check.gain:+{form}}, between {low:+{form}} and {high:+{form}}"
     must = f"not be {other} {limit:+{form}} beyond chance" if check.veto else f"be {side} {limit:+{form}}"
@@ -193,7 +193,7 @@ def _check(
         return unmeasured
     now = these[wanted.metric]
     before = constant(now, 0.0) if wanted.absolute else those[wanted.metric]
-    change = _gain(wanted.metric, now, before, config, seed)
+    change = _gain(wanted, now, before, config, seed)
     bounds = change.bounds(alpha)
     result = _outcome(bounds, wanted)
     return replace(
@@ -204,7 +204,7 @@ def _check(
         gain=round(change.value, 6),
         bounds=(round(bounds[0], 6), round(bounds[1], 6)),
         detectable=round(change.detectable(alpha), 6),
-        more_questions=_more_questions(change, bounds, wanted.limit, alpha) if result == Outcome.UNDECIDED else None,
+        more_questions=_more_questions(change, wanted.limit, alpha) if result == Outcome.UNDECIDED else None,
         mcnemar=None if wanted.absolute else _mcnemar(now, before),
     )
 
@@ -217,24 +217,26 @@ def _outcome(bounds: tuple[float, float], wanted: Requirement) -> Outcome:
     return Outcome.FAIL if bounds[1] <= wanted.limit else Outcome.UNDECIDED
 
 
-def _gain(metric: str, now: list[Unit], before: list[Unit], config: CompareConfig, seed: int) -> Difference:
+def _gain(wanted: Requirement, now: list[Unit], before: list[Unit], config: CompareConfig, seed: int) -> Difference:
     """Return the difference in a metric, oriented so that more is better."""
-    pair = (now, before) if METRICS[metric].higher_is_better else (before, now)
-    return difference(*pair, config.resamples, seed, config.min_clusters)
+    metric = METRICS[wanted.metric]
+    limits = metric.limits if wanted.absolute else metric.change_limits
+    if not metric.higher_is_better:
+        now, before = before, now
+        limits = None if limits is None else (-limits[1], -limits[0])
+    return difference(now, before, config.resamples, seed, config.min_clusters, limits)
 
 
-def _more_questions(change: Difference, bounds: tuple[float, float], limit: float, alpha: float) -> int | None:
+def _more_questions(change: Difference, limit: float, alpha: float) -> int | None:
     """Return how many further questions would exclude the limit, if they showed the same gain."""
-    beyond = abs(change.value - limit)
-    if not beyond:
-        return None
-    if change.error == 0:  # no verdict changed: the bound is exact
-        factor = log(alpha) / log1p(-min(beyond, 0.5)) / change.clusters
-    else:  # the width of an interval falls with the square root of their number
-        width = change.value - bounds[0] if change.value > limit else bounds[1] - change.value
-        factor = (width / beyond) ** 2
-    more = ceil(change.size * (factor - 1))
-    return max(more, 1) if more <= MAX_MORE_QUESTIONS else None
+    upper = change.value <= limit
+
+    def decides(more: int) -> bool:
+        bound = change.t_bound(alpha, upper=upper, size=change.size + more)
+        return bound <= limit if upper else bound > limit
+
+    more = 1 + bisect_left(range(1, MAX_MORE_QUESTIONS + 1), True, key=decides)
+    return more if more <= MAX_MORE_QUESTIONS else None
 
 
 def _mcnemar(now: list[Unit], before: list[Unit]) -> float:

@@ -1,12 +1,15 @@
 """How many test questions each gate needs (pipelines/evaluation/gate.py). Reads and writes nothing."""
 
+from bisect import bisect_left
 from collections.abc import Mapping
-from math import ceil, log, log1p
 
 from pipelines.evaluation.config import CompareConfig
+from pipelines.evaluation.metrics import Interval, unchanged
 
 DOMAIN = "domain"
 """Answerable and unanswerable questions together, over which the hallucination rate is measured."""
+MOST = 100_000
+"""Beyond this, no limit is checked."""
 
 
 def too_small(counts: Mapping[str, int], config: CompareConfig) -> list[str]:
@@ -24,12 +27,20 @@ def too_small(counts: Mapping[str, int], config: CompareConfig) -> list[str]:
 def needed(config: CompareConfig) -> dict[str, int]:
     """Return how many test questions each gate needs: `general`, `answerable`, and `domain`, answerable or not.
 
-    Even if no verdict changes in n questions, a change of p is only excluded with confidence 1 - a when
-    (1 - p)^n <= a. Fewer domain questions suffice against a reference that hallucinates more.
+    They are those by which models that are alike on every question pass. Fewer domain questions suffice against a
+    reference that hallucinates more.
     """
-    limits = {
-        "general": config.max_general_drop,
-        "answerable": config.max_over_refusal,
-        DOMAIN: config.max_hallucination_rise,
+    alpha = config.alpha_per_opening
+    limits: dict[str, tuple[float, Interval]] = {
+        "general": (config.max_general_drop, (-1.0, 1.0)),
+        "answerable": (config.max_over_refusal, (-1.0, 0.0)),
+        DOMAIN: (config.max_hallucination_rise, (-1.0, 1.0)),
     }
-    return {name: ceil(log(config.alpha_per_opening) / log1p(-limit)) for name, limit in limits.items() if limit}
+    return {name: _least(*each, alpha) for name, each in limits.items() if each[0]}
+
+
+def _least(limit: float, changes: Interval, alpha: float) -> int:
+    def passes(size: int) -> bool:
+        return unchanged(size, changes).t_bound(alpha, upper=False) > -limit
+
+    return 1 + bisect_left(range(1, MOST + 1), True, key=passes)

@@ -1,11 +1,14 @@
 """Metric values on a worked example, and properties of the bootstrap intervals."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.artifacts import Row
-from pipelines.evaluation.metrics import Unit, difference, interval, units, value
+from pipelines.evaluation.metrics import METRICS, Difference, Unit, difference, interval, unchanged, units, value
 
 
 def answer(kind: str, verdict: str, cluster: str = "a", f1: float = 0.0) -> Row:
@@ -72,20 +75,51 @@ def test_all_or_none_of_fifty_has_an_exact_binomial_interval() -> None:
 
 
 def test_paired_difference_has_a_narrower_interval_than_its_parts() -> None:
-    before = flips(40, 1)
-    after = [Unit(unit.cluster, 1.0 if unit.cluster in {"0", "2", "4"} else unit.amount) for unit in before]
+    before = flips(200, 1)
+    after = [Unit(unit.cluster, 1.0 if int(unit.cluster) < 30 else unit.amount) for unit in before]
     change = difference(after, before, 2000, 0, 10)
     low, high = change.bounds(0.025)
     alone = interval(before, 2000, 0, 10, share=True)
-    assert change.value == pytest.approx(3 / 40)
+    assert change.value == pytest.approx(15 / 200)
     assert low < change.value < high
-    assert high - low < 0.7 * (alone[1] - alone[0])
+    assert high - low < 0.8 * (alone[1] - alone[0])
 
 
 def test_no_difference_on_few_questions_excludes_little() -> None:
     change = difference(flips(60, 1), flips(60, 1), 2000, 0, 10)
-    reach = 1 - 0.05 ** (1 / 60)  # 60 of 60 alike: a share of 4.9% that differ is just possible
-    assert change.bounds(0.05) == pytest.approx((-reach, reach)) and reach == pytest.approx(0.0487, abs=1e-3)
+    reach = 0.0704  # (2 + t sqrt(2)) / 62, with t = 1.671; the exact bound, 1 - 0.05^(1/60), is 0.0487
+    assert change.bounds(0.05) == pytest.approx((-reach, reach), abs=1e-4)
+    assert unchanged(60, (-1.0, 0.0)).bounds(0.05) == pytest.approx((-reach, 0.0), abs=1e-4)  # of a refusal rate of 0
+
+
+def test_one_loss_excludes_less_than_none() -> None:
+    before = [Unit(str(index), 1.0) for index in range(90)]
+    lost = [replace(unit, amount=0.0) if unit.cluster == "0" else unit for unit in before]
+    none, one = (difference(after, before, 2000, 0, 10).bounds(0.005)[0] for after in (before, lost))
+    assert one < none < 0
+
+
+def test_bounds_stay_within_what_is_possible() -> None:
+    before, after = ([Unit(str(index), amount) for index in range(3)] for amount in (1.0, 0.0))
+    limits = METRICS["score"].change_limits
+    assert limits == (-4.0, 4.0)
+    low, high = difference(after, before, 2000, 0, 10, limits).bounds(0.05)
+    assert low == -4.0 and high > 0  # three refusals instead of three correct answers prove nothing
+    low, high = difference(after, before, 2000, 0, 10, None).bounds(0.05)
+    assert low == high == -1.0
+
+
+def test_loss_beyond_the_limit_is_excluded_at_most_as_often_as_stated() -> None:
+    """A share of 3% of losses, the limit, passes on 250 and 488 questions in at most 0.5% of 20,000 samples."""
+    generator, alpha, limit = np.random.default_rng(0), 0.005, 0.03
+    for size in (250, 488):
+        losses, times = np.unique(generator.binomial(size, limit, 20_000), return_counts=True)
+        changes = (
+            Difference(-share, np.zeros(1), (share * (1 - share) / (size - 1)) ** 0.5, size, size, (-1.0, 1.0))
+            for share in losses / size
+        )
+        passed = [change.t_bound(alpha, upper=False) > -limit for change in changes]
+        assert 0 < times[passed].sum() / times.sum() <= alpha
 
 
 def test_detectable_effect_matches_the_normal_approximation() -> None:
