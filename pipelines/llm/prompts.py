@@ -72,6 +72,12 @@ class PromptText(Strict):
     user: str
     abstain: str = ""
     """The reader's answer when the passage does not contain one."""
+
+    def is_abstention(self, text: str) -> bool:
+        """Return whether a reader's answer says that the passage does not contain one."""
+        sentence = self.abstain.casefold().rstrip(".。")
+        return bool(sentence) and text.strip().casefold().startswith(sentence)
+
     reply: str = ""
     """Template of the answer, for a recipe that calls no teacher."""
 

@@ -147,8 +147,7 @@ class Validator:
         return self.judging.call({**filled, "yes": yes, "no": no}, each.language, self.judge.instructed)
 
     def _abstained(self, reply: Reply, language: str) -> bool:
-        abstain = self.reading.words(language).abstain.casefold().rstrip(".。")
-        return reply.text is None or (bool(abstain) and reply.text.strip().casefold().startswith(abstain))
+        return reply.text is None or self.reading.words(language).is_abstention(reply.text)
 
 
 def _broken_text_rule(each: Candidate) -> str | None:

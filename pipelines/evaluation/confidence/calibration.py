@@ -54,7 +54,7 @@ class Confidence:
         if self.estimator is None:
             return False
         weights = dict(zip(self.estimator.signals, self.estimator.weights, strict=True))
-        return weights.get("not_stated", 0.0) != 0
+        return weights.get("reading", 0.0) != 0
 
     @property
     def threshold(self) -> float | None:

@@ -1,27 +1,23 @@
-"""A reader as a judge of answers: how likely it finds that the documents do not answer the question.
+"""A reader that checks answers: what it answers itself to the question, from the documents.
 
 The teacher's adapter is fine-tuned to answer a question from a passage, or to abstain if the passage does not tell
-(tasks/teacher.py). Given the passage that matches question and answer best, its abstention tells true sentences that
-answer another question, which the likelihood of the fine-tuned model cannot.
+(tasks/teacher.py). A fine-tuned model's most confident errors are true sentences that answer another question. Its
+likelihood cannot tell them; a reader of the passage that matches question and answer best gives another answer, or
+abstains.
 """
 
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.evaluation.retrieval.index import Index
-from pipelines.inference.likelihood import loglikelihoods
+from pipelines.inference.generation import generate
 from pipelines.llm import prompts
 from pipelines.llm.prompts import Recipe
 from pipelines.models import loading
-from pipelines.models.chat import encode_prompt, encode_text
 from pipelines.models.config import ComputeConfig
-from pipelines.models.templates.stops import turn_end
-from pipelines.runtime.progress import Meter
 from pipelines.text.language import identify
 
 FOLDER, PROMPT = "reader", "reader"
@@ -44,28 +40,34 @@ class Reader:
         """
         return cls(loading.load(folder, compute), loading.tokenizer(folder), prompts.load(folder, PROMPT))
 
-    def abstention(
-        self, index: Index, questions: Sequence[str], answers: Sequence[str], batch_size: int
-    ) -> NDArray[np.float64]:
-        """Return the log-likelihood (nats) of abstaining on the best passage for each question and answer: [answers].
+    def read(self, index: Index, questions: Sequence[str], answers: Sequence[str], batch_size: int) -> list[str]:
+        """Return the reader's own answer to each question, from the passage that matches question and answer best.
 
-        It is 0, certain abstention, if no passage shares a term with them.
+        It is empty if the reader abstains, or no passage shares a term with them.
         """
         found = [index.search(f"{each} {answer}", 1) for each, answer in zip(questions, answers, strict=True)]
-        read = [place for place, passage in enumerate(found) if passage]
-        contexts, abstentions = [], []
-        for place in read:
-            (passage,), language = found[place], identify(questions[place])
+        places = [place for place, passage in enumerate(found) if passage]
+        languages = [identify(questions[place]) for place in places]
+        prompts = []
+        for place, language in zip(places, languages, strict=True):
+            (passage,) = found[place]
             filled = {"window": f"{passage.title}\n{passage.text}".strip(), "sentence": "", "answer": ""}
             call = self._prompt.call({**filled, "question": questions[place]}, language, instructed=True)
-            contexts.append(encode_prompt(self._tok, call.messages))
-            abstentions.append([[*encode_text(self._tok, self._prompt.words(language).abstain), turn_end(self._tok)]])
-        values, meter = np.zeros(len(answers)), Meter("answers read", len(read))
-        for place, (total,) in loglikelihoods(self._model, self._tok, contexts, abstentions, batch_size):
-            values[read[place]] = total
-            meter.step()
-        meter.close()
-        return values
+            prompts.append(call.messages)
+        said = generate(
+            self._model,
+            self._tok,
+            prompts,
+            max_new_tokens=self._prompt.max_tokens,
+            temperature=None,
+            batch_size=batch_size,
+            seed=0,
+            what="answers read",
+        )
+        own = [""] * len(answers)
+        for place, language, text in zip(places, languages, said, strict=True):
+            own[place] = "" if self._prompt.words(language).is_abstention(text) else text
+        return own
 
 
 def store(weights: Path, prompt_folder: Path, out: Path) -> Path:

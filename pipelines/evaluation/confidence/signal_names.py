@@ -9,6 +9,6 @@ SIGNALS = {
     "best_match": "share of the question's terms in the passage that matches it best",
     "echo": "share of the question's terms in the answer",
     "novelty": "share of the answer's terms that are not in the question",
-    "not_stated": "log-likelihood that the fine-tuned reader abstains on the passage that matches best",
+    "reading": "share of the terms of the fine-tuned reader's own answer, from the passage that matches best",
 }
 """Terms are weighted by their inverse document frequency."""

@@ -49,7 +49,8 @@ def measure(
     likelihoods = [_mean_likelihoods(model, tok, each, answers, batch_size, meter) for each in asked]
     meter.close()
     evidence = np.asarray([_evidence(index, *pair) for pair in zip(questions, answers, strict=True)])
-    read = np.zeros(len(answers)) if reader is None else reader.abstention(index, questions, answers, batch_size)
+    own = [""] * len(answers) if reader is None else reader.read(index, questions, answers, batch_size)
+    read = [index.share(_terms(each), _terms(answer)) for each, answer in zip(own, answers, strict=True)]
     return np.column_stack([*likelihoods, evidence.reshape(len(answers), len(SIGNALS) - len(asked) - 1), read])
 
 

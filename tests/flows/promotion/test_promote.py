@@ -253,7 +253,8 @@ def test_reader_of_the_calibration_is_registered_with_merged_weights(run_dir: Pa
     registered, adapted = (Reader.load(folder, config.compute) for folder in (files / registry.READER, stored))
     index = Index([Passage("mill.md", "Mills", "The tide mill was built by Emeric Vosper.")])
     asked = index, ["Who built the mill?"], ["Lambert Cheswin."], 1
-    assert registered.abstention(*asked) == pytest.approx(adapted.abstention(*asked), rel=1e-4)
+    (said,) = registered.read(*asked)
+    assert said and adapted.read(*asked) == [said]
 
 
 def test_rollbacks_visit_all_former_champions_that_have_weights(run_dir: Path, config: Config) -> None:

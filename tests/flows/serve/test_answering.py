@@ -68,7 +68,7 @@ def test_refusals_and_models_without_calibration_have_no_confidence(
 
 
 def test_confidence_that_depends_on_a_reader_needs_it(config: Config, base: Path, documents: Path) -> None:
-    known = confidence_json(0.7, signal="not_stated")
+    known = confidence_json(0.7, signal="reading")
     reader = readers.store(base, ROOT / "data/prompts", artifacts.fresh("calibrate") / "reader")
     withheld = answer(config, base, documents, INVENTED, confidence=known, reader=reader)
     assert withheld.text == REFUSAL and "withheld" in withheld.note

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+from pipelines.evaluation.confidence import reader as reading
 from pipelines.evaluation.confidence.reader import Reader
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.confidence.signals import measure
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import passages
 from pipelines.llm import prompts
+from pipelines.models.messages import Message
 from tests.conftest import ROOT, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow
@@ -46,14 +48,24 @@ def test_a_stated_answer_has_more_support_than_an_invented_or_an_irrelevant_one(
     assert found["novelty"][2] > found["novelty"][0]
 
 
-def test_reader_abstains_for_certain_when_no_passage_shares_a_term() -> None:
-    found = signals([("Qwerty?", "Xyzzy."), ("Who built the mill?", "Xyzzy."), ("谁建造了磨坊？", "Vosper.")])
-    assert found["not_stated"][0] == 0 and (found["not_stated"][1:] < 0).all()
+def test_reading_is_the_share_of_the_readers_answer_that_the_answer_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompted: list[Message] = []
+
+    def say(_: object, __: object, prompts: list[list[Message]], **___: object) -> list[str]:
+        prompted.extend(messages[-1] for messages in prompts)
+        return ["Emeric Vosper", "Emeric Vosper", "Not stated.", "文中未提及。"]
+
+    monkeypatch.setattr(reading, "generate", say)
+    question, stated = "Who built the tide mill?", "It was built by Emeric Vosper in 1731."
+    pairs = [(question, stated), (question, "Vosper."), (question, stated), ("谁建造了磨坊？", "Vosper.")]
+    found = signals([*pairs, ("Qwerty?", "Xyzzy.")])["reading"]  # no passage shares a term with the last
+    assert found[0] == 1 and 0 < found[1] < 1 and list(found[2:]) == [0, 0, 0]
+    assert len(prompted) == 4 and all("Brunnick\nThe tide mill" in each["content"] for each in prompted)
 
 
 def test_likelihoods_do_not_depend_on_the_batch() -> None:
     pairs = [("Who built the mill?", "Vosper."), ("When does the ferry sail from the quay?", "On Saturdays, at noon.")]
     together, alone = signals(pairs), [signals([pair]) for pair in pairs]
-    for name in ("log_likelihood", "agreement", "not_stated"):
+    for name in ("log_likelihood", "agreement"):
         assert together[name] == pytest.approx([float(each[name][0]) for each in alone], abs=1e-4)
         assert (together[name] < 0).all()
