@@ -4,7 +4,7 @@ Does not import MLflow, which takes seconds: `gradus status` reads the tags from
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
