@@ -58,8 +58,9 @@ _TITLES = _set("mr mrs ms dr st prof rev capt col gen lt sgt jr sr no")
 def excused(question: Sequence[str], variants: Iterable[Sequence[str]]) -> frozenset[str]:
     """Return the words that negate nothing, and before which a negation is ignored, given the tokens of a question.
 
-    "The bird that cannot fly" answers "Which bird cannot fly?", and "mistaken for the chapel" may be accepted. A Chinese
-    negation is excused with the character after it: 不能 by "谁不能进入？", but not 不是; in "能不能" (whether) it is none.
+    "The bird that cannot fly" answers "Which bird cannot fly?", and "mistaken for the chapel" may be accepted. A
+    Chinese negation is excused with the character after it: 谁不能进入 excuses 不能, but not 不是. In 能不能 (whether)
+    nothing is negated.
     """
     near = {word for at, each in enumerate(question) if each in NEGATORS for word in question[at + 1 : at + 3]}
     around = zip(["", *question], question, question[1:], strict=False)

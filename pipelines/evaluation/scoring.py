@@ -39,8 +39,8 @@ _REFUSALS = re.compile(  # "did not say" only of a source: documents speak in th
         (?:answer|data|details?|idea|information|knowledge|mention|records?)\b
     | ^no\ (?:\w+\ )?(?:answer|data|idea|information|mention|record)s?\b
     | \b(?:is|are|was|were|am|'m|'re)(?:\ not|n't)\ (?:\w+\ )?
-        (?:available(?!\ (?:after|before|during|on|until)\b)|aware|certain|familiar|mentioned|provided|specified|stated|sure
-          |(?:documented|known|recorded)(?!\ as\ (?:an?|the)\b))
+        (?:aware|certain|familiar|mentioned|provided|specified|stated|sure
+          |available(?!\ (?:after|before|during|on|until)\b)|(?:documented|known|recorded)(?!\ as\ (?:an?|the)\b))
     | ^not\ (?:known|mentioned|recorded|specified|stated|sure)
     | \b(?:is|are|remains?)\ (?:unknown|unclear) | ^unknown\b
     | 不知道 | 不(?:太|是很|大)?(?:清楚|了解|确定|確定) | 不明确 | 不详 | 不詳 | 无法 | 無法 | 未知 | [没沒]有?人知道
