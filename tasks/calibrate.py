@@ -68,7 +68,7 @@ def calibrate(
         stored = readers.store(finetuned, settings.synthesize.prompts, out / readers.FOLDER)
         reader = Reader.load(stored, settings.compute)
     values = measure(loaded, tok, index, reader, *texts, settings.evaluate.batch_size)
-    confidence = calibration.calibrate(calibrated, values[:split], settings.calibrate)
+    confidence = calibration.calibrate(calibrated, values[:split], settings.calibrate, settings.compare.min_clusters)
     estimates = confidence.estimates(values)
     auroc = {
         "calibration": calibration.auroc(calibrated, values[:split], estimates[:split]),

@@ -1,6 +1,7 @@
 """Calibrate the confidence of a model on questions it was not trained on. Reads and writes nothing."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -87,13 +88,15 @@ class Confidence:
         return cls(estimator, Certificate(**stored["certificate"]))
 
 
-def calibrate(rows: Sequence[Row], values: Floats, config: CalibrateConfig) -> Confidence:
+def calibrate(rows: Sequence[Row], values: Floats, config: CalibrateConfig, min_clusters: int) -> Confidence:
     """Fit the estimator on the answers about some documents, and certify a threshold on those about the others.
 
+    Below `min_clusters` effective documents, questions are split instead: all answers about one document on either side
+    leave nothing to fit, or nothing to test.
     If none is certified, the estimator is fitted on all answers, since nothing has to be tested, and with the penalty
     `UNCERTIFIED`. `rows` are attempts at calibration questions, with their signals `values` [rows, SIGNALS].
     """
-    fitted = np.asarray([_unit(row["cluster"]) < config.fit_share for row in rows], dtype=bool)
+    fitted = np.asarray([_unit(each) < config.fit_share for each in _split_by(rows, min_clusters)], dtype=bool)
     correct = np.asarray([row["verdict"] == "correct" for row in rows], dtype=bool)
     if missing := _missing(correct[fitted]):
         more = round(missing / config.fit_share) * 2
@@ -108,6 +111,13 @@ def calibrate(rows: Sequence[Row], values: Floats, config: CalibrateConfig) -> C
         if certificate.threshold is not None:
             return Confidence(estimator, certificate)
     return Confidence(None if _missing(correct) else fit(tuple(SIGNALS), values, correct, UNCERTIFIED), certificate)
+
+
+def _split_by(rows: Sequence[Row], min_clusters: int) -> list[str]:
+    """Return each row's document, or its id below `min_clusters` effective documents (Kish 1965)."""
+    sizes = Counter(row["cluster"] for row in rows).values()
+    by_document = sum(sizes) ** 2 >= min_clusters * sum(size**2 for size in sizes)
+    return [row["cluster" if by_document else "id"] for row in rows]
 
 
 def _missing(correct: NDArray[np.bool_]) -> int:
