@@ -30,15 +30,22 @@ class Answerer:
         self._abstention = _abstention(model, location, settings)
 
     def answer(self, messages: list[Message], guess: bool = False) -> Answer:
-        """Answer a conversation; below the threshold with the refusal, unless `guess` is set."""
+        """Answer a conversation; below the threshold with the refusal, unless `guess` is set.
+
+        Confidence is calibrated on single questions. A follow-up question has none, because its meaning depends on the
+        conversation.
+        """
         text = self.model.answer(messages)
-        if self._abstention is None:
+        if self._abstention is None or sum(each["role"] == "user" for each in messages) > 1:
             return Answer(text, "")
         confidence = self._abstention.confidence(messages[-1]["content"], text)
         if confidence is None:
             return Answer(text, "")
         if self._abstention.is_withheld(confidence) and not guess:
-            note = f"An answer with confidence {confidence:.2f} was withheld; `gradus ask --guess` shows it."
+            note = (
+                f"An answer with confidence {confidence:.2f} was withheld; `gradus ask --guess` shows it. "
+                "Most answers to questions that are not about the documents are."
+            )
             return Answer(self._refusal, note)
         return Answer(text, f"Confidence {confidence:.2f}.")
 

@@ -67,6 +67,10 @@ class Confidence:
             return self.certificate.threshold
         return None if self.estimator is None else BREAK_EVEN
 
+    def withheld(self, values: Floats) -> int:
+        """Return how many answers with the signals `values` [n, SIGNALS] are below the threshold."""
+        return 0 if self.threshold is None else int((self.estimates(values) < self.threshold).sum())
+
     @property
     def sentence(self) -> str:
         """The certificate as a sentence, and without one, below which confidence the model abstains all the same."""

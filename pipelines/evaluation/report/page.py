@@ -103,6 +103,7 @@ def page(metrics: dict[str, Any], answers: Answers, curve: list[Row], config: Co
         certificate=confidence.sentence,
         threshold=confidence.threshold,
         auroc=metrics["confidence"]["auroc"],
+        general=metrics["confidence"]["general"],
         signals=SIGNALS,
         risk_coverage=_embedded(plots.svg(plots.risk_coverage(curve, confidence.threshold))),
         baseline=config.baseline,
