@@ -21,10 +21,11 @@ from pipelines.evaluation.confidence import reader as readers
 from pipelines.evaluation.confidence.certificate import Floats
 from pipelines.evaluation.confidence.reader import Reader
 from pipelines.evaluation.confidence.signal_names import SIGNALS
-from pipelines.evaluation.confidence.signals import SENTENCES, measure
+from pipelines.evaluation.confidence.signals import measure
 from pipelines.evaluation.questions import GENERAL
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import passages
+from pipelines.evaluation.retrieval.support import SENTENCES
 from pipelines.evaluation.selection import read
 from pipelines.evaluation.verdicts.invented import is_attempt
 from pipelines.models import devices, loading
@@ -65,14 +66,15 @@ def calibrate(
     calibrated, test = ([row for row in attempts if (row["split"] == "test") == is_test] for is_test in (False, True))
     attempts, split = [*calibrated, *test], len(calibrated)
     general = [row for row in rows if row["set"] == GENERAL and row["split"] != "test" and row["verdict"] == "correct"]
-    texts = ([row[key] for row in (*attempts, *general)] for key in ("question", "answer"))
+    shown = [*attempts, *general]
+    texts = [row["question"] for row in shown], [row["answer"] for row in shown]
     reader = None if finetuned is None else _reader(finetuned, out, settings)
     measured = measure(loaded, tok, index, reader, *texts, settings.evaluate.batch_size)
     values = measured[: len(attempts)]
     confidence = calibration.calibrate(calibrated, values[:split], settings.calibrate, settings.compare.min_clusters)
     estimates = confidence.estimates(values)
     auroc = {
-        "calibration": calibration.auroc(calibrated, values[:split], estimates[:split]),
+        "calibration": calibration.auroc(calibrated, values[:split]),  # the confidence was fitted on these
         "test": calibration.auroc(test, values[split:], estimates[split:]),
     }
     documents_asked = sum(row["split"] == "test" and row["set"] != GENERAL for row in rows)

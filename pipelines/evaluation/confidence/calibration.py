@@ -130,15 +130,17 @@ def _missing(correct: NDArray[np.bool_]) -> int:
     return max(0, MIN_OF_EACH - min(right, len(correct) - right))
 
 
-def auroc(rows: Sequence[Row], values: Floats, confidence: Floats) -> dict[str, float]:
-    """Return the AUROC (correct against wrong answers) of each signal of `values` and of the `confidence`.
+def auroc(rows: Sequence[Row], values: Floats, confidence: Floats | None = None) -> dict[str, float]:
+    """Return the AUROC (correct against wrong answers) of each signal of `values` and, if given, of the `confidence`.
 
     It is empty unless there are correct and wrong answers.
     """
     correct = [row["verdict"] == "correct" for row in rows]
     if len(set(correct)) < 2:
         return {}
-    columns = {**dict(zip(SIGNALS, values.T, strict=True)), "confidence": confidence}
+    columns = dict(zip(SIGNALS, values.T, strict=True))
+    if confidence is not None:
+        columns["confidence"] = confidence
     return {name: round(float(roc_auc_score(correct, column)), 6) for name, column in columns.items()}
 
 

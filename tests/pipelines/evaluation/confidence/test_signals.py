@@ -46,6 +46,13 @@ def test_a_stated_answer_has_more_support_than_an_invented_or_an_irrelevant_one(
     assert found["novelty"][2] > found["novelty"][0]
 
 
+def test_source_tag_of_an_answer_is_not_compared_with_the_documents() -> None:
+    question, answer = "Who built the tide mill of Brunnick?", "The tide mill was built by Emeric Vosper."
+    found = signals([(question, answer), (question, f"{answer} Source:0a1b2c3d")])
+    for name in ("grounding", "support", "match", "echo", "novelty"):
+        assert np.ptp(found[name]) == 0, name
+
+
 def test_reader_abstains_for_certain_when_no_passage_shares_a_term() -> None:
     found = signals([("Qwerty?", "Xyzzy."), ("Who built the mill?", "Xyzzy."), ("谁建造了磨坊？", "Vosper.")])
     assert found["not_stated"][0] == 0 and (found["not_stated"][1:] < 0).all()
