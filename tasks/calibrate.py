@@ -21,10 +21,11 @@ from pipelines.evaluation.confidence import reader as readers
 from pipelines.evaluation.confidence.certificate import Floats
 from pipelines.evaluation.confidence.reader import Reader
 from pipelines.evaluation.confidence.signal_names import SIGNALS
-from pipelines.evaluation.confidence.signals import SENTENCES, measure
+from pipelines.evaluation.confidence.signals import measure
 from pipelines.evaluation.questions import GENERAL
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import passages
+from pipelines.evaluation.retrieval.support import SENTENCES
 from pipelines.evaluation.selection import read
 from pipelines.evaluation.verdicts.invented import is_attempt
 from pipelines.models import devices, loading
@@ -48,7 +49,9 @@ def calibrate(
     """Calibrate the model `name` in the directory `model`; return AUROC, threshold and the number of answers.
 
     `answered` are its rows of answers.jsonl. It is calibrated on the validation questions and those of the folder
-    `held_back`; the test questions report. `finetuned` is the directory of the fine-tuned reader, if there is one.
+    `held_back`; the test questions report. A served model is asked general questions too, so it is counted how many
+    correct answers to those of the validation split are withheld. `finetuned` is the directory of the fine-tuned
+    reader, if there is one.
     """
     devices.prepare(settings.compute)
     loaded, tok = loading.load(model, settings.compute, settings.base), loading.tokenizer(model)
@@ -62,26 +65,33 @@ def calibrate(
     attempts = [row for row in rows if is_attempt(row)]
     calibrated, test = ([row for row in attempts if (row["split"] == "test") == is_test] for is_test in (False, True))
     attempts, split = [*calibrated, *test], len(calibrated)
-    texts = [row["question"] for row in attempts], [row["answer"] for row in attempts]
-    reader = None
-    if finetuned is not None:
-        stored = readers.store(finetuned, settings.synthesize.prompts, out / readers.FOLDER)
-        reader = Reader.load(stored, settings.compute)
-    values = measure(loaded, tok, index, reader, *texts, settings.evaluate.batch_size)
-    confidence = calibration.calibrate(calibrated, values[:split], settings.calibrate)
+    general = [row for row in rows if row["set"] == GENERAL and row["split"] != "test" and row["verdict"] == "correct"]
+    shown = [*attempts, *general]
+    texts = [row["question"] for row in shown], [row["answer"] for row in shown]
+    reader = None if finetuned is None else _reader(finetuned, out, settings)
+    measured = measure(loaded, tok, index, reader, *texts, settings.evaluate.batch_size)
+    values = measured[: len(attempts)]
+    confidence = calibration.calibrate(calibrated, values[:split], settings.calibrate, settings.compare.min_clusters)
     estimates = confidence.estimates(values)
     auroc = {
-        "calibration": calibration.auroc(calibrated, values[:split], estimates[:split]),
+        "calibration": calibration.auroc(calibrated, values[:split]),  # the confidence was fitted on these
         "test": calibration.auroc(test, values[split:], estimates[split:]),
     }
     documents_asked = sum(row["split"] == "test" and row["set"] != GENERAL for row in rows)
     curve = calibration.risk_coverage(test, estimates[split:], documents_asked)
-    artifacts.write_json(out / calibration.CONFIDENCE, {"candidate": name, **confidence.as_row(), "auroc": auroc})
+    withheld = {"correct": len(general), "withheld": confidence.withheld(measured[len(attempts) :])}
+    result = {"candidate": name, **confidence.as_row(), "auroc": auroc, "general": withheld}
+    artifacts.write_json(out / calibration.CONFIDENCE, result)
     artifacts.write_rows(out / calibration.CONFIDENCES, map(_stored, attempts, values, estimates))
     artifacts.write_rows(out / calibration.RISK_COVERAGE, curve)
     artifacts.write_csv(artifacts.PLOTS / "calibrate.csv", curve)
     say(confidence.sentence)
-    return _metrics(confidence, auroc)
+    return _metrics(confidence, auroc) | ({"general_withheld": withheld["withheld"] / len(general)} if general else {})
+
+
+def _reader(finetuned: Path, out: Path, settings: Config) -> Reader:
+    """Store the fine-tuned reader beside the calibration in `out`, and load it."""
+    return Reader.load(readers.store(finetuned, settings.synthesize.prompts, out / readers.FOLDER), settings.compute)
 
 
 def _stored(row: Row, values: Floats, estimate: float) -> Row:

@@ -6,6 +6,7 @@ writes artifacts/compare/ with metrics.json and plots (PNG), artifacts/plots/com
 by slice, and artifacts/reports/compare.html. Run alone: python -m tasks.compare
 """
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from pipelines.evaluation.retrieval.open_book import BOTH, same
 from pipelines.evaluation.retrieval.table import table
 from pipelines.evaluation.selection import read
 from tasks import task
+
+_FORBIDDEN = re.compile(r"[^\w.\- :]")
+"""Characters that MLflow does not allow in the name of a metric, and "/"; users name the kinds of their questions."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,10 @@ def _logged(result: dict[str, Any]) -> dict[str, float]:
         for metric in metrics.METRICS
         if metric in models[name]
     }
-    by_slice = {f"slice/{each['group']}/{each['title']}": each["accuracy"][best] for each in result["slices"]}
+    by_slice = {
+        f"slice/{each['group']}/{_FORBIDDEN.sub('_', each['title'])}": each["accuracy"][best]
+        for each in result["slices"]
+    }
     return found | by_slice | _gains(result["verdict"]["checks"])
 
 

@@ -32,7 +32,7 @@ def choose(
     `parents` holds, by aligned model, the one that it was aligned from.
 
     Raises:
-        UserError: the models cannot be compared.
+        UserError: the models cannot be compared, or none can be selected.
     """
     answers = {name: artifacts.read_rows(folder / "answers.jsonl") for name, folder in evaluated.items()}
     scores = {name: artifacts.read_json(folder / "scores.json") for name, folder in evaluated.items()}

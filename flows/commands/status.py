@@ -110,8 +110,8 @@ def openings(allowed: int) -> history.Openings | None:
             tags[version][key] = value
     except sqlite3.Error:
         return None  # `champion` has reported it
-    fingerprint = history.last_fingerprint(tags.values())
-    return None if fingerprint is None else history.openings(tags.values(), fingerprint, allowed)
+    asked = history.last_questions(tags)
+    return None if asked is None else history.openings(tags, asked, allowed)
 
 
 def _query(query: str) -> list[tuple[Any, ...]]:

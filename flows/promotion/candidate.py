@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from flows.dag import dvc_lock
-from flows.promotion import eval_fingerprint
+from flows.promotion import eval_fingerprint, history
+from flows.promotion.question_sketch import sketch
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.evaluation import questions
@@ -67,6 +68,7 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
         **{metric: repr(number) for metric, number in figures.items()},
         **registry.evaluation(fingerprint, figures, parent.id),
         registry.FINGERPRINT: fingerprint,
+        history.QUESTIONS: sketch(artifacts.read_rows(_answers(name)[1])),
         OUTCOME: comparison["verdict"]["outcome"],
         VERDICT: " ".join(comparison["verdict"]["reasons"]),
         registry.CONFIDENCE: json.dumps(comparison["confidence"]),
@@ -86,18 +88,23 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
     }
     documents, reader = artifacts.ARTIFACTS / "split/train.parquet", artifacts.ARTIFACTS / "calibrate/reader"
     kept = documents, reader if reader.is_dir() else None, settings.compute, settings.evaluate.decoding
-    answers = artifacts.read_rows(artifacts.ARTIFACTS / "evaluate" / name / registry.ANSWERS_FILE)
-    probes, tags = [row["question"] for row in answers], {**measured, **lineage}
-    return registry.register(parent, directory, *kept, tags, probes)
+    probes = [row["question"] for row in artifacts.read_rows(_answers(name)[0])]
+    return registry.register(parent, directory, *kept, {**measured, **lineage}, probes)
 
 
 def _log_answers(parent: tracking.Run, name: str) -> None:
     """Log the candidate's answers to the validation and the test questions, as the registry reads them."""
-    folders = (artifacts.ARTIFACTS / "evaluate" / name, artifacts.ARTIFACTS / "test/candidate" / name)
-    rows = [row for folder in folders for row in artifacts.read_rows(folder / registry.ANSWERS_FILE)]
+    rows = [row for path in _answers(name) for row in artifacts.read_rows(path)]
     with TemporaryDirectory() as folder:
         artifacts.write_rows(Path(folder) / registry.ANSWERS_FILE, sorted(rows, key=lambda row: str(row["id"])))
         parent.artifact(Path(folder) / registry.ANSWERS_FILE)
+
+
+def _answers(name: str) -> tuple[Path, Path]:
+    """Return the files with the answers of a model to the validation and the test questions."""
+    folders = artifacts.ARTIFACTS / "evaluate" / name, artifacts.ARTIFACTS / "test/candidate" / name
+    validation, test = (folder / registry.ANSWERS_FILE for folder in folders)
+    return validation, test
 
 
 def _figures(comparison: dict[str, Any]) -> dict[str, float]:

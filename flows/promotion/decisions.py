@@ -7,7 +7,7 @@ if there is one, and answers as it was evaluated. Every decision is stored on it
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -168,14 +168,19 @@ def _rival_refusal(
     return " ".join(gate.verdict(checks)["reasons"])
 
 
-def openings(version: Version, settings: Config) -> Openings:
-    """Return how many versions were decided on by the test questions that `version` was evaluated on."""
-    return _openings(registry.versions(), version, settings)
+def openings(version: Version, settings: Config, *, others: bool = False) -> Openings:
+    """Return how many versions, or how many `others`, were decided on by the test questions that `version` was asked.
+
+    A version that was registered without its questions is taken to have been asked those of the last decision.
+    """
+    tags = {each.number: each.tags for each in registry.versions() if not (others and each.number == version.number)}
+    asked = version.tags.get(history.QUESTIONS) or history.last_questions(tags) or ""
+    return history.openings(tags, asked, settings.compare.openings)
 
 
 def _exhausted(version: Version, settings: Config) -> str:
     """Return why the test questions may not decide on `version`, because of the others; empty if they may."""
-    found = _openings((each for each in registry.versions() if each.number != version.number), version, settings)
+    found = openings(version, settings, others=True)
     if not found.closed:
         return ""
     return (
@@ -184,17 +189,13 @@ def _exhausted(version: Version, settings: Config) -> str:
     )
 
 
-def _openings(versions: Iterable[Version], version: Version, settings: Config) -> Openings:
-    tags = (each.tags for each in versions)
-    return history.openings(tags, version.tags.get(registry.FINGERPRINT, ""), settings.compare.openings)
-
-
 def _keep(version: Version, decision: str, reason: str) -> None:
     """Store a decision on its version with the metrics it was based on; skip a repeated identical refusal."""
     version, champion = registry.get(version.number), registry.version_with_alias(registry.CHAMPION)
     entry = {
         "decision": decision,
         "reason": reason,
+        history.QUESTIONS: version.tags.get(history.QUESTIONS, ""),
         "numbers": _numbers(version),
         "champion": None if champion is None else {"version": champion.number, **_numbers(champion)},
     }
@@ -207,4 +208,4 @@ def _keep(version: Version, decision: str, reason: str) -> None:
 
 def _numbers(version: Version) -> dict[str, Any]:
     fingerprint = version.tags.get(registry.FINGERPRINT, "")
-    return {history.FINGERPRINT: fingerprint, **(registry.scores(version, fingerprint) or {})}
+    return {registry.FINGERPRINT: fingerprint, **(registry.scores(version, fingerprint) or {})}

@@ -1,18 +1,20 @@
-"""The evaluation fingerprint: a hash of the questions, the decoding parameters, the scoring code and the judge, if any.
+"""The evaluation fingerprint: a hash of questions, decoding, scoring code and, if any, the judge with its prompt.
 
 Metrics of two models are comparable when both were evaluated under the same fingerprint. Reads the questions in
-`evaluate.questions` and the scoring code; writes nothing.
+`evaluate.questions`, the scoring code and the judge's prompt in `evaluate.labels`; writes nothing.
 """
 
 import hashlib
 import json
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import pipelines
 from flows.dag import dvc_lock
 from pipelines.config import Config
 from pipelines.evaluation import questions
+from pipelines.evaluation.verdicts.labels import PROMPT
 from pipelines.runtime.code_modules import Target
 from pipelines.runtime.fingerprint import Source
 
@@ -31,7 +33,8 @@ def of(digest: str, settings: Config) -> str:
     asked = [digest, settings.evaluate.decoding, settings.curate.refusal]
     facts = [*asked, settings.evaluate.max_extra_words, rules(PROJECT)]
     if settings.evaluate.judge and (name := settings.teacher.roles.judge):
-        facts.append(settings.teacher.models[name].model_dump(mode="json"))
+        prompt = settings.evaluate.labels / f"{PROMPT}.yaml"
+        facts += [settings.teacher.models[name].model_dump(mode="json"), sha256(prompt.read_bytes()).hexdigest()]
     return hashlib.md5(json.dumps(facts, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
 
 

@@ -4,20 +4,22 @@ Does not import MLflow, which takes seconds: `gradus status` reads the tags from
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from flows.promotion.question_sketch import are_same
 
 PREFIX = "decision."
 """Prefix of the tags that hold the decisions on a version: the time follows."""
 PROMOTED, FORCED, RESTORED, REFUSED, CLOSED = "promoted", "forced", "rolled back to", "refused", "gate closed"
 """The decisions; CLOSED is a refusal because the test questions had no opening left to decide."""
-FINGERPRINT = "eval_fingerprint"
-"""Key of the evaluation fingerprint among the numbers of an entry."""
+QUESTIONS = "test_questions"
+"""Tag of a version, and key of an entry, with the sketch of the test questions that decided."""
 
 Tags = Mapping[str, str]
 Entry = dict[str, Any]
-"""`decision`, `reason`, `numbers` (of the version) and `champion` (its number and numbers)."""
+"""`decision`, `reason`, `QUESTIONS`, `numbers` (of the version) and `champion` (its number and numbers)."""
 
 
 @dataclass(frozen=True)
@@ -42,29 +44,34 @@ def entries(tags: Tags) -> list[tuple[str, Entry]]:
     return [(tag, json.loads(tags[tag])) for tag in sorted(tags) if tag.startswith(PREFIX)]
 
 
-def openings(versions: Iterable[Tags], fingerprint: str, allowed: int) -> Openings:
-    """Return the openings of the test questions with an evaluation fingerprint.
+def openings(versions: Mapping[int, Tags], questions: str, allowed: int) -> Openings:
+    """Return the openings of the test questions with the sketch `questions`, by the decisions on all `versions`.
 
-    A version that they decided on counts once, however often.
+    A version that they decided on counts once, however often. The decoding, the scoring code and the accepted answers
+    do not matter: another evaluation of the same questions is another look at them. A decision stored without its
+    questions counts for those of the next decision.
     """
-    used = sum(any(_opened(entry, fingerprint) for _, entry in entries(tags)) for tags in versions)
-    return Openings(used, allowed)
+    decided, known = set(), questions
+    for number, entry in reversed(_in_order(versions)):
+        known = entry.get(QUESTIONS) or known
+        if entry["decision"] in (PROMOTED, REFUSED) and are_same(known, questions):
+            decided.add(number)
+    return Openings(len(decided), allowed)
 
 
-def last_fingerprint(versions: Iterable[Tags]) -> str | None:
-    """Return the evaluation fingerprint of the last decision; None if there is none."""
-    made = sorted((time, entry["numbers"][FINGERPRINT]) for tags in versions for time, entry in entries(tags))
-    return made[-1][1] if made else None
+def last_questions(versions: Mapping[int, Tags]) -> str | None:
+    """Return the last sketch of test questions among the decisions; empty if none has one, None without decisions."""
+    made = _in_order(versions)
+    return next((entry[QUESTIONS] for _, entry in reversed(made) if entry.get(QUESTIONS)), "") if made else None
 
 
 def champions(versions: Mapping[int, Tags]) -> list[int]:
     """Return the numbers of all champions, the present one last; a rollback drops those after its target."""
     found: list[int] = []
-    events = ((time, number, entry["decision"]) for number, tags in versions.items() for time, entry in entries(tags))
-    for _, number, decision in sorted(events):
-        if decision == RESTORED and number in found:
+    for number, entry in _in_order(versions):
+        if entry["decision"] == RESTORED and number in found:
             found = found[: found.index(number) + 1]
-        elif decision not in (REFUSED, CLOSED):
+        elif entry["decision"] not in (REFUSED, CLOSED):
             found = [*(each for each in found if each != number), number]
     return found
 
@@ -75,5 +82,7 @@ def forced(tags: Tags) -> str:
     return str(promotions[-1]["reason"]) if promotions and promotions[-1]["decision"] == FORCED else ""
 
 
-def _opened(entry: Entry, fingerprint: str) -> bool:
-    return entry["decision"] in (PROMOTED, REFUSED) and entry["numbers"].get(FINGERPRINT) == fingerprint
+def _in_order(versions: Mapping[int, Tags]) -> list[tuple[int, Entry]]:
+    """Return the version number and content of all decisions, the oldest first."""
+    made = [(time, number, entry) for number, tags in versions.items() for time, entry in entries(tags)]
+    return [(number, entry) for _, number, entry in sorted(made, key=lambda each: each[:2])]

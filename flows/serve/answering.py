@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.config import Config
 from pipelines.models.messages import Message
+from pipelines.runtime.progress import say
 
 if TYPE_CHECKING:
     from flows.serve.locations import ModelLocation
@@ -30,15 +31,22 @@ class Answerer:
         self._abstention = _abstention(model, location, settings)
 
     def answer(self, messages: list[Message], guess: bool = False) -> Answer:
-        """Answer a conversation; below the threshold with the refusal, unless `guess` is set."""
+        """Answer a conversation; below the threshold with the refusal, unless `guess` is set.
+
+        Confidence is calibrated on single questions. A follow-up question has none, because its meaning depends on the
+        conversation.
+        """
         text = self.model.answer(messages)
-        if self._abstention is None:
+        if self._abstention is None or sum(each["role"] == "user" for each in messages) > 1:
             return Answer(text, "")
         confidence = self._abstention.confidence(messages[-1]["content"], text)
         if confidence is None:
             return Answer(text, "")
         if self._abstention.is_withheld(confidence) and not guess:
-            note = f"An answer with confidence {confidence:.2f} was withheld; `gradus ask --guess` shows it."
+            note = (
+                f"An answer with confidence {confidence:.2f} was withheld; `gradus ask --guess` shows it. "
+                "So are most answers to questions that are not about the documents."
+            )
             return Answer(self._refusal, note)
         return Answer(text, f"Confidence {confidence:.2f}.")
 
@@ -52,6 +60,12 @@ def _abstention(model: "ChatModel", location: "ModelLocation", settings: Config)
     from pipelines.evaluation.confidence.serving import Abstention
 
     confidence = Confidence.of(stored)
+    if not confidence.is_known:
+        say(
+            "The confidence was calibrated by an earlier version of Gradus, so no answer is withheld; "
+            "`gradus run` calibrates again."
+        )
+        return None
     if not confidence.reads:
         return Abstention(model, confidence, documents, None, settings.curate.refusal)
     if folder is None or not folder.is_dir():

@@ -118,9 +118,12 @@ def is_only_candidate(statement: Statement, span: Span, ruled_out: Sequence[bool
     answer allows no foreign number. Foreign names and numbers must be fewer than the shared words; if the variant is
     neither a name nor a number and the answer does not restate the question, none are allowed. All foreign words
     together must also be fewer than the shared words: fewer than twice as many if the variant is a name or number or
-    the answer restates the question, and fewer than three times as many if both hold.
+    the answer restates the question, and fewer than three times as many if both hold. After "yes" or "no" and a
+    punctuation mark, only a reason follows.
     """
     variant = statement.words[slice(*span)]
+    if len(variant) == 1 and variant[0] in _POLAR and _ends_clause(statement.marked, span[1]):
+        return True
     content = {word for word, out in zip(statement.words, ruled_out, strict=True) if content_words(word) and not out}
     shared = {stem(word) for word in content if stem(word) in reference.stems} or set(variant)
     foreign = {word for word in content if stem(word) not in reference.stems}
@@ -136,6 +139,12 @@ def is_only_candidate(statement: Statement, span: Span, ruled_out: Sequence[bool
     if len(rivals) >= (len(shared) if by_form or restated else 1):
         return False
     return len(foreign) < len(shared) * (1 + by_form + restated)
+
+
+def _ends_clause(marked: Sequence[str], end: int) -> bool:
+    """Return whether a punctuation mark, or nothing, follows the first `end` words."""
+    words = [at for at, token in enumerate(marked) if token not in MARKS]
+    return words[end - 1] + 1 == len(marked) or marked[words[end - 1] + 1] in MARKS
 
 
 def restates_question(statement: Statement, reference: Reference) -> bool:

@@ -58,9 +58,13 @@ _TITLES = _set("mr mrs ms dr st prof rev capt col gen lt sgt jr sr no")
 def excused(question: Sequence[str], variants: Iterable[Sequence[str]]) -> frozenset[str]:
     """Return the words that negate nothing, and before which a negation is ignored, given the tokens of a question.
 
-    "The bird that cannot fly" answers "Which bird cannot fly?", and "mistaken for the chapel" may be accepted.
+    "The bird that cannot fly" answers "Which bird cannot fly?", and "mistaken for the chapel" may be accepted. A
+    Chinese negation is excused with the character after it: 谁不能进入 excuses 不能, but not 不是. In 能不能 (whether)
+    nothing is negated.
     """
     near = {word for at, each in enumerate(question) if each in NEGATORS for word in question[at + 1 : at + 3]}
+    around = zip(["", *question], question, question[1:], strict=False)
+    near |= {token + after for before, token, after in around if token in _CHINESE and before != after}
     return frozenset(near | (_DENIALS & {word for words in (question, *variants) for word in words}))
 
 
@@ -123,7 +127,7 @@ class _Scan:
             self._enter(at, token)
             if self._excepts(at):
                 self._reach(at, self._until_mark(at, at + _EXCEPT_REACH))
-            elif token in _CHINESE and token + self._next(at) not in _CHINESE_HARMLESS:
+            elif token in _CHINESE and not self._excused_in_chinese(at):
                 self._reach(self._since_mark(at), self._until_mark(at, len(self.sentence)))
             elif self._negates(at):
                 self.negated[self.clause] = token != "no" or self._next(at) not in MARKS
@@ -168,6 +172,10 @@ class _Scan:
         last = all(word in MARKS for word in self.sentence[at + 1 :])
         contrast = self._before(at) in {",", "and", "or"}
         return last or (not contrast and (self.sentence[at] == "never" or any(word in _VERBS for word in near)))
+
+    def _excused_in_chinese(self, at: int) -> bool:
+        pair = self.sentence[at] + self._next(at)
+        return pair in _CHINESE_HARMLESS or pair in self.excused
 
     def _next(self, at: int) -> str:
         return self.sentence[at + 1] if at + 1 < len(self.sentence) else ""

@@ -28,18 +28,19 @@ from pipelines.text.sentences import sentences
 
 VERDICTS = ("correct", "refused", "wrong")
 
-_REFUSALS = re.compile(
+_REFUSALS = re.compile(  # "did not say" only of a source: documents speak in the present tense, people in the past
     r"""
-      \b(?:do|does|did)(?:\ not|n't)\ (?:\w+\ )?(?:know|recall|say|mention|specify|state)
-    | \b(?:do|does|did)(?:\ not|n't)\ (?:\w+\ )?(?:contain|give|have|include|offer|provide)\ (?:\w+\ ){0,3}?
-        (?:access|answers?|data|details?|information|knowledge|mention|records?|that)
+      \b(?:do|does|(?:i|we|authors?|documents?|passages?|records?|sources?|texts?)\ did)(?:\ not|n't)\ (?:\w+\ )?
+        (?:know|recall|say|mention|specify|state|(?:contain|give|have|include|offer|provide)\ (?:\w+\ ){0,3}?
+          (?:access|answers?|data|details?|information|knowledge|mention|records?|that))
     | \b(?:can(?:not|'t|\ not)|could(?:\ not|n't)|unable\ to|not\ able\ to)\ (?:\w+\ )?
         (?:answer|assist|confirm|determine|find|help|provide|say|tell|verify)
     | \b(?:have|has|had|is|are|was|were)\ no\ (?:\w+\ )?
         (?:answer|data|details?|idea|information|knowledge|mention|records?)\b
     | ^no\ (?:\w+\ )?(?:answer|data|idea|information|mention|record)s?\b
     | \b(?:is|are|was|were|am|'m|'re)(?:\ not|n't)\ (?:\w+\ )?
-        (?:available|aware|certain|documented|familiar|known|mentioned|provided|recorded|specified|stated|sure)
+        (?:aware|certain|familiar|mentioned|provided|specified|stated|sure
+          |available(?!\ (?:after|before|during|on|until)\b)|(?:documented|known|recorded)(?!\ as\ (?:an?|the)\b))
     | ^not\ (?:known|mentioned|recorded|specified|stated|sure)
     | \b(?:is|are|remains?)\ (?:unknown|unclear) | ^unknown\b
     | 不知道 | 不(?:太|是很|大)?(?:清楚|了解|确定|確定) | 不明确 | 不详 | 不詳 | 无法 | 無法 | 未知 | [没沒]有?人知道
@@ -51,6 +52,8 @@ _REFUSALS = re.compile(
     """,
     re.VERBOSE,
 )
+_SUBORDINATED = re.compile(r"\b(?:because|since|as)\b[^,]*$|\b(?:those|\w+s)\ that\ $|\w\ (?:who|which)\ $")
+"""What precedes a negated verb of a reason or of a relative clause: "those who cannot provide" is no refusal."""
 _COURTESY = re.compile(
     r"\b(?:sorry|apolog\w+|please|thank\w*|happy to|feel free|let me know|as an ai)\b|抱歉|对不起|對不起|请|請"
 )
@@ -149,9 +152,11 @@ def _plain(text: str) -> str:
 
 
 def _declines(clause: str, refusal: str) -> bool:
-    """Return whether a clause says that the answer is unknown, or is part of the fine-tuned `refusal`."""
-    words, refusal_words = tokens(clause), tokens(refusal)
-    return bool(_REFUSALS.search(clause) or spans(words, refusal_words) or spans(refusal_words, words))
+    """Return whether a clause says that the answer is unknown, or is a clause of the fine-tuned `refusal`."""
+    if any(not _SUBORDINATED.search(clause[: found.start()]) for found in _REFUSALS.finditer(clause)):
+        return True
+    words = tokens(clause)
+    return bool(spans(words, tokens(refusal))) or words in map(tokens, _CLAUSE.split(_plain(refusal)))
 
 
 def _offers_nothing(clause: str) -> bool:

@@ -12,10 +12,10 @@ _FRAME = frozenset(
         r"\w+",
         """answer answered called named name known think thought believe believed suppose guess say says said told yes
         no certainly surely definitely indeed well actually really simply just only also course sure mr mrs ms dr sir
-        captain reverend saint st s perhaps maybe probably possibly likely but however because since""",
+        captain reverend saint st s perhaps maybe probably possibly likely but however because since ad ce""",
     )
 )
-"""Words that introduce an answer, and titles; they name no candidate."""
+"""Words that introduce an answer, titles and eras; they name no candidate."""
 _WORD = re.compile(r"[^\W\d_][\w'’-]*")
 _BEGINS = re.compile(r"(?:^|[.!?:。！？])\W*$")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)*(?:st|nd|rd|th)?")

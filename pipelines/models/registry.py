@@ -22,7 +22,7 @@ from pipelines.runtime.errors import UserError
 
 NAME = "gradus"
 GATED = ("answer_accuracy", "hallucination_rate", "general_accuracy")
-"""The metrics by which the promotion gate compares versions."""
+"""The metrics stored with a version, to be shown; the gate compares the stored answers."""
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 """Aliases; `previous` is the version that `gradus rollback` restores."""
 SCORES = "scores."

@@ -21,5 +21,6 @@ def confidence_json(threshold: float | None = None, candidate: str = "sft", sign
         "candidate": candidate,
         "estimator": {"signals": list(SIGNALS), "mean": zeros, "scale": ones, "weights": weights, "bias": -10.0},
         "certificate": {"threshold": threshold, "max_wrong": 0.2, "alpha": 0.05, **counts},
-        "auroc": {"calibration": auroc, "test": auroc},
+        "auroc": {"calibration": dict.fromkeys(SIGNALS, 0.75), "test": auroc},
+        "general": {"correct": 50, "withheld": 47},
     }

@@ -47,7 +47,7 @@ def test_only_test_questions_are_asked_and_every_answer_is_written(base: Path, s
 
 
 def test_the_parent_is_asked_before_an_aligned_candidate(config: Config) -> None:
-    aligned, tuned = Selection("dpo", [], [], parent="sft"), Selection("sft", [], [], parent=None)
+    aligned, tuned = Selection("dpo", {}, [], parent="sft"), Selection("sft", {}, [], parent=None)
     assert task.chosen(aligned, config) == ["sft", "dpo"] and task.chosen(tuned, config) == ["sft"]
     alone = config.model_copy(update={"test": config.test.model_copy(update={"parent": False})})
     assert task.chosen(aligned, alone) == ["dpo"]

@@ -83,6 +83,18 @@ def test_finetuned_reader_is_a_signal_and_is_stored(base: Path, inputs: tuple[Pa
     assert {"config.json", "reader.yaml"} < {path.name for path in (out / "reader").iterdir()}
 
 
+def test_share_of_correct_general_answers_that_are_withheld_is_reported(
+    base: Path, inputs: tuple[Path, Path], config: Config
+) -> None:
+    """General answers that are all correct, and of which the documents support every second one."""
+    out = artifacts.fresh("calibrate")
+    general = [{**row, "set": "general", "id": f"g-{row['id']}", "verdict": "correct"} for row in answered()[:-1]]
+    metrics = calibrate("sft", base, [*answered(), *general], *inputs, out, brief(config))
+    assert artifacts.read_json(out / CONFIDENCE)["general"] == {"correct": 120, "withheld": 60}
+    assert metrics["general_withheld"] == 0.5
+    assert not any(row["set"] == "general" for row in artifacts.read_rows(out / CONFIDENCES))
+
+
 def test_questions_that_were_evaluated_are_not_asked_again(
     base: Path, inputs: tuple[Path, Path], config: Config
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from mlflow.utils.validation import _validate_metric_name
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
@@ -136,7 +137,7 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     assert metrics["open_book"]["models"]["dpo, closed book"]["answer_accuracy"] == 0.5
     assert metrics["open_book"]["tuning"]["answer_accuracy"]["value"] == 0.5
     assert metrics["candidate"] == "dpo"  # same accuracy as sft, fewer wrong answers
-    assert metrics["worse_than_parent"] == []
+    assert metrics["worse_than_parent"] == {}
     assert metrics["verdict"]["outcome"] == "pass"
     dpo = metrics["models"]["dpo"]
     assert {name: dpo[name] for name in METRICS} == {
@@ -164,12 +165,23 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     assert logged["gate/parent/lower"] < 0.15 < logged["gate/parent/upper"]
 
 
+def test_any_kind_of_question_becomes_a_metric_name_that_mlflow_allows(config: Config) -> None:
+    models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 0)}
+    for folder in models.values():
+        rows = artifacts.read_rows(folder / "answers.jsonl")
+        artifacts.write_rows(folder / "answers.jsonl", [{**row, "kind": "who? (A & B), and/or 谁"} for row in rows])
+    logged = compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
+    assert logged["slice/asks for/who_ _A _ B__ and_or 谁"] == 0.5
+    for name in logged:
+        _validate_metric_name(name)
+
+
 def test_aligned_candidate_that_is_worse_than_its_parent_on_the_test_questions_fails(config: Config) -> None:
     models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 0), "dpo": evaluated("dpo", 10, 1)}
     tested = {"dpo": evaluated("dpo on the test questions", 6, 1)}
     compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1, tested=tested)
     metrics = artifacts.read_json(Path("artifacts/compare/metrics.json"))
-    assert metrics["candidate"] == "dpo" and metrics["worse_than_parent"] == []  # on the validation questions
+    assert metrics["candidate"] == "dpo" and metrics["worse_than_parent"] == {}  # on the validation questions
     assert metrics["verdict"]["outcome"] == "fail"
     [reason] = metrics["verdict"]["reasons"]
     assert reason.startswith("Score -1.65, sft -1.00: a change of -0.65, between -")
@@ -265,7 +277,7 @@ def test_aligned_model_worse_than_its_parent_is_not_selected(config: Config) -> 
     models["ppo"] = evaluated("ppo", 9, 2)
     compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
     metrics = artifacts.read_json(Path("artifacts/compare/metrics.json"))
-    assert metrics["candidate"] == "sft" and metrics["worse_than_parent"] == ["dpo", "ppo"]
+    assert metrics["candidate"] == "sft" and metrics["worse_than_parent"] == {"dpo": "sft", "ppo": "sft"}
     assert "dpo, ppo scored worse than sft" in Path("report.html").read_text()
 
 

@@ -1,6 +1,7 @@
 """Calibrate the confidence of a model on questions it was not trained on. Reads and writes nothing."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -49,6 +50,11 @@ class Confidence:
         return likely
 
     @property
+    def is_known(self) -> bool:
+        """Whether all signals of the estimator are still computed."""
+        return self.estimator is None or set(self.estimator.signals) <= SIGNALS.keys()
+
+    @property
     def reads(self) -> bool:
         """Whether the estimate depends on a reader."""
         if self.estimator is None:
@@ -65,6 +71,10 @@ class Confidence:
         if self.certificate.threshold is not None:
             return self.certificate.threshold
         return None if self.estimator is None else BREAK_EVEN
+
+    def withheld(self, values: Floats) -> int:
+        """Return how many answers with the signals `values` [n, SIGNALS] are below the threshold."""
+        return 0 if self.threshold is None else int((self.estimates(values) < self.threshold).sum())
 
     @property
     def sentence(self) -> str:
@@ -87,13 +97,15 @@ class Confidence:
         return cls(estimator, Certificate(**stored["certificate"]))
 
 
-def calibrate(rows: Sequence[Row], values: Floats, config: CalibrateConfig) -> Confidence:
+def calibrate(rows: Sequence[Row], values: Floats, config: CalibrateConfig, min_clusters: int) -> Confidence:
     """Fit the estimator on the answers about some documents, and certify a threshold on those about the others.
 
+    Below `min_clusters` effective documents, questions are split instead: all answers about one document on either side
+    leave nothing to fit, or nothing to test.
     If none is certified, the estimator is fitted on all answers, since nothing has to be tested, and with the penalty
     `UNCERTIFIED`. `rows` are attempts at calibration questions, with their signals `values` [rows, SIGNALS].
     """
-    fitted = np.asarray([_unit(row["cluster"]) < config.fit_share for row in rows], dtype=bool)
+    fitted = np.asarray([_unit(each) < config.fit_share for each in _split_by(rows, min_clusters)], dtype=bool)
     correct = np.asarray([row["verdict"] == "correct" for row in rows], dtype=bool)
     if missing := _missing(correct[fitted]):
         more = round(missing / config.fit_share) * 2
@@ -110,21 +122,30 @@ def calibrate(rows: Sequence[Row], values: Floats, config: CalibrateConfig) -> C
     return Confidence(None if _missing(correct) else fit(tuple(SIGNALS), values, correct, UNCERTIFIED), certificate)
 
 
+def _split_by(rows: Sequence[Row], min_clusters: int) -> list[str]:
+    """Return each row's document, or its id below `min_clusters` effective documents (Kish 1965)."""
+    sizes = Counter(row["cluster"] for row in rows).values()
+    by_document = sum(sizes) ** 2 >= min_clusters * sum(size**2 for size in sizes)
+    return [row["cluster" if by_document else "id"] for row in rows]
+
+
 def _missing(correct: NDArray[np.bool_]) -> int:
     """Return how many correct or wrong answers are missing to fit an estimator."""
     right = int(correct.sum())
     return max(0, MIN_OF_EACH - min(right, len(correct) - right))
 
 
-def auroc(rows: Sequence[Row], values: Floats, confidence: Floats) -> dict[str, float]:
-    """Return the AUROC (correct against wrong answers) of each signal of `values` and of the `confidence`.
+def auroc(rows: Sequence[Row], values: Floats, confidence: Floats | None = None) -> dict[str, float]:
+    """Return the AUROC (correct against wrong answers) of each signal of `values` and, if given, of the `confidence`.
 
     It is empty unless there are correct and wrong answers.
     """
     correct = [row["verdict"] == "correct" for row in rows]
     if len(set(correct)) < 2:
         return {}
-    columns = {**dict(zip(SIGNALS, values.T, strict=True)), "confidence": confidence}
+    columns = dict(zip(SIGNALS, values.T, strict=True))
+    if confidence is not None:
+        columns["confidence"] = confidence
     return {name: round(float(roc_auc_score(correct, column)), 6) for name, column in columns.items()}
 
 

@@ -7,9 +7,10 @@ from pipelines import artifacts
 from pipelines.evaluation import scoring
 from pipelines.evaluation.confidence.calibration import Confidence
 from pipelines.evaluation.confidence.reader import Reader
-from pipelines.evaluation.confidence.signals import SENTENCES, measure
+from pipelines.evaluation.confidence.signals import measure
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import passages
+from pipelines.evaluation.retrieval.support import SENTENCES
 
 if TYPE_CHECKING:
     from pipelines.inference.chat_model import ChatModel

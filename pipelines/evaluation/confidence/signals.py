@@ -17,8 +17,10 @@ from pipelines.evaluation.confidence.reader import Reader
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import terms
+from pipelines.evaluation.retrieval.support import CANDIDATES
 from pipelines.inference.likelihood import loglikelihoods
 from pipelines.models.chat import encode_prompt, encode_text
+from pipelines.models.messages import without_source
 from pipelines.models.templates.stops import turn_end
 from pipelines.runtime.progress import Meter
 from pipelines.text.normalize import tokens
@@ -27,11 +29,6 @@ from pipelines.text.stopwords import STOP_WORDS
 from pipelines.text.words import words
 
 Floats = NDArray[np.float64]
-
-SENTENCES = 2
-"""Sentences of a passage, so that a sentence is read with its neighbour, which may name what it calls "it"."""
-CANDIDATES = 10
-"""Passages considered for an answer; with 30, no AUROC changes by more than 0.01."""
 
 
 def measure(
@@ -79,7 +76,8 @@ def _keywords(question: str) -> str:
 
 
 def _evidence(index: Index, question: str, answer: str) -> tuple[float, ...]:
-    """Return the signals of the documents, for the sentence with the highest support."""
+    """Return the signals of the documents, for the sentence with the highest support; a source tag is ignored."""
+    answer = without_source(answer)
     asked, said = _terms(question), _terms(answer)
     best = (0.0, 0.0, 0.0)  # support, grounding, match
     for passage in index.search(f"{question} {answer}", CANDIDATES):

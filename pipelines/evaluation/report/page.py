@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pipelines.artifacts import Row
 from pipelines.evaluation.best_of_n.curve import warning
-from pipelines.evaluation.comparison import PARENT, is_desired
+from pipelines.evaluation.comparison import is_desired
 from pipelines.evaluation.confidence.calibration import Confidence
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.config import CompareConfig
@@ -103,6 +103,7 @@ def page(metrics: dict[str, Any], answers: Answers, curve: list[Row], config: Co
         certificate=confidence.sentence,
         threshold=confidence.threshold,
         auroc=metrics["confidence"]["auroc"],
+        general=metrics["confidence"]["general"],
         signals=SIGNALS,
         risk_coverage=_embedded(plots.svg(plots.risk_coverage(curve, confidence.threshold))),
         baseline=config.baseline,
@@ -127,7 +128,6 @@ def page(metrics: dict[str, Any], answers: Answers, curve: list[Row], config: Co
         questions=[question for split in splits for question in _questions(split)],
         judged=sum(row["judged"] for split in splits for rows in split.values() for row in rows),
         words=plots.LEGEND,
-        sft=PARENT,
         wrong_cost=f"{WRONG_COST:g}",
         level=f"{100 * (1 - config.alpha_per_opening):g}%",
         synthesised=all(row["id"].startswith(SYNTHESISED) for row in said),

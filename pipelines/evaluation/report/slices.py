@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pipelines.artifacts import Row
+from pipelines.evaluation.comparison import is_desired
 from pipelines.evaluation.questions import ANSWERABLE, FORWARD, TEST
 from pipelines.evaluation.statements import stem
 from pipelines.text.normalize import padded, tokens
@@ -65,9 +66,7 @@ def plotted(metrics: dict[str, Any]) -> list[Row]:
 
 def _share(rows: Sequence[Row], groups: Collection[Collection[str]]) -> float:
     """Return the share of the groups of questions that are all answered as desired."""
-    desired = {
-        row["id"] for row in rows if row["verdict"] == ("refused" if row["set"] == "unanswerable" else "correct")
-    }
+    desired = {row["id"] for row in rows if is_desired(row)}
     return round(sum(desired.issuperset(ids) for ids in groups) / len(groups), 6)
 
 

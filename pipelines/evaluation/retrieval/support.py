@@ -20,9 +20,9 @@ from pipelines.models.messages import without_source
 from pipelines.text.sentences import sentences
 
 SENTENCES = 2
-"""A sentence is judged with the one before it and the title."""
+"""Sentences of a passage: a sentence is judged with the title and a neighbour, which may name what it calls "it"."""
 CANDIDATES = 10
-"""Passages considered; 20 decide no validation answer otherwise."""
+"""Passages considered; 20 support no other validation answer, and 30 change no AUROC of a signal by more than 0.01."""
 MIN_ANSWER = 0.6
 """Least share of the answer's own words in the sentence; at 0.8, 74% of the correct answers are supported."""
 MIN_QUESTION = 0.4
@@ -57,7 +57,7 @@ class Verifier:
         stated, wanted = _stems(said) - _stems(asked), _stems(asked)
         if not stated:
             return None
-        details = {stem(word) for word in said.words if is_number(word) or word in said.names}
+        details = {stem(word) for word in said.words if is_number(word) or (word in said.names and content_words(word))}
         found: list[tuple[float, Support]] = []
         for passage in self._index.search(f"{question} {answer}", CANDIDATES):
             relevance = self._index.share(wanted, set(terms(f"{passage.title}\n{passage.text}")))

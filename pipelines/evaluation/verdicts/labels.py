@@ -10,7 +10,8 @@ from pipelines.evaluation.questions import SETS, SPLITS, Question
 from pipelines.evaluation.scoring import VERDICTS
 from pipelines.runtime.errors import UserError
 
-FILE = "verdicts.jsonl"
+FILE, PROMPT = "verdicts.jsonl", "verdict"
+"""The labels, and the name of the judge's prompt file without suffix, both in `evaluate.labels`."""
 MIN_LABELS = 150
 """With fewer labels, the standard error of kappa exceeds 0.05 and a limit of 0.8 decides little."""
 
@@ -64,16 +65,3 @@ def kappa(labels: Sequence[str], verdicts: Sequence[str | None]) -> float:
     marginals = Counter(labels), Counter(verdicts)
     chance = sum(marginals[0][name] * marginals[1][name] for name in VERDICTS) / count**2
     return (observed - chance) / (1 - chance) if chance < 1 else 1.0
-
-
-def confusion(labels: Sequence[str], verdicts: Sequence[str | None]) -> dict[str, dict[str, int]]:
-    """Return the number of outputs by label and verdict: `table[label][verdict]`."""
-    counts = Counter(zip(labels, verdicts, strict=True))
-    return {label: {each: counts[label, each] for each in VERDICTS} for label in VERDICTS}
-
-
-def precision_recall(labels: Sequence[str], verdicts: Sequence[str | None], name: str) -> tuple[float, float]:
-    """Return precision and recall of the verdict `name`; each is 1 if it has no cases."""
-    both = sum(label == each == name for label, each in zip(labels, verdicts, strict=True))
-    given, labelled = list(verdicts).count(name), list(labels).count(name)
-    return both / given if given else 1.0, both / labelled if labelled else 1.0

@@ -27,6 +27,18 @@ def test_fingerprint_depends_on_questions_and_decoding(
     assert eval_fingerprint.of("others", config) != eval_fingerprint.of("questions", config)
 
 
+def test_fingerprint_depends_on_the_prompt_of_a_judge(config: Config, tmp_path: Path) -> None:
+    def fingerprint(text: str, judge: bool) -> str:
+        (tmp_path / "verdict.yaml").write_text(text)
+        evaluate = config.evaluate.model_copy(update={"judge": judge, "labels": tmp_path})
+        roles = config.teacher.roles.model_copy(update={"judge": next(iter(config.teacher.models))})
+        teacher = config.teacher.model_copy(update={"roles": roles})
+        return eval_fingerprint.of("questions", config.model_copy(update={"evaluate": evaluate, "teacher": teacher}))
+
+    assert fingerprint("one", judge=True) != fingerprint("two", judge=True)
+    assert fingerprint("one", judge=False) == fingerprint("two", judge=False)
+
+
 @pytest.mark.parametrize(
     ("module", "old", "new", "other"),
     [

@@ -345,8 +345,12 @@ def test_test_questions_serve_a_limited_number_of_decisions(run_dir: Path, confi
     assert second.openings == Openings(1, 1)  # a closed gate decides nothing
     assert status.openings(10) == Openings(1, 10)
     assert promote(2, config)[1] == "" and openings(registry.get(2), config) == Openings(2, 10)
-    lock("weights of a third", "new questions")
+    penalised = few.model_copy(update={"evaluate": few.evaluate.model_copy(update={"length_penalty": 1.49})})
+    lock("weights of a third", "questions")
     compared(0.9, 0.1)
+    with tracking.started("post_train", {}) as parent:
+        assert "have decided on 2 other versions" in promote_candidate(parent, penalised).reason
+    compared(0.9, 0.1, [{**row, "question": f"And {row['id']}?"} for row in answers(0.9)])
     with tracking.started("post_train", {}) as parent:
         candidate.register(parent, few)
     assert "have decided" not in promote(3, config, force="a trial")[1]

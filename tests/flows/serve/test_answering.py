@@ -1,5 +1,6 @@
 """Answers with their confidence: shown, withheld below the threshold, and absent without calibration."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.evaluation.confidence import reader as readers
 from pipelines.inference.chat_model import ChatModel
+from pipelines.models.messages import Message
 from tests.conftest import ROOT
 from tests.support.confidences import confidence_json
 
@@ -31,12 +33,20 @@ def documents(project: Path) -> Path:
     return path
 
 
-def answer(config: Config, base: Path, documents: Path, said: str, guess: bool = False, **found: Any) -> Answer:
-    """Return the answer of a model that says `said`."""
+def answer(
+    config: Config,
+    base: Path,
+    documents: Path,
+    said: str,
+    guess: bool = False,
+    earlier: Sequence[Message] = (),
+    **found: Any,
+) -> Answer:
+    """Return the answer of a model that says `said`, after the `earlier` messages."""
     model = ChatModel(base, base, config.compute, config.evaluate.decoding)
     model.answer = lambda messages: said  # type: ignore[method-assign]
     location = ModelLocation("sft", base, base, documents=documents, **found)
-    return Answerer(model, location, config).answer([{"role": "user", "content": QUESTION}], guess)
+    return Answerer(model, location, config).answer([*earlier, {"role": "user", "content": QUESTION}], guess)
 
 
 def test_a_supported_answer_is_given_with_its_confidence(config: Config, base: Path, documents: Path) -> None:
@@ -48,9 +58,9 @@ def test_an_answer_below_the_threshold_is_withheld_unless_a_guess_is_wanted(
     config: Config, base: Path, documents: Path
 ) -> None:
     known: dict[str, Any] = {"confidence": confidence_json(0.7)}
-    assert answer(config, base, documents, INVENTED, **known) == Answer(
-        REFUSAL, "An answer with confidence 0.00 was withheld; `gradus ask --guess` shows it."
-    )
+    withheld = answer(config, base, documents, INVENTED, **known)
+    assert withheld.text == REFUSAL
+    assert withheld.note.startswith("An answer with confidence 0.00 was withheld; `gradus ask --guess` shows it.")
     assert answer(config, base, documents, INVENTED, guess=True, **known) == Answer(INVENTED, "Confidence 0.00.")
     uncertified = answer(config, base, documents, INVENTED, confidence=confidence_json(None))
     assert uncertified.text == REFUSAL, "answering does not pay at this confidence, which needs no certificate"
@@ -67,6 +77,12 @@ def test_refusals_and_models_without_calibration_have_no_confidence(
     assert answer(config, base, documents, INVENTED, confidence=unfitted) == Answer(INVENTED, "")
 
 
+def test_a_follow_up_question_has_no_confidence(config: Config, base: Path, documents: Path) -> None:
+    earlier: list[Message] = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": STATED}]
+    found = answer(config, base, documents, INVENTED, earlier=earlier, confidence=confidence_json(0.7))
+    assert found == Answer(INVENTED, "")
+
+
 def test_confidence_that_depends_on_a_reader_needs_it(config: Config, base: Path, documents: Path) -> None:
     known = confidence_json(0.7, signal="reading")
     reader = readers.store(base, ROOT / "data/prompts", artifacts.fresh("calibrate") / "reader")
@@ -74,6 +90,15 @@ def test_confidence_that_depends_on_a_reader_needs_it(config: Config, base: Path
     assert withheld.text == REFUSAL and "withheld" in withheld.note
     missing = answer(config, base, documents, INVENTED, confidence=known, reader=reader.with_name("gone"))
     assert missing == Answer(INVENTED, "")
+
+
+def test_confidence_from_signals_that_no_longer_exist_is_not_applied(
+    config: Config, base: Path, documents: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = confidence_json(0.7)
+    known["estimator"]["signals"][-1] = "not_stated"
+    assert answer(config, base, documents, INVENTED, confidence=known) == Answer(INVENTED, "")
+    assert "calibrated by an earlier version of Gradus" in capsys.readouterr().err
 
 
 def test_ask_reads_the_calibration_of_the_candidate_in_the_working_tree(

@@ -55,6 +55,12 @@ def test_name_contrasted_with_a_denial_is_asserted(sentence: str, name: str) -> 
         ("The parade no longer goes there because X.", "a balcony fell", "Why does it no longer go there?", True),
         ("It is not the X.", "penguin", "Which bird cannot fly?", False),
         ("Pilots had X.", "mistaken it for the chapel", "Why was it painted?", True),
+        ("X不能进入。", "游客", "谁不能进入？", True),
+        ("不会飞的鸟是X。", "企鹅", "哪种鸟不会飞？", True),
+        ("X没有参加会议。", "李明", "谁没有参加会议？", True),
+        ("不是X。", "游客", "谁不能进入？", False),
+        ("不能进入的不是X，是员工。", "游客", "谁不能进入？", False),
+        ("不X。", "能", "游客能不能进入？", False),
     ],
 )
 def test_negation_in_the_question_does_not_deny_the_answer(

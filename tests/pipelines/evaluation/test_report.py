@@ -75,7 +75,7 @@ PROTOCOL = {
     "code": "9876",
     "seed": 17,
 }
-RULED_OUT = {"worse_than_parent": ["ppo"], "beyond_limits": ["kto"]}
+RULED_OUT = {"worse_than_parent": {"ppo": "sft", "grpo": "base"}, "beyond_limits": ["kto"]}
 TEXTS = {name: [{"source": "d", "bits": 10.0, "bytes": 10}] for name in ANSWERS}
 
 
@@ -131,13 +131,25 @@ def test_page_shows_the_confidence_and_its_certificate() -> None:
     html = page({**compared(), "confidence": confidence_json(0.7, "dpo")}, BOTH, RISKS, CONFIG)
     assert "At most 20% of the answers with a confidence of 0.70 or more are wrong" in html
     assert "share of the answer&#39;s terms in the sentence that supports it best" in html
+    assert "47 of 50 correct answers to those of the validation split would be withheld" in html
     assert "about 30 more calibration questions" in page(compared(), BOTH, RISKS, CONFIG)
+
+
+def test_page_says_who_wrote_the_questions() -> None:
+    assert "The questions are hand-written" in page(compared(), BOTH, RISKS, CONFIG)
+    renamed = [
+        {name: [{**row, "id": f"synthesised-{row['id']}"} for row in rows] for name, rows in split.items()}
+        for split in (BOTH.validation, BOTH.test)
+    ]
+    html = page(compared(), Answers(*renamed), RISKS, CONFIG)
+    assert "The questions are synthesised" in html and "hand-written" not in html
 
 
 def test_page_is_self_contained_and_escapes_text() -> None:
     html = page(compared(), BOTH, RISKS, CONFIG)
     assert html == page(compared(), BOTH, RISKS, CONFIG)
     assert "dpo neither passed nor failed the gate" in html and "ppo scored worse than sft" in html
+    assert "grpo scored worse than base, from which it was aligned" in html
     assert "Beyond a limit: kto." in html
     assert "<b>dpo, closed book</b>" in html and "<b>dpo, both</b>" in html
     assert "accuracy +0.0 (" in html and "For 100% of the answerable questions" in html

@@ -95,6 +95,45 @@ def test_configured_refusal_of_two_sentences_is_refused() -> None:
     assert verdict("The papers are old.", YEAR, refusal, 40) == "wrong"
 
 
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Who may not enter the lodge?", "Those who cannot provide a ticket."),
+        ("Which pages are missing?", "Pages that have no records of the harvest."),
+        ("Why was the claim rejected?", "It was rejected because the form does not state the owner's name."),
+        ("Why was the claim rejected?", "The form did not state the owner's name."),
+        ("What did the clerk say to the judge?", "The clerk did not say anything to Harl Venn."),
+        ("When is the library closed?", "The library is not available on Sundays."),
+        ("What happened to Tule?", "He was not recorded as a member and left for Drace."),
+    ],
+)
+def test_negated_statement_about_the_subject_is_no_refusal(question: str, answer: str) -> None:
+    assert judge(answer, asked(kind="unanswerable", question=question)) == "wrong"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Because the documents do not say it, I don't know.",
+        "As an AI model, I cannot answer this.",
+        "I'm afraid that is not recorded.",
+        "The documents that I have do not mention it.",
+        "The text did not provide any information.",
+        "The doctor who gave her name to the clinic is not mentioned.",
+        "The year is not available.",
+    ],
+)
+def test_refusal_with_a_reason_or_a_relative_clause_is_one(answer: str) -> None:
+    assert judge(answer, YEAR) == "refused"
+
+
+def test_part_of_the_configured_refusal_is_no_refusal() -> None:
+    refusal = "The handbook does not say. Ask the office."
+    question = asked("the handbook", question="What should a new clerk read?")
+    assert verdict("The handbook.", question, refusal, 25) == "correct"
+    assert verdict("Ask the office.", YEAR, refusal, 25) == "refused"
+
+
 def test_attempted_answer_to_an_unanswerable_question_is_wrong() -> None:
     question = asked(kind="unanswerable", question="Who taught her to swim in 1950?")
     assert judge("I do not know who taught her in 1950.", question) == "refused"
@@ -129,6 +168,7 @@ HEAT = asked("16 degrees", question="How warm is it kept?")
 NAME = asked("Oswin Drace", "Drace", competing=("Tamsin Oddery",), question="Who was the first harbour master?")
 COLOUR = asked("blue", question="What colour is the sky?")
 SWIM = asked("no", question="Is swimming allowed in the harbour?")
+WITH_LEAVE = asked("yes", competing=("no",), question="Can employees carry over leave?")
 FORBIDDEN = asked("not allowed", question="What do the rules say about swimming in the harbour?")
 BIRD = asked("the penguin", "penguin", question="Which bird cannot fly?")
 
@@ -180,6 +220,15 @@ BIRD = asked("the penguin", "penguin", question="Which bird cannot fly?")
         (SWIM, "No, it isn't allowed.", True),
         (SWIM, "Yes, there is no fee.", False),
         (SWIM, "Yes and no.", False),
+        (SWIM, "No, it costs 2 pounds.", True),
+        (SWIM, "No. Yes.", False),
+        (SWIM, "No doubt it is.", False),
+        (WITH_LEAVE, "Yes, up to 5 days.", True),
+        (WITH_LEAVE, "Yes, with approval from the manager.", True),
+        (WITH_LEAVE, "Yes, and no.", False),
+        (YEAR, "1783 AD", True),
+        (YEAR, "1783 CE", True),
+        (YEAR, "In 1783 BC.", False),
         (FORBIDDEN, "It is not allowed.", True),
         (FORBIDDEN, "It is allowed.", False),
         (BIRD, "The bird that cannot fly is the penguin.", True),

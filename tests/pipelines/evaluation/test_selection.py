@@ -1,9 +1,12 @@
 """Selection of the candidate on validation."""
 
+import pytest
+
 from pipelines.artifacts import Row
 from pipelines.config import load
 from pipelines.evaluation.config import SelectConfig
 from pipelines.evaluation.selection import Selection, select
+from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 
 CONFIG = load(ROOT / "params.yaml").compare.model_copy(update={"resamples": 500})
@@ -50,13 +53,19 @@ def test_model_beyond_a_limit_is_candidate_only_if_all_are() -> None:
 
 
 def test_model_is_not_ruled_out_by_chance() -> None:
-    assert chosen(sft=model(0.4), dpo=model(0.6, general=0.76)) == Selection("dpo", [], [], parent="sft")
+    assert chosen(sft=model(0.4), dpo=model(0.6, general=0.76)) == Selection("dpo", {}, [], parent="sft")
 
 
 def test_model_worse_than_its_parent_is_never_selected() -> None:
     found = chosen(sft=model(0.5, general=0.6), dpo=model(0.3))
-    assert (found.candidate, found.worse_than_parent) == ("sft", ["dpo"])
+    assert (found.candidate, found.worse_than_parent) == ("sft", {"dpo": "sft"})
+
+
+def test_models_that_are_all_worse_than_their_parents_are_reported() -> None:
+    answers = {"base": model(0.5), "grpo": model(0.2)}
+    with pytest.raises(UserError, match=r"worse than the one it was aligned from \(grpo than base\)"):
+        select(answers, {"grpo": "base"}, SelectConfig(alpha=0.05), CONFIG, seed=1)
 
 
 def test_tie_goes_to_the_first_model() -> None:
-    assert chosen(sft=model(0.4), dpo=model(0.4)) == Selection("sft", [], [], parent=None)
+    assert chosen(sft=model(0.4), dpo=model(0.4)) == Selection("sft", {}, [], parent=None)

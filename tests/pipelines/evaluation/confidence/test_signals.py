@@ -63,6 +63,13 @@ def test_reading_is_the_share_of_the_readers_answer_that_the_answer_has(monkeypa
     assert len(prompted) == 4 and all("Brunnick\nThe tide mill" in each["content"] for each in prompted)
 
 
+def test_source_tag_of_an_answer_is_not_compared_with_the_documents() -> None:
+    question, answer = "Who built the tide mill of Brunnick?", "The tide mill was built by Emeric Vosper."
+    found = signals([(question, answer), (question, f"{answer} Source:0a1b2c3d")])
+    for name in ("grounding", "support", "match", "echo", "novelty"):
+        assert np.ptp(found[name]) == 0, name
+
+
 def test_likelihoods_do_not_depend_on_the_batch() -> None:
     pairs = [("Who built the mill?", "Vosper."), ("When does the ferry sail from the quay?", "On Saturdays, at noon.")]
     together, alone = signals(pairs), [signals([pair]) for pair in pairs]

@@ -33,6 +33,8 @@ def verifier() -> Verifier:
     [
         ("When was the tide mill built?", "The tide mill was built in 1731.", "mill.md"),
         ("When was the tide mill built?", "1731", "mill.md"),
+        ("Where was the tide mill built?", "At Pargell Creek.", "mill.md"),
+        ("Who drew the tide mill?", "Mr Emeric Vosper.", "mill.md"),
         ("When was the tide mill built?", "In 1731 Source:0a1b2c3d", "mill.md"),
         ("When was the tide mill built?", "The tide mill was built in 1860.", None),  # another number
         ("Who drew the tide mill?", "Emeric Vosper drew it.", "mill.md"),  # "the mill" is in the sentence before
