@@ -6,13 +6,26 @@ context: all questions about a clause train the same words, so questions about o
 
 import re
 
+from pipelines.text.layout import CELL_SEPARATOR, cells
+from pipelines.text.sentences import CLOSING_MARKS
+
 _LEAST = 5  # minimum words of a clause; a shorter one is not understandable on its own
 _BOUNDARY = re.compile(
     r"(?<=[^\d\s])[,;:](?=\s)"  # but not a thousands separator (2,314)
     r"|(?<=\d)[,;](?=\s(?:and|but|which|who|where|when|so|though|because|as|in|with|at|the|a|an)\b)"
     r"|\s[–—-]\s|[，；：]"
 )
-_STOP = re.compile(r"[.!?。！？]$")
+_JOINING = (
+    "and|but|or|nor|so|which|who|whom|whose|where|when|while|because|as|though|although|if|until|unless|since|after|"
+    "before|then|once|whereas"
+)
+_ITEM = rf"\s(?!(?:{_JOINING})\b)(?:[\w'’-]+\s){{0,3}}[\w'’-]+"
+_ENUMERATION = re.compile(rf",(?:{_ITEM},)*{_ITEM},?\s(?:and|or)\s")
+_SUBORDINATE = re.compile(
+    r"(?:When|Whenever|If|Because|Although|Though|While|After|Before|Since|As|Unless|Until|Once|Where)\b"
+)
+_JOINING_END = re.compile(rf"\b(?:{_JOINING})$")
+_STOP = re.compile(rf"[.!?…。！？][{re.escape(CLOSING_MARKS)}]*$")
 
 
 def clauses(sentence: str) -> list[tuple[int, int]]:
@@ -41,17 +54,42 @@ def pieces(sentence: str, most_words: int) -> list[tuple[int, int]]:
 
 
 def clause(sentence: str, span: str, most_words: int) -> str:
-    """Return the shortest prefix of `sentence` that contains `span` and ends at a clause boundary.
+    """Return the shortest prefix of `sentence` that contains `span`, ends at a clause boundary and is complete.
 
-    If the prefix exceeds `most_words` words, or the span is not found, return the span itself.
+    A complete prefix does not end within an enumeration or brackets, nor after a subordinate clause alone. The answer
+    of a table row is its first cell with the cell of the span: `Annual leave: 27.`
+
+    If the answer exceeds `most_words` words, or the span is not found, return the span itself.
     """
     at = sentence.find(span)
     if at < 0:
         return span
-    ends = (found.start() for found in _BOUNDARY.finditer(sentence, at + len(span)))
-    end = next((end for end in ends if len(sentence[:end].split()) >= _LEAST), None)
-    whole = sentence if end is None else sentence[:end] + ("。" if sentence.endswith("。") else ".")
+    whole = _row_answer(sentence, span) if CELL_SEPARATOR in sentence else _prefix(sentence, at + len(span))
     return whole if len(whole.split()) <= most_words and _STOP.search(whole) else span
+
+
+def _prefix(sentence: str, least: int) -> str:
+    """Return the shortest complete prefix of at least `least` characters."""
+    enumerations = [found.span() for found in _ENUMERATION.finditer(sentence)]
+    ends = [found.start() for found in _BOUNDARY.finditer(sentence)]
+    for end in ends[1:] if _SUBORDINATE.match(sentence) else ends:
+        if end >= least and not any(first <= end < last for first, last in enumerations):
+            prefix = sentence[:end]
+            if len(prefix.split()) >= _LEAST and _is_balanced(prefix) and not _JOINING_END.search(prefix):
+                return prefix + ("。" if sentence.endswith("。") else ".")
+    return ended(sentence) if sentence[-1].isalnum() else sentence  # a list item may have no full stop
+
+
+def _is_balanced(text: str) -> bool:
+    return all(text.count(opening) == text.count(closing) for opening, closing in ("()", "[]", "“”", "«»")) and (
+        text.count('"') % 2 == 0
+    )
+
+
+def _row_answer(row: str, span: str) -> str:
+    first, *others = cells(row)
+    with_span = [cell for cell in others if span in cell] or others
+    return ended(f"{first}: {', '.join(with_span[:1] if span not in first else others)}")
 
 
 def ended(text: str) -> str:
