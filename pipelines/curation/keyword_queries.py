@@ -115,13 +115,13 @@ def keyword_queries(
         span, kind = rng.choice(statement.spans)
         words = [*_content_words(_column(statement, span)), *_content_words(statement.text.replace(span, " ", 1))]
         if not any(character.isalpha() for word in words for character in word):
-            continue  # the title alone asks for nothing in particular
-        if len(words) < 3:
-            words += _content_words(statement.title)
-        if len(words) < 2:
+            continue  # a query of words of the title asks for nothing in particular
+        title = _content_words(statement.title) if len(words) < 3 else []
+        if len(words) + len(title) < 2:
             continue
-        kept = ([word for word in words if rng.random() < keyword_rate] or words)[:_MAX_KEYWORDS]
-        kept = kept if len(kept) > 1 else words[:_MAX_SPANS]
+        own = [word for word in words if rng.random() < keyword_rate] or words
+        kept = (own + [word for word in title if rng.random() < keyword_rate])[:_MAX_KEYWORDS]
+        kept = kept if len(kept) > 1 else (words + title)[:_MAX_SPANS]
         if rng.random() > _ORDERED_RATE:
             rng.shuffle(kept)
         query = " ".join(kept)

@@ -1,8 +1,8 @@
 """The sentences of a document, and which of them are statements: questions and keyword queries ask for what they state.
 
 Headings, questions, header rows of tables and fenced code state nothing. A heading is a line without final punctuation
-that is neither a list item nor a table row; a numbered heading, unlike an item, is next to unnumbered text. The exact headings of a document are unknown: plain text has none, and the
-sections of a long document lose theirs.
+that is neither a list item nor a table row; unlike a numbered list item, a numbered heading is next to unnumbered text.
+The exact headings of a document are unknown: plain text has none, and the sections of a long document lose theirs.
 """
 
 from bisect import bisect_right
@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 from pipelines.data.fences import is_code
 from pipelines.text.layout import CELL_SEPARATOR, LIST_MARKER, headers
 from pipelines.text.sentences import CLOSING_MARKS, sentences
+
 
 @dataclass(frozen=True)
 class Sentence:

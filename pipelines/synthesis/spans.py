@@ -46,7 +46,7 @@ KINDS: dict[str, re.Pattern[str]] = {
         rf"|\b{_DIGITS}(?:\s(?:{_SCALE})\b)?{_UNIT}|\b(?:{_WORDS})(?:[-\s](?:{_WORDS}))*\b{_UNIT}"
         r"|\d[\d,.]*[一-鿿]{1,2}",
     ),
-    "name": re.compile(rf"{_NAME}|[「《“][^」》”]{{2,20}}[」》”]"),
+    "name": re.compile(rf"{_NAME}|[「《“][^」》”,.?!，。？！…]{{2,20}}[」》”]"),
     "cause": re.compile(
         r"\b(?:because|owing to|due to|on account of|caused by|results? from|the result of)\s((?!of\b)[^,;.:]{8,80})"
         r"|因为([^，。；]{3,30})"

@@ -5,6 +5,7 @@ context: all questions about a clause train the same words, so questions about o
 """
 
 import re
+from collections.abc import Iterator
 
 from pipelines.text.layout import CELL_SEPARATOR, cells
 from pipelines.text.sentences import CLOSING_MARKS
@@ -24,7 +25,8 @@ _ENUMERATION = re.compile(rf",(?:{_ITEM},)*{_ITEM},?\s(?:and|or)\s")
 _SUBORDINATE = re.compile(
     r"(?:When|Whenever|If|Because|Although|Though|While|After|Before|Since|As|Unless|Until|Once|Where)\b"
 )
-_JOINING_END = re.compile(rf"\b(?:{_JOINING})$")
+_CONJUNCTION = re.compile(rf"\b(?:{_JOINING})$")
+_LONGEST_CONJUNCTION = 10  # characters
 _STOP = re.compile(rf"[.!?…。！？][{re.escape(CLOSING_MARKS)}]*$")
 
 
@@ -70,14 +72,27 @@ def clause(sentence: str, span: str, most_words: int) -> str:
 
 def _prefix(sentence: str, least: int) -> str:
     """Return the shortest complete prefix of at least `least` characters."""
+    for end in _clause_ends(sentence):
+        prefix = sentence[:end]
+        if end >= least and len(prefix.split()) >= _LEAST and _is_balanced(prefix):
+            return prefix + ("。" if sentence.endswith("。") else ".")
+    whole = ended(sentence) if sentence[-1].isalnum() else sentence  # a list item may have no full stop
+    return whole if _is_balanced(whole) else whole.strip('"“”«»')  # speech of several sentences
+
+
+def _clause_ends(sentence: str) -> Iterator[int]:
+    """Yield the ends of clauses, except in enumerations, after conjunctions and after a subordinate clause alone.
+
+    A subordinate clause stands at the beginning ("If it rains, …") or after a conjunction ("…, but, when dry, …").
+    """
     enumerations = [found.span() for found in _ENUMERATION.finditer(sentence)]
-    ends = [found.start() for found in _BOUNDARY.finditer(sentence)]
-    for end in ends[1:] if _SUBORDINATE.match(sentence) else ends:
-        if end >= least and not any(first <= end < last for first, last in enumerations):
-            prefix = sentence[:end]
-            if len(prefix.split()) >= _LEAST and _is_balanced(prefix) and not _JOINING_END.search(prefix):
-                return prefix + ("。" if sentence.endswith("。") else ".")
-    return ended(sentence) if sentence[-1].isalnum() else sentence  # a list item may have no full stop
+    is_subordinate = _SUBORDINATE.match(sentence) is not None
+    for boundary in _BOUNDARY.finditer(sentence):
+        end = boundary.start()
+        is_conjunction = _CONJUNCTION.search(sentence, max(0, end - _LONGEST_CONJUNCTION), end) is not None
+        if not (is_subordinate or is_conjunction or any(first <= end < last for first, last in enumerations)):
+            yield end
+        is_subordinate = is_conjunction
 
 
 def _is_balanced(text: str) -> bool:

@@ -4,7 +4,7 @@ import re
 
 CELL_SEPARATOR = " | "
 LIST_MARKER = re.compile(
-    r"[ \t]*(?:(?P<bullet>[-*+•‣◦·–—])|\(?(?:\d{1,3}(?:\.\d{1,3})*|[ivx]{1,5})[.)]|\(?[a-zA-Z]\))[ \t]+(?=\S)"
+    r"[ \t]*(?:(?P<bullet>[-*+•‣◦·–—])|\(?(?:\d{1,3}(?:\.\d{1,3})*|[ivx]{1,5})[.)]|\(?[a-zA-Z]\))[ \t]+"
 )
 _ROW = re.compile(r"\S \| \S")
 _DIGIT = re.compile(r"\d")
@@ -16,7 +16,7 @@ def headers(text: str) -> dict[int, str]:
     The first of consecutive rows is the header, unless it contains a number.
     """
     header_of: dict[int, str] = {}
-    header, end = "", -1
+    header, end = "", -2
     for line in re.finditer(r"[^\n]+", text):
         if _ROW.search(line.group()):
             is_first = line.start() != end + 1

@@ -14,7 +14,7 @@ CAPITALISED = rf"(?<!\w)[{UPPER}][\w'’-]+"
 NAME_LINK = r"\s(?:of\s(?:the\s)?|the\s|de\s|van\s|von\s)?"
 """What joins the words of a name."""
 _REST = r"(?:\w|['’-](?!s\b)(?=\w))"
-_PROPER = rf"(?<!\w)[{UPPER}](?={_REST}*[{_LOWER}]){_REST}+"  # no acronym, since headings may be in capitals
+_PROPER = rf"(?<!\w)[{UPPER}](?={_REST}{{0,40}}[{_LOWER}]){_REST}+"  # no acronym, since headings may be in capitals
 _BEGINNING = r"(?<!^)(?<!^\W)(?<!^\W\W)(?<![.?!]\s)(?<![.?!]\s\W)(?<![.?!]\W\s)"
 _NAME = re.compile(rf"{_BEGINNING}{_PROPER}(?:{NAME_LINK}{_PROPER})*")
 _SMALL = re.compile(rf"(?<!\w)[{_LOWER}]+(?!\w)")

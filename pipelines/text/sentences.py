@@ -8,7 +8,7 @@ _CLOSING = re.escape(CLOSING_MARKS)
 _OPENING = r"\"'“”„‘’‚«»‹›(\[¿¡"
 _END = re.compile(
     rf"[.!?…।؟](?:\[\d+\]|[{_CLOSING}])*(?:\s[»›](?=\s))?(?P<gap>\s+)(?=[{_OPENING}]*\s?(?P<next>[^\W_]|[£$€¥₹]))"
-    rf"|[。！？]+[{_CLOSING}]*(?P<wide_gap>\s*)(?=\S)"
+    rf"|[。！？]+[”’」』）》]*(?P<wide_gap>\s*)(?=\S)"
 )
 _ABBREVIATION = re.compile(
     r"\b(?:Mrs?|Ms|Mmes?|Mlles?|Drs?|Ste?|Prof|Capt|Col|Maj|Gen|Lt|Sgt|Rev|Hon|Gov|Sen|Sr|Jr|Mt|vs|etc|viz|et al|"
