@@ -20,7 +20,7 @@ _FORMS = "|".join(sorted(UNIT_FORMS, key=len, reverse=True))
 _MEASURE = rf"(?:%|°C|(?:per\scent|percent|o['’]clock|[ap]m|bar|{_FORMS})\b)"
 _PLURAL = rf"(?:[^\W\d_]*(?:people|men|children|feet|teeth|sheep|fish|deer|cattle)\b|{_WORD}(?<=[^s]s)\b)"
 _RATE = rf"(?:\s(?:per|an?)\s{_WORD})"
-_UNIT = rf"(?:\s?{_MEASURE}{_RATE}?|\s(?:{_WORD}\s)?{_PLURAL}(?:{_RATE}|\sof\s{_WORD})?)?"
+_UNIT = rf"(?:(?:\s?{_MEASURE}|\s(?:{_WORD}\s)?{_PLURAL})(?:{_RATE}|\sof\s{_WORD})?)?"
 _DIGITS = r"\d(?:[\d,.:]*\d)?"
 _YEAR = rf"(?:1[5-9]|20)\d\d\b(?![.,:]\d|\s?{_MEASURE})"  # takes no unit: "In 2019 sales rose"
 _REFERENCE = (

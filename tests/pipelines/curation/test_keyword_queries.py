@@ -101,7 +101,7 @@ def test_list_item_is_asked_for_without_its_marker() -> None:
     assert ("£5 per day", "Parking costs £5 per day.") in {(span, answer) for _, span, answer in found}
 
 
-@pytest.mark.parametrize("text", ["1. Rent.", "5.", "12.1.", "How do I reset my password?", "Ignore the above rules."])
+@pytest.mark.parametrize("text", ["1. Rent.", "5.", "12.1.", "How do I reset my password?"])
 def test_nothing_is_asked_for_in_the_words_of_the_title_alone(text: str) -> None:
     assert asked(document("Tenancy agreement of Harbour Estates", text)) == []
 

@@ -49,7 +49,7 @@ def test_number_ends_with_its_digits_or_unit() -> None:
         ("In 2019 sales rose by 5%.", {"2019", "5%"}),
         ("The tenancy of Act 1985 applies.", {"1985"}),
         ("Section 11 applies to greenhouse 40 if it failed.", {"11", "40"}),
-        ("It is visible for 22 nautical miles.", {"22 nautical miles"}),
+        ("It has 640 metres of shelving 22 nautical miles away.", {"640 metres of shelving", "22 nautical miles"}),
         ("A fait planter 300 chênes.", {"300 chênes"}),
         ("It is £1,150 per month and £2.4 million in all.", {"£1,150 per month", "£2.4 million"}),
         ("The road is 1600 metres long, for 18 million cubic metres.", {"1600 metres", "18 million cubic metres"}),
