@@ -1,15 +1,15 @@
-"""Coverage: the share of the sentences with facts that have a kept question, overall and by document."""
+"""Coverage: the share of the statements with answer spans that have a kept question, overall and by document."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.artifacts import Row
+from pipelines.data.statements import Sentence, document_sentences
 from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.config import SynthesizeConfig
 from pipelines.synthesis.planner import Corpus, heading
 from pipelines.synthesis.prompt_injection import is_prompt_injection
-from pipelines.text.sentences import sentences
 
 Place = tuple[str, str]
 """(document id, sentence)"""
@@ -43,16 +43,16 @@ class Coverage:
 def coverage(documents: Sequence[Row], kept: Iterable[Candidate], config: SynthesizeConfig) -> Coverage:
     """Compare the evidence of kept candidates with every sentence that the planner would ask about."""
     texts = {document["id"]: _sentences(document["text"]) for document in documents}
-    corpus = Corpus.of([sentence for group in texts.values() for sentence in group])
+    corpus = Corpus.of([sentence.text for group in texts.values() for sentence in group])
     stated: dict[str, list[str]] = {}
     for document in documents:
         title = heading(document["title"])
-        factual = (each for each in texts[document["id"]] if corpus.ranked(each, title, config))
-        stated[document["id"]] = list(dict.fromkeys(factual))
+        statements = (each.text for each in texts[document["id"]] if each.is_statement)
+        stated[document["id"]] = list(dict.fromkeys(each for each in statements if corpus.ranked(each, title, config)))
     candidates = list(kept)
     places = {(each.source, each.sentence) for each in candidates}
     return Coverage(stated, frozenset(places), Counter(each.kind for each in candidates if each.kind))
 
 
-def _sentences(text: str) -> list[str]:
-    return [text[start:end] for start, end in sentences(text) if not is_prompt_injection(text[start:end])]
+def _sentences(text: str) -> list[Sentence]:
+    return [each for each in document_sentences(text) if not is_prompt_injection(each.text)]

@@ -15,11 +15,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.artifacts import Row
+from pipelines.data.statements import document_sentences
 from pipelines.synthesis.spans import propose
 from pipelines.text.clauses import clauses, pieces
+from pipelines.text.layout import cells
 from pipelines.text.names import Names
-from pipelines.text.sentences import sentences
 from pipelines.text.stopwords import STOP_WORDS
+from pipelines.text.words import UNSPACED
 
 _END = "end"
 _QUESTION_WORDS = {
@@ -30,10 +32,10 @@ _QUESTION_WORDS = {
     "purpose": ("Why", "What for"),
     _END: ("What", "How", "Which"),
 }
-_WORD = re.compile(r"[\w'’-]+")
+_WORD = re.compile(rf"\d+(?:[.,:]\d+)+|{UNSPACED}{{1,2}}|(?:(?!{UNSPACED})[^\W_])(?:(?!{UNSPACED})[\w'’-])*")
 _MAX_KEYWORDS = 9
 _ORDERED_RATE = 0.6  # fraction of queries with the words in the order of the sentence
-_QUESTION_RATE = 0.8  # fraction of queries that begin with a question word
+_QUESTION_RATE = 0.8  # fraction of English queries that begin with a question word
 _MAX_SPANS = 4  # maximum spans of a sentence, and words of a query from which dropout left fewer than two
 _MAX_END_WORDS = 3  # maximum words of a span at the end of a clause
 
@@ -44,6 +46,9 @@ class Statement:
 
     source: str
     title: str
+    language: str
+    header: str
+    """The header of the table whose row it is."""
     text: str
     start: int
     spans: tuple[tuple[str, str], ...]
@@ -53,20 +58,27 @@ class Statement:
 
 
 def statements(documents: Sequence[Row], max_span_words: int, max_words: int) -> list[Statement]:
-    """Return every distinct sentence with an answer span; sentences of more than `max_words` are split by clause."""
-    places = [(document, *place) for document in documents for place in sentences(document["text"])]
-    names = Names.of([document["text"][start:end] for document, start, end in places])
+    """Return every distinct statement with an answer span; those of more than `max_words` are split by clause."""
+    places = [(document, sentence) for document in documents for sentence in document_sentences(document["text"])]
+    names = Names.of([sentence.text for _, sentence in places])
     statement_of: dict[str, Statement] = {}
-    for document, start, end in places:
-        whole = document["text"][start:end]
-        for first, last in pieces(whole, max_words) if not whole[-1].isalnum() else ():  # headings state nothing
-            text = whole[first:last]
+    for document, sentence in places:
+        for first, last in pieces(sentence.text, max_words) if sentence.is_statement else ():
+            text = sentence.text[first:last]
             facts = [pair for pair in propose(text, _MAX_SPANS, max_span_words) if pair[1] in _QUESTION_WORDS]
             real = [(span, kind) for span, kind in facts if kind != "name" or names.has(span, text)]
             ends = [end for end in _ends(text)[: 1 if real else None] if not _overlaps(end[0], real)]
             if text not in statement_of and (real or ends):
-                place = document["id"], document["title"] or "", text, start + first
-                statement_of[text] = Statement(*place, (*real, *ends), plain=not facts)
+                statement_of[text] = Statement(
+                    source=document["id"],
+                    title=document["title"] or "",
+                    language=document["language"],
+                    header=sentence.header,
+                    text=text,
+                    start=sentence.start + first,
+                    spans=(*real, *ends),
+                    plain=not facts,
+                )
     return list(statement_of.values())
 
 
@@ -80,7 +92,7 @@ def _ends(text: str) -> list[tuple[str, str]]:
     for start, end in clauses(text):
         last: list[re.Match[str]] = []
         for word in reversed(list(_WORD.finditer(text, start, end))):
-            interrupted = last and text[word.end() : last[-1].start()] != " "
+            interrupted = last and text[word.end() : last[-1].start()] not in ("", " ")
             if word.group().casefold() in STOP_WORDS or interrupted or len(last) == _MAX_END_WORDS:
                 break
             last.append(word)
@@ -95,17 +107,26 @@ def keyword_queries(
     """Yield up to `count` pairs (keyword query, answer span); none if the sentence has too few content words."""
     for _ in range(count):
         span, kind = rng.choice(statement.spans)
-        words = _content_words(statement.text.replace(span, " ", 1))
-        if len(words) < 3:
-            words += _content_words(statement.title)
-        if len(words) < 2:
+        words = [*_content_words(_column(statement, span)), *_content_words(statement.text.replace(span, " ", 1))]
+        if not any(character.isalpha() for word in words for character in word):
+            continue  # a query of words of the title asks for nothing in particular
+        title = _content_words(statement.title) if len(words) < 3 else []
+        if len(words) + len(title) < 2:
             continue
-        kept = ([word for word in words if rng.random() < keyword_rate] or words)[:_MAX_KEYWORDS]
-        kept = kept if len(kept) > 1 else words[:_MAX_SPANS]
+        own = [word for word in words if rng.random() < keyword_rate] or words
+        kept = (own + [word for word in title if rng.random() < keyword_rate])[:_MAX_KEYWORDS]
+        kept = kept if len(kept) > 1 else (words + title)[:_MAX_SPANS]
         if rng.random() > _ORDERED_RATE:
             rng.shuffle(kept)
         query = " ".join(kept)
-        yield (f"{rng.choice(_QUESTION_WORDS[kind])} {query}?" if rng.random() < _QUESTION_RATE else query), span
+        asks = statement.language == "en" and rng.random() < _QUESTION_RATE
+        yield (f"{rng.choice(_QUESTION_WORDS[kind])} {query}?" if asks else query), span
+
+
+def _column(statement: Statement, span: str) -> str:
+    """Return the header of the column that contains `span`, if the statement is a row of a table."""
+    columns, values = cells(statement.header), cells(statement.text)
+    return next((name for name, value in zip(columns, values, strict=False) if span in value), "")
 
 
 def drop_words(question: str, word_dropout: float, rng: random.Random) -> str:
@@ -116,5 +137,5 @@ def drop_words(question: str, word_dropout: float, rng: random.Random) -> str:
 
 
 def _content_words(text: str) -> list[str]:
-    """Return the content words of `text`."""
+    """Return the content words of `text`; in scripts without word separators, pairs of characters (bigrams)."""
     return [word for word in _WORD.findall(text) if word.casefold() not in STOP_WORDS]

@@ -14,10 +14,11 @@ from pipelines.artifacts import Row
 from pipelines.curation.schema import Rejection, TrainingRow
 from pipelines.evaluation.statements import is_ordinal, stem
 from pipelines.synthesis.reasons import Reason
+from pipelines.text.names import UPPER
 from pipelines.text.normalize import spans, tokens
 from pipelines.text.stopwords import STOP_WORDS
 
-_NAME = re.compile(r"(?<!^)\b[A-Z][\w'’]*")
+_NAME = re.compile(rf"(?<!^)(?<!\w)[{UPPER}][\w'’]*")
 _ASKING = frozenset(
     re.findall(
         r"\w+",

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 _FENCE = re.compile(r"\s*(`{3,}|~{3,})([^`]*)\Z")
+_UNDERLINE = re.compile(r"~+")
 
 
 def fenced(code: str) -> str:
@@ -19,7 +20,7 @@ def is_code(lines: Sequence[str]) -> list[bool]:
     opening: tuple[int, str] | None = None
     for number, line in enumerate(lines):
         fence = _FENCE.match(line) if "```" in line or "~~~" in line else None
-        if fence is None:
+        if fence is None or _underlines(line, lines[number - 1] if number else ""):
             continue
         if opening is None:
             opening = number, fence[1]
@@ -27,6 +28,11 @@ def is_code(lines: Sequence[str]) -> list[bool]:
             code[opening[0] : number + 1] = [True] * (number + 1 - opening[0])
             opening = None
     return code
+
+
+def _underlines(line: str, above: str) -> bool:
+    """Return whether a line underlines the heading above it (reStructuredText), which is no longer than the line."""
+    return _UNDERLINE.fullmatch(line) is not None and 3 < len(above.rstrip()) <= len(line)
 
 
 def without_empty_lines(text: str) -> str:

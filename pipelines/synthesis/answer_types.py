@@ -5,6 +5,8 @@ Rules for English and Chinese question words; questions of any other form pass.
 
 import re
 
+from pipelines.text.names import UPPER
+
 _NUMBER = re.compile(
     r"\d|\b(?:an?|half|once|twice|every|each|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|twenty|thirty|"
     r"forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|dozen|none|never|always|daily|weekly|monthly|yearly|"
@@ -21,7 +23,7 @@ _TIME = re.compile(
 )
 _YEAR = re.compile(r"\b\d{3,4}\b|\b(?:seventeen|eighteen|nineteen|twenty)\b|年", re.IGNORECASE)
 _PLACE = re.compile(
-    r"[A-Z一-鿿]|^(?:in|on|at|by|near|under|over|above|below|behind|beside|between|before|from|to|into|through|along|across|around|"
+    rf"[{UPPER}一-鿿]|^(?:in|on|at|by|near|under|over|above|below|behind|beside|between|before|from|to|into|through|along|across|around|"
     r"inside|outside|off|against|upon|within|among|beneath|the|a|an|his|her|its|their)\b"
 )
 _CLAUSE = re.compile(

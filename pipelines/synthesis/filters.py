@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pipelines.synthesis import answer_types
 from pipelines.synthesis.prompt_injection import is_prompt_injection
 from pipelines.synthesis.reasons import Reason
+from pipelines.text.names import CAPITALISED
 from pipelines.text.normalize import f1, spans, tokens
 from pipelines.text.stopwords import STOP_WORDS
 
@@ -18,9 +19,9 @@ _POINTS_AT_TEXT = re.compile(
     re.IGNORECASE,
 )
 _LOOSE_PRONOUN = re.compile(r"\b(?:he|she|him|her|his|hers|they|them|it|its|this|these|those)\b", re.IGNORECASE)
-_NAME = re.compile(r"(?<!^)\b[A-Z]\w+")
+_NAME = re.compile(rf"(?<!^){CAPITALISED}")
 _LONG_WORD = re.compile(r"[A-Za-z]{4,}")
-_NAME_OR_NUMBER = re.compile(r"(?<!^)\b[A-Z]\w+|\d|[一-鿿]")
+_NAME_OR_NUMBER = re.compile(rf"{_NAME.pattern}|\d|[一-鿿]")
 
 
 def rejection_reason(

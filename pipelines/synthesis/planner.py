@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.artifacts import Row
+from pipelines.data.statements import Sentence
 from pipelines.llm.prompts import Recipe
 from pipelines.synthesis import spans
 from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.config import SynthesizeConfig
-from pipelines.synthesis.windows import Sentence, Window, windows
+from pipelines.synthesis.windows import Window, windows
 from pipelines.text.names import Names
 
 Span = tuple[str, str]
@@ -56,7 +57,7 @@ def heading(title: str | None) -> str:
 
 
 def plan(passages: Sequence[Passage], recipe: Recipe, config: SynthesizeConfig, budget: int) -> list[list[Candidate]]:
-    """Return the spans of `config.kinds` of every sentence that states something, best first.
+    """Return the spans of `config.kinds` of every statement, best first.
 
     A sentence has at most `config.spans_per_sentence`. Of more than `budget` sentences, the ones with the best spans
     are taken; ties are spaced evenly over the text, so that a long book is covered from beginning to end.
@@ -70,7 +71,7 @@ def plan(passages: Sequence[Passage], recipe: Recipe, config: SynthesizeConfig, 
     for passage in passages:
         title = passage.window.text.split("\n", 1)[0]
         for sentence in passage.window.sentences:
-            ranked = corpus.ranked(sentence.text, title, config)
+            ranked = corpus.ranked(sentence.text, title, config) if sentence.is_statement else []
             if ranked:
                 candidates = [
                     _candidate(recipe, passage, sentence, *pair) for _, pair in ranked[: config.spans_per_sentence]
@@ -103,9 +104,7 @@ class Corpus:
         return cls(Names.of(texts))
 
     def ranked(self, sentence: str, title: str, config: SynthesizeConfig) -> list[tuple[int, Span]]:
-        """Return (penalty, span) of the spans of a sentence worth asking for, best first."""
-        if sentence[-1].isalnum():
-            return []  # headings state nothing
+        """Return (penalty, span) of the spans of a statement worth asking for, best first."""
         proposed = [
             pair for pair in spans.propose(sentence, _MAX_PROPOSED, config.max_span_words) if pair[1] in config.kinds
         ]

