@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data.clean import quality
-from pipelines.data.clean.boilerplate import lines, repeated_lines, without
+from pipelines.data.clean.boilerplate import affected, lines, repeated_lines, without
 from pipelines.data.clean.c4 import without_lines
 from pipelines.data.clean.character_distribution import divergence, letters, reference
 from pipelines.data.clean.normalize import Edit, normalize
@@ -68,10 +68,17 @@ def test_normalize_keeps_chinese_punctuation_curly_quotes_and_joiners() -> None:
         assert normalize(text, wrapped=False, typed=True) == (text, [])
 
 
-def left(texts: list[str], most: int) -> list[str]:
+def left(texts: list[str], most: int, first_shard: int = 2) -> list[str]:
     """Return the remaining text of each document in a corpus of two shards."""
-    found = repeated_lines([lines(texts[:2]), lines(texts[2:])], most)
-    return [without(text, found)[0] for text in texts]
+    parts = texts[:first_shard], texts[first_shard:]
+    shards = [lines(part) for part in parts]
+    repeated = repeated_lines(shards, most)
+    kept = affected(shards, repeated)
+    return [
+        without(text, repeated, marked[number])[0] if number in marked else text
+        for part, marked in zip(parts, kept, strict=True)
+        for number, text in enumerate(part)
+    ]
 
 
 def test_only_lines_above_the_document_limit_are_repeated() -> None:
@@ -79,6 +86,14 @@ def test_only_lines_above_the_document_limit_are_repeated() -> None:
     texts[3] = f"COPYRIGHT THE OFFICE\n{texts[3]}"
     assert left(texts, most=3) == [*PROSE[:3], *(f"History\n{prose}" for prose in PROSE[3:6])]
     assert left(texts, most=4) == texts
+
+
+@pytest.mark.parametrize("first_shard", [1, 3, 6])
+def test_repeated_sentence_stays_in_the_first_document(first_shard: int) -> None:
+    clause = "The tenant returns both keys of the boathouse on the last day of the lease."
+    texts = [PROSE[0], *(f"Contents\n{prose}\n{clause}" for prose in PROSE[1:])]
+    expected = [PROSE[0], f"{PROSE[1]}\n{clause}", *PROSE[2:]]
+    assert left(texts, most=3, first_shard=first_shard) == expected
 
 
 def test_copied_document_is_not_boilerplate() -> None:
