@@ -1,7 +1,8 @@
 """Fenced code blocks in plain text (CommonMark 0.31, 4.5), which no cleaning rule may edit."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
 
 _FENCE = re.compile(r"\s*(`{3,}|~{3,})([^`]*)\Z")
 
@@ -27,6 +28,14 @@ def is_code(lines: Sequence[str]) -> list[bool]:
             code[opening[0] : number + 1] = [True] * (number + 1 - opening[0])
             opening = None
     return code
+
+
+def outside_code(text: str, change: Callable[[str], str]) -> str:
+    """Apply `change` to the parts of a text that are not code."""
+    lines = text.split("\n")
+    parts = groupby(zip(is_code(lines), lines, strict=True), lambda pair: pair[0])
+    joined = ((code, "\n".join(line for _, line in group)) for code, group in parts)
+    return "\n".join(part if code else change(part) for code, part in joined)
 
 
 def without_empty_lines(text: str) -> str:
