@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.artifacts import Row
+from pipelines.synthesis.prompt_injection import is_prompt_injection
 from pipelines.synthesis.spans import propose
 from pipelines.text.clauses import clauses, pieces
 from pipelines.text.names import Names
@@ -59,6 +60,8 @@ def statements(documents: Sequence[Row], max_span_words: int, max_words: int) ->
     statement_of: dict[str, Statement] = {}
     for document, start, end in places:
         whole = document["text"][start:end]
+        if is_prompt_injection(whole):
+            continue
         for first, last in pieces(whole, max_words) if not whole[-1].isalnum() else ():  # headings state nothing
             text = whole[first:last]
             facts = [pair for pair in propose(text, _MAX_SPANS, max_span_words) if pair[1] in _QUESTION_WORDS]
