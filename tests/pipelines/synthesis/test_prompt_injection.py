@@ -46,6 +46,7 @@ def test_prompt_injection_is_detected(text: str) -> None:
         "The court may disregard prior convictions.",
         "Please ignore the above if you have already paid.",
         "Do not ignore the instructions on the label.",
+        "Never disregard your doctor's instructions.",
         "You are no longer covered after 70.",
         "You are now a member of the guild.",
         "New instructions: the gate is closed from 18:00.",
