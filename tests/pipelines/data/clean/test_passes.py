@@ -279,6 +279,8 @@ def test_languages_are_identified() -> None:
         "555-210-1234",
         "(555) 010-1234",
         "01 42 68 53 00",
+        "06 12 34 56 78",
+        "0044 1632 960101",
         "+86 138 0013 8000",
         "13800138000",
     ],
@@ -291,6 +293,7 @@ def test_short_number_is_masked_if_labelled_as_phone() -> None:
     assert mask("Telephone no. 960 101, please.")[0] == "Telephone no. [phone], please."
     assert mask("电话：960101。")[0] == "电话：[phone]。"
     assert mask("01632 960101 1871 boats")[0] == "[phone] 1871 boats"
+    assert mask("On 01-06-2024 01632 960101 answered.")[0] == "On 01-06-2024 [phone] answered."
 
 
 @pytest.mark.parametrize(
@@ -307,6 +310,11 @@ def test_short_number_is_masked_if_labelled_as_phone() -> None:
         "the telephone came in 1929",
         "at 00:15:30",
         "0.75 of it",
+        "Flight 01-02-2021 14:30 from Oslo",
+        "From 01-06-2024 14 days",
+        "Lot 04-12-2021 10 of 12",
+        "Scores 09 12 15 18 21 24",
+        "Employee 0012345678",
     ],
 )
 def test_years_quantities_and_dates_are_not_phone_numbers(text: str) -> None:
