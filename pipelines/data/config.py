@@ -29,7 +29,7 @@ class IngestConfig(Block):
     max_memory_mb: Count
     """Memory limit for reading a file, in MiB; files that need more are rejected."""
     min_characters: Count
-    """Minimum text length of a document; shorter ones are rejected."""
+    """Minimum text length of a document; shorter ones are rejected. A Chinese or Japanese character counts twice."""
     max_rejected_share: Share
     """Maximum share of rejected files; the task fails above it."""
 

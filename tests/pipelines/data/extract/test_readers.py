@@ -197,3 +197,26 @@ def test_ids_depend_on_text_and_distinguish_copies() -> None:
 def test_text_title_is_a_short_first_line() -> None:
     assert plain.read(b"The Handbook\n\nText.") == Content("The Handbook\n\nText.", "The Handbook")
     assert plain.read(b"It begins with a sentence.\n\nText.").title is None
+
+
+def test_title_of_a_mail_is_its_subject() -> None:
+    head = "From: Rosa <rosa@a.example>\nTo: Tom Vane,\n  Ada Lorne\nSubject: The new pump\nDate: 4 May 2024\n\n"
+    assert plain.read(f"{head}Dear Tom,".encode()).title == "The new pump"
+    assert plain.read(b"The subject\n\nSubject: none").title == "The subject"
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("rules-of_the-guild", "rules of the guild"), ("scan0012", ""), ("minutes", ""), ("松溪县图书馆", "松溪县图书馆")],
+)
+def test_file_name_of_several_words_is_the_title_of_a_text_without_one(name: str, title: str, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.txt").write_text("It begins with a sentence and is long enough. " * 4)
+    (found,) = extract(tmp_path / f"{name}.txt", tmp_path, LIMITS)
+    assert isinstance(found, Document) and found.title == title
+
+
+def test_minimum_length_counts_chinese_characters_twice(tmp_path: Path) -> None:
+    for count in (49, 50):
+        (tmp_path / "a.txt").write_text("海" * count)
+        (found,) = extract(tmp_path / "a.txt", tmp_path, LIMITS)
+        assert isinstance(found, Document) == (count == 50)
