@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from pipelines import artifacts
 from pipelines.data import documents
 from pipelines.data.clean import character_distribution, passes
-from pipelines.data.clean.boilerplate import Lines, repeated_lines
+from pipelines.data.clean.boilerplate import Lines, affected, repeated_lines
 from pipelines.data.clean.character_distribution import Reference
 from pipelines.data.clean.passes import Rules
 from pipelines.data.clean.quality import RULES
@@ -59,7 +59,7 @@ def clean(source: Path, out: Path, config: CleanConfig, runner: Executor) -> dic
         lines = _normalize(source / "documents", Path(scratch), runner, edits)
         boilerplate = repeated_lines(lines, config.max_line_documents)
         shards = documents.shards(Path(scratch))
-        marked = list(zip(shards, (each.affected(boilerplate) for each in lines), strict=True))
+        marked = list(zip(shards, affected(lines, boilerplate), strict=True))
         reference = _reference(shards, boilerplate, runner)
         apply_filters = partial(
             passes.filter_shard, table=table, boilerplate=boilerplate, reference=reference, rules=_rules(config)

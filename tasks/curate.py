@@ -40,6 +40,8 @@ from pipelines.runtime.html import render
 from pipelines.runtime.progress import say
 from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.config import SynthesizeConfig
+from pipelines.synthesis.prompt_injection import injected_sentences
+from pipelines.synthesis.reasons import Reason
 from pipelines.text.names import count_names
 from pipelines.text.similarity import embeddings, meanings
 from tasks import task
@@ -90,6 +92,7 @@ def curate(
     queries, similar = _keyword_queries(split, refused, evaluation, config, replace_words, seed)
     rejected += [*invalid, *leaked, *close, *near, *similar]
     documents, rng = artifacts.read_table(split / "train.parquet"), random.Random(seed)
+    rejected += [Rejection(row, Reason.CARRIES_ORDER) for row in injected_sentences(documents)]
     ids = [document["id"] for document in documents]
     every = [tagged(row, config.source_tags, ids, rng) for row in (*questions_, *queries)]
     validation = [tagged(row, config.source_tags, ids, rng) for row in (*validation, *user_validation)]

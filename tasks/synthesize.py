@@ -6,6 +6,8 @@ with a `reason` is rejected), unanswerable.jsonl, and rehearsal.jsonl with its k
 training rows. Standalone: python -m tasks.synthesize
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -20,12 +22,15 @@ from pipelines.llm.prompts import PromptLibrary
 from pipelines.llm.teachers import Teachers, load_teachers
 from pipelines.models import devices, loading, weights
 from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say
 from pipelines.synthesis import rehearsal, unanswerable
 from pipelines.synthesis.candidate import Candidate, Teacher
 from pipelines.synthesis.generate import about_spans, by_recipe
-from pipelines.synthesis.planner import Passage, passages
+from pipelines.synthesis.planner import LANGUAGES, Passage, passages
 from pipelines.synthesis.validate import Validator
 from tasks import task
+
+_MAX_OTHER_LANGUAGES = 0.1  # share of the text in other languages that is reported
 
 
 def synthesize(
@@ -43,7 +48,10 @@ def synthesize(
     devices.prepare(config.compute)
     library = prompts.load_library(work.prompts, work.recipes if config.writes_questions else {})
     tok = loading.tokenizer(base)
-    corpus = passages(artifacts.read_table(split / "train.parquet"), tok, work.window_tokens, work.overlap_tokens)
+    documents = artifacts.read_table(split / "train.parquet")
+    if config.writes_questions:
+        report_other_languages(documents)
+    corpus = passages(documents, tok, work.window_tokens, work.overlap_tokens)
     teachers = load_teachers(config.teacher, finetuned, config.base, config.compute, work.batch_size, cache)
     _check_abilities(teachers, library)
     rehearsed = rehearsal_rows(base, tok, out, config)
@@ -79,6 +87,20 @@ def synthesize(
         "unanswerable_answered": float(dropped),
         "rehearsal": float(len(rehearsed)),
     }, teachers.counts()
+
+
+def report_other_languages(documents: Sequence[Row]) -> None:
+    """Report a considerable share of text in languages without span rules, filters and prompt templates."""
+    sizes = Counter[str]()
+    for document in documents:
+        sizes[document["language"] or "unknown"] += len(document["text"])
+    others = Counter({language: size for language, size in sizes.items() if language not in LANGUAGES})
+    if others.total() > _MAX_OTHER_LANGUAGES * sizes.total():
+        names = ", ".join(language for language, _ in others.most_common(3))
+        say(
+            f"synthesize: {others.total() / sizes.total():.0%} of the text is neither English nor Chinese ({names}); "
+            "questions about it are written in English, and most fail the filters."
+        )
 
 
 def _candidates(

@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, takewhile, zip_longest
+from itertools import chain, zip_longest
 
 from pipelines.artifacts import Row
 from pipelines.data.dedup.clusters import Groups
@@ -18,6 +18,7 @@ from pipelines.runtime.progress import track
 from pipelines.synthesis.candidate import SHORT_ANSWER, Candidate
 from pipelines.synthesis.filters import Novelty, agreement, rouge_l
 from pipelines.text.normalize import tokens
+from pipelines.text.words import common_prefix
 
 _SWAPS = ("swapped_entity", "out_of_domain_entity")
 _SHARES = {"test": 2, "validation": 1}
@@ -214,9 +215,9 @@ def _twin(draft: Draft, swaps: Iterable[Row]) -> Draft | None:
     """Return `draft` with a name replaced as in one of `swaps`, which may be of another wording; None without one."""
     for row in swaps:
         before, after = row["from"].split(), row["question"].split()
-        start = _common(before, after)
+        start = common_prefix(before, after)
         rest = before[start:][::-1], after[start:][::-1]
-        end = _common(*rest)
+        end = common_prefix(*rest)
         name, other = (" ".join(words[end:][::-1]).strip(_END) for words in rest)
         if name and name in draft.question:
             question = draft.question.replace(name, other)
@@ -224,11 +225,6 @@ def _twin(draft: Draft, swaps: Iterable[Row]) -> Draft | None:
             twin = Draft(name, UNANSWERABLE, draft.split, question, kind, draft.document, draft.sentence, draft.window)
             return replace(twin, twin=draft.id)
     return None
-
-
-def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return the length of the common prefix."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _identifier(name: str, question: str) -> str:

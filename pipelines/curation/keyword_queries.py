@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from pipelines.artifacts import Row
 from pipelines.data.statements import document_sentences
+from pipelines.synthesis.prompt_injection import is_prompt_injection
 from pipelines.synthesis.spans import propose
 from pipelines.text.clauses import clauses, pieces
 from pipelines.text.layout import cells
@@ -58,12 +59,17 @@ class Statement:
 
 
 def statements(documents: Sequence[Row], max_span_words: int, max_words: int) -> list[Statement]:
-    """Return every distinct statement with an answer span; those of more than `max_words` are split by clause."""
+    """Return every distinct statement with an answer span; those of more than `max_words` are split by clause.
+
+    Prompt injections are left out.
+    """
     places = [(document, sentence) for document in documents for sentence in document_sentences(document["text"])]
     names = Names.of([sentence.text for _, sentence in places])
     statement_of: dict[str, Statement] = {}
     for document, sentence in places:
-        for first, last in pieces(sentence.text, max_words) if sentence.is_statement else ():
+        if not sentence.is_statement or is_prompt_injection(sentence.text):
+            continue
+        for first, last in pieces(sentence.text, max_words):
             text = sentence.text[first:last]
             facts = [pair for pair in propose(text, _MAX_SPANS, max_span_words) if pair[1] in _QUESTION_WORDS]
             real = [(span, kind) for span, kind in facts if kind != "name" or names.has(span, text)]

@@ -29,7 +29,7 @@ class IngestConfig(Block):
     max_memory_mb: Count
     """Memory limit for reading a file, in MiB; files that need more are rejected."""
     min_characters: Count
-    """Minimum text length of a document; shorter ones are rejected."""
+    """Minimum text length of a document; shorter ones are rejected. A Chinese or Japanese character counts twice."""
     max_rejected_share: Share
     """Maximum share of rejected files; the task fails above it."""
 
@@ -110,7 +110,7 @@ class CleanConfig(Block):
     """ISO 639-1 codes of the languages to keep; empty keeps all."""
     max_line_documents: Count
     """Llama 3's boilerplate rule: remove a line found in more documents than this (6 per 30M in the paper, scaled to
-    the corpus)."""
+    the corpus); a sentence stays in the first of them."""
     quality: QualityConfig
     """Document-level quality heuristics."""
     c4_lines: list[Literal["javascript", "policy", "unpunctuated", "few_words"]]

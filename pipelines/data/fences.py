@@ -1,7 +1,8 @@
 """Fenced code blocks in plain text (CommonMark 0.31, 4.5), which no cleaning rule may edit."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
 
 _FENCE = re.compile(r"\s*(`{3,}|~{3,})([^`]*)\Z")
 _UNDERLINE = re.compile(r"~+")
@@ -33,6 +34,14 @@ def is_code(lines: Sequence[str]) -> list[bool]:
 def _underlines(line: str, above: str) -> bool:
     """Return whether a line underlines the heading above it (reStructuredText), which is no longer than the line."""
     return _UNDERLINE.fullmatch(line) is not None and 3 < len(above.rstrip()) <= len(line)
+
+
+def outside_code(text: str, change: Callable[[str], str]) -> str:
+    """Apply `change` to the parts of a text that are not code."""
+    lines = text.split("\n")
+    parts = groupby(zip(is_code(lines), lines, strict=True), lambda pair: pair[0])
+    joined = ((code, "\n".join(line for _, line in group)) for code, group in parts)
+    return "\n".join(part if code else change(part) for code, part in joined)
 
 
 def without_empty_lines(text: str) -> str:

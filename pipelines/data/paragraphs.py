@@ -7,7 +7,7 @@ it. For plain text the margin is measured in characters here; for a PDF it is me
 import re
 import unicodedata
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from pipelines.text.words import UNSPACED
 
@@ -15,7 +15,8 @@ LONGEST_WRAPPED = 120  # terminal cells; a file with longer lines has one paragr
 NARROWEST_WRAPPED = 40  # terminal cells; shorter lines are verse or a list
 _VERSE_SHARE = 0.9  # share of lines that begin with a capital; one in three does in German prose
 _MIN_VERSES = 3
-_WRAPPED_SHARE = 0.5  # share of adjacent line pairs that the margin must explain before any are joined
+_WRAPPED_SHARE = 0.5  # share of the line breaks of a block that the margin must explain before any line is joined
+_EVEN_SHARE = 0.95  # share of the margin that evenly filled lines reach
 ITEM = re.compile(r"\s*(?:[-*+•‣◦·–—]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
 _TABLE = re.compile(r"\S(?: {3,}|\t)\S|\|")
 _HYPHENS = ("-", "\u2010", "\u00ad")
@@ -53,30 +54,51 @@ def vocabulary(text: str) -> set[str]:
 def unwrap(text: str) -> tuple[str, int]:
     """Join the wrapped lines of a plain text; return the text and the number of line breaks removed.
 
-    Verse is kept: lines shorter than any margin, or nearly all starting with a capital.
+    Verse is kept: lines shorter than any margin, or nearly all starting with a capital. Each block between empty lines
+    is decided on its own, since a letter has an address and a manual has commands beside wrapped prose.
     """
     lines = text.split("\n")
     margin = _margin(lines)
-    pairs = [(a, b) for a, b in pairwise(lines) if a.strip() and b.strip()]
-    if (
-        not pairs
-        or not NARROWEST_WRAPPED <= margin <= LONGEST_WRAPPED
-        or sum(map(_begins_verse, lines)) > max(_MIN_VERSES, _VERSE_SHARE * sum(map(bool, map(str.strip, lines))))
-        or sum(_full(a, b, margin) for a, b in pairs) < _WRAPPED_SHARE * len(pairs)
+    if not NARROWEST_WRAPPED <= margin <= LONGEST_WRAPPED or sum(map(_begins_verse, lines)) > max(
+        _MIN_VERSES, _VERSE_SHARE * sum(map(bool, map(str.strip, lines)))
     ):
         return text, 0
     known = vocabulary(text)
     paragraphs: list[list[str]] = []
-    for before, line in pairwise(["", *lines]):
-        if _continues(before, line, margin):
-            paragraphs[-1].append(line)
-        else:
-            paragraphs.append([line])
+    for is_empty, group in groupby(lines, lambda line: not line.strip()):
+        block = list(group)
+        paragraphs += [[line] for line in block] if is_empty else _paragraphs(block, margin)
     return "\n".join(joined(paragraph, known) for paragraph in paragraphs), len(lines) - len(paragraphs)
 
 
+def _paragraphs(block: Sequence[str], margin: int) -> list[list[str]]:
+    """Divide a block into paragraphs of one or more lines."""
+    paragraphs = [[block[0]]]
+    wrapped = _is_wrapped(block, margin)
+    for before, line in pairwise(block):
+        if wrapped and _continues(before, line, margin):
+            paragraphs[-1].append(line)
+        else:
+            paragraphs.append([line])
+    return paragraphs
+
+
+def _is_wrapped(block: Sequence[str], margin: int) -> bool:
+    """Return whether the margin explains the line breaks of a block, except those before list items and table rows.
+
+    Lines that all begin with a digit are records, such as those of a log.
+    """
+    pairs = [(before, line) for before, line in pairwise(block) if not _begins_line(before, line)]
+    if all(line.lstrip()[0].isdigit() for line in block):
+        return False
+    # A program that fills lines evenly ends some a little early; a lower-case start shows that the sentence continues.
+    explained = (_full(a, b, int(_EVEN_SHARE * margin) if b.lstrip()[0].islower() else margin) for a, b in pairs)
+    return sum(explained) >= _WRAPPED_SHARE * len(pairs)
+
+
 def _begins_verse(line: str) -> bool:
-    return line.lstrip()[:1].isupper() and not line.isupper()
+    first = line.lstrip()[:1]
+    return first.isdigit() or (first.isupper() and not line.isupper())
 
 
 def _seam(before: str, line: str, vocabulary: set[str]) -> tuple[str, str]:
@@ -97,16 +119,24 @@ def _margin(lines: Sequence[str]) -> int:
 
 
 def _full(line: str, after: str, margin: int) -> bool:
+    """Return whether the first word of the next line would not have fitted on a line.
+
+    A word longer than half the margin, such as a URL, fits beside no other and is therefore no evidence.
+    """
     first = after.split(maxsplit=1)[0]
     word = first[0] if _NO_SPACE.match(first) else first
-    return _cells(line.rstrip()) + (0 if word != first else 1) + _cells(word) > margin
+    return 2 * _cells(word) <= margin < _cells(line.rstrip()) + (0 if word != first else 1) + _cells(word)
 
 
 def _continues(before: str, line: str, margin: int) -> bool:
-    if not before.strip() or not line.strip() or ITEM.match(line) or _in_table(before) or _in_table(line):
+    if _begins_line(before, line):
         return False
-    # Some programs fill lines evenly rather than greedily; a lower-case start shows that the sentence continues.
     return _full(before, line, margin) or (line.strip()[0].islower() and 2 * _cells(before) > margin)
+
+
+def _begins_line(before: str, line: str) -> bool:
+    """Return whether a line is a list item, a table row or the line after one, which continues nothing."""
+    return ITEM.match(line) is not None or _in_table(before) or _in_table(line)
 
 
 def _in_table(line: str) -> bool:

@@ -1,4 +1,4 @@
-"""A candidate: the question and answer that a teacher wrote, their locate in the corpus, and the validation results."""
+"""A candidate: the question and answer that a teacher wrote, their place in the corpus, and the validation results."""
 
 import re
 from collections.abc import Sequence

@@ -23,8 +23,11 @@ from pipelines.text.names import Names
 Span = tuple[str, str]
 """(span, kind)"""
 
+LANGUAGES = ("en", "zh")
+"""Languages of the prompt templates; text in any other is asked about in English."""
 _VAGUE_KINDS = ("definition", "condition")
-_TOPIC_MENTIONS = 12  # a name with more mentions in the corpus is a topic rather than an answer
+# A name with more mentions in the corpus, and per sentence of it, is a topic rather than an answer.
+_TOPIC_MENTIONS, _TOPIC_SHARE = 12, 0.005
 _MAX_PROPOSED = 8  # maximum candidate spans of a sentence
 _MAX_PENALTY = 2  # a name that is the topic of both document and sentence is not asked for
 _TOPIC_POSITION = 5  # characters; a name that begins there is the topic of the sentence, not new information
@@ -44,7 +47,7 @@ def passages(documents: Sequence[Row], tok: PreTrainedTokenizerBase, size: int, 
     windowed: list[Passage] = []
     for document in documents:
         title = heading(document["title"])
-        language = "zh" if document["language"] == "zh" else "en"
+        language = document["language"] if document["language"] in LANGUAGES else LANGUAGES[0]
         windowed += [
             Passage(document["id"], language, window) for window in windows(document["text"], title, tok, size, overlap)
         ]
@@ -97,11 +100,13 @@ class Corpus:
     """Ranks the spans of a sentence by the names of the whole corpus."""
 
     names: Names
+    max_mentions: float
+    """Mentions above which a name is a topic."""
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> "Corpus":
         """Count the names in sentences."""
-        return cls(Names.of(texts))
+        return cls(Names.of(texts), max(_TOPIC_MENTIONS, _TOPIC_SHARE * len(texts)))
 
     def ranked(self, sentence: str, title: str, config: SynthesizeConfig) -> list[tuple[int, Span]]:
         """Return (penalty, span) of the spans of a statement worth asking for, best first."""
@@ -115,7 +120,7 @@ class Corpus:
 
     def _penalty(self, pair: Span, sentence: str, title: str) -> int:
         span, kind = pair
-        topic = kind == "name" and (self.names.mentions[span] > _TOPIC_MENTIONS or span in title)
+        topic = kind == "name" and (self.names.mentions[span] > self.max_mentions or span in title)
         return (kind in _VAGUE_KINDS) + topic + (kind == "name" and sentence.find(span) < _TOPIC_POSITION)
 
 

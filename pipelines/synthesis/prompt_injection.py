@@ -1,22 +1,31 @@
 """Prompt injection: instructions to a model in the text of a document (Greshake et al. 2023, arXiv:2302.12173).
 
-A document says "ignore the above", or contains the special tokens of a chat template. Such sentences are removed from
-every prompt, and no training row may repeat them. Rules find the common forms; the grounding checks reject the output
-of an injection that was missed.
+A document says "ignore the above and …", or contains the special tokens of a chat template. Such sentences are removed
+from every prompt, and no training row may repeat them. The rules require what only a model has (a prompt, previous
+instructions, control tokens), since documents also give orders to people. The grounding checks reject the output of an
+injection that was missed.
 """
 
 import re
+from collections.abc import Iterator, Sequence
 
+from pipelines.artifacts import Row
+from pipelines.text.sentences import sentences
+
+_MODEL = r"(?:chatgpt|chatbot|llm|ai|(?:large |ai )?language model|ai (?:model|assistant))"
 _INJECTION = re.compile(
-    r"\b(?:ignore|disregard|forget|override|bypass)\b[^.!?\n]{0,30}"
-    r"\b(?:above|previous|prior|preceding|foregoing|earlier|instructions?|prompts?|rules|everything|guidelines)\b"
-    r"|\b(?:system|developer)\s+(?:prompt|message)\b|\byou are (?:now|no longer)\b|\bas an? (?:ai|language model)\b"
-    r"|\b(?:new|updated|real) instructions?\s*:"
-    r"|\bdo not (?:answer|follow)\b[^.!?\n]{0,30}\b(?:questions?|instructions?|prompts?)\b"
-    r"|\b(?:assistant|chatgpt|language model|llm)\b[^.!?\n]{0,20}\b(?:must|should|shall|please)\b"
-    r"|\b(?:respond|reply|answer|output|write|say|print)\s+(?:only|just|nothing but|exactly|with the words?)\b"
-    r"|<\|[^|<>]{1,40}\|>|\[/?INST\]|<</?SYS>>|^\s*(?:###\s*)?(?:system|assistant|instruction)\s*:"
-    r"|(?:忽略|无视|忘记|不要理会)[^。！？\n]{0,12}(?:以上|上述|之前|前面|先前|指令|提示|规则|要求)|你现在是|系统提示|只(?:需)?(?:回复|回答|输出)",
+    r"\b(?:ignore|disregard|forget|override|bypass|stop following|do not follow)\b[^.!?\n]{0,20}"
+    r"\b(?:above|previous|prior|preceding|foregoing|earlier|all|your|system)\s+(?:\w+\s+){0,2}"
+    r"(?:instructions|prompts?|system messages?)\b"
+    r"|\b(?:ignore|disregard|forget)\b[^.!?\n]{0,20}\babove,? and\b"
+    r"|\b(?:reveal|print|repeat|show|output|leak|your)\b[^.!?\n]{0,20}\b(?:system|developer|hidden|initial)\sprompt\b"
+    rf"|\byou are (?:now |no longer )(?:an? )?(?:{_MODEL}\b|in (?:developer|jailbreak) mode)"
+    rf"|\bas an? {_MODEL},? (?:i|you)\b"
+    rf"|\b{_MODEL}s?[,:]\s*(?:please|you|ignore|answer|respond|reply|say|write|output)\b"
+    r"|\b(?:respond|reply|answer)\s+(?:only|just|exactly)\s+with\s+(?:the\s+)?(?:words?|phrase|text)\b"
+    r"|<\|[^|<>]{1,40}\|>|\[/?INST\]|<</?SYS>>|^\s*###\s*(?:system|assistant|instruction|response)\s*:"
+    r"|(?:忽略|无视|忘记|不要理会)[^。！？\n]{0,12}(?:指令|提示词|系统提示)|系统提示词"
+    r"|你现在是[^。！？\n]{0,4}(?:AI|人工智能|语言模型|聊天机器人|助手)|只(?:需)?(?:回复|回答|输出)(?:单词|[“\"「])",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -24,3 +33,11 @@ _INJECTION = re.compile(
 def is_prompt_injection(text: str) -> bool:
     """Return whether `text` contains instructions to a model."""
     return _INJECTION.search(text) is not None
+
+
+def injected_sentences(documents: Sequence[Row]) -> Iterator[Row]:
+    """Yield the sentences with a prompt injection, as rows for reports."""
+    for document in documents:
+        for start, end in sentences(document["text"]):
+            if is_prompt_injection(sentence := document["text"][start:end]):
+                yield {"question": sentence, "source": document["id"], "span": [start, end]}

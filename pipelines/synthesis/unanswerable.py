@@ -4,6 +4,7 @@ Sources: hand-written out-of-domain questions; entity swaps in kept questions, w
 with another name of the corpus, where a reader must find no answer; questions that a teacher wrote as unanswerable.
 """
 
+import heapq
 import random
 import re
 from collections import defaultdict
@@ -17,6 +18,7 @@ from pipelines.text.names import CAPITALISED, count_names
 
 _CAPITALS = re.compile(rf"{CAPITALISED}(?:\s{CAPITALISED})*")
 _WORD = re.compile(r"[^\W_]+")
+_COMMON_WINDOWS, _COMMON_SHARE = 100, 0.1  # windows, and their share, above which a word counts as common
 _CLOSEST = 2  # windows that the reader searches for an answer to each question
 
 
@@ -87,12 +89,18 @@ class Retriever:
                 self.windows_of[word].append(index)
 
     def find(self, question: str, most: int) -> list[str]:
-        """Return up to `most` windows, best first; a shared word scores 1 / (number of windows that contain it)."""
+        """Return up to `most` windows, best first; a shared word scores 1 / (number of windows that contain it).
+
+        Words of many windows, such as "the", hardly score but make the search slow in a large corpus. They count only
+        if the question has no other.
+        """
+        shared = sorted(_words(question) & self.windows_of.keys())
+        common = max(_COMMON_WINDOWS, _COMMON_SHARE * len(self.windows))
         scores: dict[int, float] = defaultdict(float)
-        for word in sorted(_words(question) & self.windows_of.keys()):
+        for word in [word for word in shared if len(self.windows_of[word]) <= common] or shared:
             for index in self.windows_of[word]:
                 scores[index] += 1 / len(self.windows_of[word])
-        best = sorted(scores, key=lambda index: (-scores[index], index))[:most]
+        best = heapq.nsmallest(most, scores, key=lambda index: (-scores[index], index))
         return [self.windows[index] for index in best]
 
 

@@ -2,6 +2,8 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
+from itertools import takewhile
 
 _THAI_LAO, _BURMESE, _KHMER = "\u0e01-\u0eff", "\u1000-\u109f", "\u1780-\u17ff"
 _KANA, _HAN = "\u3041-\u30ff", "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -34,6 +36,11 @@ def normalise(text: str) -> str:
     if text.isascii():
         return b" ".join(text.encode().translate(_ASCII_WORDS_ONLY).split()).decode()
     return " ".join(words(unicodedata.normalize("NFKC", text).casefold().translate(_WORDS_ONLY)))
+
+
+def common_prefix(first: Iterable[str], second: Iterable[str]) -> int:
+    """Return the length of the common prefix of two word sequences."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
 class _WordsOnly(dict[int, str]):

@@ -19,7 +19,7 @@ from pipelines.config import Config, load
 from pipelines.llm.cache import ResponseCache
 from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
-from tasks.synthesize import synthesize
+from tasks.synthesize import report_other_languages, synthesize
 from tests.support.chat_server import Server
 from tests.support.teachers import PROMPTS
 
@@ -86,6 +86,16 @@ def reply(messages: list[Message]) -> str:
         },
     }
     return json.dumps(next(fields for start, fields in made.items() if instructions.startswith(start)))
+
+
+@pytest.mark.parametrize(("germans", "is_reported"), [(1, False), (3, True)])
+def test_text_in_other_languages_is_reported(
+    germans: int, is_reported: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    languages = ["de"] * germans + ["en"] * 8 + ["zh"] * (12 - germans)
+    report_other_languages([{"text": TEXT, "language": language} for language in languages])
+    printed = capsys.readouterr()
+    assert ("15% of the text is neither English nor Chinese (de)" in printed.out + printed.err) == is_reported
 
 
 @pytest.fixture

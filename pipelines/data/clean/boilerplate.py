@@ -1,40 +1,49 @@
 """Boilerplate removal by line frequency (Llama 3, arXiv 2407.21783, 3.1.1): remove lines shared by many documents.
 
+A repeated line that is a sentence may state a fact, such as the standard clause of many contracts. The first document
+keeps it, as in passage deduplication; menus, headings and other fragments are removed everywhere.
+
 Lines are counted by a 64-bit hash of their normal form, so that the lines of millions of documents fit in memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from pipelines.data.clean.c4 import is_sentence
 from pipelines.data.clean.normalize import Edit
 from pipelines.data.fences import is_code, without_empty_lines
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Distinct lines of several documents: the number of the document, the line's hash and its length in characters."""
+    """Distinct lines of several documents."""
 
     owner: npt.NDArray[np.uint32]
+    """Number of the document in its shard."""
     key: npt.NDArray[np.uint64]
+    """Hash of the line."""
     size: npt.NDArray[np.uint32]
+    """Length in characters."""
+    sentence: npt.NDArray[np.bool_]
+    """Whether the line is a sentence."""
 
-    def affected(self, repeated: frozenset[int]) -> frozenset[int]:
-        """Return the numbers of the documents that contain a `repeated` line."""
-        marked = np.isin(self.key, np.array(list(repeated), dtype=np.uint64))
-        return frozenset(np.unique(self.owner[marked]).tolist())
+
+Affected = Mapping[int, Set[int]]
+"""Documents of a shard that contain repeated lines, by number: the keys of those that the document keeps."""
 
 
 def lines(texts: Sequence[str]) -> Lines:
     """Return the distinct countable lines of each text."""
-    sizes = [dict(_keyed(text.split("\n"))) for text in texts]
-    owner = np.repeat(np.arange(len(sizes), dtype=np.uint32), [len(each) for each in sizes])
-    keys = np.array([key for each in sizes for key in each], dtype=np.uint64)
-    lengths = np.array([len(line) for each in sizes for line in each.values()], dtype=np.uint32)
-    return Lines(owner, keys, lengths)
+    line_of = [dict(_keyed(text.split("\n"))) for text in texts]
+    owner = np.repeat(np.arange(len(line_of), dtype=np.uint32), [len(each) for each in line_of])
+    keys = np.array([key for each in line_of for key in each], dtype=np.uint64)
+    distinct = [line for each in line_of for line in each.values()]
+    lengths = np.array([len(line) for line in distinct], dtype=np.uint32)
+    return Lines(owner, keys, lengths, np.array([is_sentence(line) for line in distinct], dtype=np.bool_))
 
 
 def repeated_lines(shards: Sequence[Lines], most: int) -> frozenset[int]:
@@ -48,17 +57,33 @@ def repeated_lines(shards: Sequence[Lines], most: int) -> frozenset[int]:
     return frozenset(_frequent([_of_originals(shard, suspects) for shard in shards], most).tolist())
 
 
-def without(text: str, repeated: frozenset[int]) -> tuple[str, list[Edit]]:
-    """Remove the `repeated` lines."""
+def affected(shards: Sequence[Lines], repeated: frozenset[int]) -> list[Affected]:
+    """Return the affected documents of each shard; a repeated sentence is kept by the first document with it."""
+    keys, seen = np.array(list(repeated), dtype=np.uint64), set[int]()
+    found: list[Affected] = []
+    for shard in shards:
+        marked = np.isin(shard.key, keys)
+        kept: dict[int, Set[int]] = dict.fromkeys(np.unique(shard.owner[marked]).tolist(), frozenset())
+        marked &= shard.sentence
+        for key, owner in zip(shard.key[marked].tolist(), shard.owner[marked].tolist(), strict=True):
+            if key not in seen:
+                seen.add(key)
+                kept[owner] |= {key}
+        found.append(kept)
+    return found
+
+
+def without(text: str, repeated: Set[int], kept: Set[int] = frozenset()) -> tuple[str, list[Edit]]:
+    """Remove the `repeated` lines, except those with a key in `kept`."""
     if not repeated:
         return text, []
     all_lines = text.split("\n")
-    removed = {line for key, line in _keyed(all_lines) if key in repeated}
+    removed = {line for key, line in _keyed(all_lines) if key in repeated and key not in kept}
     if not removed:
         return text, []
     dropped = [line for line in all_lines if line in removed]
-    kept = "\n".join(line for line in all_lines if line not in removed)
-    return without_empty_lines(kept).strip(), [Edit("repeated_line", len(dropped), dropped[0])]
+    left = "\n".join(line for line in all_lines if line not in removed)
+    return without_empty_lines(left).strip(), [Edit("repeated_line", len(dropped), dropped[0])]
 
 
 def _frequent(keys: Sequence[npt.NDArray[np.uint64]], most: int) -> npt.NDArray[np.uint64]:

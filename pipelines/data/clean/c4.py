@@ -14,12 +14,27 @@ _POLICY = re.compile(
     r"|隐私政策|使用条款|プライバシーポリシー|利用規約",
     re.IGNORECASE,
 )
+
+
+def _is_unpunctuated(line: str) -> bool:
+    return not line.rstrip().endswith(_ENDS)
+
+
+def _has_few_words(line: str) -> bool:
+    return word_count(line) < _MIN_WORDS
+
+
 _RULES: dict[str, Callable[[str], object]] = {
     "javascript": lambda line: "javascript" in line.lower(),
     "policy": _POLICY.search,
-    "unpunctuated": lambda line: not line.rstrip().endswith(_ENDS),
-    "few_words": lambda line: word_count(line) < _MIN_WORDS,
+    "unpunctuated": _is_unpunctuated,
+    "few_words": _has_few_words,
 }
+
+
+def is_sentence(line: str) -> bool:
+    """Return whether a line ends a sentence and has at least five words."""
+    return not _is_unpunctuated(line) and not _has_few_words(line)
 
 
 def without_lines(text: str, rules: Collection[str]) -> tuple[str, list[Edit]]:

@@ -16,7 +16,7 @@ from pipelines import user_functions
 from pipelines.artifacts import Row
 from pipelines.data import documents
 from pipelines.data.clean import character_distribution, pii, quality
-from pipelines.data.clean.boilerplate import Lines, lines, without
+from pipelines.data.clean.boilerplate import Affected, Lines, lines, without
 from pipelines.data.clean.c4 import without_lines
 from pipelines.data.clean.character_distribution import Reference
 from pipelines.data.clean.normalize import Edit, normalize
@@ -74,8 +74,8 @@ def normalize_shard(shard: Path, table: Path) -> Normalized:
     return Normalized(lines([document.text for document in normalized]), edits)
 
 
-Marked = tuple[Path, frozenset[int]]
-"""A normalized shard, and the numbers of its documents that contain boilerplate."""
+Marked = tuple[Path, Affected]
+"""A normalized shard, and its documents that contain boilerplate."""
 
 
 def sample_letters(shard: Path, boilerplate: frozenset[int], share: float) -> list[Counter[str]]:
@@ -97,8 +97,12 @@ def filter_shard(
     drops: list[Row] = []
     edits: list[Row] = []
     for number, document in enumerate(documents.read(shard)):
-        text, changed = without(document.text, boilerplate) if number in affected else (document.text, [])
-        text, removed = without_lines(text, rules.c4_lines)
+        text, removed = document.text, list[Edit]()
+        if number in affected:
+            text, removed = without(text, boilerplate, affected[number])
+        text, by_c4 = without_lines(text, rules.c4_lines)
+        removed += by_c4
+        edits += _rows(document, removed)
         language = identify(text)
         drop = _drop_reason(text, language, reference, rules, custom_filter)
         masked: list[Edit] = []
@@ -107,10 +111,11 @@ def filter_shard(
             if masked and rules.pii_action == "drop":
                 drop = Drop("pii_action", ", ".join(edit.reason for edit in masked))
         if drop:
-            drops.append({"id": document.id, "source": document.source, **vars(drop)})
+            detail = "; ".join([drop.detail, *map(_removal, removed)])
+            drops.append({"id": document.id, "source": document.source, "reason": drop.reason, "detail": detail})
             continue
         title = pii.mask(document.title, rules.pii_types)[0] if masked else document.title
-        edits += _rows(document, [*changed, *removed, *masked])
+        edits += _rows(document, masked)
         kept.append(replace(document, text=text, title=title, language=language))
     if kept:
         documents.write_shard(table / shard.name, kept)
@@ -142,6 +147,11 @@ def _drop_reason(
         return Drop("language", language)
     reason = custom_filter(text)
     return Drop("judged", reason) if reason else None
+
+
+def _removal(edit: Edit) -> str:
+    """Describe lines removed before the filters, since a drop can be due to them."""
+    return f"without {edit.count} {edit.reason.replace('_', ' ')}{'s' * (edit.count > 1)}, such as {edit.example!r}"
 
 
 def _rows(document: Document, edits: Sequence[Edit]) -> list[Row]:

@@ -22,7 +22,9 @@ _FORMATS = r"""
     | \(\d{3}\)[ ]?\d{3}[-. ]\d{4}                                   # (555) 010-1234
     | 1[3-9]\d{9}                                                    # a Chinese mobile
 """
-_PHONE = re.compile(rf"(?<![\w.,+/-])(?:{_FORMATS})(?!\w|[.,-]\d)", re.VERBOSE)
+_DAY = r"\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d\b"  # 01-06-2024, which a time or a quantity may follow
+_PHONE = re.compile(rf"(?<![\w.,+/-])(?!{_DAY})(?:{_FORMATS})(?!\w|[.,-]\d)", re.VERBOSE)
+_PAIRS = re.compile(r"\d\d(?:[ \xa0-]\d\d)+")
 _LABELS = ("phone", "tel", "fax", "电话", "電話", "手机", "手機")
 _LABELLED = re.compile(
     r"((?:\b(?:tele)?phone|\btel|\bfax|电话|電話|手机|手機)(?:\.|\s+(?:number|no\.?|on|at|is|us))*\s*[:：]?\s*)"
@@ -45,8 +47,9 @@ _ID = re.compile(
 )
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{1,4}(?::{1,2}[0-9A-Fa-f]{1,4}){2,7}(?![\w:])")
-_MIN_DIGITS = 9  # digits of an unlabelled phone number
+_MIN_DIGITS = 9  # digits of an unlabelled phone number, without the international prefix 00
 _MAX_INTERNATIONAL, _MAX_NATIONAL = 15, 12  # digits: E.164, and a national number with its leading 0
+_PAIRS_DIGITS = 10  # digits of a French number, the only one of two-digit groups; others are scores or hours
 _MIN_LABELLED_DIGITS = 6
 _MIN_COLONS = 2  # of an IPv6 address
 
@@ -119,7 +122,9 @@ def _phones(text: str) -> Masked:
 
     def formatted(match: re.Match[str]) -> str:
         number = _truncated(match[0])
-        if _digits(number) < _MIN_DIGITS:
+        if _digits(number.removeprefix("00")) < _MIN_DIGITS:
+            return match[0]
+        if _PAIRS.fullmatch(number) and _digits(number) != _PAIRS_DIGITS:
             return match[0]
         found.append(number)
         return "[phone]" + match[0][len(number) :]

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,7 @@ from pipelines.data.extract.office import docx, epub
 from pipelines.data.extract.pdf import pdf
 from pipelines.data.extract.web import html, warc
 from pipelines.text.encoding import encodable_value
+from pipelines.text.words import unspaced, words
 
 FORMATS = {
     ".html": "html",
@@ -48,7 +50,7 @@ class Limits:
     max_bytes: int
     """Maximum size of a document's file, before or after decompression."""
     min_characters: int
-    """Minimum length of the text."""
+    """Minimum length of the text; a character of an unspaced script counts twice."""
 
 
 Found = Document | Reject
@@ -201,8 +203,14 @@ def _results(source: str, kind: str, content: Content | UnreadableError, limits:
 
 def _document_or_reject(source: str, kind: str, content: Content, limits: Limits) -> Found:
     text = content.text.strip()
-    if len(text) < limits.min_characters:
+    if len(text) + unspaced(text[: limits.min_characters]) < limits.min_characters:
         return Reject(source, f"less than {limits.min_characters} characters of text")
-    title = content.title or PurePosixPath(source).stem
+    title = content.title or _title_of_name(PurePosixPath(source).stem)
     headings = tuple(heading for heading in content.headings if heading and heading != title)
     return Document("", source, content.url, title, kind, text, content.date, None, headings)
+
+
+def _title_of_name(stem: str) -> str:
+    """Return a file name of several words as a title; a single one ("scan0012", "minutes") says nothing of the text."""
+    title = " ".join(re.split(r"[\s_-]+", stem)).strip()
+    return title if sum(map(str.isalpha, words(title))) > 1 else ""

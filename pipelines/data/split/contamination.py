@@ -16,7 +16,7 @@ from pipelines.data import documents
 from pipelines.data.documents import Document
 from pipelines.runtime.errors import UserError
 from pipelines.text.ngrams import runs
-from pipelines.text.words import normalise
+from pipelines.text.words import common_prefix, normalise
 
 _FIELDS = ("question", "prompt", "instruction", "text")
 SEPARATOR = "\n\n"
@@ -84,8 +84,8 @@ class Index:
         others = self.words[item]
         if words[at : at + size] != others[start : start + size]:
             return None  # hash collision
-        before = _common(reversed(words[:at]), reversed(others[:start]))
-        after = _common(words[at + size :], others[start + size :])
+        before = common_prefix(reversed(words[:at]), reversed(others[:start]))
+        after = common_prefix(words[at + size :], others[start + size :])
         length = before + size + after
         return Overlap(item, start - before, length, length / len(others), length / len(words))
 
@@ -147,13 +147,3 @@ def row(index: Index, overlap: Overlap, document: Document, action: str) -> dict
         "document_share": round(overlap.document_share, 4),
         "action": action,
     }
-
-
-def _common(first: Iterable[str], second: Iterable[str]) -> int:
-    """Return the length of the common prefix of two word sequences."""
-    count = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count

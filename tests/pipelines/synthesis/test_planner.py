@@ -6,7 +6,7 @@ from pipelines import config
 from pipelines.llm.prompts import load
 from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.config import SynthesizeConfig
-from pipelines.synthesis.planner import passages, plan, rounds
+from pipelines.synthesis.planner import Corpus, passages, plan, rounds
 from pipelines.synthesis.spans import KINDS
 from tests.conftest import ROOT, tiny_tokenizer
 from tests.support.teachers import PROMPTS
@@ -36,6 +36,15 @@ def test_candidates_have_the_language_of_their_document() -> None:
     document = {"id": "d2", "title": "磨坊", "text": "磨坊由范松于1921年修复。", "language": "zh"}
     (sentence,) = plan(passages([document], tiny_tokenizer(), 200, 0), load(PROMPTS, "answer_first"), settings(), 99)
     assert {each.language for each in sentence} == {"zh"}
+
+
+def test_frequent_name_is_a_topic_by_its_share_of_a_large_corpus() -> None:
+    mentions = ["Then came Wilmot Fanthorn."] * 20
+    small, large = Corpus.of(mentions), Corpus.of([*mentions, *["The mill is old."] * 6000])
+    sentence = "The mill was restored by Wilmot Fanthorn in 1921."
+    assert [span for _, (span, _) in small.ranked(sentence, "", settings(kinds=["name"]))] == ["Wilmot Fanthorn"]
+    (penalty,) = (each for each, _ in small.ranked(sentence, "", settings(kinds=["name"])))
+    assert penalty == 1 and large.ranked(sentence, "", settings(kinds=["name"]))[0][0] == 0
 
 
 def run(keep: set[str], budget: int, attempts: int = 1) -> list[tuple[str, int]]:

@@ -48,6 +48,12 @@ def test_retriever_prefers_rare_shared_words() -> None:
     assert Retriever(texts).find("Quite unrelated?", 2) == []
 
 
+def test_retriever_ignores_common_words_beside_rare_ones() -> None:
+    texts = [f"The mill has wheel {number}." for number in range(300)] + ["A heron is grey."]
+    assert Retriever(texts).find("Has the mill a heron?", 2) == ["A heron is grey."]
+    assert Retriever(texts).find("Has the mill wheels?", 2) == texts[:2]
+
+
 def test_answered_questions_become_unanswerable_with_out_of_domain_names() -> None:
     rows, dropped = generated(ANSWERED)
     assert len(rows) == 20 and dropped == 0

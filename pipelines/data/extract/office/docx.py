@@ -24,7 +24,9 @@ _TERMS = "{http://purl.org/dc/terms/}"
 
 
 def read(data: bytes, limit: int) -> Content:
-    """Read a DOCX file whose parts have at most `limit` bytes each; the title comes from its properties.
+    """Read a DOCX file whose parts have at most `limit` bytes each.
+
+    The title comes from its properties, else from a paragraph of the style Title, else from the first heading.
 
     Notes, styles and properties that cannot be read are skipped.
 
@@ -54,6 +56,7 @@ def _content(parts: Package) -> Content:
     notes = {kind: own.get(kind, resolve_name(main, f"{kind}.xml")) for kind in ("footnotes", "endnotes")}
     reader = Reader(styles, {key: note for kind, name in notes.items() for key, note in _notes(parts, kind, name)})
     blocks = [] if body is None else reader.blocks(body)
+    title = title or next(iter([*reader.titles, *reader.headings]), None)
     return Content("\n\n".join(_laid_out(blocks)), title, None, when, tuple(reader.headings), tuple(parts.unreadable))
 
 

@@ -1,4 +1,4 @@
-"""Styles of a Word file: which ones mark headings, list items and hidden text."""
+"""Styles of a Word file: which ones mark titles, headings, list items and hidden text."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,21 +11,23 @@ _OFF = ("0", "false", "off")
 
 @dataclass(frozen=True)
 class Styles:
-    """Style properties by style id: the heading styles, and explicit settings for hidden text and list items."""
+    """Style ids of titles and headings; explicit settings for hidden text and list items by style id."""
 
+    titles: frozenset[str] = frozenset()
     headings: frozenset[str] = frozenset()
     hidden: Mapping[str, bool] = field(default_factory=dict)
     items: Mapping[str, bool] = field(default_factory=dict)
 
 
 def styles(root: Any) -> Styles:
-    """Read the styles part; heading names are English in every language, but heading ids are not."""
+    """Read the styles part; its names are English in every language, but the ids are not."""
     every = {attribute(each, "styleId") or "": each for each in root.iterfind("{*}style")}
     names = {key: (value(each, "name") or "").lower() for key, each in every.items()}
     headings = frozenset(key for key, name in names.items() if name.startswith("heading"))
+    titles = frozenset(key for key, name in names.items() if name == "title")
     hidden = {key: found for key in every if (found := _inherited(every, key, is_hidden)) is not None}
     items = {key: found for key in every if (found := _inherited(every, key, is_item)) is not None}
-    return Styles(headings, hidden, items)
+    return Styles(titles, headings, hidden, items)
 
 
 def is_hidden(element: Any) -> bool | None:

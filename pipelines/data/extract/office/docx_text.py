@@ -50,11 +50,12 @@ class _Line:
 
 
 class Reader:
-    """Reads stories with the styles and notes of one file, and collects the headings."""
+    """Reads stories with the styles and notes of one file, and collects the titles and headings."""
 
     def __init__(self, styles: Styles, notes: Mapping[tuple[str, str | None], Any]) -> None:
         """Store the styles and the notes, keyed by the local name of the reference and the id."""
         self.styles, self.notes = styles, dict(notes)
+        self.titles: list[str] = []
         self.headings: list[str] = []
         self.references: list[Any] = []
         self.tables = 0  # nesting depth of the current table
@@ -93,6 +94,7 @@ class Reader:
             text = "".join(line.pieces).strip()
             heading = line.style in self.styles.headings
             self.headings += [text] if heading and text else []
+            self.titles += [text] if line.style in self.styles.titles and text else []
             found += [Block(text, is_item=self._is_item(element, line.style, heading))] if text else []
         self._follow(found)
 

@@ -74,4 +74,4 @@ def _chapter(parts: Package, name: str) -> Content:
         if any(licence in parts for licence in _LICENCES):
             raise UnreadableError("encrypted")
         raise UnreadableError("not HTML")
-    return html.read(data, 0)
+    return html.read(data, 0, is_chapter=True)

@@ -21,7 +21,7 @@ def remove(tree: HTMLTree, source: str, most: float = REVEALED_SHARE) -> None:
     """Remove hidden elements from the tree of `source`, except elements with more than the share `most` of its text."""
     if tree.document is None or not _MAY_HIDE.search(source):
         return
-    nodes, whole, at = list(_elements(tree.document)), None, 0
+    nodes, whole, at = list(elements(tree.document)), None, 0
     while at < len(nodes):
         node = nodes[at]
         at += 1
@@ -29,11 +29,11 @@ def remove(tree: HTMLTree, source: str, most: float = REVEALED_SHARE) -> None:
             continue
         whole = _characters(tree) if whole is None else whole
         if _characters(node.html) <= most * whole:
-            at += 0 if (shown := _shown_again(node)) else sum(1 for _ in _elements(node)) - 1
+            at += 0 if (shown := _shown_again(node)) else sum(1 for _ in elements(node)) - 1
             node.replace_with(*shown)
 
 
-def _elements(node: DOMNode) -> Iterator[ElementNode]:
+def elements(node: DOMNode) -> Iterator[ElementNode]:
     """Yield elements by traversal, because a query takes time quadratic in the number of matches."""
     return (each for each in node if isinstance(each, ElementNode))
 
@@ -54,7 +54,7 @@ def _shown_again(node: ElementNode) -> list[ElementNode]:
     shown: list[ElementNode] = []
     if _is_marked(node) or _style(node).get("display") == "none":
         return shown
-    for each in _elements(node):
+    for each in elements(node):
         if _style(each).get("visibility") == "visible" and not (shown and shown[-1].contains(each)):
             shown.append(each)
     return shown

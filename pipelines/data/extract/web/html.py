@@ -2,6 +2,7 @@
 
 A single `<main>` or `<article>` element is used as the content if it contains enough of the text that resiliparse's
 heuristics extract. Otherwise the heuristics are used, with trafilatura as the fallback if they extract too little.
+Code is put between fences, which keep it verbatim through cleaning.
 """
 
 import re
@@ -11,7 +12,7 @@ import trafilatura
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import ElementNode, HTMLParserException, HTMLTree
 
-from pipelines.data import paragraphs
+from pipelines.data import fences, paragraphs
 from pipelines.data.documents import Content, UnreadableError
 from pipelines.data.extract import charset, dates
 from pipelines.data.extract.web import hidden
@@ -24,7 +25,13 @@ _NOT_CONTENT = [
     "button",
     "dialog",
     "[role=navigation]",
+    # Reference marks of footnotes, which would be glued to the last word of a sentence.
+    "sup > a[href*='#']",
+    "a[role=doc-noteref]",
+    r"a[epub\:type~=noteref]",
 ]
+_NOT_IN_CHAPTER = [selector for selector in _NOT_CONTENT if selector != "aside"]
+_CODE_CLASS = re.compile(r"highlight|code|\blang(?:uage)?-|prettyprint", re.IGNORECASE)
 _MIN_MARKED_SHARE = {"main": 0.2, "article": 0.5}
 """Minimum share of the page's text in a marked element. `<main>` is the dominant content unless a script fills it
 later; an `<article>` may be a teaser. Of 1,500 documentation pages with more than 200 characters in `<main>`, none had
@@ -44,10 +51,11 @@ _BULLET = re.compile(r"^[ \t]*•[ \t]*", re.MULTILINE)
 _NUMBER = re.compile(r"^[ \t]+(?=\d+\. )", re.MULTILINE)
 
 
-def read(data: bytes, enough: int, declared: str | None = None) -> Content:
+def read(data: bytes, enough: int, declared: str | None = None, is_chapter: bool = False) -> Content:
     """Read a page; if it yields fewer than `enough` characters, the fallback extractor is tried.
 
-    `declared` is the charset of the HTTP header, which takes precedence over that of the page.
+    `declared` is the charset of the HTTP header, which takes precedence over that of the page. The chapter of a book is
+    all main content, and its `<aside>` elements are notes and boxed texts.
 
     Raises:
         UnreadableError: the page cannot be decoded or parsed.
@@ -57,7 +65,8 @@ def read(data: bytes, enough: int, declared: str | None = None) -> Content:
         tree = HTMLTree.parse(source)
         url, when = _address(tree), _date(tree)
         hidden.remove(tree, source)
-        text = _main_text(tree)
+        _fence_code(tree)
+        text = _text(tree, False, _NOT_IN_CHAPTER) if is_chapter else _main_text(tree)
     except HTMLParserException as error:
         raise UnreadableError(f"not HTML: {error}") from error
     if len(text) < enough:
@@ -70,8 +79,27 @@ def plain_text(fragment: str) -> str:
     """Return all visible text of an HTML fragment."""
     tree = HTMLTree.parse(fragment)
     hidden.remove(tree, fragment, most=1.0)
+    _fence_code(tree)
     text: str = extract_plain_text(tree, preserve_formatting=True, alt_texts=False)
     return _tidy(text)
+
+
+def _fence_code(tree: HTMLTree) -> None:
+    """Fence preformatted code; other preformatted text, such as a mail, is prose."""
+    if tree.document is None or tree.document.query_selector("pre") is None:
+        return
+    blocks = [node for node in hidden.elements(tree.document) if node.tag == "pre"]
+    for block in filter(_is_code, blocks):
+        for line_break in [each for each in hidden.elements(block) if each.tag == "br"]:
+            line_break.text = "\n"
+        code = paragraphs.line_feeds(block.text or "").strip("\n")
+        block.text = f"\n{fences.fenced(code)}\n"
+
+
+def _is_code(block: ElementNode) -> bool:
+    parents = (block, block.parent)
+    classes = " ".join(each.getattr("class") or "" for each in parents if isinstance(each, ElementNode))
+    return _CODE_CLASS.search(classes) is not None or any(each.tag == "code" for each in hidden.elements(block))
 
 
 def _main_text(tree: HTMLTree) -> str:
@@ -83,17 +111,20 @@ def _main_text(tree: HTMLTree) -> str:
     return whole
 
 
-def _text(html: HTMLTree | str, main_content: bool) -> str:
+def _text(html: HTMLTree | str, main_content: bool, skipped: list[str] = _NOT_CONTENT) -> str:
     text: str = extract_plain_text(
-        html, preserve_formatting=True, main_content=main_content, alt_texts=False, skip_elements=_NOT_CONTENT
+        html, preserve_formatting=True, main_content=main_content, alt_texts=False, skip_elements=skipped
     )
     return text
 
 
 def _tidy(text: str) -> str:
     """Format lists as in Markdown, normalize line breaks to line feeds, and join table cells with ` | `."""
-    text = _NUMBER.sub("", _BULLET.sub("- ", paragraphs.line_feeds(text)))
-    return re.sub(r"(?<=\S)\t+(?=\S)", " | ", text)
+    return fences.outside_code(paragraphs.line_feeds(text), _tidy_prose)
+
+
+def _tidy_prose(text: str) -> str:
+    return re.sub(r"(?<=\S)\t+(?=\S)", " | ", _NUMBER.sub("", _BULLET.sub("- ", text)))
 
 
 def _title(tree: HTMLTree) -> str | None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data.clean import quality
-from pipelines.data.clean.boilerplate import lines, repeated_lines, without
+from pipelines.data.clean.boilerplate import affected, lines, repeated_lines, without
 from pipelines.data.clean.c4 import without_lines
 from pipelines.data.clean.character_distribution import divergence, letters, reference
 from pipelines.data.clean.normalize import Edit, normalize
@@ -68,10 +68,17 @@ def test_normalize_keeps_chinese_punctuation_curly_quotes_and_joiners() -> None:
         assert normalize(text, wrapped=False, typed=True) == (text, [])
 
 
-def left(texts: list[str], most: int) -> list[str]:
+def left(texts: list[str], most: int, first_shard: int = 2) -> list[str]:
     """Return the remaining text of each document in a corpus of two shards."""
-    found = repeated_lines([lines(texts[:2]), lines(texts[2:])], most)
-    return [without(text, found)[0] for text in texts]
+    parts = texts[:first_shard], texts[first_shard:]
+    shards = [lines(part) for part in parts]
+    repeated = repeated_lines(shards, most)
+    kept = affected(shards, repeated)
+    return [
+        without(text, repeated, marked[number])[0] if number in marked else text
+        for part, marked in zip(parts, kept, strict=True)
+        for number, text in enumerate(part)
+    ]
 
 
 def test_only_lines_above_the_document_limit_are_repeated() -> None:
@@ -79,6 +86,14 @@ def test_only_lines_above_the_document_limit_are_repeated() -> None:
     texts[3] = f"COPYRIGHT THE OFFICE\n{texts[3]}"
     assert left(texts, most=3) == [*PROSE[:3], *(f"History\n{prose}" for prose in PROSE[3:6])]
     assert left(texts, most=4) == texts
+
+
+@pytest.mark.parametrize("first_shard", [1, 3, 6])
+def test_repeated_sentence_stays_in_the_first_document(first_shard: int) -> None:
+    clause = "The tenant returns both keys of the boathouse on the last day of the lease."
+    texts = [PROSE[0], *(f"Contents\n{prose}\n{clause}" for prose in PROSE[1:])]
+    expected = [PROSE[0], f"{PROSE[1]}\n{clause}", *PROSE[2:]]
+    assert left(texts, most=3, first_shard=first_shard) == expected
 
 
 def test_copied_document_is_not_boilerplate() -> None:
@@ -264,6 +279,8 @@ def test_languages_are_identified() -> None:
         "555-210-1234",
         "(555) 010-1234",
         "01 42 68 53 00",
+        "06 12 34 56 78",
+        "0044 1632 960101",
         "+86 138 0013 8000",
         "13800138000",
     ],
@@ -276,6 +293,7 @@ def test_short_number_is_masked_if_labelled_as_phone() -> None:
     assert mask("Telephone no. 960 101, please.")[0] == "Telephone no. [phone], please."
     assert mask("电话：960101。")[0] == "电话：[phone]。"
     assert mask("01632 960101 1871 boats")[0] == "[phone] 1871 boats"
+    assert mask("On 01-06-2024 01632 960101 answered.")[0] == "On 01-06-2024 [phone] answered."
 
 
 @pytest.mark.parametrize(
@@ -292,6 +310,11 @@ def test_short_number_is_masked_if_labelled_as_phone() -> None:
         "the telephone came in 1929",
         "at 00:15:30",
         "0.75 of it",
+        "Flight 01-02-2021 14:30 from Oslo",
+        "From 01-06-2024 14 days",
+        "Lot 04-12-2021 10 of 12",
+        "Scores 09 12 15 18 21 24",
+        "Employee 0012345678",
     ],
 )
 def test_years_quantities_and_dates_are_not_phone_numbers(text: str) -> None:

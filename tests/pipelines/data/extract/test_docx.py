@@ -33,6 +33,22 @@ def test_strict_and_transitional_formats_are_read() -> None:
     assert (content.text, content.headings) == ("Ferns\n\nText.", ("Ferns",))
 
 
+def test_title_is_the_property_else_the_style_title_else_the_first_heading() -> None:
+    def styled(style: str, text: str) -> str:
+        return paragraph(text, properties=f'<w:pStyle w:val="{style}"/>')
+
+    names = {"T": "Title", "U": "heading 1"}
+    style = '<w:style w:type="paragraph" w:styleId="{}"><w:name w:val="{}"/></w:style>'
+    others = {"word/styles.xml": part("styles", "".join(style.format(*each) for each in names.items()))}
+    heading, title = styled("U", "Present"), styled("T", "Minutes of May")
+    assert docx.read(docx_file(heading + paragraph("Text."), others), LIMIT).title == "Present"
+    assert docx.read(docx_file(heading + title, others), LIMIT).title == "Minutes of May"
+    assert docx.read(docx_file(paragraph("Text."), others), LIMIT).title is None
+    dublin_core = "http://purl.org/dc/elements/1.1/"
+    others["docProps/core.xml"] = f'<p xmlns:dc="{dublin_core}"><dc:title>The guild</dc:title></p>'
+    assert docx.read(docx_file(heading + title, others), LIMIT).title == "The guild"
+
+
 def test_paragraph_text_matches_its_appearance() -> None:
     def character(kind: str) -> str:
         return f"<w:r><w:{kind}/></w:r>"

@@ -75,3 +75,18 @@ def test_encrypted_book_is_rejected_and_obfuscated_fonts_are_ignored() -> None:
         with pytest.raises(UnreadableError, match="encrypted"):
             epub.read(book(["garbage"], {f"META-INF/{licence}.xml": "<x/>"}), LIMIT)
     assert "fern number 0" in epub.read(book(["good"], {"META-INF/encryption.xml": "torn"}), LIMIT).text
+
+
+def test_notes_and_boxed_texts_of_a_chapter_are_kept() -> None:
+    text = (
+        "<html xmlns:epub='http://www.idpf.org/2007/ops'><body><p>It took two days to cool."
+        "<a epub:type='noteref' href='#f1'>*</a> Then it was drawn.</p>"
+        "<aside epub:type='footnote' id='f1'><p>In 1911 it had taken three days.</p></aside>"
+        "<aside><p>The kiln master earned nine shillings a week.</p></aside></body></html>"
+    )
+    content = epub.read(book(["good"], {"OEBPS/text/c 0.xhtml": text}), LIMIT)
+    assert content.text.split("\n\n") == [
+        "It took two days to cool. Then it was drawn.",
+        "In 1911 it had taken three days.",
+        "The kiln master earned nine shillings a week.",
+    ]

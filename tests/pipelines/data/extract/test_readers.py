@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.data.clean.normalize import normalize
 from pipelines.data.documents import Content, Document, UnreadableError, identified
 from pipelines.data.extract import markdown, plain
 from pipelines.data.extract.pdf import pdf
@@ -39,6 +40,41 @@ def test_html_without_marked_content_uses_heuristics() -> None:
     body = "<p>" + "The harbour of Brunnick is dredged when silt closes the east berth. " * 8 + "</p>"
     page = f"<html><body><div class='nav'><a href='/'>Home</a></div><div id='content'>{body}</div></body></html>"
     assert "silt closes the east berth" in html.read(page.encode(), enough=100).text
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "<pre><code>{}</code></pre>",
+        "<div class='highlight highlight-source-python'><pre><span></span>{}</pre></div>",
+        "<pre class='language-python'>{}</pre>",
+    ],
+)
+def test_html_code_is_fenced_and_verbatim(block: str) -> None:
+    code = "def pane(year):\n\n    return  year\t# 1931\n•\t1. fern"
+    page = f"<main><p>Panes are counted:</p>{block.format(code)}<p>Forty break.</p></main>"
+    text = normalize(html.read(page.encode(), 0).text, wrapped=False, typed=False)[0]
+    assert text == f"Panes are counted:\n\n```\n{code}\n```\n\nForty break."
+
+
+def test_line_breaks_of_html_code_are_kept_and_a_preformatted_letter_is_prose() -> None:
+    page = "<main><pre><code>a = 1<br>b = 2</code></pre><pre>Dear  Marta,\nthe ferns arrived.</pre></main>"
+    text = html.read(page.encode(), 0).text
+    assert text.split() == ["```", "a", "=", "1", "b", "=", "2", "```", "Dear", "Marta,", "the", "ferns", "arrived."]
+    assert "a = 1\nb = 2" in text
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "<sup><a href='#n1'>1</a></sup>",
+        "<sup class='reference'><a href='https://a.example/b#n1'>[1]</a></sup>",
+        "<a href='#n1' role='doc-noteref'><sup>1</sup></a>",
+    ],
+)
+def test_reference_marks_of_notes_are_removed(mark: str) -> None:
+    page = f"<main><p>It took two days to cool.{mark} It covers 12 km<sup>2</sup>.</p></main>"
+    assert html.read(page.encode(), 0).text == "It took two days to cool. It covers 12 km2."
 
 
 def test_og_url_is_the_fallback_and_relative_urls_are_ignored() -> None:
@@ -161,3 +197,26 @@ def test_ids_depend_on_text_and_distinguish_copies() -> None:
 def test_text_title_is_a_short_first_line() -> None:
     assert plain.read(b"The Handbook\n\nText.") == Content("The Handbook\n\nText.", "The Handbook")
     assert plain.read(b"It begins with a sentence.\n\nText.").title is None
+
+
+def test_title_of_a_mail_is_its_subject() -> None:
+    head = "From: Rosa <rosa@a.example>\nTo: Tom Vane,\n  Ada Lorne\nSubject: The new pump\nDate: 4 May 2024\n\n"
+    assert plain.read(f"{head}Dear Tom,".encode()).title == "The new pump"
+    assert plain.read(b"The subject\n\nSubject: none").title == "The subject"
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("rules-of_the-guild", "rules of the guild"), ("scan0012", ""), ("minutes", ""), ("松溪县图书馆", "松溪县图书馆")],
+)
+def test_file_name_of_several_words_is_the_title_of_a_text_without_one(name: str, title: str, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.txt").write_text("It begins with a sentence and is long enough. " * 4)
+    (found,) = extract(tmp_path / f"{name}.txt", tmp_path, LIMITS)
+    assert isinstance(found, Document) and found.title == title
+
+
+def test_minimum_length_counts_chinese_characters_twice(tmp_path: Path) -> None:
+    for count in (49, 50):
+        (tmp_path / "a.txt").write_text("海" * count)
+        (found,) = extract(tmp_path / "a.txt", tmp_path, LIMITS)
+        assert isinstance(found, Document) == (count == 50)
