@@ -176,7 +176,7 @@ def _share(path: Path) -> None:
 def _share_storage(path: Path) -> None:
     """Let DVC in the worktree use the project's cache, and remotes at paths relative to the project's configuration."""
     with ONE_AT_A_TIME, Repo() as repo:
-        cache, here = str(repo.cache.local.path), Path(repo.dvc_dir)
+        cache, here = str(repo.cache.local_cache_dir), Path(repo.dvc_dir)
     config = Config(str(path / ".dvc"))
     moved = {
         name: os.path.normpath(here / os.path.relpath(remote["url"], path / ".dvc"))
