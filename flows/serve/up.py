@@ -14,7 +14,7 @@ from rich.console import Console
 
 from flows.run.process import LOGS, Program, end_orphans
 from flows.serve.mlflow_ui import QUIET, mlflow_command, pages
-from flows.serve.prefect_server import ADDRESS, HOST, Server, announce, announce_page, check_free
+from flows.serve.prefect_server import ADDRESS, HOST, Server, announce, announce_page, check_free, own_pages_only
 from pipelines.runtime.errors import UserError
 
 POOL = "gradus"
@@ -30,7 +30,7 @@ def up(console: Console, prefect_port: int, mlflow_port: int) -> None:
     check_free(prefect_port, "--prefect-port")
     check_free(mlflow_port, "--port")
     api = f"http://{HOST}:{prefect_port}/api"
-    environment = {ADDRESS: api, **QUIET}
+    environment = {ADDRESS: api, **own_pages_only(prefect_port), **QUIET}
     with ExitStack() as stack:
 
         def start(name: str, *command: str) -> Program:
