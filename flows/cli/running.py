@@ -180,10 +180,11 @@ def tune(
 
 def gc(yes: Yes = False, keep: Keep = 5) -> None:
     """Show and remove unused cache objects, checkpoints and registered weights."""
-    from flows.commands.gc import free, unneeded
+    from flows.commands.gc import free, unneeded, without_runs
 
-    garbage = unneeded(keep)
-    for line in garbage.lines():
-        console.print(line, highlight=False)
-    if garbage and (yes or typer.confirm("Remove them?")):
-        free(garbage)
+    with without_runs():
+        garbage = unneeded(keep)
+        for line in garbage.lines():
+            console.print(line, markup=False, highlight=False)
+        if garbage and (yes or typer.confirm("Remove them?")):
+            free(garbage)
