@@ -112,9 +112,9 @@ def server() -> Iterator["Server"]:
 class Server:
     """An HTTP server that may still be starting."""
 
-    def __init__(self, address: str, program: Program | None) -> None:
-        """Keep the `address`; `program` is None when another process runs the server."""
-        self.address, self.program = address, program
+    def __init__(self, address: str, program: Program | None, setting: str = ADDRESS) -> None:
+        """Keep the `address`; `program` is None when another process runs the server, to which `setting` points."""
+        self.address, self.program, self.setting = address, program, setting
 
     def wait(self, path: str) -> None:
         """Wait until the server answers at `path`.
@@ -129,7 +129,7 @@ class Server:
                     return
             except OSError:
                 time.sleep(0.1)
-        hint = f"{self.program.log.name} shows the error" if self.program else f"{ADDRESS} points to it"
+        hint = f"{self.program.log.name} shows the error" if self.program else f"{self.setting} points to it"
         raise UserError(f"The server {self.address} does not answer; {hint}.")
 
 
