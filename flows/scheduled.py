@@ -45,7 +45,7 @@ def retrain(stages: list[str] | None = None, set: list[str] | None = None) -> St
             changed = staleness.changes(graph.read().towards(targets))
         if not changed:
             return Completed(message="Nothing changed since the last run; nothing was started.")
-        promotion = post_train(settings, Console(stderr=True, width=120), targets, False)
+        promotion = post_train(settings, Console(stderr=True, width=120, markup=False), targets, False)
     except InProgressError as error:
         return Completed(message=f"Nothing was started: {error}")
     except KeyboardInterrupt:
@@ -60,7 +60,7 @@ def retrain(stages: list[str] | None = None, set: list[str] | None = None) -> St
 
 
 def _with_parameters(targets: list[str], sets: list[str]) -> State[None]:
-    status = run_at_commit.run(Console(stderr=True, width=120), None, targets, False, False, sets)
+    status = run_at_commit.run(Console(stderr=True, width=120, markup=False), None, targets, False, False, sets)
     prefix = f"Run with {', '.join(sets)}: "
     if status == 130:  # stopped, as by Ctrl-C
         return Cancelled(message=f"{prefix}stopped.")

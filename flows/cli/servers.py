@@ -6,7 +6,7 @@ import typer
 
 from flows.cli.app import Port, console, prefect
 
-PrefectPort = Annotated[int, typer.Option(help="Port of the Prefect server on 127.0.0.1.")]
+PrefectPort = Annotated[int, typer.Option(min=1, max=65535, help="Port of the Prefect server on 127.0.0.1.")]
 
 
 def up(prefect_port: PrefectPort = 4200, port: Port = 5000) -> None:

@@ -79,6 +79,15 @@ def remove_stale() -> None:
             path.unlink(missing_ok=True)
 
 
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals that stop a command gracefully: without SIGHUP when it is ignored, as `nohup` asks for.
+
+    An ignored SIGINT is included, because background jobs of a shell, and their children, inherit it.
+    """
+    signals = [signal.SIGINT, signal.SIGTERM]
+    return signals if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*signals, signal.SIGHUP]
+
+
 @contextmanager
 def exclusive(stage: str) -> Iterator[None]:
     """Hold the exclusive lock on `stage` in this project.

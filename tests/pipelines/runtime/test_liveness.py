@@ -1,6 +1,7 @@
 """Leases and locks, held by real processes that end in several ways."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -145,3 +146,14 @@ def test_shared_folder_is_used_by_one_process_at_a_time(project: Path) -> None:
         assert second.poll() is None
     output, _ = second.communicate(timeout=60)
     assert output == "in\n"
+
+
+def test_ignored_hangup_stays_ignored() -> None:
+    """As under `nohup`, whose purpose is that a run outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert liveness.stop_signals() == [signal.SIGINT, signal.SIGTERM]
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+        assert signal.SIGHUP in liveness.stop_signals()
+    finally:
+        signal.signal(signal.SIGHUP, before)
