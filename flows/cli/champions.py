@@ -90,6 +90,8 @@ def diff(
 
 def promote(version: Number = None, force: ForceReason = None) -> None:
     """Check a version against the promotion gate again, and make it champion if it passes or is forced."""
+    if force is not None and not force.strip():
+        raise UserError("--force needs the reason, which is stored with the decision.")
     from pipelines import config
 
     settings = config.load()

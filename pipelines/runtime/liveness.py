@@ -43,7 +43,7 @@ def _lease(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / uuid.uuid4().hex
     aside = path.with_suffix(".part")
-    descriptor = os.open(aside, os.O_CREAT | os.O_WRONLY, 0o600)  # open for the lifetime of the process
+    descriptor = os.open(aside, os.O_CREAT | os.O_WRONLY, 0o644)  # open for the lifetime of the process
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     aside.rename(path)
     atexit.register(_release, path, os.getpid())
