@@ -74,7 +74,7 @@ def check_repository() -> None:
     if not without and not any((folder / ".git").exists() for folder in (here, *here.parents)):
         raise UserError(
             f"{here} is not in a Git repository, which DVC needs; run `git init` here, "
-            "or `dvc config core.no_scm true` to work without Git."
+            "or `dvc config core.no_scm true` to work without Git, which promotes no version."
         )
 
 

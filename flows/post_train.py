@@ -67,11 +67,11 @@ def _cancellable(
 
 
 def _run(settings: Config, console: Console, targets: list[str], force: bool, promoting: bool) -> Promotion | None:
-    recover(settings)
-    stages = graph.read().towards(targets)
-    check_stages((stage.name for stage in stages), settings)
-    names = [stage.name for stage in stages]
     with liveness.exclusive("post_train"):
+        recover(settings)
+        stages = graph.read().towards(targets)
+        check_stages((stage.name for stage in stages), settings)
+        names = [stage.name for stage in stages]
         outdated = set(names) if force else stages.after(staleness.changes(stages))
         promoting = promoting and FINAL in names
         recorded = bool(outdated) or (promoting and is_new(settings))

@@ -3,6 +3,7 @@
 Standalone: gradus up
 """
 
+from contextlib import suppress
 from typing import Any
 
 from prefect import flow
@@ -19,6 +20,8 @@ from flows.promotion.evaluate_version import rescored
 from flows.run.recovery import recover
 from flows.serve import notify
 from pipelines.models import registry
+from pipelines.runtime import liveness
+from pipelines.runtime.errors import InProgressError
 
 
 def failed(flow: Any, flow_run: Any, state: State[Any]) -> None:
@@ -33,15 +36,18 @@ def retrain(stages: list[str] | None = None, set: list[str] | None = None) -> St
     `stages` names the stages to run, with their dependencies; all stages by default. `set`, as in `sft.epochs=8`, runs
     HEAD with these parameters in a separate worktree, as `gradus run --set` does.
     """
-    settings = check()
-    recover(settings)
-    targets = stages or []
+    settings, targets = check(), stages or []
     if set:
         return _with_parameters(targets, set)
-    if not staleness.changes(graph.read().towards(targets)):
-        return Completed(message="Nothing changed since the last run; nothing was started.")
     try:
-        promotion = post_train(settings, Console(stderr=True, width=120), targets, False)
+        with liveness.exclusive("post_train"):
+            recover(settings)
+            changed = staleness.changes(graph.read().towards(targets))
+        if not changed:
+            return Completed(message="Nothing changed since the last run; nothing was started.")
+        promotion = post_train(settings, Console(stderr=True, width=120, markup=False), targets, False)
+    except InProgressError as error:
+        return Completed(message=f"Nothing was started: {error}")
     except KeyboardInterrupt:
         return Cancelled(message="Stopped. Finished stages are kept; the next run continues from there.")
     if promotion is None:
@@ -54,7 +60,7 @@ def retrain(stages: list[str] | None = None, set: list[str] | None = None) -> St
 
 
 def _with_parameters(targets: list[str], sets: list[str]) -> State[None]:
-    status = run_at_commit.run(Console(stderr=True, width=120), None, targets, False, False, sets)
+    status = run_at_commit.run(Console(stderr=True, width=120, markup=False), None, targets, False, False, sets)
     prefix = f"Run with {', '.join(sets)}: "
     if status == 130:  # stopped, as by Ctrl-C
         return Cancelled(message=f"{prefix}stopped.")
@@ -72,7 +78,8 @@ def evaluate_champion() -> State[None]:
         return Completed(message="There is no champion yet.")
     if registry.scores(champion, today) is not None:
         return Completed(message=f"Version {champion.number}, the champion, was already asked these questions.")
-    recover(settings)
+    with suppress(InProgressError), liveness.exclusive("post_train"):  # a run in progress has recovered at its start
+        recover(settings)
     figures = registry.scores(rescored(champion, today), today)
     assert figures is not None
     reached = ", ".join(f"{name.replace('_', ' ')} {100 * value:.1f}%" for name, value in figures.items())

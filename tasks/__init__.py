@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,11 @@ def task(name: str, item: str | None = None, *, parallel: bool = False) -> Itera
             with tempfile.TemporaryDirectory() as scratch:
                 yield Task(stage, settings, Path(scratch), tracking.Unrecorded({}), place)
             return
-        with liveness.exclusive(stage), tracking.started(stage, {"stage": stage}, _begun(place)) as run:
+        with (
+            liveness.exclusive(stage),
+            liveness.waiting(place) if place else nullcontext(),  # runs in worktrees share it
+            tracking.started(stage, {"stage": stage}, _begun(place)) as run,
+        ):
             if place is not None:
                 artifacts.write_json(place / BEGUN, {"run_id": run.id})
             run.params(config.flat(_block(settings, name), name) | config.flat(settings.compute, "compute"))

@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from pipelines.runtime import liveness
 from pipelines.runtime.errors import UserError
 from pipelines.text.encoding import encodable
 
@@ -26,9 +27,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console, stderr = Console(markup=False), Console(stderr=True, markup=False)
+"""They print brackets as they are, because messages hold the user's paths and text."""
 
-Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")]
 
 
 def _version(wanted: bool) -> None:
@@ -61,7 +63,7 @@ def in_project(command: Callable[..., None]) -> Callable[..., None]:
         before = enter()
         check_place()
         if message := store_location.repair():
-            Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+            stderr.print(message, highlight=False, soft_wrap=True)
         paths = {
             name: from_root(value, before)
             for name, value in arguments.items()
@@ -74,8 +76,7 @@ def in_project(command: Callable[..., None]) -> Callable[..., None]:
 
 def main() -> None:
     """Run the command, and report an error that the user can fix as one sentence with exit code 2."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # All allow a clean shutdown. Background jobs of a shell, and their children, inherit an ignored SIGINT.
+    for number in liveness.stop_signals():
         signal.signal(number, signal.default_int_handler)
     try:
         app([encodable(argument) for argument in sys.argv[1:]])
@@ -125,4 +126,4 @@ def end(sentence: str, status: int) -> NoReturn:
 
 
 def _print(sentence: str) -> None:
-    Console(stderr=True).print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
+    stderr.print(sentence, style="red", highlight=False, soft_wrap=True)

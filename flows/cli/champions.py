@@ -4,9 +4,8 @@ import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from flows.cli.app import console, end, prefect
+from flows.cli.app import console, end, prefect, stderr
 from pipelines.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,11 +45,11 @@ def ask(
     which = _which(version, model, adapter)
     location, loaded = chat.load_adapter(adapter, settings) if adapter else chat.load(which, settings)
     if location.note:
-        Console(stderr=True).print(f"{location.note} {location.title} answers.", highlight=False, soft_wrap=True)
+        stderr.print(f"{location.note} {location.title} answers.", highlight=False, soft_wrap=True)
     answer = Answerer(loaded, location, settings).answer([{"role": "user", "content": question}], guess)
     console.print(answer.text, markup=False, highlight=False)
     if answer.note:
-        Console(stderr=True).print(answer.note, style="dim", highlight=False, soft_wrap=True)
+        stderr.print(answer.note, style="dim", highlight=False, soft_wrap=True)
     if searched is not None:
         for line in chat.check(question, answer.text, location, searched, settings.curate.refusal):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -91,6 +90,8 @@ def diff(
 
 def promote(version: Number = None, force: ForceReason = None) -> None:
     """Check a version against the promotion gate again, and make it champion if it passes or is forced."""
+    if force is not None and not force.strip():
+        raise UserError("--force needs the reason, which is stored with the decision.")
     from pipelines import config
 
     settings = config.load()

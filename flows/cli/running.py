@@ -43,6 +43,8 @@ def run(
 ) -> None:
     """Run the pipeline: run stages that changed, register the best model and promote it if it passes the gate."""
     if rev is not None or sets:
+        if commit:
+            end("--commit commits dvc.lock of the working tree; a run with --rev or --set commits it to a branch.", 2)
         from flows.commands import run_at_commit
 
         sys.exit(run_at_commit.run(console, rev, stages or [], force, no_promote, sets or []))
@@ -50,6 +52,7 @@ def run(
     from pipelines.runtime import liveness
 
     settings = check()
+    _check_names(stages or [])
     liveness.follow_the_flow()  # in a worktree, the command that created it
     try:
         with prefect() as ready:
@@ -67,6 +70,19 @@ def run(
     from flows.dag.provenance import keep_lock
 
     keep_lock(console, commit)
+
+
+def _check_names(stages: list[str]) -> None:
+    """Reject unknown stages before Prefect's server starts."""
+    if not stages:
+        return
+    from flows.dag import graph
+    from flows.dag.repair import repair
+    from pipelines.runtime import liveness
+
+    with liveness.exclusive("post_train"):
+        repair()  # a truncated dvc.lock cannot be read
+        graph.read().towards(stages)
 
 
 def loop(
@@ -170,6 +186,9 @@ def tune(
     to: Annotated[Path, typer.Option(help="Recipe to write.")] = Path("tuned.yaml"),
 ) -> None:
     """Search for better hyper-parameters of a training within a budget of time, and write them as a recipe."""
+    from flows.tuning.arguments import check
+
+    check(stage, minutes, to)
     from flows.tuning.tune import tune
 
     try:
@@ -180,10 +199,11 @@ def tune(
 
 def gc(yes: Yes = False, keep: Keep = 5) -> None:
     """Show and remove unused cache objects, checkpoints and registered weights."""
-    from flows.commands.gc import free, unneeded
+    from flows.commands.gc import free, unneeded, without_runs
 
-    garbage = unneeded(keep)
-    for line in garbage.lines():
-        console.print(line, highlight=False)
-    if garbage and (yes or typer.confirm("Remove them?")):
-        free(garbage)
+    with without_runs():
+        garbage = unneeded(keep)
+        for line in garbage.lines():
+            console.print(line, markup=False, highlight=False)
+        if garbage and (yes or typer.confirm("Remove them?")):
+            free(garbage)

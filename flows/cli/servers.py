@@ -1,12 +1,14 @@
 """Commands that run servers until Ctrl-C, and the setup of notifications."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from flows.cli.app import Port, console, prefect
 
-PrefectPort = Annotated[int, typer.Option(help="Port of the Prefect server on 127.0.0.1.")]
+Kind = Literal["slack", "teams", "discord", "webhook"]
+
+PrefectPort = Annotated[int, typer.Option(min=1, max=65535, help="Port of the Prefect server on 127.0.0.1.")]
 
 
 def up(prefect_port: PrefectPort = 4200, port: Port = 5000) -> None:
@@ -27,7 +29,7 @@ def ui(port: Port = 5000) -> None:
 
 
 def notify(
-    kind: Annotated[str, typer.Argument(help="slack, teams, discord or webhook (JSON).")],
+    kind: Annotated[Kind, typer.Argument(help="The kind of webhook; `webhook` takes JSON.")],
     url: Annotated[str, typer.Argument(help="Address of the webhook.")],
     test: Annotated[bool, typer.Option("--test", help="Send a test message.")] = False,
 ) -> None:

@@ -56,9 +56,9 @@ def load_adapter(name: str, settings: Config) -> tuple[ModelLocation, "ChatModel
     Raises:
         UserError: there is no such adapter, or it was trained on other weights than artifacts/base has.
     """
-    from pipelines.inference.chat_model import ChatModel
-
     location = task_adapter(name, settings)
+    from pipelines.inference.chat_model import ChatModel  # imports torch, which takes seconds
+
     return location, ChatModel(location.weights, location.tokenizer, settings.compute, location.decoding)
 
 

@@ -7,6 +7,7 @@ from pipelines import artifacts
 from pipelines.data.config import IngestConfig
 from pipelines.data.crawl.fetch import fetch_into
 from pipelines.data.crawl.host import CrawlPolicy
+from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 
 
@@ -16,8 +17,10 @@ def fetch_list(pages: Path, into: Path, delay: float, refresh: bool, allow_priva
     If no page could be fetched, only the list of rejected URLs is written.
 
     Raises:
-        UserError: `pages` contains no URL, or `dvc add` failed.
+        UserError: `pages` contains no URL, `into` is not a folder, or `dvc add` failed.
     """
+    if into.exists() and not into.is_dir():
+        raise UserError(f"{into} is not a folder; give another one with --into.")
     policy = CrawlPolicy(delay, limits.max_seconds, limits.max_bytes, allow_private=allow_private)
     count, rejects = fetch_into(pages, into, policy, refresh)
     rows = ({"url": url, "reason": reason} for url, reason in rejects.items())

@@ -9,14 +9,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.dag import dvc_lock, graph, staleness
+from flows.dag.worktree import WORKTREES, is_used
 from flows.promotion.retention import Weights, removable_weights, remove
 from pipelines import artifacts
 from pipelines.runtime import liveness
-from pipelines.runtime.errors import UserError
+from pipelines.runtime.errors import InProgressError, UserError
+
+ALL = ("--all-commits", "--all-experiments")
+"""What the cache is kept for, beside the working tree: the user's DVC experiments are in no branch."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,20 @@ class Unneeded:
             yield f"version {each.version} ({each.model}): {each.size / 2**20:.0f} MiB of weights; its record is kept"
         if not self:
             yield "There is nothing to remove."
+
+
+@contextmanager
+def without_runs() -> Iterator[None]:
+    """Keep runs from starting here, because the results of one in progress are referred to by nothing yet.
+
+    Raises:
+        InProgressError: a run is in progress, here or in a worktree, which shares the cache and the checkpoints.
+    """
+    with liveness.exclusive("post_train"):
+        used = [str(path) for path in WORKTREES.glob("*") if is_used(path)]
+        if used:
+            raise InProgressError(f"A run in {', '.join(used)} uses the cache and the checkpoints; wait for it.")
+        yield
 
 
 def unneeded(keep: int) -> Unneeded:
@@ -80,7 +99,7 @@ def _checkpoints() -> Iterator[Path]:
 
 
 def _gc(*flags: str) -> str:
-    command = [sys.executable, "-m", "dvc", "gc", "--workspace", "--all-commits", *flags]
+    command = [sys.executable, "-m", "dvc", "gc", "--workspace", *ALL, *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"`dvc gc` failed: {done.stderr.strip().splitlines()[-1]}")

@@ -40,6 +40,8 @@ def import_(console: Console, source: Path, form: str, to: Path | None) -> None:
     homes = ((chats, settings.curate.user_data, "conversations"), (pairs, settings.pairs.human, "pairs"))
     outputs = [(part, (to or home) / f"{name}.jsonl", kind) for part, home, kind in homes if part]
     for _, path, _ in outputs:
+        if path.parent.exists() and not path.parent.is_dir():
+            raise UserError(f"{path.parent} is not a folder; give another one with --to.")
         if path.exists():
             raise UserError(f"{path} exists already; remove it or rename {source}.")
     for part, path, kind in outputs:

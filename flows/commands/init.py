@@ -79,7 +79,12 @@ def _inside(console: Console, folder: Path) -> Path:
         return place
     partial = place.with_name(place.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted copy
-    shutil.copytree(whole, partial)
+    try:
+        shutil.copytree(whole, partial, ignore_dangling_symlinks=True)
+    except OSError as error:  # shutil.Error holds a list of files and reasons
+        shutil.rmtree(partial, ignore_errors=True)
+        first = error.args[0][0] if isinstance(error, shutil.Error) else (error.filename, place, error.strerror)
+        raise UserError(f"{first[0]} cannot be copied to {place}: {first[2]}.") from error
     partial.rename(place)
     console.print(f"{folder} is outside of the project and was copied to {place}.", highlight=False)
     return place

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flows.dag import dvc_cache, graph
 from flows.dag.worktree import LOCK, Workspace, workspace
@@ -188,5 +189,5 @@ def _hash(entries: list[dict[str, Any]], path: str) -> str | None:
 def _table(verdicts: list[Verdict]) -> Table:
     table = Table("stage", "output", "verdict", "why", box=None, header_style="bold")
     for each in verdicts:
-        table.add_row(each.stage, each.path, f"[{STYLES[each.state]}]{each.state}[/]", each.why)
+        table.add_row(each.stage, each.path, Text(each.state, STYLES[each.state]), each.why)
     return table

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from flows.dag.worktree import git, resolve, workspace
+from flows.dag.worktree import git, resolve_project, workspace
 from flows.folder import check_repository
 from flows.run import overrides
 from flows.run.process import LOGS
@@ -26,7 +26,7 @@ def run(
         UserError: there is no such commit or parameter, or the commit's data is not available.
     """
     check_repository()
-    commit = resolve(revision or "HEAD")
+    commit = resolve_project(revision or "HEAD")
     _check(commit, sets, current=revision is None)
     if revision is None and git("status", "--porcelain", "--untracked-files=no"):
         console.print(f"Uncommitted changes are ignored: the run uses HEAD ({commit[:10]}).", highlight=False)

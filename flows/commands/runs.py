@@ -68,8 +68,10 @@ def whole_runs() -> list[Any]:
     """Return the MLflow runs that registered a candidate, latest first."""
     store = tracking_store.client()
     experiments = [tracking_store.experiment(store)]
-    runs = store.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=1000)
-    return [run for run in runs if "candidate" in run.data.tags and "mlflow.parentRunId" not in run.data.tags]
+    runs = store.search_runs(
+        experiments, "tags.candidate != ''", order_by=["attributes.start_time DESC"], max_results=1000
+    )
+    return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
 
 
 def table(runs: Sequence[Any]) -> Table:

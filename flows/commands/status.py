@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flows.dag import graph, staleness
 from flows.promotion import history
@@ -77,8 +78,7 @@ def stages() -> Table:
 def _progress(run: run_state.RunState) -> Table:
     table = Table("stage", "state", "", box=None, header_style="bold")
     for stage, state in run.stages.items():
-        style = STYLES[state.state]
-        table.add_row(stage, f"[{style}]{state.state}[/]", state.note)
+        table.add_row(stage, Text(state.state, STYLES[state.state]), Text(state.note))
     return table
 
 

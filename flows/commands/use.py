@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from flows.run import overrides
+from pipelines import config
 from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_text, read_yaml
 
@@ -15,8 +16,11 @@ def use(console: Console, recipe: Path) -> None:
     """Write the parameters of `recipe` into params.yaml, keeping its comments, and print what changed.
 
     Raises:
-        UserError: the recipe is not a mapping, or params.yaml would be invalid with it.
+        UserError: the recipe is not a mapping, or params.yaml is invalid, or would be with it.
     """
+    if recipe.is_dir():
+        raise UserError(f"{recipe} is a folder; give one of its YAML files.")
+    config.load()  # the sentence about an invalid file, before it is merged
     values = read_yaml(recipe)
     if not isinstance(values, Mapping):
         raise UserError(f"{recipe} is not a mapping of parameters, such as sft: {{epochs: 8}}.")

@@ -10,12 +10,17 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.folder import check_repository
+from dvc.config import Config
+from dvc.config_schema import RelPath
+from dvc.repo import Repo
+
+from flows.dag.dvc_lock import ONE_AT_A_TIME
+from flows.folder import MARKS, check_repository
 from flows.run.process import end_orphans
 from flows.serve.prefect_server import ADDRESS, announced
 from pipelines import artifacts
@@ -25,6 +30,10 @@ from pipelines.runtime.errors import UserError
 
 WORKTREES = Path(".gradus/worktrees")
 LOCK = "dvc.lock"
+NO_HOOKS = "core.hooksPath=/dev/null"
+"""Setting of git: hooks, such as those of `dvc install`, are for the user's own checkouts and commits."""
+COMMITTING = (NO_HOOKS, "commit.gpgsign=false", "user.name=gradus", "user.email=gradus@localhost")
+"""Settings of git for commits that nobody is asked to sign."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +68,15 @@ class Workspace:
             raise UserError(f"`dvc {' '.join(arguments)}` failed at the commit {self.commit[:10]}: {why}")
         return done.stdout
 
-    def git(self, *arguments: str) -> str:
+    def git(self, *arguments: str, settings: Sequence[str] = ()) -> str:
         """Run git in the worktree; return its output."""
-        return git(*arguments, where=self.path)
+        return git(*arguments, where=self.path, settings=settings)
 
     def commit_files(self, title: str, *paths: str) -> None:
         """Commit `paths` on a detached HEAD, unless they are unchanged."""
         self.git("add", "--force", *paths)
         if self.git("status", "--porcelain", "--", *paths):
-            identity = ("-c", "user.name=gradus", "-c", "user.email=gradus@localhost")
-            self.git(*identity, "commit", "--quiet", "--no-verify", "--message", title, "--", *paths)
+            self.git("commit", "--quiet", "--message", title, "--", *paths, settings=COMMITTING)
 
     def keep(self, title: str, *, always: bool = False) -> str | None:
         """Commit dvc.lock on the branch `runs/<id>` and push the data to the remote, if any; return the branch.
@@ -90,12 +98,30 @@ def resolve(revision: str) -> str:
     """Return the commit that `revision` names.
 
     Raises:
-        UserError: there is no such commit.
+        UserError: there is no such commit, or no repository.
     """
+    git("rev-parse", "--git-dir")  # fails with git's reason when the folder is in no repository that git trusts
     try:
         return git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     except UserError as error:
         raise UserError(f"There is no commit {revision!r} here; `git log` lists the commits.") from error
+
+
+def resolve_project(revision: str) -> str:
+    """Return the commit that `revision` names, which holds a project at its root.
+
+    A command in a worktree without one would find the user's own project, which is in a parent folder.
+
+    Raises:
+        UserError: there is no such commit, or it holds no project at its root.
+    """
+    commit = resolve(revision)
+    if not set(MARKS) <= set(git("ls-tree", "--full-tree", "--name-only", commit).splitlines()):
+        raise UserError(
+            f"The commit {commit[:10]} holds no Gradus project ({', '.join(MARKS)}) at the root of its repository; "
+            "choose a commit that does, or move the project to the root."
+        )
+    return commit
 
 
 @contextmanager
@@ -103,14 +129,14 @@ def workspace(revision: str) -> Iterator[Workspace]:
     """Create a worktree at `revision`, and remove it on exit.
 
     Raises:
-        UserError: there is no such commit, or its data is neither in the cache nor in a remote.
+        UserError: there is no such commit, it holds no project, or its data is neither in the cache nor in a remote.
     """
     check_repository()
     end_orphans()
-    commit = resolve(revision)
+    commit = resolve_project(revision)
     _remove_stale()
     path = (WORKTREES / liveness.lease().name).resolve()
-    git("worktree", "add", "--quiet", "--detach", str(path), commit)
+    git("worktree", "add", "--quiet", "--detach", str(path), commit, settings=[NO_HOOKS])
     try:
         _share(path)
         space = Workspace(uuid.uuid4().hex[:12], commit, path, _environment(path))
@@ -123,9 +149,16 @@ def workspace(revision: str) -> Iterator[Workspace]:
 def _remove_stale() -> None:
     """Remove the worktrees of dead processes; each is named after the lease of its process."""
     for path in WORKTREES.glob("*"):
-        if not liveness.is_held(liveness.MARKS / path.name):
-            git("worktree", "remove", "--force", str(path))
+        if not is_used(path):
+            with suppress(UserError):  # git does not know the worktrees of a project that was moved
+                git("worktree", "remove", "--force", str(path))
+            shutil.rmtree(path, ignore_errors=True)
     git("worktree", "prune")
+
+
+def is_used(worktree: Path) -> bool:
+    """Return whether the process that created a worktree is alive."""
+    return liveness.is_held(liveness.MARKS / worktree.name)
 
 
 def _share(path: Path) -> None:
@@ -133,16 +166,27 @@ def _share(path: Path) -> None:
     settings = Path(".dvc/config.local")
     if settings.exists():
         shutil.copy(settings, path / settings)
-    _dvc("--cd", str(path), "config", "--local", "cache.dir", str(Path(_dvc("cache", "dir")).resolve()))
+    _share_storage(path)
     for shared in (liveness.MARKS, artifacts.CHECKPOINTS, CALLS.parent, store_location.STORE):
         shared.mkdir(parents=True, exist_ok=True)
         (path / shared).parent.mkdir(parents=True, exist_ok=True)
         (path / shared).symlink_to(shared.resolve())
 
 
-def _dvc(*arguments: str) -> str:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+def _share_storage(path: Path) -> None:
+    """Let DVC in the worktree use the project's cache, and remotes at paths relative to the project's configuration."""
+    with ONE_AT_A_TIME, Repo() as repo:
+        cache, here = str(repo.cache.local_cache_dir), Path(repo.dvc_dir)
+    config = Config(str(path / ".dvc"))
+    moved = {
+        name: os.path.normpath(here / os.path.relpath(remote["url"], path / ".dvc"))
+        for name, remote in config["remote"].items()
+        if isinstance(remote["url"], RelPath)
+    }
+    with config.edit("local") as local:
+        local["cache"]["dir"] = cache
+        for name, url in moved.items():
+            local["remote"].setdefault(name, {})["url"] = url
 
 
 def _environment(path: Path) -> dict[str, str]:
@@ -169,17 +213,19 @@ def _fetch(space: Workspace) -> None:
         space.dvc("checkout", *named)
 
 
-def git(*arguments: str, where: Path = Path(), stripped: bool = True) -> str:
-    """Run git; return its output, without surrounding white space unless not `stripped`.
+def git(*arguments: str, where: Path = Path(), stripped: bool = True, settings: Sequence[str] = ()) -> str:
+    """Run git with `settings` (`name=value`); return its output, without outer white space unless not `stripped`.
 
     Raises:
         UserError: git fails or is not installed.
     """
+    options = [part for setting in settings for part in ("-c", setting)]
     try:
-        done = subprocess.run(["git", *arguments], cwd=where, capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", *options, *arguments], cwd=where, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise UserError("git is not installed; it is needed to run a commit.") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise UserError(f"`git {arguments[0]}` failed: {lines[-1]}")
+        why = next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1])  # before any hints
+        raise UserError(f"`git {arguments[0]}` failed: {why}")
     return done.stdout.strip() if stripped else done.stdout

@@ -13,6 +13,7 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.models.task_adapters import store
 from pipelines.runtime import tracking_store
+from pipelines.runtime.errors import UserError
 
 TAGS = ("commit", "dirty", "stage_key")
 """Tags of the training run that are stored as the origin of the adapter."""
@@ -25,7 +26,11 @@ def keep(console: Console, name: str, source: str, replace: bool, settings: Conf
         UserError: training has not finished, it wrote no adapter on artifacts/base, or the name is invalid or in use.
     """
     check_repository()
-    directory = artifacts.read(settings.evaluate.models.get(source, source))
+    models = settings.evaluate.models
+    if source not in models and not (artifacts.ARTIFACTS / source).is_dir():
+        known = ", ".join(models)
+        raise UserError(f"--from {source} is neither a model of evaluate.models ({known}) nor a folder of artifacts/.")
+    directory = artifacts.read(models.get(source, source))
     store.check(directory, name, replace)
     place = store.copy(directory, name, _origin(artifacts.record(directory)["stage"]))
     dvc_add(place)

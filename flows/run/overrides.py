@@ -52,9 +52,9 @@ def changed(text: str, assignments: Sequence[str], option: str = "--set") -> str
     """Return `text`, a params.yaml, with `assignments` applied; error messages name the `option` that gave them.
 
     Raises:
-        UserError: an item is not an assignment, names no parameter, or its value is not YAML.
+        UserError: an item is not an assignment, names no parameter, or its value or `text` is not YAML.
     """
-    values = _yaml.load(text)
+    values = _loaded(text)
     for assignment in assignments:
         key, value = _parsed(assignment)
         block, name = _place(values, key, option)
@@ -73,10 +73,27 @@ def merged(text: str, recipe: Mapping[str, Any]) -> str:
     """Return `text`, a params.yaml, with the values of `recipe`: blocks are merged, other values replaced.
 
     A block with another `method` is replaced as a whole, since its options are of that method.
+
+    Raises:
+        UserError: `text` is not a mapping in YAML.
     """
-    values = _yaml.load(text)
+    values = _loaded(text)
     _merge(values, recipe)
     return written(values)
+
+
+def _loaded(text: str) -> Any:
+    """Return the values of a params.yaml with its comments; unlike PyYAML, ruamel.yaml rejects duplicate keys."""
+    try:
+        values = _yaml.load(text)
+    except YAMLError as error:
+        reason = str(getattr(error, "problem", None) or error).splitlines()[0]
+        mark = getattr(error, "problem_mark", None)
+        place = PARAMS if mark is None else f"{PARAMS}, line {mark.line + 1}"
+        raise UserError(f"{place}: {reason}; fix it.") from error
+    if not isinstance(values, Mapping):
+        raise UserError(f"{PARAMS} is not a mapping of parameters; restore it with `git checkout {PARAMS}`.")
+    return values
 
 
 def _merge(values: Any, recipe: Mapping[str, Any]) -> None:

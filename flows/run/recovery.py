@@ -12,7 +12,7 @@ from pipelines.runtime import liveness
 
 
 def recover(settings: Config) -> None:
-    """Restore a state in which a run can start. Needs Prefect's server.
+    """Restore a state in which a run can start. Needs Prefect's server, and the lock on post_train: it edits dvc.lock.
 
     A command that starts a server calls `end_orphans` first: an orphaned server would lock Prefect's database.
     """

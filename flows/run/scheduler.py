@@ -15,9 +15,8 @@ from types import FrameType
 from flows.dag.graph import Stage
 from flows.run.errors import StoppedError
 from flows.run.process import Program
+from pipelines.runtime import liveness
 from pipelines.runtime.errors import UserError
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Scheduler:
@@ -81,8 +80,8 @@ class Scheduler:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let Ctrl-C, SIGTERM and SIGHUP stop the run: gracefully the first time, immediately the second."""
-        before = {number: signal.signal(number, self._interrupted) for number in SIGNALS}
+        """Let Ctrl-C, SIGTERM and a closed terminal stop the run: gracefully the first time, immediately the second."""
+        before = {number: signal.signal(number, self._interrupted) for number in liveness.stop_signals()}
         try:
             yield
         finally:

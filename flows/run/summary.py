@@ -14,7 +14,7 @@ def show(console: Console, promotion: Promotion) -> None:
     console.print(terminal_table(promotion.comparison))
     name = f"{promotion.candidate} (version {promotion.version} of {registry.NAME})"
     if promotion.promoted:
-        console.print(f"[green]{name} is champion.[/]")
+        console.print(f"{name} is champion.", style="green", highlight=False)
         if promotion.reason:
             console.print(f"The promotion was forced: {promotion.reason}", markup=False, highlight=False)
     else:

@@ -30,11 +30,17 @@ class Choices:
         """Load the pairs of `source` and the decisions in `folder`.
 
         Raises:
-            UserError: `source` holds no pair.
+            UserError: `source` is missing, or holds no pair, or rows that are none.
         """
-        rows = {_name(row): row for row in artifacts.read_rows(source)}
-        if not rows:
-            raise UserError(f"{source} contains no pairs; run `gradus run pairs` first.")
+        if not source.exists():
+            raise UserError(f"{source} does not exist; `gradus run pairs` writes the pairs of the first row.")
+        pairs = artifacts.read_rows(source)
+        if not pairs or not all(_is_pair(row) for row in pairs):
+            raise UserError(
+                f"{source} does not consist of pairs in TRL's format; `gradus run pairs` writes some, and "
+                "`gradus import` converts others."
+            )
+        rows = {_name(row): row for row in pairs}
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.rows, self.documents = folder, rows, documents()
         self.written: list[tuple[str, Appended]] = []  # the decisions of this session, by pair
@@ -117,6 +123,19 @@ def _choice(row: Row, name: str, chosen: str, rejected: str) -> Row:
     answers = {"chosen": chosen, "rejected": rejected}
     messages = {key: [{"role": "assistant", "content": text}] for key, text in answers.items()}
     return {"prompt": row["prompt"], **messages, **{key: row.get(key) for key in ("kind", "source")}, "pair": name}
+
+
+def _is_pair(row: Row) -> bool:
+    """Return whether a row is a pair of conversations, of a prompt and two answers."""
+    return all(_is_conversation(row.get(part)) for part in ("prompt", "chosen", "rejected"))
+
+
+def _is_conversation(messages: object) -> bool:
+    return (
+        isinstance(messages, list)
+        and bool(messages)
+        and all(isinstance(each, dict) and isinstance(each.get("content"), str) for each in messages)
+    )
 
 
 def _name(row: Row) -> str:

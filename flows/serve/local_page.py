@@ -7,8 +7,9 @@ the check of the Host header from DNS rebinding. The page is one HTML file of th
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+from threading import Lock
 
 from rich.console import Console
 
@@ -19,8 +20,11 @@ from pipelines.runtime.errors import UserError
 STYLE = "local_page.css"
 
 
-class LocalPage(HTTPServer):
-    """Serves a page, its state at `/state`, and actions that change it."""
+class LocalPage(ThreadingHTTPServer):
+    """Serves a page, its state at `/state`, and actions that change it.
+
+    One thread per connection, because browsers open idle ones in advance; state and actions take turns.
+    """
 
     def __init__(
         self, page: str, state: Callable[[], Row], actions: Mapping[str, Callable[[Row], None]], port: int
@@ -33,6 +37,7 @@ class LocalPage(HTTPServer):
         """
         super().__init__((HOST, port), _Handler)
         self.secret, self.state, self.actions = secrets.token_urlsafe(), state, actions
+        self.turn = Lock()
         html, style = ((files(__package__) / name).read_text(encoding="utf-8") for name in (page, STYLE))
         self.page = html.replace("{{style}}", style).replace("{{secret}}", self.secret)
 
@@ -57,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/":
             self._send(200, self.server.page.encode(), "text/html; charset=utf-8")
         elif self.path == "/state" and self._has_secret():
-            self._reply(200, self.server.state())
+            self._reply(200, self._state())
         else:
             self._reply(404, {})
 
@@ -67,13 +72,18 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.server.actions[self.path.removeprefix("/")](body)
+            with self.server.turn:
+                self.server.actions[self.path.removeprefix("/")](body)
         except UserError as error:
             self._reply(409, {"error": str(error)})
         except (KeyError, TypeError, ValueError):
             self._reply(400, {})
         else:
-            self._reply(200, self.server.state())
+            self._reply(200, self._state())
+
+    def _state(self) -> Row:
+        with self.server.turn:
+            return self.server.state()
 
     def _is_local(self) -> bool:
         """Reject requests for other host names, which prevents DNS rebinding."""
@@ -85,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _has_secret(self) -> bool:
         """Reject requests without the secret, which other sites cannot read."""
-        good = secrets.compare_digest(self.headers.get("X-Secret", ""), self.server.secret)
+        good = secrets.compare_digest(self.headers.get("X-Secret", "").encode(), self.server.secret.encode())
         if not good:
             self._reply(403, {})
         return good

@@ -15,6 +15,12 @@ QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 """Environment of the MLflow server: disables the job runner, which is not used."""
 
 
+def remote() -> str | None:
+    """Return the address of the MLflow server that MLFLOW_TRACKING_URI names, if it names one."""
+    address = tracking_store.address()
+    return address if address.startswith("http") else None
+
+
 def mlflow_command(port: int) -> list[str]:
     """Return the arguments of `python -m` that serve the project's store."""
     files = store_location.FILES.resolve().as_uri()
@@ -33,23 +39,33 @@ def _has_display() -> bool:
 
 
 def serve(console: Console, port: int) -> None:
-    """Serve MLflow until Ctrl-C.
+    """Serve MLflow until Ctrl-C; print the pages of the server that MLFLOW_TRACKING_URI names, if it names one.
 
     Raises:
-        UserError: the port is taken, or MLflow does not start.
+        UserError: the port is taken, or MLflow does not start or answer.
     """
+    if address := remote():
+        Server(address, None, store_location.GIVEN).wait("/health")
+        _open(console, address)
+        return
     check_free(port)
     program = Program([sys.executable, "-m", *mlflow_command(port)], LOGS / "ui.log", QUIET)
     try:
         address = f"http://{HOST}:{port}"
         Server(address, program).wait("/health")
         announce_page("MLflow", address)
-        runs, models = pages(address)
-        console.print(f"Runs:   {runs}\nModels: {models}\n(press Ctrl-C to stop)", highlight=False, soft_wrap=True)
-        if console.is_terminal and _has_display():
-            webbrowser.open(runs)
+        _open(console, address)
+        console.print("(press Ctrl-C to stop)", highlight=False)
         program.wait()
     except KeyboardInterrupt:
         console.print("MLflow was stopped.")
     finally:
         program.stop()
+
+
+def _open(console: Console, address: str) -> None:
+    """Print the pages of the project's runs and models, and open the former in a browser, if there is one."""
+    runs, models = pages(address)
+    console.print(f"Runs:   {runs}\nModels: {models}", highlight=False, soft_wrap=True)
+    if console.is_terminal and _has_display():
+        webbrowser.open(runs)

@@ -25,6 +25,7 @@ ANNOUNCED = Path(".gradus/served.json")
 PAGES = Path(".gradus/pages")
 DATABASE = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
 ELSEWHERE = "PREFECT_API_DATABASE_CONNECTION_URL"
+ORIGINS = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
 NOTIFY = "gradus_notify"
 """Prefect variable that names the notification block (flows/serve/notify.py)."""
 RETRIES = "PREFECT_CLIENT_MAX_RETRIES"
@@ -70,6 +71,14 @@ def notifies() -> bool:
         return True
 
 
+def own_pages_only(port: int) -> dict[str, str]:
+    """Return the environment of a server on `port` that refuses the requests of other web pages in the same browser.
+
+    By default Prefect answers every origin (CORS), so that any page could start programs through the worker.
+    """
+    return {ORIGINS: f"http://{HOST}:{port},http://localhost:{port}"}
+
+
 @contextmanager
 def server() -> Iterator["Server"]:
     """Start a server and stop it on exit. Prefect must not be imported before this is entered."""
@@ -90,7 +99,7 @@ def server() -> Iterator["Server"]:
         "--port",
         str(port),
     ]
-    program = Program(command, LOGS / "prefect.log", {})
+    program = Program(command, LOGS / "prefect.log", own_pages_only(port))
     os.environ[ADDRESS] = f"http://{HOST}:{port}/api"
     os.environ.setdefault(RETRIES, "3")
     try:
@@ -103,9 +112,9 @@ def server() -> Iterator["Server"]:
 class Server:
     """An HTTP server that may still be starting."""
 
-    def __init__(self, address: str, program: Program | None) -> None:
-        """Keep the `address`; `program` is None when another process runs the server."""
-        self.address, self.program = address, program
+    def __init__(self, address: str, program: Program | None, setting: str = ADDRESS) -> None:
+        """Keep the `address`; `program` is None when another process runs the server, to which `setting` points."""
+        self.address, self.program, self.setting = address, program, setting
 
     def wait(self, path: str) -> None:
         """Wait until the server answers at `path`.
@@ -120,7 +129,7 @@ class Server:
                     return
             except OSError:
                 time.sleep(0.1)
-        hint = f"{self.program.log.name} shows the error" if self.program else f"{ADDRESS} points to it"
+        hint = f"{self.program.log.name} shows the error" if self.program else f"{self.setting} points to it"
         raise UserError(f"The server {self.address} does not answer; {hint}.")
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from flows.run import overrides
 from flows.run.console import duration
+from flows.tuning.arguments import ORIGIN
 from flows.tuning.ranges import nested
 from flows.tuning.search import Progress
 from flows.tuning.study import Fact, Study
@@ -112,7 +113,7 @@ def markdown(study: Study) -> str:
 def recipe(study: Study, best: FrozenTrial, stage: str) -> str:
     """Return the values of the best trial as a recipe for `gradus use`."""
     head = (
-        f"# {stage}, tuned by `gradus tune {stage}`: trial {best.number} of {len(study.trials)}.\n"
+        f"# {stage}, {ORIGIN} {stage}`: trial {best.number} of {len(study.trials)}.\n"
         f"# Validation: {described(best.user_attrs[Fact.MEASURED])}\n"
     )
     return f"{head}\n{overrides.written(nested(study.values(best)))}"

@@ -27,7 +27,6 @@ from pipelines.runtime.errors import UserError
 from pipelines.training.config import VALIDATIONS
 from pipelines.user_files import read_text
 
-STAGES = ("sft",)
 RUN = "run_id"
 """The attribute of a study with its MLflow run, which a continued search goes on with."""
 
@@ -36,14 +35,10 @@ def tune(console: Console, name: str, minutes: float, searches: Sequence[str], m
     """Search for `minutes`, or until `most` trials have ended; write the best one to the recipe `to`.
 
     Raises:
-        UserError: the stage cannot be tuned, a range is invalid, its data is missing or outdated, the time does not
+        UserError: a range is invalid, its data is missing or outdated, the time does not
             suffice for the first rung of a trial, or several trials in a row failed.
     """
     deadline = time.monotonic() + 60 * minutes
-    if name not in STAGES:
-        raise UserError(
-            f"gradus tune searches the parameters of {', '.join(STAGES)}, which measures validations; not of {name}."
-        )
     settings = preflight.check()
     with liveness.exclusive("tune"), liveness.exclusive("post_train"):  # no run may replace the data
         _recover()

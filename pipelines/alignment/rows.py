@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import StringConstraints, model_validator
 
-from pipelines.block import Block
+from pipelines.block import Block, Name
 from pipelines.runtime.errors import UserError
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 POLICY = r"^(base|pretrain|sft|(align|rl)/[A-Za-z0-9][A-Za-z0-9_-]*)$"
 Policy = Annotated[str, StringConstraints(pattern=POLICY)]
 """Directory of a model under artifacts/."""

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator
 
-from pipelines.block import Block, Count, Fraction, Positive, Share
+from pipelines.block import Block, Count, Fraction, Name, Positive, Share
 
 
 class EvaluateConfig(Block):
     """Questions that every model is evaluated on, and how answers are decoded."""
 
-    models: dict[str, str]
+    models: dict[Name, str]
     """Names of the models and their directories in artifacts/. Each becomes a stage `evaluate@<name>`."""
     questions: Path
     """Folder of answerable.jsonl, unanswerable.jsonl and general.jsonl. Every model is asked the split `validation`,

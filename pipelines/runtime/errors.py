@@ -1,4 +1,4 @@
-"""The exception for errors that the user can fix."""
+"""The exceptions for errors that the user can fix."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     A task that raises it exits with code 2 and without a traceback.
     """
+
+
+class InProgressError(UserError):
+    """Another process does what was asked for, or what would be disturbed by it; waiting is the fix."""

@@ -17,11 +17,13 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from pipelines.runtime.errors import UserError
+from pipelines.runtime.errors import InProgressError
 from pipelines.runtime.progress import say
 
 MARKS = Path(".gradus/alive")
 LOCKS = Path(".gradus/locks")
+LOCK = "lock"
+"""Lock file of a folder that several projects share, such as the worktrees of a project its checkpoints."""
 FLOW = "GRADUS_FLOW_MARK"
 """Environment variable with the lease of the flow that started a program."""
 
@@ -41,7 +43,7 @@ def _lease(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / uuid.uuid4().hex
     aside = path.with_suffix(".part")
-    descriptor = os.open(aside, os.O_CREAT | os.O_WRONLY, 0o600)  # open for the lifetime of the process
+    descriptor = os.open(aside, os.O_CREAT | os.O_WRONLY, 0o644)  # open for the lifetime of the process
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     aside.rename(path)
     atexit.register(_release, path, os.getpid())
@@ -77,12 +79,21 @@ def remove_stale() -> None:
             path.unlink(missing_ok=True)
 
 
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals that stop a command gracefully: without SIGHUP when it is ignored, as `nohup` asks for.
+
+    An ignored SIGINT is included, because background jobs of a shell, and their children, inherit it.
+    """
+    signals = [signal.SIGINT, signal.SIGTERM]
+    return signals if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*signals, signal.SIGHUP]
+
+
 @contextmanager
 def exclusive(stage: str) -> Iterator[None]:
     """Hold the exclusive lock on `stage` in this project.
 
     Raises:
-        UserError: another process runs the stage.
+        InProgressError: another process runs the stage.
     """
     LOCKS.mkdir(parents=True, exist_ok=True)
     with (LOCKS / stage).open("a+") as file:
@@ -90,12 +101,19 @@ def exclusive(stage: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            raise UserError(
+            raise InProgressError(
                 f"{stage} is being run here already, by process {file.read() or '?'}; wait for it, or stop it."
             ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        _sign(file.fileno())
+        yield
+
+
+@contextmanager
+def waiting(folder: Path) -> Iterator[None]:
+    """Hold the exclusive lock on `folder`, after any other process that holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+") as file:
+        _wait_for(file.fileno(), str(folder))
         yield
 
 
@@ -108,14 +126,24 @@ def accelerator() -> int:
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-")
     path = Path(tempfile.gettempdir()) / f"gradus-{os.getuid()}-gpu-{seen}.lock"
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    _wait_for(handle, "the GPU")
+    return handle
+
+
+def _wait_for(handle: int, what: str) -> None:
+    """Lock an open file, and say which process holds it if that has to wait."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        say(f"waiting for the GPU, which process {os.read(handle, 20).decode() or '?'} holds")
+        say(f"waiting for {what}, which process {os.pread(handle, 20, 0).decode() or '?'} holds")
         fcntl.flock(handle, fcntl.LOCK_EX)
+    _sign(handle)
+
+
+def _sign(handle: int) -> None:
+    """Write the id of this process to the file that it has locked."""
     os.ftruncate(handle, 0)
     os.pwrite(handle, str(os.getpid()).encode(), 0)
-    return handle
 
 
 def lead() -> None:

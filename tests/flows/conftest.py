@@ -206,8 +206,8 @@ def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def fake(tmp_path: Path, prefect_server: str, mlflow_store: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """A project without stages as the working directory, using the shared servers."""
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project without stages in a commit of Git and under DVC, as the working directory; no server is needed."""
     shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
     for name in ("params.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, tmp_path / name)
@@ -218,11 +218,18 @@ def fake(tmp_path: Path, prefect_server: str, mlflow_store: str, monkeypatch: py
     (tmp_path / "fake.py").write_text(PROGRAM)
     for command in (["init"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-m", "start"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True, capture_output=True)
-    shared = {"MLFLOW_TRACKING_URI": mlflow_store, "PYTHONPATH": str(ROOT)}
-    for name, value in shared.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
-    own = {"PREFECT_API_URL": prefect_server, "PREFECT_HOME": str(tmp_path / ".gradus"), "COLUMNS": "200"}
+    return tmp_path
+
+
+@pytest.fixture
+def fake(
+    repository: Path, prefect_server: str, mlflow_store: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Project]:
+    """A project without stages as the working directory, using the shared servers."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_store)
+    own = {"PREFECT_API_URL": prefect_server, "PREFECT_HOME": str(repository / ".gradus"), "COLUMNS": "200"}
     environment = {**os.environ, **own}
     with temporary_settings({PREFECT_API_URL: prefect_server}):
-        yield Project(tmp_path, mlflow_store, environment)
+        yield Project(repository, mlflow_store, environment)

@@ -26,6 +26,7 @@ from flows import scheduled
 from flows.serve import heartbeat, notify
 from flows.serve import prefect_server as prefects
 from flows.serve.prefect_server import NOTIFY
+from pipelines.runtime import liveness
 from pipelines.runtime.errors import UserError
 from tests.flows.conftest import ROOT, Project, free_port
 from tests.flows.dag.test_worktree import commit, git
@@ -84,6 +85,17 @@ def test_unchanged_project_starts_no_stage(fake: Project) -> None:
     state = scheduled.retrain(return_state=True)
     assert state.is_completed() and "Nothing changed" in (state.message or "")
     assert not (fake.path / "started.txt").exists()
+
+
+def test_retrain_during_a_run_starts_and_repairs_nothing(fake: Project, received: list[dict[str, str]]) -> None:
+    fake.describe({"ingest": [], "compare": ["ingest"]})
+    leftover = fake.path / "artifacts/evaluate/former/answers.jsonl"  # of a model that the run still evaluates
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
+    with liveness.exclusive("post_train"):
+        state = scheduled.retrain(return_state=True)
+    assert state.is_completed() and "Nothing was started: post_train is being run" in (state.message or "")
+    assert leftover.exists() and received == [] and fake.started() == []
 
 
 def test_failed_run_sends_a_message(fake: Project, received: list[dict[str, str]]) -> None:

@@ -36,6 +36,8 @@ BREAKAGES: list[tuple[Callable[[Any], Any], str]] = [
         lambda values: values["sft"].update(zzz=1),
         "zzz is not a parameter; see the config.py of its package for the known ones",
     ),
+    (lambda values: values["evaluate"]["models"].update({"x; touch y #": "sft"}), r"evaluate\.models.*x; touch y #"),
+    (lambda values: values["evaluate"]["models"].update({"../../x": "sft"}), r"evaluate\.models.*x"),
     (lambda values: values.update(strf={}), "strf is not a parameter"),
     (lambda values: values.pop("dedup"), "dedup is missing"),
 ]

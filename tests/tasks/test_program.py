@@ -7,7 +7,7 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.runtime import tracking_store
+from pipelines.runtime import liveness, tracking_store
 from pipelines.runtime.errors import UserError
 from tasks import STATUS, task
 
@@ -34,6 +34,14 @@ def test_finished_task_writes_record_run_and_status(config: Config) -> None:
     assert run.data.metrics["documents"] == 3.0
     assert run.data.params["dedup.shingle"] == str(config.dedup.shingle)
     assert status("dedup")["state"] == "finished"
+
+
+def test_task_locks_its_checkpoints(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(artifacts.KEY, "key")
+    with task("dedup") as t:
+        assert t.place is not None and liveness.is_held(t.place / liveness.LOCK)
+        t.finish({})
+    assert not liveness.is_held(t.place / liveness.LOCK)
 
 
 def test_user_error_exits_with_code_2_and_its_message(config: Config, capsys: pytest.CaptureFixture[str]) -> None:

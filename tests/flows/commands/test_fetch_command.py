@@ -12,6 +12,7 @@ import pytest
 from flows.commands.fetch import fetch_list
 from pipelines import artifacts
 from pipelines.config import Config
+from pipelines.runtime.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +23,11 @@ def test_fetch_without_pages_writes_only_the_rejects(config: Config, capsys: pyt
     assert fetch_list(Path("pages.txt"), into, 0.0, False, True, config.ingest) == 0
     assert capsys.readouterr().err == "None of 1 pages was fetched; data/fetched.rejects.jsonl lists the reasons.\n"
     assert not into.exists() and len(artifacts.read_rows(Path("data/fetched.rejects.jsonl"))) == 1
+
+
+def test_output_that_is_a_file_is_rejected(config: Config) -> None:
+    with pytest.raises(UserError, match=r"params\.yaml is not a folder; give another one with --into"):
+        fetch_list(Path("pages.txt"), Path("params.yaml"), 0.0, False, True, config.ingest)
 
 
 def test_fetched_pages_are_tracked_by_dvc(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

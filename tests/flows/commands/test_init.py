@@ -122,3 +122,16 @@ def test_params_in_another_yaml_style_are_left_to_the_user(tmp_path: Path, monke
     with pytest.raises(UserError, match="set it to data/x yourself"):
         point_at(Path("data/x"))
     assert Path("params.yaml").read_text() == "ingest: {source: data/raw}\n"
+
+
+def test_dangling_links_are_not_copied(clone: Path, papers: Path) -> None:
+    (papers / "gone.txt").symlink_to("nowhere.txt")
+    init_output(papers)
+    assert [path.name for path in (clone / "data" / papers.name).rglob("*.txt")] == ["a.txt"]
+
+
+def test_folder_that_cannot_be_copied_is_reported_and_no_part_is_left(clone: Path, papers: Path) -> None:
+    (papers / "loop").symlink_to(papers)
+    with pytest.raises(UserError, match="cannot be copied to data/My papers: new: "):
+        init_output(papers)
+    assert not list((clone / "data").glob("*.part"))

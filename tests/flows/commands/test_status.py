@@ -13,6 +13,7 @@ from rich.console import Console
 
 from flows.commands import status
 from flows.dag import dvc_lock, graph, staleness
+from flows.run.run_state import RunState, StageState
 from flows.serve import prefect_server
 from flows.serve.prefect_server import check_free
 from pipelines import config
@@ -41,6 +42,14 @@ def test_changed_values_are_shown_and_optional_stages_marked(fake: Project) -> N
     assert "changed" in rows["ingest"] and '"old" → "new"' in rows["ingest"]
     assert "follows" in rows["clean"]
     assert "optional" in rows["extra"] and "never ran" not in rows["extra"]
+
+
+def test_note_of_a_stage_is_shown_with_its_brackets() -> None:
+    note = "[transformers] user: What is [INST] x [/INST]"
+    run = RunState(time.time(), None, {"sft": StageState("running", note, time.time())})
+    console = Console(record=True, width=200)
+    console.print(status._progress(run))
+    assert note in console.export_text()
 
 
 @pytest.mark.e2e

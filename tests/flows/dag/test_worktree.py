@@ -7,10 +7,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
+from dvc.config import Config
+from rich.console import Console
 
-from flows.commands import gc
+from flows.commands import gc, run_at_commit
 from flows.dag import dvc_cache, dvc_lock, git_state
-from flows.dag.worktree import resolve, workspace
+from flows.dag.worktree import LOCK, WORKTREES, resolve, workspace
+from flows.folder import MARKS
 from pipelines import artifacts
 from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
@@ -90,6 +94,67 @@ def test_unknown_commit_is_rejected(fake: Project) -> None:
         resolve("c0ffee")
     status, output = run_at(fake, "c0ffee")
     assert (status, output.strip()) == (2, "There is no commit 'c0ffee' here; `git log` lists the commits.")
+
+
+@pytest.fixture
+def described(repository: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A committed project with a stage, without servers."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_store)
+    stage = {"cmd": "python fake.py ingest", "outs": ["artifacts/ingest"]}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"ingest": stage}}))
+    commit("stages")
+    return repository
+
+
+def test_commit_without_a_project_at_the_root_is_rejected(described: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="holds no Gradus project"), workspace("HEAD^"):  # before dvc.yaml
+        pass
+    below = described / "below"
+    below.mkdir()
+    for name in (*MARKS, ".dvc"):
+        (described / name).rename(below / name)
+    commit("project in a subfolder")
+    monkeypatch.chdir(below)
+    with pytest.raises(UserError, match="at the root of its repository"):
+        run_at_commit.run(Console(), None, [], False, False, ["sft.epochs=3"])
+    assert not (below / ".gradus/worktrees").exists()
+
+
+def test_commit_is_not_sought_outside_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="`git rev-parse` failed: fatal: not a git repository"):
+        resolve("HEAD")
+
+
+def test_worktree_ignores_hooks_signing_and_what_a_moved_project_left(described: Path) -> None:
+    for hook in ("post-checkout", "pre-commit", "post-commit"):
+        path = described / ".git/hooks" / hook
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("#!/bin/sh\necho the hook refuses >&2; exit 1\n")
+        path.chmod(0o755)
+    git("config", "commit.gpgsign", "true")
+    git("config", "gpg.program", "false")
+    left = WORKTREES / "dead"
+    left.mkdir(parents=True)
+    (left / ".git").write_text("gitdir: /nowhere/.git/worktrees/dead\n")
+    with workspace("HEAD") as space:
+        assert not left.exists()
+        (space.path / LOCK).write_text("schema: '2.0'\nstages: {}\n")
+        branch = space.keep("a run")
+    assert branch is not None and git("show", f"{branch}:{LOCK}").startswith("schema")
+
+
+def test_relative_remote_and_cache_of_the_project_are_used_in_a_worktree(described: Path) -> None:
+    remote = described.with_name(f"{described.name}-remote")
+    section = f"['remote \"near\"']\n    url = ../../{remote.name}\n"
+    (described / ".dvc/config").write_text(f"[core]\n    remote = near\n{section}")
+    commit("a relative remote")
+    (described / ".dvc/config.local").write_text("['remote \"near\"']\n    verify = true\n")
+    with workspace("HEAD") as space:
+        shared = Config(str(space.path / ".dvc"))
+        assert shared["remote"]["near"]["url"] == str(remote)
+        assert shared["remote"]["near"]["verify"] is True
+        assert shared["cache"]["dir"] == str(described / ".dvc/cache")
 
 
 @pytest.fixture

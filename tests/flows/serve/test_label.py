@@ -89,9 +89,15 @@ def test_page_loads_no_external_resources(page: LocalPage) -> None:
     assert page.secret in text and "http://" not in text and "https://" not in text
 
 
-def test_empty_source_is_rejected(tmp_path: Path) -> None:
-    write_rows(tmp_path / "train.jsonl", [])
-    with pytest.raises(UserError, match="contains no pairs; run `gradus run pairs` first"):
+@pytest.mark.parametrize("rows", [[], [{"question": "Who?"}], [{**pair(1), "prompt": "Who keeps lamp 1?"}]])
+def test_source_without_pairs_is_rejected(tmp_path: Path, rows: list[Row]) -> None:
+    write_rows(tmp_path / "train.jsonl", rows)
+    with pytest.raises(UserError, match=r"does not consist of pairs in TRL's format; `gradus run pairs` writes some"):
+        Choices(tmp_path / "train.jsonl", tmp_path / "human")
+
+
+def test_missing_source_is_reported_with_the_command_that_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.jsonl does not exist; `gradus run pairs` writes"):
         Choices(tmp_path / "train.jsonl", tmp_path / "human")
 
 

@@ -1,5 +1,7 @@
 """Leases and locks, held by real processes that end in several ways."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +15,12 @@ from pipelines.runtime.errors import UserError
 
 pytestmark = pytest.mark.slow
 
+SHARER = """
+from pathlib import Path
+from pipelines.runtime import liveness
+with liveness.waiting(Path("checkpoints/sft/key")):
+    print("in", flush=True)
+"""
 HOLDER = """
 import sys, time
 from pipelines.runtime import liveness
@@ -125,3 +133,27 @@ def test_gpu_is_locked_by_one_process_and_others_wait(project: Path, monkeypatch
     one.wait()
     assert two.stdout is not None and two.stdout.readline() == "has it\n"
     two.communicate("\n")
+
+
+def test_shared_folder_is_used_by_one_process_at_a_time(project: Path) -> None:
+    """The second process waits; worktrees of a project, whose locks on stages are apart, share its checkpoints."""
+    with liveness.waiting(Path("checkpoints/sft/key")):
+        command = [sys.executable, "-c", SHARER]
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert second.stderr is not None
+        notice = second.stderr.readline()
+        assert "waiting for checkpoints/sft/key, which process" in notice and str(os.getpid()) in notice
+        assert second.poll() is None
+    output, _ = second.communicate(timeout=60)
+    assert output == "in\n"
+
+
+def test_ignored_hangup_stays_ignored() -> None:
+    """As under `nohup`, whose purpose is that a run outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert liveness.stop_signals() == [signal.SIGINT, signal.SIGTERM]
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+        assert signal.SIGHUP in liveness.stop_signals()
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,0 +1,23 @@
+"""The Prefect server of one command."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flows.serve.prefect_server import ADDRESS, server
+
+pytestmark = pytest.mark.slow
+
+
+def test_server_refuses_requests_of_other_web_pages(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv(ADDRESS, raising=False)
+    with server() as served:
+        served.wait("/health")
+        own = served.address.removesuffix("/api")
+        for origin, status in (("https://evil.example", 400), (own, 200)):
+            headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+            assert httpx.options(f"{served.address}/variables/", headers=headers).status_code == status
