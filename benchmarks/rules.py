@@ -76,7 +76,7 @@ def sample(folder: Path) -> dict[str, float]:
     removed = {
         f"{row['source']}\n{row['example']}"
         for row in artifacts.read_rows(out / "edits.jsonl")
-        if row["reason"] == "repeated_line"
+        if row["reason"] == "repeated_line" and row["source"] in after
     }
     gone = {each for each in planted if each.split("\n", 1)[1] not in after[each.split("\n", 1)[0]]}
     print(f"sample corpus: {len(before)} documents; dropped {drops}")
