@@ -112,7 +112,7 @@ def test_states_follow_their_weight_in_another_order_of_groups() -> None:
     weights = {name: torch.nn.Parameter(torch.full((2,), value)) for name, value in (("a", 1.0), ("b", 2.0))}
     a, b = ({"params": [weight]} for weight in weights.values())
     optimizer, other = torch.optim.AdamW([b, a]), torch.optim.AdamW([a, b])
-    sum(weight.square().sum() for weight in weights.values()).backward()
+    (weights["a"].square() + weights["b"].square()).sum().backward()
     optimizer.step()
     unpack(pack(weights, optimizer), weights, other)
     for weight in weights.values():

@@ -61,6 +61,15 @@ def test_8_bit_optimizers_need_a_gpu(kind: Optimizer) -> None:
         optimizers.create(kind, [{"params": [torch.nn.Parameter(torch.zeros(2))], "lr": 1e-3}], 0.0)
 
 
+@pytest.mark.parametrize("kind", ["adamw", "adafactor"])
+def test_weights_that_begin_at_zero_move_by_the_learning_rate(kind: Optimizer) -> None:
+    weight = torch.nn.Parameter(torch.zeros(4, 4))  # as LoRA's B
+    optimizer = optimizers.create(kind, [{"params": [weight], "lr": 1e-2}], 0.0)
+    weight.grad = torch.linspace(1, 2, 16).view(4, 4)
+    optimizer.step()
+    assert float(weight.abs().mean()) == pytest.approx(1e-2, rel=0.1)
+
+
 @pytest.mark.parametrize("kind", [bitsandbytes.optim.AdamW8bit, bitsandbytes.optim.PagedAdamW8bit])
 def test_8_bit_states_are_restored_exactly(tmp_path: Path, kind: type[torch.optim.Optimizer]) -> None:
     def start() -> tuple[dict[str, torch.nn.Parameter], torch.optim.Optimizer]:
