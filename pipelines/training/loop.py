@@ -77,6 +77,7 @@ def fit(
             keep = {each for each in (history.best_step(), stable_end) if each}
             job.checkpoints.step(number, lambda: (pack(weights, optimizer) | method.state(), facts), keep)
     history.close()
+    optimizer.state.clear()  # a sharded model may be gathered in their memory
     _finish(model, weights, history, job, stable_end)
     return history
 
