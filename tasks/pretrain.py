@@ -61,7 +61,7 @@ def pretrain(
     validation = _validation(tok, split, config.block_tokens) if training.patience is not None else []
     preflight.check_patience(training, validation, split / "validation.parquet", "split.validation_share")
     stable = stable_phase("pretrain", base, out, config, training)
-    preflight.check("pretrain", base, rows, plan, config, training, compute, quantised, out)
+    training = preflight.check("pretrain", base, rows, plan, config, training, compute, quantised, out)
     model = preparation.trainable(base, config.tuning, compute, quantised, training.sharded)
     if config.packing:
         check_document_masking(model, "pretrain")

@@ -5,7 +5,9 @@ from typing import Any
 
 import bitsandbytes.optim
 import torch
+from torch.distributed.tensor import DTensor
 
+from pipelines.models.memory import MASTER, OPTIMIZERS
 from pipelines.models.parallel import sharding
 from pipelines.runtime.errors import UserError
 from pipelines.training.config import Optimizer
@@ -46,6 +48,17 @@ def check(kind: Optimizer, device: torch.device) -> None:
             f"training.optimizer is '{kind}', which needs a GPU (on a CPU a step of ten million weights takes a "
             "minute), and training runs on a CPU here; set it to adamw or adafactor."
         )
+
+
+def unallocated(kind: Optimizer, *managed: torch.optim.Optimizer) -> int:
+    """Return the bytes that gradients and states of optimizers of a `kind` will take on this device, but do not yet."""
+    needed = 0.0
+    for optimizer in managed:
+        for weight in (weight for group in optimizer.param_groups for weight in group["params"]):
+            own = weight.to_local() if isinstance(weight, DTensor) else weight
+            missing = MASTER * (weight.grad is None) + OPTIMIZERS[kind] * (weight not in optimizer.state)
+            needed += missing * own.numel()
+    return int(needed)
 
 
 def states(optimizer: torch.optim.Optimizer, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor | float]:

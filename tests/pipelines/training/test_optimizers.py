@@ -122,8 +122,27 @@ def test_every_entry_of_a_float32_adapter_moves_at_a_tiny_learning_rate(
 
 def test_activations_are_recomputed_on_request_and_never_on_a_cpu_by_default(base: Path) -> None:
     config, cpu = LlamaForCausalLM.from_pretrained(base).config, torch.device("cpu")
-    assert not activations.worthwhile("auto", config, 10**9, cpu) and activations.worthwhile("on", config, 1, cpu)
+    assert not activations.worthwhile("auto", config, 10**9, cpu, 0) and activations.worthwhile("on", config, 1, cpu, 0)
     assert activations.estimate(config, 1000) == 50 * 64 * 2 * 1000
+
+
+def test_memory_that_the_first_step_will_take_does_not_count_as_free(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, cuda = LlamaForCausalLM.from_pretrained(base).config, torch.device("cuda")
+    monkeypatch.setattr(activations, "available", lambda _: 10_000_000)
+    assert not activations.worthwhile("auto", config, 1000, cuda, 1_000_000)
+    assert activations.worthwhile("auto", config, 1000, cuda, 3_000_000)
+
+
+def test_gradients_and_states_are_unallocated_until_the_first_step() -> None:
+    weights = [torch.nn.Parameter(torch.ones(10)), torch.nn.Parameter(torch.ones(5))]
+    optimizer = torch.optim.AdamW(weights)
+    assert optimizers.unallocated("adamw", optimizer) == 15 * 12
+    weights[0].square().sum().backward()
+    assert optimizers.unallocated("adamw", optimizer) == 15 * 12 - 10 * 4
+    optimizer.step()
+    assert optimizers.unallocated("adamw", optimizer) == 5 * 12
 
 
 def test_model_without_layers_to_recompute_raises() -> None:
