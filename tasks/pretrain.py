@@ -82,8 +82,8 @@ def pretrain(
         "loss": history.tail("loss"),
         "tokens": float(tokens),
         "steps": float(len(history.rows)),
-        "cut": float(truncated),
-        "fill": tokens / sum(len(batch) * max(len(rows[row].ids) for row in batch) for batch in plan),
+        "truncated": float(truncated),
+        "packing_efficiency": tokens / sum(len(batch) * max(len(rows[row].ids) for row in batch) for batch in plan),
         **history.chosen(),
     }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import bitsandbytes
 import pytest
 import torch
+from pydantic import ValidationError
 from transformers import LlamaForCausalLM
 
 from pipelines.config import Config
@@ -13,7 +14,7 @@ from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.training import activations, optimizers, schedules
 from pipelines.training.checkpoints import Checkpoints, pack, unpack
-from pipelines.training.config import Optimizer
+from pipelines.training.config import Optimizer, TrainingConfig
 from pipelines.training.loop import fit
 from pipelines.training.objectives import LanguageModel
 from pipelines.training.step import Job
@@ -41,6 +42,18 @@ def test_linear_schedule_rises_and_falls() -> None:
     assert rates("linear", 60, 0.05, 0.0)[:4] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert rates("linear", 3, 0.05, 0.0)[:2] == [0.0, 1.0]  # at least one step
     assert rates("linear", 4, 0.0, 0.0) == [1.0, 0.75, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant", "wsd"])
+def test_a_training_of_one_step_has_the_peak_rate(kind: str) -> None:
+    assert rates(kind, 1, 0.05, 0.2) == [1.0]
+
+
+def test_warmup_and_decay_of_wsd_share_the_steps(config: Config) -> None:
+    values = config.training.model_dump() | {"warmup": 0.6, "decay": 0.5}
+    assert TrainingConfig.model_validate(values | {"schedule": "linear"}).warmup == 0.6
+    with pytest.raises(ValidationError, match=r"warmup is 0\.6 and decay 0\.5; with schedule wsd"):
+        TrainingConfig.model_validate(values | {"schedule": "wsd"})
 
 
 def test_cosine_and_constant_schedules() -> None:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from pipelines.evaluation.in_training.sample import LOSS
 from pipelines.models.parallel import sharding
+from pipelines.training import step
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.loop import fit
 from pipelines.training.monitoring.history import History
@@ -98,6 +99,23 @@ def test_a_sharded_training_in_bf16_has_the_losses_of_one_process(tmp_path: Path
     _, history = learn(False, Checkpoints(), precision="bf16")
     losses, expected = ([row["loss"] for row in rows] for rows in (found["losses"], history.rows))
     assert losses == pytest.approx(expected, rel=5e-3)
+
+
+def test_frozen_weights_get_no_gradient_from_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zero gradient would let the optimizer's momentum and weight decay change them."""
+    monkeypatch.setattr(step, "BUCKET", 5)
+    trained = [torch.nn.Parameter(torch.ones(size)) for size in (3, 4, 9)]
+    frozen = torch.nn.Parameter(torch.ones(3), requires_grad=False)
+    for weight in trained[1:]:
+        weight.grad = torch.full_like(weight, 2.0)
+    job = Job("sft", 1e-3, 1, training(), COMPUTE, Recorder(), Checkpoints())
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        step.averaged([*trained, frozen], {"weight": 2.0, "loss": 1.0}, 100.0, job, 1)
+    finally:
+        dist.destroy_process_group()
+    assert frozen.grad is None
+    assert [weight.grad.tolist() for weight in trained if weight.grad is not None] == [[0.0] * 3, [1.0] * 4, [1.0] * 9]
 
 
 def test_a_gathered_model_stays_in_main_memory_if_the_device_is_too_small(
