@@ -291,7 +291,10 @@ def test_eva_adapters_are_trained_in_float32(base: Path, config: Config, tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["norms", "lora"])
-def test_nf4_layers_stay_differentiable_with_every_method(kind: str, base: Path, config: Config) -> None:
+def test_nf4_layers_stay_differentiable_with_every_method(
+    kind: str, base: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
     quantised = BASE.model_copy(update={"quantization": "nf4"})
     model = preparation.trainable(base, tuned(kind), config.compute, quantised)
     flags = [vars(each)["support_avx512bf16_for_cpu"] for each in model.modules() if isinstance(each, Linear4bit)]
