@@ -61,7 +61,7 @@ def pretrain(
     validation = _validation(tok, split, config.block_tokens) if training.patience is not None else []
     preflight.check_patience(training, validation, split / "validation.parquet", "split.validation_share")
     stable = stable_phase("pretrain", base, out, config, training)
-    preflight.check("pretrain", base, rows, plan, config, training, compute, quantised, out)
+    training = preflight.check("pretrain", base, rows, plan, config, training, compute, quantised, out)
     model = preparation.trainable(base, config.tuning, compute, quantised, training.sharded)
     if config.packing:
         check_document_masking(model, "pretrain")
@@ -82,8 +82,8 @@ def pretrain(
         "loss": history.tail("loss"),
         "tokens": float(tokens),
         "steps": float(len(history.rows)),
-        "cut": float(truncated),
-        "fill": tokens / sum(len(batch) * max(len(rows[row].ids) for row in batch) for batch in plan),
+        "truncated": float(truncated),
+        "packing_efficiency": tokens / sum(len(batch) * max(len(rows[row].ids) for row in batch) for batch in plan),
         **history.chosen(),
     }
 

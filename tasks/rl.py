@@ -31,7 +31,7 @@ from pipelines.models.templates.stops import stop_ids
 from pipelines.models.tuning import preparation
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
-from pipelines.training import activations
+from pipelines.training import activations, optimizers
 from pipelines.training.checkpoints import Checkpoints
 from tasks import task
 
@@ -71,7 +71,10 @@ def rl(
     )
     trainer = _trainer(Actors(backbone, sampler, score, verdict), block, config.compute.seed)
     tokens = block.microbatch * (block.max_new_tokens + longest)
-    recompute = activations.worthwhile(config.training.checkpointing, model.config, tokens, backbone.device)
+    unallocated = optimizers.unallocated("adamw", *(optimizer for optimizer, _ in trainer.optimizers))
+    recompute = activations.worthwhile(
+        config.training.checkpointing, model.config, tokens, backbone.device, unallocated
+    )
     with activations.recomputed(model, recompute):
         trainer.train(prompts, held_out, run, checkpoints)
     saving.save_adapter(model, tok, out)

@@ -72,7 +72,7 @@ def sft(
     asked = sample.read(curated, config.validation_questions) if config.validation_questions else None
     preflight.check_patience(training, validation, curated / "validation.jsonl", "curate.validation_share")
     stable = stable_phase("sft", start, out, config, training)
-    preflight.check("sft", start, rows, plan, config, training, compute, base, out)
+    training = preflight.check("sft", start, rows, plan, config, training, compute, base, out)
     model = preparation.trainable(start, config.tuning, compute, base, training.sharded)
     before = _copy(start, config, compute) if any(row.rehearsed for row in rows) else None
     objective = LanguageModel(model, rows, tok.pad_token_id, config.rehearsal_weight, before)

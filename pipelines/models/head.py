@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from pipelines.models.parallel import sharding
 from pipelines.runtime.errors import UserError
 
 CHUNK_BYTES = 2**28  # of float32 logits at once: 1,365 tokens for a vocabulary of 49,152
@@ -191,7 +192,7 @@ def checked_head(model: Model) -> Head:
     """
     head, base = Head.of(model), base_of(model)
     ids = torch.arange(8, device=base.device)[None]
-    with torch.no_grad(), in_eval_mode(model):
+    with torch.no_grad(), in_eval_mode(model), sharding.autocast_if_sharded(base):
         own = base(input_ids=ids, use_cache=False).logits.float()
         ours = head.logits(hidden_states(model, ids))
     if not torch.allclose(ours, own, rtol=0, atol=TOLERANCE * float(own.nan_to_num().abs().max()), equal_nan=True):

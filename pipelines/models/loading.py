@@ -35,6 +35,7 @@ def fetch(
     Raises:
         UserError: the model is missing or cannot be loaded, or its chat template cannot be learnt from.
     """
+    label = f"{where} {config.model!r}"
     kind, _, name = config.model.partition(":")
     options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
     placed = {} if on == "cpu" else {"device_map": on}
@@ -59,9 +60,9 @@ def fetch(
             else {"use_safetensors": True}
         )
         model = AutoModelForCausalLM.from_pretrained(source, dtype=precision, **placed, **options, **weights)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{where} {config.model!r} cannot be loaded: {str(error).splitlines()[0]}") from error
-    label = f"{where} {config.model!r}"
+    except (OSError, ValueError, ImportError) as error:
+        advice = "; if it is quantised, name the 16-bit model" if isinstance(error, ImportError) else ""
+        raise UserError(f"{label} cannot be loaded: {str(error).strip().splitlines()[0]}{advice}") from error
     canonical.canonicalise(tok, config.chat_template, config.thinking, label)
     stops.settle(model, tok, label)
     return model, tok

@@ -15,6 +15,7 @@ from torch._subclasses import fake_tensor
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.pytorch_utils import Conv1D
 
 from pipelines.models.head import chunk_tokens
 from pipelines.models.tuning.apply import apply, without_input_casts
@@ -42,13 +43,9 @@ WORKSPACES = GIB // 8
 FRAGMENTATION = 0.05
 """Memory that the caching allocator cannot use, as a share of the tensors that every step allocates anew."""
 _MASKLESS = "maskless_sdpa"
-_UNTRACEABLE = (
-    fake_tensor.DynamicOutputShapeException,
-    fake_tensor.DataDependentOutputException,
-    NotImplementedError,
-    AssertionError,
-)
-"""Errors of fake tensors; the last is that of tensors which are not registered as buffers, as in FourierFT."""
+_UNTRACEABLE = (RuntimeError, AssertionError)
+"""Errors of fake tensors: of shapes that depend on values, of an operator without a fake implementation or one that
+autocast does not know, and of tensors that are not registered as buffers, as in FourierFT."""
 
 AttentionInterface.register(_MASKLESS, sdpa_attention_forward)  # while tracing, sdpa materialises a mask that training
 # does not have; a name without a mask function gets none
@@ -142,7 +139,7 @@ def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
         attention = _MASKLESS if training.attention == "sdpa" else training.attention
         model: Any = AutoModelForCausalLM.from_config(config, dtype=training.dtype, attn_implementation=attention)
         head = model.get_output_embeddings()
-        linear = [each for each in model.modules() if isinstance(each, torch.nn.Linear) and each is not head]
+        linear = [each for each in model.modules() if isinstance(each, (torch.nn.Linear, Conv1D)) and each is not head]
         sizes = [each.weight.numel() for each in linear]
         try:
             model = apply(model, training.tuning)
@@ -166,7 +163,7 @@ def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
         others=frozen - matrices,
         trainable=trainable,
         shardable=shardable,
-        largest_matrix=max(sizes),
+        largest_matrix=max(sizes, default=0),
         layers=shape.num_hidden_layers,
         width=shape.hidden_size,
         vocabulary=shape.vocab_size,
@@ -240,7 +237,7 @@ def _output_layer(traced: Traced, training: Training) -> int:
 
 
 def first_fit(traced: Traced, options: Iterable[tuple[str, Training]], free: int) -> str | None:
-    """Return the first option that fits in `free` bytes, such as `batch_tokens 2048 instead of 8192 needs 17.3 GiB`."""
+    """Return the first option that fits in `free` bytes, such as `training.micro_batch_tokens 2048 needs 17.3 GiB`."""
     for name, training in options:
         needed = estimate(traced, training).total
         if needed <= free:

@@ -28,7 +28,9 @@ def keep_share(model: Model, share: float, start: Path) -> None:
     if share == 1.0:
         return  # most methods have no factor on their update
     if isinstance(model, peft.PeftModel):
-        model.peft_config["default"].lora_alpha *= share
+        config = model.peft_config[ADAPTER]
+        config.lora_alpha *= share
+        config.alpha_pattern = {module: alpha * share for module, alpha in config.alpha_pattern.items()}
         for module in model.modules():
             if isinstance(module, peft.tuners.lora.LoraLayer):
                 module.scale_layer(share)

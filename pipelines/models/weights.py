@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import track
@@ -20,6 +21,15 @@ _AT_ONCE = 2**24  # bytes
 def files(directory: Path) -> list[Path]:
     """Return the safetensors files of a stored model, in the order of their names."""
     return sorted(directory.glob("*.safetensors"))
+
+
+def names(directory: Path) -> set[str]:
+    """Return the names of a stored model's weights."""
+    found: set[str] = set()
+    for path in files(directory):
+        with safe_open(path, framework="pt") as stored:
+            found |= set(stored.keys())
+    return found
 
 
 def size(directory: Path) -> int:
@@ -50,7 +60,7 @@ def known_hash(directory: Path) -> str:
 
 
 def require_finite(parameters: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Check the named weights before they are saved, so that a diverged model never is.
+    """Check the named weights before they are saved, so that a diverged model is never saved.
 
     Raises:
         UserError: a weight is not finite.
@@ -64,7 +74,7 @@ def require_space(directory: Path, needed: int) -> None:
     """Check that the file system of `directory`, which may not exist yet, has `needed` bytes free.
 
     Raises:
-        UserError: it has not.
+        UserError: it has fewer.
     """
     there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PretrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from pipelines.models.devices import available
 from pipelines.runtime.errors import UserError
 from pipelines.training.config import Checkpointing
 
@@ -28,11 +29,16 @@ def estimate(config: PretrainedConfig, tokens: int) -> int:
     return _BYTES * int(text.hidden_size) * int(text.num_hidden_layers) * tokens
 
 
-def worthwhile(mode: Checkpointing, config: PretrainedConfig, tokens: int, device: torch.device) -> bool:
-    """Return whether to recompute; `auto` does so on a GPU if the activations of `tokens` would not fit."""
+def worthwhile(
+    mode: Checkpointing, config: PretrainedConfig, tokens: int, device: torch.device, unallocated: int
+) -> bool:
+    """Return whether to recompute; `auto` does so on a GPU if the activations of `tokens` would not fit.
+
+    Gradients and optimizer states will take `unallocated` bytes of the memory that is free now.
+    """
     if mode != "auto":
         return mode == "on"
-    return device.type == "cuda" and estimate(config, tokens) > _SHARE * torch.cuda.mem_get_info(device)[0]
+    return device.type == "cuda" and estimate(config, tokens) > _SHARE * (available(device) - unallocated)
 
 
 @contextmanager

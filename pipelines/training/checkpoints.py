@@ -27,6 +27,7 @@ from pipelines.models.parallel.sharding import full, sharded_like
 from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
+from pipelines.training import optimizers
 
 FACTS, TENSORS = "facts.json", "tensors.safetensors"
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
@@ -197,47 +198,35 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def pack(weights: Mapping[str, torch.Tensor], *optimizers: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Return `weights`, the states of `optimizers` and of torch's random generators as flat tensors.
+def pack(weights: Mapping[str, torch.Tensor], *managed: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return `weights`, the states of their optimizers and of torch's random generators as flat tensors.
 
     Those of sharded weights are gathered in rank 0.
     """
     tensors = {f"weight/{name}": full(weight) for name, weight in weights.items()}
-    for number, optimizer in enumerate(optimizers):
-        for index, state in optimizer.state_dict()["state"].items():
-            for key, value in _flat(state).items():
-                kind = "optimizer" if isinstance(value, torch.Tensor) else "number"
-                tensors[f"{kind}{number}/{index}/{key}"] = full(torch.as_tensor(value))
+    for number, optimizer in enumerate(managed):
+        for place, value in optimizers.states(optimizer, weights).items():
+            kind = "optimizer" if isinstance(value, torch.Tensor) else "number"
+            tensors[f"{kind}{number}/{place}"] = full(torch.as_tensor(value))
     tensors["generator/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["generator/cuda"] = torch.cuda.get_rng_state()
     return tensors
 
 
-def _flat(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state of one weight without the inner mappings in which bitsandbytes wraps quantised states."""
-    flat: dict[str, Any] = {}
-    for key, value in state.items():
-        flat |= value if isinstance(value, Mapping) else {key: value}
-    return flat
-
-
 def unpack(
-    tensors: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], *optimizers: torch.optim.Optimizer
+    tensors: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], *managed: torch.optim.Optimizer
 ) -> None:
     """Restore in place the weights and optimizer states that `pack` returned."""
     for name, weight in weights.items():
         weight.data.copy_(sharded_like(tensors[f"weight/{name}"], weight))
-    for number, optimizer in enumerate(optimizers):
-        order = [weight for group in optimizer.param_groups for weight in group["params"]]
-        states: dict[int, dict[str, torch.Tensor | float]] = {}
+    for number, optimizer in enumerate(managed):
+        states: dict[str, torch.Tensor | float] = {}
         for entry, value in tensors.items():
             kind, _, place = entry.partition("/")
             if kind in (f"optimizer{number}", f"number{number}"):
-                index, key = place.split("/")
-                found = sharded_like(value, order[int(index)]) if kind.startswith("optimizer") else value.item()
-                states.setdefault(int(index), {})[key] = found
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+                states[place] = value if kind.startswith("optimizer") else value.item()
+        optimizers.restore(optimizer, weights, states)
 
 
 def restore_generators(tensors: Mapping[str, torch.Tensor]) -> None:

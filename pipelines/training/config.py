@@ -61,6 +61,14 @@ class TrainingConfig(Block):
             )
         return self
 
+    @model_validator(mode="after")
+    def _decay_after_the_warmup(self) -> Self:
+        if self.schedule == "wsd" and self.warmup + self.decay > 1:
+            raise ValueError(
+                f"warmup is {self.warmup} and decay {self.decay}; with schedule wsd their sum must be at most 1"
+            )
+        return self
+
     @property
     def shards(self) -> int:
         """The number of processes over which a model is sharded."""

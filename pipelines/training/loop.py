@@ -21,7 +21,16 @@ from pipelines.training import activations, optimizers, schedules
 from pipelines.training.checkpoints import pack, restore_generators, unpack
 from pipelines.training.monitoring.history import History, Validate
 from pipelines.training.monitoring.utilization import utilization
-from pipelines.training.step import Job, Objective, accumulate, averaged, equalise, micro_batch_tokens, no_tokens
+from pipelines.training.step import (
+    Job,
+    Objective,
+    accumulate,
+    averaged,
+    equalise,
+    micro_batch_tokens,
+    no_tokens,
+    of_rank_0,
+)
 from pipelines.training.tuning.hooks import Method
 
 
@@ -59,7 +68,7 @@ def fit(
     stable_end = schedules.stable_steps(settings.schedule, len(plan), settings.decay) if job.stable else None
     parameters = list(weights.values())
     equalise(parameters)
-    recompute = activations.recomputed(model, _recomputes(model, budget, job))
+    recompute = activations.recomputed(model, _recomputes(model, optimizer, budget, job))
     with job.checkpoints.guarded(), without_input_casts(model), recompute:
         for number, step in enumerate(plan[len(rows) :], len(rows) + 1):
             if history.exhausted():
@@ -77,6 +86,7 @@ def fit(
             keep = {each for each in (history.best_step(), stable_end) if each}
             job.checkpoints.step(number, lambda: (pack(weights, optimizer) | method.state(), facts), keep)
     history.close()
+    optimizer.state.clear()  # a sharded model may be gathered in their memory
     _finish(model, weights, history, job, stable_end)
     return history
 
@@ -122,10 +132,14 @@ def _finish(
         job.stable.store(job.checkpoints.kept(stable_end))
 
 
-def _recomputes(model: Model, budget: int, job: Job) -> bool:
-    """Return whether layers are recomputed; never with virtual tokens, whose caches would be filled twice."""
+def _recomputes(model: Model, optimizer: Optimizer, budget: int, job: Job) -> bool:
+    """Return whether layers are recomputed, in all processes alike, since they gather a sharded layer together.
+
+    They never are with virtual tokens, whose caches would be filled twice.
+    """
     checkpointing = "off" if virtual_tokens.of(model) else job.training.checkpointing
-    return activations.worthwhile(checkpointing, model.config, budget, model.device)
+    unallocated = optimizers.unallocated(job.training.optimizer, optimizer)
+    return of_rank_0(activations.worthwhile(checkpointing, model.config, budget, model.device, unallocated))
 
 
 def _resumed(

@@ -69,10 +69,10 @@ class LanguageModel:
 
     @torch.no_grad()
     def _base(self, model: Model, rows: Sequence[Example]) -> Tensor:
-        """Return the base model's hidden states at the labelled tokens of the rehearsed rows."""
+        """Return the base model's hidden states, without dropout, at the labelled tokens of the rehearsed rows."""
         chosen = [row for row in rows if row.rehearsed]
         wanted = padded([[*row.labels[1:], IGNORED] for row in chosen], IGNORED) != IGNORED
-        with original(model, self.before) as base:
+        with original(model, self.before) as base, in_eval_mode(base):
             return self._hidden(base, chosen).index_select(0, places(wanted, model.device))
 
 

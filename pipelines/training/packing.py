@@ -10,6 +10,7 @@ import peft
 import torch
 
 from pipelines.models.head import base_of
+from pipelines.models.parallel import sharding
 from pipelines.runtime.errors import UserError
 from pipelines.training.examples import IGNORED, Example
 
@@ -74,8 +75,9 @@ def check_document_masking(model: peft.PeftModel, what: str) -> None:
     training = model.training
     model.eval()
     hook = base.get_input_embeddings().register_forward_hook(keep)
-    decoder = base.get_decoder()
-    hidden = decoder(input_ids=10 + places, position_ids=places, use_cache=False).last_hidden_state[:, 5:].float()
+    with sharding.autocast_if_sharded(base):
+        output = base.get_decoder()(input_ids=10 + places, position_ids=places, use_cache=False)
+    hidden = output.last_hidden_state[:, 5:].float()
     hook.remove()
     model.train(training)
     direction = torch.linspace(0, 1, hidden.shape[-1], device=hidden.device)  # a plain sum is constant after LayerNorm

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from pipelines.models import devices, memory, quantization, weights
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.memory import GIB, MASTER, OPTIMIZERS, Traced, Training
+from pipelines.models.tuning.apply import apply
 from pipelines.models.tuning.peft_methods import UNMERGEABLE
+from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from pipelines.training import optimizers
@@ -31,11 +33,14 @@ def check(
     compute: ComputeConfig,
     base: BaseModelConfig,
     out: Path,
-) -> None:
+) -> TrainingConfig:
     """Check that the training `what` of the model in `start` can run here, and print its memory by part.
 
+    Returns `training`, with activation checkpointing if it is `auto` and memory is too small without.
+
     Raises:
-        UserError: the device lacks the quantisation, the optimizer, the memory, or the disk `out` the space.
+        UserError: the device lacks the quantisation, the optimizer, the memory, or the disk `out` the space; or the
+            model lacks positions for the rows, or stores its weights in a form that the method cannot change.
     """
     where, precision = devices.device(compute), devices.dtype(compute)
     _check_method(what, config, training)
@@ -43,17 +48,23 @@ def check(
     quantization.check(base.quantization, where)
     optimizers.check(training.optimizer, where)
     if not plan:
-        return  # reported by the training
+        return training  # reported by the training
+    architecture = AutoConfig.from_pretrained(start)
+    _check_positions(what, rows, architecture)
+    _check_names(what, start, config, architecture)
     wanted = largest(rows, plan, config, training, base, where, precision)
-    shape = memory.trace(AutoConfig.from_pretrained(start), wanted)
+    shape = memory.trace(architecture, wanted)
     if shape is None:
         say(f"{what}: the memory of this architecture and method cannot be estimated")
-        return
-    check_memory(what, shape, wanted, where, may_recompute=training.checkpointing == "auto" and where.type == "cuda")
+        return training
+    may_recompute = training.checkpointing == "auto" and where.type == "cuda"
+    recomputes = check_memory(what, shape, wanted, where, may_recompute)
     merged = (shape.matrices + shape.others) * precision.itemsize if isinstance(config, PretrainConfig) else 0
     saved = int((MASTER + OPTIMIZERS[training.optimizer]) * shape.trainable)
     written = KEPT + 1 + (training.patience is not None) + 2 * (training.schedule == "wsd")  # best, stable and its copy
-    weights.require_space(out, written * saved + MASTER * shape.trainable + merged)
+    if not environment.rank():  # the others write nothing
+        weights.require_space(out, written * saved + MASTER * shape.trainable + merged)
+    return training.model_copy(update={"checkpointing": "on"}) if recomputes else training
 
 
 def _check_method(what: str, config: SFTConfig | PretrainConfig, training: TrainingConfig) -> None:
@@ -70,6 +81,44 @@ def _check_method(what: str, config: SFTConfig | PretrainConfig, training: Train
         raise UserError(f"{what}.tuning.method is {method}, which needs training.checkpointing: off.")
     if method == "fisher" and training.weight_decay:
         raise UserError(f"{what}.tuning.method is fisher, which needs training.weight_decay: 0.")
+
+
+def _check_positions(what: str, rows: Sequence[Example], architecture: PreTrainedConfig) -> None:
+    """Check that the model has a position for each token of a row.
+
+    Raises:
+        UserError: a row is longer. Learned positions (GPT-2, OPT) end there, and rotary ones were not trained beyond.
+    """
+    positions = getattr(architecture.get_text_config(), "max_position_embeddings", None)
+    longest = max(len(row.ids) for row in rows)
+    if positions is not None and longest > positions:
+        parameters = "pretrain.block_tokens" if what == "pretrain" else "sft.max_tokens and sft.lm_tokens"
+        raise UserError(
+            f"{what} has a row of {longest} tokens, and the model has {positions} positions; set {parameters} to at "
+            f"most {positions}."
+        )
+
+
+def _check_names(what: str, start: Path, config: SFTConfig | PretrainConfig, architecture: PreTrainedConfig) -> None:
+    """Check that the model in `start` stores the trained parameters under their names, if the result depends on them.
+
+    A delta is applied to stored weights, and `adapter_scale` interpolates with them.
+
+    Raises:
+        UserError: it stores them otherwise, as a mixture of experts does, whose experts are stacked when it is loaded.
+    """
+    if not config.tuning.selects:
+        return
+    with torch.device("meta"):
+        model = apply(AutoModelForCausalLM.from_config(architecture), config.tuning)
+    trained = {name for name, value in model.named_parameters() if value.requires_grad}
+    whole = len(trained) == sum(1 for _ in model.parameters())
+    missing = sorted(trained - weights.names(start))
+    if missing and not (whole and (isinstance(config, PretrainConfig) or config.adapter_scale == 1)):
+        raise UserError(
+            f"{what}.tuning.method {config.tuning.method} trains {missing[0]}, which the model in {start} stores under "
+            "another name; use full with adapter_scale 1, or lora."
+        )
 
 
 def _check_sharding(
@@ -138,10 +187,10 @@ def largest(
     )
 
 
-def check_memory(what: str, shape: Traced, training: Training, where: torch.device, may_recompute: bool) -> None:
-    """Print the memory estimate, and compare it with the free memory of the device.
+def check_memory(what: str, shape: Traced, training: Training, where: torch.device, may_recompute: bool) -> bool:
+    """Print the memory estimate, compare it with the free memory of the device, and return whether layers recompute.
 
-    With `may_recompute`, the loop itself switches activation checkpointing on if memory is too small without.
+    With `may_recompute`, activation checkpointing is switched on if memory is too small without.
 
     Raises:
         UserError: the estimate is larger; the message names a change that fits.
@@ -153,7 +202,7 @@ def check_memory(what: str, shape: Traced, training: Training, where: torch.devi
     how = ", with activation checkpointing" if training.checkpointing else ""
     say(f"{what}: estimated memory of {training.rows} rows of {training.length} tokens{how}\n{needed}")
     if needed.total <= free:
-        return
+        return training.checkpointing
     way = memory.first_fit(shape, _smaller(training, where), free)
     other = f"lower {what}.tuning.options.r or the length of rows, or set a smaller base.model"
     raise UserError(

@@ -17,11 +17,12 @@ _NAMES: dict[Schedule, str] = {
 def create(kind: Schedule, optimizer: Optimizer, steps: int, warmup: float, decay: float) -> LambdaLR:
     """Return a schedule over `steps` optimizer steps; the learning rate of `optimizer` is its peak.
 
-    `warmup` is the share of the steps with a rising rate, at least one step unless it is 0. `decay` is the share of the
+    `warmup` is the share of the steps with a rising rate, at least one step unless it is 0; the last step is not among
+    them, since the first has the rate 0. `decay` is the share of the
     last steps in which `wsd` (warm-up, stable, decay) falls to zero as 1 - sqrt (Hägele et al. 2024,
     arXiv:2405.18392); the other schedules ignore it.
     """
-    rising = max(1, int(warmup * steps + 1e-9)) if warmup else 0
+    rising = min(steps - 1, max(1, int(warmup * steps + 1e-9))) if warmup else 0
     options = {"num_decay_steps": max(1, round(decay * steps)), "decay_type": "1-sqrt"} if kind == "wsd" else None
     schedule: LambdaLR = get_scheduler(_NAMES[kind], optimizer, rising, steps, scheduler_specific_kwargs=options)
     return schedule

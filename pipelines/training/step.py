@@ -6,7 +6,7 @@ however it is split.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -29,6 +29,7 @@ from pipelines.training.stable import StablePhase
 
 T = TypeVar("T")
 
+BUCKET = 2**24  # gradients that processes add at once
 CPU_TOKENS = 4096  # of an automatic micro-batch on a CPU, where larger ones are not faster
 
 
@@ -185,15 +186,30 @@ def _norm(gradients: list[Tensor]) -> float:
 
 
 def _over_processes(parameters: Sequence[nn.Parameter], sums: dict[str, float]) -> dict[str, float]:
-    """Add the gradients and sums of all processes; those of sharded weights are added already."""
-    whole = [each for each in parameters if not isinstance(each, DTensor)]
-    flat = torch.cat([(torch.zeros_like(each) if each.grad is None else each.grad).flatten() for each in whole])
-    dist.all_reduce(flat)
-    for each, part in zip(whole, torch.split(flat, [each.numel() for each in whole]), strict=True):
-        each.grad = part.view_as(each)
-    totals = torch.tensor(list(sums.values()), dtype=torch.float64, device=flat.device)
+    """Add the gradients and sums of all processes.
+
+    Gradients of sharded weights are added already, and frozen weights have none.
+    """
+    for bucket in _buckets([each for each in parameters if each.requires_grad and not isinstance(each, DTensor)]):
+        flat = torch.cat([(torch.zeros_like(each) if each.grad is None else each.grad).flatten() for each in bucket])
+        dist.all_reduce(flat)
+        for each, part in zip(bucket, torch.split(flat, [each.numel() for each in bucket]), strict=True):
+            each.grad = part.view_as(each)
+    totals = torch.tensor(list(sums.values()), dtype=torch.float64, device=parameters[0].device)
     dist.all_reduce(totals)
     return dict(zip(sums, totals.tolist(), strict=True))
+
+
+def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Yield the parameters in groups of at most `BUCKET` entries, or one: few messages, and little memory besides."""
+    bucket: list[nn.Parameter] = []
+    for each in parameters:
+        if bucket and sum(map(torch.numel, bucket)) + each.numel() > BUCKET:
+            yield bucket
+            bucket = []
+        bucket.append(each)
+    if bucket:
+        yield bucket
 
 
 def equalise(parameters: Sequence[nn.Parameter]) -> None:

@@ -312,8 +312,8 @@ def test_pretrain_lowers_the_loss_and_writes_a_full_model(teachable: Path, split
             run,
             Checkpoints(),
         )
-    assert metrics["loss"] < 4.0 and 0.5 < metrics["fill"] <= 1.0
-    assert metrics["cut"] == 0
+    assert metrics["loss"] < 4.0 and 0.5 < metrics["packing_efficiency"] <= 1.0
+    assert metrics["truncated"] == 0
     assert adapters.parent(out) is None
     assert (out / "model.safetensors").exists()
 

@@ -7,6 +7,8 @@ decoding read them outside of the decoder's forward pass.
 
 import copy
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
@@ -19,11 +21,24 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from pipelines.models.config import ComputeConfig
-from pipelines.models.devices import device, dtype
+from pipelines.models.devices import autocast, available, device, dtype
 from pipelines.runtime.errors import UserError
 
-_WHOLE: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
-"""The decoder of each sharded model as it was, without the weights of its layers."""
+EVALUATED = 1.6
+"""Memory that evaluating a model takes, as a multiple of its float32 weights: autocast keeps bf16 copies."""
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What a sharded model becomes again."""
+
+    decoder: nn.Module
+    """The decoder as it was, without the weights of its layers."""
+    compute: ComputeConfig
+
+
+_WHOLE: WeakKeyDictionary[nn.Module, _Whole] = WeakKeyDictionary()
+"""All sharded models."""
 
 
 def shard(model: PreTrainedModel, compute: ComputeConfig) -> None:
@@ -43,7 +58,7 @@ def shard(model: PreTrainedModel, compute: ComputeConfig) -> None:
     for tensor in shared.values():
         tensor.data = tensor.data.to(where)
     shared |= {id(value): nn.Parameter(value.to("meta"), value.requires_grad) for value in inside}
-    _WHOLE[model] = copy.deepcopy(model.base_model, shared)
+    _WHOLE[model] = _Whole(copy.deepcopy(model.base_model, shared), compute)
     half = MixedPrecisionPolicy(dtype(compute), torch.float32, cast_forward_inputs=False)
     mesh = init_device_mesh(where.type, (dist.get_world_size(),))
     for layer in layers:
@@ -56,21 +71,41 @@ def shard(model: PreTrainedModel, compute: ComputeConfig) -> None:
             module.set_force_sum_reduction_for_comms(True)
 
 
+def autocast_if_sharded(model: PreTrainedModel) -> AbstractContextManager[object]:
+    """Return the autocast context that a sharded `model` needs, and for another model one without effect.
+
+    Layers are gathered in the precision of products and the rest is float32: without autocast they do not multiply.
+    """
+    whole = _WHOLE.get(model)
+    return nullcontext() if whole is None else autocast(whole.compute, model.device)
+
+
 def gather(model: nn.Module) -> None:
     """Give rank 0 the whole `model` again, which computes without the other processes; do nothing if none is sharded.
 
+    It is gathered in main memory, since one device may be too small, and returns to the device if that can evaluate it.
     Every process calls it. The model of the other processes is of no use afterwards.
     """
-    decoder = _WHOLE.pop(model, None)
-    if decoder is None:
+    whole = _WHOLE.pop(model, None)
+    if whole is None:
         return
     assert isinstance(model, PreTrainedModel)
+    where = model.device
     for name, value in model.base_model.named_parameters():
         if isinstance(value, DTensor):
             owner, _, leaf = name.rpartition(".")
-            gathered = nn.Parameter(value.full_tensor(), value.requires_grad)
-            setattr(decoder.get_submodule(owner), leaf, gathered if not dist.get_rank() else None)
-    setattr(model, model.base_model_prefix, decoder.train(model.training))
+            gathered = nn.Parameter(full(value.detach()), value.requires_grad)
+            setattr(whole.decoder.get_submodule(owner), leaf, gathered)
+    setattr(model, model.base_model_prefix, whole.decoder.train(model.training))
+    if not dist.get_rank():
+        model.to(_roomy(where, sum(value.nbytes for value in model.parameters())))
+
+
+def _roomy(where: torch.device, weights: int) -> torch.device:
+    """Return the device `where` if it has the memory to evaluate a model with `weights` bytes, else the CPU."""
+    if where.type == "cuda":
+        torch.cuda.empty_cache()
+    return where if where.type == "cpu" or EVALUATED * weights < available(where) else torch.device("cpu")
 
 
 def sharded(tensors: Iterable[Tensor]) -> bool:

@@ -23,6 +23,8 @@ REPLACED_INITS = ("pissa", "olora", "loftq")
 """Values of `init_lora_weights` with which PEFT would change the weights below the adapter."""
 VIRTUAL_TOKENS = ("prompt_tuning", "p_tuning", "prefix_tuning", "multitask_prompt_tuning")
 """Methods whose parameters are tokens or keys and values before the text."""
+_UNSCALED = ("use_dora", "bias", "modules_to_save", "trainable_token_indices")
+"""Options with which LoRA also trains parameters that its scale does not apply to."""
 _LORA: dict[str, Any] = {
     "r": int,
     "lora_alpha": (int, float),
@@ -138,9 +140,14 @@ class TuningConfig(Block):
 
     @property
     def scalable(self) -> bool:
-        """Whether the learnt update can be multiplied by a factor after training."""
+        """Whether the learnt update can be multiplied by a factor after training.
+
+        LoRA's scale does not apply to magnitudes (DoRA), biases, and whole modules or tokens trained beside it.
+        """
         start = str(self.options.get("init_lora_weights"))
-        return self.selects or (self.method in ("lora", "adalora") and not start.startswith(REPLACED_INITS[:2]))
+        others = any(value and value != "none" for value in map(self.options.get, _UNSCALED))
+        plain = self.method in ("lora", "adalora") and not others and not start.startswith(REPLACED_INITS[:2])
+        return self.selects or plain
 
 
 def _sentence(error: ValidationError) -> str:

@@ -14,7 +14,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pipelines.models.tuning.config import OWN, REFUSED, REPLACED_INITS, VIRTUAL_TOKENS
 
 LORA_PLUS = "loraplus_lr_ratio"
-"""Option of `lora` and `adalora`: learning rate of B over that of A (LoRA+, Hayou et al. 2024, arXiv:2402.12354)."""
+"""Option of `lora`: learning rate of B over that of A (LoRA+, Hayou et al. 2024, arXiv:2402.12354)."""
 UNMERGEABLE = ("lily", "beft", *VIRTUAL_TOKENS)
 """Methods whose update is not one of the model's own parameters: Lily's factors are chosen by the input, and the linear
 layers of recent models have no bias to add BEFT's to."""
@@ -42,7 +42,7 @@ def configuration(method: str, options: Mapping[str, Any], base: str = "base") -
     except (KeyError, ValueError):
         methods = ", ".join(sorted({each.value.lower() for each in peft.PeftType} - REFUSED.keys()))
         raise ValueError(f"there is no method {method}; use {', '.join(OWN)} or one of PEFT's: {methods}") from None
-    given = {name: value for name, value in options.items() if name != LORA_PLUS or "lora" not in method}
+    given = {name: value for name, value in options.items() if (method, name) != ("lora", LORA_PLUS)}
     names = {field.name for field in fields(known)} - {field.name for field in fields(peft.PeftConfig)}
     if unknown := sorted(given.keys() - names):
         raise ValueError(f"the method {method} has no option {unknown[0]}; PEFT knows {', '.join(sorted(names))}")

@@ -41,7 +41,9 @@ def trainable(
     torch.manual_seed(compute.seed)
     precision = torch.float32 if tuning.method in ("full", "fisher") else None
     place = compute.model_copy(update={"device": "cpu"}) if sharded else compute
-    model = apply(whole(directory, place, base.quantization, precision, **_attention(compute)), tuning)
+    start = whole(directory, place, base.quantization, precision, **_attention(compute))
+    quantization.keep_differentiable(start)
+    model = apply(start, tuning)
     if sharded:
         assert isinstance(model, PreTrainedModel)
         sharding.shard(model, compute)

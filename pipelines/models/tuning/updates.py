@@ -138,7 +138,9 @@ def replace_in(model: PreTrainedModel, directory: Path) -> None:
     own = dict(model.named_parameters())
     for name, value in load_file(directory / WEIGHTS).items():
         if name not in own or own[name].shape != value.shape:
-            raise UserError(f"The delta in {directory} has {name} {list(value.shape)}, which its base model has not.")
+            raise UserError(
+                f"The delta in {directory} has {name} {list(value.shape)}, but its base model has no such parameter."
+            )
         own[name].copy_(value)
 
 

@@ -80,6 +80,9 @@ def _initialise_by_activations(model: peft.PeftModel, objective: LanguageModel) 
     with in_eval_mode(model), torch.no_grad():
         batches = list(_batches(objective.rows, objective.pad, model.device))
         initialize_lora_eva_weights(model, batches, forward_fn=forward, show_progress_bar=False)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()  # PEFT creates the new ranks in the precision of the model
 
 
 def _batches(rows: Sequence[Example], pad: int, device: torch.device) -> Iterator[dict[str, Tensor]]:

@@ -68,6 +68,19 @@ def test_unknown_model_raises_user_error(name: str, message: str, project: Path)
         loading.fetch(settings(name), "base.model", torch.float32)
 
 
+def test_quantised_model_without_its_library_raises_user_error(tmp_path: Path) -> None:
+    tok = tiny_tokenizer()
+    tok.save_pretrained(tmp_path)
+    model = tiny_model(tok)
+    model.save_pretrained(tmp_path)
+    config = artifacts.read_json(tmp_path / "config.json")
+    artifacts.write_json(
+        tmp_path / "config.json", {**config, "quantization_config": {"quant_method": "gptq", "bits": 4}}
+    )
+    with pytest.raises(UserError, match=r"cannot be loaded: .*requires.*; if it is quantised, name the 16-bit model"):
+        loading.fetch(settings(str(tmp_path)), "base.model", torch.float32)
+
+
 def test_package_must_contain_exactly_one_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "two_models").mkdir()
     for name in ("__init__.py", "a.gguf", "b.gguf"):

@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 import torch
 from peft.helpers import disable_input_dtype_casting
-from transformers import BitsAndBytesConfig, Gemma3TextConfig, LlamaForCausalLM, PreTrainedConfig
+from transformers import (
+    BitsAndBytesConfig,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaForCausalLM,
+    MixtralConfig,
+    PreTrainedConfig,
+)
 
 from pipelines.models import devices, memory
 from pipelines.models.memory import GIB, Training, estimate, first_fit, trace
@@ -176,6 +183,28 @@ def test_an_architecture_with_sliding_windows_is_traced() -> None:
     )
     training = Training(LORA, "none", torch.bfloat16, rows=1, length=64, predicted=8)
     assert estimate(traced(config, training), training).activations > 6 * 64 * 64 * 2
+
+
+def test_the_matrices_of_gpt2_are_counted() -> None:
+    config = GPT2Config(vocab_size=1000, n_embd=64, n_layer=2, n_head=4)
+    training = Training(LORA, "none", torch.float32, rows=1, length=64, predicted=8)
+    shape = traced(config, training)
+    assert shape.matrices == 2 * 12 * 64**2 and shape.largest_matrix == 4 * 64**2
+
+
+@pytest.mark.parametrize(("tuning", "dtype"), [(FULL, torch.bfloat16), (LORA, torch.float32)], ids=["full", "lora"])
+def test_experts_that_cannot_be_traced_have_no_estimate(tuning: TuningConfig, dtype: torch.dtype) -> None:
+    config = MixtralConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_local_experts=4,
+    )
+    training = Training(tuning, "none", dtype, rows=1, length=16, predicted=10)
+    assert trace(config, training) is None
 
 
 def test_the_first_change_that_fits_is_named() -> None:

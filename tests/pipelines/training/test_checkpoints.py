@@ -108,6 +108,17 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path: Path) -> None:
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
+def test_states_follow_their_weight_in_another_order_of_groups() -> None:
+    weights = {name: torch.nn.Parameter(torch.full((2,), value)) for name, value in (("a", 1.0), ("b", 2.0))}
+    a, b = ({"params": [weight]} for weight in weights.values())
+    optimizer, other = torch.optim.AdamW([b, a]), torch.optim.AdamW([a, b])
+    (weights["a"].square() + weights["b"].square()).sum().backward()
+    optimizer.step()
+    unpack(pack(weights, optimizer), weights, other)
+    for weight in weights.values():
+        assert torch.equal(other.state[weight]["exp_avg"], optimizer.state[weight]["exp_avg"])
+
+
 def test_one_of_several_processes_ignores_signals_after_it_stopped_with_the_others(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)

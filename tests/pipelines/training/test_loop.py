@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import peft
@@ -9,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
+from transformers import OPTConfig, OPTForCausalLM
 
 from pipelines.config import Config
 from pipelines.evaluation.in_training.sample import LOSS
@@ -278,3 +280,15 @@ def test_smoothed_loss_is_bias_corrected() -> None:
     assert smoothed([2.0]) == pytest.approx(2.0)
     assert smoothed([2.0] * 200) == pytest.approx(2.0)
     assert 1.0 < smoothed([2.0] * 50 + [1.0]) < 2.0
+
+
+def test_the_reference_of_rehearsal_has_no_dropout() -> None:
+    torch.manual_seed(0)
+    model = OPTForCausalLM(
+        OPTConfig(vocab_size=600, hidden_size=32, ffn_dim=64, num_hidden_layers=2, num_attention_heads=2, dropout=0.5)
+    )
+    rehearsed = [row for row in examples() if row.rehearsed]
+    objective = LanguageModel(model, rehearsed, 0, before=deepcopy(model).train())
+    model.eval()
+    assert float(objective(model, range(len(rehearsed))).total) == pytest.approx(0.0, abs=1e-4)
+    assert objective.before is not None and objective.before.training

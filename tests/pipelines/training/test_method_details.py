@@ -6,6 +6,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
@@ -13,6 +14,7 @@ from pipelines.config import Config
 from pipelines.inference.beam_search import search
 from pipelines.inference.generation import respond
 from pipelines.models import adapters, loading, saving
+from pipelines.models.devices import autocast
 from pipelines.models.head import base_of
 from pipelines.models.tuning import preparation, virtual_tokens
 from pipelines.models.tuning.apply import original
@@ -22,7 +24,7 @@ from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.loop import fit
 from pipelines.training.objectives import LanguageModel
 from pipelines.training.step import Job
-from pipelines.training.tuning.data import MASK
+from pipelines.training.tuning.data import MASK, prepare
 from pipelines.training.tuning.hooks import method
 from tests.pipelines.training.test_methods import BASE, PLAN, learn, logits, trained
 from tests.support.recorder import Recorder
@@ -229,9 +231,19 @@ def test_an_adapter_for_another_size_is_a_user_error(base: Path, config: Config,
             loading.load(out, config.compute)
 
 
-@pytest.mark.parametrize("kind", ["lora", "adalora", "layers"])
-def test_a_scaled_update_is_stored_scaled(kind: str, base: Path, config: Config, tmp_path: Path) -> None:
-    options = {"lora": {"r": 4}, "adalora": {"init_r": 4, "target_r": 2}, "layers": {"last": 1}}[kind]
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("lora", {"r": 4}),
+        ("lora", {"r": 4, "alpha_pattern": {"q_proj": 32, "down_proj": 2}}),
+        ("adalora", {"init_r": 4, "target_r": 2}),
+        ("layers", {"last": 1}),
+    ],
+    ids=["lora", "alpha_pattern", "adalora", "layers"],
+)
+def test_a_scaled_update_is_stored_scaled(
+    kind: str, options: dict[str, Any], base: Path, config: Config, tmp_path: Path
+) -> None:
     model = learn(tuned(kind, **options), base, config, tmp_path, Checkpoints())
     whole = logits(model)
     saving.keep_share(model, 0.5, base)
@@ -243,7 +255,47 @@ def test_a_scaled_update_is_stored_scaled(kind: str, base: Path, config: Config,
 
 def test_a_scaled_update_needs_a_method_that_can_be_scaled(config: Config) -> None:
     values = config.sft.model_dump(mode="json")
-    for tuning in ({"method": "ia3", "options": {}}, {"method": "lora", "options": {"init_lora_weights": "pissa"}}):
+    unscaled: list[dict[str, Any]] = [{"method": "ia3", "options": {}}]
+    unscaled += [
+        {"method": "lora", "options": options}
+        for options in (
+            {"init_lora_weights": "pissa"},
+            {"use_dora": True},
+            {"bias": "lora_only"},
+            {"modules_to_save": ["lm_head"]},
+            {"trainable_token_indices": [1]},
+        )
+    ]
+    for tuning in unscaled:
         with pytest.raises(ValidationError, match="and the update of"):
             type(config.sft).model_validate(values | {"tuning": tuning})
         type(config.sft).model_validate(values | {"tuning": tuning, "adapter_scale": 1.0})
+
+
+def test_lora_plus_belongs_to_lora() -> None:
+    assert tuned("lora", r=4, loraplus_lr_ratio=16.0).options["loraplus_lr_ratio"] == 16.0
+    for kind in ("adalora", "randlora"):
+        with pytest.raises(ValidationError, match=f"the method {kind} has no option loraplus_lr_ratio"):
+            tuned(kind, loraplus_lr_ratio=16.0)
+
+
+def test_eva_adapters_are_trained_in_float32(base: Path, config: Config, tmp_path: Path) -> None:
+    compute = config.compute.model_copy(update={"precision": "bf16"})
+    tuning = tuned("lora", r=2, init_lora_weights="eva")
+    model = preparation.trainable(base, tuning, compute, BASE)
+    rows = [row for row in examples() if not row.rehearsed]
+    job = Job("sft", 1e-2, 1, training(), compute, Recorder(), Checkpoints())
+    with autocast(compute, model.device):
+        prepare(model, tuning, LanguageModel(model, rows, 0), PLAN, job, tmp_path)
+    assert {value.dtype for value in model.parameters() if value.requires_grad} == {torch.float32}
+
+
+@pytest.mark.parametrize("kind", ["norms", "lora"])
+def test_nf4_layers_stay_differentiable_with_every_method(
+    kind: str, base: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    quantised = BASE.model_copy(update={"quantization": "nf4"})
+    model = preparation.trainable(base, tuned(kind), config.compute, quantised)
+    flags = [vars(each)["support_avx512bf16_for_cpu"] for each in model.modules() if isinstance(each, Linear4bit)]
+    assert len(flags) == 14 and not any(flags)

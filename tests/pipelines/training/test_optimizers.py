@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import bitsandbytes
 import pytest
 import torch
+from pydantic import ValidationError
 from transformers import LlamaForCausalLM
 
 from pipelines.config import Config
@@ -12,7 +14,7 @@ from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.training import activations, optimizers, schedules
 from pipelines.training.checkpoints import Checkpoints, pack, unpack
-from pipelines.training.config import Optimizer
+from pipelines.training.config import Optimizer, TrainingConfig
 from pipelines.training.loop import fit
 from pipelines.training.objectives import LanguageModel
 from pipelines.training.step import Job
@@ -42,6 +44,18 @@ def test_linear_schedule_rises_and_falls() -> None:
     assert rates("linear", 4, 0.0, 0.0) == [1.0, 0.75, 0.5, 0.25]
 
 
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant", "wsd"])
+def test_a_training_of_one_step_has_the_peak_rate(kind: str) -> None:
+    assert rates(kind, 1, 0.05, 0.2) == [1.0]
+
+
+def test_warmup_and_decay_of_wsd_share_the_steps(config: Config) -> None:
+    values = config.training.model_dump() | {"warmup": 0.6, "decay": 0.5}
+    assert TrainingConfig.model_validate(values | {"schedule": "linear"}).warmup == 0.6
+    with pytest.raises(ValidationError, match=r"warmup is 0\.6 and decay 0\.5; with schedule wsd"):
+        TrainingConfig.model_validate(values | {"schedule": "wsd"})
+
+
 def test_cosine_and_constant_schedules() -> None:
     cosine = rates("cosine", 11, 0.1, 0.0)
     assert cosine[1] == 1.0 and cosine[6] == pytest.approx(0.5) and cosine == [0.0, *sorted(cosine[1:], reverse=True)]
@@ -60,27 +74,39 @@ def test_8_bit_optimizers_need_a_gpu(kind: Optimizer) -> None:
         optimizers.create(kind, [{"params": [torch.nn.Parameter(torch.zeros(2))], "lr": 1e-3}], 0.0)
 
 
-class Quantised(torch.optim.SGD):
-    """An optimizer with states like those of bitsandbytes: numbers, and tensors in an inner mapping."""
-
-    def state_dict(self) -> dict[str, object]:
-        inner = {"state1": torch.tensor([1, 2], dtype=torch.uint8)}
-        return {**super().state_dict(), "state": {0: {"step": 3, "quantised": inner}}}
-
-    def load_state_dict(self, state_dict: dict[str, object]) -> None:
-        self.loaded = state_dict["state"]
+@pytest.mark.parametrize("kind", ["adamw", "adafactor"])
+def test_weights_that_begin_at_zero_move_by_the_learning_rate(kind: Optimizer) -> None:
+    weight = torch.nn.Parameter(torch.zeros(4, 4))  # as LoRA's B
+    optimizer = optimizers.create(kind, [{"params": [weight], "lr": 1e-2}], 0.0)
+    weight.grad = torch.linspace(1, 2, 16).view(4, 4)
+    optimizer.step()
+    assert float(weight.abs().mean()) == pytest.approx(1e-2, rel=0.1)
 
 
-def test_checkpoints_keep_numbers_and_inner_states(tmp_path: Path) -> None:
-    optimizer = Quantised([torch.nn.Parameter(torch.zeros(2))], lr=1.0)
+@pytest.mark.parametrize("kind", [bitsandbytes.optim.AdamW8bit, bitsandbytes.optim.PagedAdamW8bit])
+def test_8_bit_states_are_restored_exactly(tmp_path: Path, kind: type[torch.optim.Optimizer]) -> None:
+    def start() -> tuple[dict[str, torch.nn.Parameter], torch.optim.Optimizer]:
+        generator = torch.Generator().manual_seed(0)
+        weights = {name: torch.nn.Parameter(torch.randn(64, 128, generator=generator)) for name in "ab"}
+        return weights, kind(weights.values(), lr=1e-3)  # type: ignore[call-arg]
+
+    def step(weights: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        (weights["a"].square().sum() + (weights["a"] * weights["b"]).sum()).backward()
+        optimizer.step()
+
+    weights, optimizer = start()
+    step(weights, optimizer)
     checkpoints = Checkpoints(tmp_path, seconds=0)
-    checkpoints.step(1, lambda: (pack({}, optimizer), {}))
+    checkpoints.step(1, lambda: (pack(weights, optimizer), {}))
     saved = checkpoints.latest()
     assert saved is not None
-    unpack(saved.tensors, {}, optimizer)
-    (state,) = optimizer.loaded.values()  # type: ignore[attr-defined]
-    assert type(state["step"]) is int and state["step"] == 3
-    assert state["state1"].dtype == torch.uint8 and state["state1"].tolist() == [1, 2]
+    assert saved.tensors["optimizer0/a/state1"].dtype == torch.uint8
+    again, other = start()
+    unpack(saved.tensors, again, other)
+    for each in ((weights, optimizer), (again, other)):
+        step(*each)
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
@@ -109,8 +135,27 @@ def test_every_entry_of_a_float32_adapter_moves_at_a_tiny_learning_rate(
 
 def test_activations_are_recomputed_on_request_and_never_on_a_cpu_by_default(base: Path) -> None:
     config, cpu = LlamaForCausalLM.from_pretrained(base).config, torch.device("cpu")
-    assert not activations.worthwhile("auto", config, 10**9, cpu) and activations.worthwhile("on", config, 1, cpu)
+    assert not activations.worthwhile("auto", config, 10**9, cpu, 0) and activations.worthwhile("on", config, 1, cpu, 0)
     assert activations.estimate(config, 1000) == 50 * 64 * 2 * 1000
+
+
+def test_memory_that_the_first_step_will_take_does_not_count_as_free(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, cuda = LlamaForCausalLM.from_pretrained(base).config, torch.device("cuda")
+    monkeypatch.setattr(activations, "available", lambda _: 10_000_000)
+    assert not activations.worthwhile("auto", config, 1000, cuda, 1_000_000)
+    assert activations.worthwhile("auto", config, 1000, cuda, 3_000_000)
+
+
+def test_gradients_and_states_are_unallocated_until_the_first_step() -> None:
+    weights = [torch.nn.Parameter(torch.ones(10)), torch.nn.Parameter(torch.ones(5))]
+    optimizer = torch.optim.AdamW(weights)
+    assert optimizers.unallocated("adamw", optimizer) == 15 * 12
+    weights[0].square().sum().backward()
+    assert optimizers.unallocated("adamw", optimizer) == 15 * 12 - 10 * 4
+    optimizer.step()
+    assert optimizers.unallocated("adamw", optimizer) == 5 * 12
 
 
 def test_model_without_layers_to_recompute_raises() -> None:

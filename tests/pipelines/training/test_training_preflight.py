@@ -9,12 +9,13 @@ from typing import Any, get_args
 import pytest
 import torch
 import yaml
-from transformers import AutoConfig
+from transformers import AutoConfig, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from pipelines.config import Config
 from pipelines.models import devices, memory, quantization
 from pipelines.models.memory import GIB, Training, estimate
 from pipelines.models.tuning.config import TuningConfig
+from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
 from pipelines.training import preflight
 from pipelines.training.config import TrainingConfig
@@ -29,9 +30,14 @@ ROWS += [Example([1] * 8, [1] * 8)]
 PLAN = [list(range(32)), list(range(32, 64)), [64]]
 
 
-def check(base: Path, config: Config, **changes: Any) -> None:
+def check(base: Path, config: Config, **changes: Any) -> TrainingConfig:
     training = config.training.model_copy(update=changes)
-    preflight.check("sft", base, ROWS, PLAN, config.sft, training, config.compute, config.base, ROOT)
+    return preflight.check("sft", base, ROWS, PLAN, config.sft, training, config.compute, config.base, ROOT)
+
+
+def check_tuning(start: Path, config: Config, tuning: TuningConfig, adapter_scale: float) -> None:
+    sft = config.sft.model_copy(update={"tuning": tuning, "adapter_scale": adapter_scale})
+    check(start, config.model_copy(update={"sft": sft}))
 
 
 def largest(config: Config, where: torch.device = CPU, plan: list[list[int]] = PLAN, **changes: Any) -> Training:
@@ -88,10 +94,53 @@ def test_automatic_checkpointing_is_counted_where_memory_is_too_small_without(
     recomputed = estimate(shape, replace(training, checkpointing=True)).total
     assert recomputed < estimate(shape, training).total
     monkeypatch.setattr(devices, "available", lambda _: recomputed)
-    preflight.check_memory("sft", shape, training, CUDA, may_recompute=True)
+    assert preflight.check_memory("sft", shape, training, CUDA, may_recompute=True)
     assert "32 rows of 40 tokens, with activation checkpointing" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"training\.micro_batch_tokens \d+ needs|training\.checkpointing on needs"):
         preflight.check_memory("sft", shape, training, CUDA, may_recompute=False)
+
+
+def test_the_loop_recomputes_if_the_estimate_counted_on_it(
+    base: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "device", lambda _: CUDA)
+    assert config.training.checkpointing == "auto"
+    monkeypatch.setattr(devices, "available", lambda _: GIB)
+    assert check(base, config).checkpointing == "auto"
+    training = preflight.largest(ROWS, PLAN, config.sft, config.training, config.base, CUDA, torch.float32)
+    shape = memory.trace(AutoConfig.from_pretrained(base), training)
+    assert shape is not None
+    recomputed = estimate(shape, replace(training, checkpointing=True)).total
+    monkeypatch.setattr(devices, "available", lambda _: recomputed)
+    assert check(base, config).checkpointing == "on"
+
+
+def test_rows_longer_than_the_positions_of_the_model_are_refused(base: Path, config: Config) -> None:
+    rows = [Example([1] * 513, [1] * 513)]
+    with pytest.raises(UserError, match=r"a row of 513 tokens, and the model has 512 positions; set sft\.max_tokens"):
+        preflight.check("sft", base, rows, [[0]], config.sft, config.training, config.compute, config.base, ROOT)
+
+
+def test_weights_stored_under_other_names_are_refused_before_training(config: Config, tmp_path: Path) -> None:
+    experts = Qwen3MoeConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=32,
+        moe_intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        num_experts=4,
+        num_experts_per_tok=2,
+    )
+    Qwen3MoeForCausalLM(experts).save_pretrained(tmp_path)
+    full, layers = TuningConfig(method="full", options={}), TuningConfig(method="layers", options={"last": 1})
+    for tuning, scale in ((full, 0.8), (layers, 1.0)):
+        with pytest.raises(UserError, match=r"trains model\.layers\.\d\.mlp\.experts.*another name; use full with"):
+            check_tuning(tmp_path, config, tuning, scale)
+    check_tuning(tmp_path, config, full, 1.0)
+    check_tuning(tmp_path, config, TuningConfig(method="norms", options={}), 0.8)
 
 
 @pytest.mark.parametrize(("written", "read"), [("on", "on"), ("off", "off"), ("auto", "auto"), ('"on"', "on")])
@@ -123,6 +172,14 @@ def test_full_disk_is_refused(base: Path, config: Config, monkeypatch: pytest.Mo
         monkeypatch.setattr("pipelines.models.weights.shutil.disk_usage", lambda _, f=free: SimpleNamespace(free=f))
         with nullcontext() if free == GIB else pytest.raises(UserError, match=r"Saving to .* GB are free; `gradus gc`"):
             check(base, config)
+
+
+def test_only_the_process_that_saves_needs_the_disk(
+    base: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.models.weights.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr(environment, "rank", lambda: 1)
+    check(base, config)
 
 
 def test_quantization_or_optimizer_that_the_device_lacks_is_refused(
