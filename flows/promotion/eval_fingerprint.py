@@ -14,7 +14,6 @@ import pipelines
 from flows.dag import dvc_lock
 from pipelines.config import Config
 from pipelines.evaluation import questions
-from pipelines.evaluation.verdicts.labels import PROMPT
 from pipelines.runtime.code_modules import Target
 from pipelines.runtime.fingerprint import Source
 
@@ -33,8 +32,8 @@ def of(digest: str, settings: Config) -> str:
     asked = [digest, settings.evaluate.decoding, settings.curate.refusal]
     facts = [*asked, settings.evaluate.max_extra_words, rules(PROJECT)]
     if settings.evaluate.judge and (name := settings.teacher.roles.judge):
-        prompt = settings.evaluate.labels / f"{PROMPT}.yaml"
-        facts += [settings.teacher.models[name].model_dump(mode="json"), sha256(prompt.read_bytes()).hexdigest()]
+        prompt = sha256(settings.evaluate.judge_prompt.read_bytes()).hexdigest()
+        facts += [settings.teacher.models[name].model_dump(mode="json"), prompt]
     return hashlib.md5(json.dumps(facts, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
 
 

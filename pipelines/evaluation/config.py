@@ -37,6 +37,11 @@ class EvaluateConfig(Block):
     """Folder of the judge: its prompt, verdict.yaml, and hand-labelled outputs to calibrate it on, verdicts.jsonl."""
 
     @property
+    def judge_prompt(self) -> Path:
+        """The file with the judge's prompt."""
+        return self.labels / "verdict.yaml"
+
+    @property
     def decoding(self) -> dict[str, Any]:
         """Generation settings by their transformers names; registered models use the same."""
         searched = {"num_beams": self.beams, "length_penalty": self.length_penalty, "early_stopping": True}

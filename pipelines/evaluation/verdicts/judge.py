@@ -12,7 +12,7 @@ from pathlib import Path
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.evaluation.questions import Question
-from pipelines.evaluation.verdicts.labels import FILE, PROMPT, Labelled, kappa, read
+from pipelines.evaluation.verdicts.labels import FILE, Labelled, kappa, read
 from pipelines.llm.cache import PATH, ResponseCache
 from pipelines.llm.calls import Call, Reply
 from pipelines.llm.prompts import Recipe, load
@@ -63,7 +63,7 @@ def calibrated(settings: Config) -> tuple[Judge, float] | None:
     labelled = read(config.labels / FILE)
     store = ResponseCache(PATH)
     model = load_judge(settings.teacher, settings.base, settings.compute, settings.synthesize.batch_size, store)
-    judge = Judge(model.ask, load(config.labels, PROMPT))
+    judge = Judge(model.ask, load(config.labels, config.judge_prompt.stem))
     return judge, calibrate(judge, labelled, config.min_judge_agreement, config.labels / FILE)
 
 

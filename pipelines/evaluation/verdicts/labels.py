@@ -10,8 +10,7 @@ from pipelines.evaluation.questions import SETS, SPLITS, Question
 from pipelines.evaluation.scoring import VERDICTS
 from pipelines.runtime.errors import UserError
 
-FILE, PROMPT = "verdicts.jsonl", "verdict"
-"""The labels, and the name of the judge's prompt file without suffix, both in `evaluate.labels`."""
+FILE = "verdicts.jsonl"
 MIN_LABELS = 150
 """With fewer labels, the standard error of kappa exceeds 0.05 and a limit of 0.8 decides little."""
 
