@@ -48,14 +48,20 @@ def check_stages(names: Iterable[str], settings: Config) -> None:
     """Check the inputs that the stages `names` need, instead of failing hours into the run.
 
     Raises:
-        UserError: the evaluation questions are incomplete, there is nothing to train on, or a task adapter is missing.
+        UserError: the evaluation questions are incomplete, there is nothing to train on, a task adapter is missing, or
+            online training cannot copy its adapter.
     """
-    needed = {name.split("@")[0] for name in names}
+    stages = [name.partition("@") for name in names]
+    needed = {task for task, _, _ in stages}
     if "evaluate" in needed:
         _check_questions(settings)
     if "combine" in needed:
         for name in settings.combine.adapters:
             store.find(name)
+    for task, _, row in stages:
+        policy = settings.alignment.rl[row].policy if task == "rl" else None
+        if policy in ("base", "pretrain") or (policy == "sft" and not settings.sft.tuning.peft):
+            settings.align.tuning.check_copies(f"rl@{row}", "align.tuning")
     user_data = settings.curate.user_data
     if "curate" in needed and not settings.writes_questions and not user_rows(user_data)[0]:
         raise UserError(nothing_written(user_data))

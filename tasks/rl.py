@@ -53,9 +53,12 @@ def rl(
     """
     block = config.online(name)
     verdict = Verdict(config.curate.refusal, config.evaluate.max_extra_words, block.confidence_target)
-    tok, (start, above) = loading.tokenizer(policy), adapters.lineage(policy)
+    tok, (start, _) = loading.tokenizer(policy), adapters.lineage(policy)
     prompts, held_out = _prompts(name, pairs, tok, block.health.prompts, config.compute.seed)
-    longest, tuning = max(len(prompt.ids) for prompt in prompts), config.sft.tuning if above else config.align.tuning
+    longest = max(len(prompt.ids) for prompt in prompts + held_out)
+    continued = adapters.continued(policy)
+    tuning = adapters.tuning(policy) if continued else config.align.tuning
+    tuning.check_copies(f"rl@{name}", "sft.tuning" if continued else "align.tuning")
     memory.check(f"rl@{name}", start, longest, block, tuning, config.training, config.compute, config.base)
     model = preparation.peft_adaptable(policy, config.align.tuning, config.compute, config.base)
     backbone = Backbone(model, tok, config.compute)
@@ -71,8 +74,7 @@ def rl(
     )
     trainer = _trainer(Actors(backbone, sampler, score, verdict), block, config.compute.seed)
     tokens = block.microbatch * (block.max_new_tokens + longest)
-    recompute = activations.worthwhile(config.training.checkpointing, model.config, tokens, backbone.device)
-    with activations.recomputed(model, recompute):
+    with activations.recomputed(model, activations.wanted(model, config.training.checkpointing, tokens)):
         trainer.train(prompts, held_out, run, checkpoints)
     saving.save_adapter(model, tok, out)
     return health.summary(trainer.history, trainer.best.number, trainer.stop)

@@ -15,6 +15,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PretrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from pipelines.models.head import Model
+from pipelines.models.tuning import virtual_tokens
 from pipelines.runtime.errors import UserError
 from pipelines.training.config import Checkpointing
 
@@ -26,6 +28,14 @@ def estimate(config: PretrainedConfig, tokens: int) -> int:
     """Return the bytes of activations that a bf16 model with adapters keeps for `tokens` in one backward pass."""
     text = config.get_text_config()
     return _BYTES * int(text.hidden_size) * int(text.num_hidden_layers) * tokens
+
+
+def wanted(model: Model, mode: Checkpointing, tokens: int) -> bool:
+    """Return whether the layers of `model` are recomputed in micro-batches of `tokens` tokens.
+
+    Never with virtual tokens, whose caches would be filled twice.
+    """
+    return virtual_tokens.of(model) is None and worthwhile(mode, model.config, tokens, model.device)
 
 
 def worthwhile(mode: Checkpointing, config: PretrainedConfig, tokens: int, device: torch.device) -> bool:

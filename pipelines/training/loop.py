@@ -13,7 +13,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pipelines.models.head import Model
 from pipelines.models.parallel import sharding
-from pipelines.models.tuning import virtual_tokens
 from pipelines.models.tuning.apply import without_input_casts
 from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
@@ -59,7 +58,7 @@ def fit(
     stable_end = schedules.stable_steps(settings.schedule, len(plan), settings.decay) if job.stable else None
     parameters = list(weights.values())
     equalise(parameters)
-    recompute = activations.recomputed(model, _recomputes(model, budget, job))
+    recompute = activations.recomputed(model, activations.wanted(model, settings.checkpointing, budget))
     with job.checkpoints.guarded(), without_input_casts(model), recompute:
         for number, step in enumerate(plan[len(rows) :], len(rows) + 1):
             if history.exhausted():
@@ -120,12 +119,6 @@ def _finish(
         sys.exit()
     if job.stable and stable_end and stable_end <= len(history.rows):
         job.stable.store(job.checkpoints.kept(stable_end))
-
-
-def _recomputes(model: Model, budget: int, job: Job) -> bool:
-    """Return whether layers are recomputed; never with virtual tokens, whose caches would be filled twice."""
-    checkpointing = "off" if virtual_tokens.of(model) else job.training.checkpointing
-    return activations.worthwhile(checkpointing, model.config, budget, model.device)
 
 
 def _resumed(

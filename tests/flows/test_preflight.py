@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,23 @@ def test_sample_questions_are_rejected_for_other_documents(real: Path) -> None:
         check_stages(["evaluate@base"], settings)
     shutil.copytree(ROOT / "data/raw", real / "data/raw", dirs_exist_ok=True)
     check_stages(["evaluate@base"], settings)
+
+
+@pytest.mark.parametrize(
+    ("policy", "sft", "refused"),
+    [("base", "lora", True), ("sft", "full", True), ("sft", "bottleneck", True), ("sft", "lora", False)],
+)
+def test_adapter_that_online_training_cannot_copy_is_refused(
+    config: Config, policy: str, sft: str, refused: bool
+) -> None:
+    values = config.model_dump(mode="json")
+    values["align"]["tuning"] = {"method": "p_tuning", "options": {}}
+    values["sft"] |= {"tuning": {"method": sft, "options": {}}, "adapter_scale": 1.0}
+    values["alignment"]["rl"]["ppo"]["policy"] = policy
+    settings = Config.model_validate(values)
+    check_stages(["align@dpo"], settings)
+    with pytest.raises(UserError, match=r"rl@ppo .* align\.tuning\.method is p_tuning") if refused else nullcontext():
+        check_stages(["rl@ppo"], settings)
 
 
 def test_folders_that_may_be_empty_are_created(real: Path) -> None:

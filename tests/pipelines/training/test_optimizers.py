@@ -113,6 +113,13 @@ def test_activations_are_recomputed_on_request_and_never_on_a_cpu_by_default(bas
     assert activations.estimate(config, 1000) == 50 * 64 * 2 * 1000
 
 
+def test_activations_are_not_recomputed_with_virtual_tokens(base: Path, config: Config) -> None:
+    prefix = TuningConfig(method="prefix_tuning", options={"num_virtual_tokens": 2})
+    lora = TuningConfig(method="lora", options={"r": 4})
+    models = [preparation.adaptable(base, tuning, config.compute) for tuning in (prefix, lora)]
+    assert [activations.wanted(model, "on", 10) for model in models] == [False, True]
+
+
 def test_model_without_layers_to_recompute_raises() -> None:
     with (
         pytest.raises(UserError, match="no layers for activation checkpointing"),
