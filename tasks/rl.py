@@ -64,7 +64,7 @@ def rl(
     backbone = Backbone(model, tok, config.compute)
     checked_head(model)
     clone(model, POLICY, REFERENCE)
-    score = _reward(name, backbone, verdict, scorer, config)
+    score = _reward(name, backbone, verdict, scorer, config, resumed=bool(checkpoints.places()))
     sampler = Sampler(
         backbone,
         stop_ids(model, tok),
@@ -80,7 +80,9 @@ def rl(
     return health.summary(trainer.history, trainer.best.number, trainer.stop)
 
 
-def _reward(name: str, backbone: Backbone, verdict: Verdict, scorer: Path, config: Config) -> WeightedReward:
+def _reward(
+    name: str, backbone: Backbone, verdict: Verdict, scorer: Path, config: Config, resumed: bool
+) -> WeightedReward:
     """Return the weighted sum of the row's rewards."""
     block, parameter = config.online(name), f"rl@{name}: reward"
     rewards: dict[str, RewardFn] = {each: from_function(each, parameter) for each in block.reward if ":" in each}
@@ -90,7 +92,7 @@ def _reward(name: str, backbone: Backbone, verdict: Verdict, scorer: Path, confi
     if "judge" in block.reward:
         folder = scorer if is_model(config.alignment.rl[name].scorer) else None
         how = config.teacher, config.base, config.compute, config.synthesize.batch_size, config.synthesize.prompts
-        rewards["judge"] = from_judge(*how, parameter, folder)
+        rewards["judge"] = from_judge(*how, parameter, folder, resumed)
     parts = {each: (weight, rewards[each]) for each, weight in block.reward.items()}
     return WeightedReward(parts, parameter, backbone.device)
 

@@ -64,8 +64,8 @@ def test_memory_is_estimated_for_the_policys_own_adapter_and_the_longest_prompt(
 ) -> None:
     values = quick.model_dump(mode="json")
     values["sft"]["tuning"] = {"method": "full", "options": {}}
-    long = {"messages": say("user", "What of the mill? " * 9) + say("assistant", "good"), "kind": "answer"}
-    write_rows(pairs / "online_held_out.jsonl", [long])
+    asked = say("user", "What of the mill? " * 9)
+    write_rows(pairs / "online_held_out.jsonl", [{"messages": asked + say("assistant", "good"), "kind": "answer"}])
     checked: list[Any] = []
 
     def check(*arguments: object) -> None:
@@ -77,7 +77,7 @@ def test_memory_is_estimated_for_the_policys_own_adapter_and_the_longest_prompt(
         rl("grpo", pairs, sft, sft, Path("out"), Config.model_validate(values), run, Checkpoints())
     _, start, longest, _, tuning, *_ = checked
     assert (start, tuning.method, tuning.options["r"]) == (Path("artifacts/base"), "lora", 4)
-    assert longest == len(encode_prompt(loading.tokenizer(sft), long["messages"][:1]))
+    assert longest == len(encode_prompt(loading.tokenizer(sft), asked))
 
 
 def test_adapter_that_cannot_be_copied_is_refused_before_the_model_is_loaded(
