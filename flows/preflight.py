@@ -10,6 +10,7 @@ from pathlib import Path
 from flows import sample
 from flows.folder import check_names, check_repository
 from pipelines import artifacts, config, user_functions
+from pipelines.alignment.rows import JUDGE_PROMPTS
 from pipelines.config import Config
 from pipelines.curation.user_data import nothing_written, user_rows
 from pipelines.evaluation import questions, sample_size
@@ -155,7 +156,7 @@ def _check_files(settings: Config) -> None:
 
 
 def _check_functions(settings: Config) -> None:
-    """Check the functions and the prompt that parameters name, which would otherwise fail their stage."""
+    """Check the functions and the prompts that parameters name, which would otherwise fail their stage."""
     if settings.clean.custom_filter is not None:
         user_functions.check(settings.clean.custom_filter, "clean.custom_filter")
     for name in settings.alignment.rl:
@@ -163,7 +164,10 @@ def _check_functions(settings: Config) -> None:
             if ":" in reward:
                 user_functions.check(reward, f"alignment.rl.{name}")
             elif reward == "judge":
-                prompts.load(settings.synthesize.prompts, "reward")
+                prompts.load(settings.synthesize.prompts, "reward", f"alignment.rl.{name}")
+    for name, row in settings.alignment.pairs.items():
+        if row.judged:
+            prompts.load(settings.synthesize.prompts, JUDGE_PROMPTS[row.ranker], f"alignment.pairs.{name}")
 
 
 def _check_rows(path: Path, *texts: str) -> None:

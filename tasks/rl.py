@@ -29,6 +29,7 @@ from pipelines.models import adapters, devices, loading, saving
 from pipelines.models.head import checked_head
 from pipelines.models.templates.stops import stop_ids
 from pipelines.models.tuning import preparation
+from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
 from pipelines.training import activations
@@ -112,8 +113,16 @@ def _trainer(actors: Actors, block: RLBlock, seed: int) -> Trainer:
 def _prompts(
     name: str, pairs: Path, tok: PreTrainedTokenizerBase, held_out: int, seed: int
 ) -> tuple[list[Prompt], list[Prompt]]:
-    """Return the prompts to train on, and at most `held_out` of those to choose the round by."""
+    """Return the prompts to train on, and at most `held_out` of those to choose the round by.
+
+    Raises:
+        UserError: there is no prompt to train on.
+    """
     train, held = (distinct_prompts(tok, read_training_rows(pairs / file)) for file in (ONLINE, ONLINE_HELD_OUT))
+    if not train:
+        raise UserError(
+            f"rl@{name}: {pairs / ONLINE} has no prompt; raise pairs.online_prompts or lower pairs.held_out_share."
+        )
     if not held:
         say(
             f"rl@{name}: no prompt is held out, so the round is chosen on training prompts; raise pairs.held_out_share "

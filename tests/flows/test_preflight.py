@@ -113,6 +113,17 @@ def test_adapter_that_online_training_cannot_copy_is_refused(
         check_stages(["rl@ppo"], settings)
 
 
+@pytest.mark.parametrize(("ranker", "prompt"), [("judge", "compare"), ("score", "rate")])
+def test_missing_prompt_of_a_judge_is_reported_before_anything_starts(real: Path, ranker: str, prompt: str) -> None:
+    parameters = real / "params.yaml"
+    text = parameters.read_text()
+    parameters.write_text(text.replace("ranker: reference, scorer: curate", f"ranker: {ranker}, scorer: sft"))
+    check()
+    (real / f"data/prompts/{prompt}.yaml").unlink()
+    with pytest.raises(UserError, match=rf"no prompt file .*{prompt}\.yaml, .* needed by alignment\.pairs\.first"):
+        check()
+
+
 def test_folders_that_may_be_empty_are_created(real: Path) -> None:
     for name in ("own", "mixture", "preferences", "questions"):
         shutil.rmtree(real / "data" / name)

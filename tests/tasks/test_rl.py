@@ -80,6 +80,13 @@ def test_memory_is_estimated_for_the_policys_own_adapter_and_the_longest_prompt(
     assert longest == len(encode_prompt(loading.tokenizer(sft), asked))
 
 
+def test_no_online_prompt_is_a_user_error(sft: Path, pairs: Path, quick: Config) -> None:
+    (pairs / "online.jsonl").write_text("")
+    message = r"rl@grpo: .*online\.jsonl has no prompt; raise pairs\.online_prompts or lower"
+    with tracking.started("rl@grpo", {}) as run, pytest.raises(UserError, match=message):
+        rl("grpo", pairs, sft, sft, Path("out"), quick, run, Checkpoints())
+
+
 def test_adapter_that_cannot_be_copied_is_refused_before_the_model_is_loaded(
     base: Path, pairs: Path, quick: Config
 ) -> None:

@@ -139,7 +139,7 @@ def from_judge(
     Raises:
         UserError: no judge is configured, it is the fine-tuned teacher, or it or its prompt cannot be loaded.
     """
-    recipe = load(prompts, "reward")
+    recipe = load(prompts, "reward", parameter)
     judge = load_judge(teacher, base, compute, batch_size, ResponseCache(PATH), folder)
     if isinstance(judge.teacher, LocalTeacher):
         rate = expected_ratings(judge.teacher.model, judge.teacher.tok, recipe, batch_size)
