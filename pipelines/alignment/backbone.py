@@ -88,6 +88,16 @@ def scalar_head(model: PeftModel) -> nn.Linear:
     return head
 
 
+def scalars(head: nn.Linear, states: Tensor) -> Tensor:
+    """Return the outputs [N] of `head` for `states` [N, H] in float32, also inside autocast, which casts inputs back.
+
+    bf16 has 8 bits: the scores of similar answers would be equal.
+    """
+    with torch.autocast(states.device.type, enabled=False):
+        outputs: Tensor = head(states.float()).squeeze(-1)
+    return outputs
+
+
 @dataclass(frozen=True)
 class Backbone:
     """Computes log-probabilities, values and scores with the adapters of `model`. Call the methods inside `using`."""
@@ -129,14 +139,12 @@ class Backbone:
     def values(self, batch: Batch, head: nn.Linear) -> Tensor:
         """Return the values [B, T] that `head` predicts from the state before each response token; zero in padding."""
         states = self._gather(self.hidden(batch), batch)[batch.mask]
-        return _scatter(head(states.float()).squeeze(-1), batch.mask)
+        return _scatter(scalars(head, states), batch.mask)
 
     def scores(self, batch: Batch, head: nn.Linear) -> Tensor:
         """Return the score [B] that `head` assigns to the last token of the response, its end of turn."""
         rows = torch.arange(len(batch.starts), device=batch.ids.device)
-        ends = self.hidden(batch)[rows, batch.starts + batch.last]
-        scores: Tensor = head(ends.float()).squeeze(-1)
-        return scores
+        return scalars(head, self.hidden(batch)[rows, batch.starts + batch.last])
 
     def _gather(self, states: Tensor, batch: Batch) -> Tensor:
         index = batch.before()[..., None].expand(-1, -1, states.shape[-1])

@@ -120,7 +120,9 @@ def test_verdict_needs_no_reward_model(
     assert metrics["best_round"] == 0.0  # none of them is better than the start
     saved, start = (load_file(each / "adapter_model.safetensors") for each in (Path("out"), sft))
     assert all(torch.equal(saved[name], start[name]) for name in start)
-    assert f"rl@{method}: no prompt is held out" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert f"rl@{method}: no prompt is held out" in printed
+    assert f"{method}: no round has a higher held-out reward than the start, so the start is kept." in printed
 
 
 def test_policy_is_rewarded_by_its_own_start_as_a_judge(sft: Path, pairs: Path, quick: Config) -> None:

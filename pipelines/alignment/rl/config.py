@@ -68,7 +68,7 @@ class RLBlock(Block):
     dual_clip: Annotated[float, Field(gt=1)]
     """Upper bound of the loss of a token with negative advantage, as a multiple of |advantage|."""
     score_clip: Positive
-    """Clip range of normalised scores, in standard deviations of the SFT model's scores."""
+    """Clip range of normalised scores, in standard deviations of the scores of the row's policy."""
     missing_eos_penalty: NonNegative
     """Penalty on the score of an answer without an end-of-turn token."""
     health: HealthBlock

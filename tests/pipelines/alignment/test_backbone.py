@@ -20,10 +20,13 @@ from pipelines.alignment.backbone import (
     train_only,
     using,
 )
+from pipelines.alignment.process.step_reward import StepCrossEntropy, StepExample, step_logits
+from pipelines.alignment.process.steps import Solution
+from pipelines.alignment.reward_model import BradleyTerry
 from pipelines.alignment.rl.steps import step
 from pipelines.alignment.sequences import Turn, collate
 from pipelines.config import Config
-from pipelines.models import loading, saving
+from pipelines.models import devices, loading, saving
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from tests.pipelines.alignment.conftest import LORA, gradients
@@ -186,6 +189,27 @@ def test_results_do_not_depend_on_padding_batch_or_order(backbone: Backbone, tur
             size = one[0].numel()
             for other in (whole[row], back[len(turns) - 1 - row]):
                 torch.testing.assert_close(other.flatten()[:size], one[0].flatten(), atol=1e-4, rtol=0)
+
+
+def test_heads_and_their_losses_are_float32_inside_autocast(backbone: Backbone, turns: list[Turn]) -> None:
+    compute = backbone.compute.model_copy(update={"precision": "bf16"})
+    half, head = Backbone(backbone.model, backbone.tok, compute), scalar_head(backbone.model)
+    torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(5))
+    batch, solutions = collate(turns, half.tok.pad_token_id, half.device), [Solution(*turns[0], [0, 2])]
+    pairs = list(zip(turns[:2], turns[2:4], strict=True))
+
+    def outputs() -> list[torch.Tensor]:
+        pair_loss = BradleyTerry(half, head, pairs, [0.0, 0.0], 0.1)(half.model, [0, 1]).total
+        step_loss = StepCrossEntropy(half, head, [StepExample(solutions[0], [0.0, 1.0])])(half.model, [0]).total
+        scalars = [half.scores(batch, head), half.values(batch, head), step_logits(half, head, solutions)]
+        return [*scalars, pair_loss, step_loss]
+
+    with torch.no_grad():
+        plain = outputs()
+        with devices.autocast(compute, half.device):
+            nested = outputs()
+    for one, other in zip(nested, plain, strict=True):
+        assert one.dtype == torch.float32 and torch.equal(one, other)
 
 
 def test_score_is_computed_at_the_end_of_turn(backbone: Backbone, turns: list[Turn]) -> None:
