@@ -10,6 +10,7 @@ from pathlib import Path
 from flows import sample
 from flows.folder import check_names, check_repository
 from pipelines import artifacts, config, user_functions
+from pipelines.alignment.rows import JUDGE_PROMPTS
 from pipelines.config import Config
 from pipelines.curation.user_data import nothing_written, user_rows
 from pipelines.evaluation import questions, sample_size
@@ -48,14 +49,20 @@ def check_stages(names: Iterable[str], settings: Config) -> None:
     """Check the inputs that the stages `names` need, instead of failing hours into the run.
 
     Raises:
-        UserError: the evaluation questions are incomplete, there is nothing to train on, or a task adapter is missing.
+        UserError: the evaluation questions are incomplete, there is nothing to train on, a task adapter is missing, or
+            online training cannot copy its adapter.
     """
-    needed = {name.split("@")[0] for name in names}
+    stages = [name.partition("@") for name in names]
+    needed = {task for task, _, _ in stages}
     if "evaluate" in needed:
         _check_questions(settings)
     if "combine" in needed:
         for name in settings.combine.adapters:
             store.find(name)
+    for task, _, row in stages:
+        policy = settings.alignment.rl[row].policy if task == "rl" else None
+        if policy in ("base", "pretrain") or (policy == "sft" and not settings.sft.tuning.peft):
+            settings.align.tuning.check_copies(f"rl@{row}", "align.tuning")
     user_data = settings.curate.user_data
     if "curate" in needed and not settings.writes_questions and not user_rows(user_data)[0]:
         raise UserError(nothing_written(user_data))
@@ -149,7 +156,7 @@ def _check_files(settings: Config) -> None:
 
 
 def _check_functions(settings: Config) -> None:
-    """Check the functions and the prompt that parameters name, which would otherwise fail their stage."""
+    """Check the functions and the prompts that parameters name, which would otherwise fail their stage."""
     if settings.clean.custom_filter is not None:
         user_functions.check(settings.clean.custom_filter, "clean.custom_filter")
     for name in settings.alignment.rl:
@@ -157,7 +164,10 @@ def _check_functions(settings: Config) -> None:
             if ":" in reward:
                 user_functions.check(reward, f"alignment.rl.{name}")
             elif reward == "judge":
-                prompts.load(settings.synthesize.prompts, "reward")
+                prompts.load(settings.synthesize.prompts, "reward", f"alignment.rl.{name}")
+    for name, row in settings.alignment.pairs.items():
+        if row.judged:
+            prompts.load(settings.synthesize.prompts, JUDGE_PROMPTS[row.ranker], f"alignment.pairs.{name}")
 
 
 def _check_rows(path: Path, *texts: str) -> None:

@@ -7,6 +7,7 @@ questions, and goes on only from a better model.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from rich.console import Console
@@ -93,7 +94,8 @@ def loop(
     """Run up to `rounds` rounds of the loop `kind`, the first from `policy`, and print how each compares.
 
     `run` computes stages. A round whose score on the validation questions is not above that of the model it started
-    from ends the loop. Rows of a round without a model, for example because no pair is left, are removed again.
+    from ends the loop. Rows of a round without a model, for example because no pair is left, are removed again. A
+    round from a policy that an earlier loop started from is that loop's: an interrupted loop continues.
     Returns the names of the models of the rounds.
 
     Raises:
@@ -105,7 +107,7 @@ def loop(
     run(settings, [f"evaluate@{start}"])
     table.add_row(start, *_figures(start), "")
     for number in range(1, rounds + 1):
-        name = f"{kind}-{number}"
+        name = _name(kind, policy, settings)
         before = read_text(overrides.PARAMS)
         settings = _add(kind, name, policy)
         try:
@@ -125,6 +127,16 @@ def loop(
         policy = f"{LOOPS[kind].table}/{name}"
     console.print(table)
     return names[1:]
+
+
+def _name(kind: str, policy: str, settings: Config) -> str:
+    """Return the first name of a round of `kind` that is unused, or whose rows start from `policy` already."""
+
+    def usable(name: str) -> bool:
+        known = (settings.alignment.rows.get(f"{table}/{name}") for table in LOOPS[kind].rows(name, policy))
+        return all(row is None or row.policy == policy for row in known)
+
+    return next(filter(usable, (f"{kind}-{number}" for number in count(1))))
 
 
 def _add(kind: str, name: str, policy: str) -> Config:

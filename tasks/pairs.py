@@ -26,7 +26,7 @@ from pipelines.alignment.pairs import (
     pairs_of,
     scored_as,
 )
-from pipelines.alignment.rows import TEACHER
+from pipelines.alignment.rows import JUDGE_PROMPTS, TEACHER
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.curation import schema
@@ -34,7 +34,7 @@ from pipelines.curation.card import card
 from pipelines.curation.schema import PreferencePair, Rejection, RowKind, TrainingRow
 from pipelines.inference.generation import respond
 from pipelines.llm.cache import PATH, ResponseCache
-from pipelines.llm.prompts import load
+from pipelines.llm.prompts import Recipe, load
 from pipelines.llm.teachers import load_judge
 from pipelines.models import devices, loading
 from pipelines.models.chat import encode_prompt
@@ -69,12 +69,13 @@ def pairs(
     """
     settings, refusal, seed = config.pairs, config.curate.refusal, config.compute.seed
     ranker = config.alignment.pairs[name].ranker
-    chosen = [] if ranker == "human" else choose(rows, settings.prompts, settings, seed)
+    people = _people(settings) if ranker == "human" else ([], [])
+    chosen = _asked(rows, people[0]) if ranker == "human" else _chosen(name, rows, settings, seed)
     metrics = prompt_counts(chosen, name) | online_prompts.write(rows, chosen, out, settings, seed)
     if ranker == "human":
-        ranked, dropped = _people(settings)
+        ranked, dropped = people
     else:
-        ranked, dropped, rates = _samples(ranker, rows, chosen, policy, scorer, config, ask)
+        ranked, dropped, rates = _samples(name, rows, chosen, policy, scorer, config, ask)
         metrics |= rates
     fit, unfit = rank.fitting(loading.tokenizer(policy), ranked, refusal, settings)
     kept, surplus = balance(fit, seed)
@@ -82,9 +83,7 @@ def pairs(
     rejects = dropped + unfit + surplus
     schema.write(out / "rejects.jsonl", rejects)
     if not train:
-        raise UserError(
-            f"pairs@{name}: no pair is left to train on; raise pairs.prompts or lower pairs.held_out_share."
-        )
+        raise rank.no_pair(name, held_out, rejects)
     schema.write(out / "train.jsonl", train)
     schema.write(out / "held_out.jsonl", held_out)
     splits = {"train": ("train.jsonl", train), "test": ("held_out.jsonl", held_out)}
@@ -103,6 +102,22 @@ def pairs(
     return sizes | dict(rank.reasons(rejects)) | metrics | describe(kept)
 
 
+def _chosen(name: str, rows: list[TrainingRow], settings: PairsConfig, seed: int) -> list[TrainingRow]:
+    chosen = choose(rows, settings.prompts, settings, seed)
+    if not chosen:
+        raise UserError(
+            f"pairs@{name}: artifacts/curate/preference_prompts.jsonl has no answerable question; raise "
+            "pairs.min_prompts, up to which keyword queries are used, or see artifacts/curate/rejects.jsonl."
+        )
+    return chosen
+
+
+def _asked(rows: list[TrainingRow], pairs: list[PreferencePair]) -> list[TrainingRow]:
+    """Return the rows with a question of `pairs`."""
+    questions = {pair.prompt[-1]["content"] for pair in pairs}
+    return [row for row in rows if row.question in questions]
+
+
 def _people(settings: PairsConfig) -> tuple[list[PreferencePair], list[Rejection]]:
     found, dropped = rank.chosen_by_people(settings.human)
     if not found:
@@ -111,7 +126,7 @@ def _people(settings: PairsConfig) -> tuple[list[PreferencePair], list[Rejection
 
 
 def _samples(
-    ranker: str,
+    name: str,
     rows: list[TrainingRow],
     chosen: list[TrainingRow],
     policy: Path,
@@ -120,7 +135,7 @@ def _samples(
     ask: rank.Ask | None,
 ) -> Ranked:
     """Sample answers of the policy and rank them."""
-    settings, refusal = config.pairs, config.curate.refusal
+    settings, refusal, ranker = config.pairs, config.curate.refusal, config.alignment.pairs[name].ranker
     rows, asked = [scored_as(row) for row in rows], [scored_as(row) for row in chosen]
     samples, truncated = sample(asked, policy, settings, config.compute)
     rule = Rule(refusal, settings.min_token_recall)
@@ -129,11 +144,18 @@ def _samples(
     if ranker not in ("reference", "self_play"):  # which choose no sample
         samples, cut = rank.ended(asked, samples, truncated)
     choice = settings.ranked_pairs
+
+    def recipe() -> Recipe:
+        return load(config.synthesize.prompts, JUDGE_PROMPTS[ranker], f"alignment.pairs.{name}")
+
+    def rated() -> list[list[float | None]]:
+        return rank.rated(asked, samples, _required(ask), recipe(), settings)
+
     rankers: dict[str, Callable[[], tuple[list[PreferencePair], list[Rejection]]]] = {
         "reference": lambda: (_by_reference(rows, asked, samples, rule), []),
         "self_play": lambda: rank.self_play(asked, samples),
-        "judge": lambda: rank.compared(asked, samples, _required(ask), load(config.synthesize.prompts, "compare")),
-        "score": lambda: rank.by_score(asked, samples, _rated(asked, samples, config, ask), "score", choice),
+        "judge": lambda: rank.compared(asked, samples, _required(ask), recipe()),
+        "score": lambda: rank.by_score(asked, samples, rated(), "score", choice),
         "reward": lambda: rank.by_score(asked, samples, _rewarded(asked, samples, scorer, config), "reward", choice),
     }
     found, dropped = rankers[ranker]()
@@ -164,13 +186,6 @@ def _by_reference(
 def _required(ask: rank.Ask | None) -> rank.Ask:
     assert ask is not None, "rankers with a judge require one"
     return ask
-
-
-def _rated(
-    asked: list[TrainingRow], samples: list[list[str]], config: Config, ask: rank.Ask | None
-) -> list[list[float | None]]:
-    recipe = load(config.synthesize.prompts, "rate")
-    return rank.rated(asked, samples, _required(ask), recipe, config.pairs)
 
 
 def _rewarded(
@@ -218,11 +233,11 @@ def main(name: str) -> None:
     """Make the pairs of a row of `alignment.pairs`."""
     with task("pairs", name) as t:
         settings, row = t.config, t.config.alignment.pairs[name]
+        devices.prepare(settings.compute)
         scorer, judge = t.input(row.scorer), None
         if row.judged:
             how = settings.teacher, settings.base, settings.compute, settings.synthesize.batch_size
             judge = load_judge(*how, ResponseCache(PATH), None if row.scorer == TEACHER else scorer)
-        devices.prepare(settings.compute)
         rows = schema.read_training_rows(t.input("curate") / "preference_prompts.jsonl")
         documents = artifacts.read_table(t.input("split") / "train.parquet")
         policy, asked = t.input(row.policy), judge.ask if judge else None

@@ -29,6 +29,7 @@ from pipelines.models import adapters, devices, loading, saving
 from pipelines.models.head import checked_head
 from pipelines.models.templates.stops import stop_ids
 from pipelines.models.tuning import preparation
+from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
 from pipelines.training import activations, optimizers
@@ -53,15 +54,18 @@ def rl(
     """
     block = config.online(name)
     verdict = Verdict(config.curate.refusal, config.evaluate.max_extra_words, block.confidence_target)
-    tok, (start, above) = loading.tokenizer(policy), adapters.lineage(policy)
+    tok, (start, _) = loading.tokenizer(policy), adapters.lineage(policy)
     prompts, held_out = _prompts(name, pairs, tok, block.health.prompts, config.compute.seed)
-    longest, tuning = max(len(prompt.ids) for prompt in prompts), config.sft.tuning if above else config.align.tuning
+    longest = max(len(prompt.ids) for prompt in prompts + held_out)
+    continued = adapters.continued(policy)
+    tuning = adapters.tuning(policy) if continued else config.align.tuning
+    tuning.check_copies(f"rl@{name}", "sft.tuning" if continued else "align.tuning")
     memory.check(f"rl@{name}", start, longest, block, tuning, config.training, config.compute, config.base)
     model = preparation.peft_adaptable(policy, config.align.tuning, config.compute, config.base)
     backbone = Backbone(model, tok, config.compute)
     checked_head(model)
     clone(model, POLICY, REFERENCE)
-    score = _reward(name, backbone, verdict, scorer, config)
+    score = _reward(name, backbone, verdict, scorer, config, resumed=bool(checkpoints.places()))
     sampler = Sampler(
         backbone,
         stop_ids(model, tok),
@@ -72,16 +76,16 @@ def rl(
     trainer = _trainer(Actors(backbone, sampler, score, verdict), block, config.compute.seed)
     tokens = block.microbatch * (block.max_new_tokens + longest)
     unallocated = optimizers.unallocated("adamw", *(optimizer for optimizer, _ in trainer.optimizers))
-    recompute = activations.worthwhile(
-        config.training.checkpointing, model.config, tokens, backbone.device, unallocated
-    )
+    recompute = activations.wanted(model, config.training.checkpointing, tokens, unallocated)
     with activations.recomputed(model, recompute):
         trainer.train(prompts, held_out, run, checkpoints)
     saving.save_adapter(model, tok, out)
     return health.summary(trainer.history, trainer.best.number, trainer.stop)
 
 
-def _reward(name: str, backbone: Backbone, verdict: Verdict, scorer: Path, config: Config) -> WeightedReward:
+def _reward(
+    name: str, backbone: Backbone, verdict: Verdict, scorer: Path, config: Config, resumed: bool
+) -> WeightedReward:
     """Return the weighted sum of the row's rewards."""
     block, parameter = config.online(name), f"rl@{name}: reward"
     rewards: dict[str, RewardFn] = {each: from_function(each, parameter) for each in block.reward if ":" in each}
@@ -91,7 +95,7 @@ def _reward(name: str, backbone: Backbone, verdict: Verdict, scorer: Path, confi
     if "judge" in block.reward:
         folder = scorer if is_model(config.alignment.rl[name].scorer) else None
         how = config.teacher, config.base, config.compute, config.synthesize.batch_size, config.synthesize.prompts
-        rewards["judge"] = from_judge(*how, parameter, folder)
+        rewards["judge"] = from_judge(*how, parameter, folder, resumed)
     parts = {each: (weight, rewards[each]) for each, weight in block.reward.items()}
     return WeightedReward(parts, parameter, backbone.device)
 
@@ -111,8 +115,16 @@ def _trainer(actors: Actors, block: RLBlock, seed: int) -> Trainer:
 def _prompts(
     name: str, pairs: Path, tok: PreTrainedTokenizerBase, held_out: int, seed: int
 ) -> tuple[list[Prompt], list[Prompt]]:
-    """Return the prompts to train on, and at most `held_out` of those to choose the round by."""
+    """Return the prompts to train on, and at most `held_out` of those to choose the round by.
+
+    Raises:
+        UserError: there is no prompt to train on.
+    """
     train, held = (distinct_prompts(tok, read_training_rows(pairs / file)) for file in (ONLINE, ONLINE_HELD_OUT))
+    if not train:
+        raise UserError(
+            f"rl@{name}: {pairs / ONLINE} has no prompt; raise pairs.online_prompts or lower pairs.held_out_share."
+        )
     if not held:
         say(
             f"rl@{name}: no prompt is held out, so the round is chosen on training prompts; raise pairs.held_out_share "

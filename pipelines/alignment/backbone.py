@@ -19,7 +19,7 @@ from pipelines.alignment.sequences import Batch
 from pipelines.models import devices
 from pipelines.models.config import ComputeConfig
 from pipelines.models.head import Head, hidden_states
-from pipelines.models.tuning.apply import without_input_casts
+from pipelines.models.tuning.apply import parts, without_input_casts
 
 POLICY = "default"  # the adapter name that saving.save_adapter expects
 REFERENCE, VALUE, REWARD = "reference", "value", "reward"
@@ -41,10 +41,13 @@ def _activate(model: PeftModel, name: str) -> None:
 
     It takes 60 ms for four adapters on 30 layers, and in inference mode only switches `requires_grad` off.
     """
-    if model.active_adapters == [name]:
+    names = parts(model, name)
+    if model.active_adapters == names:
         return
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.set_adapter(name, inference_mode=True)
+    if len(names) > 1:
+        model.base_model.set_adapter(names, inference_mode=True)
     for parameter in trained:
         parameter.requires_grad_(True)
 
@@ -83,6 +86,16 @@ def scalar_head(model: PeftModel) -> nn.Linear:
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return head
+
+
+def scalars(head: nn.Linear, states: Tensor) -> Tensor:
+    """Return the outputs [N] of `head` for `states` [N, H] in float32, also inside autocast, which casts inputs back.
+
+    bf16 has 8 bits: the scores of similar answers would be equal.
+    """
+    with torch.autocast(states.device.type, enabled=False):
+        outputs: Tensor = head(states.float()).squeeze(-1)
+    return outputs
 
 
 @dataclass(frozen=True)
@@ -126,14 +139,12 @@ class Backbone:
     def values(self, batch: Batch, head: nn.Linear) -> Tensor:
         """Return the values [B, T] that `head` predicts from the state before each response token; zero in padding."""
         states = self._gather(self.hidden(batch), batch)[batch.mask]
-        return _scatter(head(states.float()).squeeze(-1), batch.mask)
+        return _scatter(scalars(head, states), batch.mask)
 
     def scores(self, batch: Batch, head: nn.Linear) -> Tensor:
         """Return the score [B] that `head` assigns to the last token of the response, its end of turn."""
         rows = torch.arange(len(batch.starts), device=batch.ids.device)
-        ends = self.hidden(batch)[rows, batch.starts + batch.last]
-        scores: Tensor = head(ends.float()).squeeze(-1)
-        return scores
+        return scalars(head, self.hidden(batch)[rows, batch.starts + batch.last])
 
     def _gather(self, states: Tensor, batch: Batch) -> Tensor:
         index = batch.before()[..., None].expand(-1, -1, states.shape[-1])

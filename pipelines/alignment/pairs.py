@@ -16,7 +16,6 @@ from pipelines.alignment.config import PairsConfig
 from pipelines.curation.schema import PreferencePair, Rejection, RowKind, TrainingRow
 from pipelines.evaluation import scoring
 from pipelines.evaluation.questions import Question
-from pipelines.runtime.errors import UserError
 from pipelines.synthesis.reasons import Reason
 from pipelines.text.normalize import f1, tokens
 
@@ -79,10 +78,8 @@ def choose(rows: Sequence[TrainingRow], most: int, config: PairsConfig, seed: in
     """Return at most `most` rows with distinct questions, stratified: a fixed share is unanswerable.
 
     The strata consist of questions; keyword queries only fill them up to their share of `config.min_prompts`. The
-    smaller stratum limits the number of prompts; without refusals, all prompts are answerable.
-
-    Raises:
-        UserError: there is no answer row to ask about.
+    smaller stratum limits the number of prompts; without refusals, all prompts are answerable, and without answers
+    there are none.
     """
     generator = random.Random(seed)
     different = list({row.question: row for row in generator.sample(rows, len(rows))}.values())
@@ -91,10 +88,7 @@ def choose(rows: Sequence[TrainingRow], most: int, config: PairsConfig, seed: in
         _stratum(different, kind, size) for kind, size in zip((RowKind.ANSWER, RowKind.REFUSAL), least, strict=True)
     )
     if not answers:
-        raise UserError(
-            "artifacts/curate/preference_prompts.jsonl has no row of the kind 'answer'; "
-            "artifacts/curate/rejects.jsonl gives the reasons."
-        )
+        return []
     share = config.unanswerable_share if refusals else 0.0
     sizes = (_sizes(count, share) for count in range(most, 0, -1))
     answered, refused = next((a, r) for a, r in sizes if a <= len(answers) and r <= len(refusals))
@@ -112,11 +106,6 @@ def _stratum(rows: Sequence[TrainingRow], kind: RowKind, least: int) -> list[Tra
     questions = [row for row in rows if row.kind == kind]
     queries = [row for row in rows if KEYWORD_QUERIES.get(row.kind) == kind]
     return questions + queries[: max(0, least - len(questions))]
-
-
-def answered(row: TrainingRow) -> bool:
-    """Tell whether the documents answer the question or keyword query."""
-    return scored_as(row).kind == RowKind.ANSWER
 
 
 def scored_as(row: TrainingRow) -> TrainingRow:

@@ -20,6 +20,7 @@ from pipelines.llm.calls import Call, Reply
 from pipelines.llm.prompts import Recipe
 from pipelines.llm.verdicts import letter, number
 from pipelines.models.messages import Message
+from pipelines.runtime.errors import UserError
 from pipelines.synthesis.reasons import Reason
 from pipelines.text.normalize import tokens
 from pipelines.training.examples import encode_chat
@@ -66,17 +67,14 @@ def compared(
     """Compare the samples of each prompt pairwise with an LLM judge, in both orders.
 
     A verdict that changes with the order is position bias (Zheng et al. 2023, arXiv:2306.05685, section 3.4): such
-    pairs are dropped as ties.
+    pairs are dropped as ties. So are samples that are all equal.
     """
-    asked = [
-        (row, first, second)
-        for row, texts in zip(rows, samples, strict=True)
-        for first, second in combinations(distinct(texts, _COMPARED), 2)
-    ]
+    texts_of = [(row, distinct(texts, _COMPARED)) for row, texts in zip(rows, samples, strict=True)]
+    asked = [(row, *order) for row, texts in texts_of for order in combinations(texts, 2)]
     calls = [_call(recipe, row, *order) for row, a, b in asked for order in ((a, b), (b, a))]
     replies = ask(calls, "comparing")
     pairs: list[PreferencePair] = []
-    dropped: list[Rejection] = []
+    dropped = [_dropped(row, Reason.TIE, *texts) for row, texts in texts_of if len(texts) == 1]
     for at, (row, first, second) in enumerate(asked):
         forth, back = (letter(recipe, reply) for reply in replies[2 * at : 2 * at + 2])
         if (forth, back) == ("A", "B"):
@@ -119,6 +117,7 @@ def by_score(
 ) -> tuple[list[PreferencePair], list[Rejection]]:
     """Pair each prompt's best sample with its worst, or `all` distinct samples with different scores.
 
+    A prompt without a sample has none, and no rejection: `ended` dropped its samples.
     With hundreds of samples, a rejected sample two standard deviations below the mean trains better than the worst,
     an outlier (Xiao et al. 2025, arXiv:2502.16825). With up to eight samples, the worst is always the closest to it.
     """
@@ -127,7 +126,7 @@ def by_score(
     for row, texts, values in zip(rows, samples, scores, strict=True):
         score_of = {text: score for text, score in zip(texts, values, strict=True) if score is not None}
         ranked = _ranked(score_of, ranked_pairs)
-        if not ranked:
+        if not ranked and texts:
             dropped.append(_dropped(row, Reason.NO_OPINION if len(score_of) < len(set(texts)) else Reason.TIE))
         for better, worse in ranked:
             pairs.append(PreferencePair.of(row, better, worse, provenance, score_of[better] - score_of[worse]))
@@ -222,6 +221,15 @@ def _mean(scores: list[float | None]) -> float | None:
 
 def _dropped(row: TrainingRow, reason: Reason, *texts: str) -> Rejection:
     return Rejection({"question": row.question, "samples": list(texts)}, reason)
+
+
+def no_pair(name: str, held_out: Sequence[PreferencePair], dropped: Sequence[Rejection]) -> UserError:
+    """Return the error of a row without a pair to train on, with the most frequent reasons of the dropped pairs."""
+    if held_out:
+        return UserError(f"pairs@{name}: all {len(held_out)} pairs are held out; lower pairs.held_out_share.")
+    most = Counter(each.reason for each in dropped).most_common(3)
+    why = f": {', '.join(f'{reason} ({count})' for reason, count in most)}" if most else ""
+    return UserError(f"pairs@{name}: no pair is left to train on{why}; raise pairs.prompts or pairs.samples.")
 
 
 def _messages(value: str | list[Message], role: str) -> list[Message]:

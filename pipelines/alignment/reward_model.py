@@ -4,7 +4,8 @@ TRL's RewardTrainer trains a model of another class, whose head is part of it an
 template (a newline, here). This objective scores with `Backbone.scores`, as PPO does, so both use the same position.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,7 @@ from pipelines.alignment.sequences import (
     plan_prompts,
 )
 from pipelines.curation.schema import PreferencePair
-from pipelines.models import loading
+from pipelines.models import adapters, loading
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.messages import Message
 from pipelines.models.tuning import preparation
@@ -58,7 +59,7 @@ class BradleyTerry:
     centering: float
     """Weight of the squared sum of a pair's scores."""
 
-    @property
+    @cached_property
     def sizes(self) -> list[int]:
         """Tokens of each pair."""
         return pair_sizes(self.pairs)
@@ -78,7 +79,7 @@ class BradleyTerry:
         weights, margins = (chosen.new_tensor([each[item] for item in items]) for each in (self.weights, self.margins))
         losses = pair_loss(chosen, rejected, margins, self.centering)
         correct = (chosen > rejected).float()
-        return Loss(weights @ losses, float(weights.sum()), {"accuracy": weights @ correct})
+        return Loss((weights * losses).sum(), float(weights.sum()), {"accuracy": (weights * correct).sum()})
 
 
 def train(
@@ -109,16 +110,24 @@ def pair_scores(backbone: Backbone, head: nn.Linear, pairs: Sequence[Pair]) -> t
     return chosen, rejected
 
 
-@torch.no_grad()
+def batch_scores(
+    backbone: Backbone, head: nn.Linear, turns: Sequence[Turn], batch_size: int
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield the indices of the turns of each batch, which are of similar length, and their scores."""
+    for rows in by_length(turns, batch_size):
+        batch = collate([turns[row] for row in rows], backbone.tok.pad_token_id, backbone.device)
+        with torch.no_grad():
+            found = backbone.scores(batch, head)
+        yield rows, found
+
+
 def scores(backbone: Backbone, head: nn.Linear, turns: list[Turn], batch_size: int) -> list[float]:
     """Return the score of each turn."""
-    turn_scores = [0.0] * len(turns)
-    batches = by_length(turns, batch_size)
-    for batch in track(batches, "batches to the reward model", len(batches)):
-        part = collate([turns[index] for index in batch], backbone.tok.pad_token_id, backbone.device)
-        for index, score in zip(batch, backbone.scores(part, head).tolist(), strict=True):
-            turn_scores[index] = score
-    return turn_scores
+    found = torch.zeros(len(turns))
+    batches, count = batch_scores(backbone, head, turns, batch_size), math.ceil(len(turns) / batch_size)
+    for rows, part in track(batches, "batches to the reward model", count):
+        found[rows] = part.cpu()
+    return found.tolist()
 
 
 def held_out(backbone: Backbone, head: nn.Linear, pairs: Sequence[PreferencePair], batch_size: int) -> HeldOut:
@@ -155,6 +164,28 @@ def score_answers(
 def save_head(head: nn.Linear, out: Path) -> None:
     """Write the head to the folder of its adapter."""
     save_file({key: value.contiguous().cpu() for key, value in head.state_dict().items()}, out / HEAD)
+
+
+def add(backbone: Backbone, folder: Path, name: str) -> nn.Linear:
+    """Add the adapter of the reward model in `folder` to `backbone` as `name`, and return its head.
+
+    Raises:
+        UserError: it adapts another model than the policy does, or by another method, or has no head for this model.
+    """
+    below, own = adapters.parent(folder), Path(backbone.model.get_base_model().config._name_or_path)
+    if below is None or adapters.identity(below) != adapters.identity(own):
+        raise UserError(
+            f"The reward model in {folder} adapts {below or 'no other model'}, and the policy adapts {own}: train the "
+            "reward model on the policy, or on another adapter of the same model."
+        )
+    kind = backbone.model.peft_config[POLICY].peft_type.value
+    if adapters.method(folder) != kind:
+        raise UserError(
+            f"The reward model in {folder} is an adapter of the method {adapters.method(folder)}, and the policy's is "
+            f"{kind}; a model carries adapters of one method only, so train the reward model on the policy."
+        )
+    backbone.model.load_adapter(folder, adapter_name=name)
+    return load_head(backbone.model, folder)
 
 
 def load_head(model: PeftModel, directory: Path) -> nn.Linear:

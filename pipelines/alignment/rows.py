@@ -17,6 +17,8 @@ Policy = Annotated[str, StringConstraints(pattern=POLICY)]
 """Directory of a model under artifacts/."""
 REFERENCES, TEACHER = "curate", "teacher"
 """Scorers: the reference answers, and the model of `teacher.roles.judge`."""
+JUDGE_PROMPTS = {"judge": "compare", "score": "rate"}
+"""The prompt template of each ranker that asks a judge."""
 Scorer = Annotated[
     str, StringConstraints(pattern=rf"{POLICY}|^({REFERENCES}|{TEACHER}|reward/[A-Za-z0-9][A-Za-z0-9_-]*)$")
 ]
@@ -61,7 +63,7 @@ class PairsRow(Block):
     @property
     def judged(self) -> bool:
         """Whether a judge ranks."""
-        return self.ranker in ("judge", "score")
+        return self.ranker in JUDGE_PROMPTS
 
     @model_validator(mode="after")
     def _scorer_of_the_ranker(self) -> "PairsRow":

@@ -73,7 +73,7 @@ def reworded(chosen: list[tuple[Candidate, Fact]], settings: Config) -> list[tup
     from pipelines.synthesis.validate import Validator
 
     folder = settings.synthesize.prompts
-    recipe, reading, judging = (prompts.load(folder, name) for name in (REWORD, "reader", "judge"))
+    recipe, reading, judging = (prompts.load(folder, name, "gradus questions") for name in (REWORD, "reader", "judge"))
     store, batch = ResponseCache(PATH), settings.synthesize.batch_size
     finetuned = artifacts.ARTIFACTS / "teacher"  # the reader may be the fine-tuned model
     teachers = load_teachers(settings.teacher, finetuned, settings.base, settings.compute, batch, store)

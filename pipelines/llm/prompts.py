@@ -226,18 +226,22 @@ def load_library(folder: Path, names: Iterable[str]) -> PromptLibrary:
     Raises:
         UserError: a prompt file is missing or invalid.
     """
-    return PromptLibrary({name: load(folder, name) for name in names}, load(folder, "reader"), load(folder, "judge"))
+    recipes = {name: load(folder, name, "synthesize.recipes") for name in names}
+    return PromptLibrary(recipes, load(folder, "reader", "synthesize"), load(folder, "judge", "synthesize"))
 
 
-def load(folder: Path, name: str) -> Recipe:
-    """Read the recipe `name` from `folder`.
+def load(folder: Path, name: str, needed_by: str = "this stage") -> Recipe:
+    """Read the recipe `name` from `folder`; an error message says what it is `needed_by`, such as a parameter.
 
     Raises:
         UserError: the prompt file is missing or invalid.
     """
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        raise UserError(f"There is no prompt file {path}; write it, or remove {name} from synthesize.recipes.")
+        raise UserError(
+            f"There is no prompt file {path}, which is needed by {needed_by}; restore it, or write it as "
+            "docs/synthesis.md shows."
+        )
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path} is not a prompt file: keys and values are expected; docs/synthesis.md shows one.")

@@ -8,14 +8,17 @@ it, such as the committed teacher's, is not checked and was trained on 16 bits.
 
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
+import peft
 from safetensors import safe_open
 
 from pipelines import artifacts
 from pipelines.models import weights
 from pipelines.models.quantization import Kind
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.models.tuning.peft_methods import UNMERGEABLE
 from pipelines.runtime.errors import UserError
 
@@ -47,6 +50,20 @@ def parent(directory: Path) -> Path | None:
 def method(directory: Path) -> str:
     """Return the method of an adapter: `peft_type`."""
     return str(settings(directory)["peft_type"])
+
+
+def continued(directory: Path) -> bool:
+    """Return whether the directory has an adapter in PEFT's format, which further training continues."""
+    return parent(directory) is not None and method(directory) not in (DELTA, BOTTLENECK)
+
+
+def tuning(directory: Path) -> TuningConfig:
+    """Return the method of an adapter in PEFT's format, and its options other than PEFT's defaults."""
+    config = peft.PeftConfig.from_pretrained(directory)
+    defaults, common = type(config)(), {field.name for field in fields(peft.PeftConfig)}
+    given = {name: value for name, value in config.to_dict().items() if name not in common}
+    options = {name: value for name, value in given.items() if value != getattr(defaults, name)}
+    return TuningConfig(method=method(directory).lower(), options=options)
 
 
 def can_merge(directory: Path) -> bool:

@@ -16,6 +16,8 @@ from transformers import PretrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from pipelines.models.devices import available
+from pipelines.models.head import Model
+from pipelines.models.tuning import virtual_tokens
 from pipelines.runtime.errors import UserError
 from pipelines.training.config import Checkpointing
 
@@ -29,13 +31,19 @@ def estimate(config: PretrainedConfig, tokens: int) -> int:
     return _BYTES * int(text.hidden_size) * int(text.num_hidden_layers) * tokens
 
 
+def wanted(model: Model, mode: Checkpointing, tokens: int, unallocated: int) -> bool:
+    """Return whether the layers of `model` are recomputed in micro-batches of `tokens` tokens.
+
+    Never with virtual tokens, whose caches would be filled twice. Gradients and optimizer states will take
+    `unallocated` bytes of the memory that is free now.
+    """
+    return virtual_tokens.of(model) is None and worthwhile(mode, model.config, tokens, model.device, unallocated)
+
+
 def worthwhile(
     mode: Checkpointing, config: PretrainedConfig, tokens: int, device: torch.device, unallocated: int
 ) -> bool:
-    """Return whether to recompute; `auto` does so on a GPU if the activations of `tokens` would not fit.
-
-    Gradients and optimizer states will take `unallocated` bytes of the memory that is free now.
-    """
+    """Return whether to recompute; `auto` does so on a GPU if the activations of `tokens` would not fit."""
     if mode != "auto":
         return mode == "on"
     return device.type == "cuda" and estimate(config, tokens) > _SHARE * (available(device) - unallocated)

@@ -66,14 +66,14 @@ class Checkpoints:
 
     def latest(self) -> Saved | None:
         """Return the last complete checkpoint, if any, and report it."""
-        for place in reversed(self._places()):
+        for place in reversed(self.places()):
             if (saved := read(place)) is not None:
                 say(f"resuming from step {saved.step}, where this training was interrupted")
                 return saved
             say(f"{place} is damaged and is ignored")
         return None
 
-    def _places(self) -> list[Path]:
+    def places(self) -> list[Path]:
         """Return the checkpoint folders, oldest first."""
         if self.folder is None or not self.folder.is_dir():
             return []
@@ -111,7 +111,7 @@ class Checkpoints:
             self.memory[number] = Saved(number, copies, dict(facts))
             return
         write(self.folder / str(number), number, tensors, facts)
-        for old in self._places()[:-KEPT]:
+        for old in self.places()[:-KEPT]:
             if int(old.name) not in keep:
                 shutil.rmtree(old)
 

@@ -13,7 +13,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pipelines.models.head import Model
 from pipelines.models.parallel import sharding
-from pipelines.models.tuning import virtual_tokens
 from pipelines.models.tuning.apply import without_input_casts
 from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
@@ -68,7 +67,9 @@ def fit(
     stable_end = schedules.stable_steps(settings.schedule, len(plan), settings.decay) if job.stable else None
     parameters = list(weights.values())
     equalise(parameters)
-    recompute = activations.recomputed(model, _recomputes(model, optimizer, budget, job))
+    unallocated = optimizers.unallocated(settings.optimizer, optimizer)
+    recomputes = activations.wanted(model, settings.checkpointing, budget, unallocated)
+    recompute = activations.recomputed(model, of_rank_0(recomputes))  # layers of a sharded model are gathered together
     with job.checkpoints.guarded(), without_input_casts(model), recompute:
         for number, step in enumerate(plan[len(rows) :], len(rows) + 1):
             if history.exhausted():
@@ -130,16 +131,6 @@ def _finish(
         sys.exit()
     if job.stable and stable_end and stable_end <= len(history.rows):
         job.stable.store(job.checkpoints.kept(stable_end))
-
-
-def _recomputes(model: Model, optimizer: Optimizer, budget: int, job: Job) -> bool:
-    """Return whether layers are recomputed, in all processes alike, since they gather a sharded layer together.
-
-    They never are with virtual tokens, whose caches would be filled twice.
-    """
-    checkpointing = "off" if virtual_tokens.of(model) else job.training.checkpointing
-    unallocated = optimizers.unallocated(job.training.optimizer, optimizer)
-    return of_rank_0(activations.worthwhile(checkpointing, model.config, budget, model.device, unallocated))
 
 
 def _resumed(

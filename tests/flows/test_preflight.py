@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,34 @@ def test_sample_questions_are_rejected_for_other_documents(real: Path) -> None:
         check_stages(["evaluate@base"], settings)
     shutil.copytree(ROOT / "data/raw", real / "data/raw", dirs_exist_ok=True)
     check_stages(["evaluate@base"], settings)
+
+
+@pytest.mark.parametrize(
+    ("policy", "sft", "refused"),
+    [("base", "lora", True), ("sft", "full", True), ("sft", "bottleneck", True), ("sft", "lora", False)],
+)
+def test_adapter_that_online_training_cannot_copy_is_refused(
+    config: Config, policy: str, sft: str, refused: bool
+) -> None:
+    values = config.model_dump(mode="json")
+    values["align"]["tuning"] = {"method": "p_tuning", "options": {}}
+    values["sft"] |= {"tuning": {"method": sft, "options": {}}, "adapter_scale": 1.0}
+    values["alignment"]["rl"]["ppo"]["policy"] = policy
+    settings = Config.model_validate(values)
+    check_stages(["align@dpo"], settings)
+    with pytest.raises(UserError, match=r"rl@ppo .* align\.tuning\.method is p_tuning") if refused else nullcontext():
+        check_stages(["rl@ppo"], settings)
+
+
+@pytest.mark.parametrize(("ranker", "prompt"), [("judge", "compare"), ("score", "rate")])
+def test_missing_prompt_of_a_judge_is_reported_before_anything_starts(real: Path, ranker: str, prompt: str) -> None:
+    parameters = real / "params.yaml"
+    text = parameters.read_text()
+    parameters.write_text(text.replace("ranker: reference, scorer: curate", f"ranker: {ranker}, scorer: sft"))
+    check()
+    (real / f"data/prompts/{prompt}.yaml").unlink()
+    with pytest.raises(UserError, match=rf"no prompt file .*{prompt}\.yaml, .* needed by alignment\.pairs\.first"):
+        check()
 
 
 def test_folders_that_may_be_empty_are_created(real: Path) -> None:

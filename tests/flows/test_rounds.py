@@ -67,6 +67,32 @@ def test_a_loop_goes_on_from_each_better_model(loops: Console) -> None:
     assert "+0.80 (" in loops.export_text()  # two more correct answers, and two fewer wrong ones that cost three
 
 
+def test_a_further_loop_continues_after_the_rounds_of_the_first(loops: Console) -> None:
+    run, targets = evaluated({"sft": 3, "dpo": 4, "dpo-1": 5, "dpo-2": 6, "dpo-3": 7, "dpo-4": 8, "dpo-5": 5})
+    assert rounds.loop(loops, "dpo", 2, "sft", run) == ["dpo-1", "dpo-2"]
+    first = config.load().alignment
+    assert rounds.loop(loops, "dpo", 2, "align/dpo-2", run) == ["dpo-3", "dpo-4"]
+    assert rounds.loop(loops, "dpo", 1, "align/dpo", run) == ["dpo-5"]
+    rows = config.load().alignment
+    assert [rows.align[f"dpo-{n}"].policy for n in (3, 4, 5)] == ["align/dpo-2", "align/dpo-3", "align/dpo"]
+    assert all(rows.rows[output] == row for output, row in first.rows.items())
+    assert targets[-2:] == ["evaluate@dpo", "evaluate@dpo-5"]
+
+
+def test_an_interrupted_loop_continues_with_its_own_rounds(loops: Console) -> None:
+    run, _ = evaluated({"sft": 3, "spin-1": 5, "spin-2": 6})
+
+    def interrupted(settings: Config, names: list[str]) -> None:
+        if names == ["evaluate@spin-2"]:
+            raise KeyboardInterrupt
+        run(settings, names)
+
+    with pytest.raises(KeyboardInterrupt):
+        rounds.loop(loops, "spin", 2, "sft", interrupted)
+    rows = config.load().alignment
+    assert rounds.loop(loops, "spin", 2, "sft", run) == ["spin-1", "spin-2"] and config.load().alignment == rows
+
+
 def test_a_loop_ends_at_a_round_that_is_no_better(loops: Console) -> None:
     run, targets = evaluated({"sft": 5, "dpo-1": 5, "dpo-2": 9})
     assert rounds.loop(loops, "dpo", 3, "sft", run) == ["dpo-1"]

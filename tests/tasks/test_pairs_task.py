@@ -1,17 +1,21 @@
 """The pairs task on samples of a tiny model, and on people's choices."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pipelines.alignment.online_prompts import ONLINE, ONLINE_HELD_OUT
 from pipelines.artifacts import Row, read_rows, write_rows
 from pipelines.config import Config
-from pipelines.curation.schema import PreferencePair, RowKind
+from pipelines.curation.schema import PreferencePair, RowKind, TrainingRow
 from pipelines.runtime.errors import UserError
-from tasks.pairs import describe, verdict_rates
+from tasks.pairs import describe, main, verdict_rates
 from tasks.pairs import pairs as make_pairs
 from tests.support.rows import training_row
 from tests.support.teachers import PROMPTS, Script
@@ -84,8 +88,37 @@ def test_keyword_queries_fill_up_missing_questions_and_are_counted(
 
 
 def test_no_answerable_question_is_a_user_error(base: Path, config: Config) -> None:
-    with pytest.raises(UserError, match="no row of the kind 'answer'"):
-        make_pairs("first", ROWS[8:], [], base, base, Path("out"), Path("card.md"), config, None)
+    queries = [training_row(f"lamp {n} keeper", f"Keeper {n}", RowKind.KEYWORD_QUERY) for n in range(9)]
+    settings = changed(config, min_prompts=0)
+    message = r"pairs@first: .* has no answerable question; raise pairs\.min_prompts, up to which keyword queries are"
+    with pytest.raises(UserError, match=message):
+        make_pairs("first", ROWS[8:] + queries, [], base, base, Path("out"), Path("card.md"), settings, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"held_out_share": 1.0}, r"pairs@first: all \d+ pairs are held out; lower pairs\.held_out_share"),
+        ({"max_tokens": 1}, r"pairs@first: no pair is left to train on: too_long \(\d+\); raise pairs\.prompts or"),
+    ],
+)
+def test_no_pair_to_train_on_is_a_user_error_with_the_reasons(
+    base: Path, config: Config, changes: dict[str, Any], message: str
+) -> None:
+    Path("out").mkdir()
+    settings = changed(config, prompts=8, samples=1, max_new_tokens=4, **changes)
+    with pytest.raises(UserError, match=message):
+        make_pairs("first", ROWS, DOCUMENTS, base, base, Path("out"), Path("card.md"), settings, None)
+
+
+@pytest.mark.parametrize("rows", [ROWS, [*ROWS, training_row("lamp keeper", "Keeper", RowKind.KEYWORD_QUERY)]])
+def test_online_training_has_prompts_if_all_questions_are_in_pairs(
+    base: Path, config: Config, rows: list[TrainingRow]
+) -> None:
+    Path("out").mkdir()
+    settings = changed(config, prompts=16, min_prompts=0, samples=1, max_new_tokens=4)
+    metrics = make_pairs("first", rows, DOCUMENTS, base, base, Path("out"), Path("card.md"), settings, None)
+    assert metrics["online_prompts"] == metrics["online_prompts_shared"] == 16.0
 
 
 def test_samples_and_pairs_are_counted() -> None:
@@ -140,6 +173,25 @@ def test_online_prompts_are_held_apart_from_those_of_the_pairs(base: Path, confi
     assert metrics["online_prompts"] == metrics["online_prompts_shared"] == 16.0  # none is left
 
 
+def test_the_device_is_prepared_before_a_judge_is_loaded(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    @contextmanager
+    def task(*_: str) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(config=changed(config, {"ranker": "judge", "scorer": "sft"}), input=Path)
+
+    def load_judge(*_: object) -> None:
+        order.append("judge")
+        raise UserError("loaded")
+
+    monkeypatch.setattr("tasks.pairs.task", task)
+    monkeypatch.setattr("tasks.pairs.devices.prepare", lambda _: order.append("device"))
+    monkeypatch.setattr("tasks.pairs.load_judge", load_judge)
+    with pytest.raises(UserError, match="loaded"):
+        main("first")
+    assert order == ["device", "judge"]
+
+
 def test_self_play_prefers_the_reference_to_every_sample(base: Path, config: Config) -> None:
     out = Path("out")
     out.mkdir()
@@ -156,9 +208,12 @@ def test_choices_of_people_become_pairs(base: Path, config: Config) -> None:
     out.mkdir()
     rows = [{"prompt": f"Who keeps lamp {n}?", "chosen": f"Keeper {n}.", "rejected": "Keeper nine."} for n in range(8)]
     write_rows(folder / "mine.jsonl", rows)
-    settings = changed(config, {"ranker": "human"}, inputs=str(folder.parent), held_out_share=0.25)
-    metrics = make_pairs("first", [], [], base, base, out, out / "card.md", settings, None)
+    settings = changed(config, {"ranker": "human"}, inputs=str(folder.parent), held_out_share=0.25, min_prompts=4)
+    others = [training_row(f"Who keeps bell {n}?", f"Ringer {n}") for n in range(4)]
+    metrics = make_pairs("first", ROWS[:8] + others, DOCUMENTS, base, base, out, out / "card.md", settings, None)
     assert (metrics["train_pairs"], metrics["held_out_pairs"], metrics["pairs_human"]) == (6, 2, 8)
+    online = [row["messages"][0]["content"] for file in (ONLINE, ONLINE_HELD_OUT) for row in read_rows(out / file)]
+    assert sorted(online) == [row.question for row in others]  # those that people did not see
     with pytest.raises(UserError, match="no choice in empty/human; label pairs with `gradus label`"):
         make_pairs(
             "first",

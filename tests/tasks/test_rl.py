@@ -1,19 +1,22 @@
 """PPO and GRPO on a tiny model: rewards, the best round, and when a run stops."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipelines.artifacts import write_rows
 from pipelines.config import Config
-from pipelines.models import devices
+from pipelines.models import devices, loading
+from pipelines.models.chat import encode_prompt
 from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
 from tasks.reward import reward
 from tasks.rl import rl
-from tests.support.alignment import options
+from tests.support.alignment import options, say
 from tests.support.teachers import PROMPTS
 
 pytestmark = pytest.mark.slow
@@ -56,6 +59,55 @@ def test_ppo_without_a_reward_head_is_a_user_error(sft: Path, pairs: Path, quick
         rl("ppo", pairs, sft, sft, Path("out"), quick, run, Checkpoints())
 
 
+def test_memory_is_estimated_for_the_policys_own_adapter_and_the_longest_prompt(
+    sft: Path, pairs: Path, quick: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = quick.model_dump(mode="json")
+    values["sft"]["tuning"] = {"method": "full", "options": {}}
+    asked = say("user", "What of the mill? " * 9)
+    write_rows(pairs / "online_held_out.jsonl", [{"messages": asked + say("assistant", "good"), "kind": "answer"}])
+    checked: list[Any] = []
+
+    def check(*arguments: object) -> None:
+        checked.extend(arguments)
+        raise UserError("checked")
+
+    monkeypatch.setattr("tasks.rl.memory.check", check)
+    with tracking.started("rl@grpo", {}) as run, pytest.raises(UserError, match="checked"):
+        rl("grpo", pairs, sft, sft, Path("out"), Config.model_validate(values), run, Checkpoints())
+    _, start, longest, _, tuning, *_ = checked
+    assert (start, tuning.method, tuning.options["r"]) == (Path("artifacts/base"), "lora", 4)
+    assert longest == len(encode_prompt(loading.tokenizer(sft), asked))
+
+
+def test_no_online_prompt_is_a_user_error(sft: Path, pairs: Path, quick: Config) -> None:
+    (pairs / "online.jsonl").write_text("")
+    message = r"rl@grpo: .*online\.jsonl has no prompt; raise pairs\.online_prompts or lower"
+    with tracking.started("rl@grpo", {}) as run, pytest.raises(UserError, match=message):
+        rl("grpo", pairs, sft, sft, Path("out"), quick, run, Checkpoints())
+
+
+def test_adapter_that_cannot_be_copied_is_refused_before_the_model_is_loaded(
+    base: Path, pairs: Path, quick: Config
+) -> None:
+    values = quick.model_dump(mode="json")
+    values["align"]["tuning"] = {"method": "adalora", "options": {}}
+    message = r"rl@grpo copies its adapter .* align\.tuning\.method is adalora: PEFT trains only one .* such as lora"
+    with tracking.started("rl@grpo", {}) as run, pytest.raises(UserError, match=message):
+        rl("grpo", pairs, base, base, Path("out"), Config.model_validate(values), run, Checkpoints())
+
+
+def test_ppo_trains_an_adapter_of_the_output_layer(base: Path, pairs: Path, quick: Config) -> None:
+    """The critic, a copy of the policy, does not run the output layer."""
+    values = quick.model_dump(mode="json")
+    targets = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "lm_head"]}
+    values["align"]["tuning"] = {"method": "lora", "options": targets}
+    changed = options(Config.model_validate(values), "rl", "ppo", reward={"tests.support.alignment:vowels": 1.0})
+    with tracking.started("rl@ppo", {}) as run:
+        metrics = rl("ppo", pairs, base, base, Path("out"), changed, run, Checkpoints())
+    assert metrics["rounds"] == 2.0
+
+
 @pytest.mark.parametrize("method", ["ppo", "grpo"])
 def test_verdict_needs_no_reward_model(
     sft: Path, pairs: Path, quick: Config, method: str, capsys: pytest.CaptureFixture[str]
@@ -68,7 +120,9 @@ def test_verdict_needs_no_reward_model(
     assert metrics["best_round"] == 0.0  # none of them is better than the start
     saved, start = (load_file(each / "adapter_model.safetensors") for each in (Path("out"), sft))
     assert all(torch.equal(saved[name], start[name]) for name in start)
-    assert f"rl@{method}: no prompt is held out" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert f"rl@{method}: no prompt is held out" in printed
+    assert f"{method}: no round has a higher held-out reward than the start, so the start is kept." in printed
 
 
 def test_policy_is_rewarded_by_its_own_start_as_a_judge(sft: Path, pairs: Path, quick: Config) -> None:

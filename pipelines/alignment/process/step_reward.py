@@ -7,13 +7,14 @@ token of the same solutions, so that both differ in their labels only.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
 
-from pipelines.alignment.backbone import POLICY, Backbone, named_head, named_weights
+from pipelines.alignment.backbone import POLICY, Backbone, named_head, named_weights, scalars
 from pipelines.alignment.process.rollouts import Labelled
 from pipelines.alignment.process.steps import Solution
 from pipelines.alignment.sequences import by_length, collate
@@ -63,7 +64,7 @@ class StepCrossEntropy:
     head: nn.Linear
     examples: Sequence[StepExample]
 
-    @property
+    @cached_property
     def sizes(self) -> list[int]:
         """Tokens of each solution with its prompt."""
         return [len(each.solution.prompt) + len(each.solution.response) for each in self.examples]
@@ -100,8 +101,7 @@ def step_logits(backbone: Backbone, head: nn.Linear, solutions: Sequence[Solutio
     batch = collate([each.turn for each in solutions], backbone.tok.pad_token_id, backbone.device)
     rows = [row for row, each in enumerate(solutions) for _ in each.ends]
     places = [len(each.prompt) + end for each in solutions for end in each.ends]
-    logits: Tensor = head(backbone.hidden(batch)[rows, places].float()).squeeze(-1)
-    return logits
+    return scalars(head, backbone.hidden(batch)[rows, places])
 
 
 @torch.no_grad()

@@ -14,7 +14,6 @@ from pipelines import user_functions
 from pipelines.alignment import reward_model
 from pipelines.alignment.backbone import REWARD, Backbone, using
 from pipelines.alignment.rl.samples import Sample
-from pipelines.alignment.sequences import by_length, collate
 from pipelines.evaluation import scoring
 from pipelines.runtime.errors import UserError
 
@@ -49,19 +48,16 @@ def from_model(backbone: Backbone, folder: Path, microbatch: int) -> RewardFn:
     """Add the adapter of the reward model in `folder` to `backbone`, and return it with its head as a reward.
 
     Raises:
-        UserError: the folder has no reward head for this model.
+        UserError: the reward model is of another model or method, or has no head.
     """
-    backbone.model.load_adapter(folder, adapter_name=REWARD)
-    head = reward_model.load_head(backbone.model, folder)
+    head = reward_model.add(backbone, folder, REWARD)
 
-    @torch.no_grad()
     def score(samples: Sequence[Sample]) -> Tensor:
         turns = [sample.turn for sample in samples]
         scores = torch.empty(len(turns), device=backbone.device)
         with using(backbone.model, REWARD):
-            for rows in by_length(turns, microbatch):
-                batch = collate([turns[row] for row in rows], backbone.tok.pad_token_id, backbone.device)
-                scores[rows] = backbone.scores(batch, head)
+            for rows, found in reward_model.batch_scores(backbone, head, turns, microbatch):
+                scores[rows] = found
         return scores
 
     return score

@@ -6,9 +6,11 @@ greedy rating is used.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,15 +32,27 @@ from pipelines.models.chat import encode_prompt
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
+from pipelines.runtime.progress import say
 
 WORST, BEST = 1, 10
 EQUAL = 1e-3
 """Ratings whose range is smaller are the same, on the scale from 1 to 10."""
 FEW = 8
 """So many answers may deserve the same rating."""
+BUDGET = "budget"
+"""The failure of a call that `teacher.budget` does not cover."""
 
-Rate = Callable[[Sequence[Call]], list[float | None]]
-"""Returns the rating from 1 to 10 that each call asks for; None where the judge's reply asserts none."""
+
+class Rating(NamedTuple):
+    """A judge's rating from 1 to 10; None if its reply asserts none, or the call failed."""
+
+    value: float | None
+    failure: str | None = None
+    """Why the call has no reply, such as `timeout` or `budget`."""
+
+
+Rate = Callable[[Sequence[Call]], list[Rating]]
+"""Returns the rating that each call asks for."""
 
 
 @dataclass
@@ -50,6 +64,8 @@ class JudgeReward:
     """The prompt of a rating."""
     parameter: str
     """The parameter that names the reward, for error messages."""
+    resumed: bool = False
+    """Whether the run resumes: what it rated before is not in `seen`, and was checked then."""
     seen: dict[tuple[str, str], float] = field(default_factory=dict)
     """Ratings of all answers so far, by question and answer."""
 
@@ -57,27 +73,47 @@ class JudgeReward:
         """Return the scores [N] from -1 to 1; an answer without a rating has the mean of the others.
 
         Raises:
-            UserError: more than half of the replies give no rating, or all answers so far have the same one. Equal
-                ratings in a later round are no error: a policy may earn them.
+            UserError: the budget is spent, fewer than half of the answers have a rating, or all answers so far have the
+                same one. Equal ratings in a later round are no error: a policy may earn them.
         """
         answered = [(sample.prompt.messages[-1]["content"], sample.text) for sample in samples]
         ratings = self.rate([self._call(sample) for sample in samples])
-        given = {each: rating for each, rating in zip(answered, ratings, strict=True) if rating is not None}
-        count = len(ratings) - ratings.count(None)
-        if 2 * count < len(ratings):
-            raise UserError(
-                f"{self.parameter}: only {count} of the judge's {len(ratings)} replies give a number from {WORST} to "
-                f"{BEST}; name another judge, or another reward."
-            )
+        self._check_calls(ratings)
+        values = zip(answered, (rating.value for rating in ratings), strict=True)
+        given = {each: value for each, value in values if value is not None}
         self.seen |= given
-        if len(self.seen) > FEW and max(self.seen.values()) - min(self.seen.values()) < EQUAL:
-            raise UserError(
-                f"{self.parameter}: the judge rates all {len(self.seen)} answers so far {min(given.values()):.3g}, so "
-                "that nothing can be learnt from it; name another judge, or another reward."
-            )
+        if not self.resumed:
+            self._check_differences()
         mean = sum(given.values()) / max(len(given), 1)
         found = torch.tensor([given.get(each, mean) for each in answered])
         return (2 * found - (BEST + WORST)) / (BEST - WORST)
+
+    def _check_calls(self, ratings: Sequence[Rating]) -> None:
+        """Refuse too few ratings, and report failed calls."""
+        failures = Counter(rating.failure for rating in ratings if rating.failure)
+        count, failed = sum(rating.value is not None for rating in ratings), failures.total()
+        most = f"{failed} of {len(ratings)} calls failed (mostly {failures.most_common(1)[0][0]})" if failed else ""
+        if BUDGET in failures:
+            raise UserError(
+                f"{self.parameter}: teacher.budget does not cover {failures[BUDGET]} of the judge's {len(ratings)} "
+                "calls; raise it, or lower the row's iterations, prompts or samples."
+            )
+        if 2 * count < len(ratings):
+            raise UserError(
+                f"{self.parameter}: only {count} of the judge's {len(ratings)} replies give a number from {WORST} to "
+                f"{BEST}; {f'{most}: check its server, or ' if failed else ''}name another judge, or another reward."
+            )
+        if failed:
+            say(f"{self.parameter}: {most}; their answers get the mean of the {count} ratings.")
+
+    def _check_differences(self) -> None:
+        """Refuse a judge that rates all of the first answers alike."""
+        if len(self.seen) > FEW and max(self.seen.values()) - min(self.seen.values()) < EQUAL:
+            raise UserError(
+                f"{self.parameter}: the judge rates all {len(self.seen)} answers so far "
+                f"{min(self.seen.values()):.3g}, so that nothing can be learnt from it; name another judge, or another "
+                "reward."
+            )
 
     def _call(self, sample: Sample) -> Call:
         question = sample.prompt.messages[-1]["content"]
@@ -94,28 +130,29 @@ def from_judge(
     prompts: Path,
     parameter: str,
     folder: Path | None = None,
+    resumed: bool = False,
 ) -> RewardFn:
     """Load the model in `folder`, else of `teacher.roles.judge`, as a reward with the prompt `prompts`/reward.yaml.
 
-    A model in this process gives expected ratings, a served one greedy ratings.
+    A model in this process gives expected ratings, a served one greedy ratings. `resumed` is that of `JudgeReward`.
 
     Raises:
         UserError: no judge is configured, it is the fine-tuned teacher, or it or its prompt cannot be loaded.
     """
-    recipe = load(prompts, "reward")
+    recipe = load(prompts, "reward", parameter)
     judge = load_judge(teacher, base, compute, batch_size, ResponseCache(PATH), folder)
     if isinstance(judge.teacher, LocalTeacher):
-        return JudgeReward(
-            expected_ratings(judge.teacher.model, judge.teacher.tok, recipe, batch_size), recipe, parameter
-        )
-    return JudgeReward(greedy_ratings(judge.ask, recipe), recipe, parameter)
+        rate = expected_ratings(judge.teacher.model, judge.teacher.tok, recipe, batch_size)
+    else:
+        rate = greedy_ratings(judge.ask, recipe)
+    return JudgeReward(rate, recipe, parameter, resumed)
 
 
 def greedy_ratings(ask: Ask, recipe: Recipe) -> Rate:
     """Return the ratings that a judge states in its replies, by greedy decoding."""
 
-    def rate(calls: Sequence[Call]) -> list[float | None]:
-        return [number(recipe, reply, WORST, BEST) for reply in ask(calls, "rewarding")]
+    def rate(calls: Sequence[Call]) -> list[Rating]:
+        return [Rating(number(recipe, reply, WORST, BEST), reply.failure) for reply in ask(calls, "rewarding")]
 
     return rate
 
@@ -131,11 +168,11 @@ def expected_ratings(model: PreTrainedModel, tok: PreTrainedTokenizerBase, recip
     asked: list[Message] = [{"role": "user", "content": "?"}]  # the tokens of a reply do not depend on it
     replies = [encode(tok, asked, [{"role": "assistant", "content": text}])[1] for text in texts]
 
-    def rate(calls: Sequence[Call]) -> list[float | None]:
+    def rate(calls: Sequence[Call]) -> list[Rating]:
         contexts = [encode_prompt(tok, call.messages) for call in calls]
-        found: list[float | None] = [None] * len(calls)
+        found = [Rating(None)] * len(calls)
         for place, logs in loglikelihoods(model, tok, contexts, [replies] * len(calls), batch_size):
-            found[place] = float(torch.tensor(logs).softmax(0) @ torch.tensor(ratings, dtype=torch.float32))
+            found[place] = Rating(float(torch.tensor(logs).softmax(0) @ torch.tensor(ratings, dtype=torch.float32)))
         return found
 
     return rate

@@ -26,10 +26,9 @@ def from_process_model(backbone: Backbone, folder: Path, microbatch: int) -> Rew
     minimum does not. Add a reward of the final answer with a small weight against exploitation of the model.
 
     Raises:
-        UserError: the folder has no reward head for this model.
+        UserError: the reward model is of another model or method, or has no head.
     """
-    backbone.model.load_adapter(folder, adapter_name=PROCESS)
-    head = reward_model.load_head(backbone.model, folder)
+    head = reward_model.add(backbone, folder, PROCESS)
 
     def score(samples: Sequence[Sample]) -> Tensor:
         solutions = [Solution.of(backbone.tok, sample.turn) for sample in samples]

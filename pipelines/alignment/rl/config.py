@@ -68,7 +68,7 @@ class RLBlock(Block):
     dual_clip: Annotated[float, Field(gt=1)]
     """Upper bound of the loss of a token with negative advantage, as a multiple of |advantage|."""
     score_clip: Positive
-    """Clip range of normalised scores, in standard deviations of the SFT model's scores."""
+    """Clip range of normalised scores, in standard deviations of the scores of the row's policy."""
     missing_eos_penalty: NonNegative
     """Penalty on the score of an answer without an end-of-turn token."""
     health: HealthBlock
@@ -94,8 +94,6 @@ class RLBlock(Block):
 class PPOBlock(RLBlock):
     """Proximal policy optimisation (Schulman et al. 2017), with the details of `pipelines/alignment/rl`."""
 
-    kl_estimator: Literal["k1", "k2", "k3"]
-    """Estimator of the per-token KL in the reward; only k1 is unbiased there."""
     critic_warmup: Annotated[int, Field(ge=0)]
     """Maximum number of first rounds in which only the critic is trained."""
     min_explained_variance: Share
@@ -116,12 +114,14 @@ class GRPOBlock(RLBlock):
     advantages: Literal["grpo", "rloo", "dr_grpo"]
     """How advantages and losses are computed from the scores of a prompt's answers (docs/reinforcement-learning.md)."""
     kl_estimator: Literal["k1", "k2", "k3"]
-    """Estimator of the per-token KL: in the reward with `rloo`, else in the loss, where k2 has the right gradient."""
+    """Estimator of the per-token KL: k1 with `rloo`, whose KL is in the reward; else k2 or k3, as a loss."""
 
     @model_validator(mode="after")
     def _groups(self) -> Self:
         if self.samples < 2:
             raise ValueError("samples must be at least 2: an answer is compared with others to the same prompt")
+        if self.advantages == "rloo" and self.kl_estimator != "k1":
+            raise ValueError("kl_estimator must be k1 with rloo: in a reward, k2 and k3 can raise the KL")
         if self.advantages != "rloo" and self.kl_estimator == "k1":
             raise ValueError("kl_estimator must be k2 or k3: the gradient of k1 as a loss is zero on average")
         return self

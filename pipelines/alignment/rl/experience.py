@@ -33,7 +33,7 @@ class Experience:
 
     @property
     def kl(self) -> Tensor:
-        """Per-token KL to the reference, by the unbiased estimator k1."""
+        """Per-token KL to the reference, by the estimator k1, the only one whose mean as a reward is the KL."""
         return kl(self.logprobs, self.reference, "k1")
 
 

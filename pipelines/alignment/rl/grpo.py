@@ -40,7 +40,7 @@ class GRPO(Trainer):
         scores = self._in_groups(torch.cat([self.shaped(one) for one in rollouts]), order)
         rewards = scores
         if config.advantages == "rloo":
-            divergences = [kl(one.logprobs, one.reference, config.kl_estimator).sum(dim=1) for one in rollouts]
+            divergences = [one.kl.sum(dim=1) for one in rollouts]
             rewards = scores - self.controller.beta * self._in_groups(torch.cat(divergences), order)
         kept = informative(scores)
         advantages = group_advantages(rewards, config.advantages).flatten()

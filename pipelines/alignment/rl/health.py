@@ -1,7 +1,7 @@
 """Conditions under which a run of online training stops, and the best round before.
 
-Every round is measured on the answers to the same held-out prompts, sampled with the same random numbers, so that
-rounds differ by their policies alone. Round 0 is the start, round k the policy after k updates.
+Every round is measured on the answers to the same held-out prompts, sampled with the same seed. Round 0 is the start,
+round k the policy after k updates.
 """
 
 from collections.abc import Callable, Mapping, Sequence

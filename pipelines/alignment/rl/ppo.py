@@ -15,7 +15,6 @@ from pipelines.alignment.losses import reduce, value_loss
 from pipelines.alignment.rl.advantages import explained_variance, gae, whiten
 from pipelines.alignment.rl.config import PPOBlock
 from pipelines.alignment.rl.experience import AdvantageBatch, Experience
-from pipelines.alignment.rl.kl import kl
 from pipelines.alignment.rl.rewards import token_rewards
 from pipelines.alignment.rl.steps import adam, backward, step
 from pipelines.alignment.rl.trainer import Actors, Trainer
@@ -105,8 +104,7 @@ class PPO(Trainer):
 
     def _gae(self, one: Experience, values: Tensor) -> tuple[Tensor, Tensor]:
         mask = one.batch.mask
-        penalty = kl(one.logprobs, one.reference, self.config.kl_estimator)
-        rewards = token_rewards(self.shaped(one), penalty, one.batch.last, self.controller.beta, mask)
+        rewards = token_rewards(self.shaped(one), one.kl, one.batch.last, self.controller.beta, mask)
         return gae(rewards, values, mask, self.config.gamma, self.config.gae_lambda)
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ScoreNorm:
-    """Mean and standard deviation of the SFT model's scores, fixed at the start (Ziegler et al. 2019)."""
+    """Mean and standard deviation of the scores of the row's policy, fixed at the start (Ziegler et al. 2019)."""
 
     mean: float
     std: float

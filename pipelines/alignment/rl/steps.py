@@ -33,12 +33,14 @@ def backward(loss: Tensor, rate: str) -> float:
 def step(optimizer: torch.optim.Optimizer) -> None:
     """Clip the gradients, step the optimiser, and reset the gradients.
 
+    A parameter that the forward pass did not use has no gradient, such as a critic's adapter of the output layer.
+
     Raises:
-        RuntimeError: a parameter has no gradient, since its adapter was not active in the forward pass.
+        RuntimeError: none has a gradient, since their adapter was not active in the forward pass.
     """
     parameters = optimizer.param_groups[0]["params"]
-    if any(parameter.grad is None for parameter in parameters):
-        raise RuntimeError("a trained parameter got no gradient; was another adapter active in the forward pass?")
+    if all(parameter.grad is None for parameter in parameters):
+        raise RuntimeError("no trained parameter got a gradient; was another adapter active in the forward pass?")
     nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
     optimizer.step()
     optimizer.zero_grad()

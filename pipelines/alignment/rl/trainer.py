@@ -104,6 +104,8 @@ class Trainer(ABC):
         meter.close()
         if self.stop is not None:
             self._report(self.stop, run)
+        elif not self.best.number:
+            say(f"{self.name}: no round has a higher held-out reward than the start, so the start is kept.")
         for name, weight in self.policy_weights.items():
             weight.data.copy_(self.best.weights[name])
         return self.history
@@ -148,7 +150,7 @@ class Trainer(ABC):
             waiting = waiting[self.config.prompts :]
 
     def evaluate(self, held_out: list[Prompt]) -> dict[str, float]:
-        """Measure the policy on answers to `held_out`, sampled with the same random numbers every time.
+        """Measure the policy on answers to `held_out`, sampled with the same seed every time.
 
         Raises:
             RuntimeError: policy and reference differ before the first update.
@@ -168,7 +170,7 @@ class Trainer(ABC):
             optimizer.param_groups[0]["lr"] = rate * (1 - number / self.config.iterations)
         samples = self.answer([prompt for prompt in prompts for _ in range(self.config.samples)])
         rollouts = self.collect(samples)
-        if self.norm is None:  # the policy is still the SFT model
+        if self.norm is None:  # the policy is still the row's
             self.norm = ScoreNorm.of(torch.cat([one.scores for one in rollouts]))
         means = describe(rollouts) | {"kl_coefficient": self.controller.beta}
         metrics = self.update(rollouts, number)

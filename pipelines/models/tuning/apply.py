@@ -94,6 +94,15 @@ def _replace_init(model: peft.PeftModel, start: str) -> None:
         parameter.requires_grad_(f".{ADAPTER}." in name)
 
 
+def parts(model: peft.PeftModel, name: str) -> list[str]:
+    """Return the adapters whose sum is the update `name`: with PiSSA or OLoRA also the one that subtracts its start.
+
+    Copies of the trained adapter share its configuration, and need it too; adapters loaded from a folder do not.
+    """
+    initial = model.peft_config.get(INITIAL)
+    return [name] if initial is None or model.peft_config[name] is not initial else [name, INITIAL]
+
+
 @contextmanager
 def without_input_casts(model: nn.Module) -> Iterator[None]:
     """Leave the casts of inputs to autocast inside the block; PEFT would copy every input to float32 first.

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.block import Block, Count, Positive, Share
+from pipelines.runtime.errors import UserError
 
 REFUSED = {
     "adaption_prompt": "it replaces the attention of Llama's first release only",
@@ -19,6 +20,12 @@ REFUSED = {
     "xlora": "it mixes trained adapters by a forward pass of its own; `combine` merges them by weights",
 }
 """Methods of PEFT that cannot be trained here, and why."""
+UNCOPIED = {
+    "adalora": "PEFT trains only one such adapter in a model",
+    "p_tuning": "PEFT does not copy the network that computes its tokens",
+    "trainable_tokens": "PEFT does not switch between several such adapters",
+}
+"""Methods of whose adapter a model cannot carry copies, as online training needs for its reference, and why."""
 REPLACED_INITS = ("pissa", "olora", "loftq")
 """Values of `init_lora_weights` with which PEFT would change the weights below the adapter."""
 VIRTUAL_TOKENS = ("prompt_tuning", "p_tuning", "prefix_tuning", "multitask_prompt_tuning")
@@ -129,6 +136,11 @@ class TuningConfig(Block):
         return self
 
     @property
+    def peft(self) -> bool:
+        """Whether the method is PEFT's, so that its adapter is continued by further training."""
+        return self.method not in OWN
+
+    @property
     def selects(self) -> bool:
         """Whether parameters of the model itself are trained, and none are added."""
         return self.method in OWN and self.method != "bottleneck"
@@ -148,6 +160,18 @@ class TuningConfig(Block):
         others = any(value and value != "none" for value in map(self.options.get, _UNSCALED))
         plain = self.method in ("lora", "adalora") and not others and not start.startswith(REPLACED_INITS[:2])
         return self.selects or plain
+
+    def check_copies(self, what: str, parameter: str) -> None:
+        """Check that the stage `what` can copy its adapter; the name of this block is `parameter`.
+
+        Raises:
+            UserError: it cannot.
+        """
+        if reason := UNCOPIED.get(self.method):
+            raise UserError(
+                f"{what} copies its adapter as a reference, and {parameter}.method is {self.method}: {reason}; set it "
+                "to another method, such as lora."
+            )
 
 
 def _sentence(error: ValidationError) -> str:

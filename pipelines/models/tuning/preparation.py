@@ -65,7 +65,7 @@ def adaptable(
     """
     torch.manual_seed(compute.seed)
     below = adapters.parent(directory)
-    if below is not None and adapters.method(directory) not in (adapters.DELTA, adapters.BOTTLENECK):
+    if below is not None and adapters.continued(directory):
         root, above = adapters.lineage(directory)
         model = frozen(below, compute, adapters.quantization(above))
         adapters.check(directory, root)
@@ -108,7 +108,7 @@ def frozen(directory: Path, compute: ComputeConfig, kind: Kind = "none") -> PreT
         UserError: below the whole model in `directory` is an adapter that is neither a delta nor a bottleneck.
     """
     root, above = adapters.lineage(directory)
-    if other := [each for each in above if adapters.method(each) not in (adapters.DELTA, adapters.BOTTLENECK)]:
+    if other := [each for each in above if adapters.continued(each)]:
         raise UserError(f"{directory} adapts the adapter {other[0]}; only one on a whole model can be trained on.")
     model = whole(root, compute, kind, None, **_attention(compute)).requires_grad_(False)
     for each in above:

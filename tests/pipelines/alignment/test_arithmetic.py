@@ -31,6 +31,19 @@ def test_kl_estimates_equal_hand_computed_values() -> None:
     assert_close_to(kl(new, reference, "k3"), [0.1065, 0.0214])
 
 
+def test_only_k1_as_a_reward_has_the_gradient_of_the_kl() -> None:
+    """Exact expectations over three tokens; the policy gradient treats the reward as a constant."""
+    logits, reference = torch.tensor([0.2, 0.3, 0.5]).log().requires_grad_(), torch.tensor([0.5, 0.3, 0.2]).log()
+    logs = logits.log_softmax(0)
+    (wanted,) = torch.autograd.grad(-(logs.exp() * (logs - reference)).sum(), logits, retain_graph=True)
+    expected = {}
+    for kind in ("k1", "k2", "k3"):
+        reward = -kl(logs.detach(), reference, kind)
+        (expected[kind],) = torch.autograd.grad((logs.exp() * reward).sum(), logits, retain_graph=True)
+    torch.testing.assert_close(expected["k1"], wanted)
+    assert all(torch.cosine_similarity(expected[kind], wanted, dim=0) < 0.5 for kind in ("k2", "k3"))
+
+
 def test_controller_changes_the_coefficient_by_the_bounded_error() -> None:
     controller = KLController(beta=0.2, target=6.0, horizon=10_000)
     controller.update(12.0, 128)  # error 1, bounded at 0.2

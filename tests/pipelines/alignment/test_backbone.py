@@ -17,12 +17,18 @@ from pipelines.alignment.backbone import (
     clone,
     named_weights,
     scalar_head,
+    train_only,
     using,
 )
+from pipelines.alignment.process.step_reward import StepCrossEntropy, StepExample, step_logits
+from pipelines.alignment.process.steps import Solution
+from pipelines.alignment.reward_model import BradleyTerry
 from pipelines.alignment.rl.steps import step
 from pipelines.alignment.sequences import Turn, collate
 from pipelines.config import Config
+from pipelines.models import devices, loading, saving
 from pipelines.models.tuning import preparation
+from pipelines.models.tuning.config import TuningConfig
 from tests.pipelines.alignment.conftest import LORA, gradients
 
 pytestmark = pytest.mark.slow
@@ -82,8 +88,48 @@ def test_step_without_gradients_raises(backbone: Backbone, turns: list[Turn]) ->
     optimizer = torch.optim.Adam(list(named_weights(backbone.model, POLICY).values()))
     with using(backbone.model, VALUE):
         backbone.policy(batch, 1.0)[0].sum().backward()
-    with pytest.raises(RuntimeError, match="no gradient"):
+    with pytest.raises(RuntimeError, match="no trained parameter got a gradient"):
         step(optimizer)
+
+
+def test_step_trains_the_parameters_that_were_used(backbone: Backbone) -> None:
+    used, unused = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    optimizer = torch.optim.Adam([used, unused], lr=0.1)
+    used.sum().backward()
+    step(optimizer)
+    assert torch.allclose(used, torch.tensor(0.9)) and torch.equal(unused, torch.ones(2))
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_adapter_with_a_subtracted_start_is_switched_with_it(
+    base: Path, config: Config, turns: list[Turn], tmp_path: Path, start: str
+) -> None:
+    """The policy begins as the base model, is trained, and is saved as what it computes; its copies stay."""
+    tok, options = loading.tokenizer(base), {"r": 4, "lora_alpha": 8, "init_lora_weights": start}
+    tuning = TuningConfig(method="lora", options=options)
+    backbone = Backbone(preparation.peft_adaptable(base, tuning, config.compute), tok, config.compute)
+    for name in (REFERENCE, VALUE):
+        clone(backbone.model, POLICY, name)
+    train_only(backbone.model, [POLICY, VALUE])
+
+    def logprobs(name: str) -> torch.Tensor:
+        with using(backbone.model, name):
+            return backbone.policy(collate(turns, tok.pad_token_id, backbone.device), 1.0)[0]
+
+    with torch.no_grad(), backbone.model.disable_adapter():
+        original = backbone.policy(collate(turns, tok.pad_token_id, backbone.device), 1.0)[0]
+    for name in (REFERENCE, VALUE, POLICY):
+        torch.testing.assert_close(logprobs(name), original, atol=1e-5, rtol=0)
+    logprobs(POLICY).sum().backward()
+    optimizer = torch.optim.Adam(named_weights(backbone.model, POLICY).values(), lr=0.05)
+    step(optimizer)
+    trained = logprobs(POLICY).detach()
+    assert not torch.allclose(trained, original, atol=0.1)
+    torch.testing.assert_close(logprobs(REFERENCE), original, atol=1e-5, rtol=0)
+    saving.save_adapter(backbone.model, tok, tmp_path / "policy")
+    loaded = Backbone(preparation.peft_adaptable(tmp_path / "policy", None, config.compute), tok, config.compute)
+    found, _ = loaded.policy(collate(turns, tok.pad_token_id, backbone.device), 1.0)
+    torch.testing.assert_close(found.detach(), trained, atol=1e-4, rtol=0)
 
 
 def test_gradients_equal_those_of_a_model_with_one_adapter(
@@ -143,6 +189,27 @@ def test_results_do_not_depend_on_padding_batch_or_order(backbone: Backbone, tur
             size = one[0].numel()
             for other in (whole[row], back[len(turns) - 1 - row]):
                 torch.testing.assert_close(other.flatten()[:size], one[0].flatten(), atol=1e-4, rtol=0)
+
+
+def test_heads_and_their_losses_are_float32_inside_autocast(backbone: Backbone, turns: list[Turn]) -> None:
+    compute = backbone.compute.model_copy(update={"precision": "bf16"})
+    half, head = Backbone(backbone.model, backbone.tok, compute), scalar_head(backbone.model)
+    torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(5))
+    batch, solutions = collate(turns, half.tok.pad_token_id, half.device), [Solution(*turns[0], [0, 2])]
+    pairs = list(zip(turns[:2], turns[2:4], strict=True))
+
+    def outputs() -> list[torch.Tensor]:
+        pair_loss = BradleyTerry(half, head, pairs, [0.0, 0.0], 0.1)(half.model, [0, 1]).total
+        step_loss = StepCrossEntropy(half, head, [StepExample(solutions[0], [0.0, 1.0])])(half.model, [0]).total
+        scalars = [half.scores(batch, head), half.values(batch, head), step_logits(half, head, solutions)]
+        return [*scalars, pair_loss, step_loss]
+
+    with torch.no_grad():
+        plain = outputs()
+        with devices.autocast(compute, half.device):
+            nested = outputs()
+    for one, other in zip(nested, plain, strict=True):
+        assert one.dtype == torch.float32 and torch.equal(one, other)
 
 
 def test_score_is_computed_at_the_end_of_turn(backbone: Backbone, turns: list[Turn]) -> None:

@@ -49,6 +49,17 @@ def test_ties_and_missing_verdicts_are_dropped_with_their_reason(says: str, reas
     assert not pairs and [each.reason for each in dropped] == [reason]
 
 
+def test_prompts_with_fewer_than_two_samples_are_dropped_with_their_reason() -> None:
+    """A prompt without a sample has been dropped before."""
+    rows, samples = [row(), row("Why?")], [["same", "Same."], []]
+    pairs, dropped = rank.compared(rows, samples, Script(lambda _: "A").ask, COMPARE)
+    assert not pairs and [each.as_row() for each in dropped] == [
+        {"question": "Who keeps the lamp?", "samples": ["same"], "reason": "tie"}
+    ]
+    pairs, dropped = rank.by_score(rows, [["same"], []], [[0.5], []], "score", "best_worst")
+    assert not pairs and [each.reason for each in dropped] == ["tie"]
+
+
 def test_scores_are_means_of_ratings_between_0_and_1() -> None:
     replies = iter(["10", "Number: 1", "4", "none", "11", "0"])
     assert rank.rated(

@@ -9,8 +9,10 @@ from trl import RewardTrainer
 
 from pipelines.alignment.backbone import POLICY, Backbone, named_weights, scalar_head, train_only
 from pipelines.alignment.losses import pair_loss
+from pipelines.alignment.process.step_reward import StepCrossEntropy, StepExample
+from pipelines.alignment.process.steps import Solution
 from pipelines.alignment.reward_model import BradleyTerry, held_out, pair_scores, train
-from pipelines.alignment.sequences import Batch, Pair, Turn, encode_pairs, plan_prompts
+from pipelines.alignment.sequences import Batch, Pair, Turn, encode_pairs, pair_sizes, plan_prompts
 from pipelines.config import Config
 from pipelines.curation.schema import PreferencePair
 from pipelines.training.checkpoints import Checkpoints
@@ -72,6 +74,14 @@ def test_prompt_weighs_as_much_as_any_other_however_many_pairs_it_has(
     torch.testing.assert_close(found.total / found.weight, expected)
     correct = (chosen > rejected).float()
     torch.testing.assert_close(found.metrics["accuracy"] / found.weight, (correct[:3].mean() + correct[3]) / 2)
+
+
+def test_sizes_of_pairs_are_computed_once(backbone: Backbone, turns: list[Turn], head: torch.nn.Linear) -> None:
+    objective = BradleyTerry(backbone, head, kway(turns), [0.0] * 4, centering=0.0)
+    examples = [StepExample(Solution([5, 6], [7, 8], [1]), [1.0])]
+    steps = StepCrossEntropy(backbone, head, examples)
+    assert objective.sizes == pair_sizes(objective.pairs) and steps.sizes == [4]
+    assert objective.sizes is objective.sizes and steps.sizes is steps.sizes
 
 
 def test_split_of_a_step_into_micro_batches_changes_no_gradient(

@@ -68,8 +68,8 @@ def test_invalid_prompt_file_raises_user_error(tmp_path: Path, change: tuple[str
 
 
 def test_missing_prompt_file_raises_user_error_with_remedy(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no prompt file .*mine\.yaml.*synthesize\.recipes"):
-        load(tmp_path, "mine")
+    with pytest.raises(UserError, match=r"no prompt file .*mine\.yaml.*synthesize\.recipes; restore it, or"):
+        load(tmp_path, "mine", "synthesize.recipes")
 
 
 @pytest.mark.parametrize(

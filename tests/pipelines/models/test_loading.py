@@ -9,7 +9,7 @@ import torch
 
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.models import loading, saving
+from pipelines.models import adapters, loading, saving
 from pipelines.models.config import BaseModelConfig
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
@@ -116,6 +116,26 @@ def test_adapter_training_can_be_continued(base: Path, config: Config) -> None:
     assert all(value.dtype == torch.float32 for value in again.parameters() if value.requires_grad)
     with torch.no_grad():
         assert torch.allclose(again(IDS).logits, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "stored"),
+    [
+        ("lora", {"r": 4, "lora_alpha": 8}, {"r": 4}),
+        ("lora", {"r": 6, "init_lora_weights": "pissa"}, {"r": 12, "lora_alpha": 16}),
+        ("oft", {"oft_block_size": 16}, {"oft_block_size": 16}),
+        ("p_tuning", {"num_virtual_tokens": 2}, {"num_virtual_tokens": 2}),
+    ],
+)
+def test_method_of_a_saved_adapter_is_read(
+    base: Path, config: Config, method: str, options: dict[str, object], stored: dict[str, object]
+) -> None:
+    model = preparation.adaptable(base, TuningConfig(method=method, options=options), config.compute)
+    saving.save_adapter(model, loading.tokenizer(base), Path("saved"))
+    found = adapters.tuning(Path("saved"))
+    assert found.method == {"p_tuning": "prompt_tuning"}.get(method, method)
+    assert {name: found.options[name] for name in stored} == stored
+    assert adapters.continued(Path("saved")) and not adapters.continued(base)
 
 
 def test_adapters_with_the_same_seed_are_equal(base: Path, config: Config) -> None:

@@ -158,6 +158,13 @@ def test_gradients_and_states_are_unallocated_until_the_first_step() -> None:
     assert optimizers.unallocated("adamw", optimizer) == 5 * 12
 
 
+def test_activations_are_not_recomputed_with_virtual_tokens(base: Path, config: Config) -> None:
+    prefix = TuningConfig(method="prefix_tuning", options={"num_virtual_tokens": 2})
+    lora = TuningConfig(method="lora", options={"r": 4})
+    models = [preparation.adaptable(base, tuning, config.compute) for tuning in (prefix, lora)]
+    assert [activations.wanted(model, "on", 10, 0) for model in models] == [False, True]
+
+
 def test_model_without_layers_to_recompute_raises() -> None:
     with (
         pytest.raises(UserError, match="no layers for activation checkpointing"),

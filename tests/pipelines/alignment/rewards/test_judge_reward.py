@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from pipelines.alignment.rewards.judge import JudgeReward, expected_ratings, from_judge, greedy_ratings
+from pipelines.alignment.rewards.judge import JudgeReward, Rating, expected_ratings, from_judge, greedy_ratings
 from pipelines.alignment.rl.samples import Prompt, Sample
 from pipelines.alignment.sequences import encode
 from pipelines.config import Config
 from pipelines.evaluation.questions import Question
-from pipelines.llm.calls import Call
+from pipelines.llm.calls import Call, Reply
 from pipelines.llm.prompts import Recipe, load
 from pipelines.models import loading
 from pipelines.models.messages import Message
@@ -59,11 +59,11 @@ def test_answer_without_a_rating_has_the_mean_of_the_others() -> None:
     assert scores == pytest.approx([-1.0, 1 / 3, -1 / 3, -1 / 3])
     message = r"rl@grpo: reward: only 1 of the judge's 3 replies give a number from 1 to 10; name another judge"
     with pytest.raises(UserError, match=message):
-        reward([sample(text) for text in "acd"])
+        reward([sample(text) for text in "add"])
 
 
 def test_constant_judge_is_refused_once_it_has_rated_enough_answers() -> None:
-    constant = JudgeReward(lambda calls: [5.0] * len(calls), RECIPE, PARAMETER)
+    constant = JudgeReward(lambda calls: [Rating(5.0)] * len(calls), RECIPE, PARAMETER)
     assert constant([sample("good")] * 40).tolist() == pytest.approx([-1 / 9] * 40)  # one answer, 40 times
     constant([sample(f"answer {n}") for n in range(7)])
     with pytest.raises(UserError, match=r"rl@grpo: reward: the judge rates all 9 answers so far 5, so that"):
@@ -71,9 +71,38 @@ def test_constant_judge_is_refused_once_it_has_rated_enough_answers() -> None:
 
 
 def test_equal_ratings_are_no_error_after_different_ones() -> None:
-    reward = JudgeReward(lambda calls: [10.0 if "right" in rated(call) else 1.0 for call in calls], RECIPE, PARAMETER)
+    def rate(calls: Sequence[Call]) -> list[Rating]:
+        return [Rating(10.0 if "right" in rated(call) else 1.0) for call in calls]
+
+    reward = JudgeReward(rate, RECIPE, PARAMETER)
     reward([sample("right"), sample("wrong")])
     assert reward([sample(f"right {n}") for n in range(20)]).tolist() == [1.0] * 20
+    resumed = JudgeReward(rate, RECIPE, PARAMETER, resumed=True)
+    assert resumed([sample(f"right {n}") for n in range(20)]).tolist() == [1.0] * 20
+
+
+def failing(*failures: str) -> JudgeReward:
+    """Return a judge whose last calls fail like this; the others are rated 1, 2 and so on."""
+
+    def ask(calls: Sequence[Call], what: str) -> list[Reply]:
+        good = len(calls) - len(failures)
+        return [*(Reply(str(n + 1)) for n in range(good)), *(Reply(None, each) for each in failures)]
+
+    return JudgeReward(greedy_ratings(ask, RECIPE), RECIPE, PARAMETER)
+
+
+def test_failed_calls_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    answers = [sample(text) for text in "abcde"]
+    message = r"only 2 of the judge's 5 replies .*; 3 of 5 calls failed \(mostly timeout\): check its server, or name"
+    with pytest.raises(UserError, match=message):
+        failing("timeout", "status_500", "timeout")(answers)
+    assert failing("status_500")(answers).tolist() == pytest.approx([-1, -7 / 9, -5 / 9, -1 / 3, -2 / 3])
+    assert "1 of 5 calls failed (mostly status_500); their answers get the mean of the 4" in capsys.readouterr().err
+
+
+def test_spent_budget_ends_the_run() -> None:
+    with pytest.raises(UserError, match=r"rl@grpo: reward: teacher\.budget does not cover 1 of the judge's 5 calls"):
+        failing("budget")([sample(text) for text in "abcde"])
 
 
 @pytest.fixture
@@ -107,9 +136,9 @@ def call_for(recipe: Recipe, text: str) -> Call:
     """Return the call by which the reward asks for a rating of the answer `text`."""
     calls: list[Call] = []
 
-    def rate(asked: Sequence[Call]) -> list[float | None]:
+    def rate(asked: Sequence[Call]) -> list[Rating]:
         calls.extend(asked)
-        return [5.0]
+        return [Rating(5.0)]
 
     JudgeReward(rate, recipe, PARAMETER)([sample(text)])
     return calls[0]
@@ -141,7 +170,8 @@ def test_expected_rating_is_computed_from_whole_replies(base: Path, config: Conf
         probabilities.append(math.exp(sum(float(logs[place, token]) for place, token in enumerate(answer))))
     wanted = sum(rating * each for rating, each in enumerate(probabilities, 1)) / sum(probabilities)
     for size in (1, 64):
-        assert expected_ratings(model, tok, RECIPE, size)([call_for(RECIPE, text)]) == [pytest.approx(wanted, abs=1e-4)]
+        (found,) = expected_ratings(model, tok, RECIPE, size)([call_for(RECIPE, text)])
+        assert found.value == pytest.approx(wanted, abs=1e-4) and found.failure is None
 
 
 def test_a_model_of_the_pipeline_is_a_judge(

@@ -117,6 +117,8 @@ def test_missing_function_is_a_user_error(module: str, name: str, message: str) 
         ("ppo", {"reward": {"model": 0.0}}, "must be finite and not 0"),
         ("grpo", {"samples": 1, "minibatch": 8, "microbatch": 8}, "samples must be at least 2"),
         ("grpo", {"kl_estimator": "k1"}, "kl_estimator must be k2 or k3"),
+        ("grpo", {"advantages": "rloo"}, "kl_estimator must be k1 with rloo"),
+        ("grpo", {"advantages": "rloo", "kl_estimator": "k3"}, "kl_estimator must be k1 with rloo"),
         ("ppo", {"prompts": 24}, "prompts x samples must be a multiple of minibatch"),
     ],
 )
