@@ -26,7 +26,7 @@ def base(out: Path, config: BaseModelConfig, compute: ComputeConfig) -> dict[str
     devices.warn_of_slow_training(compute)
     precision = torch.float32 if compute.precision == "fp32" else torch.bfloat16
     model, tok = loading.fetch(config, "base.model", precision)
-    if model.is_quantized:
+    if getattr(model.config, "quantization_config", None) is not None:
         raise UserError(
             f"base.model {config.model!r} has quantised weights; name the 16-bit model, and quantise it by "
             "base.quantization."

@@ -98,6 +98,15 @@ def test_base_stores_an_equivalent_model(base: Path, config: Config, tmp_path: P
         )
 
 
+def test_quantised_base_model_is_refused(base: Path, config: Config, tmp_path: Path) -> None:
+    model = loading.whole(base, config.compute, "nf4")
+    model.save_pretrained(tmp_path / "nf4")
+    loading.tokenizer(base).save_pretrained(tmp_path / "nf4")
+    named = config.base.model_copy(update={"model": str(tmp_path / "nf4"), "chat_template": None})
+    with pytest.raises(UserError, match=r"has quantised weights; name the 16-bit model"):
+        store_base(artifacts.fresh("other"), named, config.compute)
+
+
 def test_teacher_is_trained_once_and_then_reused_from_the_committed_adapter(
     base: Path, config: Config, seeds: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
