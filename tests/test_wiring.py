@@ -27,6 +27,7 @@ FOR_FLOWS = {
     "inference.chat_model",
     "config",
     "block",
+    "alignment.rows",
     "text.encoding",
     "models.registry",
     "models.task_adapters.store",

@@ -50,7 +50,7 @@ def test_summary_pairs_the_picks_over_the_problems_of_all_seeds() -> None:
     """The worst step finds the right sample in every problem, the outcome in none, and the majority is wrong."""
     right = {"answer": "4", "correct": True, "outcome": 0.1, "min": -0.1, "product": -0.2, "last": -3.0}
     wrong = {"answer": "5", "correct": False, "outcome": 0.9, "min": -2.0, "product": -2.1, "last": -0.1}
-    found = [Measured(seed, [[right, wrong, wrong]] * 4, {"decoded": 0.25}) for seed in (1, 2)]
+    found = [Measured(seed, [[right, wrong, wrong]] * 8, {"decoded": 0.25}) for seed in (1, 2)]
     result = summary(found)
     assert result["figures"]["process_minus_outcome"] == 1.0 and result["figures"]["interval"][0] > 0
     last = result["curve"][-1]

@@ -58,16 +58,20 @@ def repeated_lines(shards: Sequence[Lines], most: int) -> frozenset[int]:
 
 
 def affected(shards: Sequence[Lines], repeated: frozenset[int]) -> list[Affected]:
-    """Return the affected documents of each shard; a repeated sentence is kept by the first document with it."""
-    keys, seen = np.array(list(repeated), dtype=np.uint64), set[int]()
+    """Return the affected documents of each shard; a repeated sentence is kept by the first document with it.
+
+    A copy with the same lines keeps what the first document keeps, and so remains an exact duplicate.
+    """
+    keys, first = np.array(list(repeated), dtype=np.uint64), dict[int, int]()
     found: list[Affected] = []
     for shard in shards:
         marked = np.isin(shard.key, keys)
-        kept: dict[int, Set[int]] = dict.fromkeys(np.unique(shard.owner[marked]).tolist(), frozenset())
+        owners = np.unique(shard.owner[marked]).tolist()
+        kept: dict[int, Set[int]] = dict.fromkeys(owners, frozenset())
+        content = {owner: _content(shard, owner) for owner in owners}
         marked &= shard.sentence
         for key, owner in zip(shard.key[marked].tolist(), shard.owner[marked].tolist(), strict=True):
-            if key not in seen:
-                seen.add(key)
+            if first.setdefault(key, content[owner]) == content[owner]:
                 kept[owner] |= {key}
         found.append(kept)
     return found
@@ -90,6 +94,12 @@ def _frequent(keys: Sequence[npt.NDArray[np.uint64]], most: int) -> npt.NDArray[
     found, counts = np.unique(np.concatenate(keys), return_counts=True)
     frequent: npt.NDArray[np.uint64] = found[counts > most]
     return frequent
+
+
+def _content(shard: Lines, owner: int) -> int:
+    """Return a hash of the distinct lines of a document; `owner` is sorted in `Lines`."""
+    start, end = np.searchsorted(shard.owner, [owner, owner + 1])
+    return xxhash.xxh3_64_intdigest(shard.key[start:end].tobytes())
 
 
 def _of_originals(shard: Lines, suspects: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -48,16 +48,16 @@ class Reader:
         found = [index.search(f"{each} {answer}", 1) for each, answer in zip(questions, answers, strict=True)]
         places = [place for place, passage in enumerate(found) if passage]
         languages = [identify(questions[place]) for place in places]
-        prompts = []
+        conversations = []
         for place, language in zip(places, languages, strict=True):
             (passage,) = found[place]
             filled = {"window": f"{passage.title}\n{passage.text}".strip(), "sentence": "", "answer": ""}
             call = self._prompt.call({**filled, "question": questions[place]}, language, instructed=True)
-            prompts.append(call.messages)
+            conversations.append(call.messages)
         said = generate(
             self._model,
             self._tok,
-            prompts,
+            conversations,
             max_new_tokens=self._prompt.max_tokens,
             temperature=None,
             batch_size=batch_size,

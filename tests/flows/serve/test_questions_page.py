@@ -192,8 +192,8 @@ def test_status_tells_how_many_questions_are_missing(folder: Path, config: Confi
     console = Console(record=True, width=200)
     questions.show(console, config)
     shown = console.export_text()
-    assert "1 of 69" in shown and " 68" in shown  # a third of the 104 domain questions is unanswerable
-    assert "0 of 35" in shown and "0 of 174" in shown and "keyword queries" in shown
+    assert "1 of 75" in shown and " 74" in shown  # a third of the 113 domain questions is unanswerable
+    assert "0 of 38" in shown and "0 of 188" in shown and "keyword queries" in shown
 
 
 def test_invalid_questions_of_the_user_are_reported_first(folder: Path, config: Config) -> None:
