@@ -25,16 +25,25 @@ def test_a_process_uses_the_first_gpu_or_that_of_its_rank(config: Config, monkey
     assert devices.device(compute) == torch.device("cuda:1")
 
 
-@pytest.mark.parametrize(("name", "there"), [("avx512_bf16", True), ("amx_bf16", True), ("avx512_bf16", False)])
-def test_auto_precision_is_bf16_with_native_support(
-    name: str, there: bool, config: Config, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("found", "faster"),
+    [
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True}, True),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, True),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"cpu_name": "Neoverse V1", "bf16": True}, True),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": False}, False),
+    ],
+)
+def test_auto_precision_is_bf16_where_it_is_faster(
+    found: dict[str, object], faster: bool, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: there})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     resolved = devices.dtype(config.compute.model_copy(update={"precision": "auto"}))
-    assert resolved == (torch.bfloat16 if there else torch.float32)
+    assert resolved == (torch.bfloat16 if faster else torch.float32)
 
 
-def test_emulated_bf16_is_reported(
+def test_slow_bf16_is_reported(
     config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
@@ -44,10 +53,17 @@ def test_emulated_bf16_is_reported(
     assert not capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("there", "warned"), [(True, False), (False, True)])
-def test_slow_training_without_bf16_is_announced(
-    there: bool, warned: bool, config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("found", "warned"),
+    [({"avx512_bf16": True}, False), ({"avx512_f": True}, False), ({"avx2": True}, True)],
+)
+def test_slow_training_is_announced(
+    found: dict[str, object],
+    warned: bool,
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": there})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     devices.warn_of_slow_training(config.compute.model_copy(update={"precision": "auto"}))
     assert ("recipes/quick.yaml" in capsys.readouterr().err) == warned
