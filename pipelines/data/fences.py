@@ -21,10 +21,11 @@ def is_code(lines: Sequence[str]) -> list[bool]:
     opening: tuple[int, str] | None = None
     for number, line in enumerate(lines):
         fence = _FENCE.match(line) if "```" in line or "~~~" in line else None
-        if fence is None or _underlines(line, lines[number - 1] if number else ""):
+        if fence is None:
             continue
         if opening is None:
-            opening = number, fence[1]
+            if not _underlines(line, lines[number - 1] if number else ""):
+                opening = number, fence[1]
         elif fence[1].startswith(opening[1]) and not fence[2].strip():
             code[opening[0] : number + 1] = [True] * (number + 1 - opening[0])
             opening = None

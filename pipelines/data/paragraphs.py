@@ -84,7 +84,7 @@ def _paragraphs(block: Sequence[str], margin: int) -> list[list[str]]:
 
 
 def _is_wrapped(block: Sequence[str], margin: int) -> bool:
-    """Return whether the margin explains the line breaks of a block, except those before list items and table rows.
+    """Return whether the margin explains the line breaks of a block, except those before lines that continue nothing.
 
     Lines that all begin with a digit are records, such as those of a log.
     """
@@ -135,8 +135,8 @@ def _continues(before: str, line: str, margin: int) -> bool:
 
 
 def _begins_line(before: str, line: str) -> bool:
-    """Return whether a line is a list item, a table row or the line after one, which continues nothing."""
-    return ITEM.match(line) is not None or _in_table(before) or _in_table(line)
+    """Return whether a line is a list item, a quoted line of a mail, a table row or the line after one."""
+    return ITEM.match(line) is not None or line.lstrip().startswith(">") or _in_table(before) or _in_table(line)
 
 
 def _in_table(line: str) -> bool:

@@ -1,10 +1,12 @@
 """The sentences of a document, and which of them are statements: questions and keyword queries ask for what they state.
 
-Headings, questions, header rows of tables and fenced code state nothing. A heading is a line without final punctuation
-that is neither a list item nor a table row; unlike a numbered list item, a numbered heading is next to unnumbered text.
-The exact headings of a document are unknown: plain text has none, and the sections of a long document lose theirs.
+Headings, questions, header rows of tables, fenced code and lines without a word state nothing. A heading is a line
+without final punctuation that is neither a list item nor a table row; unlike a numbered list item, a numbered heading
+is next to unnumbered text. The exact headings of a document are unknown: plain text has none, and the sections of a
+long document lose theirs.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from itertools import accumulate, pairwise
 from pipelines.data.fences import is_code
 from pipelines.text.layout import CELL_SEPARATOR, LIST_MARKER, headers
 from pipelines.text.sentences import CLOSING_MARKS, sentences
+
+_LEADERS = re.compile(r"\.{5,}$")  # dots to the page number of a table of contents
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ def document_sentences(text: str) -> Iterator[Sentence]:
         marker = LIST_MARKER.match(text, start, end) if begins_line and not code[line] else None
         first = marker.end() if marker else start
         is_row = CELL_SEPARATOR in text[first:end]
-        is_header = is_row and begins_line and start not in header_of
+        is_header = is_row and begins_line and start not in header_of and not text[first:end].endswith((".", "!", "。"))
         is_statement = not (code[line] or is_header) and _states(text[first:end], is_row or line in items)
         yield Sentence(text[first:end], first, end, is_statement, header_of.get(start, ""))
 
@@ -54,4 +58,5 @@ def _items(lines: Sequence[str]) -> set[int]:
 def _states(sentence: str, is_item_or_row: bool) -> bool:
     """Return whether a sentence outside code is a statement."""
     ending = sentence.rstrip().rstrip(CLOSING_MARKS)[-1:]
-    return ending not in ("", *"?？؟") and (is_item_or_row or not sentence[-1].isalnum())
+    has_words = any(map(str.isalnum, sentence)) and not _LEADERS.search(sentence)
+    return has_words and ending not in ("", *"?？؟") and (is_item_or_row or not sentence[-1].isalnum())

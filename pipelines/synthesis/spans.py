@@ -17,7 +17,7 @@ _LINK = (
 _WORD = rf"(?!(?:{_LINK})\b)(?!{CAPITALISED})[^\W\d_]+"
 _SCALE = "hundred|thousand|million|billion|dozen"
 _FORMS = "|".join(sorted(UNIT_FORMS, key=len, reverse=True))
-_MEASURE = rf"(?:%|°C|(?:per\scent|percent|o['’]clock|[ap]m|bar|{_FORMS})\b)"
+_MEASURE = rf"(?:%|°C|[ap]\.?m\b|(?:per\scent|percent|o['’]clock|bar|{_FORMS})\b)"
 _PLURAL = rf"(?:[^\W\d_]*(?:people|men|children|feet|teeth|sheep|fish|deer|cattle)\b|{_WORD}(?<=[^s]s)\b)"
 _RATE = rf"(?:\s(?:per|an?)\s{_WORD})"
 _UNIT = rf"(?:(?:\s?{_MEASURE}|\s(?:{_WORD}\s)?{_PLURAL})(?:{_RATE}|\sof\s{_WORD})?)?"

@@ -7,21 +7,21 @@ context: all questions about a clause train the same words, so questions about o
 import re
 from collections.abc import Iterator
 
-from pipelines.text.layout import CELL_SEPARATOR, cells
+from pipelines.text.layout import CELL_SEPARATOR, EMPTY_CELL, cells
 from pipelines.text.sentences import CLOSING_MARKS
 
 _LEAST = 5  # minimum words of a clause; a shorter one is not understandable on its own
 _BOUNDARY = re.compile(
     r"(?<=[^\d\s])[,;:](?=\s)"  # but not a thousands separator (2,314)
     r"|(?<=\d)[,;](?=\s(?:and|but|which|who|where|when|so|though|because|as|in|with|at|the|a|an)\b)"
-    r"|\s[–—-]\s|[，；：]"
+    r"|(?<!\|)\s[–—-]\s|[，；：]"  # nor an empty cell
 )
 _JOINING = (
     "and|but|or|nor|so|which|who|whom|whose|where|when|while|because|as|though|although|if|until|unless|since|after|"
     "before|then|once|whereas"
 )
 _ITEM = rf"\s(?!(?:{_JOINING})\b)(?:[\w'’-]+\s){{0,3}}[\w'’-]+"
-_ENUMERATION = re.compile(rf",(?:{_ITEM},)*{_ITEM},?\s(?:and|or)\s")
+_ENUMERATION = re.compile(rf",(?:{_ITEM},){{0,20}}{_ITEM},?\s(?:and|or)\s")  # bounded, for linear time
 _SUBORDINATE = re.compile(
     r"(?:When|Whenever|If|Because|Although|Though|While|After|Before|Since|As|Unless|Until|Once|Where)\b"
 )
@@ -59,7 +59,7 @@ def clause(sentence: str, span: str, most_words: int) -> str:
     """Return the shortest prefix of `sentence` that contains `span`, ends at a clause boundary and is complete.
 
     A complete prefix does not end within an enumeration or brackets, nor after a subordinate clause alone. The answer
-    of a table row is its first cell with the cell of the span: `Annual leave: 27.`
+    of a table row is its first filled cell with the cell of the span: `Annual leave: 27.`
 
     If the answer exceeds `most_words` words, or the span is not found, return the span itself.
     """
@@ -102,7 +102,9 @@ def _is_balanced(text: str) -> bool:
 
 
 def _row_answer(row: str, span: str) -> str:
-    first, *others = cells(row)
+    first, *others = [cell for cell in cells(row) if cell not in ("", EMPTY_CELL)] or [row]
+    if not others:
+        return ended(first)
     with_span = [cell for cell in others if span in cell] or others
     return ended(f"{first}: {', '.join(with_span[:1] if span not in first else others)}")
 

@@ -6,13 +6,16 @@ CLOSING_MARKS = "\"'”“’‘»«›‹)]』」）"
 """Quotation marks and brackets after the final punctuation of a sentence; directly after it, any quote is closing."""
 _CLOSING = re.escape(CLOSING_MARKS)
 _OPENING = r"\"'“”„‘’‚«»‹›(\[¿¡"
+GERMAN_MONTH = "(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)"
 _END = re.compile(
-    rf"[.!?…।؟](?:\[\d+\]|[{_CLOSING}])*(?:\s[»›](?=\s))?(?P<gap>\s+)(?=[{_OPENING}]*\s?(?P<next>[^\W_]|[£$€¥₹]))"
+    rf"[.!?…।؟](?!(?<=\d\.)(?<!\d\d\d\.)\s{GERMAN_MONTH}\b)"  # am 3. Oktober 2020
+    rf"(?:\[\d+\]|[{_CLOSING}])*(?:\s[»›](?=\s))?(?P<gap>\s+)(?=[{_OPENING}]*\s?(?P<next>[^\W_]|[£$€¥₹]))"
     rf"|[。！？]+[”’」』）》]*(?P<wide_gap>\s*)(?=\S)"
 )
 _ABBREVIATION = re.compile(
     r"\b(?:Mrs?|Ms|Mmes?|Mlles?|Drs?|Ste?|Prof|Capt|Col|Maj|Gen|Lt|Sgt|Rev|Hon|Gov|Sen|Sr|Jr|Mt|vs|etc|viz|et al|"
-    r"[Cc]f|[Cc]a|[Aa]pprox|[Vv]gl|[Bb]zw|e\.g|i\.e|[^\W\d_])\.$"
+    r"[Cc]f|[Cc]a|[Aa]pprox|[Vv]gl|[Bb]zw|e\.g|i\.e|"
+    r"(?<!°)[A-Z]|(?<!\d\s)(?<!\b[ap]\.)[^\W\d_A-Z])\.$"  # an initial, but not a unit (5 m.), nor a.m. and p.m.
 )
 _BEFORE_NUMBER = re.compile(
     r"\b(?:Nos?|nos|Nr|[Vv]ols?|[Ff]igs?|[Cc]hap|[Ss]ec|[Pp]aras?|pp|Arts?|Ch|Eqs?|Tab|Abs|Bd|"
@@ -27,8 +30,9 @@ _NUMBER_AND_HEAD = re.compile(
 def sentences(text: str) -> list[tuple[int, int]]:
     """Return the (start, end) of each sentence, with its closing quotation marks, brackets and footnote marks.
 
-    A line break also ends a sentence. An abbreviation does not, nor does the number of a list item or a clause, alone
-    or with a run-in head of one or two words: `1. Term. The tenancy begins on 1 June.` is one sentence.
+    A line break also ends a sentence. An abbreviation does not, nor the day of a German date, nor does the number of a
+    list item or a clause, alone or with a run-in head of one or two words: `1. Term. The tenancy begins on 1 June.` is
+    one sentence.
     """
     spans: list[tuple[int, int]] = []
     for line in re.finditer(r"[^\n]+", text):

@@ -18,6 +18,7 @@ from pipelines.data import fences
 from pipelines.data.documents import Content
 from pipelines.data.extract import dates, plain
 from pipelines.data.extract.web import html
+from pipelines.text import layout
 from pipelines.text.encoding import encodable_value
 
 _YAML = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -74,17 +75,20 @@ def _headings(tokens: list[Token]) -> list[tuple[str, str]]:
 def _text(tokens: list[Token]) -> str:
     """Render blocks as text: paragraphs separated by an empty line, list items and table rows on separate lines."""
     text, mark, in_table = "", "", False
+    cells: list[str] = []
     for token in tokens:
         if token.type in ("table_open", "table_close"):
             in_table = token.type == "table_open"
         elif token.type == "list_item_open":
             mark = f"{token.info}{token.markup} " if token.info else "- "
+        elif token.type == "list_item_close":
+            mark = ""  # of an item without prose
         elif token.type == "tr_close":
-            text = text.removesuffix(" | ") + "\n"
+            text, mark, cells = f"{text}{mark}{layout.row(cells)}\n", "", []
+        elif token.type == "inline" and in_table:
+            cells.append(" ".join(_inline(token).split()))
         elif token.type == "inline":
-            words = _inline(token)
-            text += mark + (" ".join(words.split("\n")) if in_table else words)
-            mark = ""
+            text, mark = f"{text}{mark}{_inline(token)}", ""
         else:
             text += _block(token)
         text += _AFTER.get(token.type, "") if not token.hidden else ("\n" if token.type == "paragraph_close" else "")
@@ -108,8 +112,6 @@ _AFTER = {
     "bullet_list_close": "\n",
     "ordered_list_close": "\n",
     "table_close": "\n",
-    "th_close": " | ",
-    "td_close": " | ",
 }
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from pipelines.artifacts import Row
 from pipelines.curation.keyword_queries import drop_words, keyword_queries, statements
+from pipelines.data.clean.normalize import normalize
+from pipelines.data.extract.web import html
 from pipelines.text.clauses import clause, ended
 
 TEXT = "THE MILL\n\nThe tide mill at Brunnick was restored by Wilmot Fanthorn in 1921. It was good of him to do so."
@@ -100,6 +102,19 @@ def test_table_row_is_asked_for_with_its_header_and_answered_with_its_first_cell
     }
     words = {word.rstrip("?") for query, span, _ in found if span == "27" for word in query.split()}
     assert words >= {"Days", "year", "Annual", "leave"} and not words & {"Type", "27", "Approval"}
+
+
+def test_empty_cells_of_a_page_shift_no_column() -> None:
+    rows = [("", "Monday", "Tuesday"), ("Museum", "", "12 hours"), ("Shop", "9 hours", "")]
+    table = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    page = html.read(f"<main><table>{table}</table></main>".encode(), 0).text
+    found = asked(document("Hours", normalize(page, wrapped=False, typed=False)[0]))
+    assert {(span, answer) for _, span, answer in found if span in ("12 hours", "9 hours")} == {
+        ("12 hours", "Museum: 12 hours."),
+        ("9 hours", "Shop: 9 hours."),
+    }
+    words = {word.rstrip("?") for query, span, _ in found if span == "12 hours" for word in query.split()}
+    assert words >= {"Museum", "Tuesday"} and "Monday" not in words
 
 
 def test_list_item_is_asked_for_without_its_marker() -> None:

@@ -26,6 +26,11 @@ def test_intentional_line_breaks_are_kept() -> None:
     assert unwrap(items)[0].endswith("\n- ring the bell twice\n- open the sluice\n\nPort      Dues\nBrunnick  18")
 
 
+def test_quoted_lines_of_a_mail_are_kept() -> None:
+    quoted = "\n".join(f"> {line}" for line in textwrap.wrap(PROSE, 60))
+    assert unwrap(f"{textwrap.fill(PROSE, 62)}\n\n{quoted}")[0] == f"{PROSE}\n\n{quoted}"
+
+
 LOG = [f"2024-05-0{day} INFO the pump started again with firmware 2.4.{day} on host {day}" for day in range(1, 6)]
 URLS = [f"https://www.example.org/handbook/{year}/annual-leave-of-all-employees.html" for year in range(2019, 2024)]
 TABLE = [f"{number};Alderley;1862;2;1450;Northern_Rail_Company_Limited" for number in ("id", 1, 2, 3)]

@@ -20,7 +20,13 @@ def stated(text: str) -> list[str]:
         ("1. Rights and duties of all\nThey pay.\n2. Rules\nNone.", ["They pay.", "None."]),
         ("J. Orr built it.\n2.5 million live here.", ["J. Orr built it.", "2.5 million live here."]),
         ("Leave\nType | Days\nAnnual | 27\n\nPlot 1 | Mr Dass", ["Annual | 27", "Plot 1 | Mr Dass"]),
+        ("Opening hours | Monday\nAddress | Mill Lane", ["Opening hours | Monday", "Address | Mill Lane"]),
+        ("– | Monday\nMuseum | 12 hours\n– | 4 hours", ["Museum | 12 hours", "– | 4 hours"]),
+        ("Use the command ls | wc to count the files.", ["Use the command ls | wc to count the files."]),
+        ("Fees ..........\n\n-\n\n– –", []),
+        ("3. Oktober ist Feiertag.", ["3. Oktober ist Feiertag."]),
         ("Home | About | Contact\n\nIt burned.", ["It burned."]),
+        ("Run it:\n~~~~\nx = 1\nexit\n~~~~\nIt waits.", ["Run it:", "It waits."]),
         ("Run it.\n```\nsubmit(4711)\n```\nIt waits.", ["Run it.", "It waits."]),
     ],
 )
@@ -35,8 +41,6 @@ def test_table_row_has_the_header_of_its_table() -> None:
 
 def test_underlined_headings_open_no_code() -> None:
     assert stated("Manual\n~~~~~~~~\n\nIt needs 12 volts.\n\nAssembly\n~~~~~~~~\n\nScrew it on.") == [
-        "~~~~~~~~",
         "It needs 12 volts.",
-        "~~~~~~~~",
         "Screw it on.",
     ]

@@ -54,6 +54,7 @@ def test_number_ends_with_its_digits_or_unit() -> None:
         ("It is £1,150 per month and £2.4 million in all.", {"£1,150 per month", "£2.4 million"}),
         ("The road is 1600 metres long, for 18 million cubic metres.", {"1600 metres", "18 million cubic metres"}),
         ("They met two clergymen at 9 am.", {"two clergymen", "9 am"}),
+        ("It closes at 5 p.m. on Sundays.", {"5 p.m"}),
     ],
 )
 def test_numbers_are_whole_and_have_their_units(sentence: str, expected: set[str]) -> None:

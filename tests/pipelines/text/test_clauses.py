@@ -1,5 +1,7 @@
 """Clauses: the shortest prefix of a sentence that contains the span and ends at a clause boundary."""
 
+import time
+
 import pytest
 
 from pipelines.text.clauses import clause, ended, pieces
@@ -30,11 +32,20 @@ WHOLE = ""  # the answer is the whole sentence
         ("Parking costs £5 per day", "£5", "Parking costs £5 per day."),
         ("Annual leave | 27 | Line manager", "27", "Annual leave: 27."),
         ("Annual leave | 27 | Line manager", "Annual leave", "Annual leave: 27, Line manager."),
+        ("Museum | – | 12 hours", "12 hours", "Museum: 12 hours."),
+        ("– | Monday | 12 hours", "12 hours", "Monday: 12 hours."),
         ("Nothing of the kind is here.", "1979", "1979"),
     ],
 )
 def test_answer_is_the_clause_that_contains_the_span(sentence: str, span: str, answer: str) -> None:
     assert clause(sentence, span, most_words=12) == (answer or sentence)
+
+
+def test_long_enumeration_takes_linear_time() -> None:
+    sentence = f"It has {', '.join(f'part {number}' for number in range(4000))}."
+    start = time.perf_counter()
+    assert clause(sentence, "part 3999", most_words=12) == "part 3999"
+    assert time.perf_counter() - start < 5
 
 
 LONG = "The mill stood idle for years, the wheel rotted, and when it was restored in 1921 the bell was hung again."

@@ -18,9 +18,12 @@ def split(text: str) -> list[str]:
         ["“Altered?” cried Penhallow.", "The driver left."],
         ["Elle est là depuis 1827.", "Élodie Marchand, garde, compte.", "« Il en reste mille. »", "Où va-t-elle ?"],
         ["Der Platz wäre leer.“", "Österreicher zahlen nichts.", "Sie hat z. B. Karten."],
+        ["Sie wurde am 3. Oktober 2020 eröffnet.", "Das war 2020.", "Januar ist kalt."],
         ["Мельница стоит у реки.", "Её построил Иван.", "그는 왔다.", "그녀도 왔다."],
         ["It broke.[3]", "The next day it rained."],
         ["See Fig. 3, p. 12 and Art. 5 of the U.S. Code.", "No.", "It is Art.", "Approx. 12 of them met Gen. Lee."],
+        ["The shop opens at 9 a.m.", "The museum closes at 5 p.m.", "Tickets cost £5."],
+        ["The wall is 5 m.", "It was 20 °C.", "The tank holds 20 l.", "It is in No. 5, p. 12."],
         ["1. Keep the receipt.", "2. Rent. The rent is £5.", "12.1. Disputes are heard here.", "So it is."],
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.data.extract.office import docx_math, docx_symbols
 from pipelines.data.extract.office.docx_styles import Styles, attribute, is_hidden, is_item, value
 from pipelines.data.extract.office.zip_package import local
+from pipelines.text import layout
 
 _LEFT_OUT = frozenset({"del", "moveFrom", "delText", "instrText", "delInstrText", "rt", "tblGrid"})  # rt: ruby text
 _CHARACTERS = {"tab": " ", "ptab": " ", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
@@ -158,7 +159,7 @@ class Reader:
                 lines += [block.text for cell in cells for block in cell]
             else:
                 texts = [" ".join(" ".join(block.text for block in cell).split()) for cell in cells]
-                lines += [" | ".join(texts)] if any(texts) else []
+                lines += [layout.row(texts)] if any(texts) else []
         found += [Block("\n".join(lines), is_table=True)] if lines else []
         self.tables -= 1
         self._follow(found)

@@ -16,6 +16,7 @@ from pipelines.data import fences, paragraphs
 from pipelines.data.documents import Content, UnreadableError
 from pipelines.data.extract import charset, dates
 from pipelines.data.extract.web import hidden
+from pipelines.text import layout
 
 _NOT_CONTENT = [
     "nav",
@@ -25,13 +26,18 @@ _NOT_CONTENT = [
     "button",
     "dialog",
     "[role=navigation]",
-    # Reference marks of footnotes, which would be glued to the last word of a sentence.
-    "sup > a[href*='#']",
+    # Reference marks of footnotes; `_prepare` removes those without a role.
     "a[role=doc-noteref]",
     r"a[epub\:type~=noteref]",
 ]
 _NOT_IN_CHAPTER = [selector for selector in _NOT_CONTENT if selector != "aside"]
-_CODE_CLASS = re.compile(r"highlight|code|\blang(?:uage)?-|prettyprint", re.IGNORECASE)
+_CODE_CLASS = re.compile(
+    r"\bhighlight|(?<![a-z])(?:source)?code(?:hilite|block|ray)?(?![a-z])|prettyprint|programlisting|literal-block",
+    re.IGNORECASE,
+)
+_LANGUAGE_CLASS = re.compile(r"\blang(?:uage)?-", re.IGNORECASE)  # of an ancestor, it may be the language of its prose
+_NOTE_MARK = re.compile(r"[\[(]?(?:\w{1,3}|[*†‡]+)[\])]?")
+_NOTE_ADDRESS = re.compile(r"^#|#_?(?:cite|fn|ftn|foot|end|note|ref|n\d)", re.IGNORECASE)
 _MIN_MARKED_SHARE = {"main": 0.2, "article": 0.5}
 """Minimum share of the page's text in a marked element. `<main>` is the dominant content unless a script fills it
 later; an `<article>` may be a teaser. Of 1,500 documentation pages with more than 200 characters in `<main>`, none had
@@ -49,6 +55,8 @@ _DATES = (
 _PUBLISHED = re.compile(r'"datePublished"\s*:\s*"([^"]+)"')
 _BULLET = re.compile(r"^[ \t]*•[ \t]*", re.MULTILINE)
 _NUMBER = re.compile(r"^[ \t]+(?=\d+\. )", re.MULTILINE)
+_CELL_END = "\t\t"  # in resiliparse's plain text
+_MARKED_FENCE = re.compile(r"^[ \t]*(?:•|\d+\.)[ \t]+(?=`{3,}$)", re.MULTILINE)  # of a list item that begins with code
 
 
 def read(data: bytes, enough: int, declared: str | None = None, is_chapter: bool = False) -> Content:
@@ -65,7 +73,7 @@ def read(data: bytes, enough: int, declared: str | None = None, is_chapter: bool
         tree = HTMLTree.parse(source)
         url, when = _address(tree), _date(tree)
         hidden.remove(tree, source)
-        _fence_code(tree)
+        _prepare(tree)
         text = _text(tree, False, _NOT_IN_CHAPTER) if is_chapter else _main_text(tree)
     except HTMLParserException as error:
         raise UnreadableError(f"not HTML: {error}") from error
@@ -79,27 +87,64 @@ def plain_text(fragment: str) -> str:
     """Return all visible text of an HTML fragment."""
     tree = HTMLTree.parse(fragment)
     hidden.remove(tree, fragment, most=1.0)
-    _fence_code(tree)
+    _prepare(tree)
     text: str = extract_plain_text(tree, preserve_formatting=True, alt_texts=False)
     return _tidy(text)
 
 
-def _fence_code(tree: HTMLTree) -> None:
-    """Fence preformatted code; other preformatted text, such as a mail, is prose."""
-    if tree.document is None or tree.document.query_selector("pre") is None:
+def _prepare(tree: HTMLTree) -> None:
+    """Fence code, and remove its line numbers and reference marks of notes, which would be glued to a sentence."""
+    if tree.document is None or tree.document.query_selector("pre, sup") is None:
         return
+    for node in list(hidden.elements(tree.document)):
+        if _is_line_number(node) or (node.tag == "sup" and _is_note_mark(node)):
+            node.replace_with()
+    _fence_code(tree)
+
+
+def _is_line_number(node: ElementNode) -> bool:
+    classes = (node.getattr("class") or "").split()
+    return "linenos" in classes or "linenodiv" in classes or (node.tag == "td" and "gutter" in classes)
+
+
+def _is_note_mark(sup: ElementNode) -> bool:
+    """Return whether a superscript is a link to a note; an exponent may be a link to an article."""
+    text = (sup.text or "").strip()
+    parent = sup.parent
+    links = [node for node in hidden.elements(sup) if node.tag == "a"]
+    if isinstance(parent, ElementNode) and parent.tag == "a" and (parent.text or "").strip() == text:
+        links.append(parent)
+    marks = re.sub(r"[,;]|(?<=\])(?=\[)", " ", text).split()
+    return all(map(_NOTE_MARK.fullmatch, marks)) and any(
+        _NOTE_ADDRESS.search(link.getattr("href") or "") for link in links
+    )
+
+
+def _fence_code(tree: HTMLTree) -> None:
+    """Fence preformatted code, except a line of it in a table; other preformatted text, such as a mail, is prose."""
     blocks = [node for node in hidden.elements(tree.document) if node.tag == "pre"]
     for block in filter(_is_code, blocks):
         for line_break in [each for each in hidden.elements(block) if each.tag == "br"]:
             line_break.text = "\n"
         code = paragraphs.line_feeds(block.text or "").strip("\n")
-        block.text = f"\n{fences.fenced(code)}\n"
+        if "\n" not in code and _is_in_cell(block):
+            block.replace_with(tree.create_text_node(f" {code} "))
+        else:
+            block.text = f"\n{fences.fenced(code)}\n"
+
+
+def _is_in_cell(node: ElementNode) -> bool:
+    parent = node.parent
+    while isinstance(parent, ElementNode) and parent.tag not in ("td", "th"):
+        parent = parent.parent
+    return isinstance(parent, ElementNode)
 
 
 def _is_code(block: ElementNode) -> bool:
     parents = (block, block.parent)
     classes = " ".join(each.getattr("class") or "" for each in parents if isinstance(each, ElementNode))
-    return _CODE_CLASS.search(classes) is not None or any(each.tag == "code" for each in hidden.elements(block))
+    named = _CODE_CLASS.search(classes) or _LANGUAGE_CLASS.search(block.getattr("class") or "")
+    return named is not None or any(each.tag == "code" for each in hidden.elements(block))
 
 
 def _main_text(tree: HTMLTree) -> str:
@@ -120,11 +165,16 @@ def _text(html: HTMLTree | str, main_content: bool, skipped: list[str] = _NOT_CO
 
 def _tidy(text: str) -> str:
     """Format lists as in Markdown, normalize line breaks to line feeds, and join table cells with ` | `."""
-    return fences.outside_code(paragraphs.line_feeds(text), _tidy_prose)
+    return fences.outside_code(_MARKED_FENCE.sub("", paragraphs.line_feeds(text)), _tidy_prose)
 
 
 def _tidy_prose(text: str) -> str:
-    return re.sub(r"(?<=\S)\t+(?=\S)", " | ", _NUMBER.sub("", _BULLET.sub("- ", text)))
+    lines = _NUMBER.sub("", _BULLET.sub("- ", text)).split("\n")
+    return "\n".join(_row(line) if _CELL_END in line else line for line in lines)
+
+
+def _row(line: str) -> str:
+    return layout.row([" ".join(cell.split()) for cell in line.split(_CELL_END)])
 
 
 def _title(tree: HTMLTree) -> str | None:

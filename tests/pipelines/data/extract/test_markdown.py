@@ -24,6 +24,13 @@ def test_break_separates_words_in_cells_and_lines_elsewhere(mark: str) -> None:
     assert text_of(f"One{mark}two.") == "One\ntwo."
 
 
+def test_empty_cells_are_dashes_except_at_the_end_of_a_row() -> None:
+    table = (
+        "| | Monday | Tuesday |\n|---|---|---|\n| Museum | | 12 hours |\n| Shop | 9 hours | |\n| | | |\n| Café | | |"
+    )
+    assert text_of(table) == "– | Monday | Tuesday\nMuseum | – | 12 hours\nShop | 9 hours\n\nCafé"
+
+
 def test_toml_front_matter_is_not_text() -> None:
     content = markdown.read(b'+++\ntitle = "Ferns"\ndate = 2021-05-06\n[extra]\na = 1\n+++\n\nText.')
     assert (content.title, content.date, content.text) == ("Ferns", "2021-05-06", "Text.")
@@ -34,6 +41,11 @@ def test_toml_front_matter_is_not_text() -> None:
 def test_footnotes_stay_in_place_and_formulas_in_tex() -> None:
     source = "Text[^1] and [^x].\n\n[^1]: Ibid.\n\n    More.\n\nIt is $a_1 \\{b*c*\\}$.\n\n$$\nx_1\n$$\n"
     assert text_of(source) == "Text and [^x].\n\nIbid.\n\nMore.\n\nIt is $a_1 \\{b*c*\\}$.\n\n$$\nx_1\n$$"
+
+
+@pytest.mark.parametrize(("item", "text"), [("- ```\n  code\n  ```", "```\ncode\n```\n\n"), ("-", "")])
+def test_marker_of_an_item_without_prose_moves_to_no_later_paragraph(item: str, text: str) -> None:
+    assert text_of(f"{item}\n\nProse after the list.") == f"{text}Prose after the list."
 
 
 @given(st.data())

@@ -57,6 +57,14 @@ def test_html_code_is_fenced_and_verbatim(block: str) -> None:
     assert text == f"Panes are counted:\n\n```\n{code}\n```\n\nForty break."
 
 
+@pytest.mark.parametrize("items", ["ul", "ol"])
+def test_list_item_of_code_alone_keeps_code_and_prose_apart(items: str) -> None:
+    item = f"<{items}><li><pre><code>only\n\tcode</code></pre></li></{items}>"
+    page = f"<main>{item}<p>Prose  between two.</p><pre><code>zz</code></pre></main>"
+    text = normalize(html.read(page.encode(), 0).text, wrapped=False, typed=False)[0]
+    assert text == "```\nonly\n\tcode\n```\n\nProse between two.\n\n```\nzz\n```"
+
+
 def test_line_breaks_of_html_code_are_kept_and_a_preformatted_letter_is_prose() -> None:
     page = "<main><pre><code>a = 1<br>b = 2</code></pre><pre>Dear  Marta,\nthe ferns arrived.</pre></main>"
     text = html.read(page.encode(), 0).text
@@ -70,11 +78,27 @@ def test_line_breaks_of_html_code_are_kept_and_a_preformatted_letter_is_prose() 
         "<sup><a href='#n1'>1</a></sup>",
         "<sup class='reference'><a href='https://a.example/b#n1'>[1]</a></sup>",
         "<a href='#n1' role='doc-noteref'><sup>1</sup></a>",
+        "<a href='notes.xhtml#fn2'><sup>2</sup></a>",
+        "<sup>[<a href='#c'>3</a>]</sup>",
+        "<sup><a href='#a'>1</a>, <a href='#b'>2</a></sup>",
     ],
 )
 def test_reference_marks_of_notes_are_removed(mark: str) -> None:
-    page = f"<main><p>It took two days to cool.{mark} It covers 12 km<sup>2</sup>.</p></main>"
-    assert html.read(page.encode(), 0).text == "It took two days to cool. It covers 12 km2."
+    power = "<sup><a href='/wiki/power#six'>6</a></sup>"
+    page = f"<main><p>It took two days to cool.{mark} It covers 12 km<sup>2</sup>, or 10{power} plots.</p></main>"
+    assert html.read(page.encode(), 0).text == "It took two days to cool. It covers 12 km2, or 106 plots."
+
+
+def test_line_of_code_in_a_table_stays_in_its_row_and_line_numbers_are_removed() -> None:
+    row = "<tr><td><pre><code>ls -l</code></pre></td><td>Lists files</td></tr>"
+    listing = "<tr><td class='linenos'><pre>1\n2</pre></td><td class='code'><pre>a = 1\nb = 2</pre></td></tr>"
+    text = html.read(f"<main><table>{row}</table><table>{listing}</table></main>".encode(), 0).text
+    assert text.split("\n\n") == ["ls -l | Lists files", "```\na = 1\nb = 2\n```"]
+
+
+@pytest.mark.parametrize("page", ["<pre class='postcode'>{}</pre>", "<div class='language-en'><pre>{}</pre></div>"])
+def test_class_that_only_contains_code_or_is_a_language_of_prose_marks_no_code(page: str) -> None:
+    assert html.read(f"<main>{page.format('Mill Lane')}</main>".encode(), 0).text == "Mill Lane"
 
 
 def test_og_url_is_the_fallback_and_relative_urls_are_ignored() -> None:
@@ -203,6 +227,21 @@ def test_title_of_a_mail_is_its_subject() -> None:
     head = "From: Rosa <rosa@a.example>\nTo: Tom Vane,\n  Ada Lorne\nSubject: The new pump\nDate: 4 May 2024\n\n"
     assert plain.read(f"{head}Dear Tom,".encode()).title == "The new pump"
     assert plain.read(b"The subject\n\nSubject: none").title == "The subject"
+    assert plain.read(f"From rosa@a.example Mon May  6\n{head}Dear Tom,".encode()).title == "The new pump"
+
+
+@pytest.mark.parametrize(
+    ("field", "title"),
+    [
+        ("=?UTF-8?B?R3LDvMOf?=\n =?utf-8?q?e_von_Ada?=", "Grüße von Ada"),
+        ("The pump of\n\tthe mill", "The pump of the mill"),
+        ("Grüße", "Grüße"),
+        ("=?none?B?R3LDvMOf?=", "=?none?B?R3LDvMOf?="),
+        ("", None),
+    ],
+)
+def test_subject_of_a_mail_is_unfolded_and_decoded(field: str, title: str | None) -> None:
+    assert plain.read(f"Subject: {field}\nDate: 4 May 2024\n\nDear Tom,".encode()).title == title
 
 
 @pytest.mark.parametrize(
