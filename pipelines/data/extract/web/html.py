@@ -99,7 +99,7 @@ def _prepare(tree: HTMLTree) -> None:
     for node in list(hidden.elements(tree.document)):
         if _is_line_number(node) or (node.tag == "sup" and _is_note_mark(node)):
             node.replace_with()
-    _fence_code(tree)
+    _fence_code(tree, [node for node in hidden.elements(tree.document) if node.tag == "pre"])
 
 
 def _is_line_number(node: ElementNode) -> bool:
@@ -120,15 +120,14 @@ def _is_note_mark(sup: ElementNode) -> bool:
     )
 
 
-def _fence_code(tree: HTMLTree) -> None:
+def _fence_code(tree: HTMLTree, blocks: list[ElementNode]) -> None:
     """Fence preformatted code, except a line of it in a table; other preformatted text, such as a mail, is prose."""
-    blocks = [node for node in hidden.elements(tree.document) if node.tag == "pre"]
     for block in filter(_is_code, blocks):
         for line_break in [each for each in hidden.elements(block) if each.tag == "br"]:
             line_break.text = "\n"
         code = paragraphs.line_feeds(block.text or "").strip("\n")
-        if "\n" not in code and _is_in_cell(block):
-            block.replace_with(tree.create_text_node(f" {code} "))
+        if "\n" not in code and _is_in_cell(block) and (line := tree.create_text_node(f" {code} ")):
+            block.replace_with(line)
         else:
             block.text = f"\n{fences.fenced(code)}\n"
 
