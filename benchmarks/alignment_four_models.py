@@ -128,9 +128,9 @@ class FourModels:
                 group = [rollouts[index] for index in order[start : start + size]]
                 tokens = sum(int(each.batch.mask.sum()) for each in group)
                 found["policy_loss"].append(sum(self.policy_backward(each, tokens) for each in group))
-                step(self.optimizers[0])
+                step(self.optimizers[0], self.policy.parameters())
                 found["value_loss"].append(sum(self.critic_backward(each, tokens) for each in group))
-                step(self.optimizers[1])
+                step(self.optimizers[1], self.critic.parameters())
         return found
 
     def policy_backward(self, each: Rollouts, tokens: int) -> float:

@@ -60,12 +60,22 @@ def check_stages(names: Iterable[str], settings: Config) -> None:
         for name in settings.combine.adapters:
             store.find(name)
     for task, _, row in stages:
-        policy = settings.alignment.rl[row].policy if task == "rl" else None
-        if policy in ("base", "pretrain") or (policy == "sft" and not settings.sft.tuning.peft):
-            settings.align.tuning.check_copies(f"rl@{row}", "align.tuning")
+        if task == "rl":
+            _check_copies(row, settings)
     user_data = settings.curate.user_data
     if "curate" in needed and not settings.writes_questions and not user_rows(user_data)[0]:
         raise UserError(nothing_written(user_data))
+
+
+def _check_copies(row: str, settings: Config) -> None:
+    """Check that online training can copy its adapter: that of `sft`, if it is PEFT's, which each stage continues."""
+    rows, policy = settings.alignment.rows, settings.alignment.rl[row].policy
+    start = policy
+    while start in rows:
+        start = rows[start].policy
+    continued = start == "sft" and settings.sft.tuning.peft
+    tuning, name = (settings.sft.tuning, "sft") if continued else (settings.align.tuning, "align")
+    tuning.check_copies(f"rl@{row}", f"{name}.tuning.method", saved=continued or policy != start)
 
 
 def _check_questions(settings: Config) -> None:

@@ -32,8 +32,8 @@ from pipelines.models.tuning import preparation
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
-from pipelines.training import activations, optimizers
-from pipelines.training.checkpoints import Checkpoints
+from pipelines.training import activations
+from pipelines.training.checkpoints import Checkpoints, read
 from tasks import task
 
 
@@ -59,13 +59,15 @@ def rl(
     longest = max(len(prompt.ids) for prompt in prompts + held_out)
     continued = adapters.continued(policy)
     tuning = adapters.tuning(policy) if continued else config.align.tuning
-    tuning.check_copies(f"rl@{name}", "sft.tuning" if continued else "align.tuning")
-    memory.check(f"rl@{name}", start, longest, block, tuning, config.training, config.compute, config.base)
+    tuning.check_copies(f"rl@{name}", f"the method of {policy}" if continued else "align.tuning.method")
+    common = config.training, config.compute, config.base
+    recompute = memory.check(f"rl@{name}", start, longest, block, tuning, *common)
     model = preparation.peft_adaptable(policy, config.align.tuning, config.compute, config.base)
     backbone = Backbone(model, tok, config.compute)
     checked_head(model)
     clone(model, POLICY, REFERENCE)
-    score = _reward(name, backbone, verdict, scorer, config, resumed=bool(checkpoints.places()))
+    resumed = any(map(read, reversed(checkpoints.places())))
+    score = _reward(name, backbone, verdict, scorer, config, resumed)
     sampler = Sampler(
         backbone,
         stop_ids(model, tok),
@@ -74,9 +76,6 @@ def rl(
         batch_size=block.prompts * block.samples,
     )
     trainer = _trainer(Actors(backbone, sampler, score, verdict), block, config.compute.seed)
-    tokens = block.microbatch * (block.max_new_tokens + longest)
-    unallocated = optimizers.unallocated("adamw", *(optimizer for optimizer, _ in trainer.optimizers))
-    recompute = activations.wanted(model, config.training.checkpointing, tokens, unallocated)
     with activations.recomputed(model, recompute):
         trainer.train(prompts, held_out, run, checkpoints)
     saving.save_adapter(model, tok, out)

@@ -92,7 +92,7 @@ def _finetune(
     model.train()
     loss = fit(model, objective, plan, job).tail("loss")
     for weight in (value for value in model.parameters() if value.requires_grad):
-        weight.data = weight.data.bfloat16()  # half the size to commit; the teacher runs in 16 bits
+        weight.data = weight.data.bfloat16()  # half the size to commit
     saving.save_adapter(model, tok, out)
     return loss
 

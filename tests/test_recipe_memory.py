@@ -47,7 +47,8 @@ def test_memory_is_as_stated_and_fits(recipe: Path, tmp_path: Path, monkeypatch:
         longest = min(settings.sft.max_tokens, settings.sft.batch_tokens)
         rows = [Example([0] * longest, [0] * longest, rehearsed=True)] * (settings.sft.batch_tokens // longest)
         where, common = torch.device({"GPU": "cuda", "CPU": "cpu"}[device]), (settings.training, settings.base)
-        training = largest(rows, [list(range(len(rows)))], settings.sft, *common, where, torch.bfloat16)
+        precision = torch.float32 if device == "CPU" else torch.bfloat16  # the larger of those that `auto` may be
+        training = largest(rows, [list(range(len(rows)))], settings.sft, *common, where, precision)
         traced = trace(shape, training)
         assert traced is not None
         needed = estimate(traced, training).total / GIB

@@ -1,5 +1,8 @@
 """The budget of one run for served calls."""
 
+NOT_COVERED = "budget"
+"""The reason of the failure of a call that the budget does not cover."""
+
 
 class Budget:
     """The budget of one run for served calls, with reservations for calls in flight; None is unlimited."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import aiohttp
 
 from pipelines.llm import completion, connection
-from pipelines.llm.budget import Budget
+from pipelines.llm.budget import NOT_COVERED, Budget
 from pipelines.llm.calls import Answer, Call, Failure, Keep, Reply, after
 from pipelines.llm.config import ServedModel
 from pipelines.llm.sender import Sender
@@ -34,7 +34,7 @@ _PERMANENT = ("too_long_for_context", "refused", "cut_off", "filtered")
 _UNUSABLE = ("cut_off", "empty_answer")
 _OF_THE_CALL = ("refused", "filtered", *_UNUSABLE)
 """Prefixes of failures that a working server can return."""
-_NOT_SENT = ("budget", "too_long_for_context")
+_NOT_SENT = (NOT_COVERED, "too_long_for_context")
 _REASONING_HINT = (  # the likely cause of unusable answers
     "a thinking model uses max_tokens up before it answers: under teacher.models, switch thinking off with extra_body: "
     "{chat_template_kwargs: {enable_thinking: false}}, or raise the limit with extra_body: {max_tokens: 4096}"
@@ -151,7 +151,7 @@ class _Dispatcher:
             await asyncio.sleep(max(0.0, self.paused_until - time.monotonic()))
             outcome = await self._within_budget(session, call, key)
             if outcome is None:
-                return failure or Failure("budget")
+                return failure or Failure(NOT_COVERED)
             if isinstance(outcome, Answer):
                 return after(failure, outcome) if failure else outcome
             failure = after(failure, outcome) if failure else outcome

@@ -3,7 +3,7 @@
 An adapter is what a method of `tuning` stores beside a model: PEFT's format, a delta with the trained parameters of the
 model itself, or bottleneck adapters. `adapter_config.json` names the method and the directory of the model below, which
 may be an adapter itself. `base.json` has the hash of its weights and their quantization in training; an adapter without
-it, such as the committed teacher's, is not checked and was trained on 16 bits.
+it, such as the committed teacher's, is not checked and was trained on weights without quantization.
 """
 
 import json

@@ -77,8 +77,8 @@ def dtype(compute: ComputeConfig) -> torch.dtype:
 
 def warn_of_slow_training(compute: ComputeConfig) -> None:
     """Report that training will be slow, on a CPU without AVX-512 where `compute.precision: auto` is float32."""
-    slow = dtype(compute) == torch.float32 and not torch.cpu.get_capabilities().get("avx512_f")
-    if compute.precision == "auto" and slow:
+    on_cpu = device(compute).type == "cpu" and compute.precision == "auto"
+    if on_cpu and dtype(compute) == torch.float32 and not torch.cpu.get_capabilities().get("avx512_f"):
         say(
             "this processor has neither AVX-512 nor bf16 instructions, and trains about four times as slowly as one "
             "that has; for a first look at all stages: gradus use recipes/quick.yaml"

@@ -1,7 +1,8 @@
 """Whole models from adapters: merged file by file, and compared with the model that was trained.
 
 An adapter that was trained on NF4 has learnt to correct the rounding errors of those weights, so it is added to the
-dequantised NF4 weights, and the sum is stored in 16 bits; `aware=False` adds it to the original weights instead.
+dequantised NF4 weights, and the sum is stored in the precision of `compute`; `aware=False` adds it to the original
+weights instead.
 """
 
 import json
@@ -48,7 +49,7 @@ def merge(directory: Path, out: Path, compute: ComputeConfig, aware: bool = True
     updates.changed_names(chain, root)
     for each in above:
         adapters.check(each, root)
-    weights.require_space(out, weights.size(root))
+    weights.require_space(out, weights.size(root, devices.dtype(compute)))
     out.mkdir(parents=True, exist_ok=True)
     trained_on = _trained_on(root, adapters.quantization(above) if aware else "none", devices.dtype(compute))
     if by_file:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,9 +33,13 @@ def names(directory: Path) -> set[str]:
     return found
 
 
-def size(directory: Path) -> int:
-    """Return the size of a stored model's weights in bytes."""
-    return sum(path.stat().st_size for path in files(directory))
+def size(directory: Path, precision: torch.dtype) -> int:
+    """Return the bytes that a stored model's weights take in `precision`, whatever their present one."""
+    values = 0
+    for path in files(directory):
+        with safe_open(path, framework="pt") as stored:
+            values += sum(math.prod(stored.get_slice(name).get_shape()) for name in stored.keys())  # noqa: SIM118
+    return values * precision.itemsize
 
 
 def stored_hash(directory: Path, *facts: object) -> str:

@@ -38,7 +38,7 @@ class TrainingConfig(Block):
     is a whole step, on a CPU at most 4,096 tokens, and is halved when a GPU runs out of memory."""
     checkpointing: Checkpointing
     """Activation checkpointing: a third more computation for most of the memory of a micro-batch. `auto` switches it on
-    if a micro-batch would not fit into the GPU's free memory."""
+    if a micro-batch would not fit into the GPU's free memory, and in `rl` also if its memory is not known."""
     patience: Count | None
     """Early stopping in `sft` and `pretrain`: training stops after so many validations, of ten, that are not better by
     `criterion`, and the weights of the best are restored. null trains all steps and takes the last weights. The other

@@ -84,13 +84,13 @@ def _check_method(what: str, config: SFTConfig | PretrainConfig, training: Train
 
 
 def _check_positions(what: str, rows: Sequence[Example], architecture: PreTrainedConfig) -> None:
-    """Check that the model has a position for each token of a row.
+    """Check that the model has a position for each token of a row, or of each text that is packed into it.
 
     Raises:
-        UserError: a row is longer. Learned positions (GPT-2, OPT) end there, and rotary ones were not trained beyond.
+        UserError: one is longer. Learned positions (GPT-2, OPT) end there, and rotary ones were not trained beyond.
     """
     positions = getattr(architecture.get_text_config(), "max_position_embeddings", None)
-    longest = max(len(row.ids) for row in rows)
+    longest = max(1 + max(row.positions) if row.positions else len(row.ids) for row in rows)
     if positions is not None and longest > positions:
         parameters = "pretrain.block_tokens" if what == "pretrain" else "sft.max_tokens and sft.lm_tokens"
         raise UserError(

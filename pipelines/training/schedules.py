@@ -17,10 +17,10 @@ _NAMES: dict[Schedule, str] = {
 def create(kind: Schedule, optimizer: Optimizer, steps: int, warmup: float, decay: float) -> LambdaLR:
     """Return a schedule over `steps` optimizer steps; the learning rate of `optimizer` is its peak.
 
-    `warmup` is the share of the steps with a rising rate, at least one step unless it is 0; the last step is not among
-    them, since the first has the rate 0. `decay` is the share of the
-    last steps in which `wsd` (warm-up, stable, decay) falls to zero as 1 - sqrt (Hägele et al. 2024,
-    arXiv:2405.18392); the other schedules ignore it.
+    `warmup` is the share of the steps with a rising rate, at least one step unless it is 0, and never all steps: the
+    rate of the first warm-up step is 0, so a training of one step would learn nothing. `decay` is the share of the last
+    steps in which `wsd` (warm-up, stable, decay) falls to zero as 1 - sqrt (Hägele et al. 2024, arXiv:2405.18392); the
+    other schedules ignore it.
     """
     rising = min(steps - 1, max(1, int(warmup * steps + 1e-9))) if warmup else 0
     options = {"num_decay_steps": max(1, round(decay * steps)), "decay_type": "1-sqrt"} if kind == "wsd" else None

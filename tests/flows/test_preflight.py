@@ -97,19 +97,31 @@ def test_sample_questions_are_rejected_for_other_documents(real: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "sft", "refused"),
-    [("base", "lora", True), ("sft", "full", True), ("sft", "bottleneck", True), ("sft", "lora", False)],
+    ("policy", "sft", "align", "refused"),
+    [
+        ("base", "lora", "p_tuning", "align"),
+        ("sft", "full", "p_tuning", "align"),
+        ("sft", "bottleneck", "p_tuning", "align"),
+        ("sft", "lora", "p_tuning", None),
+        ("sft", "p_tuning", "lora", None),  # saved as prompt tuning
+        ("sft", "trainable_tokens", "lora", "sft"),
+        ("align/dpo", "trainable_tokens", "lora", "sft"),
+        ("align/dpo", "full", "trainable_tokens", "align"),
+        ("align/dpo", "full", "p_tuning", None),
+        ("align/dpo", "lora", "trainable_tokens", None),
+    ],
 )
 def test_adapter_that_online_training_cannot_copy_is_refused(
-    config: Config, policy: str, sft: str, refused: bool
+    config: Config, policy: str, sft: str, align: str, refused: str | None
 ) -> None:
-    values = config.model_dump(mode="json")
-    values["align"]["tuning"] = {"method": "p_tuning", "options": {}}
-    values["sft"] |= {"tuning": {"method": sft, "options": {}}, "adapter_scale": 1.0}
+    values, options = config.model_dump(mode="json"), {"trainable_tokens": {"token_indices": [1]}}
+    values["align"]["tuning"] = {"method": align, "options": options.get(align, {})}
+    values["sft"] |= {"tuning": {"method": sft, "options": options.get(sft, {})}, "adapter_scale": 1.0}
     values["alignment"]["rl"]["ppo"]["policy"] = policy
     settings = Config.model_validate(values)
     check_stages(["align@dpo"], settings)
-    with pytest.raises(UserError, match=r"rl@ppo .* align\.tuning\.method is p_tuning") if refused else nullcontext():
+    message = rf"rl@ppo .* {refused}\.tuning\.method is (p_tuning|trainable_tokens)"
+    with pytest.raises(UserError, match=message) if refused else nullcontext():
         check_stages(["rl@ppo"], settings)
 
 

@@ -9,11 +9,13 @@ from safetensors.torch import load_file
 
 from pipelines.artifacts import write_rows
 from pipelines.config import Config
-from pipelines.models import devices, loading
+from pipelines.models import devices, loading, saving
 from pipelines.models.chat import encode_prompt
+from pipelines.models.tuning import preparation
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.errors import UserError
-from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.checkpoints import Checkpoints, write
 from tasks.reward import reward
 from tasks.rl import rl
 from tests.support.alignment import options, say
@@ -95,6 +97,35 @@ def test_adapter_that_cannot_be_copied_is_refused_before_the_model_is_loaded(
     message = r"rl@grpo copies its adapter .* align\.tuning\.method is adalora: PEFT trains only one .* such as lora"
     with tracking.started("rl@grpo", {}) as run, pytest.raises(UserError, match=message):
         rl("grpo", pairs, base, base, Path("out"), Config.model_validate(values), run, Checkpoints())
+
+
+def test_adapter_of_the_policy_that_cannot_be_copied_is_named_by_its_folder(
+    base: Path, pairs: Path, quick: Config, tmp_path: Path
+) -> None:
+    tuning = TuningConfig(method="trainable_tokens", options={"token_indices": [3, 5]})
+    model, tok = preparation.adaptable(base, tuning, quick.compute), loading.tokenizer(base)
+    saving.save_adapter(model, tok, tmp_path / "dpo")
+    message = r"rl@grpo copies .* the method of .*dpo is trainable_tokens: PEFT does not switch between"
+    with tracking.started("rl@grpo", {}) as run, pytest.raises(UserError, match=message):
+        rl("grpo", pairs, tmp_path / "dpo", base, Path("out"), quick, run, Checkpoints())
+
+
+def test_training_whose_checkpoints_are_all_damaged_does_not_resume(
+    sft: Path, pairs: Path, quick: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[bool] = []
+
+    def reward(*arguments: Any) -> None:
+        found.append(arguments[-1])
+        raise UserError("rewarded")
+
+    monkeypatch.setattr("tasks.rl._reward", reward)
+    write(tmp_path / "kept" / "1", 1, {"weight": torch.ones(1)}, {})
+    for _ in range(2):
+        with tracking.started("rl@grpo", {}) as run, pytest.raises(UserError, match="rewarded"):
+            rl("grpo", pairs, sft, sft, Path("out"), quick, run, Checkpoints(tmp_path / "kept"))
+        (tmp_path / "kept" / "1" / "tensors.safetensors").write_bytes(b"")
+    assert found == [True, False]
 
 
 def test_ppo_trains_an_adapter_of_the_output_layer(base: Path, pairs: Path, quick: Config) -> None:

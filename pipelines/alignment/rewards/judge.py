@@ -21,6 +21,7 @@ from pipelines.alignment.rewards.functions import RewardFn
 from pipelines.alignment.rl.samples import Sample
 from pipelines.alignment.sequences import encode
 from pipelines.inference.likelihood import loglikelihoods
+from pipelines.llm.budget import NOT_COVERED
 from pipelines.llm.cache import PATH, ResponseCache
 from pipelines.llm.calls import Call
 from pipelines.llm.config import TeacherConfig
@@ -39,8 +40,6 @@ EQUAL = 1e-3
 """Ratings whose range is smaller are the same, on the scale from 1 to 10."""
 FEW = 8
 """So many answers may deserve the same rating."""
-BUDGET = "budget"
-"""The failure of a call that `teacher.budget` does not cover."""
 
 
 class Rating(NamedTuple):
@@ -93,10 +92,10 @@ class JudgeReward:
         failures = Counter(rating.failure for rating in ratings if rating.failure)
         count, failed = sum(rating.value is not None for rating in ratings), failures.total()
         most = f"{failed} of {len(ratings)} calls failed (mostly {failures.most_common(1)[0][0]})" if failed else ""
-        if BUDGET in failures:
+        if NOT_COVERED in failures:
             raise UserError(
-                f"{self.parameter}: teacher.budget does not cover {failures[BUDGET]} of the judge's {len(ratings)} "
-                "calls; raise it, or lower the row's iterations, prompts or samples."
+                f"{self.parameter}: teacher.budget does not cover {failures[NOT_COVERED]} of the judge's "
+                f"{len(ratings)} calls; raise it, or lower the row's iterations, prompts or samples."
             )
         if 2 * count < len(ratings):
             raise UserError(

@@ -4,7 +4,7 @@ A round peaks in its rollout, with the keys and values of all answers, or in an 
 one micro-batch. Both have the frozen weights, all adapters and the optimisers' states besides.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,27 +77,37 @@ def check(
     training: TrainingConfig,
     compute: ComputeConfig,
     base: BaseModelConfig,
-) -> None:
+) -> bool:
     """Print the memory of a round on the whole model in `start`, whose prompts have at most `prompt` tokens.
+
+    Returns whether layers are recomputed. With `training.checkpointing: auto` they are on a GPU, if memory is too small
+    without, or is not known: a judge in this process is not part of the estimate. Never with virtual tokens, whose
+    caches would be filled twice.
 
     Raises:
         UserError: the device has less memory.
     """
     where, config = devices.device(compute), AutoConfig.from_pretrained(start)
-    recompute = training.checkpointing == "on" or (training.checkpointing == "auto" and where.type == "cuda")
+    may_recompute = training.checkpointing == "auto" and where.type == "cuda" and not tuning.virtual
+    recompute = training.checkpointing == "on" and not tuning.virtual
     one = micro_batch(block, prompt, tuning, base.quantization, devices.dtype(compute), recompute)
     traced = memory.trace(config, one)
     if traced is None:
         say(f"{what}: the memory of this architecture and method cannot be estimated")
-        return
+        return recompute or may_recompute
     needed, free = estimate(config, traced, one, block), devices.available(where)
-    say(f"{what}: estimated memory of a round\n{needed}")
+    if may_recompute and (needed.total > free or "judge" in block.reward):
+        one = replace(one, checkpointing=True)
+        needed = estimate(config, traced, one, block)
+    how = ", with activation checkpointing" if one.checkpointing else ""
+    say(f"{what}: estimated memory of a round{how}\n{needed}")
     if needed.total > free:
         lower = "microbatch" if needed.update > needed.rollout else "prompts or samples"
         raise UserError(
             f"{what} needs an estimated {needed.total / GIB:.1f} GiB of memory, and {where} has {free / GIB:.1f} GiB "
             f"free; lower its {lower}, or max_new_tokens."
         )
+    return one.checkpointing
 
 
 def micro_batch(

@@ -41,7 +41,8 @@ class PPO(Trainer):
         """Create the optimisers: of the policy's adapter, and of the critic's adapter and head, which is zero."""
         super().__init__(actors, config, seed)
         self.value_head = scalar_head(self.backbone.model)
-        self.critic_weights = named_weights(self.backbone.model, VALUE) | named_head(self.value_head)
+        self.value_weights = named_weights(self.backbone.model, VALUE)
+        self.critic_weights = self.value_weights | named_head(self.value_head)
         self.critic = adam(self.critic_weights)
 
     @property
@@ -121,7 +122,7 @@ class PPO(Trainer):
                 values = self.backbone.values(one.batch, self.value_head)
                 losses = value_loss(values, one.values, one.returns, self.config.value_clip)
                 total += backward(reduce(losses, one.batch.mask, tokens), "rl.ppo.critic_learning_rate")
-        step(self.critic)
+        step(self.critic, self.value_weights.values())
         return total
 
 

@@ -1,7 +1,7 @@
 """Optimiser steps of policy and critic."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -30,17 +30,18 @@ def backward(loss: Tensor, rate: str) -> float:
     return value
 
 
-def step(optimizer: torch.optim.Optimizer) -> None:
+def step(optimizer: torch.optim.Optimizer, adapter: Iterable[nn.Parameter]) -> None:
     """Clip the gradients, step the optimiser, and reset the gradients.
 
-    A parameter that the forward pass did not use has no gradient, such as a critic's adapter of the output layer.
+    The optimiser has the weights of `adapter`, and maybe a head, which always has a gradient. A weight that the forward
+    pass did not use has none, such as those of a critic's adapter at the output layer.
 
     Raises:
-        RuntimeError: none has a gradient, since their adapter was not active in the forward pass.
+        RuntimeError: no weight of the adapter has a gradient, since it was not active in the forward pass.
     """
     parameters = optimizer.param_groups[0]["params"]
-    if all(parameter.grad is None for parameter in parameters):
-        raise RuntimeError("no trained parameter got a gradient; was another adapter active in the forward pass?")
+    if all(weight.grad is None for weight in adapter):
+        raise RuntimeError("no weight of the adapter got a gradient; was another one active in the forward pass?")
     nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
     optimizer.step()
     optimizer.zero_grad()

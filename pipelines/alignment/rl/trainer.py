@@ -214,7 +214,7 @@ class Trainer(ABC):
                 losses = self.token_losses(batch, new) * batch.weights
                 total += backward(reduce(losses, mask, count), f"rl.{self.name}.learning_rate")
                 left += int((clipped(new.detach(), old, clip, clip) & mask).sum())
-        step(self.policy)
+        step(self.policy, self.policy_weights.values())
         return total, left / sum(int(batch.rollouts.batch.mask.sum()) for batch in group)
 
     def token_losses(self, batch: AdvantageBatch, new: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ UNCOPIED = {
     "trainable_tokens": "PEFT does not switch between several such adapters",
 }
 """Methods of whose adapter a model cannot carry copies, as online training needs for its reference, and why."""
+_CONVERTED = ("adalora", "p_tuning")
+"""Those whose adapter is saved as one of another method (pipelines/models/tuning/stored_form.py), which is copied."""
 REPLACED_INITS = ("pissa", "olora", "loftq")
 """Values of `init_lora_weights` with which PEFT would change the weights below the adapter."""
 VIRTUAL_TOKENS = ("prompt_tuning", "p_tuning", "prefix_tuning", "multitask_prompt_tuning")
@@ -161,16 +163,19 @@ class TuningConfig(Block):
         plain = self.method in ("lora", "adalora") and not others and not start.startswith(REPLACED_INITS[:2])
         return self.selects or plain
 
-    def check_copies(self, what: str, parameter: str) -> None:
-        """Check that the stage `what` can copy its adapter; the name of this block is `parameter`.
+    def check_copies(self, what: str, parameter: str, saved: bool = False) -> None:
+        """Check that the stage `what` can copy its adapter, new or `saved` by an earlier stage.
+
+        `parameter` names the method in the message.
 
         Raises:
             UserError: it cannot.
         """
-        if reason := UNCOPIED.get(self.method):
+        reason = UNCOPIED.get(self.method)
+        if reason and not (saved and self.method in _CONVERTED):
             raise UserError(
-                f"{what} copies its adapter as a reference, and {parameter}.method is {self.method}: {reason}; set it "
-                "to another method, such as lora."
+                f"{what} copies its adapter as a reference, and {parameter} is {self.method}: {reason}; set it to "
+                "another method, such as lora."
             )
 
 

@@ -102,7 +102,7 @@ def peft_adaptable(
 
 
 def frozen(directory: Path, compute: ComputeConfig, kind: Kind = "none") -> PreTrainedModel:
-    """Load a frozen model for adapter training, in 16 bits or quantised.
+    """Load a frozen model for adapter training, in the precision of `compute` or quantised.
 
     Raises:
         UserError: below the whole model in `directory` is an adapter that is neither a delta nor a bottleneck.

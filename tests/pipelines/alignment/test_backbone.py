@@ -88,15 +88,27 @@ def test_step_without_gradients_raises(backbone: Backbone, turns: list[Turn]) ->
     optimizer = torch.optim.Adam(list(named_weights(backbone.model, POLICY).values()))
     with using(backbone.model, VALUE):
         backbone.policy(batch, 1.0)[0].sum().backward()
-    with pytest.raises(RuntimeError, match="no trained parameter got a gradient"):
-        step(optimizer)
+    with pytest.raises(RuntimeError, match="no weight of the adapter got a gradient"):
+        step(optimizer, named_weights(backbone.model, POLICY).values())
+
+
+def test_step_that_would_train_the_head_alone_raises(backbone: Backbone, turns: list[Turn]) -> None:
+    batch, head = collate(turns, backbone.tok.pad_token_id, backbone.device), scalar_head(backbone.model)
+    torch.nn.init.ones_(head.weight)
+    adapter = named_weights(backbone.model, VALUE)
+    optimizer = torch.optim.Adam([*adapter.values(), *head.parameters()])
+    with using(backbone.model, POLICY):
+        backbone.values(batch, head).sum().backward()
+    assert head.weight.grad is not None
+    with pytest.raises(RuntimeError, match="no weight of the adapter got a gradient"):
+        step(optimizer, adapter.values())
 
 
 def test_step_trains_the_parameters_that_were_used(backbone: Backbone) -> None:
     used, unused = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
     optimizer = torch.optim.Adam([used, unused], lr=0.1)
     used.sum().backward()
-    step(optimizer)
+    step(optimizer, [used, unused])
     assert torch.allclose(used, torch.tensor(0.9)) and torch.equal(unused, torch.ones(2))
 
 
@@ -122,7 +134,7 @@ def test_adapter_with_a_subtracted_start_is_switched_with_it(
         torch.testing.assert_close(logprobs(name), original, atol=1e-5, rtol=0)
     logprobs(POLICY).sum().backward()
     optimizer = torch.optim.Adam(named_weights(backbone.model, POLICY).values(), lr=0.05)
-    step(optimizer)
+    step(optimizer, named_weights(backbone.model, POLICY).values())
     trained = logprobs(POLICY).detach()
     assert not torch.allclose(trained, original, atol=0.1)
     torch.testing.assert_close(logprobs(REFERENCE), original, atol=1e-5, rtol=0)

@@ -67,3 +67,15 @@ def test_slow_training_is_announced(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     devices.warn_of_slow_training(config.compute.model_copy(update={"precision": "auto"}))
     assert ("recipes/quick.yaml" in capsys.readouterr().err) == warned
+
+
+def test_a_gpu_without_bf16_is_not_announced_as_a_slow_processor(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    compute = config.compute.model_copy(update={"precision": "auto", "device": "auto"})
+    assert devices.dtype(compute) == torch.float32
+    devices.warn_of_slow_training(compute)
+    assert not capsys.readouterr().err

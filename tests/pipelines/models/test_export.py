@@ -222,6 +222,20 @@ def test_too_small_disk_is_found_before_writing(
     assert not (tmp_path / "out").exists()
 
 
+def test_merge_needs_the_space_of_what_it_writes_not_of_the_base_model(
+    base: Path, bf16: ComputeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precise, asked = bf16.model_copy(update={"precision": "fp32"}), []
+    saving.save_whole(loading.load(base, bf16), loading.tokenizer(base), tmp_path / "half")
+    adapter = adapt(tmp_path / "half", tmp_path / "sft", precise)
+    monkeypatch.setattr(weights, "require_space", lambda _, needed: asked.append(needed))
+    export.merge(adapter, tmp_path / "whole", precise)
+    (stored,) = weights.files(tmp_path / "half")
+    written = load_file(tmp_path / "whole/model.safetensors").values()
+    assert {each.dtype for each in written} == {torch.float32}
+    assert asked == [sum(each.nbytes for each in written)] and asked[0] > 1.9 * stored.stat().st_size
+
+
 def test_adapter_of_a_model_with_more_layers_is_refused(base: Path, config: Config, tmp_path: Path) -> None:
     model = loading.load(base, config.compute)
     adapter = adapt(base, tmp_path / "sft", config.compute)

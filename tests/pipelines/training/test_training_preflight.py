@@ -121,6 +121,13 @@ def test_rows_longer_than_the_positions_of_the_model_are_refused(base: Path, con
         preflight.check("sft", base, rows, [[0]], config.sft, config.training, config.compute, config.base, ROOT)
 
 
+def test_packed_texts_have_positions_of_their_own(base: Path, config: Config) -> None:
+    for longest, refused in ((512, False), (513, True)):
+        rows = [Example([1] * 1024, [1] * 1024, positions=[*range(longest), *range(1024 - longest)])]
+        with pytest.raises(UserError, match="a row of 513 tokens") if refused else nullcontext():
+            preflight.check("sft", base, rows, [[0]], config.sft, config.training, config.compute, config.base, ROOT)
+
+
 def test_weights_stored_under_other_names_are_refused_before_training(config: Config, tmp_path: Path) -> None:
     experts = Qwen3MoeConfig(
         vocab_size=300,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import AutoConfig, LlamaForCausalLM
 
 from pipelines.alignment.backbone import POLICY, REFERENCE, VALUE, Backbone, clone, named_weights, train_only
 from pipelines.alignment.rewards.functions import Verdict
@@ -111,3 +111,36 @@ def test_a_round_that_does_not_fit_is_refused_before_weights_are_loaded(
     monkeypatch.setattr("pipelines.models.devices.available", lambda _: 2**20)
     with pytest.raises(UserError, match=r"rl@ppo needs an estimated .* GiB of memory, .*; lower its"):
         memory.check("rl@ppo", base, 64, config.rl.ppo, *common)
+
+
+def test_layers_are_recomputed_on_a_gpu_only_if_the_round_does_not_fit_or_is_not_known(
+    base: Path, config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = {"prompts": 1, "samples": 1, "microbatch": 64, "max_new_tokens": 32, "reward": {"verdict": 1.0}}
+    block, gpu = config.rl.ppo.model_copy(update=small), torch.device("cuda")
+    sizes = memory.micro_batch(block, 64, LORA, "none", torch.float32)
+    shape, training = AutoConfig.from_pretrained(base), config.training
+    traced = trace(shape, sizes)
+    assert traced is not None
+    needed = memory.estimate(shape, traced, sizes, block).total
+    compute = config.compute.model_copy(update={"precision": "fp32"})
+    prefix = TuningConfig(method="prefix_tuning", options={"num_virtual_tokens": 2})
+    monkeypatch.setattr("pipelines.models.devices.device", lambda _: gpu)
+
+    def recomputed(free: int, mode: str = "auto", block: RLBlock = block, tuning: TuningConfig = LORA) -> bool:
+        monkeypatch.setattr("pipelines.models.devices.available", lambda _: free)
+        changed = training.model_copy(update={"checkpointing": mode})
+        return memory.check("rl@ppo", base, 64, block, tuning, changed, compute, config.base)
+
+    assert not recomputed(needed)
+    assert "checkpointing" not in capsys.readouterr().err
+    assert recomputed(needed - 1)
+    assert "estimated memory of a round, with activation checkpointing" in capsys.readouterr().err
+    assert recomputed(needed, "on")
+    assert recomputed(needed, block=block.model_copy(update={"reward": {"judge": 1.0}}))
+    assert not recomputed(needed, "on", tuning=prefix)
+    with pytest.raises(UserError, match="lower its microbatch"):
+        recomputed(needed - 1, "off")
+    gpu = torch.device("cpu")
+    with pytest.raises(UserError, match="lower its microbatch"):
+        recomputed(needed - 1)
