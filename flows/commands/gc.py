@@ -88,7 +88,7 @@ def _checkpoints() -> Iterator[Path]:
     changed = staleness.changes(graph.read())
     for path in sorted(artifacts.CHECKPOINTS.glob("*/*")):
         stage = path.parent.name
-        if liveness.is_held(liveness.LOCKS / stage):
+        if not path.is_dir() or liveness.is_held(liveness.LOCKS / stage):  # a file is a lock beside its folder
             continue
         try:
             wanted = stage in changed and dvc_lock.prove(stage).key == path.name

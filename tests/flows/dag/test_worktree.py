@@ -16,6 +16,7 @@ from flows.dag import dvc_cache, dvc_lock, git_state
 from flows.dag.worktree import LOCK, WORKTREES, resolve, workspace
 from flows.folder import MARKS
 from pipelines import artifacts
+from pipelines.runtime import liveness
 from pipelines.runtime.errors import UserError
 from tests.flows.conftest import Project
 
@@ -256,6 +257,7 @@ def test_gc_removes_only_unreferenced_objects_and_checkpoints(fake: Project) -> 
         folder = fake.path / artifacts.CHECKPOINTS / "clean" / name
         folder.mkdir(parents=True)
         (folder / "tensors").write_text("x")
+        liveness.lock_file(folder).touch()
     fake.change(clean={"value": "to be computed"})
     wanted = fake.path / artifacts.CHECKPOINTS / "clean" / dvc_lock.prove("clean").key
     wanted.mkdir()
