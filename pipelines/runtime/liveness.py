@@ -94,14 +94,31 @@ def exclusive(stage: str) -> Iterator[None]:
     Raises:
         InProgressError: another process runs the stage.
     """
+    with _locked(stage, fcntl.LOCK_EX, "being run here already, by"):
+        yield
+
+
+@contextmanager
+def shared(activity: str) -> Iterator[None]:
+    """Hold a lock on `activity` in this project, which any number of processes may hold, but none beside `exclusive`.
+
+    Raises:
+        InProgressError: another process holds the exclusive lock.
+    """
+    with _locked(activity, fcntl.LOCK_SH, "not possible now because of"):
+        yield
+
+
+@contextmanager
+def _locked(name: str, kind: int, state: str) -> Iterator[None]:
     LOCKS.mkdir(parents=True, exist_ok=True)
-    with (LOCKS / stage).open("a+") as file:
+    with (LOCKS / name).open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
             raise InProgressError(
-                f"{stage} is being run here already, by process {file.read() or '?'}; wait for it, or stop it."
+                f"{name} is {state} process {file.read() or '?'}; wait for it, or stop it."
             ) from error
         _sign(file.fileno())
         yield

@@ -17,7 +17,7 @@ from flows.dag.worktree import LOCK, WORKTREES, resolve, workspace
 from flows.folder import MARKS
 from pipelines import artifacts
 from pipelines.runtime import liveness
-from pipelines.runtime.errors import UserError
+from pipelines.runtime.errors import InProgressError, UserError
 from tests.flows.conftest import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
@@ -143,6 +143,16 @@ def test_worktree_ignores_hooks_signing_and_what_a_moved_project_left(described:
         (space.path / LOCK).write_text("schema: '2.0'\nstages: {}\n")
         branch = space.keep("a run")
     assert branch is not None and git("show", f"{branch}:{LOCK}").startswith("schema")
+
+
+def test_no_worktree_is_created_while_files_are_collected(described: Path) -> None:
+    with (
+        gc.without_runs(),
+        pytest.raises(InProgressError, match="run_at_commit is not possible now because of process"),
+        workspace("HEAD"),
+    ):
+        pass
+    assert not WORKTREES.exists()
 
 
 def test_relative_remote_and_cache_of_the_project_are_used_in_a_worktree(described: Path) -> None:
