@@ -130,11 +130,17 @@ def loop(
 
 
 def _name(kind: str, policy: str, settings: Config) -> str:
-    """Return the first name of a round of `kind` that is unused, or whose rows start from `policy` already."""
+    """Return the first name of a round of `kind` that is unused, or whose rows and model are those of the round."""
 
     def usable(name: str) -> bool:
-        known = (settings.alignment.rows.get(f"{table}/{name}") for table in LOOPS[kind].rows(name, policy))
-        return all(row is None or row.policy == policy for row in known)
+        model = f"{LOOPS[kind].table}/{name}"
+        known = (
+            (settings.alignment.rows.get(f"{table}/{name}"), rows[name])
+            for table, rows in LOOPS[kind].rows(name, policy).items()
+        )
+        return settings.evaluate.models.get(name, model) == model and all(
+            row is None or all(getattr(row, key) == given for key, given in wanted.items()) for row, wanted in known
+        )
 
     return next(filter(usable, (f"{kind}-{number}" for number in count(1))))
 

@@ -122,10 +122,14 @@ def _logged(result: dict[str, Any]) -> dict[str, float]:
         if metric in models[name]
     }
     by_slice = {
-        f"slice/{each['group']}/{_FORBIDDEN.sub('_', each['title'])}": each["accuracy"][best]
-        for each in result["slices"]
+        f"slice/{each['group']}/{_metric_name(each['title'])}": each["accuracy"][best] for each in result["slices"]
     }
     return found | by_slice | _gains(result["verdict"]["checks"])
+
+
+def _metric_name(title: str) -> str:
+    """Return `title` as a part of a metric's name, which may neither be empty nor, as in paths, "." or ".."."""
+    return _FORBIDDEN.sub("_", title).strip(". ") or "_"
 
 
 def _gains(checks: list[dict[str, Any]]) -> dict[str, float]:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.dag import dvc_lock, graph, staleness
-from flows.dag.worktree import WORKTREES, is_used
+from flows.dag.worktree import IN_USE
 from flows.promotion.retention import Weights, removable_weights, remove
 from pipelines import artifacts
 from pipelines.runtime import liveness
-from pipelines.runtime.errors import InProgressError, UserError
+from pipelines.runtime.errors import UserError
 
 ALL = ("--all-commits", "--all-experiments")
 """What the cache is kept for, beside the working tree: the user's DVC experiments are in no branch."""
@@ -53,15 +53,12 @@ class Unneeded:
 
 @contextmanager
 def without_runs() -> Iterator[None]:
-    """Keep runs from starting here, because the results of one in progress are referred to by nothing yet.
+    """Keep runs from starting, here and in worktrees, because nothing refers to the results of one in progress yet.
 
     Raises:
         InProgressError: a run is in progress, here or in a worktree, which shares the cache and the checkpoints.
     """
-    with liveness.exclusive("post_train"):
-        used = [str(path) for path in WORKTREES.glob("*") if is_used(path)]
-        if used:
-            raise InProgressError(f"A run in {', '.join(used)} uses the cache and the checkpoints; wait for it.")
+    with liveness.exclusive("post_train"), liveness.exclusive(IN_USE):
         yield
 
 
@@ -88,7 +85,7 @@ def _checkpoints() -> Iterator[Path]:
     changed = staleness.changes(graph.read())
     for path in sorted(artifacts.CHECKPOINTS.glob("*/*")):
         stage = path.parent.name
-        if liveness.is_held(liveness.LOCKS / stage):
+        if not path.is_dir() or liveness.is_held(liveness.LOCKS / stage):  # a file is a lock beside its folder
             continue
         try:
             wanted = stage in changed and dvc_lock.prove(stage).key == path.name

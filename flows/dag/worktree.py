@@ -29,6 +29,8 @@ from pipelines.runtime import liveness, store_location, tracking_store
 from pipelines.runtime.errors import UserError
 
 WORKTREES = Path(".gradus/worktrees")
+IN_USE = "run_at_commit"
+"""Lock that every process with a worktree shares, and that `gradus gc` holds alone."""
 LOCK = "dvc.lock"
 NO_HOOKS = "core.hooksPath=/dev/null"
 """Setting of git: hooks, such as those of `dvc install`, are for the user's own checkouts and commits."""
@@ -130,20 +132,22 @@ def workspace(revision: str) -> Iterator[Workspace]:
 
     Raises:
         UserError: there is no such commit, it holds no project, or its data is neither in the cache nor in a remote.
+        InProgressError: unused files are being removed, to which the results would belong.
     """
     check_repository()
     end_orphans()
     commit = resolve_project(revision)
-    _remove_stale()
-    path = (WORKTREES / liveness.lease().name).resolve()
-    git("worktree", "add", "--quiet", "--detach", str(path), commit, settings=[NO_HOOKS])
-    try:
-        _share(path)
-        space = Workspace(uuid.uuid4().hex[:12], commit, path, _environment(path))
-        _fetch(space)
-        yield space
-    finally:
-        git("worktree", "remove", "--force", str(path))
+    with liveness.shared(IN_USE):
+        _remove_stale()
+        path = (WORKTREES / liveness.lease().name).resolve()
+        git("worktree", "add", "--quiet", "--detach", str(path), commit, settings=[NO_HOOKS])
+        try:
+            _share(path)
+            space = Workspace(uuid.uuid4().hex[:12], commit, path, _environment(path))
+            _fetch(space)
+            yield space
+        finally:
+            git("worktree", "remove", "--force", str(path))
 
 
 def _remove_stale() -> None:

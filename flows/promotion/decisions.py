@@ -15,6 +15,7 @@ from typing import Any
 from flows.dag import dvc_cache
 from flows.promotion import candidate, eval_fingerprint, history
 from flows.promotion.history import CLOSED, FORCED, PROMOTED, REFUSED, RESTORED, Openings
+from flows.promotion.question_sketch import sketch
 from pipelines.config import Config
 from pipelines.evaluation import gate
 from pipelines.evaluation.comparison import of
@@ -44,6 +45,15 @@ class Decision:
     refusal: str = ""
 
 
+@dataclass(frozen=True)
+class Basis:
+    """The evaluation that a decision rests on."""
+
+    fingerprint: str
+    asked: str
+    """Sketch of its test questions; empty if they were not stored."""
+
+
 def decide(number: int | None, settings: Config, force: str | None, rescore: Rescore | None = None) -> Decision:
     """Check a version (by default the challenger) against the gate, and promote it if it passes.
 
@@ -62,16 +72,18 @@ def decide(number: int | None, settings: Config, force: str | None, rescore: Res
     if force is not None:
         registry.files(version)
     rival = champion if champion is not None and registry.whole(champion) else None
-    exhausted = _exhausted(version, settings)
-    refusal = (
-        exhausted
-        or _own_refusal(version, settings)
-        or _rival_refusal(version, rival, settings, rescore, measure=force is None)
-    )
+    basis = _registered(version)
+    exhausted = _exhausted(version, basis.asked, settings)
+    refusal = exhausted or _own_refusal(version, settings)
+    if rival is not None and not refusal:
+        if force is None and registry.answers(rival, basis.fingerprint) is None:
+            version, rival, basis = _measured(version, rival, settings, rescore)
+            exhausted = _exhausted(version, basis.asked, settings)
+        refusal = exhausted or _rival_refusal(version, rival, basis.fingerprint, settings)
     if force is not None:
-        _keep(version, FORCED, f"{force} (the gate: {refusal or 'passed'})")
+        _keep(version, basis, FORCED, f"{force} (the gate: {refusal or 'passed'})")
     else:
-        _keep(version, CLOSED if exhausted else REFUSED if refusal else PROMOTED, refusal)
+        _keep(version, basis, CLOSED if exhausted else REFUSED if refusal else PROMOTED, refusal)
     if refusal and force is None:
         return Decision(version, False, refusal)
     _promote(version)
@@ -87,7 +99,7 @@ def restore(reason: str) -> Version:
     version = _former()
     if version is None:
         raise UserError("There is no previous champion to go back to.")
-    _keep(version, RESTORED, reason)
+    _keep(version, _registered(version), RESTORED, reason)
     _promote(version)
     return version
 
@@ -147,18 +159,28 @@ def _served_refusal(version: Version, settings: Config) -> str:
     return ""
 
 
-def _rival_refusal(
-    version: Version, champion: Version | None, settings: Config, rescore: Rescore | None, *, measure: bool
-) -> str:
-    """Return why `version` does not pass the gate against `champion`; evaluate both if their fingerprints differ."""
-    if champion is None:
-        return ""
-    fingerprint = version.tags.get(registry.FINGERPRINT, "")
-    if measure and registry.answers(champion, fingerprint) is None:
-        if rescore is None:
-            raise NotMeasuredError
-        fingerprint = eval_fingerprint.today(settings)
-        version, champion = (rescore(each, fingerprint) for each in (version, champion))
+def _registered(version: Version) -> Basis:
+    """Return the evaluation that `version` was registered with."""
+    return Basis(version.tags.get(registry.FINGERPRINT, ""), version.tags.get(history.QUESTIONS, ""))
+
+
+def _measured(
+    version: Version, champion: Version, settings: Config, rescore: Rescore | None
+) -> tuple[Version, Version, Basis]:
+    """Evaluate both on the present questions; return them with that evaluation.
+
+    Raises:
+        NotMeasuredError: no `rescore` was given.
+    """
+    if rescore is None:
+        raise NotMeasuredError
+    fingerprint = eval_fingerprint.today(settings)
+    version, champion = (rescore(each, fingerprint) for each in (version, champion))
+    return version, champion, Basis(fingerprint, sketch(of(registry.answers(version, fingerprint) or [], "test")))
+
+
+def _rival_refusal(version: Version, champion: Version, fingerprint: str, settings: Config) -> str:
+    """Return why `version` does not pass the gate against `champion`, by the evaluation `fingerprint` of both."""
     now, before = registry.answers(version, fingerprint), registry.answers(champion, fingerprint)
     name = f"the champion, version {champion.number}"
     if now is None or before is None:
@@ -168,19 +190,19 @@ def _rival_refusal(
     return " ".join(gate.verdict(checks)["reasons"])
 
 
-def openings(version: Version, settings: Config, *, others: bool = False) -> Openings:
-    """Return how many versions, or how many `others`, were decided on by the test questions that `version` was asked.
+def openings(version: Version, settings: Config, asked: str = "", *, others: bool = False) -> Openings:
+    """Return how many versions, or how many `others`, were decided on by the test questions with the sketch `asked`.
 
-    A version that was registered without its questions is taken to have been asked those of the last decision.
+    By default they are those that `version` was registered with, or without any, those of the last decision.
     """
     tags = {each.number: each.tags for each in registry.versions() if not (others and each.number == version.number)}
-    asked = version.tags.get(history.QUESTIONS) or history.last_questions(tags) or ""
+    asked = asked or version.tags.get(history.QUESTIONS) or history.last_questions(tags) or ""
     return history.openings(tags, asked, settings.compare.openings)
 
 
-def _exhausted(version: Version, settings: Config) -> str:
-    """Return why the test questions may not decide on `version`, because of the others; empty if they may."""
-    found = openings(version, settings, others=True)
+def _exhausted(version: Version, asked: str, settings: Config) -> str:
+    """Return why the test questions `asked` may not decide on `version`, because of the others; empty if they may."""
+    found = openings(version, settings, asked, others=True)
     if not found.closed:
         return ""
     return (
@@ -189,15 +211,15 @@ def _exhausted(version: Version, settings: Config) -> str:
     )
 
 
-def _keep(version: Version, decision: str, reason: str) -> None:
+def _keep(version: Version, basis: Basis, decision: str, reason: str) -> None:
     """Store a decision on its version with the metrics it was based on; skip a repeated identical refusal."""
     version, champion = registry.get(version.number), registry.version_with_alias(registry.CHAMPION)
     entry = {
         "decision": decision,
         "reason": reason,
-        history.QUESTIONS: version.tags.get(history.QUESTIONS, ""),
-        "numbers": _numbers(version),
-        "champion": None if champion is None else {"version": champion.number, **_numbers(champion)},
+        history.QUESTIONS: basis.asked,
+        "numbers": _numbers(version, basis.fingerprint),
+        "champion": None if champion is None else {"version": champion.number, **_numbers(champion, basis.fingerprint)},
     }
     before = history.entries(version.tags)
     if decision in (REFUSED, CLOSED) and before and before[-1][1] == entry:
@@ -206,6 +228,8 @@ def _keep(version: Version, decision: str, reason: str) -> None:
     registry.describe(version, {f"{history.PREFIX}{now}": json.dumps(entry)})
 
 
-def _numbers(version: Version) -> dict[str, Any]:
-    fingerprint = version.tags.get(registry.FINGERPRINT, "")
+def _numbers(version: Version, fingerprint: str) -> dict[str, Any]:
+    """Return the scores of `version` under `fingerprint`, or else those that it was registered with."""
+    if registry.scores(version, fingerprint) is None:
+        fingerprint = version.tags.get(registry.FINGERPRINT, "")
     return {registry.FINGERPRINT: fingerprint, **(registry.scores(version, fingerprint) or {})}

@@ -7,7 +7,6 @@ Metrics of two models are comparable when both were evaluated under the same fin
 import hashlib
 import json
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
 import pipelines
@@ -32,7 +31,7 @@ def of(digest: str, settings: Config) -> str:
     asked = [digest, settings.evaluate.decoding, settings.curate.refusal]
     facts = [*asked, settings.evaluate.max_extra_words, rules(PROJECT)]
     if settings.evaluate.judge and (name := settings.teacher.roles.judge):
-        prompt = sha256(settings.evaluate.judge_prompt.read_bytes()).hexdigest()
+        prompt = hashlib.sha256(settings.evaluate.judge_prompt.read_bytes()).hexdigest()
         facts += [settings.teacher.models[name].model_dump(mode="json"), prompt]
     return hashlib.md5(json.dumps(facts, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
 

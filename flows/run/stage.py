@@ -8,7 +8,6 @@ program's stderr is shown; its whole output goes to .gradus/logs/<stage>.log.
 
 import json
 import os
-import shutil
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ from flows.run.errors import BusyError, StageError, StoppedError
 from flows.run.process import LOGS, Program
 from flows.run.scheduler import Scheduler
 from pipelines import artifacts
-from pipelines.runtime import tracking
+from pipelines.runtime import liveness, tracking
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import FOLLOWED
 
@@ -100,7 +99,7 @@ def _run(stage: Stage, run: Run) -> bool:
         if restored and dvc_cache.damaged(stage.name):
             run.display.line(stage.name, "DVC's cache holds a damaged copy; removed, running the stage again", True)
             restored = _repro(stage, run, inputs.key, status_file, force=True)
-        shutil.rmtree(artifacts.CHECKPOINTS / stage.name / inputs.key, ignore_errors=True)  # DVC has the result
+        liveness.remove_unless_held(artifacts.CHECKPOINTS / stage.name / inputs.key)  # DVC has the result
         return restored
     finally:
         tags = {"stage_key": inputs.key, "dvc_lock": dvc_lock.lock_hash()}

@@ -72,9 +72,11 @@ def notifies() -> bool:
 
 
 def own_pages_only(port: int) -> dict[str, str]:
-    """Return the environment of a server on `port` that refuses the requests of other web pages in the same browser.
+    """Return the environment of a server on `port` that allows no other origin in CORS; Prefect's default allows all.
 
-    By default Prefect answers every origin (CORS), so that any page could start programs through the worker.
+    The browser then lets other web pages neither read answers nor send requests that need a preflight, as those with
+    JSON, which start programs through the worker, do. It is no authentication: other requests are executed, and Prefect
+    does not check the host name, so that a page whose name resolves to this machine (DNS rebinding) counts as its own.
     """
     return {ORIGINS: f"http://{HOST}:{port},http://localhost:{port}"}
 

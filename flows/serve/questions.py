@@ -134,11 +134,11 @@ def load(folder: Path) -> list[Question]:
 
 
 def goals(config: CompareConfig) -> dict[str, int]:
-    """Return by set the test questions that the gates need; of the domain questions, two thirds are answerable."""
+    """Return by set the test questions that the gates need; a third of the least domain questions is unanswerable."""
     needed = sample_size.needed(config)
     domain = needed.get(sample_size.DOMAIN, 0)
     answerable = max(needed.get(ANSWERABLE, 0), round(domain * 2 / 3))
-    return dict(zip(SETS, (answerable, max(0, domain - answerable), needed.get(SETS[2], 0)), strict=True))
+    return dict(zip(SETS, (answerable, round(domain / 3), needed.get(SETS[2], 0)), strict=True))
 
 
 def progress(asked: list[Question], needed: Mapping[str, int]) -> list[Row]:

@@ -203,7 +203,7 @@ def _check(
         before=None if wanted.absolute else round(value(before), 6),
         gain=round(change.value, 6),
         bounds=(round(bounds[0], 6), round(bounds[1], 6)),
-        detectable=round(change.detectable(alpha), 6),
+        detectable=round(change.detectable(alpha, upper=wanted.veto), 6),
         more_questions=_more_questions(change, wanted.limit, alpha) if result == Outcome.UNDECIDED else None,
         mcnemar=None if wanted.absolute else _mcnemar(now, before),
     )

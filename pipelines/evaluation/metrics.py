@@ -6,7 +6,7 @@ arXiv:2411.00640). With too few documents the resamples barely differ, so questi
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import hypot, sqrt
@@ -122,9 +122,12 @@ class Difference:
         bound = self.value + shift + (reach if upper else -reach)
         return bound if worst is None else min(bound, worst) if upper else max(bound, worst)
 
-    def detectable(self, alpha: float, power: float = 0.8) -> float:
-        """Return the minimum detectable effect: the true difference whose lower bound is above zero with `power`."""
-        return float(ndtri(1 - alpha) + ndtri(power)) * self.error
+    def detectable(self, alpha: float, *, upper: bool, power: float = 0.8) -> float:
+        """Return the minimum detectable effect: the distance to a limit that the t bound excludes with `power`.
+
+        That is the lower bound of a gain, or the `upper` bound of a loss.
+        """
+        return abs(self.t_bound(alpha, upper=upper) - self.value) + float(ndtri(power)) * self.error
 
 
 def unchanged(size: int, limits: Interval) -> Difference:
@@ -216,16 +219,19 @@ def difference(
 
 
 def _clusters(rows: list[Unit], min_clusters: int) -> Sequence[Hashable]:
-    """Return each row's resampling unit: its cluster, or the row itself below `min_clusters` effective clusters.
-
-    The effective number (Kish 1965) is the number of equally large clusters with the same variance: one document with
-    half of all questions limits it to four, no matter how many others have one question each.
-    """
+    """Return each row's resampling unit: its cluster, or the row itself below `min_clusters` effective clusters."""
     sizes: dict[str, float] = defaultdict(float)
     for row in rows:
         sizes[row.cluster] += row.weight
-    effective = sum(sizes.values()) ** 2 / sum(size**2 for size in sizes.values())
-    return [row.cluster for row in rows] if effective >= min_clusters else range(len(rows))
+    return [row.cluster for row in rows] if effective_clusters(sizes.values()) >= min_clusters else range(len(rows))
+
+
+def effective_clusters(sizes: Collection[float]) -> float:
+    """Return the number of equally large clusters with the same variance as clusters of these `sizes` (Kish 1965).
+
+    One document with half of all questions limits it to four, no matter how many others have one question each.
+    """
+    return sum(sizes) ** 2 / sum(size**2 for size in sizes)
 
 
 def _resampled(rows: list[Unit], resamples: int, seed: int, min_clusters: int) -> Floats:

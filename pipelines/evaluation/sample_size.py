@@ -9,16 +9,17 @@ from pipelines.evaluation.metrics import Interval, unchanged
 DOMAIN = "domain"
 """Answerable and unanswerable questions together, over which the hallucination rate is measured."""
 MOST = 100_000
-"""Beyond this, no limit is checked."""
+"""A limit that takes more questions is not checked."""
 
 
 def too_small(counts: Mapping[str, int], config: CompareConfig) -> list[str]:
-    """Return a sentence for each question set that cannot pass its gate however good the model is.
+    """Return a sentence for each question set on which a model like its reference cannot pass.
 
     `counts` are the test questions by set.
     """
     return [
-        f"{counts[name]} {name} test questions cannot pass the gate; {least} or more can (docs/evaluation.md)."
+        f"{counts[name]} {name} test questions cannot pass the gate if no verdict changes; {least} or more can "
+        "(docs/evaluation.md)."
         for name, least in needed(config).items()
         if 0 < counts.get(name, 0) < least
     ]
@@ -27,16 +28,21 @@ def too_small(counts: Mapping[str, int], config: CompareConfig) -> list[str]:
 def needed(config: CompareConfig) -> dict[str, int]:
     """Return how many test questions each gate needs: `general`, `answerable`, and `domain`, answerable or not.
 
-    They are those by which models that are alike on every question pass. Fewer domain questions suffice against a
-    reference that hallucinates more.
+    They are those by which models that are alike on every question pass, against the baseline and the champion. Fewer
+    suffice against a reference that hallucinates or refuses more.
     """
-    alpha = config.alpha_per_opening
-    limits: dict[str, tuple[float, Interval]] = {
-        "general": (config.max_general_drop, (-1.0, 1.0)),
-        "answerable": (config.max_over_refusal, (-1.0, 0.0)),
-        DOMAIN: (config.max_hallucination_rise, (-1.0, 1.0)),
-    }
-    return {name: _least(*each, alpha) for name, each in limits.items() if each[0]}
+    limits: list[tuple[str, float, Interval]] = [
+        ("general", config.max_general_drop, (-1.0, 1.0)),
+        ("answerable", config.max_over_refusal, (-1.0, 0.0)),
+        ("answerable", config.max_over_refusal_rise, (-1.0, 1.0)),
+        (DOMAIN, config.max_hallucination_rise, (-1.0, 1.0)),
+    ]
+    found: dict[str, int] = {}
+    for name, limit, changes in limits:
+        least = _least(limit, changes, config.alpha_per_opening)
+        if least <= MOST:
+            found[name] = max(least, found.get(name, 0))
+    return found
 
 
 def _least(limit: float, changes: Interval, alpha: float) -> int:

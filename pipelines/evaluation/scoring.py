@@ -30,7 +30,8 @@ VERDICTS = ("correct", "refused", "wrong")
 
 _REFUSALS = re.compile(  # "did not say" only of a source: documents speak in the present tense, people in the past
     r"""
-      \b(?:do|does|(?:i|we|authors?|documents?|passages?|records?|sources?|texts?)\ did)(?:\ not|n't)\ (?:\w+\ )?
+      \b(?:do|does|(?:i|we|articles?|archives?|authors?|books?|chapters?|documents?|excerpts?|letters?|pages?|passages?
+          |records?|reports?|sources?|stor(?:y|ies)|texts?)\ (?:provided\ )?did)(?:\ not|n't)\ (?:\w+\ )?
         (?:know|recall|say|mention|specify|state|(?:contain|give|have|include|offer|provide)\ (?:\w+\ ){0,3}?
           (?:access|answers?|data|details?|information|knowledge|mention|records?|that))
     | \b(?:can(?:not|'t|\ not)|could(?:\ not|n't)|unable\ to|not\ able\ to)\ (?:\w+\ )?
@@ -52,8 +53,13 @@ _REFUSALS = re.compile(  # "did not say" only of a source: documents speak in th
     """,
     re.VERBOSE,
 )
-_SUBORDINATED = re.compile(r"\b(?:because|since|as)\b[^,]*$|\b(?:those|\w+s)\ that\ $|\w\ (?:who|which)\ $")
-"""What precedes a negated verb of a reason or of a relative clause: "those who cannot provide" is no refusal."""
+_SUBORDINATED = re.compile(
+    r"\b(?:because|since|as(?! far as)(?<!far as))\b[^,]*$|\b(?:those|\w+s)\ that\ $|\w\ (?:who|which)\ $"
+)
+"""What precedes a negated verb of a reason or of a relative clause: "those who cannot provide" is no refusal.
+
+After a first such verb, the main clause may refuse: "Since the text does not mention it I cannot say."
+"""
 _COURTESY = re.compile(
     r"\b(?:sorry|apolog\w+|please|thank\w*|happy to|feel free|let me know|as an ai)\b|抱歉|对不起|對不起|请|請"
 )
@@ -153,8 +159,11 @@ def _plain(text: str) -> str:
 
 def _declines(clause: str, refusal: str) -> bool:
     """Return whether a clause says that the answer is unknown, or is a clause of the fine-tuned `refusal`."""
-    if any(not _SUBORDINATED.search(clause[: found.start()]) for found in _REFUSALS.finditer(clause)):
-        return True
+    end = 0
+    for found in _REFUSALS.finditer(clause):
+        if not _SUBORDINATED.search(clause[end : found.start()]):
+            return True
+        end = found.end()
     words = tokens(clause)
     return bool(spans(words, tokens(refusal))) or words in map(tokens, _CLAUSE.split(_plain(refusal)))
 

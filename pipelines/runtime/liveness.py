@@ -7,13 +7,14 @@ is not held belongs to a dead process; so does a program started under such a le
 import atexit
 import fcntl
 import os
+import shutil
 import signal
 import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -22,8 +23,6 @@ from pipelines.runtime.progress import say
 
 MARKS = Path(".gradus/alive")
 LOCKS = Path(".gradus/locks")
-LOCK = "lock"
-"""Lock file of a folder that several projects share, such as the worktrees of a project its checkpoints."""
 FLOW = "GRADUS_FLOW_MARK"
 """Environment variable with the lease of the flow that started a program."""
 
@@ -95,26 +94,60 @@ def exclusive(stage: str) -> Iterator[None]:
     Raises:
         InProgressError: another process runs the stage.
     """
+    with _locked(stage, fcntl.LOCK_EX, "being run here already, by"):
+        yield
+
+
+@contextmanager
+def shared(activity: str) -> Iterator[None]:
+    """Hold a lock on `activity` in this project, which any number of processes may hold, but none beside `exclusive`.
+
+    Raises:
+        InProgressError: another process holds the exclusive lock.
+    """
+    with _locked(activity, fcntl.LOCK_SH, "not possible now because of"):
+        yield
+
+
+@contextmanager
+def _locked(name: str, kind: int, state: str) -> Iterator[None]:
     LOCKS.mkdir(parents=True, exist_ok=True)
-    with (LOCKS / stage).open("a+") as file:
+    with (LOCKS / name).open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
             raise InProgressError(
-                f"{stage} is being run here already, by process {file.read() or '?'}; wait for it, or stop it."
+                f"{name} is {state} process {file.read() or '?'}; wait for it, or stop it."
             ) from error
         _sign(file.fileno())
         yield
 
 
+def lock_file(folder: Path) -> Path:
+    """Return the lock file of a folder that several projects share, as the worktrees of a project its checkpoints.
+
+    It is beside the folder: a lock on a file that is removed with the folder would keep nobody out of the next one.
+    """
+    return folder.with_name(f"{folder.name}.lock")
+
+
 @contextmanager
 def waiting(folder: Path) -> Iterator[None]:
-    """Hold the exclusive lock on `folder`, after any other process that holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+") as file:
+    """Create `folder` and hold the exclusive lock on it, after any other process that holds it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file(folder).open("a+") as file:
         _wait_for(file.fileno(), str(folder))
+        folder.mkdir(exist_ok=True)  # only now, because the holder before may have removed it
         yield
+
+
+def remove_unless_held(folder: Path) -> None:
+    """Remove `folder` if it exists, unless another process holds the lock on it (`waiting`)."""
+    if folder.is_dir():
+        with lock_file(folder).open("a+") as file, suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache

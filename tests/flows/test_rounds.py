@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from flows import rounds
+from flows.run import overrides
 from flows.run.errors import StageError
 from flows.run.overrides import written
 from pipelines import artifacts, config
@@ -91,6 +92,19 @@ def test_an_interrupted_loop_continues_with_its_own_rounds(loops: Console) -> No
         rounds.loop(loops, "spin", 2, "sft", interrupted)
     rows = config.load().alignment
     assert rounds.loop(loops, "spin", 2, "sft", run) == ["spin-1", "spin-2"] and config.load().alignment == rows
+
+
+def test_a_loop_keeps_rows_and_models_that_the_user_gave_its_names(loops: Console) -> None:
+    values = read_yaml(overrides.PARAMS)
+    own = {"policy": "sft", "ranker": "reference", "scorer": "curate"}
+    values["alignment"]["pairs"]["spin-1"] = own
+    values["evaluate"]["models"]["spin-2"] = "align/dpo"
+    overrides.PARAMS.write_text(written(values))
+    run, _ = evaluated({"sft": 3, "spin-3": 5})
+    assert rounds.loop(loops, "spin", 1, "sft", run) == ["spin-3"]
+    settings = config.load()
+    assert settings.alignment.pairs["spin-1"].ranker == "reference"
+    assert settings.evaluate.models["spin-2"] == "align/dpo"
 
 
 def test_a_loop_ends_at_a_round_that_is_no_better(loops: Console) -> None:

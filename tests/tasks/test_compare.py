@@ -165,15 +165,19 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     assert logged["gate/parent/lower"] < 0.15 < logged["gate/parent/upper"]
 
 
-def test_any_kind_of_question_becomes_a_metric_name_that_mlflow_allows(config: Config) -> None:
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("who? (A & B), and/or 谁", "who_ _A _ B__ and_or 谁"), (".", "_"), (" ..", "_"), ("etc.", "etc")],
+)
+def test_any_kind_of_question_becomes_a_metric_name_that_mlflow_allows(config: Config, kind: str, name: str) -> None:
     models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 0)}
     for folder in models.values():
         rows = artifacts.read_rows(folder / "answers.jsonl")
-        artifacts.write_rows(folder / "answers.jsonl", [{**row, "kind": "who? (A & B), and/or 谁"} for row in rows])
+        artifacts.write_rows(folder / "answers.jsonl", [{**row, "kind": kind} for row in rows])
     logged = compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
-    assert logged["slice/asks for/who_ _A _ B__ and_or 谁"] == 0.5
-    for name in logged:
-        _validate_metric_name(name)
+    assert logged[f"slice/asks for/{name}"] == 0.5
+    for each in logged:
+        _validate_metric_name(each)
 
 
 def test_aligned_candidate_that_is_worse_than_its_parent_on_the_test_questions_fails(config: Config) -> None:

@@ -39,9 +39,9 @@ def test_finished_task_writes_record_run_and_status(config: Config) -> None:
 def test_task_locks_its_checkpoints(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(artifacts.KEY, "key")
     with task("dedup") as t:
-        assert t.place is not None and liveness.is_held(t.place / liveness.LOCK)
+        assert t.place is not None and liveness.is_held(liveness.lock_file(t.place))
         t.finish({})
-    assert not liveness.is_held(t.place / liveness.LOCK)
+    assert not liveness.is_held(liveness.lock_file(t.place))
 
 
 def test_user_error_exits_with_code_2_and_its_message(config: Config, capsys: pytest.CaptureFixture[str]) -> None:

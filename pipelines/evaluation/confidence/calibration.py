@@ -15,7 +15,7 @@ from pipelines.evaluation.confidence.certificate import Certificate, Floats, Sco
 from pipelines.evaluation.confidence.config import CalibrateConfig
 from pipelines.evaluation.confidence.estimator import Estimator, fit
 from pipelines.evaluation.confidence.signal_names import SIGNALS
-from pipelines.evaluation.metrics import WRONG_COST
+from pipelines.evaluation.metrics import WRONG_COST, effective_clusters
 from pipelines.evaluation.questions import GENERAL
 from pipelines.evaluation.verdicts.invented import is_attempt
 
@@ -123,9 +123,9 @@ def calibrate(rows: Sequence[Row], values: Floats, config: CalibrateConfig, min_
 
 
 def _split_by(rows: Sequence[Row], min_clusters: int) -> list[str]:
-    """Return each row's document, or its id below `min_clusters` effective documents (Kish 1965)."""
+    """Return each row's document, or its id below `min_clusters` effective documents."""
     sizes = Counter(row["cluster"] for row in rows).values()
-    by_document = sum(sizes) ** 2 >= min_clusters * sum(size**2 for size in sizes)
+    by_document = effective_clusters(sizes) >= min_clusters
     return [row["cluster" if by_document else "id"] for row in rows]
 
 

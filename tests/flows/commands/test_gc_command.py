@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.commands import gc
-from flows.dag.worktree import WORKTREES
+from flows.dag.worktree import IN_USE
 from pipelines.runtime import liveness
 from pipelines.runtime.errors import InProgressError
 
@@ -22,8 +22,10 @@ def test_nothing_is_collected_during_a_run(project: Path) -> None:
 
 
 def test_nothing_is_collected_while_a_worktree_is_used(project: Path) -> None:
-    (WORKTREES / "dead").mkdir(parents=True)
-    collect()
-    (WORKTREES / liveness.lease().name).mkdir()
-    with pytest.raises(InProgressError, match=f"A run in {WORKTREES / liveness.lease().name} uses the cache"):
+    with (
+        liveness.shared(IN_USE),
+        liveness.shared(IN_USE),
+        pytest.raises(InProgressError, match="run_at_commit is being run here already, by process"),
+    ):
         collect()
+    collect()

@@ -16,7 +16,8 @@ from flows.dag import dvc_cache, dvc_lock, git_state
 from flows.dag.worktree import LOCK, WORKTREES, resolve, workspace
 from flows.folder import MARKS
 from pipelines import artifacts
-from pipelines.runtime.errors import UserError
+from pipelines.runtime import liveness
+from pipelines.runtime.errors import InProgressError, UserError
 from tests.flows.conftest import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
@@ -144,6 +145,16 @@ def test_worktree_ignores_hooks_signing_and_what_a_moved_project_left(described:
     assert branch is not None and git("show", f"{branch}:{LOCK}").startswith("schema")
 
 
+def test_no_worktree_is_created_while_files_are_collected(described: Path) -> None:
+    with (
+        gc.without_runs(),
+        pytest.raises(InProgressError, match="run_at_commit is not possible now because of process"),
+        workspace("HEAD"),
+    ):
+        pass
+    assert not WORKTREES.exists()
+
+
 def test_relative_remote_and_cache_of_the_project_are_used_in_a_worktree(described: Path) -> None:
     remote = described.with_name(f"{described.name}-remote")
     section = f"['remote \"near\"']\n    url = ../../{remote.name}\n"
@@ -256,6 +267,7 @@ def test_gc_removes_only_unreferenced_objects_and_checkpoints(fake: Project) -> 
         folder = fake.path / artifacts.CHECKPOINTS / "clean" / name
         folder.mkdir(parents=True)
         (folder / "tensors").write_text("x")
+        liveness.lock_file(folder).touch()
     fake.change(clean={"value": "to be computed"})
     wanted = fake.path / artifacts.CHECKPOINTS / "clean" / dvc_lock.prove("clean").key
     wanted.mkdir()

@@ -16,15 +16,17 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.commands import chat as talk
 from flows.commands import status
 from flows.dag import dvc_cache, dvc_lock
-from flows.promotion import candidate, eval_fingerprint
+from flows.promotion import candidate, eval_fingerprint, history
 from flows.promotion.decisions import openings, restore
 from flows.promotion.history import PREFIX, Openings
 from flows.promotion.promote import promote, promote_candidate, rollback
+from flows.promotion.question_sketch import sketch
 from flows.run import accelerator
 from flows.run.summary import hints
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
+from pipelines.evaluation.comparison import of
 from pipelines.evaluation.confidence import reader as readers
 from pipelines.evaluation.confidence.reader import Reader
 from pipelines.evaluation.questions import SETS, SPLITS
@@ -323,6 +325,14 @@ def test_champion_with_another_eval_fingerprint_is_evaluated_again(
     both = [registry.answers(registry.get(number), fingerprint) for number in (1, 2)]
     assert [len(each or []) for each in both] == [2 * len(SETS)] * 2
     assert not better.promoted and "Undecided" in better.reason  # the tiny model answers nothing, with either weights
+    entry = history.entries(registry.get(2).tags)[-1][1]
+    measured = sketch(of(both[1] or [], "test"))
+    assert entry[history.QUESTIONS] == measured
+    assert {entry[who][registry.FINGERPRINT] for who in ("numbers", "champion")} == {fingerprint}
+    once = today.model_copy(update={"compare": today.compare.model_copy(update={"openings": 1})})
+    registry.describe(registry.get(1), {f"{history.PREFIX}9": json.dumps({**entry, "decision": history.REFUSED})})
+    registry.describe(registry.get(2), {history.QUESTIONS: "of other questions", registry.FINGERPRINT: "older"})
+    assert promote(2, once)[1].startswith("new test questions are needed")
 
 
 def test_test_questions_serve_a_limited_number_of_decisions(run_dir: Path, config: Config) -> None:

@@ -10,7 +10,7 @@ from flows.serve.prefect_server import ADDRESS, server
 pytestmark = pytest.mark.slow
 
 
-def test_server_refuses_requests_of_other_web_pages(
+def test_server_refuses_preflights_of_other_web_pages(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))

@@ -17,6 +17,7 @@ from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.curation.draft_files import DRAFTS, KEY
+from pipelines.evaluation import gate
 from pipelines.evaluation.questions import load
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
@@ -192,8 +193,27 @@ def test_status_tells_how_many_questions_are_missing(folder: Path, config: Confi
     console = Console(record=True, width=200)
     questions.show(console, config)
     shown = console.export_text()
-    assert "1 of 75" in shown and " 74" in shown  # a third of the 113 domain questions is unanswerable
+    assert "1 of 113" in shown and " 112" in shown
     assert "0 of 38" in shown and "0 of 188" in shown and "keyword queries" in shown
+
+
+def test_a_challenger_that_only_hallucinates_less_passes_with_the_questions_needed(config: Config) -> None:
+    needed = questions.goals(config.compare)
+
+    def rows(wrong: int) -> list[Row]:
+        """Return answers of which the first answerable ones are `wrong`, and the last three refused."""
+        verdicts = {name: ["correct"] * count for name, count in needed.items()}
+        verdicts["unanswerable"] = ["refused"] * needed["unanswerable"]
+        verdicts["answerable"] = ["wrong"] * wrong + ["correct"] * (needed["answerable"] - wrong - 3) + ["refused"] * 3
+        return [
+            {"set": name, "verdict": verdict, "cluster": f"{name}-{number}", "f1": 0.0}
+            for name, those in verdicts.items()
+            for number, verdict in enumerate(those)
+        ]
+
+    champion = gate.Reference(gate.Role.CHAMPION, "champion", rows(40))
+    checks = gate.judge(rows(10), champion, config.compare, 1)
+    assert gate.verdict(checks)["reasons"] == []
 
 
 def test_invalid_questions_of_the_user_are_reported_first(folder: Path, config: Config) -> None:

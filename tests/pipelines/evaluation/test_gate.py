@@ -132,10 +132,12 @@ def test_loss_that_vetoes_needs_more_evidence_the_more_openings_there_are() -> N
 
 def test_sets_that_cannot_pass_are_named_beforehand() -> None:
     assert too_small({"general": 40, "answerable": 500}, config()) == [
-        "40 general test questions cannot pass the gate; 143 or more can (docs/evaluation.md)."
+        "40 general test questions cannot pass the gate if no verdict changes; 143 or more can (docs/evaluation.md)."
     ]
     assert too_small({"general": 143, "answerable": 500}, config()) == []
-    assert needed(config()) == {"general": 143, "answerable": 21, "domain": 86}
+    assert needed(config()) == {"general": 143, "answerable": 86, "domain": 86}
+    loose = config(max_over_refusal=0.001, max_over_refusal_rise=1.0, max_general_drop=1e-5, max_hallucination_rise=0.0)
+    assert needed(loose) == {"answerable": 4325}  # no number, or more than `MOST`, shows the other limits
     outcomes = [checks(rows(count), rows(count))["general"].outcome for count in (99, 150)]
     assert outcomes == [Outcome.UNDECIDED, Outcome.PASS]
 
@@ -143,7 +145,7 @@ def test_sets_that_cannot_pass_are_named_beforehand() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.05, 0.005])
 def test_error_rates_in_a_simulation(alpha: float) -> None:
-    """Of models alike at most alpha pass, and of those better by twice the detectable effect at least 80%."""
+    """Of models alike at most alpha pass, and of those better by the detectable effect about 80%."""
     draws, questions, documents = 2000, 300, 40
     generator = np.random.default_rng(0)
     clusters = np.sort(generator.integers(documents, size=questions))
@@ -160,6 +162,6 @@ def test_error_rates_in_a_simulation(alpha: float) -> None:
     alike = [sample(0.0) for _ in range(draws)]
     noise = 2 * (alpha * (1 - alpha) / draws) ** 0.5
     assert np.mean([each.bounds(alpha)[0] > 0 for each in alike]) <= alpha + noise
-    detectable = float(np.mean([each.detectable(alpha) for each in alike]))
-    better = [sample(2 * detectable) for _ in range(draws // 10)]
-    assert np.mean([each.bounds(alpha)[0] > 0 for each in better]) >= 0.8
+    detectable = float(np.mean([each.detectable(alpha, upper=False) for each in alike]))
+    better = [sample(detectable) for _ in range(draws // 5)]
+    assert 0.75 < np.mean([each.bounds(alpha)[0] > 0 for each in better]) < 0.85

@@ -122,11 +122,14 @@ def test_loss_beyond_the_limit_is_excluded_at_most_as_often_as_stated() -> None:
         assert 0 < times[passed].sum() / times.sum() <= alpha
 
 
-def test_detectable_effect_matches_the_normal_approximation() -> None:
+def test_detectable_effect_is_that_of_the_t_bound() -> None:
     before = [Unit(str(index), 0.0) for index in range(300)]
     after = [Unit(str(index), [1.0, -1.0, 0, 0, 0, 0, 0, 0, 0, 0][index % 10]) for index in range(300)]
     change = difference(after, before, 2000, 0, 10)
-    assert change.detectable(0.025) == pytest.approx(0.072, abs=0.001)  # 300 questions of which 20% differ
+    gain, loss = (change.detectable(0.025, upper=upper) for upper in (False, True))
+    assert loss == pytest.approx(gain)
+    assert gain == pytest.approx(0.080, abs=0.001)  # 300 questions of which 20% differ
+    assert unchanged(113, (-1.0, 1.0)).detectable(0.005, upper=False) == pytest.approx(0.05, abs=0.001)
 
 
 def test_difference_of_different_questions_raises() -> None:

@@ -1,6 +1,7 @@
 """Leases and locks, held by real processes that end in several ways."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +147,22 @@ def test_shared_folder_is_used_by_one_process_at_a_time(project: Path) -> None:
         assert second.poll() is None
     output, _ = second.communicate(timeout=60)
     assert output == "in\n"
+
+
+def test_shared_folder_is_removed_only_while_no_process_uses_it(project: Path) -> None:
+    """As by a flow whose task has ended, while another run already trains in the same folder."""
+    folder = Path("checkpoints/sft/key")
+    with liveness.waiting(folder):
+        liveness.remove_unless_held(folder)
+        assert folder.is_dir()
+        second = subprocess.Popen([sys.executable, "-c", SHARER], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert second.stderr is not None and b"waiting for" in second.stderr.readline()
+        shutil.rmtree(folder)
+        assert second.poll() is None  # the lock survives its folder
+    assert second.communicate(timeout=60)[0] == b"in\n" and folder.is_dir()
+    liveness.remove_unless_held(folder)
+    assert not folder.exists()
+    liveness.remove_unless_held(Path("checkpoints/sft/none"))
 
 
 def test_ignored_hangup_stays_ignored() -> None:
