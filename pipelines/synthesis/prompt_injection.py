@@ -14,7 +14,7 @@ from pipelines.text.sentences import sentences
 
 _MODEL = r"(?:chatgpt|chatbot|llm|ai|(?:large |ai )?language model|ai (?:model|assistant))"
 _INJECTION = re.compile(
-    r"(?<!not )(?<!never )(?<!who )(?<!you )"
+    r"(?<!not )(?<!never )(?<!who )(?<!if you )"
     r"\b(?:ignore|disregard|forget|override|bypass|stop following|do not follow)\s"
     r"(?:all\s|any\s)?(?:of\s)?(?:the\s|your\s|my\s|these\s)?"
     r"(?:(?:above|previous|prior|preceding|foregoing|earlier|system|initial)\s"
