@@ -1,7 +1,5 @@
 """Clauses: the shortest prefix of a sentence that contains the span and ends at a clause boundary."""
 
-import time
-
 import pytest
 
 from pipelines.text.clauses import clause, ended, pieces
@@ -39,13 +37,6 @@ WHOLE = ""  # the answer is the whole sentence
 )
 def test_answer_is_the_clause_that_contains_the_span(sentence: str, span: str, answer: str) -> None:
     assert clause(sentence, span, most_words=12) == (answer or sentence)
-
-
-def test_long_enumeration_takes_linear_time() -> None:
-    sentence = f"It has {', '.join(f'part {number}' for number in range(4000))}."
-    start = time.perf_counter()
-    assert clause(sentence, "part 3999", most_words=12) == "part 3999"
-    assert time.perf_counter() - start < 5
 
 
 LONG = "The mill stood idle for years, the wheel rotted, and when it was restored in 1921 the bell was hung again."
