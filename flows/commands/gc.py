@@ -5,7 +5,6 @@ checkpoints that no training would resume from, and weights of old versions in m
 """
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,7 +72,7 @@ def unneeded(keep: int) -> Unneeded:
 def free(garbage: Unneeded) -> None:
     """Remove the files."""
     for path in garbage.checkpoints:
-        shutil.rmtree(path)
+        liveness.remove_unless_held(path)
     if garbage.cached:
         _gc("--force")
     for each in garbage.weights:

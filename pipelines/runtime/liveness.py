@@ -127,7 +127,7 @@ def _locked(name: str, kind: int, state: str) -> Iterator[None]:
 def lock_file(folder: Path) -> Path:
     """Return the lock file of a folder that several projects share, as the worktrees of a project its checkpoints.
 
-    It is beside the folder: a lock on a file that is removed with the folder would keep nobody out of the next one.
+    It is beside the folder, which its holder may remove and create again.
     """
     return folder.with_name(f"{folder.name}.lock")
 
@@ -136,18 +136,34 @@ def lock_file(folder: Path) -> Path:
 def waiting(folder: Path) -> Iterator[None]:
     """Create `folder` and hold the exclusive lock on it, after any other process that holds it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with lock_file(folder).open("a+") as file:
-        _wait_for(file.fileno(), str(folder))
-        folder.mkdir(exist_ok=True)  # only now, because the holder before may have removed it
-        yield
+    path = lock_file(folder)
+    while True:
+        with path.open("a+") as file:
+            _wait_for(file.fileno(), str(folder))
+            if not _is_linked(file.fileno(), path):  # the holder before removed it: the next one locks another file
+                continue
+            folder.mkdir(exist_ok=True)
+            yield
+            return
 
 
 def remove_unless_held(folder: Path) -> None:
-    """Remove `folder` if it exists, unless another process holds the lock on it (`waiting`)."""
+    """Remove `folder` and its lock file, if it exists, unless another process holds the lock (`waiting`)."""
     if folder.is_dir():
-        with lock_file(folder).open("a+") as file, suppress(BlockingIOError):
+        path = lock_file(folder)
+        with path.open("a+") as file, suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            if _is_linked(file.fileno(), path):
+                shutil.rmtree(folder, ignore_errors=True)
+                path.unlink()
+
+
+def _is_linked(handle: int, path: Path) -> bool:
+    """Return whether `path` still names the open file."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @cache

@@ -275,7 +275,7 @@ def test_gc_removes_only_unreferenced_objects_and_checkpoints(fake: Project) -> 
     assert found.cached > 0 and len(found.checkpoints) == 2 and wanted not in found.checkpoints
     gc.free(found)
     assert not gc.unneeded(5)
-    assert wanted.is_dir()
+    assert list((fake.path / artifacts.CHECKPOINTS / "clean").iterdir()) == [wanted]
     contents = {each.read_text() for each in (fake.path / ".dvc/cache/files").rglob("*") if each.is_file()}
     assert {"kept by a commit", "kept by the working tree"} <= contents and "kept by nothing" not in contents
     subprocess.run([sys.executable, "-m", "dvc", "checkout"], check=True, capture_output=True)

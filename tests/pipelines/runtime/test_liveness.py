@@ -159,9 +159,10 @@ def test_shared_folder_is_removed_only_while_no_process_uses_it(project: Path) -
         assert second.stderr is not None and b"waiting for" in second.stderr.readline()
         shutil.rmtree(folder)
         assert second.poll() is None  # the lock survives its folder
-    assert second.communicate(timeout=60)[0] == b"in\n" and folder.is_dir()
+        liveness.lock_file(folder).unlink()  # and the second process locks the next file
+    assert second.communicate(timeout=60)[0] == b"in\n" and folder.is_dir() and liveness.lock_file(folder).exists()
     liveness.remove_unless_held(folder)
-    assert not folder.exists()
+    assert list(folder.parent.iterdir()) == []
     liveness.remove_unless_held(Path("checkpoints/sft/none"))
 
 
