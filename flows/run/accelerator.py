@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
 from flows.run.errors import StoppedError
@@ -30,9 +30,7 @@ def create_limit(reset: bool = False) -> None:
         if reset:
             with suppress(ObjectNotFound):
                 client.delete_global_concurrency_limit_by_name(LIMIT)
-        try:
-            client.read_global_concurrency_limit_by_name(LIMIT)
-        except ObjectNotFound:
+        with suppress(ObjectAlreadyExists):  # also when another run creates it at this moment
             client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=1))
 
 
