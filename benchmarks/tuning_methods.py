@@ -97,7 +97,7 @@ METHODS: dict[str, Method] = {
     "AdapterDrop": _of("bottleneck", LOW_RANK, drop_first=5),
     "prompt tuning": _of("prompt_tuning", TOKENS, num_virtual_tokens=20),
     "prompt from vocabulary": _of("prompt_tuning", TOKENS, num_virtual_tokens=20, prompt_tuning_init="SAMPLE_VOCAB"),
-    "multitask prompt": _of("multitask_prompt_tuning", TOKENS, num_virtual_tokens=20, num_tasks=1),
+    "multitask prompt": _of("multitask_prompt_tuning", TOKENS, num_virtual_tokens=20),
     "P-tuning": _of("p_tuning", VECTORS, num_virtual_tokens=20, **_MLP),
     "prefix tuning": _of("prefix_tuning", TOKENS, num_virtual_tokens=20),
     "prefix with projection": _of("prefix_tuning", VECTORS, num_virtual_tokens=20, prefix_projection=True, **_MLP),

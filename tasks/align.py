@@ -12,7 +12,7 @@ from pipelines.alignment.config import PreferenceBlock
 from pipelines.alignment.offline import preference
 from pipelines.alignment.sequences import encode_pairs
 from pipelines.curation.schema import read_pairs
-from pipelines.models import devices, loading, saving
+from pipelines.models import adapters, devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
@@ -42,7 +42,7 @@ def align(
     backbone = Backbone(preparation.peft_adaptable(policy, tuning, compute, base), loading.tokenizer(policy), compute)
     encoded = encode_pairs(backbone.tok, read_pairs(pairs / "train.jsonl"))
     job = Job("align.dpo", config.learning_rate, config.epochs, training, compute, run, checkpoints)
-    metrics = preference.train(backbone, encoded, config, job)
+    metrics = preference.train(backbone, encoded, config, job, None if adapters.continued(policy) else tuning)
     saving.save_adapter(backbone.model, backbone.tok, out)
     return metrics
 

@@ -12,7 +12,7 @@ from pipelines.alignment.backbone import POLICY, Backbone, scalar_head, train_on
 from pipelines.alignment.config import RewardConfig
 from pipelines.alignment.sequences import encode_pairs
 from pipelines.curation.schema import read_pairs
-from pipelines.models import devices, loading, saving
+from pipelines.models import adapters, devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
@@ -46,7 +46,8 @@ def reward(
     train, held_out = (read_pairs(pairs / f"{name}.jsonl") for name in ("train", "held_out"))
     job = Job("reward", config.learning_rate, config.epochs, training, compute, run, checkpoints)
     margins = [pair.margin for pair in train]
-    reward_model.train(backbone, head, encode_pairs(backbone.tok, train), margins, config, job)
+    new = None if adapters.continued(policy) else tuning
+    reward_model.train(backbone, head, encode_pairs(backbone.tok, train), margins, config, job, new)
     found = reward_model.held_out(backbone, head, held_out, config.batch_size)
     for sentence in found.warnings():
         say(f"reward: {sentence}")

@@ -26,6 +26,7 @@ from pipelines.training.examples import encode_chat, plan_batches
 from pipelines.training.loop import fit
 from pipelines.training.objectives import LanguageModel
 from pipelines.training.step import Job
+from pipelines.training.tuning.hooks import method
 from tasks import task
 
 KEY_FILE = "key.json"
@@ -90,7 +91,7 @@ def _finetune(
     job = Job("teacher", config.learning_rate, config.epochs, training, compute, run, checkpoints)
     objective = LanguageModel(model, rows, tok.pad_token_id)
     model.train()
-    loss = fit(model, objective, plan, job).tail("loss")
+    loss = fit(model, objective, plan, job, method=method(model, config.tuning, len(plan))).tail("loss")
     for weight in (value for value in model.parameters() if value.requires_grad):
         weight.data = weight.data.bfloat16()  # half the size to commit
     saving.save_adapter(model, tok, out)

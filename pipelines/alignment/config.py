@@ -136,6 +136,16 @@ class AlignConfig(Block):
     dpo: PreferenceBlock
     """Settings of offline preference optimisation, by default DPO."""
 
+    @model_validator(mode="after")
+    def _adapter_of_peft(self) -> "AlignConfig":
+        self.tuning.check_new_adapter()
+        if not self.tuning.peft:
+            raise ValueError(
+                f"tuning.method is {self.tuning.method}, and alignment switches between adapters of PEFT; set it to "
+                "lora (what sft trained may be of any method)"
+            )
+        return self
+
 
 class RLConfig(Block):
     """Online reinforcement learning."""

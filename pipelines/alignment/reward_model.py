@@ -35,10 +35,12 @@ from pipelines.models import adapters, loading
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.messages import Message
 from pipelines.models.tuning import preparation
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import track
 from pipelines.training.loop import fit
 from pipelines.training.step import Job, Loss
+from pipelines.training.tuning import hooks
 
 HEAD = "head.safetensors"
 
@@ -83,20 +85,29 @@ class BradleyTerry:
 
 
 def train(
-    backbone: Backbone, head: nn.Linear, pairs: list[Pair], margins: Sequence[float], config: RewardConfig, job: Job
+    backbone: Backbone,
+    head: nn.Linear,
+    pairs: list[Pair],
+    margins: Sequence[float],
+    config: RewardConfig,
+    job: Job,
+    tuning: TuningConfig | None = None,
 ) -> None:
     """Train the active adapter of `backbone` and `head` to prefer the first of each pair (Bradley-Terry).
 
     `margins` are the differences in quality of the pairs; `config.margin_scale` turns them into differences in score.
+    `tuning` is the method of a new adapter; None: the adapter is continued.
 
     Raises:
-        UserError: the loss becomes NaN.
+        UserError: the loss becomes NaN, or the steps are too few for the method.
     """
     seeds = range(job.compute.seed, job.compute.seed + job.epochs)
     plan = [batch for seed in seeds for batch in plan_prompts(pairs, config.batch_size, seed)]
     weights = named_weights(backbone.model, POLICY) | named_head(head)
     scaled = [config.margin_scale * margin for margin in margins]
-    fit(backbone.model, BradleyTerry(backbone, head, pairs, scaled, config.centering), plan, job, weights)
+    objective = BradleyTerry(backbone, head, pairs, scaled, config.centering)
+    method = hooks.method(backbone.model, tuning, len(plan))
+    fit(backbone.model, objective, plan, job, weights, method=method)
 
 
 def pair_scores(backbone: Backbone, head: nn.Linear, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:

@@ -111,6 +111,16 @@ class TeacherConfig(Block):
     """Tokens per optimiser step."""
 
     @model_validator(mode="after")
+    def _adapter(self) -> "TeacherConfig":
+        self.tuning.check_new_adapter()
+        if self.reads and not self.tuning.mergeable:
+            raise ValueError(
+                f"tuning.method is {self.tuning.method}, which cannot be merged, and the reader is registered with "
+                "merged weights; set it to lora"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _whole(self) -> "TeacherConfig":
         for role, name in self.roles:
             if name is not None and name not in self.models:

@@ -18,15 +18,13 @@ from safetensors import safe_open
 from pipelines import artifacts
 from pipelines.models import weights
 from pipelines.models.quantization import Kind
-from pipelines.models.tuning.config import TuningConfig
-from pipelines.models.tuning.peft_methods import UNMERGEABLE
+from pipelines.models.tuning.config import UNMERGEABLE, TuningConfig
 from pipelines.runtime.errors import UserError
 
 CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
 DELTA, BOTTLENECK, LORA = "DELTA", "BOTTLENECK", "LORA"
 """Values of `peft_type` in adapter_config.json; the first two are not PEFT's."""
 PLAIN_INITS = (True, False, "gaussian", "orthogonal", "eva")
-_UNMERGEABLE = (BOTTLENECK, *(name.upper() for name in UNMERGEABLE))
 _ORIGIN = ("base_model_name_or_path", "revision")
 
 
@@ -68,7 +66,7 @@ def tuning(directory: Path) -> TuningConfig:
 
 def can_merge(directory: Path) -> bool:
     """Return whether the adapter is an update of the model's own parameters."""
-    return method(directory) not in _UNMERGEABLE
+    return method(directory).lower() not in UNMERGEABLE
 
 
 def check(directory: Path, root: Path) -> None:

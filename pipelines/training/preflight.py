@@ -12,7 +12,6 @@ from pipelines.models import devices, memory, quantization, weights
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.memory import GIB, MASTER, OPTIMIZERS, Traced, Training
 from pipelines.models.tuning.apply import apply
-from pipelines.models.tuning.peft_methods import UNMERGEABLE
 from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
@@ -75,7 +74,7 @@ def _check_method(what: str, config: SFTConfig | PretrainConfig, training: Train
             twice; or weight decay would change parameters that a mask leaves out.
     """
     method = config.tuning.method
-    if isinstance(config, PretrainConfig) and (method in UNMERGEABLE or method == "bottleneck"):
+    if isinstance(config, PretrainConfig) and not config.tuning.mergeable:
         raise UserError(f"{what}.tuning.method is {method}, which cannot be merged into the weights; set it to lora.")
     if config.tuning.virtual and training.checkpointing == "on":
         raise UserError(f"{what}.tuning.method is {method}, which needs training.checkpointing: off.")

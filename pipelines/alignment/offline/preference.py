@@ -17,10 +17,12 @@ from pipelines.alignment.offline.reference import MismatchedKL, answer_logprobs
 from pipelines.alignment.rl.kl import kl
 from pipelines.alignment.sequences import Pair, pair_sizes, plan_pairs
 from pipelines.models.head import checked_head
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.progress import track
 from pipelines.training.examples import fill
 from pipelines.training.loop import fit
 from pipelines.training.step import Job, Loss, micro_batch_tokens
+from pipelines.training.tuning import hooks
 
 START = 1e-2  # largest relative deviation of the first loss (absolute below 1), as bf16 rounds differently by batch
 
@@ -120,11 +122,16 @@ class Preference:
             )
 
 
-def train(backbone: Backbone, pairs: list[Pair], config: PreferenceBlock, job: Job) -> dict[str, float]:
+def train(
+    backbone: Backbone, pairs: list[Pair], config: PreferenceBlock, job: Job, tuning: TuningConfig | None = None
+) -> dict[str, float]:
     """Train the adapter "default" to prefer the first of each pair; return the metrics of the last steps.
 
+    `tuning` is the method of a new adapter; None: the adapter is continued.
+
     Raises:
-        UserError: the loss becomes NaN, the model's logits are computed in an unknown way, or `kto` has one prompt.
+        UserError: the loss becomes NaN, the model's logits are computed in an unknown way, `kto` has one prompt, or the
+            steps are too few for the method.
     """
     model, count = backbone.model, len(pairs)
     plan = [
@@ -141,6 +148,6 @@ def train(backbone: Backbone, pairs: list[Pair], config: PreferenceBlock, job: J
         first = [rows for step in steps for rows in fill(step, objective.sizes, budget)]
         objective.refer(first)
         objective.check_start(first[0])
-    history = fit(model, objective, plan, job)
+    history = fit(model, objective, plan, job, method=hooks.method(model, tuning, len(plan)))
     names = METRICS | (WITH_REFERENCE if objective.loss.with_reference else {})
     return {new: history.tail(old) for old, new in names.items()}

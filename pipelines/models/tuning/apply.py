@@ -1,5 +1,6 @@
 """Make a loaded model trainable by a method, and compute with it as it was before."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,7 @@ def apply(model: PreTrainedModel, tuning: TuningConfig) -> Model:
     model.requires_grad_(False)
     try:
         adapted = peft.get_peft_model(model, config)
-    except ValueError as error:
+    except (TypeError, ValueError, re.error) as error:
         raise UserError(f"tuning.method {tuning.method} does not fit {type(model).__name__}: {error}") from error
     assert isinstance(adapted, peft.PeftModel)
     for parameter in adapted.parameters():

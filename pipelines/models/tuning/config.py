@@ -4,6 +4,7 @@ Methods of PEFT have PEFT's own names and options. The others (`OWN`) have a blo
 so the options of plain LoRA are checked without it.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +21,15 @@ REFUSED = {
     "xlora": "it mixes trained adapters by a forward pass of its own; `combine` merges them by weights",
 }
 """Methods of PEFT that cannot be trained here, and why."""
+REFUSED_OPTIONS = {
+    ("adalora", "r"): "its ranks are init_r and target_r: set these instead of r, such as to 48 and 32",
+    ("lora", "alora_invocation_tokens"): "PEFT finds these tokens in its own forward pass, which is not run",
+    ("lora", "arrow_config"): "it routes between trained adapters",
+    ("lora", "kasa_config"): "it truncates the weights below the adapter",
+    ("lora", "layer_replication"): "it adds layers to the model below the adapter",
+    ("multitask_prompt_tuning", "num_tasks"): "rows name no task, so that there is one",
+}
+"""Options of PEFT's methods that would have no effect here or change the model below the adapter, and why."""
 UNCOPIED = {
     "adalora": "PEFT trains only one such adapter in a model",
     "p_tuning": "PEFT does not copy the network that computes its tokens",
@@ -30,9 +40,14 @@ _CONVERTED = ("adalora", "p_tuning")
 """Those whose adapter is saved as one of another method (pipelines/models/tuning/stored_form.py), which is copied."""
 REPLACED_INITS = ("pissa", "olora", "loftq")
 """Values of `init_lora_weights` with which PEFT would change the weights below the adapter."""
+EVA = "eva"
+"""The value of `init_lora_weights` that initialises A from activations on training rows."""
 VIRTUAL_TOKENS = ("prompt_tuning", "p_tuning", "prefix_tuning", "multitask_prompt_tuning")
 """Methods whose parameters are tokens or keys and values before the text."""
-_UNSCALED = ("use_dora", "bias", "modules_to_save", "trainable_token_indices")
+UNMERGEABLE = ("bottleneck", "lily", "beft", *VIRTUAL_TOKENS)
+"""Methods whose update is not one of the model's own parameters: bottleneck adapters are not linear, Lily's factors are
+chosen by the input, and the linear layers of recent models have no bias to add BEFT's to."""
+UNSCALED = ("use_dora", "bias", "modules_to_save", "trainable_token_indices")
 """Options with which LoRA also trains parameters that its scale does not apply to."""
 _LORA: dict[str, Any] = {
     "r": int,
@@ -74,6 +89,11 @@ class LayersOptions(Options):
             raise ValueError("set exactly one of last, first and names")
         if self.gradual and self.names is not None:
             raise ValueError("gradual unfreezing goes by decoder layer; set last or first instead of names")
+        for pattern in self.names or []:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"names: {pattern!r} is not a regular expression: {error}") from error
         return self
 
 
@@ -127,8 +147,8 @@ class TuningConfig(Block):
                 OWN[self.method].model_validate(self.options)
             except ValidationError as error:
                 raise ValueError(f"options of {self.method}: {_sentence(error)}") from error
-        elif isinstance(rank := self.options.get("r"), int) and rank < 1:
-            raise ValueError(f"options of {self.method}: r is {rank}, and must be at least 1")
+        elif not isinstance(rank := self.options.get("r", 1), int) or rank < 1:
+            raise ValueError(f"options of {self.method}: r is {rank!r}, and must be an integer of at least 1")
         elif self.method != "lora" or not all(
             name in _LORA and isinstance(value, _LORA[name]) and value >= 0 for name, value in self.options.items()
         ):
@@ -148,6 +168,11 @@ class TuningConfig(Block):
         return self.method in OWN and self.method != "bottleneck"
 
     @property
+    def mergeable(self) -> bool:
+        """Whether what is trained can be merged into the model's own parameters."""
+        return self.method not in UNMERGEABLE
+
+    @property
     def virtual(self) -> bool:
         """Whether the method adds tokens before the text."""
         return self.method in VIRTUAL_TOKENS
@@ -159,9 +184,20 @@ class TuningConfig(Block):
         LoRA's scale does not apply to magnitudes (DoRA), biases, and whole modules or tokens trained beside it.
         """
         start = str(self.options.get("init_lora_weights"))
-        others = any(value and value != "none" for value in map(self.options.get, _UNSCALED))
+        others = any(value and value != "none" for value in map(self.options.get, UNSCALED))
         plain = self.method in ("lora", "adalora") and not others and not start.startswith(REPLACED_INITS[:2])
         return self.selects or plain
+
+    def check_new_adapter(self) -> None:
+        """Check that a stage other than `sft` and `pretrain` can train the method as a new adapter.
+
+        Raises:
+            ValueError: it adds no adapter, or initialises one from training rows.
+        """
+        if self.selects:
+            raise ValueError(f"tuning.method is {self.method}, which adds no adapter; set it to lora")
+        if self.options.get("init_lora_weights") == EVA:
+            raise ValueError("tuning has init_lora_weights eva, which only sft and pretrain apply; set it to true")
 
     def check_copies(self, what: str, parameter: str, saved: bool = False) -> None:
         """Check that the stage `what` can copy its adapter, new or `saved` by an earlier stage.

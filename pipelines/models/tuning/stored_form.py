@@ -40,10 +40,12 @@ def _difference(config: peft.LoraConfig, trained: State, subtracted: State) -> t
     """Return the sum of two adapters as one of twice the rank.
 
     With W + s(BA - B'A') = W + s[B, -B'][A; A'], the scale s is alpha / r, so alpha doubles too (rsLoRA: times the root
-    of two). `subtracted` has -B'.
+    of two), also in the patterns of single modules. `subtracted` has -B'.
     """
-    config.r *= 2
-    config.lora_alpha *= 2**0.5 if config.use_rslora else 2
+    factor = 2**0.5 if config.use_rslora else 2
+    config.r, config.lora_alpha = 2 * config.r, factor * config.lora_alpha
+    config.rank_pattern = {module: 2 * rank for module, rank in config.rank_pattern.items()}
+    config.alpha_pattern = {module: factor * alpha for module, alpha in config.alpha_pattern.items()}
     config.target_modules = sorted(config.target_modules or [])
     axis = {"lora_A": 0, "lora_B": 1}
     return config, {

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipelines.models.devices import autocast
 from pipelines.models.head import Model, base_of, in_eval_mode
-from pipelines.models.tuning.config import FisherOptions, TuningConfig
+from pipelines.models.tuning.config import EVA, FisherOptions, TuningConfig
 from pipelines.runtime.progress import track
 from pipelines.training.examples import Example
 from pipelines.training.objectives import LanguageModel, padded
@@ -37,7 +37,7 @@ def prepare(
         save_file({name: each.cpu() for name, each in mask.items()}, out / MASK)
         for name, value in model.named_parameters():
             value.register_hook(partial(torch.mul, mask[name]))
-    elif tuning.options.get("init_lora_weights") == "eva":
+    elif tuning.options.get("init_lora_weights") == EVA:
         assert isinstance(model, peft.PeftModel)
         _initialise_by_activations(model, objective)
     return method(model, tuning, len(plan))

@@ -13,6 +13,7 @@ from pipelines.models.tuning.apply import ADAPTER
 from pipelines.models.tuning.config import LayersOptions, TuningConfig
 from pipelines.models.tuning.peft_methods import LORA_PLUS
 from pipelines.models.tuning.selection import layer_names
+from pipelines.runtime.errors import UserError
 from pipelines.training.step import Loss, Objective
 
 
@@ -41,8 +42,14 @@ class Method:
         """Restore what `state` returned from a checkpoint's tensors."""
 
 
-def method(model: Model, tuning: TuningConfig, steps: int) -> Method:
-    """Return what the loop has to do for the method in `steps` optimizer steps."""
+def method(model: Model, tuning: TuningConfig | None, steps: int) -> Method:
+    """Return what the loop has to do for the method in `steps` optimizer steps; None continues a trained adapter.
+
+    Raises:
+        UserError: the steps are too few for AdaLoRA's schedule.
+    """
+    if tuning is None:
+        return Method()
     if tuning.method == "adalora":
         assert isinstance(model, peft.PeftModel)
         return AdaLora(model, steps)
@@ -89,8 +96,17 @@ class AdaLora(Method):
     """AdaLoRA (Zhang et al. 2023, arXiv:2303.10512): singular values of little importance are pruned to a budget."""
 
     def __init__(self, model: peft.PeftModel, steps: int) -> None:
-        """Plan the budget over `steps`, of which PEFT's `tinit` and `tfinal` are the first and last."""
+        """Plan the budget over `steps`, of which PEFT's `tinit` and `tfinal` are the first and last.
+
+        Raises:
+            UserError: no step is left between them.
+        """
         self.model, self.config = model, model.peft_config[ADAPTER]
+        if self.config.tinit + self.config.tfinal >= steps:
+            raise UserError(
+                f"tuning.method is adalora, which prunes after tinit = {self.config.tinit} and before the last tfinal "
+                f"= {self.config.tfinal} of {steps} steps; lower tinit and tfinal, or train for more steps."
+            )
         self.config.total_step = steps
         self.allocator = model.base_model.rankallocator
         self.allocator.set_total_step(steps)

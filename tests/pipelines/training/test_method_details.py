@@ -58,6 +58,12 @@ def test_orthogonality_is_part_of_the_loss_of_adalora(base: Path, config: Config
     assert min(run.of("orthogonality")) > 0
 
 
+def test_adalora_needs_a_step_between_its_first_and_last_ones(base: Path, config: Config, tmp_path: Path) -> None:
+    tuning = tuned("adalora", init_r=6, target_r=2, tinit=2, tfinal=2)
+    with pytest.raises(UserError, match="after tinit = 2 and before the last tfinal = 2 of 4 steps; lower"):
+        learn(tuning, base, config, tmp_path, Checkpoints())
+
+
 def test_gradual_unfreezing_changes_the_named_layers_at_the_named_steps(base: Path, config: Config) -> None:
     tuning = tuned("layers", last=2, gradual=1.0)
     model = preparation.trainable(base, tuning, config.compute, BASE)
@@ -186,9 +192,23 @@ def test_an_initialisation_that_does_not_fit_the_weights_is_refused(
     [
         ("lara", {}, "there is no method lara; use full, layers"),
         ("lora", {"rank": 8}, "the method lora has no option rank; PEFT knows .*r,"),
-        ("lora", {"r": 0}, "r is 0, and must be at least 1"),
+        ("lora", {"r": 0}, "r is 0, and must be an integer of at least 1"),
+        ("lora", {"r": "8"}, "r is '8', and must be an integer of at least 1"),
+        ("lora", {"lora_alpha": "1e1"}, "lora_alpha is '1e1', and must be a number"),
         ("lora", {"init_lora_weights": "corda"}, "init_lora_weights is corda; true, false"),
+        ("lora", {"init_lora_weights": "pissa", "use_dora": True}, "init_lora_weights is pissa.* remove use_dora"),
+        ("lora", {"init_lora_weights": "olora", "bias": "lora_only"}, "init_lora_weights is olora.* remove bias"),
+        ("lora", {"init_lora_weights": "pissa", "lora_bias": True}, "init_lora_weights is pissa.* remove lora_bias"),
+        ("lora", {"alora_invocation_tokens": [1]}, "lora takes no alora_invocation_tokens here, because PEFT finds"),
+        ("lora", {"kasa_config": {}}, "lora takes no kasa_config here, because it truncates the weights"),
+        ("lora", {"layer_replication": [[0, 2], [1, 2]]}, "lora takes no layer_replication here, because it adds"),
+        ("lora", {"layers_to_transform": [0]}, "layers_to_transform needs target_modules as a list"),
+        ("adalora", {"r": 32, "lora_alpha": 64}, "adalora takes no r here, .* init_r and target_r: set these"),
+        ("adalora", {"init_r": 8}, "init_r is 8 and target_r 8; .* init_r must be larger"),
+        ("adalora", {"init_lora_weights": "pissa"}, "pissa; true, false are supported by adalora"),
+        ("multitask_prompt_tuning", {"num_tasks": 2}, "takes no num_tasks here, because rows name no task"),
         ("layers", {}, "set exactly one of last, first and names"),
+        ("layers", {"names": ["*.norm"]}, r"'\*\.norm' is not a regular expression: nothing to repeat"),
         ("layers", {"names": ["norm"], "gradual": 0.5}, "gradual unfreezing goes by decoder layer"),
         ("fisher", {"share": 2.0}, "options of fisher: share: Input should be less than 1"),
         ("bottleneck", {"width": 8}, "options of bottleneck: width: Extra inputs are not permitted"),
@@ -207,6 +227,7 @@ def test_options_that_do_not_fit_are_refused_with_the_parameters(
     ("tuning", "message"),
     [
         (tuned("lora", target_modules=["query"]), "tuning.method lora does not fit LlamaForCausalLM: Target modules"),
+        (tuned("lora", target_modules="*.q_proj"), "lora does not fit LlamaForCausalLM: nothing to repeat"),
         (tuned("bias"), "tuning.method is bias, and LlamaForCausalLM has no such parameter"),
         (tuned("layers", last=3), "selects 3 of 2 layers"),
         (tuned("layers", names=["experts"]), "no parameter matches 'experts'"),

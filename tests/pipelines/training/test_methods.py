@@ -49,6 +49,10 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "OLoRA": ("lora", {"r": 4, "init_lora_weights": "olora"}),
     "EVA": ("lora", {"r": 4, "init_lora_weights": "eva"}),
     "rank pattern": ("lora", {"r": 4, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"q_proj": 16}}),
+    "PiSSA with patterns": (
+        "lora",
+        {"r": 4, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"q_proj": 16}, "init_lora_weights": "pissa"},
+    ),
     "adalora": ("adalora", {"init_r": 6, "target_r": 2, "tinit": 0, "tfinal": 1, "deltaT": 1}),
     "ia3": ("ia3", {}),
     "vera": ("vera", {"r": 4}),
@@ -81,7 +85,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
         "prefix_tuning",
         {"num_virtual_tokens": 4, "prefix_projection": True, "encoder_hidden_size": 16},
     ),
-    "multitask prompt": ("multitask_prompt_tuning", {"num_virtual_tokens": 4, "num_ranks": 2, "num_tasks": 1}),
+    "multitask prompt": ("multitask_prompt_tuning", {"num_virtual_tokens": 4, "num_ranks": 2}),
 }
 UNMERGED = {"houlsby", "pfeiffer", "parallel", "AdapterDrop", "lily"} | {
     name for name, (kind, _) in METHODS.items() if kind.startswith(("prompt", "p_", "prefix", "multitask"))
