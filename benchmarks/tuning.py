@@ -12,9 +12,10 @@ passages of the corpus are not trained on. Then the model answers at most `--que
 set, never test questions.
 
 A method is measured at three learning rates with the first seed and represented by the one with the best score, correct
-minus wrong answers per question on the documents. With `--seeds`, the best five methods are repeated with other seeds.
-The rate is chosen on the questions that are reported, so scores are optimistic by about as much for every method; the
-standard deviation over seeds includes the seed that the choice was made with.
+minus wrong answers per question on the documents; the table tells how many of its rates were measured. With `--seeds`,
+the best five methods are repeated with other seeds. The rate is chosen on the questions that are reported, so scores
+are optimistic by about as much for every method; the standard deviation over seeds includes the seed that the choice
+was made with.
 
 `--out` gets trials.jsonl, to which every finished trial is added and whose trials are not repeated; a failed one has
 its reason in `failed` and is repeated if its line is removed. It also gets table.md and learnt_forgotten.svg. A trial
@@ -103,14 +104,15 @@ class Trials:
         tuning = {"method": method.method, "options": method.options}
         rows = [self.measured(name, replace(self.shared, tuning=tuning, learning_rate=rate)) for rate in method.rates]
         good = [row for row in rows if row is not None and "failed" not in row]
-        return Result(name, [max(good, key=lambda row: float(row["score"]))]) if good else None
+        tried = f"{len(good)}/{len(rows)}"
+        return Result(name, [max(good, key=lambda row: float(row["score"]))], tried) if good else None
 
     def repeated(self, result: Result, seeds: int) -> Result:
         """Measure a method at its learning rate with the other seeds."""
         (first,) = result.rows
         again = replace(self.shared, tuning=first["tuning"], learning_rate=first["learning_rate"])
         rows = [self.measured(result.name, replace(again, seed=first["seed"] + more)) for more in range(1, seeds)]
-        return Result(result.name, [first, *(row for row in rows if row is not None and "failed" not in row)])
+        return replace(result, rows=[first, *(row for row in rows if row is not None and "failed" not in row)])
 
 
 def outcome(trial: Trial) -> Row:

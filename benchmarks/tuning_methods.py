@@ -39,7 +39,15 @@ def _of(method: str, rates: Rates, **options: Any) -> Method:
 
 
 _RANK = {"r": 32, "lora_alpha": 64}
+_PATTERN = {"rank_pattern": {"down_proj": 64}, "alpha_pattern": {"down_proj": 128}}
 _MLP = {"encoder_hidden_size": 256}
+_TEXT = {
+    "prompt_tuning_init": "TEXT",
+    "prompt_tuning_init_text": "Answer the question from the documents, or say that you do not know.",
+}
+_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+_UPPER = list(range(15, 30))
+"""The upper half of the 30 layers of SmolLM2."""
 
 METHODS: dict[str, Method] = {
     LORA: _of("lora", LOW_RANK, **_RANK),
@@ -49,6 +57,8 @@ METHODS: dict[str, Method] = {
     "PiSSA": _of("lora", (1e-4, 3e-4, 1e-3), r=32, lora_alpha=32, init_lora_weights="pissa"),
     "OLoRA": _of("lora", (1e-4, 3e-4, 1e-3), r=32, lora_alpha=32, init_lora_weights="olora"),
     "EVA": _of("lora", LOW_RANK, **_RANK, init_lora_weights="eva"),
+    "LoRA by rank pattern": _of("lora", LOW_RANK, **_RANK, **_PATTERN),
+    "LoRA on upper layers": _of("lora", LOW_RANK, **_RANK, target_modules=_LINEAR, layers_to_transform=_UPPER),
     "AdaLoRA": _of("adalora", LOW_RANK, init_r=48, target_r=32, lora_alpha=64),
     "LoHa": _of("loha", LOW_RANK, r=32, alpha=64),
     "LoKr": _of("lokr", LOW_RANK, r=32, alpha=64),
@@ -96,9 +106,11 @@ METHODS: dict[str, Method] = {
     "parallel adapters": _of("bottleneck", LOW_RANK, placement="parallel", scale=4.0),
     "AdapterDrop": _of("bottleneck", LOW_RANK, drop_first=5),
     "prompt tuning": _of("prompt_tuning", TOKENS, num_virtual_tokens=20),
+    "prompt from text": _of("prompt_tuning", TOKENS, num_virtual_tokens=20, **_TEXT),
     "prompt from vocabulary": _of("prompt_tuning", TOKENS, num_virtual_tokens=20, prompt_tuning_init="SAMPLE_VOCAB"),
     "multitask prompt": _of("multitask_prompt_tuning", TOKENS, num_virtual_tokens=20),
     "P-tuning": _of("p_tuning", VECTORS, num_virtual_tokens=20, **_MLP),
+    "P-tuning (LSTM)": _of("p_tuning", VECTORS, num_virtual_tokens=20, **_MLP, encoder_reparameterization_type="LSTM"),
     "prefix tuning": _of("prefix_tuning", TOKENS, num_virtual_tokens=20),
     "prefix with projection": _of("prefix_tuning", VECTORS, num_virtual_tokens=20, prefix_projection=True, **_MLP),
 }

@@ -13,7 +13,7 @@ from pipelines.evaluation.report.plots import COLOURS, style_shares
 _INK, _FAINT, _LINE = "#22272e", "#6b7480", "#aab2bd"
 _STYLE = {"font.size": 9.5, "text.color": _INK, "axes.labelcolor": _FAINT, "xtick.color": _FAINT, "ytick.color": _FAINT}
 _HEADER = (
-    *("method", "learning rate", "trainable", "share", "peak GiB", "tokens/s", "seconds", "accuracy"),
+    *("method", "learning rate", "rates tried", "trainable", "share", "peak GiB", "tokens/s", "seconds", "accuracy"),
     *("hallucination", "over-refusal", "general kept", "score"),
 )
 
@@ -26,6 +26,8 @@ class Result:
 
     name: str
     rows: Sequence[Row]
+    tried: str
+    """Learning rates measured of those planned, such as 2/3: the others failed, or there was no time left."""
 
     def mean(self, key: str) -> float | None:
         """Return the mean over seeds; None if it was not measured."""
@@ -57,7 +59,7 @@ def table(base: Row, results: Sequence[Result], failed: Sequence[Row], tokens: i
         f"| --- |{' ---: |' * (len(_HEADER) - 1)}",
     ]
     ordered = sorted(results, key=lambda result: -result.score)
-    lines += [_line(result) for result in [*ordered, Result("base model", [base])]]
+    lines += [_line(result) for result in [*ordered, Result("base model", [base], "")]]
     if failed:
         lines += ["", "| failed | learning rate | seed | reason |", "| --- | ---: | ---: | --- |"]
         lines += [f"| {' | '.join(_failure(row))} |" for row in failed]
@@ -71,6 +73,7 @@ def _line(result: Result) -> str:
     cells = [
         result.name,
         rate,
+        result.tried,
         "" if trained is None else f"{trained:,}",
         _number(result.mean("trainable_share"), ".3%"),
         _number(result.mean("peak_gib"), ".2f"),

@@ -119,7 +119,7 @@ def changed(settings: Config, trial: Trial) -> Config:
     """Return the parameters of a trial: its method, seed and rate, and the whole update (`adapter_scale` 1)."""
     values = settings.model_dump(mode="json")
     values["compute"] |= {"seed": trial.seed}
-    values["training"] |= {"patience": None, "launch": None}
+    values["training"] |= {"patience": None, "launch": None, "criterion": "loss"}
     values["sft"] |= {"tuning": trial.tuning, "learning_rate": trial.learning_rate, "adapter_scale": 1.0}
     values["sft"] |= {"lm_weight": 0.0, "continue_from": "", "validation_questions": 0}
     return Config.model_validate(values)

@@ -49,16 +49,17 @@ def check_stages(names: Iterable[str], settings: Config) -> None:
     """Check the inputs that the stages `names` need, instead of failing hours into the run.
 
     Raises:
-        UserError: the evaluation questions are incomplete, there is nothing to train on, a task adapter is missing, or
-            online training cannot copy its adapter.
+        UserError: the evaluation questions are incomplete, there is nothing to train on, task adapters cannot be
+            combined, or online training cannot copy its adapter.
     """
     stages = [name.partition("@") for name in names]
     needed = {task for task, _, _ in stages}
     if "evaluate" in needed:
         _check_questions(settings)
     if "combine" in needed:
-        for name in settings.combine.adapters:
-            store.find(name)
+        from pipelines.models.task_adapters import combination  # imports torch
+
+        combination.check(settings.combine, store.BASE)
     for task, _, row in stages:
         if task == "rl":
             _check_copies(row, settings)

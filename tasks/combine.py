@@ -1,6 +1,7 @@
 """Combine: several LoRA adapters of data/adapters/ combined into one by weights.
 
-Reads artifacts/base/ and data/adapters/; writes artifacts/combine/, a LoRA adapter. Not part of a whole run unless it
+Reads artifacts/base/ and data/adapters/; writes artifacts/combine/, a LoRA adapter whose record has the origins of the
+combined ones. Not part of a whole run unless it
 is evaluated: gradus run combine evaluate@combine. Run alone: python -m tasks.combine
 """
 
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from pipelines.models import devices, loading, saving
 from pipelines.models.config import ComputeConfig
-from pipelines.models.task_adapters import combination, interference
+from pipelines.models.task_adapters import combination, interference, store
 from pipelines.models.task_adapters.config import CombineConfig
 from tasks import task
 
@@ -30,4 +31,5 @@ def combine(base: Path, out: Path, config: CombineConfig, compute: ComputeConfig
 
 if __name__ == "__main__":
     with task("combine") as t:
-        t.finish(combine(t.input("base"), t.out, t.config.combine, t.config.compute))
+        metrics = combine(t.input("base"), t.out, t.config.combine, t.config.compute)
+        t.finish(metrics, origins=store.origins(t.config.combine.adapters))

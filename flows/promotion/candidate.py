@@ -24,6 +24,8 @@ OUTCOME = "gate"
 """Tag with the outcome of the gate against the baseline: pass, fail or undecided."""
 VERDICT = "verdict"
 """Tag with the reasons of `compare` against promoting a version; empty when there are none."""
+ADAPTERS = "adapters"
+"""Tag with the origins of the adapters that a version combines, by name: their runs, commits and documents."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
         "dvc_lock": dvc_lock.lock_hash(),
         "parent_run": parent.id,
     }
+    if combined := artifacts.record(directory).get("origins"):
+        lineage[ADAPTERS] = json.dumps(combined)
     documents, reader = artifacts.ARTIFACTS / "split/train.parquet", artifacts.ARTIFACTS / "calibrate/reader"
     kept = documents, reader if reader.is_dir() else None, settings.compute, settings.evaluate.decoding
     probes = [row["question"] for row in artifacts.read_rows(_answers(name)[0])]

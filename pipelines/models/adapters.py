@@ -69,6 +69,19 @@ def can_merge(directory: Path) -> bool:
     return method(directory).lower() not in UNMERGEABLE
 
 
+def merged_and_beside(directory: Path) -> tuple[Path, list[Path]]:
+    """Return the directory of the model that can be merged into a whole one, and the adapters upon it, lowest first.
+
+    These are the lowest adapter that cannot be merged and all above it; none if all can be, as of a whole model.
+
+    Raises:
+        UserError: an adapter was trained on other weights than its base model has now.
+    """
+    root, above = lineage(directory)
+    fixed = next((place for place, each in enumerate(above) if not can_merge(each)), len(above))
+    return [root, *above][fixed], above[fixed:]
+
+
 def check(directory: Path, root: Path) -> None:
     """Check an adapter that is to be applied to the whole model in `root`.
 

@@ -37,7 +37,9 @@ DOCUMENTS = "documents.parquet"
 READER = "reader"
 """The model that its confidence depends on (pipelines/evaluation/confidence/reader.py), whole, in its folder."""
 ADAPTER = "adapter"
-"""An adapter that cannot be merged, in the folder of a version whose whole model is then its base model."""
+"""The adapter of a version with one that cannot be merged, upon the whole model, in the version's folder."""
+BELOW = "below"
+"""The adapter below another one, in the folder of that one."""
 FINGERPRINT = "eval_fingerprint"
 """The tag with the fingerprint of the evaluation in which `compare` scored a version."""
 TOKENIZER = Path("components/tokenizer")
@@ -215,17 +217,14 @@ def _parts(merged: Path, directory: Path, decoding: Mapping[str, Any]) -> dict[s
 def _merge(directory: Path, merged: Path, compute: ComputeConfig, questions: Sequence[str]) -> dict[str, float]:
     """Write whole weights to `merged`; return how far they are from an adapter on quantised weights.
 
-    Of an adapter that cannot be merged, these are the weights below it.
+    Of a chain with an adapter that cannot be merged, these are the weights below that one.
     """
     from pipelines.models import adapters, chat, devices, export, loading  # importing torch takes seconds
 
     devices.prepare(compute)
-    below = adapters.parent(directory)
-    if below is not None and not adapters.can_merge(directory):
-        export.merge(below, merged, compute)
-        return {}
-    export.merge(directory, merged, compute)
-    if not questions or adapters.quantization(adapters.lineage(directory)[1]) == "none":
+    below, beside = adapters.merged_and_beside(directory)
+    export.merge(below, merged, compute)
+    if beside or not questions or adapters.quantization(adapters.lineage(directory)[1]) == "none":
         return {}
     tok = loading.tokenizer(directory)
     prompts = [chat.encode_prompt(tok, [{"role": "user", "content": question}]) for question in questions]
@@ -233,12 +232,15 @@ def _merge(directory: Path, merged: Path, compute: ComputeConfig, questions: Seq
 
 
 def _keep_unmerged(directory: Path, out: Path) -> None:
-    """Copy an adapter that cannot be merged to `out`, beside the folder `model` with its base model."""
+    """Copy the adapters that were not merged to `out`, each in the one above, beside the folder `model`."""
     from pipelines.models import adapters
 
-    if adapters.parent(directory) is not None and not adapters.can_merge(directory):
-        shutil.copytree(directory, out)
-        adapters.move_base(out, Path("../model"))
+    _, beside = adapters.merged_and_beside(directory)
+    for depth, each in enumerate(reversed(beside), 1):
+        shutil.copytree(each, out)
+        below = Path("..", out.name, BELOW) if depth < len(beside) else Path(*[".."] * depth, "model")
+        adapters.move_base(out, below)
+        out /= BELOW
 
 
 def _requirements() -> list[str]:

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedConfig
 
 from pipelines.models import devices, memory, quantization, weights
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.memory import GIB, MASTER, OPTIMIZERS, Traced, Training
+from pipelines.models.tuning import peft_methods
 from pipelines.models.tuning.apply import apply
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
@@ -49,7 +51,8 @@ def check(
     if not plan:
         return training  # reported by the training
     architecture = AutoConfig.from_pretrained(start)
-    _check_positions(what, rows, architecture)
+    _check_positions(what, rows, config.tuning, architecture)
+    _check_cache(what, config.tuning, architecture)
     _check_names(what, start, config, architecture)
     wanted = largest(rows, plan, config, training, base, where, precision)
     shape = memory.trace(architecture, wanted)
@@ -82,19 +85,38 @@ def _check_method(what: str, config: SFTConfig | PretrainConfig, training: Train
         raise UserError(f"{what}.tuning.method is fisher, which needs training.weight_decay: 0.")
 
 
-def _check_positions(what: str, rows: Sequence[Example], architecture: PreTrainedConfig) -> None:
+def _check_positions(what: str, rows: Sequence[Example], tuning: TuningConfig, architecture: PreTrainedConfig) -> None:
     """Check that the model has a position for each token of a row, or of each text that is packed into it.
+
+    Virtual tokens have the first positions.
 
     Raises:
         UserError: one is longer. Learned positions (GPT-2, OPT) end there, and rotary ones were not trained beyond.
     """
     positions = getattr(architecture.get_text_config(), "max_position_embeddings", None)
     longest = max(1 + max(row.positions) if row.positions else len(row.ids) for row in rows)
-    if positions is not None and longest > positions:
+    virtual = peft_methods.configuration(tuning.method, tuning.options).num_virtual_tokens if tuning.virtual else 0
+    if positions is not None and virtual + longest > positions:
         parameters = "pretrain.block_tokens" if what == "pretrain" else "sft.max_tokens and sft.lm_tokens"
+        after = f" after {virtual} virtual tokens" if virtual else ""
         raise UserError(
-            f"{what} has a row of {longest} tokens, and the model has {positions} positions; set {parameters} to at "
-            f"most {positions}."
+            f"{what} has a row of {longest} tokens{after}, and the model has {positions} positions; set {parameters} "
+            f"to at most {positions - virtual}."
+        )
+
+
+def _check_cache(what: str, tuning: TuningConfig, architecture: PreTrainedConfig) -> None:
+    """Check that the model has keys and values in every layer, if a prefix is put before them.
+
+    Raises:
+        UserError: a layer has another state, as the convolutions of LFM2 have.
+    """
+    if tuning.method != "prefix_tuning":
+        return
+    if not all(hasattr(layer, "update") for layer in DynamicCache(config=architecture).layers):
+        raise UserError(
+            f"{what}.tuning.method is prefix_tuning, and {architecture.model_type} has layers without keys and values; "
+            "set it to prompt_tuning or lora."
         )
 
 

@@ -39,7 +39,8 @@ def stable_phase(
     """Return the stable phase of the training `what` on the model in `start`; None for another schedule than WSD.
 
     Raises:
-        UserError: the state in `continue_from` is damaged, or belongs to another model, adapter, optimizer or schedule.
+        UserError: the state in `continue_from` is damaged, belongs to another model, adapter, optimizer or schedule, or
+            the method chooses parameters by the training rows.
     """
     folder, saved = config.continue_from, None
     given = (folder / FACTS).exists()
@@ -50,6 +51,12 @@ def stable_phase(
                 f"{training.schedule}; set it to wsd, or empty the folder."
             )
         return None
+    if given and config.tuning.by_rows:
+        raise UserError(
+            f"{what}.tuning {config.tuning.method} chooses what it trains by the training rows, and the state in "
+            f"{folder}, {what}.continue_from, had other rows; use another method or init_lora_weights, or empty the "
+            "folder."
+        )
     tuning = config.tuning.model_dump(mode="json")
     trained = {"base model": adapters.identity(start), "tuning": tuning, "optimizer": training.optimizer}
     if given:

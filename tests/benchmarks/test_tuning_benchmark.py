@@ -46,7 +46,7 @@ def test_methods_are_measured_once_and_failures_have_a_reason(comparison: Path, 
     assert lora["trainable"] > ia3["trainable"] > 0
     assert all(row[key] > 0 for row in (lora, ia3) for key in ("peak_gib", "tokens_per_second", "seconds", "loss"))
     page = (out / "table.md").read_text()
-    assert "| IA3 | 0.001 |" in page and "| bias | 0.001 | 17 |" in page and "(n=2)" in page
+    assert "| IA3 | 0.001 | 1/1 |" in page and "| bias | 0.001 | 17 |" in page and "(n=2)" in page
     assert "<svg" in (out / "learnt_forgotten.svg").read_text()
 
     assert main(comparison, out, FAST, tokens=100, most=6, seeds=2) == figures
@@ -89,6 +89,13 @@ def test_sft_plans_the_written_rows_as_the_first_steps_of_its_own_plan(
     assert labelled >= 700 and steps > len(plan(curated, epochs=1))
 
 
+def test_trial_has_no_validations_to_choose_by(comparison: Path) -> None:
+    values = config.load(comparison / "params.yaml").model_dump(mode="json")
+    values["training"]["criterion"], values["sft"]["validation_questions"] = "accuracy", 10
+    trial = Trial(comparison, tokens=700, questions=1, tuning={"method": "ia3", "options": {}}, learning_rate=1e-3)
+    assert changed(config.Config.model_validate(values), trial).training.criterion == "loss"
+
+
 def test_every_method_has_valid_options_and_three_rising_rates() -> None:
     for method in METHODS.values():
         TuningConfig(method=method.method, options=method.options)
@@ -123,7 +130,7 @@ def test_table_is_sorted_by_score_with_its_spread_over_seeds() -> None:
     def row(score: float, seed: int = 1) -> Row:
         return {"learning_rate": 1e-3, "trainable": 8, "score": score, "seed": seed, "machine": "CPU", "date": "2030"}
 
-    results = [Result("low", [row(0.1)]), Result("high", [row(0.4), row(0.6, seed=2)])]
+    results = [Result("low", [row(0.1)], "1/3"), Result("high", [row(0.4), row(0.6, seed=2)], "3/3")]
     lines = table(row(-0.5) | {"trainable": None}, results, [], 500, {"answerable": 3}).splitlines()
     assert [line.split(" | ")[0] for line in lines[4:]] == ["| high", "| low", "| base model"]
-    assert lines[4].endswith("0.500 ± 0.141 (n=2) |")
+    assert lines[4].endswith("0.500 ± 0.141 (n=2) |") and lines[5].startswith("| low | 0.001 | 1/3 |")

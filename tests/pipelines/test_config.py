@@ -16,10 +16,17 @@ def test_project_parameters_are_valid() -> None:
     assert config.load(ROOT / "params.yaml").sft.tuning.method == "lora"
 
 
+FULL: dict[str, Any] = {"method": "full", "options": {}}
 BREAKAGES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda values: values["sft"].update(learning_rte=1), r"sft\.learning_rte is not a parameter"),
     (lambda values: values["sft"].pop("epochs"), r"sft\.epochs is missing"),
-    (lambda values: values["sft"]["tuning"]["options"].update(r=0), r"sft\.tuning .*r is 0, and must be at least 1"),
+    (lambda values: values["sft"]["tuning"]["options"].update(r=0), r"sft\.tuning .*r is 0, and must be an integer"),
+    (lambda values: values["sft"]["tuning"].update(method="adalora"), "set these instead of r"),
+    (lambda values: values["align"]["tuning"].update(FULL), "tuning.method is full, which adds no adapter"),
+    (lambda values: values["align"]["tuning"].update(method="bottleneck", options={}), "between adapters of PEFT"),
+    (lambda values: values["align"]["tuning"]["options"].update(init_lora_weights="eva"), "only sft and pretrain"),
+    (lambda values: values["teacher"]["tuning"].update(FULL), "tuning.method is full, which adds no adapter"),
+    (lambda values: values["teacher"]["tuning"].update(method="lily", options={}), "lily, which cannot be merged"),
     (lambda values: values["compute"].update(device="tpu"), r"compute\.device .*'tpu'"),
     (lambda values: values["teacher"]["roles"].update(judge="nobody"), "names 'nobody', which models does not define"),
     (lambda values: values["open_book"].update(prompt="{question}"), r"open_book\.prompt .*contain {passage} and"),

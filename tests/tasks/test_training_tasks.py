@@ -140,6 +140,16 @@ def test_teacher_is_trained_once_and_then_reused_from_the_committed_adapter(
         assert "was trained from other inputs (settings)" in capsys.readouterr().err
 
 
+def test_teacher_is_trained_as_its_method_needs(base: Path, config: Config, seeds: Path) -> None:
+    adalora = {"method": "adalora", "options": {"init_r": 6, "target_r": 2}}
+    settings = shrink(config, teacher={"seeds": str(seeds), "tuning": adalora, "adapter": None})
+    out = artifacts.fresh("teacher")
+    with started("teacher", {}) as run:
+        teacher(base, PROMPTS, out, settings.teacher, settings.training, settings.compute, run, Checkpoints())
+    ranks = adapters.settings(out)["rank_pattern"].values()
+    assert sum(ranks) == 2 * 14  # linear layers
+
+
 def test_the_teacher_in_data_belongs_to_the_published_parameters_seeds_and_prompts(config: Config) -> None:
     """Otherwise every first run trains it again, which takes longer than the rest of the data stages."""
     writing, reading = (load(PROMPTS, name) for name in ("answer_first", "reader"))

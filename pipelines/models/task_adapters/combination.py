@@ -38,6 +38,17 @@ def load(config: CombineConfig, base: Path) -> tuple[dict[str, Factors], Kind]:
     """Return the updates of the named adapters, and the quantization of their base model in training.
 
     Raises:
+        UserError: as `check`, or an adapter was trained on other weights than `base` has now.
+    """
+    for name in config.adapters:
+        adapters.lineage(store.find(name))
+    return check(config, base)
+
+
+def check(config: CombineConfig, base: Path) -> tuple[dict[str, Factors], Kind]:
+    """Check that the named adapters can be combined, without the weights of `base`; return them as `load`.
+
+    Raises:
         UserError: no adapter is named, one is missing, is not plain LoRA or is not on `base`, or the method cannot
             combine them.
     """
@@ -46,15 +57,14 @@ def load(config: CombineConfig, base: Path) -> tuple[dict[str, Factors], Kind]:
     directories = {name: store.find(name) for name in config.adapters}
     kinds: dict[Kind, str] = {}
     for name, directory in directories.items():
-        root, above = adapters.lineage(directory)
-        if root != base or len(above) != 1:
-            raise UserError(f"The adapter in {directory} is on {adapters.parent(directory)} instead of {base}.")
+        if (below := adapters.parent(directory)) != base:
+            raise UserError(f"The adapter in {directory} is on {below} instead of {base}.")
         if adapters.method(directory) != adapters.LORA or not updates.readable(directory):
             raise UserError(
                 f"The adapter in {directory} is not plain LoRA, so that it has no matrices to combine; average its "
                 "merged weights with those of the others instead, or train it with tuning.method lora."
             )
-        kinds.setdefault(adapters.quantization(above), name)
+        kinds.setdefault(adapters.quantization([directory]), name)
     if len(kinds) > 1:
         (one, first), (other, second) = list(kinds.items())[:2]
         raise UserError(

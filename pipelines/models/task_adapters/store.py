@@ -5,7 +5,7 @@ A folder is complete once it has record.json: the record of the stage that train
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipelines import artifacts
@@ -34,6 +34,15 @@ def find(name: str) -> Path:
         raise UserError(f"The files of the adapter {name!r} are not here; `dvc pull {pointer}` fetches them.")
     kept = f"there are {', '.join(known)}" if known else f"{FOLDER} has none"
     raise UserError(f"There is no adapter {name!r}: {kept}; `gradus keep {name}` keeps the trained one.")
+
+
+def origins(chosen: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return what trained each of the adapters: run, commit, stage key, and the hash of its documents.
+
+    Raises:
+        UserError: there is no such adapter, or its files are only in DVC.
+    """
+    return {name: artifacts.record(find(name))["origin"] for name in chosen}
 
 
 def check(source: Path, name: str, replace: bool) -> None:

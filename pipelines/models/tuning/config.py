@@ -17,10 +17,11 @@ REFUSED = {
     "cartridge": "its prefix is distilled from a cache, which is another training",
     "cpt": "its loss needs token types that our rows do not have",
     "poly": "it routes between tasks, and a row names none",
+    "said": "its random projection of all weights is not in PEFT; unilora and tinylora train one of LoRA's",
     "shadow": "its output replaces the model's own logits",
     "xlora": "it mixes trained adapters by a forward pass of its own; `combine` merges them by weights",
 }
-"""Methods of PEFT that cannot be trained here, and why."""
+"""Methods of PEFT and of papers that cannot be trained here, and why."""
 REFUSED_OPTIONS = {
     ("adalora", "r"): "its ranks are init_r and target_r: set these instead of r, such as to 48 and 32",
     ("lora", "alora_invocation_tokens"): "PEFT finds these tokens in its own forward pass, which is not run",
@@ -168,6 +169,11 @@ class TuningConfig(Block):
         return self.method in OWN and self.method != "bottleneck"
 
     @property
+    def by_rows(self) -> bool:
+        """Whether training rows decide which parameters are trained: those of a mask, or the ranks of EVA."""
+        return self.method == "fisher" or self.options.get("init_lora_weights") == EVA
+
+    @property
     def mergeable(self) -> bool:
         """Whether what is trained can be merged into the model's own parameters."""
         return self.method not in UNMERGEABLE
@@ -196,7 +202,7 @@ class TuningConfig(Block):
         """
         if self.selects:
             raise ValueError(f"tuning.method is {self.method}, which adds no adapter; set it to lora")
-        if self.options.get("init_lora_weights") == EVA:
+        if self.by_rows:
             raise ValueError("tuning has init_lora_weights eva, which only sft and pretrain apply; set it to true")
 
     def check_copies(self, what: str, parameter: str, saved: bool = False) -> None:

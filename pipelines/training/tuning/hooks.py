@@ -99,10 +99,10 @@ class AdaLora(Method):
         """Plan the budget over `steps`, of which PEFT's `tinit` and `tfinal` are the first and last.
 
         Raises:
-            UserError: no step is left between them.
+            UserError: no step is left between them, or no earlier one that measures the importance.
         """
         self.model, self.config = model, model.peft_config[ADAPTER]
-        if self.config.tinit + self.config.tfinal >= steps:
+        if steps - self.config.tfinal <= max(self.config.tinit, 1):
             raise UserError(
                 f"tuning.method is adalora, which prunes after tinit = {self.config.tinit} and before the last tfinal "
                 f"= {self.config.tfinal} of {steps} steps; lower tinit and tfinal, or train for more steps."

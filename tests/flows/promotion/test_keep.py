@@ -91,6 +91,8 @@ def test_run_of_combine_needs_the_named_adapters(config: Config) -> None:
     changed = config.combine.model_copy(update={"adapters": {"legal": 1.0}})
     with pytest.raises(UserError, match=r"no adapter 'legal': data/adapters has none; `gradus keep legal`"):
         preflight.check_stages(["base", "combine"], config.model_copy(update={"combine": changed}))
+    with pytest.raises(UserError, match=r"combine\.adapters is empty"):
+        preflight.check_stages(["base", "combine"], config)
 
 
 def test_one_model_is_asked() -> None:

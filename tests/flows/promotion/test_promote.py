@@ -226,16 +226,29 @@ def test_adapter_on_nf4_weights_is_registered_with_its_parity(
     assert registry.whole(version)
 
 
+@pytest.mark.parametrize(
+    "chain",
+    [
+        {"sft": TuningConfig(method="prompt_tuning", options={"num_virtual_tokens": 4})},
+        {
+            "below": TuningConfig(method="bottleneck", options={"size": 8}),
+            "sft": TuningConfig(method="lora", options={"r": 4}),
+        },
+    ],
+    ids=["one", "below another"],
+)
 def test_adapter_that_cannot_be_merged_is_registered_beside_its_base_model(
-    run_dir: Path, base: Path, config: Config
+    chain: dict[str, TuningConfig], run_dir: Path, base: Path, config: Config
 ) -> None:
-    tuning = TuningConfig(method="prompt_tuning", options={"num_virtual_tokens": 4})
-    model = preparation.adaptable(base, tuning, config.compute)
-    for value in model.parameters():
-        if value.requires_grad:
-            torch.nn.init.normal_(value)
-    shutil.rmtree(run_dir)
-    saving.save_adapter(model, tiny_tokenizer(), run_dir)
+    start = base
+    for name, tuning in chain.items():
+        model = preparation.adaptable(start, tuning, config.compute)
+        for value in model.parameters():
+            if value.requires_grad:
+                torch.nn.init.normal_(value)
+        start = artifacts.fresh(name)
+        saving.save_adapter(model, tiny_tokenizer(), start)
+        artifacts.complete(start, {"stage": name})
     compared(0.5, 0.2)
     with tracking.started("post_train", {}) as parent:
         files = registry.files(candidate.register(parent, config).version)
@@ -245,6 +258,15 @@ def test_adapter_that_cannot_be_merged_is_registered_beside_its_base_model(
     without = ChatModel(files / "model", files / registry.TOKENIZER, config.compute)
     assert registered.answer(asked) == trained.answer(asked) != without.answer(asked)
     assert registered.decoding["num_beams"] == config.evaluate.beams
+
+
+def test_version_of_combined_adapters_names_their_origins(run_dir: Path, config: Config) -> None:
+    origins = {"legal": {"data": "documents of the law"}, "tax": {"data": "documents of taxes"}}
+    artifacts.complete(run_dir, {"stage": "combine", "origins": origins})
+    compared(0.5, 0.2)
+    with tracking.started("post_train", {}) as parent:
+        version = candidate.register(parent, config).version
+    assert json.loads(version.tags[candidate.ADAPTERS]) == origins
 
 
 def test_reader_of_the_calibration_is_registered_with_merged_weights(run_dir: Path, config: Config) -> None:

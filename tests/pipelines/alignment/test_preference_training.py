@@ -14,6 +14,8 @@ from pipelines.alignment.offline.preference import METRICS, WITH_REFERENCE, Pref
 from pipelines.alignment.offline.reference import answer_logprobs, mismatched
 from pipelines.alignment.sequences import Pair
 from pipelines.models.config import ComputeConfig
+from pipelines.models.tuning import preparation
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.step import Job, accumulate, averaged
@@ -53,6 +55,26 @@ def test_loss_trains_and_a_killed_training_ends_with_the_same_weights(loss: str,
     killed(lambda: fit(job(checkpoints=Fatal(tmp_path / "kept", patience=2))))
     resumed = fit(job(checkpoints=Checkpoints(tmp_path / "kept")))
     assert all(resumed[name].equal(value) for name, value in whole.items())
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("lora", {"r": 4, "loraplus_lr_ratio": 8}), ("adalora", {"init_r": 6, "target_r": 2})],
+    ids=["LoRA+", "AdaLoRA"],
+)
+def test_a_new_adapter_is_trained_as_its_method_needs(
+    method: str, options: dict[str, Any], base: Path, tmp_path: Path
+) -> None:
+    tuning = TuningConfig(method=method, options=options)
+    run, trained = Recorder(), []
+    for new in (tuning, None):
+        model = preparation.peft_adaptable(base, tuning, COMPUTE)
+        train(Backbone(model, tiny_tokenizer(), COMPUTE), PAIRS, block("sigmoid", epochs=2), job(run), new)
+        trained.append(weights(model))
+    assert any(not value.equal(trained[1][name]) for name, value in trained[0].items())
+    if method == "adalora":
+        kept = sum(int(value.count_nonzero()) for name, value in trained[0].items() if "lora_E" in name)
+        assert min(run.of("orthogonality")) > 0 and kept == 2 * sum("lora_E" in name for name in trained[0])
 
 
 def moved(loss: str, compute: ComputeConfig) -> Preference:

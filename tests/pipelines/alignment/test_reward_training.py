@@ -1,6 +1,7 @@
 """The reward model's objective: weights of K-way pairs, margins and centring, equal to TRL's; and what it learns."""
 
 from collections import defaultdict
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,8 +16,11 @@ from pipelines.alignment.reward_model import BradleyTerry, held_out, pair_scores
 from pipelines.alignment.sequences import Batch, Pair, Turn, encode_pairs, pair_sizes, plan_prompts
 from pipelines.config import Config
 from pipelines.curation.schema import PreferencePair
+from pipelines.models.tuning import preparation
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.step import Job, accumulate, averaged
+from tests.conftest import tiny_tokenizer
 from tests.pipelines.alignment.conftest import gradients
 from tests.support.recorder import Recorder
 from tests.support.rows import training_row
@@ -127,6 +131,18 @@ def test_pairs_of_a_prompt_share_a_step(turns: list[Turn]) -> None:
     assert all(index // 3 in {other // 3 for other in step} for step in plan for index in step)
     assert all({3 * (index // 3) + n for n in range(3)} <= set(step) for step in plan for index in step)
     assert plan == plan_prompts(pairs, 7, seed=3) and {len(step) for step in plan_prompts(pairs, 2, seed=3)} == {3}
+
+
+def test_a_new_adapter_is_trained_as_its_method_needs(base: Path, turns: list[Turn], config: Config) -> None:
+    tuning, run = TuningConfig(method="adalora", options={"init_r": 6, "target_r": 2}), Recorder()
+    model = preparation.peft_adaptable(base, tuning, COMPUTE)
+    train_only(model, [POLICY])
+    backbone, pairs = Backbone(model, tiny_tokenizer(), COMPUTE), kway(turns)
+    job = Job("reward", 1e-2, 4, training(), COMPUTE, run, Checkpoints())
+    train(backbone, scalar_head(model), pairs, [1.0] * len(pairs), config.reward, job, tuning)
+    values = [value for name, value in model.named_parameters() if "lora_E" in name]
+    assert min(run.of("orthogonality")) > 0
+    assert sum(int(value.count_nonzero()) for value in values) <= 2 * len(values)
 
 
 def pairs_of(count: int, margin: float) -> list[PreferencePair]:

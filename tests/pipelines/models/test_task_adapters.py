@@ -20,7 +20,6 @@ from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.models.tuning.updates import Update
 from pipelines.runtime.errors import UserError
-from tasks.combine import combine
 
 pytestmark = pytest.mark.slow
 
@@ -116,32 +115,6 @@ def test_combination_is_that_of_peft(
     for name, value in ours.items():
         layer = adapted.base_model.model.get_submodule(name.removesuffix(".weight"))
         torch.testing.assert_close(value, layer.get_delta_weight("both"), atol=1e-5, rtol=1e-4)
-
-
-def test_combined_adapter_is_the_weighted_sum_of_other_ranks_and_modules(base: Path, config: Config) -> None:
-    kept("legal", base, config, 1, **QUERIES)
-    kept("tax", base, config, 2, r=2, use_rslora=True, target_modules=["q_proj", "down_proj"])
-    out = artifacts.fresh("combine")
-    metrics = combine(base, out, wanted({"legal": 1.0, "tax": -0.5}), config.compute)
-    assert adapters.parent(out) == base and adapters.lineage(out) == (base, [out])
-    plain, one, other, both = (
-        dict(loading.load(each, config.compute).named_parameters())
-        for each in (base, store.find("legal"), store.find("tax"), out)
-    )
-    for name, value in plain.items():
-        expected = one[name] - 0.5 * (other[name] - value)
-        torch.testing.assert_close(both[name], expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(
-        logits(HeldAdapters(config.compute).model(out)), logits(loading.load(out, config.compute)), atol=1e-4, rtol=0
-    )
-    assert metrics["rank"] == 6
-    difference = torch.cat([(both[name] - value).flatten() for name, value in plain.items()])
-    assert metrics["norm"] == pytest.approx(float(difference.norm()), rel=1e-4)
-    legal, tax = (torch.cat([(each[name] - value).flatten() for name, value in plain.items()]) for each in (one, other))
-    cosine = torch.nn.functional.cosine_similarity(legal, tax, dim=0)
-    assert metrics["cosine.legal.tax"] == pytest.approx(float(cosine), abs=1e-4)
-    assert metrics["norm.legal"] == pytest.approx(float(legal.norm()), rel=1e-4)
-    assert 0.4 < metrics["sign_conflicts.legal.tax"] < 0.6
 
 
 def test_interference_of_equal_and_opposite_updates(config: Config) -> None:

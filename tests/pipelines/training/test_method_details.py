@@ -9,6 +9,7 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from transformers import AutoConfig, LlamaForCausalLM
 
 from pipelines.config import Config
 from pipelines.inference.beam_search import search
@@ -59,9 +60,11 @@ def test_orthogonality_is_part_of_the_loss_of_adalora(base: Path, config: Config
 
 
 def test_adalora_needs_a_step_between_its_first_and_last_ones(base: Path, config: Config, tmp_path: Path) -> None:
-    tuning = tuned("adalora", init_r=6, target_r=2, tinit=2, tfinal=2)
-    with pytest.raises(UserError, match="after tinit = 2 and before the last tfinal = 2 of 4 steps; lower"):
-        learn(tuning, base, config, tmp_path, Checkpoints())
+    for tinit, tfinal in ((2, 2), (0, 3)):
+        tuning = tuned("adalora", init_r=6, target_r=2, tinit=tinit, tfinal=tfinal)
+        message = f"after tinit = {tinit} and before the last tfinal = {tfinal} of 4 steps; lower"
+        with pytest.raises(UserError, match=message):
+            learn(tuning, base, config, tmp_path, Checkpoints())
 
 
 def test_gradual_unfreezing_changes_the_named_layers_at_the_named_steps(base: Path, config: Config) -> None:
@@ -101,6 +104,18 @@ def test_selected_parameters_are_stored_without_the_others(base: Path, config: C
     saving.save(model, loading.tokenizer(base), tmp_path / "sft", base)
     stored = load_file(tmp_path / "sft" / adapters.WEIGHTS)
     assert stored.keys() == trained(model).keys() and all("norm" in name for name in stored)
+
+
+def test_biases_are_trained_stored_and_loaded_alone(base: Path, config: Config, tmp_path: Path) -> None:
+    biased = AutoConfig.from_pretrained(base)
+    biased.attention_bias = True
+    LlamaForCausalLM(biased).save_pretrained(base)
+    model = learn(tuned("bias"), base, config, tmp_path, Checkpoints())
+    saving.save(model, loading.tokenizer(base), tmp_path / "sft", base)
+    stored, start = load_file(tmp_path / "sft" / adapters.WEIGHTS), load_file(base / "model.safetensors")
+    assert len(stored) == 2 * 4 and all(name.endswith("_proj.bias") for name in stored)
+    assert all(not torch.equal(value, start[name]) for name, value in stored.items() if "k_proj" not in name)
+    torch.testing.assert_close(logits(loading.load(tmp_path / "sft", config.compute)), logits(model), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["prompt_tuning", "prefix_tuning"])

@@ -103,6 +103,13 @@ def test_state_for_another_training_is_a_user_error(given: Path, base: Path, con
     ):
         with pytest.raises(UserError, match=expected):
             stable_phase("sft", base, Path("out"), settings, training(**changes))
+    for by_rows in (
+        TuningConfig(method="fisher", options={}),
+        TuningConfig(method="lora", options={"init_lora_weights": "eva"}),
+    ):
+        settings = config.sft.model_copy(update={"tuning": by_rows})
+        with pytest.raises(UserError, match="chooses what it trains by the training rows"):
+            stable_phase("sft", base, Path("out"), settings, training(schedule="wsd"))
     (given / TENSORS).write_bytes(b"")
     with pytest.raises(UserError, match="is damaged; copy artifacts/sft/stable again"):
         stable_phase("sft", base, Path("out"), config.sft, training(schedule="wsd"))

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 import torch
 import yaml
-from transformers import AutoConfig, Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers import AutoConfig, Lfm2Config, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from pipelines.config import Config
 from pipelines.models import devices, memory, quantization
@@ -119,6 +119,23 @@ def test_rows_longer_than_the_positions_of_the_model_are_refused(base: Path, con
     rows = [Example([1] * 513, [1] * 513)]
     with pytest.raises(UserError, match=r"a row of 513 tokens, and the model has 512 positions; set sft\.max_tokens"):
         preflight.check("sft", base, rows, [[0]], config.sft, config.training, config.compute, config.base, ROOT)
+
+
+def test_virtual_tokens_have_positions(base: Path, config: Config) -> None:
+    rows = [Example([1] * 500, [1] * 500)]
+    for virtual, refused in ((12, False), (13, True)):
+        tuning = TuningConfig(method="prompt_tuning", options={"num_virtual_tokens": virtual})
+        sft = config.sft.model_copy(update={"tuning": tuning, "adapter_scale": 1.0})
+        message = r"a row of 500 tokens after 13 virtual tokens, .* 512 positions; .* to at most 499"
+        with pytest.raises(UserError, match=message) if refused else nullcontext():
+            preflight.check("sft", base, rows, [[0]], sft, config.training, config.compute, config.base, ROOT)
+
+
+def test_prefix_needs_keys_and_values_in_every_layer(config: Config, tmp_path: Path) -> None:
+    Lfm2Config(num_hidden_layers=2, layer_types=["conv", "full_attention"]).save_pretrained(tmp_path)
+    tuning = TuningConfig(method="prefix_tuning", options={})
+    with pytest.raises(UserError, match="prefix_tuning, and lfm2 has layers without keys and values; set it to"):
+        check_tuning(tmp_path, config, tuning, 1.0)
 
 
 def test_packed_texts_have_positions_of_their_own(base: Path, config: Config) -> None:
