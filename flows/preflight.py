@@ -57,9 +57,7 @@ def check_stages(names: Iterable[str], settings: Config) -> None:
     if "evaluate" in needed:
         _check_questions(settings)
     if "combine" in needed:
-        from pipelines.models.task_adapters import combination  # imports torch
-
-        combination.check(settings.combine, store.BASE)
+        store.check_combination(settings.combine)
     for task, _, row in stages:
         if task == "rl":
             _check_copies(row, settings)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipelines import artifacts
-from pipelines.models.task_adapters.config import NAME
+from pipelines.models.task_adapters.config import NAME, CombineConfig
 from pipelines.runtime.errors import UserError
 
 FOLDER = Path("data/adapters")
@@ -63,6 +63,17 @@ def check(source: Path, name: str, replace: bool) -> None:
     if below != BASE:
         raise UserError(f"The adapter in {source} is on {below}, and only adapters on {BASE} are kept.")
     adapters.lineage(source)
+
+
+def check_combination(config: CombineConfig) -> None:
+    """Check that the named adapters can be combined, without the weights of their base model.
+
+    Raises:
+        UserError: no adapter is named, one is missing, or they do not fit the method or each other.
+    """
+    from pipelines.models.task_adapters import combination  # imports torch
+
+    combination.check(config, BASE)
 
 
 def copy(source: Path, name: str, origin: Mapping[str, str]) -> Path:
