@@ -25,7 +25,7 @@ LORA_PLUS = "loraplus_lr_ratio"
 """Option of `lora`: learning rate of B over that of A (LoRA+, Hayou et al. 2024, arXiv:2402.12354)."""
 _INITS = ("gaussian", "orthogonal", EVA, *REPLACED_INITS)
 """Values of `init_lora_weights` of LoRA, besides true and false."""
-_ONLY_FACTORS = (*UNSCALED, "lora_bias", "target_parameters")
+_BESIDE_FACTORS = (*UNSCALED, "lora_bias", "target_parameters")
 """Options of LoRA with which it trains more than the two factors of linear layers."""
 _OWN_TARGETS = ("ia3", "ln_tuning", "trainable_tokens")
 _MANY_STEPS = 10**9
@@ -58,7 +58,7 @@ def configuration(method: str, options: Mapping[str, Any], base: str = "base") -
     for name, value in given.items():
         if name in numbers and not isinstance(value, int | float | None):
             raise ValueError(f"options of {method}: {name} is {value!r}, and must be a number")
-        if (method, name) in REFUSED_OPTIONS:
+        if value is not None and (method, name) in REFUSED_OPTIONS:
             raise ValueError(f"the method {method} takes no {name} here, because {REFUSED_OPTIONS[method, name]}")
     _check_start(method, given)
     if str(given.get("init_lora_weights")).startswith(REPLACED_INITS):
@@ -101,7 +101,7 @@ def _check_start(method: str, options: Mapping[str, Any]) -> None:
     if not start.startswith(known):
         supported = ", ".join(("true", "false", *known))
         raise ValueError(f"init_lora_weights is {start}; {supported} are supported by {method}")
-    other = [name for name in _ONLY_FACTORS if options.get(name) not in (None, False, "none")]
+    other = [name for name in _BESIDE_FACTORS if options.get(name) not in (None, False, "none")]
     if start.startswith(REPLACED_INITS) and other:
         raise ValueError(
             f"init_lora_weights is {start}, which initialises the factors of linear layers only, and {other[0]} trains "
