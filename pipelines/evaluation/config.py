@@ -32,7 +32,8 @@ class EvaluateConfig(Block):
     judge: bool
     """Whether the model of teacher.roles.judge reviews the answers that the rules call wrong."""
     min_judge_agreement: Share
-    """Minimum agreement (Cohen's kappa) of the judge with `labels`; below it, the evaluation is refused."""
+    """Minimum agreement (Cohen's kappa) of the judge with the `labels` of outputs that the rules call wrong; below it,
+    the evaluation is refused."""
     labels: Path
     """Folder of the judge: its prompt, verdict.yaml, and hand-labelled outputs to calibrate it on, verdicts.jsonl."""
 
