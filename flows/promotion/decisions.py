@@ -75,15 +75,17 @@ def decide(number: int | None, settings: Config, force: str | None, rescore: Res
     basis = _registered(version)
     exhausted = _exhausted(version, basis.asked, settings)
     refusal = exhausted or _own_refusal(version, settings)
+    verdict: dict[str, Any] | None = None
     if rival is not None and not refusal:
         if force is None and registry.answers(rival, basis.fingerprint) is None:
             version, rival, basis = _measured(version, rival, settings, rescore)
             exhausted = _exhausted(version, basis.asked, settings)
-        refusal = exhausted or _rival_refusal(version, rival, basis.fingerprint, settings)
+        verdict = _against(version, rival, basis.fingerprint, settings)
+        refusal = exhausted or " ".join(verdict["reasons"])
     if force is not None:
-        _keep(version, basis, FORCED, f"{force} (the gate: {refusal or 'passed'})")
+        _keep(version, basis, FORCED, f"{force} (the gate: {refusal or 'passed'})", verdict)
     else:
-        _keep(version, basis, CLOSED if exhausted else REFUSED if refusal else PROMOTED, refusal)
+        _keep(version, basis, CLOSED if exhausted else REFUSED if refusal else PROMOTED, refusal, verdict)
     if refusal and force is None:
         return Decision(version, False, refusal)
     _promote(version)
@@ -141,7 +143,7 @@ def _served_refusal(version: Version, settings: Config) -> str:
     """
     try:
         folder = registry.files(version)
-        if SERVED in version.tags:
+        if float(version.tags.get(SERVED, 0)) >= MIN_SERVED:
             return ""
         from pipelines.evaluation.served import agreement
         from pipelines.inference.chat_model import ChatModel
@@ -153,10 +155,13 @@ def _served_refusal(version: Version, settings: Config) -> str:
         share = agreement(model, rows, settings, SERVED_QUESTIONS)
     except (UserError, OSError, ValueError, RuntimeError) as error:
         return f"it cannot be loaded from the registry: {error}"
-    if share < MIN_SERVED:
-        return f"loaded from the registry it repeats {100 * share:.0f}% of its verdicts; it must be {MIN_SERVED:.0%}."
     registry.describe(version, {SERVED: f"{share:.4f}"})
-    return ""
+    return "" if share >= MIN_SERVED else describe_served(share)
+
+
+def describe_served(share: float) -> str:
+    """Return the check `served` as a sentence."""
+    return f"loaded from the registry it repeats {100 * share:.0f}% of its verdicts; it must be {MIN_SERVED:.0%}."
 
 
 def _registered(version: Version) -> Basis:
@@ -179,15 +184,15 @@ def _measured(
     return version, champion, Basis(fingerprint, sketch(of(registry.answers(version, fingerprint) or [], "test")))
 
 
-def _rival_refusal(version: Version, champion: Version, fingerprint: str, settings: Config) -> str:
-    """Return why `version` does not pass the gate against `champion`, by the evaluation `fingerprint` of both."""
+def _against(version: Version, champion: Version, fingerprint: str, settings: Config) -> dict[str, Any]:
+    """Return the verdict of the gate on `version` against `champion`, by the evaluation `fingerprint` of both."""
     now, before = registry.answers(version, fingerprint), registry.answers(champion, fingerprint)
     name = f"the champion, version {champion.number}"
     if now is None or before is None:
-        return f"{name}, was not evaluated on the same questions in the same way."
+        reason = f"{name}, was not evaluated on the same questions in the same way."
+        return {"outcome": gate.Outcome.UNDECIDED, "checks": [], "reasons": [reason]}
     reference = gate.Reference(gate.Role.CHAMPION, name, of(before, "test"))
-    checks = gate.judge(of(now, "test"), reference, settings.compare, settings.compute.seed)
-    return " ".join(gate.verdict(checks)["reasons"])
+    return gate.verdict(gate.judge(of(now, "test"), reference, settings.compare, settings.compute.seed))
 
 
 def openings(version: Version, settings: Config, asked: str = "", *, others: bool = False) -> Openings:
@@ -211,8 +216,11 @@ def _exhausted(version: Version, asked: str, settings: Config) -> str:
     )
 
 
-def _keep(version: Version, basis: Basis, decision: str, reason: str) -> None:
-    """Store a decision on its version with the metrics it was based on; skip a repeated identical refusal."""
+def _keep(version: Version, basis: Basis, decision: str, reason: str, verdict: dict[str, Any] | None = None) -> None:
+    """Store a decision on its version with what it was based on; skip a repeated identical refusal.
+
+    `verdict` is that of the gate against the champion; None if there is none, or something else refused the version.
+    """
     version, champion = registry.get(version.number), registry.version_with_alias(registry.CHAMPION)
     entry = {
         "decision": decision,
@@ -220,12 +228,14 @@ def _keep(version: Version, basis: Basis, decision: str, reason: str) -> None:
         history.QUESTIONS: basis.asked,
         "numbers": _numbers(version, basis.fingerprint),
         "champion": None if champion is None else {"version": champion.number, **_numbers(champion, basis.fingerprint)},
+        "against_champion": verdict,
+        "served": version.tags.get(SERVED),
     }
-    before = history.entries(version.tags)
-    if decision in (REFUSED, CLOSED) and before and before[-1][1] == entry:
+    text = json.dumps(entry)
+    if decision in (REFUSED, CLOSED) and json.dumps(history.last(version.tags)) == text:
         return
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    registry.describe(version, {f"{history.PREFIX}{now}": json.dumps(entry)})
+    registry.describe(version, {f"{history.PREFIX}{now}": text})
 
 
 def _numbers(version: Version, fingerprint: str) -> dict[str, Any]:

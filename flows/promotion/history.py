@@ -19,7 +19,9 @@ QUESTIONS = "test_questions"
 
 Tags = Mapping[str, str]
 Entry = dict[str, Any]
-"""`decision`, `reason`, `QUESTIONS`, `numbers` (of the version) and `champion` (its number and numbers)."""
+"""`decision`, `reason`, `QUESTIONS`, `numbers` (of the version), `champion` (its number and numbers),
+`against_champion` (the verdict of pipelines/evaluation/gate.py) and `served` (the share of repeated verdicts).
+"""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class Openings:
 def entries(tags: Tags) -> list[tuple[str, Entry]]:
     """Return time and content of the decisions on a version, in order."""
     return [(tag, json.loads(tags[tag])) for tag in sorted(tags) if tag.startswith(PREFIX)]
+
+
+def last(tags: Tags) -> Entry:
+    """Return the last decision on a version; empty if there is none."""
+    made = entries(tags)
+    return made[-1][1] if made else {}
 
 
 def openings(versions: Mapping[int, Tags], questions: str, allowed: int) -> Openings:

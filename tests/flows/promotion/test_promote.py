@@ -203,6 +203,10 @@ def test_registered_weights_are_the_evaluated_weights(
         rollback("once more")
     decisions = [json.loads(tags) for key, tags in registry.get(2).tags.items() if key.startswith(PREFIX)]
     assert {each["decision"] for each in decisions} == {"refused", "forced"}
+    refused = next(each for each in decisions if each["decision"] == "refused")["against_champion"]
+    assert [each["gate"] for each in refused["checks"]] == ["better", "honest", "useful", "general"]
+    assert refused["outcome"] == "fail" and {each["served"] for each in decisions} == {"1.0000"}
+    assert worse.decision["against_champion"] == refused and first.decision["against_champion"] is None
     forced = next(each for each in decisions if each["decision"] == "forced")
     assert forced["reason"].startswith("a trial in production (the gate: Score")
     assert forced["numbers"]["answer_accuracy"] == 0.4 and forced["champion"]["version"] == 1
@@ -375,6 +379,7 @@ def test_model_that_answers_differently_when_served_is_refused(run_dir: Path, co
         parent.artifact(Path("answers.jsonl"))
         registry.describe(version, {f"{registry.ANSWERS}{version.tags[registry.FINGERPRINT]}": parent.id})
     assert promote(1, config)[1] == "loaded from the registry it repeats 0% of its verdicts; it must be 98%."
+    assert history.last(registry.get(1).tags)["served"] == "0.0000"
 
 
 def _number(alias: str) -> int:
