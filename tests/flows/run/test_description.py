@@ -30,13 +30,10 @@ def promotion(promoted: bool) -> Promotion:
         "validation": {"models": {**models, "ppo": numbers(0.4)}, "order": ["base", "sft", "dpo", "ppo"]},
         "candidate": "dpo",
         "confidence": confidence_json(),
-        "verdict": {
-            "outcome": "pass",
-            "checks": [{"outcome": "pass", "gate": "better", "detail": "Score 0.25, base -0.85."}],
-        },
+        "verdict": {"outcome": "pass", "checks": [passed]},
     }
     against = {"outcome": "fail", "gate": "general", "detail": "General accuracy 25.0%, the champion 40.0%."}
-    decision = {"against_champion": {"checks": [against]}, "served": "0.9833"}
+    decision = {"champion": {"version": 2}, "against_champion": {"checks": [against]}, "served": "0.9833"}
     reason = "" if promoted else "It forgets too much."
     return Promotion(comparison, "dpo", 3, promoted, reason, Openings(3, 10), decision)
 

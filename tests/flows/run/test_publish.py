@@ -1,5 +1,6 @@
 """Pages of a run in MLflow and Prefect, and the index page."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from flows.run.publish import published
 from pipelines import artifacts, config
 from pipelines.models import registry
 from pipelines.runtime import tracking, tracking_store
+from tests.flows.commands.test_diff_command import AFTER, BEFORE, register
 from tests.flows.conftest import Project
-from tests.flows.run.test_description import promotion
+from tests.flows.run.test_description import ORIGIN, promotion
 
 pytestmark = pytest.mark.slow
 
@@ -51,3 +53,17 @@ def test_verdict_is_published_on_every_page(fake: Project) -> None:
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["comparison"]))
         )
     assert "dpo (candidate)" in str(max(published_artifacts, key=lambda each: str(each.created)).data)
+
+
+@pytest.mark.usefixtures("project")
+def test_index_page_shows_what_changed_against_the_champion() -> None:
+    artifacts.fresh("compare")
+    register({}, "other questions")
+    register(BEFORE, "one")
+    register(AFTER, "one", wrong="1785")
+    found = promotion(True)
+    assert [len(pairs) for pairs in index_page.changed(found).values()] == [2, 1, 2, 3, 1]
+    assert index_page.changed(replace(found, decision={"against_champion": None})) == {}
+    page = index_page.write(found, config.load(), ORIGIN).read_text()
+    assert "Against the champion, version 2" in page and "<b>Newly hallucinated: 2</b>" in page
+    assert "fail, general: General accuracy 25.0%" in page
