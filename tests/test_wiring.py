@@ -38,7 +38,7 @@ FOR_FLOWS = {
     "evaluation.comparison",
     "evaluation.gate",
     "evaluation.sample_size",
-    "evaluation.served",
+    "evaluation.question_sketch",
     "evaluation.scoring",
     "evaluation.retrieval.support",
     "evaluation.confidence",

@@ -11,10 +11,10 @@ from typing import Any
 
 from flows.dag import dvc_lock
 from flows.promotion import eval_fingerprint, history
-from flows.promotion.question_sketch import sketch
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.evaluation import questions
+from pipelines.evaluation.question_sketch import QUESTIONS, sketch
 from pipelines.models import registry
 from pipelines.models.registry import Version
 from pipelines.runtime import tracking
@@ -68,7 +68,8 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
         **{metric: repr(number) for metric, number in figures.items()},
         **registry.evaluation(fingerprint, figures, parent.id),
         registry.FINGERPRINT: fingerprint,
-        history.QUESTIONS: sketch(artifacts.read_rows(_answers(name)[1])),
+        history.WEIGHTS: comparison["protocol"]["weights"][name],
+        QUESTIONS: sketch(artifacts.read_rows(_answers(name)[1])),
         OUTCOME: comparison["verdict"]["outcome"],
         VERDICT: " ".join(comparison["verdict"]["reasons"]),
         registry.CONFIDENCE: json.dumps(comparison["confidence"]),

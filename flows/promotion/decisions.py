@@ -15,12 +15,13 @@ from typing import Any
 from flows.dag import dvc_cache
 from flows.promotion import candidate, eval_fingerprint, history
 from flows.promotion.history import CLOSED, FORCED, PROMOTED, REFUSED, RESTORED, Openings
-from flows.promotion.question_sketch import sketch
 from pipelines.config import Config
 from pipelines.evaluation import gate
 from pipelines.evaluation.comparison import of
+from pipelines.evaluation.question_sketch import OPENING, QUESTIONS, sketch
 from pipelines.models import registry
 from pipelines.models.registry import Version
+from pipelines.runtime import tracking_store
 from pipelines.runtime.errors import UserError
 
 SERVED = "served"
@@ -145,7 +146,7 @@ def _served_refusal(version: Version, settings: Config) -> str:
         folder = registry.files(version)
         if float(version.tags.get(SERVED, 0)) >= MIN_SERVED:
             return ""
-        from pipelines.evaluation.served import agreement
+        from flows.promotion.served import agreement
         from pipelines.inference.chat_model import ChatModel
 
         rows = registry.answers(version, version.tags[registry.FINGERPRINT])
@@ -166,7 +167,7 @@ def describe_served(share: float) -> str:
 
 def _registered(version: Version) -> Basis:
     """Return the evaluation that `version` was registered with."""
-    return Basis(version.tags.get(registry.FINGERPRINT, ""), version.tags.get(history.QUESTIONS, ""))
+    return Basis(version.tags.get(registry.FINGERPRINT, ""), version.tags.get(QUESTIONS, ""))
 
 
 def _measured(
@@ -196,13 +197,14 @@ def _against(version: Version, champion: Version, fingerprint: str, settings: Co
 
 
 def openings(version: Version, settings: Config, asked: str = "", *, others: bool = False) -> Openings:
-    """Return how many versions, or how many `others`, were decided on by the test questions with the sketch `asked`.
+    """Return how many candidates, or how many `others`, were asked the test questions with the sketch `asked`.
 
-    By default they are those that `version` was registered with, or without any, those of the last decision.
+    By default they are those that `version` was registered with, or without any, the last ones.
     """
-    tags = {each.number: each.tags for each in registry.versions() if not (others and each.number == version.number)}
-    asked = asked or version.tags.get(history.QUESTIONS) or history.last_questions(tags) or ""
-    return history.openings(tags, asked, settings.compare.openings)
+    tags, opened = {each.number: each.tags for each in registry.versions()}, tracking_store.tag_values(OPENING)
+    asked = asked or version.tags.get(QUESTIONS) or history.last_questions(tags, opened) or ""
+    own = {history.weights(version.number, version.tags)} if others else set()
+    return Openings(len(history.candidates(tags, opened, asked) - own), settings.compare.openings)
 
 
 def _exhausted(version: Version, asked: str, settings: Config) -> str:
@@ -211,8 +213,9 @@ def _exhausted(version: Version, asked: str, settings: Config) -> str:
     if not found.closed:
         return ""
     return (
-        f"new test questions are needed (docs/evaluation.md): the present ones have decided on {found.used} other "
-        f"versions, and compare.openings allows {found.allowed}, because a bad model passes sooner or later by chance."
+        "new test questions are needed (docs/evaluation.md): "
+        f"the present ones were asked of {found.used} other candidates, "
+        f"and compare.openings allows {found.allowed}, because a bad model passes sooner or later by chance."
     )
 
 
@@ -225,7 +228,7 @@ def _keep(version: Version, basis: Basis, decision: str, reason: str, verdict: d
     entry = {
         "decision": decision,
         "reason": reason,
-        history.QUESTIONS: basis.asked,
+        QUESTIONS: basis.asked,
         "numbers": _numbers(version, basis.fingerprint),
         "champion": None if champion is None else {"version": champion.number, **_numbers(champion, basis.fingerprint)},
         "against_champion": verdict,

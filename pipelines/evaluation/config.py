@@ -112,7 +112,7 @@ class CompareConfig(Block):
     """Probability that the gate ever passes a model that does not meet a requirement, over all `openings` together; or
     ever fails one as worse than its parent that is not."""
     openings: Count
-    """How many decisions the test questions serve; each uses `alpha` / `openings`. Then they must be replaced."""
+    """How many candidates the test questions are asked of; each uses `alpha` / `openings`. Then they are replaced."""
     max_general_drop: Share
     """Maximum loss of general accuracy."""
     max_hallucination_rise: Share

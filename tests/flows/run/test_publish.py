@@ -42,11 +42,11 @@ def test_verdict_is_published_on_every_page(fake: Project) -> None:
     assert "It forgets too much." in run.data.tags["mlflow.note.content"]
     card = store.get_model_version(registry.NAME, "3").description
     assert "| dpo (candidate) |" in card and "about 30 more calibration questions" in card
-    assert "The test questions have decided on 3 of 10 versions" in card
+    assert "The test questions were asked of 3 of 10 candidates" in card
     page = Path("artifacts/index.html").read_text()
     assert "It forgets too much." in page and 'href="compare/report.html">dpo against base<' in page
     assert "There is no champion yet." in page and "sft.tuning.method" in page
-    assert "The test questions have decided on 3 of 10 versions" in page and "<b>ppo</b>" in page
+    assert "The test questions were asked of 3 of 10 candidates" in page and "<b>ppo</b>" in page
     assert index_page.PAGE.name in {each.path for each in store.list_artifacts(parent.id)}
     with get_client(sync_client=True) as client:
         published_artifacts = client.read_artifacts(
