@@ -30,6 +30,7 @@ FOR_FLOWS = {
     "alignment.rows",
     "text.encoding",
     "models.registry",
+    "models.lookup",
     "models.task_adapters.store",
     "evaluation.questions",
     "evaluation.in_training",

@@ -15,11 +15,13 @@ from typing import Any
 from flows.dag import dvc_cache
 from flows.promotion import candidate, eval_fingerprint, history
 from flows.promotion.history import CLOSED, FORCED, PROMOTED, REFUSED, RESTORED, Openings
+from flows.serve.answering import Answerer
+from flows.serve.locations import registered
 from pipelines.config import Config
 from pipelines.evaluation import gate
 from pipelines.evaluation.comparison import of
 from pipelines.evaluation.question_sketch import OPENING, QUESTIONS, sketch
-from pipelines.models import registry
+from pipelines.models import lookup, registry
 from pipelines.models.registry import Version
 from pipelines.runtime import tracking_store
 from pipelines.runtime.errors import UserError
@@ -140,20 +142,25 @@ def _own_refusal(version: Version, settings: Config) -> str:
 def _served_refusal(version: Version, settings: Config) -> str:
     """Return why a version loaded from the registry does not answer as evaluated; empty if it does.
 
-    The questions are asked one at a time, as `gradus ask` does. A passed check is not repeated.
+    The questions are asked one at a time by the path of `gradus ask`, which abstains below the threshold. A passed
+    check is not repeated.
     """
     try:
-        folder = registry.files(version)
+        registry.files(version)
         if float(version.tags.get(SERVED, 0)) >= MIN_SERVED:
             return ""
         from flows.promotion.served import agreement
+        from pipelines.evaluation.confidence.calibration import Confidence
         from pipelines.inference.chat_model import ChatModel
 
         rows = registry.answers(version, version.tags[registry.FINGERPRINT])
-        if rows is None:
-            return "the answers it was evaluated with are no longer in MLflow; run `gradus run` again."
-        model = ChatModel(registry.weights(folder), folder / registry.TOKENIZER, settings.compute)
-        share = agreement(model, rows, settings, SERVED_QUESTIONS)
+        if rows is None or "confidence" not in rows[0]:
+            return "its answers and the confidence in them are not in MLflow; run `gradus run` again."
+        location = registered(lookup.facts(version, ""))
+        model = ChatModel(location.weights, location.tokenizer, settings.compute, location.decoding)
+        threshold = None if location.confidence is None else Confidence.of(location.confidence).threshold
+        answerer = Answerer(model, location, settings)
+        share = agreement(answerer, rows, threshold, settings, SERVED_QUESTIONS)
     except (UserError, OSError, ValueError, RuntimeError) as error:
         return f"it cannot be loaded from the registry: {error}"
     registry.describe(version, {SERVED: f"{share:.4f}"})

@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.promotion.decisions import MIN_SERVED, describe_served
 from flows.promotion.promote import Promotion
-from pipelines.evaluation.report.page import columns, rows
+from pipelines.evaluation.report.page import columns, detail, rows
 
 TRAINING = ("pretrain", "sft", "pairs", "reward", "align", "rl", "teacher")
 MEASURING = ("evaluate", "select", "test", "calibrate", "open_book", "best_of_n", "compare")
@@ -69,8 +69,10 @@ def verdict(promotion: Promotion) -> str:
 def checks(promotion: Promotion) -> list[str]:
     """Return every check of the gate as a line: against the baseline, the parent and the champion, and as served."""
     against = promotion.decision.get("against_champion") or {"checks": []}
-    found = [*promotion.comparison["verdict"]["checks"], *against["checks"]]
-    lines = [f"{each['outcome']}, {each['gate']}: {each['detail']}" for each in found]
+    metrics = promotion.comparison
+    found = [(each, detail(each, metrics)) for each in metrics["verdict"]["checks"]]
+    found += [(each, each["detail"]) for each in against["checks"]]
+    lines = [f"{each['outcome']}, {each['gate']}: {said}" for each, said in found]
     if share := promotion.decision.get("served"):
         outcome = "pass" if float(share) >= MIN_SERVED else "fail"
         lines.append(f"{outcome}, served: {describe_served(float(share))}")

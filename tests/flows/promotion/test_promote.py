@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -20,8 +21,10 @@ from flows.promotion import candidate, eval_fingerprint, history
 from flows.promotion.decisions import openings, restore
 from flows.promotion.history import PREFIX, Openings
 from flows.promotion.promote import promote, promote_candidate, rollback
+from flows.promotion.served import agreement
 from flows.run import accelerator
 from flows.run.summary import hints
+from flows.serve.answering import Answer
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
@@ -109,7 +112,7 @@ def row(name: str, kind: str, split: str, verdict: str) -> Row:
     """Return a row of answers.jsonl."""
     lists = {"accepted": ["Drace"], "competing": [], "choices": []}
     where = {"id": name, "cluster": name, "set": kind, "kind": kind, "split": split}
-    return {**where, **lists, "question": "Who?", "verdict": verdict, "f1": 0.0}
+    return {**where, **lists, "question": "Who?", "verdict": verdict, "f1": 0.0, "judged": False}
 
 
 def compared(right: float, invented: float, rows: list[Row] | None = None) -> dict[str, Any]:
@@ -129,6 +132,8 @@ def compared(right: float, invented: float, rows: list[Row] | None = None) -> di
         said = [row for row in rows or answers(right) if row["split"] == split]
         artifacts.write_rows(artifacts.fresh(folder) / "answers.jsonl", said)
     artifacts.write_json(artifacts.fresh("compare") / "metrics.json", result)
+    stored = [{"id": row["id"], "confidence": 0.0} for row in rows or answers(right) if row["split"] == "validation"]
+    artifacts.write_rows(artifacts.fresh("calibrate") / "confidences.jsonl", stored)
     artifacts.REPORTS.mkdir(exist_ok=True)
     (artifacts.REPORTS / "compare.html").write_text("<title>Gradus: sft against base</title>")
     return result
@@ -393,12 +398,24 @@ def test_model_that_answers_differently_when_served_is_refused(run_dir: Path, co
     compared(0.5, 0.2)
     with tracking.started("post_train", {}) as parent:
         version = candidate.register(parent, config).version
-        rows = [{**row, "verdict": "correct"} for row in answers(0.5)]
+        rows = [{**row, "verdict": "correct", "confidence": None} for row in answers(0.5)]
         artifacts.write_rows(Path("answers.jsonl"), rows)
         parent.artifact(Path("answers.jsonl"))
         registry.describe(version, {f"{registry.ANSWERS}{version.tags[registry.FINGERPRINT]}": parent.id})
     assert promote(1, config)[1] == "loaded from the registry it repeats 0% of its verdicts; it must be 98%."
     assert history.last(registry.get(1).tags)["served"] == "0.0000"
+
+
+def test_served_answers_are_compared_with_verdicts_after_abstaining(config: Config) -> None:
+    """An answerer that withholds each answer repeats those below the threshold, and no others."""
+    withholding = SimpleNamespace(answer=lambda _: Answer(config.curate.refusal, ""))
+    answered = [row(str(number), "answerable", "validation", "correct") for number in range(10)]
+    low, high = ([{**each, "confidence": confidence} for each in answered] for confidence in (0.2, 0.8))
+    asked = {"settings": config, "count": 20}
+    assert agreement(withholding, low + high, 0.5, **asked) == 0.5  # type: ignore[arg-type]
+    assert agreement(withholding, low + high, None, **asked) == 0.0  # type: ignore[arg-type]
+    left_out = [{**high[0], "judged": True}, {**high[0], "set": "general"}, {**high[0], "split": "test"}]
+    assert agreement(withholding, low + left_out, 0.5, **asked) == 1.0  # type: ignore[arg-type]
 
 
 def _number(alias: str) -> int:

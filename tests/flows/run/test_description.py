@@ -24,13 +24,15 @@ def numbers(right: float) -> dict[str, object]:
 def promotion(promoted: bool) -> Promotion:
     models = {"base": numbers(0.0), "dpo": numbers(0.588), "sft": numbers(0.5)}
     passed = {"outcome": "pass", "gate": "better", "detail": "Score 0.25, base -0.85."}
+    useful = {"outcome": "pass", "gate": "useful", "detail": "Over-refusal rate 17.6%."}
     comparison = {
         "models": models,
         "order": ["base", "sft", "dpo"],
         "validation": {"models": {**models, "ppo": numbers(0.4)}, "order": ["base", "sft", "dpo", "ppo"]},
         "candidate": "dpo",
         "confidence": confidence_json(),
-        "verdict": {"outcome": "pass", "checks": [passed]},
+        "abstaining": {"over_refusal": 0.576},
+        "verdict": {"outcome": "pass", "checks": [passed, useful]},
     }
     against = {"outcome": "fail", "gate": "general", "detail": "General accuracy 25.0%, the champion 40.0%."}
     decision = {"champion": {"version": 2}, "against_champion": {"checks": [against]}, "served": "0.9833"}
@@ -77,11 +79,12 @@ def test_every_check_is_listed_also_those_that_passed() -> None:
     lines = description.checks(found)
     assert lines == [
         "pass, better: Score 0.25, base -0.85.",
+        "pass, useful: Over-refusal rate 17.6%. With abstention below a confidence of 0.75 it is 57.6%.",
         "fail, general: General accuracy 25.0%, the champion 40.0%.",
         "pass, served: loaded from the registry it repeats 98% of its verdicts; it must be 98%.",
     ]
     assert all(f"- {line}" in description.card(found, {}) for line in lines)
-    assert description.checks(replace(found, decision={})) == lines[:1]  # the champion was not compared
+    assert description.checks(replace(found, decision={})) == lines[:2]  # the champion was not compared
 
 
 @pytest.mark.slow
