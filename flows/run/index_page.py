@@ -70,7 +70,7 @@ def changed(promotion: Promotion) -> dict[str, list[Pair]]:
         return {}
     versions = {each.number: each for each in registry.versions()}
     former = versions.get(promotion.decision["champion"]["version"])
-    pairs = former and paired(former, versions[promotion.version])
+    pairs = None if former is None else paired(former, versions[promotion.version])
     return dict(changes(pairs)) if pairs else {}
 
 
