@@ -33,7 +33,10 @@ def notify(
     url: Annotated[str, typer.Argument(help="Address of the webhook.")],
     test: Annotated[bool, typer.Option("--test", help="Send a test message.")] = False,
 ) -> None:
-    """Send messages about failed runs, new champions and refused candidates to a webhook."""
+    """Send messages about crashed runs, new champions and rollbacks to a webhook.
+
+    Of scheduled runs, also about failures and refused candidates.
+    """
     with prefect() as ready:
         from flows.serve.heartbeat import watch
         from flows.serve.notify import set_up

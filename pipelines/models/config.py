@@ -18,8 +18,8 @@ class ComputeConfig(Block):
     device: Literal["auto", "cpu", "cuda"]
     """Device; `auto` uses a GPU if available."""
     precision: Literal["auto", "bf16", "fp32"]
-    """Precision of matrix products (autocast); `auto` is bf16 if the processor has native instructions for it. Adapters
-    and optimiser states are always float32."""
+    """Precision of matrix products (autocast); `auto` is bf16 where it is faster: on GPUs, and on CPUs with AMX
+    or, other than Intel's, with bf16 instructions. Adapters and optimiser states are always float32."""
 
 
 class BaseModelConfig(Block):
