@@ -409,8 +409,10 @@ def test_model_that_answers_differently_when_served_is_refused(run_dir: Path, co
 def test_served_answers_are_compared_with_verdicts_after_abstaining(config: Config) -> None:
     """An answerer that withholds each answer repeats those below the threshold, and no others."""
     withholding = SimpleNamespace(answer=lambda _: Answer(config.curate.refusal, ""))
-    answered = [row(str(number), "answerable", "validation", "correct") for number in range(10)]
-    low, high = ([{**each, "confidence": confidence} for each in answered] for confidence in (0.2, 0.8))
+    low, high = (
+        [{**row(f"{sure}-{number}", "answerable", "validation", "correct"), "confidence": sure} for number in range(10)]
+        for sure in (0.2, 0.8)
+    )
     asked = {"settings": config, "count": 20}
     assert agreement(withholding, low + high, 0.5, **asked) == 0.5  # type: ignore[arg-type]
     assert agreement(withholding, low + high, None, **asked) == 0.0  # type: ignore[arg-type]
