@@ -25,7 +25,7 @@ from pipelines.evaluation.report.answers import Answers
 from pipelines.evaluation.report.slices import plotted, slices
 from pipelines.evaluation.report.weak_documents import weak_documents
 from pipelines.evaluation.retrieval.open_book import BOTH, same
-from pipelines.evaluation.retrieval.table import table
+from pipelines.evaluation.retrieval.table import shown, table
 from pipelines.evaluation.selection import read
 from tasks import task
 
@@ -65,6 +65,7 @@ def compare(inputs: Inputs, out: Path, page: Path, config: CompareConfig, seed: 
     checks = [check for each in references for check in gate.judge(answers.test[best], each, config, seed)]
     confidence = artifacts.read_json(inputs.calibrate / calibration.CONFIDENCE)
     curve = artifacts.read_rows(inputs.calibrate / calibration.RISK_COVERAGE)
+    abstaining = _abstaining(answers.test[best], inputs.calibrate)
     measured = {name: units(rows, texts[name]) for name, rows in answers.validation.items()}
     result = {
         "models": comparison.compare(answers.test, texts, config.baseline, config.resamples, config.min_clusters, seed),
@@ -76,6 +77,7 @@ def compare(inputs: Inputs, out: Path, page: Path, config: CompareConfig, seed: 
         **asdict(selection),
         "open_book": _open_book(answers.test, (config.baseline, best), inputs, config, seed),
         "confidence": confidence,
+        "abstaining": None if abstaining is None else comparison.values(shown(units(abstaining))),
         "slices": slices(answers.test, _trained(inputs.curate)),
         "weak_documents": weak_documents(answers.test[best]),
         "best_of_n": best_of_n,
@@ -112,7 +114,8 @@ def _references(answers: dict[str, list[Row]], baseline: str, parent: str | None
 def _logged(result: dict[str, Any]) -> dict[str, float]:
     """Return the figures for MLflow.
 
-    They are every metric on the test questions, the candidate's accuracy by slice, and the gain and its bounds by gate.
+    They are every metric on the test questions, the candidate's when it abstains, its accuracy by slice, and the gain
+    and its bounds by gate.
     """
     best, models = result["candidate"], result["models"]
     found = {
@@ -124,7 +127,8 @@ def _logged(result: dict[str, Any]) -> dict[str, float]:
     by_slice = {
         f"slice/{each['group']}/{_metric_name(each['title'])}": each["accuracy"][best] for each in result["slices"]
     }
-    return found | by_slice | _gains(result["verdict"]["checks"])
+    abstaining = {f"abstaining.{metric}": value for metric, value in (result["abstaining"] or {}).items()}
+    return found | abstaining | by_slice | _gains(result["verdict"]["checks"])
 
 
 def _metric_name(title: str) -> str:
@@ -147,11 +151,14 @@ def _open_book(
     """Return the table of the ways of answering: closed book, open book, both, abstaining."""
     rows = {name: artifacts.read_rows(inputs.open_book / f"{name}.jsonl") for name in (*names, BOTH)}
     closed = {name: same(answers[name], rows[name]) for name in names}
-    threshold = calibration.Confidence.of(artifacts.read_json(inputs.calibrate / calibration.CONFIDENCE)).threshold
-    stored = artifacts.read_rows(inputs.calibrate / calibration.CONFIDENCES)
-    confidence = {row["id"]: row["confidence"] for row in stored}
-    abstaining = None if threshold is None else calibration.abstaining(closed[names[-1]], confidence, threshold)
-    return table(closed, rows, rows.pop(BOTH), abstaining, config, seed)
+    return table(closed, rows, rows.pop(BOTH), _abstaining(closed[names[-1]], inputs.calibrate), config, seed)
+
+
+def _abstaining(rows: list[Row], calibrate: Path) -> list[Row] | None:
+    """Return the candidate's answers as a user gets them, with refusals below the threshold; None without one."""
+    threshold = calibration.Confidence.of(artifacts.read_json(calibrate / calibration.CONFIDENCE)).threshold
+    confidence = {row["id"]: row["confidence"] for row in artifacts.read_rows(calibrate / calibration.CONFIDENCES)}
+    return None if threshold is None else calibration.abstaining(rows, confidence, threshold)
 
 
 def _trained(curated: Path) -> list[tuple[str, str]]:

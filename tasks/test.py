@@ -4,7 +4,8 @@
 directories, data/questions/, the training documents of artifacts/split/ and, with `evaluate.judge`, data/labels/.
 Writes artifacts/test/<baseline or candidate>/ with <model>/answers.jsonl (every test question with its answer, its
 verdict and its invented entities) and protocol.json (the questions, their hashes and the code), and
-artifacts/plots/test@<baseline or candidate>.csv. The other models are not asked: nothing is decided by their answers.
+artifacts/plots/test@<baseline or candidate>.csv. The MLflow run of `test candidate` is tagged as an opening of the test
+questions. The other models are not asked: nothing is decided by their answers.
 Run alone: python -m tasks.test candidate
 """
 
@@ -19,11 +20,12 @@ from pipelines.evaluation.asking import ask, verdict_counts
 from pipelines.evaluation.comparison import values
 from pipelines.evaluation.confidence.calibration import area_under_risk, risk_by_likelihood
 from pipelines.evaluation.metrics import units
+from pipelines.evaluation.question_sketch import opening
 from pipelines.evaluation.questions import SETS, SPLITS, Question
 from pipelines.evaluation.selection import Selection, read
 from pipelines.evaluation.verdicts.invented import Corpus, with_invented
 from pipelines.evaluation.verdicts.judge import Judge, calibrated
-from pipelines.models import devices, loading
+from pipelines.models import adapters, devices, loading
 from pipelines.runtime import code_lock
 from pipelines.runtime.progress import say
 from tasks import task
@@ -93,6 +95,9 @@ if __name__ == "__main__":
         models = {name: t.input(settings.evaluate.models[name]) for name in names}
         judge, agreement = calibrated(settings) or (None, None)
         metrics = test(models, t.input("split"), t.out, settings, judge)
+        if sys.argv[1] == CANDIDATE:  # its outcome can be read from now on, whether it will be promoted or not
+            said = artifacts.read_rows(t.out / names[-1] / "answers.jsonl")
+            t.run.tags(opening(adapters.identity(models[names[-1]]), said))
         artifacts.write_json(t.out / "protocol.json", protocol(questions.folder(settings.evaluate.questions), settings))
         t.finish(metrics if agreement is None else {**metrics, "judge_agreement": agreement})
         for name in names:

@@ -15,7 +15,10 @@ Stages = Annotated[
 Revision = Annotated[
     str | None, typer.Option("--rev", help="Run this commit in a worktree; the result is on the branch runs/ID.")
 ]
-NoPromote = Annotated[bool, typer.Option("--no-promote", help="Do not register or promote a model.")]
+NoPromote = Annotated[
+    bool,
+    typer.Option("--no-promote", help="Do not register or promote a model; its test counts as an opening."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Run stages even if they are up to date.")]
 Sets = Annotated[
     list[str] | None,
@@ -56,6 +59,7 @@ def run(
     liveness.follow_the_flow()  # in a worktree, the command that created it
     try:
         with prefect() as ready:
+            from flows.commands.status import openings
             from flows.post_train import post_train
             from flows.run.summary import show
 
@@ -67,6 +71,8 @@ def run(
         end(f"{failure.stage}: {failure}", 2 if failure.user else 1)
     if promotion is not None:
         show(console, promotion)
+    elif no_promote and (used := openings(settings.compare.openings)):
+        console.print(str(used), highlight=False)
     from flows.dag.provenance import keep_lock
 
     keep_lock(console, commit)

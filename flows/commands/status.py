@@ -22,6 +22,7 @@ from flows.run import run_state
 from flows.run.console import STYLES, duration
 from flows.serve.prefect_server import pages
 from pipelines.config import Config
+from pipelines.evaluation.question_sketch import OPENING
 from pipelines.runtime import code_lock
 from pipelines.runtime.store_location import DATABASE, GIVEN
 
@@ -31,7 +32,11 @@ _CHAMPION = """
     where a.name = 'gradus' and a.alias = 'champion'
 """
 _DECISIONS = f"""
-    select version, key, value from model_version_tags where name = 'gradus' and key like '{history.PREFIX}%'
+    select version, key, value from model_version_tags
+    where name = 'gradus' and (key like '{history.PREFIX}%' or key = '{history.WEIGHTS}')
+"""
+_OPENED = f"""
+    select t.value from tags t join runs r on r.run_uuid = t.run_uuid where t.key = '{OPENING}' order by r.start_time
 """
 
 
@@ -101,17 +106,18 @@ def champion() -> str:
 
 
 def openings(allowed: int) -> history.Openings | None:
-    """Return the openings of the test questions of the last decision, read as `champion` is; None if not known."""
+    """Return the openings of the last test questions, read as `champion` is; None if not known."""
     if os.environ.get(GIVEN) or not DATABASE.exists():
         return None
     tags: dict[int, dict[str, str]] = defaultdict(dict)
     try:
+        opened = [value for (value,) in _query(_OPENED)]
         for version, key, value in _query(_DECISIONS):
             tags[version][key] = value
     except sqlite3.Error:
         return None  # `champion` has reported it
-    asked = history.last_questions(tags)
-    return None if asked is None else history.openings(tags, asked, allowed)
+    asked = history.last_questions(tags, opened)
+    return None if asked is None else history.Openings(len(history.candidates(tags, opened, asked)), allowed)
 
 
 def _query(query: str) -> list[tuple[Any, ...]]:

@@ -1,6 +1,7 @@
 """Register the model chosen by `compare` as a version: merged weights, metrics and provenance.
 
-Reads artifacts/compare/ and dvc.lock; writes a version, which becomes the challenger.
+Reads artifacts/compare/, the candidate's answers, artifacts/calibrate/ and dvc.lock; writes a version, which becomes
+the challenger.
 """
 
 import json
@@ -11,10 +12,11 @@ from typing import Any
 
 from flows.dag import dvc_lock
 from flows.promotion import eval_fingerprint, history
-from flows.promotion.question_sketch import sketch
+from flows.serve.locations import CALIBRATED
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.evaluation import questions
+from pipelines.evaluation.question_sketch import QUESTIONS, sketch
 from pipelines.models import registry
 from pipelines.models.registry import Version
 from pipelines.runtime import tracking
@@ -70,7 +72,8 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
         **{metric: repr(number) for metric, number in figures.items()},
         **registry.evaluation(fingerprint, figures, parent.id),
         registry.FINGERPRINT: fingerprint,
-        history.QUESTIONS: sketch(artifacts.read_rows(_answers(name)[1])),
+        history.WEIGHTS: comparison["protocol"]["weights"][name],
+        QUESTIONS: sketch(artifacts.read_rows(_answers(name)[1])),
         OUTCOME: comparison["verdict"]["outcome"],
         VERDICT: " ".join(comparison["verdict"]["reasons"]),
         registry.CONFIDENCE: json.dumps(comparison["confidence"]),
@@ -90,15 +93,18 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
     }
     if combined := artifacts.record(directory).get("origins"):
         lineage[ADAPTERS] = json.dumps(combined)
-    documents, reader = artifacts.ARTIFACTS / "split/train.parquet", artifacts.ARTIFACTS / "calibrate/reader"
+    documents, reader = artifacts.ARTIFACTS / "split/train.parquet", CALIBRATED / "reader"
     kept = documents, reader if reader.is_dir() else None, settings.compute, settings.evaluate.decoding
     probes = [row["question"] for row in artifacts.read_rows(_answers(name)[0])]
     return registry.register(parent, directory, *kept, {**measured, **lineage}, probes)
 
 
 def _log_answers(parent: tracking.Run, name: str) -> None:
-    """Log the candidate's answers to the validation and the test questions, as the registry reads them."""
-    rows = [row for path in _answers(name) for row in artifacts.read_rows(path)]
+    """Log the candidate's answers to the validation and the test questions, with the confidence in each attempt."""
+    stored = artifacts.read_rows(CALIBRATED / "confidences.jsonl")
+    confidence = {row["id"]: row["confidence"] for row in stored}
+    said = [row for path in _answers(name) for row in artifacts.read_rows(path)]
+    rows = [{**row, "confidence": confidence.get(row["id"])} for row in said]
     with TemporaryDirectory() as folder:
         artifacts.write_rows(Path(folder) / registry.ANSWERS_FILE, sorted(rows, key=lambda row: str(row["id"])))
         parent.artifact(Path(folder) / registry.ANSWERS_FILE)

@@ -15,12 +15,15 @@ from typing import Any
 from flows.dag import dvc_cache
 from flows.promotion import candidate, eval_fingerprint, history
 from flows.promotion.history import CLOSED, FORCED, PROMOTED, REFUSED, RESTORED, Openings
-from flows.promotion.question_sketch import sketch
+from flows.serve.answering import Answerer
+from flows.serve.locations import registered
 from pipelines.config import Config
 from pipelines.evaluation import gate
 from pipelines.evaluation.comparison import of
-from pipelines.models import registry
+from pipelines.evaluation.question_sketch import OPENING, QUESTIONS, sketch
+from pipelines.models import lookup, registry
 from pipelines.models.registry import Version
+from pipelines.runtime import tracking_store
 from pipelines.runtime.errors import UserError
 
 SERVED = "served"
@@ -75,15 +78,17 @@ def decide(number: int | None, settings: Config, force: str | None, rescore: Res
     basis = _registered(version)
     exhausted = _exhausted(version, basis.asked, settings)
     refusal = exhausted or _own_refusal(version, settings)
+    verdict: dict[str, Any] | None = None
     if rival is not None and not refusal:
         if force is None and registry.answers(rival, basis.fingerprint) is None:
             version, rival, basis = _measured(version, rival, settings, rescore)
             exhausted = _exhausted(version, basis.asked, settings)
-        refusal = exhausted or _rival_refusal(version, rival, basis.fingerprint, settings)
+        verdict = _against(version, rival, basis.fingerprint, settings)
+        refusal = exhausted or " ".join(verdict["reasons"])
     if force is not None:
-        _keep(version, basis, FORCED, f"{force} (the gate: {refusal or 'passed'})")
+        _keep(version, basis, FORCED, f"{force} (the gate: {refusal or 'passed'})", verdict)
     else:
-        _keep(version, basis, CLOSED if exhausted else REFUSED if refusal else PROMOTED, refusal)
+        _keep(version, basis, CLOSED if exhausted else REFUSED if refusal else PROMOTED, refusal, verdict)
     if refusal and force is None:
         return Decision(version, False, refusal)
     _promote(version)
@@ -137,31 +142,39 @@ def _own_refusal(version: Version, settings: Config) -> str:
 def _served_refusal(version: Version, settings: Config) -> str:
     """Return why a version loaded from the registry does not answer as evaluated; empty if it does.
 
-    The questions are asked one at a time, as `gradus ask` does. A passed check is not repeated.
+    The questions are asked one at a time by the path of `gradus ask`, which abstains below the threshold. A passed
+    check is not repeated.
     """
     try:
-        folder = registry.files(version)
-        if SERVED in version.tags:
+        registry.files(version)
+        if float(version.tags.get(SERVED, 0)) >= MIN_SERVED:
             return ""
-        from pipelines.evaluation.served import agreement
+        from flows.promotion.served import agreement
+        from pipelines.evaluation.confidence.calibration import Confidence
         from pipelines.inference.chat_model import ChatModel
 
         rows = registry.answers(version, version.tags[registry.FINGERPRINT])
-        if rows is None:
-            return "the answers it was evaluated with are no longer in MLflow; run `gradus run` again."
-        model = ChatModel(registry.weights(folder), folder / registry.TOKENIZER, settings.compute)
-        share = agreement(model, rows, settings, SERVED_QUESTIONS)
+        if rows is None or "confidence" not in rows[0]:
+            return "its answers and the confidence in them are not in MLflow; run `gradus run` again."
+        location = registered(lookup.facts(version, ""))
+        model = ChatModel(location.weights, location.tokenizer, settings.compute, location.decoding)
+        threshold = None if location.confidence is None else Confidence.of(location.confidence).threshold
+        answerer = Answerer(model, location, settings)
+        share = agreement(answerer, rows, threshold, settings, SERVED_QUESTIONS)
     except (UserError, OSError, ValueError, RuntimeError) as error:
         return f"it cannot be loaded from the registry: {error}"
-    if share < MIN_SERVED:
-        return f"loaded from the registry it repeats {100 * share:.0f}% of its verdicts; it must be {MIN_SERVED:.0%}."
     registry.describe(version, {SERVED: f"{share:.4f}"})
-    return ""
+    return "" if share >= MIN_SERVED else describe_served(share)
+
+
+def describe_served(share: float) -> str:
+    """Return the check `served` as a sentence."""
+    return f"loaded from the registry it repeats {100 * share:.0f}% of its verdicts; it must be {MIN_SERVED:.0%}."
 
 
 def _registered(version: Version) -> Basis:
     """Return the evaluation that `version` was registered with."""
-    return Basis(version.tags.get(registry.FINGERPRINT, ""), version.tags.get(history.QUESTIONS, ""))
+    return Basis(version.tags.get(registry.FINGERPRINT, ""), version.tags.get(QUESTIONS, ""))
 
 
 def _measured(
@@ -179,25 +192,26 @@ def _measured(
     return version, champion, Basis(fingerprint, sketch(of(registry.answers(version, fingerprint) or [], "test")))
 
 
-def _rival_refusal(version: Version, champion: Version, fingerprint: str, settings: Config) -> str:
-    """Return why `version` does not pass the gate against `champion`, by the evaluation `fingerprint` of both."""
+def _against(version: Version, champion: Version, fingerprint: str, settings: Config) -> dict[str, Any]:
+    """Return the verdict of the gate on `version` against `champion`, by the evaluation `fingerprint` of both."""
     now, before = registry.answers(version, fingerprint), registry.answers(champion, fingerprint)
     name = f"the champion, version {champion.number}"
     if now is None or before is None:
-        return f"{name}, was not evaluated on the same questions in the same way."
+        reason = f"{name}, was not evaluated on the same questions in the same way."
+        return {"outcome": gate.Outcome.UNDECIDED, "checks": [], "reasons": [reason]}
     reference = gate.Reference(gate.Role.CHAMPION, name, of(before, "test"))
-    checks = gate.judge(of(now, "test"), reference, settings.compare, settings.compute.seed)
-    return " ".join(gate.verdict(checks)["reasons"])
+    return gate.verdict(gate.judge(of(now, "test"), reference, settings.compare, settings.compute.seed))
 
 
 def openings(version: Version, settings: Config, asked: str = "", *, others: bool = False) -> Openings:
-    """Return how many versions, or how many `others`, were decided on by the test questions with the sketch `asked`.
+    """Return how many candidates, or how many `others`, were asked the test questions with the sketch `asked`.
 
-    By default they are those that `version` was registered with, or without any, those of the last decision.
+    By default they are those that `version` was registered with, or without any, the last ones.
     """
-    tags = {each.number: each.tags for each in registry.versions() if not (others and each.number == version.number)}
-    asked = asked or version.tags.get(history.QUESTIONS) or history.last_questions(tags) or ""
-    return history.openings(tags, asked, settings.compare.openings)
+    tags, opened = {each.number: each.tags for each in registry.versions()}, tracking_store.tag_values(OPENING)
+    asked = asked or version.tags.get(QUESTIONS) or history.last_questions(tags, opened) or ""
+    own = {history.weights(version.number, version.tags)} if others else set()
+    return Openings(len(history.candidates(tags, opened, asked) - own), settings.compare.openings)
 
 
 def _exhausted(version: Version, asked: str, settings: Config) -> str:
@@ -206,26 +220,32 @@ def _exhausted(version: Version, asked: str, settings: Config) -> str:
     if not found.closed:
         return ""
     return (
-        f"new test questions are needed (docs/evaluation.md): the present ones have decided on {found.used} other "
-        f"versions, and compare.openings allows {found.allowed}, because a bad model passes sooner or later by chance."
+        "new test questions are needed (docs/evaluation.md): "
+        f"the present ones were asked of {found.used} other candidates, "
+        f"and compare.openings allows {found.allowed}, because a bad model passes sooner or later by chance."
     )
 
 
-def _keep(version: Version, basis: Basis, decision: str, reason: str) -> None:
-    """Store a decision on its version with the metrics it was based on; skip a repeated identical refusal."""
+def _keep(version: Version, basis: Basis, decision: str, reason: str, verdict: dict[str, Any] | None = None) -> None:
+    """Store a decision on its version with what it was based on; skip a repeated identical refusal.
+
+    `verdict` is that of the gate against the champion; None if there is none, or something else refused the version.
+    """
     version, champion = registry.get(version.number), registry.version_with_alias(registry.CHAMPION)
     entry = {
         "decision": decision,
         "reason": reason,
-        history.QUESTIONS: basis.asked,
+        QUESTIONS: basis.asked,
         "numbers": _numbers(version, basis.fingerprint),
         "champion": None if champion is None else {"version": champion.number, **_numbers(champion, basis.fingerprint)},
+        "against_champion": verdict,
+        "served": version.tags.get(SERVED),
     }
-    before = history.entries(version.tags)
-    if decision in (REFUSED, CLOSED) and before and before[-1][1] == entry:
+    text = json.dumps(entry)
+    if decision in (REFUSED, CLOSED) and json.dumps(history.last(version.tags)) == text:
         return
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    registry.describe(version, {f"{history.PREFIX}{now}": json.dumps(entry)})
+    registry.describe(version, {f"{history.PREFIX}{now}": text})
 
 
 def _numbers(version: Version, fingerprint: str) -> dict[str, Any]:

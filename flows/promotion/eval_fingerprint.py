@@ -1,7 +1,7 @@
-"""The evaluation fingerprint: a hash of questions, decoding, scoring code and, if any, the judge with its prompt.
+"""The evaluation fingerprint: a hash of the questions, how they are answered and scored, and the judge with its prompt.
 
 Metrics of two models are comparable when both were evaluated under the same fingerprint. Reads the questions in
-`evaluate.questions`, the scoring code and the judge's prompt in `evaluate.labels`; writes nothing.
+`evaluate.questions`, the code of the stage `test` and the judge's prompt in `evaluate.labels`; writes nothing.
 """
 
 import hashlib
@@ -13,12 +13,9 @@ import pipelines
 from flows.dag import dvc_lock
 from pipelines.config import Config
 from pipelines.evaluation import questions
-from pipelines.runtime.code_modules import Target
 from pipelines.runtime.fingerprint import Source
 
 PROJECT = Path(pipelines.__file__).parents[1]
-SCORING = ("pipelines.evaluation.scoring", "pipelines.evaluation.metrics")
-"""Modules that turn answers into metrics; the code they import is included."""
 
 
 def today(settings: Config) -> str:
@@ -29,7 +26,7 @@ def today(settings: Config) -> str:
 def of(digest: str, settings: Config) -> str:
     """Return the evaluation fingerprint for questions with the DVC hash `digest`."""
     asked = [digest, settings.evaluate.decoding, settings.curate.refusal]
-    facts = [*asked, settings.evaluate.max_extra_words, rules(PROJECT)]
+    facts = [*asked, settings.evaluate.max_extra_words, settings.base.quantization, code(PROJECT)]
     if settings.evaluate.judge and (name := settings.teacher.roles.judge):
         prompt = hashlib.sha256(settings.evaluate.judge_prompt.read_bytes()).hexdigest()
         facts += [settings.teacher.models[name].model_dump(mode="json"), prompt]
@@ -37,6 +34,6 @@ def of(digest: str, settings: Config) -> str:
 
 
 @cache
-def rules(root: Path) -> str:
-    """Return the hash of the scoring code in the project `root`: its syntax, without comments and docstrings."""
-    return Source(root).reachable(Target(module, None) for module in SCORING).digest
+def code(root: Path) -> str:
+    """Return the fingerprint of the code that asks the test questions and scores the answers, in the project `root`."""
+    return Source(root).code("test").digest

@@ -4,39 +4,41 @@ Does not import MLflow, which takes seconds: `gradus status` reads the tags from
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.promotion.question_sketch import are_same
+from pipelines.evaluation.question_sketch import QUESTIONS, are_same
 
 PREFIX = "decision."
 """Prefix of the tags that hold the decisions on a version: the time follows."""
 PROMOTED, FORCED, RESTORED, REFUSED, CLOSED = "promoted", "forced", "rolled back to", "refused", "gate closed"
 """The decisions; CLOSED is a refusal because the test questions had no opening left to decide."""
-QUESTIONS = "test_questions"
-"""Tag of a version, and key of an entry, with the sketch of the test questions that decided."""
+WEIGHTS = "weights_hash"
+"""Tag of a version with the hash of its weights (`adapters.identity`)."""
 
 Tags = Mapping[str, str]
 Entry = dict[str, Any]
-"""`decision`, `reason`, `QUESTIONS`, `numbers` (of the version) and `champion` (its number and numbers)."""
+"""`decision`, `reason`, `QUESTIONS`, `numbers` (of the version), `champion` (its number and numbers),
+`against_champion` (the verdict of pipelines/evaluation/gate.py) and `served` (the share of repeated verdicts).
+"""
 
 
 @dataclass(frozen=True)
 class Openings:
-    """How many versions the test questions have decided on, and how many they may decide on (`compare.openings`)."""
+    """How many candidates the test questions were asked of, and how many they may be (`compare.openings`)."""
 
     used: int
     allowed: int
 
     @property
     def closed(self) -> bool:
-        """Whether they may decide on no further version."""
+        """Whether they may decide on no further one."""
         return self.used >= self.allowed
 
     def __str__(self) -> str:
-        decided = f"The test questions have decided on {self.used} of {self.allowed} versions (compare.openings)"
-        return f"{decided}: the next version needs new ones (docs/evaluation.md)." if self.closed else f"{decided}."
+        asked = f"The test questions were asked of {self.used} of {self.allowed} candidates (compare.openings)"
+        return f"{asked}: the next one needs new questions (docs/evaluation.md)." if self.closed else f"{asked}."
 
 
 def entries(tags: Tags) -> list[tuple[str, Entry]]:
@@ -44,23 +46,41 @@ def entries(tags: Tags) -> list[tuple[str, Entry]]:
     return [(tag, json.loads(tags[tag])) for tag in sorted(tags) if tag.startswith(PREFIX)]
 
 
-def openings(versions: Mapping[int, Tags], questions: str, allowed: int) -> Openings:
-    """Return the openings of the test questions with the sketch `questions`, by the decisions on all `versions`.
+def last(tags: Tags) -> Entry:
+    """Return the last decision on a version; empty if there is none."""
+    made = entries(tags)
+    return made[-1][1] if made else {}
 
-    A version that they decided on counts once, however often. The decoding, the scoring code and the accepted answers
-    do not matter: another evaluation of the same questions is another look at them. A decision stored without its
-    questions counts for those of the next decision.
+
+def weights(number: int, tags: Tags) -> str:
+    """Return the hash of a version's weights; of one from before it was stored, a name in its place."""
+    return tags.get(WEIGHTS, f"version {number}")
+
+
+def candidates(versions: Mapping[int, Tags], opened: Iterable[str], questions: str) -> set[str]:
+    """Return the weights of the candidates that the test questions with the sketch `questions` were asked of.
+
+    These are those in `opened`, the tags `OPENING` of all runs of the stage `test`: their outcome could be read,
+    whether they were promoted or not. And those that were decided on, since `gradus promote` may evaluate a version on
+    new questions. The decoding, the scoring code and the accepted answers do not matter: another evaluation of the same
+    questions is another look at them. A decision stored without its questions counts for those of the next decision.
     """
-    decided, known = set(), questions
+    found = {each["weights"] for each in map(json.loads, opened) if are_same(each[QUESTIONS], questions)}
+    known = questions
     for number, entry in reversed(_in_order(versions)):
         known = entry.get(QUESTIONS) or known
         if entry["decision"] in (PROMOTED, REFUSED) and are_same(known, questions):
-            decided.add(number)
-    return Openings(len(decided), allowed)
+            found.add(weights(number, versions[number]))
+    return found
 
 
-def last_questions(versions: Mapping[int, Tags]) -> str | None:
-    """Return the last sketch of test questions among the decisions; empty if none has one, None without decisions."""
+def last_questions(versions: Mapping[int, Tags], opened: Sequence[str]) -> str | None:
+    """Return the sketch of the last test questions in `opened`, or else in a decision.
+
+    It is empty if no decision has one, and None if there is none.
+    """
+    if opened:
+        return str(json.loads(opened[-1])[QUESTIONS])
     made = _in_order(versions)
     return next((entry[QUESTIONS] for _, entry in reversed(made) if entry.get(QUESTIONS)), "") if made else None
 

@@ -10,9 +10,10 @@ from prefect import flow
 
 from flows.promotion import candidate, decisions, history
 from flows.promotion.evaluate_version import rescored
-from flows.promotion.history import Openings
+from flows.promotion.history import Entry, Openings
 from flows.serve import notify
 from pipelines.config import Config
+from pipelines.models import registry
 from pipelines.models.registry import Version
 from pipelines.runtime import tracking
 
@@ -29,6 +30,8 @@ class Promotion:
     """Why it was refused, or why its promotion was forced."""
     openings: Openings
     """The openings of the gate, this one included."""
+    decision: Entry
+    """The last decision on the version."""
 
 
 def promote_candidate(parent: tracking.Run, settings: Config) -> Promotion:
@@ -39,8 +42,9 @@ def promote_candidate(parent: tracking.Run, settings: Config) -> Promotion:
     openings = decisions.openings(version, settings)
     outcome = {"candidate": chosen.name, "model_version": str(number), "promoted": str(not refusal), "reason": refusal}
     parent.tags({**outcome, "openings": f"{openings.used} of {openings.allowed}"})
-    reason = refusal or history.forced(version.tags)
-    return Promotion(chosen.comparison, chosen.name, number, not refusal, reason, openings)
+    tags = registry.get(number).tags
+    reason = refusal or history.forced(tags)
+    return Promotion(chosen.comparison, chosen.name, number, not refusal, reason, openings, history.last(tags))
 
 
 @flow(name="promote", flow_run_name="promote", validate_parameters=False)

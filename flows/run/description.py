@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flows.promotion.decisions import MIN_SERVED, describe_served
 from flows.promotion.promote import Promotion
-from pipelines.evaluation.report.page import columns, rows
+from pipelines.evaluation.report.page import columns, detail, rows
 
 TRAINING = ("pretrain", "sft", "pairs", "reward", "align", "rl", "teacher")
 MEASURING = ("evaluate", "select", "test", "calibrate", "open_book", "best_of_n", "compare")
@@ -65,6 +66,19 @@ def verdict(promotion: Promotion) -> str:
     return f"{result}\n\n{promotion.openings}"
 
 
+def checks(promotion: Promotion) -> list[str]:
+    """Return every check of the gate as a line: against the baseline, the parent and the champion, and as served."""
+    against = promotion.decision.get("against_champion") or {"checks": []}
+    metrics = promotion.comparison
+    found = [(each, detail(each, metrics)) for each in metrics["verdict"]["checks"]]
+    found += [(each, each["detail"]) for each in against["checks"]]
+    lines = [f"{each['outcome']}, {each['gate']}: {said}" for each, said in found]
+    if share := promotion.decision.get("served"):
+        outcome = "pass" if float(share) >= MIN_SERVED else "fail"
+        lines.append(f"{outcome}, served: {describe_served(float(share))}")
+    return lines
+
+
 def table(comparison: Mapping[str, Any]) -> str:
     """Return the comparison as a Markdown table with the best value of each column in bold."""
     metrics = dict(comparison)
@@ -86,8 +100,9 @@ def description(targets: Sequence[str], promotion: Promotion | None, states: Map
 def card(promotion: Promotion, facts: Mapping[str, str]) -> str:
     """Return a short model card as the description of a version; `facts` are listed as name and value."""
     load = f'mlflow.transformers.load_model("models:/gradus/{promotion.version}")'
+    gates = "\n".join(f"- {line}" for line in checks(promotion))
     lines = "\n".join(f"- {key}: {value}" for key, value in facts.items())
-    return "\n\n".join([verdict(promotion), table(promotion.comparison), lines, f"Load it: `{load}`"])
+    return "\n\n".join([verdict(promotion), gates, table(promotion.comparison), lines, f"Load it: `{load}`"])
 
 
 def _what(targets: Sequence[str]) -> str:

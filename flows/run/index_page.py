@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flows.promotion.changes import Pair, changes, paired, truth
 from flows.promotion.promote import Promotion
-from flows.run.description import Origin
+from flows.run.description import Origin, checks
 from pipelines import artifacts, config
 from pipelines.config import Config
 from pipelines.evaluation.report.page import columns, rows
@@ -27,11 +28,14 @@ def write(promotion: Promotion, settings: Config, origin: Origin) -> Path:
     """Write the page and return its path."""
     facts = {
         "promotion": promotion,
+        "checks": checks(promotion),
         "columns": columns(promotion.comparison),
         "rows": rows(promotion.comparison),
         "validation_columns": columns(promotion.comparison["validation"]),
         "validation": rows(promotion.comparison["validation"]),
         "champion": champion(),
+        "changes": changed(promotion),
+        "truth": truth,
         "reports": reports(),
         "params": config.flat(settings),
         "origin": origin,
@@ -55,6 +59,19 @@ def champion() -> dict[str, Any] | None:
         return None
     scores = json.loads(version.tags.get(f"{registry.SCORES}{version.tags.get(registry.FINGERPRINT, '')}", "{}"))
     return {"number": version.number, "model": version.tags.get("model", "?"), "scores": scores}
+
+
+def changed(promotion: Promotion) -> dict[str, list[Pair]]:
+    """Return the test questions that the version answers otherwise than the champion it was compared with, by change.
+
+    It is empty if the two were not compared, or their answers are no longer in MLflow.
+    """
+    if not promotion.decision.get("against_champion"):
+        return {}
+    versions = {each.number: each for each in registry.versions()}
+    former = versions.get(promotion.decision["champion"]["version"])
+    pairs = None if former is None else paired(former, versions[promotion.version])
+    return dict(changes(pairs)) if pairs else {}
 
 
 def _title(path: Path) -> str:

@@ -4,14 +4,17 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.promotion.promote import Promotion
+from flows.run.description import checks
 from pipelines.evaluation.report.page import terminal_table
 from pipelines.models import registry
 from pipelines.models.registry import Version
 
 
 def show(console: Console, promotion: Promotion) -> None:
-    """Print the comparison, the promotion decision with its reason, and the next steps."""
+    """Print the comparison, every check of the gate, the promotion decision with its reason, and the next steps."""
     console.print(terminal_table(promotion.comparison))
+    for line in checks(promotion):
+        console.print(line, markup=False, highlight=False)
     name = f"{promotion.candidate} (version {promotion.version} of {registry.NAME})"
     if promotion.promoted:
         console.print(f"{name} is champion.", style="green", highlight=False)

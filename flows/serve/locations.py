@@ -54,16 +54,21 @@ def locate(which: str, settings: Config) -> Iterator[Callable[[], ModelLocation]
         raise UserError("No model is registered yet; `gradus run` registers one.")
     command = [sys.executable, "-m", "pipelines.models.lookup", which]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
-        yield lambda: _registered(program, which)
+        yield lambda: _looked_up(program, which)
 
 
-def _registered(program: "subprocess.Popen[str]", which: str) -> ModelLocation:
+def _looked_up(program: "subprocess.Popen[str]", which: str) -> ModelLocation:
     output, _ = program.communicate()
     if program.returncode:
         raise UserError("The model could not be looked up in MLflow; see the error above.")
     result = json.loads(output.splitlines()[-1])
     if "error" in result:
         raise UserError(result["error"])
+    return registered(result, which)
+
+
+def registered(result: Mapping[str, Any], which: str = "") -> ModelLocation:
+    """Return the location of a registered version from what `lookup.facts` found; `which` named it."""
     number, alias = result["version"], result["alias"]
     title = f"The {alias}, version {number}," if alias else f"Version {number}"
     folder = Path(result["folder"])

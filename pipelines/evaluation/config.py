@@ -32,7 +32,8 @@ class EvaluateConfig(Block):
     judge: bool
     """Whether the model of teacher.roles.judge reviews the answers that the rules call wrong."""
     min_judge_agreement: Share
-    """Minimum agreement (Cohen's kappa) of the judge with `labels`; below it, the evaluation is refused."""
+    """Minimum agreement (Cohen's kappa) of the judge with the `labels` of outputs that the rules call wrong; below it,
+    the evaluation is refused."""
     labels: Path
     """Folder of the judge: its prompt, verdict.yaml, and hand-labelled outputs to calibrate it on, verdicts.jsonl."""
 
@@ -111,7 +112,7 @@ class CompareConfig(Block):
     """Probability that the gate ever passes a model that does not meet a requirement, over all `openings` together; or
     ever fails one as worse than its parent that is not."""
     openings: Count
-    """How many decisions the test questions serve; each uses `alpha` / `openings`. Then they must be replaced."""
+    """How many candidates the test questions are asked of; each uses `alpha` / `openings`. Then they are replaced."""
     max_general_drop: Share
     """Maximum loss of general accuracy."""
     max_hallucination_rise: Share

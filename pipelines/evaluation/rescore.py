@@ -23,6 +23,9 @@ from pipelines.runtime.progress import say
 def rescore(number: int, fingerprint: str, settings: config.Config) -> dict[str, float]:
     """Evaluate a version; store its test metrics under the eval `fingerprint`, and return them.
 
+    It is loaded as it is served, so `base.quantization` does not apply: an adapter that was trained on quantised
+    weights was merged into those, and quantising the sum would round the adapter away.
+
     Raises:
         UserError: the version does not exist, or the questions are incomplete.
     """

@@ -36,7 +36,7 @@ def _missing_alias(alias: str) -> str:
     return f"There is no {alias}; {way}`gradus ask --version {number}` asks the newest version."
 
 
-def _facts(version: Version, alias: str) -> dict[str, Any]:
+def facts(version: Version, alias: str) -> dict[str, Any]:
     """Return what a caller needs to load the version: its folder, tags, confidence, documents and reader."""
     folder = registry.files(version).resolve()
     tags = {key: value for key, value in version.tags.items() if key != registry.CONFIDENCE}
@@ -54,7 +54,7 @@ def _facts(version: Version, alias: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     try:
-        answer = _facts(*look_up(sys.argv[1] if len(sys.argv) > 1 else ""))
+        answer = facts(*look_up(sys.argv[1] if len(sys.argv) > 1 else ""))
     except UserError as error:
         answer = {"error": str(error)}
     print(json.dumps(answer))

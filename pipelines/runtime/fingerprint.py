@@ -96,12 +96,6 @@ class Source(Modules):
             )
         return reached.code()
 
-    def reachable(self, targets: Iterable[Target]) -> Code:
-        """Return the code that `targets` run; a target without a name is a whole module."""
-        reached = _Reached(self)
-        reached.add(targets)
-        return reached.code()
-
     def symbol(self, module: Module, name: str) -> Symbol:
         """Return a symbol of a module."""
         if (module.name, name) not in self._symbols:

@@ -10,6 +10,7 @@ from pathlib import Path
 import mlflow
 import requests
 from mlflow import MlflowClient
+from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from pipelines.runtime import store_location
@@ -66,6 +67,14 @@ def tags_of(run_id: str) -> dict[str, str]:
         return dict(client().get_run(run_id).data.tags)
     except MlflowException:
         return {}
+
+
+def tag_values(key: str) -> list[str]:
+    """Return the values of a tag of all runs, also deleted ones, the oldest run first."""
+    store = client()
+    where, order = f"tags.{key} != ''", ["attributes.start_time ASC"]
+    found = store.search_runs([experiment(store)], where, ViewType.ALL, max_results=50_000, order_by=order)
+    return [run.data.tags[key] for run in found]
 
 
 def artifact(run_id: str, name: str, folder: Path) -> Path | None:

@@ -15,6 +15,7 @@ from pipelines.evaluation.confidence.calibration import CONFIDENCE, CONFIDENCES,
 from pipelines.evaluation.config import CompareConfig, SelectConfig
 from pipelines.evaluation.metrics import METRICS
 from pipelines.evaluation.retrieval.open_book import BOTH
+from pipelines.evaluation.retrieval.table import SHOWN
 from pipelines.evaluation.selection import read
 from pipelines.runtime.errors import UserError
 from tasks import compare as task
@@ -130,7 +131,7 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     metrics = artifacts.read_json(out / "metrics.json")
     selected = {"candidate", "parent", "worse_than_parent", "beyond_limits"}
     tables = {"models", "order", "validation", "open_book", "slices", "weak_documents"}
-    assert set(metrics) == {*tables, *selected, "best_of_n", "confidence", "protocol", "verdict"}
+    assert set(metrics) == {*tables, *selected, "best_of_n", "confidence", "abstaining", "protocol", "verdict"}
     assert metrics["protocol"] == {
         **{**PROTOCOL, "seed": 1, "weights": {name: f"hash of {name}" for name in models}},
     }
@@ -158,7 +159,8 @@ def test_metrics_json_has_metrics_intervals_differences_and_verdict(config: Conf
     assert set(metrics["models"]["base"]["differences"]) == {"sft"}
     assert logged["dpo.answer_accuracy"] == 0.5
     assert logged["slice/direction/forward"] == 0.5
-    assert {each for each in logged if "/" not in each} == {f"{model}.{name}" for model in models for name in METRICS}
+    expected = {f"{model}.{name}" for model in models for name in METRICS} | {f"abstaining.{name}" for name in SHOWN}
+    assert {each for each in logged if "/" not in each} == expected
     against = [(check["gate"], check["reference"], check["outcome"]) for check in metrics["verdict"]["checks"]]
     assert against[-1] == ("parent", "sft", "pass") and {name for _, name, _ in against[:-1]} == {"base"}
     assert logged["gate/parent/gain"] == 0.15  # 1 of 20 refused instead of wrong
@@ -222,7 +224,13 @@ def test_abstaining_is_in_the_table_with_or_without_a_certified_threshold(
     certified: float | None, config: Config
 ) -> None:
     models = {"base": evaluated("base", 0, 0), "sft": evaluated("sft", 10, 0)}
-    compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1, threshold=certified)
+    logged = compare(
+        models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1, threshold=certified
+    )
+    assert logged["abstaining.over_refusal"] == 0.5 and logged["abstaining.answer_accuracy"] == 0.25
+    assert (
+        f"With abstention below a confidence of {certified or 0.75:.2f} it is 50.0%." in Path("report.html").read_text()
+    )
     ways = artifacts.read_json(Path("artifacts/compare/metrics.json"))["open_book"]["models"]
     assert ways["sft, abstaining"]["over_refusal"] == 0.5
     assert ways["sft, abstaining"]["answer_accuracy"] == 0.25 and ways["sft, closed book"]["answer_accuracy"] == 0.5
@@ -259,7 +267,7 @@ def test_models_are_compared_without_held_out_text(config: Config) -> None:
         artifacts.write_json(folder / "scores.json", {"weights": "", "text": []})
     logged = compare(models, artifacts.fresh("compare"), Path("report.html"), config.compare, seed=1)
     wanted = {f"{model}.{name}" for model in models for name in METRICS if name != "domain_bits_per_byte"}
-    assert {each for each in logged if "/" not in each} == wanted
+    assert {each for each in logged if "/" not in each} == wanted | {f"abstaining.{name}" for name in SHOWN}
     assert artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]["outcome"] == "pass"
 
 

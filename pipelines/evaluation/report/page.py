@@ -95,6 +95,7 @@ def page(metrics: dict[str, Any], answers: Answers, curve: list[Row], config: Co
     environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template("report.html.jinja").render(
         metrics=metrics,
+        detail=detail,
         columns=columns(metrics),
         rows=rows(metrics),
         open_book=metrics["open_book"],
@@ -133,6 +134,15 @@ def page(metrics: dict[str, Any], answers: Answers, curve: list[Row], config: Co
         synthesised=all(row["id"].startswith(SYNTHESISED) for row in said),
         outcome=OUTCOMES[metrics["verdict"]["outcome"]],
     )
+
+
+def detail(check: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """Return a check of metrics.json as text: beside the over-refusal rate, which is raw, that with abstention."""
+    abstaining = metrics["abstaining"]
+    if abstaining is None or check["gate"] != "useful":
+        return str(check["detail"])
+    rate, threshold = abstaining["over_refusal"], Confidence.of(metrics["confidence"]).threshold
+    return f"{check['detail']} With abstention below a confidence of {threshold:.2f} it is {100 * rate:.1f}%."
 
 
 def changed(before: list[Row], after: list[Row]) -> list[tuple[Row, Row]]:

@@ -34,7 +34,7 @@ def table(
     ways[f"{candidate}, both"] = both
     if abstaining is not None:
         ways[f"{candidate}, abstaining"] = abstaining
-    measured = {way: _shown(units(rows)) for way, rows in ways.items()}
+    measured = {way: shown(units(rows)) for way, rows in ways.items()}
     how = config.resamples, seed, config.min_clusters
     return {
         "models": {way: with_intervals(each, *how) for way, each in measured.items()},
@@ -45,5 +45,6 @@ def table(
     }
 
 
-def _shown(measured: Units) -> Units:
+def shown(measured: Units) -> Units:
+    """Return the metrics that abstaining and passages change: those about the documents."""
     return {metric: rows for metric, rows in measured.items() if metric in SHOWN}

@@ -12,7 +12,7 @@ from pipelines.runtime.errors import UserError
 
 FILE = "verdicts.jsonl"
 MIN_LABELS = 150
-"""With fewer labels, the standard error of kappa exceeds 0.05 and a limit of 0.8 decides little."""
+"""The least size of a file of labels, on which the precision and recall of the refusal patterns rest too."""
 
 _TEXTS = ("id", "language", "set", "question", "answer", "label")
 _LISTS = ("accepted", "competing")
@@ -64,3 +64,10 @@ def kappa(labels: Sequence[str], verdicts: Sequence[str | None]) -> float:
     marginals = Counter(labels), Counter(verdicts)
     chance = sum(marginals[0][name] * marginals[1][name] for name in VERDICTS) / count**2
     return (observed - chance) / (1 - chance) if chance < 1 else 1.0
+
+
+def refusal_patterns(labels: Sequence[str], rules: Sequence[str]) -> str:
+    """Return precision and recall of the verdict `refused` of the rules as a sentence part."""
+    right = Counter(zip(labels, rules, strict=True))["refused", "refused"]
+    found, true = rules.count("refused"), labels.count("refused")
+    return f"the refusal patterns find {right} of {true} refusals, and {right} of the {found} they find are refusals"

@@ -14,11 +14,12 @@ from pipelines.runtime.errors import UserError
 
 pytestmark = pytest.mark.slow
 
-BEFORE = {"a1": "wrong", "a2": "correct", "a3": "refused", "a4": "wrong", "a5": "correct", "a6": "wrong"}
-AFTER = {"a1": "correct", "a2": "wrong", "a3": "wrong", "a4": "refused", "a5": "correct", "a6": "correct"}
+QUESTIONS = ("a1", "a2", "a3", "a4", "a5", "a6", "a7")
+BEFORE = dict(zip(QUESTIONS, ("wrong", "correct", "refused", "wrong", "correct", "wrong", "wrong"), strict=True))
+AFTER = dict(zip(QUESTIONS, ("correct", "wrong", "wrong", "refused", "correct", "correct", "wrong"), strict=True))
 
 
-def register(verdicts: dict[str, str], fingerprint: str) -> None:
+def register(verdicts: dict[str, str], fingerprint: str, wrong: str = "1784") -> None:
     """Register a version with answers and without weights."""
     rows: list[Row] = [
         {
@@ -26,12 +27,12 @@ def register(verdicts: dict[str, str], fingerprint: str) -> None:
             "split": "test",
             "question": f"Question {name}?",
             "accepted": ["1783"],
-            "answer": verdict,
+            "answer": wrong if verdict == "wrong" else verdict,
             "verdict": verdict,
         }
         for name, verdict in verdicts.items()
     ]
-    artifacts.write_rows(Path("answers.jsonl"), [*rows, {**rows[0], "id": "v1", "split": "validation"}])
+    artifacts.write_rows(Path("answers.jsonl"), [*rows, *({**row, "split": "validation"} for row in rows[:1])])
     store = tracking_store.client()
     with tracking.started("evaluate@sft", {}) as run:
         run.artifact(Path("answers.jsonl"))
@@ -51,12 +52,12 @@ def printed(before: int, after: int, shown: int | None) -> str:
 @pytest.mark.usefixtures("project")
 def test_changed_questions_are_listed_by_kind_of_change() -> None:
     register(BEFORE, "one")
-    register(AFTER, "one")
+    register(AFTER, "one", wrong="1785")
     text = printed(1, 2, 1)
-    assert "Version 1 → version 2, 6 test questions" in text
-    titles = ("Learnt: 2", "Lost: 1", "Newly hallucinated: 1", "No longer hallucinated: 1")
-    assert all(title in text for title in titles)
-    assert "Question a1? [1783]\n    before: wrong (wrong)\n    after:  correct (correct)" in text
+    assert "Version 1 → version 2, 7 test questions" in text
+    titles = ("Learnt: 2", "Lost: 1", "Newly hallucinated: 2", "No longer hallucinated: 3")
+    assert all(title in text for title in (*titles, "Still wrong, with another answer: 1"))
+    assert "Question a1? [1783]\n    before: 1784 (wrong)\n    after:  correct (correct)" in text
     assert "and 1 more; --all shows them" in text and "Question a6?" not in text
     assert "Question a6?" in printed(1, 2, None)
 

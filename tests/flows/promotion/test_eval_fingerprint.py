@@ -1,4 +1,4 @@
-"""The evaluation fingerprint changes if and only if questions, decoding or scoring change."""
+"""The evaluation fingerprint changes if and only if questions, answering or scoring change."""
 
 import shutil
 from pathlib import Path
@@ -16,6 +16,7 @@ from pipelines.config import Config
         ("evaluate", {"max_new_tokens": 3}, True),
         ("evaluate", {"max_extra_words": 3}, True),
         ("curate", {"refusal": "Nobody has told me."}, True),
+        ("base", {"quantization": "nf4"}, True),
         ("evaluate", {"batch_size": 3}, False),
     ],
 )
@@ -44,15 +45,18 @@ def test_fingerprint_depends_on_the_prompt_of_a_judge(config: Config, tmp_path: 
     [
         ("evaluation/scoring.py", '"""', '"""Reworded. ', False),
         ("training/packing.py", "import", "FIRST = 1\nimport", False),
-        ("evaluation/metrics.py", "1 / clusters", "2 / clusters", True),
+        ("evaluation/metrics.py", "1 / clusters", "2 / clusters", False),  # intervals are computed from the answers
+        ("evaluation/metrics.py", "correct - WRONG_COST * wrong", "correct - wrong", True),
         ("text/numerals.py", "10000", "10001", True),
+        ("inference/beam_search.py", "/ length**penalty", "* length**penalty", True),
     ],
 )
-def test_fingerprint_depends_on_scoring_code_but_not_on_docstrings(
+def test_fingerprint_depends_on_the_code_that_answers_and_scores_but_not_on_docstrings(
     tmp_path: Path, module: str, old: str, new: str, other: bool
 ) -> None:
-    shutil.copytree(eval_fingerprint.PROJECT / "pipelines", tmp_path / "pipelines")
+    for layer in ("pipelines", "tasks"):
+        shutil.copytree(eval_fingerprint.PROJECT / layer, tmp_path / layer)
     changed = tmp_path / "pipelines" / module
     assert old in changed.read_text()
     changed.write_text(changed.read_text().replace(old, new, 1))
-    assert (eval_fingerprint.rules(tmp_path) != eval_fingerprint.rules(eval_fingerprint.PROJECT)) == other
+    assert (eval_fingerprint.code(tmp_path) != eval_fingerprint.code(eval_fingerprint.PROJECT)) == other

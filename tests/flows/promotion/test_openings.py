@@ -1,13 +1,24 @@
-"""Openings of the gate: decisions are counted by the test questions, not by how they were evaluated."""
+"""Openings of the gate: candidates that were asked the test questions, however they were evaluated or decided on."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from flows.promotion.history import CLOSED, FORCED, PREFIX, PROMOTED, QUESTIONS, REFUSED, last_questions, openings
-from flows.promotion.question_sketch import are_same, sketch
+from flows.promotion.history import (
+    CLOSED,
+    FORCED,
+    PREFIX,
+    PROMOTED,
+    REFUSED,
+    WEIGHTS,
+    Openings,
+    candidates,
+    last_questions,
+)
 from pipelines.artifacts import Row
+from pipelines.evaluation.question_sketch import OPENING, QUESTIONS, are_same, opening, sketch
 
 
 def rows(first: int, count: int, kind: str = "answerable") -> list[Row]:
@@ -42,10 +53,14 @@ def test_neither_ids_nor_spelling_distinguish_questions() -> None:
     assert sketch([{"id": "x", "set": "answerable", "question": " what IS  3?"}]) == sketch(rows(3, 1))
 
 
+def counted(versions: Mapping[int, Mapping[str, str]], questions: str, opened: Sequence[str] = ()) -> int:
+    return len(candidates(versions, opened, questions))
+
+
 def test_evaluating_the_same_questions_otherwise_uses_another_opening() -> None:
     versions = {number: decided(number, fingerprint=f"length penalty 1.{number}") for number in range(1, 4)}
-    assert openings(versions, OLD, 3).closed
-    assert openings(versions, NEW, 3).used == 0
+    assert (counted(versions, OLD), counted(versions, NEW)) == (3, 0)
+    assert Openings(3, 3).closed and not Openings(3, 4).closed
 
 
 def test_only_promotions_and_refusals_count_and_each_version_once() -> None:
@@ -55,13 +70,22 @@ def test_only_promotions_and_refusals_count_and_each_version_once() -> None:
         3: decided(4, CLOSED),
         4: decided(5, asked=NEW),
     }
-    assert (openings(versions, OLD, 10).used, openings(versions, NEW, 10).used) == (1, 1)
-    assert last_questions(versions) == NEW
+    assert (counted(versions, OLD), counted(versions, NEW)) == (1, 1)
+    assert last_questions(versions, []) == NEW
 
 
 def test_decisions_without_their_questions_count_for_those_of_the_next_decision() -> None:
     before = {number: decided(number, asked=None) for number in (1, 2)}
-    assert last_questions({}) is None and last_questions(before) == ""
-    assert openings(before, OLD, 10).used == openings(before, NEW, 10).used == 2
+    assert last_questions({}, []) is None and last_questions(before, []) == ""
+    assert counted(before, OLD) == counted(before, NEW) == 2
     after = {**before, 3: decided(3), 4: decided(4, asked=NEW)}
-    assert (openings(after, OLD, 10).used, openings(after, NEW, 10).used) == (3, 1)
+    assert (counted(after, OLD), counted(after, NEW)) == (3, 1)
+
+
+def test_candidates_that_were_asked_count_without_a_decision_and_once_with_one() -> None:
+    opened = [opening(each, rows(0, 200))[OPENING] for each in ("one", "two", "one")]
+    opened.append(opening("three", rows(1000, 200))[OPENING])
+    assert (counted({}, OLD, opened), counted({}, NEW, opened)) == (2, 1)
+    versions = {1: decided(1) | {WEIGHTS: "one"}, 2: decided(2, FORCED) | {WEIGHTS: "two"}, 3: decided(3)}
+    assert candidates(versions, opened, OLD) == {"one", "two", "version 3"}
+    assert last_questions(versions, opened) == NEW

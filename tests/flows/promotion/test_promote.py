@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -20,15 +21,17 @@ from flows.promotion import candidate, eval_fingerprint, history
 from flows.promotion.decisions import openings, restore
 from flows.promotion.history import PREFIX, Openings
 from flows.promotion.promote import promote, promote_candidate, rollback
-from flows.promotion.question_sketch import sketch
+from flows.promotion.served import agreement
 from flows.run import accelerator
 from flows.run.summary import hints
+from flows.serve.answering import Answer
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.evaluation.comparison import of
 from pipelines.evaluation.confidence import reader as readers
 from pipelines.evaluation.confidence.reader import Reader
+from pipelines.evaluation.question_sketch import OPENING, QUESTIONS, opening, sketch
 from pipelines.evaluation.questions import SETS, SPLITS
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import Passage
@@ -38,7 +41,7 @@ from pipelines.models.lookup import look_up
 from pipelines.models.messages import Message
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
-from pipelines.runtime import tracking
+from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT, tiny_tokenizer
 from tests.support.confidences import confidence_json
@@ -109,16 +112,18 @@ def row(name: str, kind: str, split: str, verdict: str) -> Row:
     """Return a row of answers.jsonl."""
     lists = {"accepted": ["Drace"], "competing": [], "choices": []}
     where = {"id": name, "cluster": name, "set": kind, "kind": kind, "split": split}
-    return {**where, **lists, "question": "Who?", "verdict": verdict, "f1": 0.0}
+    return {**where, **lists, "question": "Who?", "verdict": verdict, "f1": 0.0, "judged": False}
 
 
 def compared(right: float, invented: float, rows: list[Row] | None = None) -> dict[str, Any]:
     """Write a comparison that passed, and the candidate's answers."""
+    stages = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
     result = {
         "models": {"base": figures(right, invented), "sft": figures(right, invented)},
         "candidate": "sft",
         "confidence": confidence_json(),
         "verdict": PASSED,
+        "protocol": {"weights": {"sft": stages["sft"]["outs"][0]["md5"]}},
     }
     artifacts.write_table(
         artifacts.fresh("split") / "train.parquet", [{"source": "mill.md", "title": "Mills", "text": DOCUMENT}]
@@ -127,6 +132,8 @@ def compared(right: float, invented: float, rows: list[Row] | None = None) -> di
         said = [row for row in rows or answers(right) if row["split"] == split]
         artifacts.write_rows(artifacts.fresh(folder) / "answers.jsonl", said)
     artifacts.write_json(artifacts.fresh("compare") / "metrics.json", result)
+    stored = [{"id": row["id"], "confidence": 0.0} for row in rows or answers(right) if row["split"] == "validation"]
+    artifacts.write_rows(artifacts.fresh("calibrate") / "confidences.jsonl", stored)
     artifacts.REPORTS.mkdir(exist_ok=True)
     (artifacts.REPORTS / "compare.html").write_text("<title>Gradus: sft against base</title>")
     return result
@@ -203,6 +210,10 @@ def test_registered_weights_are_the_evaluated_weights(
         rollback("once more")
     decisions = [json.loads(tags) for key, tags in registry.get(2).tags.items() if key.startswith(PREFIX)]
     assert {each["decision"] for each in decisions} == {"refused", "forced"}
+    refused = next(each for each in decisions if each["decision"] == "refused")["against_champion"]
+    assert [each["gate"] for each in refused["checks"]] == ["better", "honest", "useful", "general"]
+    assert refused["outcome"] == "fail" and {each["served"] for each in decisions} == {"1.0000"}
+    assert worse.decision["against_champion"] == refused and first.decision["against_champion"] is None
     forced = next(each for each in decisions if each["decision"] == "forced")
     assert forced["reason"].startswith("a trial in production (the gate: Score")
     assert forced["numbers"]["answer_accuracy"] == 0.4 and forced["champion"]["version"] == 1
@@ -349,11 +360,11 @@ def test_champion_with_another_eval_fingerprint_is_evaluated_again(
     assert not better.promoted and "Undecided" in better.reason  # the tiny model answers nothing, with either weights
     entry = history.entries(registry.get(2).tags)[-1][1]
     measured = sketch(of(both[1] or [], "test"))
-    assert entry[history.QUESTIONS] == measured
+    assert entry[QUESTIONS] == measured
     assert {entry[who][registry.FINGERPRINT] for who in ("numbers", "champion")} == {fingerprint}
     once = today.model_copy(update={"compare": today.compare.model_copy(update={"openings": 1})})
     registry.describe(registry.get(1), {f"{history.PREFIX}9": json.dumps({**entry, "decision": history.REFUSED})})
-    registry.describe(registry.get(2), {history.QUESTIONS: "of other questions", registry.FINGERPRINT: "older"})
+    registry.describe(registry.get(2), {QUESTIONS: "of other questions", registry.FINGERPRINT: "older"})
     assert promote(2, once)[1].startswith("new test questions are needed")
 
 
@@ -365,7 +376,7 @@ def test_test_questions_serve_a_limited_number_of_decisions(run_dir: Path, confi
     assert first.promoted and first.openings == Openings(1, 1)
     assert parent.store.get_run(parent.id).data.tags["openings"] == "1 of 1"
     assert str(first.openings).endswith(
-        "1 of 1 versions (compare.openings): the next version needs new ones (docs/evaluation.md)."
+        "1 of 1 candidates (compare.openings): the next one needs new questions (docs/evaluation.md)."
     )
     lock("other weights", "questions")
     compared(0.9, 0.1)
@@ -373,7 +384,7 @@ def test_test_questions_serve_a_limited_number_of_decisions(run_dir: Path, confi
         second = promote_candidate(parent, few)
     assert not second.promoted
     assert second.reason.startswith("new test questions are needed")
-    assert "have decided on 1 other versions, and compare.openings allows 1" in second.reason
+    assert "were asked of 1 other candidates, and compare.openings allows 1" in second.reason
     assert second.openings == Openings(1, 1)  # a closed gate decides nothing
     assert status.openings(10) == Openings(1, 10)
     assert promote(2, config)[1] == "" and openings(registry.get(2), config) == Openings(2, 10)
@@ -381,22 +392,54 @@ def test_test_questions_serve_a_limited_number_of_decisions(run_dir: Path, confi
     lock("weights of a third", "questions")
     compared(0.9, 0.1)
     with tracking.started("post_train", {}) as parent:
-        assert "have decided on 2 other versions" in promote_candidate(parent, penalised).reason
+        assert "were asked of 2 other candidates" in promote_candidate(parent, penalised).reason
     compared(0.9, 0.1, [{**row, "question": f"And {row['id']}?"} for row in answers(0.9)])
     with tracking.started("post_train", {}) as parent:
         candidate.register(parent, few)
-    assert "have decided" not in promote(3, config, force="a trial")[1]
+    assert "were asked of" not in promote(3, config, force="a trial")[1]
+
+
+def test_candidates_that_were_tested_without_promotion_use_openings_up(run_dir: Path, config: Config) -> None:
+    few = config.model_copy(update={"compare": config.compare.model_copy(update={"openings": 2})})
+    compared(0.5, 0.2)
+    asked = [row for row in answers(0.5) if row["split"] == "test"]
+    for weights in ("weights", "weights of a second", "weights of a third"):
+        with tracking.started("test@candidate", opening(weights, asked)):
+            pass
+    assert tracking_store.tag_values(OPENING) == [
+        opening(weights, asked)[OPENING] for weights in ("weights", "weights of a second", "weights of a third")
+    ]
+    assert status.openings(2) == Openings(3, 2)
+    with tracking.started("post_train", {}) as parent:
+        found = promote_candidate(parent, few)
+    assert "were asked of 2 other candidates, and compare.openings allows 2" in found.reason
+    assert found.openings == Openings(3, 2)  # its own weights count once
 
 
 def test_model_that_answers_differently_when_served_is_refused(run_dir: Path, config: Config) -> None:
     compared(0.5, 0.2)
     with tracking.started("post_train", {}) as parent:
         version = candidate.register(parent, config).version
-        rows = [{**row, "verdict": "correct"} for row in answers(0.5)]
+        rows = [{**row, "verdict": "correct", "confidence": None} for row in answers(0.5)]
         artifacts.write_rows(Path("answers.jsonl"), rows)
         parent.artifact(Path("answers.jsonl"))
         registry.describe(version, {f"{registry.ANSWERS}{version.tags[registry.FINGERPRINT]}": parent.id})
     assert promote(1, config)[1] == "loaded from the registry it repeats 0% of its verdicts; it must be 98%."
+    assert history.last(registry.get(1).tags)["served"] == "0.0000"
+
+
+def test_served_answers_are_compared_with_verdicts_after_abstaining(config: Config) -> None:
+    """An answerer that withholds each answer repeats those below the threshold, and no others."""
+    withholding = SimpleNamespace(answer=lambda _: Answer(config.curate.refusal, ""))
+    low, high = (
+        [{**row(f"{sure}-{number}", "answerable", "validation", "correct"), "confidence": sure} for number in range(10)]
+        for sure in (0.2, 0.8)
+    )
+    asked = {"settings": config, "count": 20}
+    assert agreement(withholding, low + high, 0.5, **asked) == 0.5  # type: ignore[arg-type]
+    assert agreement(withholding, low + high, None, **asked) == 0.0  # type: ignore[arg-type]
+    left_out = [{**high[0], "judged": True}, {**high[0], "set": "general"}, {**high[0], "split": "test"}]
+    assert agreement(withholding, low + left_out, 0.5, **asked) == 1.0  # type: ignore[arg-type]
 
 
 def _number(alias: str) -> int:

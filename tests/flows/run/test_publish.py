@@ -1,5 +1,6 @@
 """Pages of a run in MLflow and Prefect, and the index page."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from flows.run.publish import published
 from pipelines import artifacts, config
 from pipelines.models import registry
 from pipelines.runtime import tracking, tracking_store
+from tests.flows.commands.test_diff_command import AFTER, BEFORE, register
 from tests.flows.conftest import Project
-from tests.flows.run.test_description import promotion
+from tests.flows.run.test_description import ORIGIN, promotion
 
 pytestmark = pytest.mark.slow
 
@@ -40,14 +42,28 @@ def test_verdict_is_published_on_every_page(fake: Project) -> None:
     assert "It forgets too much." in run.data.tags["mlflow.note.content"]
     card = store.get_model_version(registry.NAME, "3").description
     assert "| dpo (candidate) |" in card and "about 30 more calibration questions" in card
-    assert "The test questions have decided on 3 of 10 versions" in card
+    assert "The test questions were asked of 3 of 10 candidates" in card
     page = Path("artifacts/index.html").read_text()
     assert "It forgets too much." in page and 'href="compare/report.html">dpo against base<' in page
     assert "There is no champion yet." in page and "sft.tuning.method" in page
-    assert "The test questions have decided on 3 of 10 versions" in page and "<b>ppo</b>" in page
+    assert "The test questions were asked of 3 of 10 candidates" in page and "<b>ppo</b>" in page
     assert index_page.PAGE.name in {each.path for each in store.list_artifacts(parent.id)}
     with get_client(sync_client=True) as client:
         published_artifacts = client.read_artifacts(
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["comparison"]))
         )
     assert "dpo (candidate)" in str(max(published_artifacts, key=lambda each: str(each.created)).data)
+
+
+@pytest.mark.usefixtures("project")
+def test_index_page_shows_what_changed_against_the_champion() -> None:
+    artifacts.fresh("compare")
+    register({}, "other questions")
+    register(BEFORE, "one")
+    register(AFTER, "one", wrong="1785")
+    found = promotion(True)
+    assert [len(pairs) for pairs in index_page.changed(found).values()] == [2, 1, 2, 3, 1]
+    assert index_page.changed(replace(found, decision={"against_champion": None})) == {}
+    page = index_page.write(found, config.load(), ORIGIN).read_text()
+    assert "Against the champion, version 2" in page and "<b>Newly hallucinated: 2</b>" in page
+    assert "fail, general: General accuracy 25.0%" in page

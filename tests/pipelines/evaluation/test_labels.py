@@ -14,7 +14,7 @@ from pipelines.config import Config
 from pipelines.evaluation import scoring
 from pipelines.evaluation.verdicts.invented import Corpus, entities, invented, with_invented
 from pipelines.evaluation.verdicts.judge import Judge, calibrate, calibrated, review
-from pipelines.evaluation.verdicts.labels import kappa, read
+from pipelines.evaluation.verdicts.labels import kappa, read, refusal_patterns
 from pipelines.llm.cache import PATH
 from pipelines.llm.prompts import load
 from pipelines.models.messages import Message
@@ -25,6 +25,8 @@ from tests.support.teachers import Script
 
 LABELS = ROOT / "data/labels/verdicts.jsonl"
 LABELLED = read(LABELS)
+RULES = [scoring.verdict(each.answer, each.question, "I don't know.", 25) for each in LABELLED]
+REVIEWED = [each for each, rule in zip(LABELLED, RULES, strict=True) if rule == "wrong" and each.answer]
 TRUTH = {(each.question.question, each.answer): each.label for each in LABELLED}
 LETTERS = {"correct": "A", "wrong": "B", "refused": "C"}
 RECIPE = load(LABELS.parent, "verdict")
@@ -85,17 +87,35 @@ def test_too_few_labels_are_rejected(tmp_path: Path) -> None:
     artifacts.write_rows(tmp_path / "labels.jsonl", artifacts.read_rows(LABELS)[:149])
     with pytest.raises(UserError, match="149 labelled outputs; a judge is calibrated on at least 150"):
         read(tmp_path / "labels.jsonl")
+    with pytest.raises(UserError, match=r"only 99 labelled outputs of .* wrong, and .* on at least 100 of them"):
+        calibrate(judge_of(oracle), REVIEWED[:99], 0.8, LABELS)
 
 
 def test_judge_that_agrees_is_accepted_and_its_agreement_reported(capsys: pytest.CaptureFixture[str]) -> None:
-    assert calibrate(judge_of(oracle), LABELLED, 0.8, LABELS) == 1.0
-    assert "κ = 1.00" in capsys.readouterr().err
+    assert calibrate(judge_of(oracle), REVIEWED, 0.8, LABELS) == 1.0
+    correct = sum(each.label == "correct" for each in REVIEWED)
+    said = capsys.readouterr().err
+    assert "κ = 1.00" in said and f"of the {correct} that it finds correct, {correct} are" in said
 
 
 @pytest.mark.parametrize("says", ["nonsense", '{"choice": "B"}', None])
 def test_judge_below_the_limit_is_refused(says: str | None) -> None:
     with pytest.raises(UserError, match=r"κ = 0\.00, below evaluate\.min_judge_agreement \(0\.8\)"):
-        calibrate(judge_of(lambda _: says), LABELLED, 0.8, LABELS)
+        calibrate(judge_of(lambda _: says), REVIEWED, 0.8, LABELS)
+
+
+def test_agreement_on_answers_that_the_rules_decide_does_not_count() -> None:
+    """A judge that confirms every verdict of the rules agrees with most labels, but is of no use."""
+    assert kappa([each.label for each in LABELLED], RULES) > 0.75
+    with pytest.raises(UserError, match=r"κ = 0\.00"):
+        calibrate(judge_of(lambda _: '{"choice": "B"}'), REVIEWED, 0.8, LABELS)
+
+
+def test_precision_and_recall_of_the_refusal_patterns() -> None:
+    labels, rules = ["refused", "refused", "wrong", "correct"], ["refused", "wrong", "refused", "correct"]
+    assert refusal_patterns(labels, rules) == (
+        "the refusal patterns find 1 of 2 refusals, and 1 of the 2 they find are refusals"
+    )
 
 
 def row(name: str, answer: str, verdict: str, kind: str = "answerable", **more: object) -> Row:
@@ -104,7 +124,7 @@ def row(name: str, answer: str, verdict: str, kind: str = "answerable", **more: 
     return {"id": name, **fields, "accepted": accepted, "choices": [], "answer": answer, "verdict": verdict} | more
 
 
-def test_judge_reviews_only_wrong_answers_and_keeps_what_it_cannot_read() -> None:
+def test_judge_reviews_only_wrong_answers_and_keeps_what_it_cannot_read(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         row("right", "It was one Drace of Brunnick, miller.", "wrong"),
         row("still", "It was Vosper.", "wrong"),
@@ -120,6 +140,7 @@ def test_judge_reviews_only_wrong_answers_and_keeps_what_it_cannot_read() -> Non
     replies = {"miller.": "A", "Vosper.": "B", "down.": "C", "surely.": "A", "Hm.": "perhaps"}
     script = Script(lambda prompt: replies[prompt.split()[-1]])
     reviewed = review(rows, Judge(script.ask, RECIPE))
+    assert "changed 1 of 5 wrong answers to correct, 1 to refused" in capsys.readouterr().err
     assert len(script.calls) == 5
     changed = {each["id"]: each["verdict"] for each in reviewed if each["judged"]}
     assert changed == {"right": "correct", "declined": "refused"}
@@ -154,11 +175,14 @@ def judged(config: Config, server: Server) -> Config:
 
 
 @pytest.mark.slow
-def test_judge_is_calibrated_through_a_server(config: Config, server: Server) -> None:
+def test_judge_is_calibrated_through_a_server(
+    config: Config, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert calibrated(config) is None  # off by default
     found = calibrated(judged(config, server))
     assert found is not None and found[1] == 1.0
-    assert sum(server.answered.values()) == len(TRUTH)
+    assert "the refusal patterns find " in capsys.readouterr().err
+    assert sum(server.answered.values()) == len({(each.question, each.answer) for each in REVIEWED})
     server.says = lambda messages: "I cannot tell."
     PATH.unlink()
     with pytest.raises(UserError, match="name a better model in teacher"):

@@ -89,6 +89,7 @@ def compared() -> dict[str, Any]:
         **RULED_OUT,
         "open_book": opened(),
         "confidence": confidence_json(candidate="dpo"),
+        "abstaining": {"over_refusal": 0.5},
         "slices": slices(ANSWERS, []),
         "weak_documents": [{"document": "mill.md", "questions": 4, "correct": 1, "refused": 1, "wrong": 2}],
         "protocol": PROTOCOL,

@@ -4,6 +4,7 @@ A bottom-k sketch (Broder 1997) instead of one hash: a hash forgets all decision
 or removed, although the test questions are still those that decided.
 """
 
+import json
 from collections.abc import Iterable
 from hashlib import sha256
 
@@ -14,6 +15,17 @@ SIZE = 64
 """Hashes kept: the standard error of the estimated overlap is 0.06; with fewer questions it is exact."""
 MIN_OVERLAP = 1 / 3
 """Jaccard similarity from which two splits count as the same: half of the questions of two equally large ones."""
+
+
+OPENING = "opening"
+"""Tag of an MLflow run of the stage `test`: whose weights were asked which test questions (`opening`)."""
+QUESTIONS = "test_questions"
+"""Key, and tag of a version, with a sketch of test questions."""
+
+
+def opening(weights: str, rows: Iterable[Row]) -> dict[str, str]:
+    """Return the tag of a run in which the model with the hash `weights` gave the answers `rows`."""
+    return {OPENING: json.dumps({"weights": weights, QUESTIONS: sketch(rows)})}
 
 
 def sketch(rows: Iterable[Row]) -> str:
