@@ -65,14 +65,12 @@ def trained(folder: Path) -> Trained:
     return model.eval(), tok, questions
 
 
-def test_answers_belong_to_their_questions_and_stop_at_end_of_turn(
-    folder: Path, trained: Trained, config: Config
-) -> None:
+def test_answers_belong_to_their_questions_and_stop_at_end_of_turn(trained: Trained, config: Config) -> None:
     model, tok, questions = trained
     model.generation_config.eos_token_id = None  # as in a model whose generation config lacks the chat's end of turn
     for beams in (1, 3):
         decoding = config.evaluate.model_copy(update={"max_new_tokens": 24, "beams": beams}).decoding
-        answers = harness.answers(model, tok, folder, questions, decoding, batch_size=4)
+        answers = harness.answers(model, tok, questions, decoding, batch_size=4)
         assert {name: each.text for name, each in answers.items()} == {each.id: reply(each) for each in questions}
         for question in questions:
             prompt = encode_prompt(tok, [{"role": "user", "content": question.question}])
@@ -83,18 +81,18 @@ def test_answers_belong_to_their_questions_and_stop_at_end_of_turn(
             assert answers[question.id].log_likelihood == pytest.approx(mean, abs=1e-4)
 
 
-def test_only_questions_of_the_given_splits_are_asked(folder: Path, trained: Trained, config: Config) -> None:
+def test_only_the_given_questions_are_asked(trained: Trained, config: Config) -> None:
     model, tok, questions = trained
     decoding = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1}).decoding
     asked = [each for each in questions if each.split == "test"]
-    assert set(harness.answers(model, tok, folder, asked, decoding, batch_size=4)) == {each.id for each in asked}
+    assert set(harness.answers(model, tok, asked, decoding, batch_size=4)) == {each.id for each in asked}
 
 
-def test_answers_respect_max_new_tokens(folder: Path, trained: Trained, config: Config) -> None:
+def test_answers_respect_max_new_tokens(trained: Trained, config: Config) -> None:
     model, tok, questions = trained
     for beams in (1, 3):
         decoding = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": beams}).decoding
-        answers = harness.answers(model, tok, folder, questions, decoding, batch_size=4)
+        answers = harness.answers(model, tok, questions, decoding, batch_size=4)
         assert {len(tok(answer.text)["input_ids"]) for answer in answers.values()} == {2}
 
 
@@ -128,7 +126,7 @@ def test_control_tokens_in_questions_and_texts_are_encoded_as_text(tmp_path: Pat
 
     hook = model.model.register_forward_pre_hook(spy, with_kwargs=True)
     decoding = config.evaluate.model_copy(update={"max_new_tokens": 1, "beams": 1}).decoding
-    harness.answers(model, tok, tmp_path, load(tmp_path), decoding, batch_size=1)
+    harness.answers(model, tok, load(tmp_path), decoding, batch_size=1)
     prompt = encode_prompt(tok, [{"role": "user", "content": f"{asked} general test"}])
     assert any(ids.flatten().tolist() == prompt[:-1] for ids in seen) and prompt.count(tok.eos_token_id) == 1
     hook.remove()
@@ -155,7 +153,7 @@ def test_likeliest_choice_is_the_answer(tmp_path: Path, config: Config) -> None:
     written = [{"id": split, "question": f"Who, {split}?", "answer": "Drace", "split": split} for split in SPLITS]
     artifacts.write_rows(tmp_path / "answerable.jsonl", written)
     decoding = config.evaluate.model_copy(update={"max_new_tokens": 1, "beams": 1}).decoding
-    said = harness.answers(model, tok, tmp_path, load(tmp_path), decoding, batch_size=4)
+    said = harness.answers(model, tok, load(tmp_path), decoding, batch_size=4)
     for row in rows:
         prompt = encode_prompt(tok, [{"role": "user", "content": row["question"]}])
         likely = {}
