@@ -309,6 +309,15 @@ def different_versions(root: Path) -> list[str]:
     ]
 
 
+def untracked_versions(root: Path) -> list[str]:
+    """Check that each version is a dependency of a stage, through its code or by name."""
+    versions = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["gradus"]["versions"]
+    lock = yaml.safe_load((root / "code.lock.yaml").read_text())
+    tracked = {name for entry in lock.values() for name in entry.get("libraries", ())}
+    tracked |= {key.split(".")[-1] for entry in stages(root).values() for key in listed(entry, "pyproject.toml")}
+    return [f"no stage depends on the version of {name}" for name in versions if name not in tracked]
+
+
 CHECKS: list[Callable[[Path], list[str]]] = [
     no_stages,
     missing_code,
@@ -322,6 +331,7 @@ CHECKS: list[Callable[[Path], list[str]]] = [
     hidden_inputs,
     different_names,
     different_versions,
+    untracked_versions,
 ]
 
 
@@ -412,6 +422,11 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], object], str
     ),
     (different_names, lambda root: (root / "tasks/polish.py").write_text(""), "polish"),
     (different_versions, lambda root: replace(root / "constraints.txt", "\ntrl==", "\ntrl==0."), "trl"),
+    (
+        untracked_versions,
+        lambda root: replace(root / "pyproject.toml", "\nscipy = ", '\nrich = "15.0.0"\nscipy = '),
+        "rich",
+    ),
 ]
 
 
