@@ -67,7 +67,7 @@ def compare(inputs: Inputs, out: Path, page: Path, config: CompareConfig, seed: 
     curve = artifacts.read_rows(inputs.calibrate / calibration.RISK_COVERAGE)
     measured = {name: units(rows, texts[name]) for name, rows in answers.validation.items()}
     result = {
-        "models": comparison.compare(answers.test, texts, config.baseline, config.resamples, config.min_clusters, seed),
+        "models": comparison.compare(answers.test, texts, *how),
         "order": list(answers.test),
         "validation": {
             "models": {name: comparison.with_intervals(each, *how) for name, each in measured.items()},
