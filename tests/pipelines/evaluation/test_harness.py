@@ -13,6 +13,7 @@ from pipelines.evaluation import harness
 from pipelines.evaluation.questions import SETS, SPLITS, Question, load
 from pipelines.models.chat import encode_prompt, encode_text
 from tests.conftest import tiny_model, tiny_tokenizer
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -99,9 +100,7 @@ def test_answers_respect_max_new_tokens(trained: Trained, config: Config) -> Non
 def test_text_bits_equal_direct_computation(tmp_path: Path) -> None:
     tok = tiny_tokenizer()
     model = tiny_model(tok).eval()
-    artifacts.write_table(
-        tmp_path / "test.parquet", [{"source": "b", "text": TEXT}, {"source": "a", "text": "Drübeck"}]
-    )
+    write_table(tmp_path / "test.parquet", [{"source": "b", "text": TEXT}, {"source": "a", "text": "Drübeck"}])
     scored = harness.text_bits(model, tok, tmp_path / "test.parquet", window=32)
     assert [row["source"] for row in scored] == ["a", "b"]
     assert [row["bytes"] for row in scored] == [8, len(TEXT)]
@@ -130,7 +129,7 @@ def test_control_tokens_in_questions_and_texts_are_encoded_as_text(tmp_path: Pat
     prompt = encode_prompt(tok, [{"role": "user", "content": f"{asked} general test"}])
     assert any(ids.flatten().tolist() == prompt[:-1] for ids in seen) and prompt.count(tok.eos_token_id) == 1
     hook.remove()
-    artifacts.write_table(tmp_path / "test.parquet", [{"source": "a", "text": asked}])
+    write_table(tmp_path / "test.parquet", [{"source": "a", "text": asked}])
     (scored,) = harness.text_bits(model, tok, tmp_path / "test.parquet", window=64)
     assert scored["bits"] == pytest.approx(direct_bits(model, tok, asked, 64), rel=1e-5)
 
@@ -181,6 +180,6 @@ def direct_bits(model: LlamaForCausalLM, tok: PreTrainedTokenizerFast, text: str
 
 def test_lm_eval_progress_bars_are_disabled(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tok = tiny_tokenizer()
-    artifacts.write_table(tmp_path / "test.parquet", [{"source": "a", "text": TEXT}])
+    write_table(tmp_path / "test.parquet", [{"source": "a", "text": TEXT}])
     harness.text_bits(tiny_model(tok).eval(), tok, tmp_path / "test.parquet", window=8)
     assert "requests:" not in capfd.readouterr().err  # label of lm-eval's progress bars
