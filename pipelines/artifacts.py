@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.runtime.errors import UserError
@@ -126,11 +125,6 @@ def read_table(path: Path) -> list[Row]:
     """Read a Parquet file as rows."""
     rows: list[Row] = pq.read_table(path).to_pylist()
     return rows
-
-
-def write_table(path: Path, rows: list[Row], schema: pa.Schema | None = None) -> None:
-    """Write rows as Parquet; `schema` is required when `rows` may be empty."""
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
 
 
 def files(directory: Path) -> Iterator[Path]:

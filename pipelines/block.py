@@ -13,6 +13,8 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """Name of an instance of a stage, which becomes part of paths, commands and metric names."""
+FUNCTION = r"^\w+(\.\w+)*:\w+$"
+"""A function of the user, `package.module:function`."""
 
 
 class Block(BaseModel):

@@ -2,7 +2,6 @@
 
 import importlib
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 from pipelines.runtime.code_modules import Modules
@@ -18,8 +17,9 @@ def load(name: str, parameter: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function, None)
-    except ImportError as error:
-        raise UserError(f"{parameter}: the module of {name!r} cannot be imported ({error}).") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{parameter}: the module of {name!r} cannot be imported ({reason}).") from error
     if not callable(found):
         raise UserError(f"{parameter}: {name!r} names no function; use the form package.module:function.")
     loaded: Callable[..., Any] = found
@@ -27,14 +27,14 @@ def load(name: str, parameter: str) -> Callable[..., Any]:
 
 
 def check(name: str, parameter: str) -> None:
-    """Check that the function `name` exists, without importing its module, which may need a stage's libraries.
+    """Check that the function `name` exists, without importing the project's modules, which may be slow.
 
     Raises:
-        UserError: its module is neither in the project nor installed, or the project's module does not define it.
+        UserError: a module of the project does not define it, or another cannot be imported or lacks it.
     """
     module, _, function = name.partition(":")
     parsed = Modules().module(module)
-    if parsed is None and find_spec(module.partition(".")[0]) is None:
-        raise UserError(f"{parameter}: the module of {name!r} is neither in the project nor installed.")
-    if parsed is not None and function not in parsed.bound and function not in parsed.aliases:
+    if parsed is None:
+        load(name, parameter)
+    elif function not in parsed.bound and function not in parsed.aliases:
         raise UserError(f"{parameter}: {name!r} names no function; use the form package.module:function.")

@@ -68,7 +68,7 @@ def compare(inputs: Inputs, out: Path, page: Path, config: CompareConfig, seed: 
     abstaining = _abstaining(answers.test[best], inputs.calibrate)
     measured = {name: units(rows, texts[name]) for name, rows in answers.validation.items()}
     result = {
-        "models": comparison.compare(answers.test, texts, config.baseline, config.resamples, config.min_clusters, seed),
+        "models": comparison.compare(answers.test, texts, *how),
         "order": list(answers.test),
         "validation": {
             "models": {name: comparison.with_intervals(each, *how) for name, each in measured.items()},

@@ -15,22 +15,15 @@ from tempfile import TemporaryDirectory
 
 from pipelines import artifacts
 from pipelines.data import documents
-from pipelines.data.config import DecontaminateConfig, SplitConfig
-from pipelines.data.documents import Document
+from pipelines.data.config import SplitConfig
 from pipelines.data.executor import Executor
 from pipelines.data.split import contamination, evidence, hold_out, sections
-from pipelines.data.split.contamination import Index
 from pipelines.data.split.evidence import Place, Question
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
 from tasks import task
 
 SIDES = ("train", "validation", "test")
-MIN_QUESTION_WORDS = 6  # a shorter question cannot be distinguished from a common phrase
-_MIN_SHARE = 0.5  # if whole documents provide less than this part of a split's share, sections are added
-
-Sides = dict[str, str]
-"""Split of each document or section, by id."""
 
 
 def split(source: Path, out: Path, config: SplitConfig, seed: int, runner: Executor) -> dict[str, float]:
@@ -48,9 +41,9 @@ def split(source: Path, out: Path, config: SplitConfig, seed: int, runner: Execu
     sizes = documents.sizes(shards)
     sides = hold_out.sides(sizes, asked_about, config.validation_share, config.test_share, seed)
     with TemporaryDirectory(dir=out) as scratch:
-        shards, section_sides = _sections(shards, sides, sizes, needed, config, seed, Path(scratch))
+        shards, section_sides = sections.complete(shards, sides, sizes, needed, config, seed, Path(scratch))
         ids = {side: {each for each, its in (sides | section_sides).items() if its == side} for side in SIDES}
-        rows, changed = _decontaminate(shards, ids, config.decontaminate, runner)
+        rows, changed = contamination.decontaminate(shards, ids, config.decontaminate, runner)
         for side in SIDES:
             documents.gather(shards, out / f"{side}.parquet", ids[side], changed)
     artifacts.write_rows(out / "contamination.jsonl", rows)
@@ -111,37 +104,7 @@ def _needed(
     return places | {(document, sections.EVERY) for document in whole}
 
 
-def _sections(
-    shards: list[Path],
-    sides: Sides,
-    sizes: Mapping[str, int],
-    needed: set[Place],
-    config: SplitConfig,
-    seed: int,
-    scratch: Path,
-) -> tuple[list[Path], Sides]:
-    """Cut sections from training documents for splits that lack text; return the shards and the sections' splits."""
-    total = sum(sizes.values())
-    wanted = {}
-    for side, share in (("test", config.test_share), ("validation", config.validation_share)):
-        held_out = sum(sizes[each] for each, its in sides.items() if its == side)
-        if held_out < _MIN_SHARE * share * total:
-            wanted[side] = share * total - held_out
-    if not wanted:
-        return shards, {}
-    longest = config.section_characters
-    size = int(min(longest, *wanted.values()))
-    training = (each for shard in shards for each in documents.read(shard) if sides[each.id] == "train")
-    found = [section for each in training for section in sections.candidates(each, needed, longest, size)]
-    chosen = sections.choose(found, wanted, size, seed)
-    by_document: dict[str, list[sections.Section]] = defaultdict(list)
-    for section in sorted(chosen, key=lambda each: each.first):
-        by_document[section.document].append(section)
-    written = [sections.write(shard, scratch, by_document, longest) for shard in shards]
-    return written, {sections.identity(section): side for section, side in chosen.items()}
-
-
-def _measured(out: Path, section_sides: Sides, total: int, config: SplitConfig) -> dict[str, float]:
+def _measured(out: Path, section_sides: Mapping[str, str], total: int, config: SplitConfig) -> dict[str, float]:
     """Return the size of each split and print a note if one is small; sections are counted apart from documents.
 
     Raises:
@@ -153,7 +116,7 @@ def _measured(out: Path, section_sides: Sides, total: int, config: SplitConfig) 
     shares = {"validation": config.validation_share, "test": config.test_share}
     for side, share in shares.items():
         characters, wanted = sum(held[side].values()), share * total
-        if characters < _MIN_SHARE * wanted:
+        if characters < sections.MIN_SHARE * wanted:
             say(
                 f"split: only {characters} characters are held out for {side}, while split.{side}_share requires "
                 f"{wanted:.0f}; the questions need all other passages."
@@ -165,51 +128,6 @@ def _measured(out: Path, section_sides: Sides, total: int, config: SplitConfig) 
         **{f"sections_{side}": len(held[side].keys() & section_sides.keys()) for side in shares},
         **{f"characters_{side}": sum(held[side].values()) for side in SIDES},
     }
-
-
-def _decontaminate(
-    shards: list[Path], ids: dict[str, set[str]], config: DecontaminateConfig, runner: Executor
-) -> tuple[list[artifacts.Row], dict[str, str]]:
-    """Return the overlaps of training with evaluation and held-out text, and the texts changed by cuts, by id."""
-    rows: list[artifacts.Row] = []
-    changed: dict[str, str] = {}
-    evaluation = Index(contamination.items(config.against), config.words, MIN_QUESTION_WORDS)
-    for document, overlap in _shared(shards, evaluation, ids["train"], runner):
-        leaks = contamination.leaks(overlap, config.share)
-        rows.append(contamination.row(evaluation, overlap, document, config.action if leaks else "none"))
-        if leaks and config.action == "cut":
-            changed[document.id] = contamination.without(document.text, evaluation, config.share)
-    held_out = [
-        each for shard in shards for each in documents.read(shard) if each.id in ids["validation"] | ids["test"]
-    ]
-    half = config.held_out_words // 2  # with this stride, every span of held_out_words contains an indexed n-gram
-    passages = Index(contamination.paragraphs(held_out), half, half, stride=half)
-    repeated = set()
-    for document, overlap in _shared(shards, passages, ids["train"], runner):
-        if overlap.words >= config.held_out_words:
-            rows.append(contamination.row(passages, overlap, document, config.action))
-            repeated.add(passages.items[overlap.item].id)
-    if config.action == "cut":
-        changed |= _without(held_out, repeated)
-    return rows, changed
-
-
-def _shared(
-    shards: list[Path], index: Index, ids: set[str], runner: Executor
-) -> list[tuple[Document, contamination.Overlap]]:
-    check = partial(contamination.check, index=index, ids=frozenset(ids))
-    return [found for each in runner.over(check, shards, "searching leaks", few=4) for found in each]
-
-
-def _without(held_out: list[Document], repeated: set[str]) -> dict[str, str]:
-    """Return, by id, the held-out documents without the paragraphs that also occur in training."""
-    changed = {}
-    for document in held_out:
-        parts = list(enumerate(document.text.split(contamination.SEPARATOR)))
-        kept = [part for number, part in parts if f"{document.id}#{number}" not in repeated]
-        if len(kept) < len(parts):
-            changed[document.id] = contamination.SEPARATOR.join(kept)
-    return changed
 
 
 def _cluster_of(shards: list[Path], clusters: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines.runtime.code_modules import chain_of
 from pipelines.runtime.fingerprint import Source, plugins
 
 ROOT = Path(__file__).parent.parent
@@ -69,9 +70,9 @@ PARAMETER = re.compile(r"\$\{([\w.]+)\}")
 
 
 def stages(root: Path) -> dict[str, dict[str, Any]]:
-    """Return the stages of dvc.yaml, with `foreach` entries replaced by their `do` block."""
+    """Return the stages of dvc.yaml; those of `foreach` entries have the keys of their `do` block."""
     entries = yaml.safe_load((root / "dvc.yaml").read_text())["stages"] or {}
-    return {name: entry.get("do", entry) for name, entry in entries.items()}
+    return {name: entry | entry.get("do", {}) for name, entry in entries.items()}
 
 
 def parameters(root: Path) -> dict[str, Any]:
@@ -146,31 +147,40 @@ def unknown_parameters(root: Path) -> list[str]:
     return sorted({f"{file} has no {key}" for file, values, key in asked if not has(values, key)})
 
 
-def used_blocks(path: Path) -> set[str]:
-    """Return the params.yaml blocks that a program reads: `x` of `t.config.x`, `settings.x`, `config.x`."""
-    return {
-        node.attr
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute)
-        and (
-            (isinstance(node.value, ast.Attribute) and node.value.attr == "config")
-            or (isinstance(node.value, ast.Name) and node.value.id in ("config", "settings"))
-        )
-    }
+def used_parameters(root: Path, stage: str) -> set[str]:
+    """Return the parameters that a program reads: `x.y` of `t.config.x.y`, `settings.x.y` or a typed `config.y`.
+
+    A function's parameter is a block if its type is that of the block in pipelines/config.py.
+    """
+    known = {key: value for key, value in parameters(root).items() if key not in UNTRACKED}
+    fields = re.findall(r"^    (\w+): (\w+)$", (root / "pipelines/config.py").read_text(), re.MULTILINE)
+    prefixes = {"Config": []} | {type_: [block] for block, type_ in fields}
+    tree = ast.parse((root / f"tasks/{stage}.py").read_text())
+    scopes: list[tuple[ast.AST, dict[str, list[str]]]] = [(tree, {"t": []})]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            types = {arg.arg: ast.unparse(arg.annotation) for arg in node.args.args if arg.annotation}
+            scopes.append((node, {name: prefixes[type_] for name, type_ in types.items() if type_ in prefixes}))
+    used = set()
+    for scope, names in scopes:
+        for chain in map(chain_of, ast.walk(scope)):
+            if chain and chain[0] in names:
+                path = names[chain[0]] + chain[2 if chain[0] == "t" else 1 :]
+                used |= {key for end in range(1, len(path) + 1) if has(known, key := ".".join(path[:end]))}
+    return used
 
 
 def missing_parameters(root: Path) -> list[str]:
-    blocks = set(parameters(root)) - UNTRACKED
-    return [
-        f"{name} reads the block {block} and does not depend on it"
-        for name, entry in stages(root).items()
-        for block in sorted((used_blocks(root / f"tasks/{name}.py") & blocks) - _blocks_of(entry))
-    ]
-
-
-def _blocks_of(entry: dict[str, Any]) -> set[str]:
-    templated = PARAMETER.findall(" ".join(entry["deps"]))
-    return {key.split(".")[0] for key in [*listed(entry, "params.yaml"), *templated]}
+    """Check that a stage depends on each parameter that its program reads, or on some of a block that it passes on."""
+    wrong = []
+    for name, entry in stages(root).items():
+        keys = [*listed(entry, "params.yaml"), *PARAMETER.findall(f"{entry.get('foreach')} {entry['deps']}")]
+        wrong += [
+            f"{name} reads {used} and does not depend on it"
+            for used in sorted(used_parameters(root, name))
+            if not any(f"{used}.".startswith(f"{key}.") or key.startswith(f"{used}.") for key in keys)
+        ]
+    return wrong
 
 
 def missing_data(root: Path) -> list[str]:
@@ -310,6 +320,15 @@ def different_versions(root: Path) -> list[str]:
     ]
 
 
+def untracked_versions(root: Path) -> list[str]:
+    """Check that each version is a dependency of a stage, through its code or by name."""
+    versions = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["gradus"]["versions"]
+    lock = yaml.safe_load((root / "code.lock.yaml").read_text())
+    tracked = {name for entry in lock.values() for name in entry.get("libraries", ())}
+    tracked |= {key.split(".")[-1] for entry in stages(root).values() for key in listed(entry, "pyproject.toml")}
+    return [f"no stage depends on the version of {name}" for name in versions if name not in tracked]
+
+
 CHECKS: list[Callable[[Path], list[str]]] = [
     no_stages,
     missing_code,
@@ -323,6 +342,7 @@ CHECKS: list[Callable[[Path], list[str]]] = [
     hidden_inputs,
     different_names,
     different_versions,
+    untracked_versions,
 ]
 
 
@@ -370,7 +390,12 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], object], str
     (
         missing_parameters,
         lambda root: replace(root / "dvc.yaml", "[dedup, {", "[split, {"),
-        "the block dedup",
+        "dedup reads dedup",
+    ),
+    (
+        missing_parameters,
+        lambda root: replace(root / "dvc.yaml", "evaluate.bits_per_byte_tokens, ", ""),
+        "evaluate reads evaluate.bits_per_byte_tokens",
     ),
     (
         missing_data,
@@ -413,6 +438,11 @@ BREAKAGES: list[tuple[Callable[[Path], list[str]], Callable[[Path], object], str
     ),
     (different_names, lambda root: (root / "tasks/polish.py").write_text(""), "polish"),
     (different_versions, lambda root: replace(root / "constraints.txt", "\ntrl==", "\ntrl==0."), "trl"),
+    (
+        untracked_versions,
+        lambda root: replace(root / "pyproject.toml", "\nscipy = ", '\nrich = "15.0.0"\nscipy = '),
+        "rich",
+    ),
 ]
 
 

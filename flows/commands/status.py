@@ -10,6 +10,7 @@ import os
 import sqlite3
 import time
 from collections import defaultdict
+from contextlib import closing
 from typing import Any
 
 from rich.console import Console
@@ -121,5 +122,5 @@ def openings(allowed: int) -> history.Openings | None:
 
 
 def _query(query: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(f"{DATABASE.absolute().as_uri()}?mode=ro", uri=True, timeout=1) as store:
+    with closing(sqlite3.connect(f"{DATABASE.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as store:
         return store.execute(query).fetchall()

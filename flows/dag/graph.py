@@ -1,7 +1,7 @@
 """dvc.yaml as a graph: stages in topological order, `foreach` expanded, parents derived from dependencies and outputs.
 
 dvc.yaml is resolved by `dvc.repo.Repo`. DVC does not promise a stable API for that class, so
-only this module and flows/dag/dvc_lock.py use it, and constraints.txt pins its version.
+only modules of flows/dag use it, and constraints.txt pins its version.
 """
 
 import logging

@@ -56,7 +56,7 @@ def changed(text: str, assignments: Sequence[str], option: str = "--set") -> str
     """
     values = _loaded(text)
     for assignment in assignments:
-        key, value = _parsed(assignment)
+        key, value = _parsed(assignment, option)
         block, name = _place(values, key, option)
         block[name] = value
     return written(values)
@@ -124,15 +124,15 @@ def checked(text: str, name: str = "params.yaml with --set") -> Config:
             raise UserError(str(error).replace(str(path), name)) from error
 
 
-def _parsed(assignment: str) -> tuple[str, Any]:
+def _parsed(assignment: str, option: str) -> tuple[str, Any]:
     key, equals, value = assignment.partition("=")
     if not equals or not key:
-        raise UserError(f"--set {assignment!r} is not an assignment; write it as --set sft.epochs=8.")
+        raise UserError(f"{option} {assignment!r} is not an assignment; write it as {option} sft.epochs=8.")
     try:
         plain = YAML(typ="safe").load(value)
         return key.strip(), _yaml.load(value) if isinstance(plain, list | dict) else plain  # a list stays on one line
     except YAMLError as error:
-        raise UserError(f"--set {key}: the value {value!r} is not valid YAML.") from error
+        raise UserError(f"{option} {key}: the value {value!r} is not valid YAML.") from error
 
 
 def _place(values: Any, key: str, option: str) -> tuple[Any, Any]:

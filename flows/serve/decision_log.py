@@ -18,12 +18,15 @@ class Appended:
     start: int
     end: int
 
-    def undo(self) -> bool:
-        """Remove the rows; return False, and change nothing, if the file was changed since."""
-        if self.path.stat().st_size != self.end:
-            return False
+    def undo(self, name: str) -> None:
+        """Remove the rows, which are about `name`.
+
+        Raises:
+            UserError: the file was changed since, or is gone.
+        """
+        if not self.path.exists() or self.path.stat().st_size != self.end:
+            raise UserError(f"{self.path} was changed since; remove {name!r} from it yourself.")
         os.truncate(self.path, self.start)
-        return True
 
 
 def append(path: Path, rows: Iterable[Row]) -> Appended:

@@ -85,12 +85,16 @@ class Choices:
         self.done.add(name)
 
     def undo(self) -> None:
-        """Undo the last decision; decisions from earlier sessions are kept."""
+        """Undo the last decision; decisions from earlier sessions are kept.
+
+        Raises:
+            UserError: the file was changed since.
+        """
         if not self.written:
             return
         name, rows = self.written.pop()
-        if rows.undo():
-            self.done.discard(name)
+        rows.undo(name)
+        self.done.discard(name)
 
     def _write(self, file_name: str, name: str, rows: list[Row]) -> None:
         self.written.append((name, append(self.folder / file_name, rows)))

@@ -23,7 +23,6 @@ from pipelines.curation.draft_files import DRAFTS, REJECTED
 from pipelines.evaluation import questions, sample_size
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.questions import ANSWERABLE, SETS, SPLITS, Question
-from pipelines.runtime.errors import UserError
 
 PAGE = "questions.html"
 DRAFTED = SETS[:2]
@@ -106,8 +105,7 @@ class Review:
         if not self.written:
             return
         name, rows = self.written.pop()
-        if not rows.undo():
-            raise UserError(f"{rows.path} was changed since; remove {name!r} from it yourself.")
+        rows.undo(name)
         self.rejected.discard(name)
         self.questions = load(self.asked)
 

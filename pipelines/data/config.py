@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.block import Block, Count, NonNegative, Positive, Share
+from pipelines.block import FUNCTION, Block, Count, NonNegative, Positive, Share
 
 
 class DataConfig(Block):
@@ -122,7 +122,7 @@ class CleanConfig(Block):
     """Action on PII: mask it in place, drop the document, or keep it."""
     pii_types: list[Literal["email", "phone", "ip", "card", "iban", "national_id"]]
     """Types of PII to detect."""
-    custom_filter: str | None
+    custom_filter: Annotated[str, Field(pattern=FUNCTION)] | None
     """User-provided filter, `package.module:function`: takes a text and returns a reason to drop it, or None. Use it
     for properties that the built-in rules cannot detect, such as toxicity."""
 

@@ -27,12 +27,11 @@ def ask(
 ) -> list[artifacts.Row]:
     """Return one row per question in `asked`, answered closed book: accepted answers, the answer and the verdict.
 
-    `asked` are all questions of some splits. `refusal` is the sentence that models are fine-tuned to refuse with. A
+    `refusal` is the sentence that models are fine-tuned to refuse with. A
     `judge` reviews what the rules call wrong; the column `judged` tells where it changed the verdict. The column
     `log_likelihood` is the mean over the tokens of a decoded answer (nats), and null for a choice.
     """
-    folder = questions.folder(config.questions)
-    answers = harness.answers(model, tokenizer, folder, asked, config.decoding, config.batch_size)
+    answers = harness.answers(model, tokenizer, asked, config.decoding, config.batch_size)
     rows = [
         {
             **judged(question, answers[question.id].text, refusal, config.max_extra_words),

@@ -1,4 +1,4 @@
-"""Compare models: every metric with its interval and its paired differences. Reads and writes nothing."""
+"""Compare models: every metric with its interval, and paired differences. Reads and writes nothing."""
 
 from typing import Any
 
@@ -7,36 +7,23 @@ from pipelines.evaluation.metrics import METRICS, Unit, difference, interval, un
 from pipelines.evaluation.questions import TEST
 from pipelines.runtime.errors import UserError
 
-PARENT = "sft"  # the initial policy of the aligned models; they are compared with it too
-
 Units = dict[str, list[Unit]]
 
 
 def compare(
     answers: dict[str, list[Row]],
     texts: dict[str, list[Row]],
-    baseline: str,
     resamples: int,
-    min_clusters: int,
     seed: int,
+    min_clusters: int,
 ) -> dict[str, dict[str, Any]]:
-    """Return each model's metrics on the test questions and the held-out text, in the form of metrics.json.
+    """Return each model's metrics on the test questions and the held-out text, and their 95% `intervals`.
 
-    `answers` and `texts` hold the rows of answers.jsonl and of scores.json["text"] by model. Each entry also has
-    `intervals`, the 95% interval by metric, and `differences`, the paired difference and its interval by reference and
-    metric. Without held-out text there are no bits per byte.
+    `answers` and `texts` hold the rows of answers.jsonl and of scores.json["text"] by model. Without held-out text,
+    there are no bits per byte.
     """
     test = {name: units(of(rows, TEST), texts[name]) for name, rows in answers.items()}
-    how = resamples, seed, min_clusters
-    references = [name for name in dict.fromkeys((baseline, PARENT)) if name in test]
-    models: dict[str, dict[str, Any]] = {}
-    for name, metrics in test.items():
-        others = [reference for reference in references if reference != name]
-        models[name] = {
-            **with_intervals(metrics, *how),
-            "differences": {other: differences(metrics, test[other], *how) for other in others},
-        }
-    return models
+    return {name: with_intervals(metrics, resamples, seed, min_clusters) for name, metrics in test.items()}
 
 
 def is_desired(row: Row) -> bool:

@@ -1,4 +1,4 @@
-"""Evaluate a model through lm-eval: answers to the questions and bits on held-out text (task files in `tasks/`).
+"""Evaluate a model through lm-eval: answers to the questions, zero-shot, and bits on held-out text.
 
 lm-eval applies the chat template, batches and windows the text; `pipelines.inference.beam_search` decodes the answers.
 lm-eval's cache is disabled: it is keyed by request and not by model, so one model would get another's answers.
@@ -8,19 +8,20 @@ lm-eval's cache is disabled: it is keyed by request and not by model, so one mod
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import artifacts
-from pipelines.evaluation.questions import SETS, Question
+from pipelines.evaluation.questions import Question
 from pipelines.inference.beam_search import search
 from pipelines.inference.likelihood import loglikelihoods
 from pipelines.models import chat
@@ -28,9 +29,33 @@ from pipelines.models.messages import Message
 from pipelines.models.templates.stops import stop_ids, without_thoughts
 from pipelines.runtime.progress import Meter
 
-TASKS = Path(__file__).parent / "tasks"
 CHOICES_PER_BATCH = 256  # four choices of 64 questions; their logits take 0.2 GiB with a vocabulary of 50,000
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
+
+# lm-eval task configurations; Gradus scores the answers itself.
+_GENERATED = {
+    "task": "generated",
+    "output_type": "generate_until",
+    "doc_to_text": "question",
+    "doc_to_target": "",
+    "metric_list": [{"metric": "bypass"}],
+}
+_CHOICE = {
+    "task": "choice",
+    "output_type": "multiple_choice",
+    "doc_to_text": "question",
+    "doc_to_choice": "choices",
+    "doc_to_target": "gold",
+    "target_delimiter": "",
+    "metric_list": [{"metric": "acc"}],
+}
+_HELD_OUT_TEXT = {
+    "task": "held_out_text",
+    "output_type": "loglikelihood_rolling",
+    "doc_to_text": "",
+    "doc_to_target": "text",
+    "metric_list": [{"metric": "bits_per_byte"}],
+}
 
 
 @dataclass(frozen=True)
@@ -134,12 +159,11 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
 def answers(
     model: PreTrainedModel,
     tok: PreTrainedTokenizerBase,
-    folder: Path,
-    questions: list[Question],
+    questions: Sequence[Question],
     decoding: Mapping[str, Any],
     batch_size: int,
 ) -> dict[str, Answer]:
-    """Answer the `questions`, all of some splits of `folder`, zero-shot; return the answers by question id.
+    """Answer the `questions`; return the answers by question id.
 
     `decoding` is `EvaluateConfig.decoding`: greedy or beam search, up to `max_new_tokens`.
 
@@ -148,17 +172,27 @@ def answers(
     """
     meter = Meter("questions", len(questions))
     lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=batch_size)
-    stop = {"until": [tok.eos_token], "eos_token_id": stop_ids(model, tok), **decoding}
-    generated = [question for question in questions if not question.choices]
-    sets = [name for name in SETS if any(question.set == name for question in generated)]
-    where = {"folder": str(folder), "splits": sorted({question.split for question in questions})}
-    samples = _run(lm, sets, templated=True, generation=stop, where=where)
-    said = {sample["doc"]["id"]: _decoded(sample, lm.likelihoods, tok) for sample in samples}
-    if len(generated) < len(questions):
-        samples = _run(lm, ["choice"], templated=True, generation={}, where=where)
+    stop = {"do_sample": False, "until": [tok.eos_token], "eos_token_id": stop_ids(model, tok), **decoding}
+    said: dict[str, Answer] = {}
+    if rows := [{"id": each.id, "question": each.question} for each in questions if not each.choices]:
+        samples = _run(lm, _GENERATED | {"generation_kwargs": stop}, rows, templated=True)
+        said |= {sample["doc"]["id"]: _decoded(sample, lm.likelihoods, tok) for sample in samples}
+    if rows := [_choice_row(each) for each in questions if each.choices]:
+        samples = _run(lm, _CHOICE, rows, templated=True)
         said |= {sample["doc"]["id"]: _likeliest(sample) for sample in samples}
     meter.close()
     return said
+
+
+def _choice_row(question: Question) -> artifacts.Row:
+    """Return a question with choices; `gold` is the position of the answer."""
+    choices = list(question.choices)
+    return {
+        "id": question.id,
+        "question": question.question,
+        "choices": choices,
+        "gold": choices.index(question.accepted[0]),
+    }
 
 
 def _decoded(sample: dict[str, Any], likelihoods: Mapping[str, float], tok: PreTrainedTokenizerBase) -> Answer:
@@ -181,26 +215,24 @@ def text_bits(
     enough tokens to fill the last), so that every token is scored once. Windows are scored one at a time, because the
     logits of a batch would exhaust memory.
     """
-    texts = [row["text"] for row in artifacts.read_table(documents)]
-    if not texts:
+    rows = [{"source": row["source"], "text": row["text"]} for row in artifacts.read_table(documents)]
+    if not rows:
         return []  # split held out nothing and has reported it
-    windows = sum(math.ceil(len(chat.encode_text(tok, text)) / window) for text in texts)
+    windows = sum(math.ceil(len(chat.encode_text(tok, row["text"])) / window) for row in rows)
     meter = Meter("windows of text", windows)
     lm = MeteredLM(meter, pretrained=model, tokenizer=tok, batch_size=1, max_length=window)
-    samples = _run(lm, ["held_out_text"], templated=False, generation={}, where={"documents": str(documents)})
+    samples = _run(lm, _HELD_OUT_TEXT, rows, templated=False)
     meter.close()
     scored = [(sample["doc"]["source"], *sample["bits_per_byte"]) for sample in samples]
-    rows = [{"source": source, "bits": -nats / math.log(2), "bytes": size} for source, nats, size in scored]
-    return sorted(rows, key=lambda row: str(row["source"]))
+    bits = [{"source": source, "bits": -nats / math.log(2), "bytes": size} for source, nats, size in scored]
+    return sorted(bits, key=lambda row: str(row["source"]))
 
 
-def _run(
-    lm: MeteredLM, names: list[str], *, templated: bool, generation: dict[str, Any], where: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """Run the lm-eval tasks `names` and return their samples, one per document; `where` is passed to their datasets."""
-    loaded = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=where).load(names)
-    for task in loaded["tasks"].values():
-        if generation:
-            task.set_config(key="generation_kwargs", value=generation, update=True)
+def _run(lm: MeteredLM, task: Mapping[str, Any], rows: list[artifacts.Row], *, templated: bool) -> list[dict[str, Any]]:
+    """Run an lm-eval task on `rows` and return its samples, one per row."""
+    dataset = {"test": Dataset.from_list(rows)}
+    settings = {"test_split": "test", "num_fewshot": 0, "custom_dataset": lambda **_: dataset}
+    loaded = TaskManager(include_defaults=False).load({**task, **settings})
     results = evaluate(lm, loaded, apply_chat_template=templated, log_samples=True, bootstrap_iters=0)
-    return [sample for name in names for sample in results["samples"][name]]
+    samples: list[dict[str, Any]] = results["samples"][task["task"]]
+    return samples

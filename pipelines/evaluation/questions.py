@@ -1,15 +1,11 @@
-"""Load the evaluation questions and the held-out text as datasets for lm-eval's task files.
-
-Reads `answerable.jsonl`, `unanswerable.jsonl` and `general.jsonl` from the folder of questions, and a Parquet file of
-documents.
-"""
+"""Load and check the evaluation questions: `answerable.jsonl`, `unanswerable.jsonl` and `general.jsonl` of a folder."""
 
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pipelines import artifacts
 from pipelines.runtime.errors import UserError
@@ -210,36 +206,3 @@ def _check_twins(questions: Sequence[Question], folder: Path) -> None:
                 f"{folder}, question {question.id!r}: its twin {question.twin!r} is not an answerable question of the "
                 f"split {question.split!r}."
             )
-
-
-def question_dataset(folder: str, name: str, splits: Sequence[str], **_: Any) -> dict[str, Any]:
-    """Return the set `name` without questions with choices, for lm-eval; it passes more arguments."""
-    asked = [each for each in load(Path(folder)) if each.set == name and each.split in splits and not each.choices]
-    return _dataset([{"id": each.id, "question": each.question} for each in asked])
-
-
-def choice_dataset(folder: str, splits: Sequence[str], **_: Any) -> dict[str, Any]:
-    """Return the questions with choices for lm-eval; `gold` is the position of the answer."""
-    asked = [each for each in load(Path(folder)) if each.split in splits and each.choices]
-    return _dataset(
-        [
-            {
-                "id": each.id,
-                "question": each.question,
-                "choices": list(each.choices),
-                "gold": each.choices.index(each.accepted[0]),
-            }
-            for each in asked
-        ]
-    )
-
-
-def text_dataset(documents: str, **_: Any) -> dict[str, Any]:
-    """Return the held-out documents for lm-eval."""
-    return _dataset([{"source": row["source"], "text": row["text"]} for row in artifacts.read_table(Path(documents))])
-
-
-def _dataset(rows: list[artifacts.Row]) -> dict[str, Any]:
-    from datasets import Dataset  # slow import; `gradus run` checks the questions first
-
-    return {"test": Dataset.from_list(rows)}

@@ -29,20 +29,13 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS failures (
     key TEXT NOT NULL, model TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL, times INTEGER NOT NULL,
-    prompt_tokens INTEGER NOT NULL DEFAULT 0, completion_tokens INTEGER NOT NULL DEFAULT 0,
-    cost REAL NOT NULL DEFAULT 0,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost REAL NOT NULL,
     PRIMARY KEY (key, reason)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uses (
     model TEXT NOT NULL, what TEXT NOT NULL, hits INTEGER NOT NULL, PRIMARY KEY (model, what)
 ) WITHOUT ROWID;
 """
-_LATER = (  # columns that older databases lack
-    ("answers", "certainty", "REAL"),
-    ("failures", "prompt_tokens", "INTEGER NOT NULL DEFAULT 0"),
-    ("failures", "completion_tokens", "INTEGER NOT NULL DEFAULT 0"),
-    ("failures", "cost", "REAL NOT NULL DEFAULT 0"),
-)
 _PATIENCE = 60.0  # seconds to wait for another process to release the database
 _TOOK = ("prompt_tokens", "completion_tokens", "cost")
 _NOTHING = (0, 0, 0, 0.0)
@@ -81,9 +74,6 @@ class ResponseCache:
             self.database.execute("PRAGMA journal_mode=WAL")
             self.database.execute("PRAGMA synchronous=NORMAL")
             self.database.executescript(_TABLES)
-            for table, column, kind in _LATER:
-                if column not in {row[1] for row in self.database.execute(f"PRAGMA table_info({table})")}:
-                    self.database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
     def close(self) -> None:
         """Close the database."""
@@ -185,7 +175,7 @@ class CachedModel:
     def ask(self, calls: Sequence[Call], what: str) -> list[Reply]:
         """Answer every call, in order; identical calls are sent once."""
         keys = self._keys(calls)
-        answers = {each: answer for each, answer in self.store.find(keys).items() if self._usable(answer)}
+        answers = self.store.find(keys)
         hits = sum(each in answers for each in keys)
         failed: dict[str, Reply] = {}
         first = {each: place for place, each in reversed(list(enumerate(keys)))}
@@ -210,10 +200,6 @@ class CachedModel:
             self.teacher.answer(calls, wanted, what, keep)
         lost = Reply(None, "no_answer")
         return [self._read(answers[each]) if each in answers else failed.get(each, lost) for each in keys]
-
-    def _usable(self, answer: Answer) -> bool:
-        """Return whether a cached answer may be served: older caches contain truncated and empty answers."""
-        return self.teacher.deterministic or self._read(answer).text is not None
 
     def _read(self, answer: Answer) -> Reply:
         return replace(self.teacher.read(answer.raw), certainty=answer.certainty)

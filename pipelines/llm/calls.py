@@ -72,8 +72,6 @@ class Teacher(Protocol):
     """Whether the prompt must include the instructions."""
     batch_dependent: bool
     """Whether an answer depends, in its last digits, on the other calls of its batch."""
-    deterministic: bool
-    """Whether a call without a usable answer would fail again, so that retrying is pointless."""
 
     def count_cached(self, what: str, count: int) -> None:
         """Receive the number of calls of this kind of work that the cache answers."""

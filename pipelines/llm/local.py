@@ -19,8 +19,6 @@ class LocalTeacher:
     With `continuous` batching (`pipelines/inference/continuous.py`) it is faster on a GPU, but not reproducible.
     """
 
-    deterministic = True
-
     def __init__(
         self,
         model: PreTrainedModel,

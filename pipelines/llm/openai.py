@@ -46,7 +46,6 @@ class ServedTeacher:
 
     instructed = True
     batch_dependent = False
-    deterministic = False
 
     def __init__(self, config: ServedModel, seed: int, budget: Budget) -> None:
         """Connect to the model that `config` names.

@@ -18,8 +18,6 @@ from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_yaml
 
-Language = Literal["en", "zh"]
-
 KNOWN: dict[str, frozenset[str]] = {
     "span": frozenset({"window", "sentence", "answer"}),
     "window": frozenset({"window"}),

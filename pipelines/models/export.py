@@ -44,15 +44,14 @@ def merge(directory: Path, out: Path, compute: ComputeConfig, aware: bool = True
             f"The adapter in {fixed[0]} cannot be merged into weights, because {adapters.method(fixed[0])} is not an "
             "update of the model's own parameters; it is used beside its base model."
         )
-    by_file = all(map(updates.readable, above))
-    chain = [updates.read(each) for each in above] if by_file else []
-    updates.changed_names(chain, root)
+    chain = updates.read_chain(above)
+    updates.changed_names(chain or [], root)
     for each in above:
         adapters.check(each, root)
     weights.require_space(out, weights.size(root, devices.dtype(compute)))
     out.mkdir(parents=True, exist_ok=True)
     trained_on = _trained_on(root, adapters.quantization(above) if aware else "none", devices.dtype(compute))
-    if by_file:
+    if chain is not None:
         _merge_by_file(root, chain, out, compute, trained_on)
     else:
         _merge_whole(root, above, out, compute, trained_on)

@@ -98,9 +98,10 @@ def load(directory: Path, compute: ComputeConfig, base: BaseModelConfig | None =
     """
     root, above = adapters.lineage(directory)
     kind = adapters.quantization(above) if above else base.quantization if base is not None else "none"
-    if kind == "none" and all(map(updates.readable, above)):
+    chain = updates.read_chain(above) if kind == "none" else None
+    if chain is not None:
         model = whole(root, compute)
-        updates.merge_into(model, root, above)
+        updates.merge_into(model, root, chain)
     else:
         precision = torch.float32 if kind == "none" and above else None
         model = stacked(whole(root, compute, kind, precision), root, above, compute, kind)

@@ -23,7 +23,8 @@ LOCK = Path("code.lock.yaml")
 CACHE = Path(".gradus/code.json")
 ACCEPTED = "accepted"
 """The key of accepted changes: by stage, the accepted code hash, and the reason why its results are unchanged."""
-_DISTRIBUTIONS = {"lm_eval": "lm-eval"}
+_DISTRIBUTIONS = {"lm_eval": "lm-eval", "sklearn": "scikit-learn"}
+"""Names of libraries on the package index, where they differ from those of their modules."""
 _HEADER = "# Generated: what each stage runs (pipelines/runtime/fingerprint.py). Commit it with the code.\n"
 
 

@@ -78,7 +78,8 @@ class Run:
         """
         for key, value in values.items():
             if not math.isfinite(value):
-                raise UserError(f"{key} became {value} at step {step}; lower the learning rate or inspect the data.")
+                advice = "inspect the data or, if the stage trains, lower its learning rate"
+                raise UserError(f"{key} became {value} at step {step}; {advice}.")
         now = int(1000 * time.time())
         new = {key: float(value) for key, value in values.items() if step > self.logged.get(key, -1)}
         self.store.log_batch(self.id, metrics=[Metric(key, value, now, step) for key, value in new.items()])

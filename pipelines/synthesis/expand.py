@@ -34,9 +34,7 @@ def windows(writer: Teacher, recipe: Recipe, passages: Sequence[Passage], share:
     ]
     replies = writer.ask(calls, recipe.name)
     return [
-        each
-        for (passage, other), reply in zip(chosen, replies, strict=True)
-        for each in _parse_windows(recipe, passage, other, reply)
+        _parse_windows(recipe, passage, other, reply) for (passage, other), reply in zip(chosen, replies, strict=True)
     ]
 
 
@@ -118,7 +116,7 @@ def _with_recipe(recipe: Recipe, each: Candidate) -> Candidate:
     return replace(each, recipe=recipe.name, version=recipe.version, makes=recipe.makes)
 
 
-def _parse_windows(recipe: Recipe, passage: Passage, other: Passage | None, reply: Reply) -> list[Candidate]:
+def _parse_windows(recipe: Recipe, passage: Passage, other: Passage | None, reply: Reply) -> Candidate:
     """Parse a reply about one window, or two."""
     window = passage.window
     text = window.text + (_PARAGRAPH + other.window.text if other else "")
@@ -134,7 +132,7 @@ def _parse_windows(recipe: Recipe, passage: Passage, other: Passage | None, repl
         window=text,
         sentence="",
     )
-    return [_fill(recipe, empty, reply)]
+    return _fill(recipe, empty, reply)
 
 
 def _parse_rewrites(recipe: Recipe, old: Candidate, reply: Reply) -> list[Candidate]:

@@ -6,14 +6,11 @@ from enum import StrEnum
 class Reason(StrEnum):
     """A rejection reason. The members are in the order of the filters, so that a report can show the yield funnel.
 
-    Two sources of reasons are not listed, and precede all of these: failed calls of a teacher (`pipelines/llm`), and
-    rows of a user's file that no format can read (`pipelines/formats`, with the prefix `own_`).
+    Two sources of reasons are not listed, and precede all of these: calls of a teacher that fail or whose reply cannot
+    be parsed (`pipelines/llm`), and rows of a user's file that no format can read (`pipelines/formats`, with the prefix
+    `own_`).
     """
 
-    # The teacher's reply (pipelines/llm)
-    BROKEN_CHARACTER = "broken_character"
-    NOT_JSON = "not_json"
-    FIELD_MISSING = "field_missing"
     # Validation (pipelines/synthesis)
     WRITER_UNSURE = "writer_unsure"
     NAME_FROM_ELSEWHERE = "name_from_elsewhere"

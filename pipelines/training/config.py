@@ -32,7 +32,7 @@ class TrainingConfig(Block):
     decay: Share
     """Share of the steps with a falling learning rate (`wsd` only)."""
     max_gradient_norm: Positive
-    """Gradients with a larger norm are scaled down to it."""
+    """Gradients with a larger norm are scaled down to it. In `rl`, the limit is always 1."""
     micro_batch_tokens: Literal["auto"] | Count
     """Tokens, with padding, that go through the model at once; a step adds the gradients of its micro-batches. `auto`
     is a whole step, on a CPU at most 4,096 tokens, and is halved when a GPU runs out of memory."""

@@ -6,10 +6,9 @@ improve language modeling", arXiv:2404.10830).
 
 from collections.abc import Sequence
 
-import peft
 import torch
 
-from pipelines.models.head import base_of
+from pipelines.models.head import Model, base_of
 from pipelines.models.parallel import sharding
 from pipelines.runtime.errors import UserError
 from pipelines.training.examples import IGNORED, Example
@@ -55,7 +54,7 @@ def pack(rows: Sequence[Example], length: int) -> list[Example]:
     return blocks
 
 
-def check_document_masking(model: peft.PeftModel, what: str) -> None:
+def check_document_masking(model: Model, what: str) -> None:
     """Test on the model itself that packed texts do not attend to each other.
 
     The output for one text must not depend on another, so its gradient there must be zero; with masked attention it is

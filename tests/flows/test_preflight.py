@@ -175,6 +175,8 @@ def test_without_a_writer_conversations_are_required(config: Config) -> None:
             "clean.custom_filter: the module",
         ),
         ("reward: {model: 1.0}", "reward: {rules:price: 1.0}", "alignment.rl.ppo: 'rules:price' names no function"),
+        ("custom_filter: null", "custom_filter: os:nope", "clean.custom_filter: 'os:nope' names no function"),
+        ("custom_filter: null", "custom_filter: ':unfriendly'", "clean.custom_filter"),
         ("reward: {model: 1.0}", "reward: {rules:score: 1.0}", None),
         ("reward: {model: 1.0}", "reward: {math:fsum: 1.0}", None),
     ],

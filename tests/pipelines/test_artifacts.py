@@ -6,6 +6,7 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.runtime.errors import UserError
+from tests.support.tables import write_table
 
 
 def test_incomplete_output_cannot_be_read(project: Path) -> None:
@@ -33,7 +34,7 @@ def test_equal_values_make_equal_files(tmp_path: Path) -> None:
 def test_rows_survive_jsonl_and_parquet(tmp_path: Path) -> None:
     rows = [{"id": "1", "text": "Ein\u2028Satz"}, {"id": "2", "text": ""}]
     artifacts.write_rows(tmp_path / "rows.jsonl", rows)
-    artifacts.write_table(tmp_path / "rows.parquet", rows)
+    write_table(tmp_path / "rows.parquet", rows)
     assert artifacts.read_rows(tmp_path / "rows.jsonl") == artifacts.read_table(tmp_path / "rows.parquet") == rows
 
 

@@ -12,6 +12,7 @@ from pipelines.evaluation.questions import SETS, SPLITS
 from pipelines.evaluation.selection import Selection
 from tasks import test as task
 from tests.conftest import ROOT
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,7 @@ def split(project: Path) -> Path:
         ]
         artifacts.write_rows(project / f"data/questions/{name}.jsonl", rows)
     folder = artifacts.fresh("split")
-    artifacts.write_table(folder / "train.parquet", [{"source": "c.md", "text": "Drace built it in 1783."}])
+    write_table(folder / "train.parquet", [{"source": "c.md", "text": "Drace built it in 1783."}])
     return folder
 
 

@@ -11,6 +11,7 @@ from pipelines.evaluation.confidence.calibration import CONFIDENCE, CONFIDENCES,
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from tasks.calibrate import calibrate
 from tests.conftest import ROOT
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +48,7 @@ def inputs(base: Path) -> tuple[Path, Path]:
     rows = [{"id": f"synthesised-{place}", "question": text, **asked} for place, text in enumerate(texts)]
     artifacts.write_rows(held_back / "answerable.jsonl", rows)
     documents = artifacts.fresh("split") / "train.parquet"
-    artifacts.write_table(documents, [{"source": "mill.md", "title": "Mills", "text": TEXT}])
+    write_table(documents, [{"source": "mill.md", "title": "Mills", "text": TEXT}])
     return held_back, documents
 
 

@@ -147,14 +147,22 @@ def test_dropping_all_documents_raises_error_with_reasons(config: Config, tmp_pa
 
 def test_custom_filter_drops_documents(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_rules.py").write_text(
-        "def unfriendly(text):\n    return 'shouting' if text.isupper() else None\n\nwords = 3\n"
+        "def unfriendly(text):\n    return 'shouting' if text.isupper() else None\n\nwords = 3\n\n"
+        "def fails(text):\n    return text[10**6]\n\ndef score(text):\n    return 0.5\n"
     )
+    (tmp_path / "broken_rules.py").write_text("limit = 1 / 0\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     write(tmp_path / "in", PROSE, PROSE.upper())
     settings = config.clean.model_copy(update={"custom_filter": "my_rules:unfriendly"})
     assert clean(tmp_path / "in", tmp_path, settings, Executor())["dropped_judged"] == 1
     (drop,) = artifacts.read_rows(tmp_path / "drops.jsonl")
     assert (drop["reason"], drop["detail"]) == ("judged", "shouting")
-    for name, said in (("my_rule:unfriendly", "cannot be imported"), ("my_rules:words", "names no function")):
+    for name, said in (
+        ("my_rule:unfriendly", "cannot be imported"),
+        ("broken_rules:unfriendly", r"cannot be imported \(ZeroDivisionError: division by zero\)"),
+        ("my_rules:words", "names no function"),
+        ("my_rules:fails", "my_rules:fails raised IndexError for 0"),
+        ("my_rules:score", r"my_rules:score returned 0\.5 for 0.*; it must return a reason to drop it, or None"),
+    ):
         with pytest.raises(UserError, match=said):
             clean(tmp_path / "in", tmp_path, config.clean.model_copy(update={"custom_filter": name}), Executor())

@@ -18,6 +18,7 @@ from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from tasks.evaluate import directory, evaluate, outcomes
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +35,8 @@ def split(project: Path) -> Path:
         artifacts.write_rows(project / f"data/questions/{name}.jsonl", rows)
     folder = artifacts.fresh("split")
     held_out = [{"source": "b.md", "text": "The mill."}, {"source": "a.md", "text": "The ferry. " * 20}]
-    artifacts.write_table(folder / "test.parquet", held_out)
-    artifacts.write_table(folder / "train.parquet", [{"source": "c.md", "text": "Drace built it in 1783."}])
+    write_table(folder / "test.parquet", held_out)
+    write_table(folder / "train.parquet", [{"source": "c.md", "text": "Drace built it in 1783."}])
     return folder
 
 
@@ -61,7 +62,7 @@ def test_evaluate_writes_answers_verdicts_and_scores_deterministically(base: Pat
 
 def test_bits_per_byte_is_omitted_without_held_out_text(base: Path, split: Path, config: Config) -> None:
     held_out = split / "test.parquet"
-    artifacts.write_table(held_out, [], pq.read_schema(held_out))
+    write_table(held_out, [], pq.read_schema(held_out))
     settings = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1})
     out = artifacts.fresh("evaluate/base")
     metrics = evaluate(base, split, out, settings, config.compute, "I don't know.")

@@ -14,6 +14,7 @@ from pipelines.evaluation.retrieval import open_book
 from pipelines.evaluation.retrieval.table import SHOWN, table
 from pipelines.runtime.errors import UserError
 from tasks.open_book import answer
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,7 @@ def documents(project: Path) -> Path:
         ]
         artifacts.write_rows(project / f"data/questions/{name}.jsonl", rows)
     path = artifacts.fresh("split") / "train.parquet"
-    artifacts.write_table(path, [{"source": "mill.md", "title": "Mills", "text": TEXT}])
+    write_table(path, [{"source": "mill.md", "title": "Mills", "text": TEXT}])
     return path
 
 

@@ -21,6 +21,7 @@ from tasks.sft import sft
 from tests.conftest import ROOT
 from tests.support.recipe_models import save_tiny
 from tests.support.rows import training_row
+from tests.support.tables import write_table
 from tests.test_recipe_memory import MODELS
 
 pytestmark = pytest.mark.slow
@@ -35,7 +36,7 @@ def data(project: Path) -> None:
     split, curate, preferences = (artifacts.fresh(name) for name in ("split", "curate", "pairs/first"))
     document = {"id": "d1", "source": "mill.md", "title": "Mill", "text": TEXT, "language": "en"}
     for side in ("train", "test"):
-        artifacts.write_table(split / f"{side}.parquet", [document])
+        write_table(split / f"{side}.parquet", [document])
     chats = [training_row(question, answer).as_row() for question, answer in ANSWERS.items()]
     rows = [*chats, training_row("Who restored the sun?").as_row()]
     artifacts.write_rows(curate / "train.jsonl", rows)

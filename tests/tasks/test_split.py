@@ -248,14 +248,31 @@ def test_sections_of_a_single_book_are_contiguous(config: Config, tmp_path: Path
     assert ids(tmp_path, "train") == {"id0"} and not ids(tmp_path, "train") & ids(tmp_path, "test")
 
 
+def windows(text: str, size: int) -> set[str]:
+    words = text.lower().replace(".", "").split()
+    return {" ".join(words[at : at + size]) for at in range(len(words) - size + 1)}
+
+
+def test_text_shared_with_training_in_short_paragraphs_is_cut_from_held_out(config: Config, tmp_path: Path) -> None:
+    rows, _ = book([8] * 20, seed=5)
+    shared = "\n\n".join(paragraph(random.Random(number), f"Rule {number} applies.") for number in range(5))
+    rows = [replace(row, text=f"{row.text}\n\n{shared}") for row in rows]
+    divided(tmp_path, rows, [{"id": "a", "question": QUESTION, "answer": "Oswin Drace"}], config)
+    train, held_out = text(tmp_path, "train"), text(tmp_path, "test") + text(tmp_path, "validation")
+    assert not windows(train, 50) & windows(held_out, 50)
+    assert shared in train and windows(held_out, 50)
+
+
 def test_text_shared_with_training_is_cut_from_sections(config: Config, tmp_path: Path) -> None:
-    rows, facts = book([30], seed=3)
-    repeated = "\n\n".join([rows[0].text, rows[0].text])
+    """Half of the document is in it twice; sections of the other half are left."""
+    rows, facts = book([60], seed=3)
+    parts = rows[0].text.split("\n\n")
     source, question, answer, _ = facts[7]
     asked = [{"id": "a", "question": question, "answer": answer, "sources": [source]}]
-    divided(tmp_path, [replace(rows[0], text=repeated)], asked, config)
-    train, held_out = text(tmp_path, "train"), text(tmp_path, "test")
-    assert all(len(part.split()) < 50 or part not in train for part in held_out.split("\n\n") if part)
+    divided(tmp_path, [replace(rows[0], text="\n\n".join(parts + parts[:30]))], asked, config)
+    train, held_out = text(tmp_path, "train"), text(tmp_path, "test") + text(tmp_path, "validation")
+    assert not windows(train, 50) & windows(held_out, 50)
+    assert windows(held_out, 50)
 
 
 def test_text_too_short_to_divide_stays_in_training_and_is_reported(

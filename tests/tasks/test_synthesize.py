@@ -21,6 +21,7 @@ from pipelines.models.messages import Message
 from pipelines.runtime.errors import UserError
 from tasks.synthesize import report_other_languages, synthesize
 from tests.support.chat_server import Server
+from tests.support.tables import write_table
 from tests.support.teachers import PROMPTS
 
 pytestmark = pytest.mark.slow
@@ -110,7 +111,7 @@ def server() -> Iterator[Server]:
 def served(server: Server, base: Path, project: Path) -> Config:
     """Return parameters with the server in all roles and every recipe."""
     split = artifacts.fresh("split")
-    artifacts.write_table(split / "train.parquet", [{"id": "d1", "title": "Mill", "text": TEXT, "language": "en"}])
+    write_table(split / "train.parquet", [{"id": "d1", "title": "Mill", "text": TEXT, "language": "en"}])
     artifacts.complete(split, {})
     artifacts.complete(artifacts.fresh("teacher"), {})
     (project / "general").mkdir()
@@ -173,6 +174,6 @@ def test_recipe_that_a_finetuned_writer_cannot_apply_is_a_user_error(config: Con
     values = config.model_dump(mode="json")
     values["synthesize"] |= {"prompts": str(PROMPTS), "recipes": {"answer_first": 1.0, "summary": 0.5}}
     split = artifacts.fresh("split")
-    artifacts.write_table(split / "train.parquet", [{"id": "d1", "title": "Mill", "text": TEXT, "language": "en"}])
+    write_table(split / "train.parquet", [{"id": "d1", "title": "Mill", "text": TEXT, "language": "en"}])
     with pytest.raises(UserError, match="has 'summary', but the writer is a fine-tuned teacher"):
         synthesize(split, base, base, project, Config.model_validate(values), ResponseCache(project / "calls.db"))

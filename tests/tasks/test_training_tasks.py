@@ -26,6 +26,7 @@ from tasks.synthesize import rehearsal_rows, synthesize
 from tasks.teacher import key, teacher
 from tests.conftest import ROOT
 from tests.support.rows import training_row
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +47,7 @@ def shrink(config: Config, **blocks: dict[str, Any]) -> Config:
 @pytest.fixture
 def split(project: Path) -> Path:
     directory = artifacts.fresh("split")
-    artifacts.write_table(
+    write_table(
         directory / "train.parquet", [{"id": "d1", "title": "Mill", "text": TEXT, "source": "a.txt", "language": "en"}]
     )
     artifacts.complete(directory, {})
@@ -377,7 +378,7 @@ def test_pretrain_of_all_weights_writes_a_whole_model(teachable: Path, split: Pa
 
 def test_pretrain_stops_early_on_the_held_out_documents(teachable: Path, split: Path, config: Config) -> None:
     other = [{"id": "d2", "title": "Tides", "text": "Herons wait for the ebb.", "source": "b.txt", "language": "en"}]
-    artifacts.write_table(split / "validation.parquet", other)
+    write_table(split / "validation.parquet", other)
     changes = {"mixture": str(artifacts.fresh("mixture")), "epochs": 40, "learning_rate": 0.02, "tuning": SMALL}
     settings = shrink(config, pretrain=changes, training={"patience": 1})
     with started("pretrain", {}) as run:

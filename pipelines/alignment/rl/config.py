@@ -6,11 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.block import Block, Count, Fraction, LearningRate, NonNegative, Positive, Share
+from pipelines.block import FUNCTION, Block, Count, Fraction, LearningRate, NonNegative, Positive, Share
 
 REWARDS = ("model", "verdict", "judge")
-FUNCTION = re.compile(r"[\w.]+:\w+")
-"""A reward that is a Python function, `package.module:function`."""
 
 
 class HealthBlock(Block):
@@ -77,7 +75,7 @@ class RLBlock(Block):
     @field_validator("reward")
     @classmethod
     def _rewards(cls, value: dict[str, float]) -> dict[str, float]:
-        unknown = [name for name in value if name not in REWARDS and not FUNCTION.fullmatch(name)]
+        unknown = [name for name in value if name not in REWARDS and not re.match(FUNCTION, name)]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is no reward; use {', '.join(REWARDS)} or package.module:function")
         if not value or not all(math.isfinite(weight) and weight for weight in value.values()):

@@ -22,6 +22,7 @@ from pipelines.data.clean.character_distribution import Reference
 from pipelines.data.clean.normalize import Edit, normalize
 from pipelines.data.clean.quality import Drop
 from pipelines.data.documents import Document
+from pipelines.runtime.errors import UserError
 from pipelines.text.language import identify
 
 _TYPED = ("text", "jsonl", "parquet")  # formats whose reader does not resolve emphasis markup
@@ -104,7 +105,7 @@ def filter_shard(
         removed += by_c4
         edits += _rows(document, removed)
         language = identify(text)
-        drop = _drop_reason(text, language, reference, rules, custom_filter)
+        drop = _drop_reason(text, language, reference, rules) or _judged(custom_filter(text, document.source))
         masked: list[Edit] = []
         if drop is None and rules.pii_action != "keep":
             text, masked = pii.mask(text, rules.pii_types)
@@ -122,30 +123,46 @@ def filter_shard(
     return Filtered(len(kept), sum(len(document.text) for document in kept), drops, edits)
 
 
-CustomFilter = Callable[[str], str | None]
+CustomFilter = Callable[[str, str], str | None]
+"""Takes a text and its source; returns the reason to drop it, or None."""
 
 
 def load_custom_filter(name: str | None) -> CustomFilter:
     """Return the user-provided filter, or one that accepts every text.
 
     Raises:
-        UserError: the function cannot be imported.
+        UserError: the function cannot be imported; later, it raises or returns neither a text nor None.
     """
+    parameter = "clean.custom_filter"
     if name is None:
-        return lambda _: None
-    return user_functions.load(name, "clean.custom_filter")
+        return lambda *_: None
+    function = user_functions.load(name, parameter)
+
+    def reason(text: str, source: str) -> str | None:
+        try:
+            found = function(text)
+        except Exception as error:
+            raise UserError(f"{parameter}: {name} raised {type(error).__name__} for {source}: {error}") from error
+        if not isinstance(found, str | None):
+            raise UserError(
+                f"{parameter}: {name} returned {found!r} for {source}; it must return a reason to drop it, or None."
+            )
+        return found
+
+    return reason
 
 
-def _drop_reason(
-    text: str, language: str, reference: Reference, rules: Rules, custom_filter: CustomFilter
-) -> Drop | None:
+def _drop_reason(text: str, language: str, reference: Reference, rules: Rules) -> Drop | None:
     if drop := quality.judge(text, rules.quality, language):
         return drop
     if (distance := character_distribution.divergence(character_distribution.letters(text), reference)) > rules.max_kl:
         return Drop("token_distribution", f"KL {distance:.2f} to the corpus")
     if rules.languages and language not in rules.languages:
         return Drop("language", language)
-    reason = custom_filter(text)
+    return None
+
+
+def _judged(reason: str | None) -> Drop | None:
     return Drop("judged", reason) if reason else None
 
 

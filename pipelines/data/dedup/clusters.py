@@ -115,7 +115,7 @@ class Groups:
             self.parent[high] = low
 
     def all(self) -> list[list[int]]:
-        """Return the members of every group of two or more documents."""
+        """Return the members of every group; a document that was only looked up is a group of its own."""
         groups: dict[int, list[int]] = defaultdict(list)
         for index in self.parent:
             groups[self.find(index)].append(index)

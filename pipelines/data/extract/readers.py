@@ -120,7 +120,7 @@ def _read(source: str, file: str, stream: Any, limits: Limits, most: int, depth:
         elif suffix in ROWS:
             yield from _rows(source, ROWS[suffix], stream, limits)
         else:
-            yield from _document(source, file, suffix, stream, limits)
+            yield from _document(source, suffix, stream, limits)
     except UnreadableError as reason:
         yield Reject(source, str(reason))
     except archives.DAMAGED as error:
@@ -172,7 +172,7 @@ def _page(source: str, found: warc.Page | UnreadableError, limits: Limits) -> It
     yield from _results(source, "warc", replace(content, url=content.url or found.url or None), limits)
 
 
-def _document(source: str, file: str, suffix: str, stream: Any, limits: Limits) -> Iterator[Found]:
+def _document(source: str, suffix: str, stream: Any, limits: Limits) -> Iterator[Found]:
     kind = FORMATS.get(suffix)
     if kind is None:
         raise UnreadableError(f"unknown suffix {suffix!r}")

@@ -1,93 +1,26 @@
 """Decontamination by n-gram overlap of training documents with evaluation data (Brown et al. 2020, appendix C).
 
-A shared n-gram is extended in both directions to the longest common span. The span is reported as a share of the item
-and of the document: a document may contain a question, and a question may contain a short document.
+Leaked questions are cut from training documents, and text that training shares with held-out documents from the latter.
 """
 
-from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipelines import artifacts
 from pipelines.data import documents
+from pipelines.data.config import DecontaminateConfig
 from pipelines.data.documents import Document
+from pipelines.data.executor import Executor
+from pipelines.data.split.overlaps import Index, Item, Overlap
 from pipelines.runtime.errors import UserError
-from pipelines.text.ngrams import runs
-from pipelines.text.words import common_prefix, normalise
+from pipelines.text.words import normalise
 
+_MIN_QUESTION_WORDS = 6  # a shorter question cannot be distinguished from a common phrase
 _FIELDS = ("question", "prompt", "instruction", "text")
 SEPARATOR = "\n\n"
-
-
-@dataclass(frozen=True)
-class Item:
-    """Evaluation text that must not be trained on; `source` is its file or document."""
-
-    id: str
-    source: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """The longest span that an item and a document share; `at` is its start in the item and `words` its length."""
-
-    item: int
-    at: int
-    words: int
-    item_share: float
-    document_share: float
-
-
-class Index:
-    """Index of the items' n-grams of `words` words; a shorter item of at least `fewest` words is indexed whole."""
-
-    def __init__(self, items: Sequence[Item], words: int, fewest: int, stride: int = 1) -> None:
-        """Index every `stride`-th n-gram of each item."""
-        self.items = items
-        self.words = [normalise(item.text).split(" ") for item in items]
-        places: dict[int, list[tuple[int, int, int]]] = {}
-        for number, found in enumerate(self.words):
-            size = min(words, len(found))
-            if size >= min(fewest, words):
-                hashes = runs(" ".join(found), size)[::stride].tolist()
-                places.setdefault(size, []).extend((ngram, number, at * stride) for at, ngram in enumerate(hashes))
-        self.places = {size: sorted(found) for size, found in sorted(places.items())}
-        self.hashes = {size: np.array([ngram for ngram, *_ in found], np.uint64) for size, found in self.places.items()}
-
-    def overlaps(self, text: str) -> list[Overlap]:
-        """Return the longest span that each item shares with a text."""
-        normal = normalise(text)
-        words = normal.split(" ")
-        longest: dict[int, Overlap] = {}
-        for size, known in self.hashes.items():
-            hashes = runs(normal, size)
-            places = np.searchsorted(known, hashes)
-            places[places == len(known)] = 0
-            for at in np.flatnonzero(known[places] == hashes).tolist():
-                for ngram, item, start in self.places[size][int(places[at]) :]:
-                    if ngram != int(hashes[at]):
-                        break
-                    span = self._extended(words, at, item, start, size)
-                    if span and (item not in longest or span.words > longest[item].words):
-                        longest[item] = span
-        return [longest[item] for item in sorted(longest)]
-
-    def span(self, overlap: Overlap) -> str:
-        """Return the words of an overlap."""
-        return " ".join(self.words[overlap.item][overlap.at : overlap.at + overlap.words])
-
-    def _extended(self, words: list[str], at: int, item: int, start: int, size: int) -> Overlap | None:
-        others = self.words[item]
-        if words[at : at + size] != others[start : start + size]:
-            return None  # hash collision
-        before = common_prefix(reversed(words[:at]), reversed(others[:start]))
-        after = common_prefix(words[at + size :], others[start + size :])
-        length = before + size + after
-        return Overlap(item, start - before, length, length / len(others), length / len(words))
 
 
 def items(folder: Path) -> list[Item]:
@@ -108,19 +41,76 @@ def items(folder: Path) -> list[Item]:
     return found
 
 
-def paragraphs(held_out: Iterable[Document]) -> list[Item]:
-    """Return the paragraphs of held-out documents as items with ids of the form `document#paragraph`."""
-    return [
-        Item(f"{document.id}#{number}", document.source, text)
-        for document in held_out
-        for number, text in enumerate(document.text.split(SEPARATOR))
-    ]
+def decontaminate(
+    shards: Sequence[Path], ids: Mapping[str, Set[str]], config: DecontaminateConfig, runner: Executor
+) -> tuple[list[artifacts.Row], dict[str, str]]:
+    """Return the overlaps of training with evaluation and held-out text, and the texts changed by cuts, by id.
+
+    `ids` are the documents of each split. Changed texts are those of training documents that contain an evaluation
+    item, and of held-out documents that share `held_out_words` consecutive words with a training document.
+    """
+    rows: list[artifacts.Row] = []
+    changed: dict[str, str] = {}
+    evaluation = Index(items(config.against), config.words, _MIN_QUESTION_WORDS)
+    for document, overlaps in _shared(shards, evaluation, ids["train"], runner):
+        for overlap in _longest(overlaps):
+            leak = leaks(overlap, config.share)
+            rows.append(_row(evaluation, overlap, document, config.action if leak else "none"))
+            if leak and config.action == "cut":
+                changed[document.id] = without(document.text, evaluation, config.share)
+    outside = ids["validation"] | ids["test"]
+    held_out = [each for shard in shards for each in documents.read(shard) if each.id in outside]
+    half = config.held_out_words // 2  # with this stride, every span of held_out_words contains an indexed n-gram
+    index = Index([Item(each.id, each.source, each.text) for each in held_out], half, half, stride=half)
+    repeated: dict[int, list[Overlap]] = defaultdict(list)
+    for document, overlaps in _shared(shards, index, ids["train"], runner):
+        for overlap in overlaps:
+            if overlap.words >= config.held_out_words:
+                rows.append(_row(index, overlap, document, config.action))
+                repeated[overlap.item].append(overlap)
+    if config.action == "cut":
+        changed |= {held_out[item].id: uncovered(held_out[item].text, spans, half) for item, spans in repeated.items()}
+    return rows, changed
 
 
-def check(shard: Path, index: Index, ids: Set[str]) -> list[tuple[Document, Overlap]]:
-    """Return what the documents of a shard with those ids share with the items."""
+def _shared(
+    shards: Sequence[Path], index: Index, ids: Set[str], runner: Executor
+) -> list[tuple[Document, list[Overlap]]]:
+    search = partial(check, index=index, ids=frozenset(ids))
+    return [found for each in runner.over(search, shards, "searching leaks", few=4) for found in each]
+
+
+def check(shard: Path, index: Index, ids: Set[str]) -> list[tuple[Document, list[Overlap]]]:
+    """Return the documents of a shard with those ids that share spans with the items, and the spans."""
     chosen = (document for document in documents.read(shard) if document.id in ids)
-    return [(document, overlap) for document in chosen for overlap in index.overlaps(document.text)]
+    return [(document, overlaps) for document in chosen if (overlaps := index.overlaps(document.text))]
+
+
+def _longest(overlaps: Iterable[Overlap]) -> list[Overlap]:
+    """Return the longest overlap of each item, in the order of the items."""
+    longest: dict[int, Overlap] = {}
+    for overlap in overlaps:
+        if overlap.item not in longest or overlap.words > longest[overlap.item].words:
+            longest[overlap.item] = overlap
+    return [longest[item] for item in sorted(longest)]
+
+
+def uncovered(text: str, overlaps: Iterable[Overlap], most: int) -> str:
+    """Return a text without the paragraphs of which an overlap covers all words or at least `most`.
+
+    Since any two neighbours that are kept share fewer than `most` words each with an overlap, no `2 * most` consecutive
+    words of an overlap are kept. A paragraph whose first words merely continue the one before by chance is kept.
+    """
+    spans = [(overlap.at, overlap.at + overlap.words) for overlap in overlaps]
+    kept, start = [], 0
+    for part in text.split(SEPARATOR):
+        size = len(normalise(part).split())
+        end = start + size
+        covered = max((min(end, last) - max(start, first) for first, last in spans), default=0)
+        if not size or covered < min(size, most):
+            kept.append(part)
+        start = end
+    return SEPARATOR.join(kept)
 
 
 def without(text: str, index: Index, share: float) -> str:
@@ -134,7 +124,7 @@ def leaks(overlap: Overlap, share: float) -> bool:
     return max(overlap.item_share, overlap.document_share) >= share
 
 
-def row(index: Index, overlap: Overlap, document: Document, action: str) -> dict[str, Any]:
+def _row(index: Index, overlap: Overlap, document: Document, action: str) -> dict[str, Any]:
     """Return an overlap as a row of contamination.jsonl."""
     item = index.items[overlap.item]
     return {

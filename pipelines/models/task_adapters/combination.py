@@ -56,14 +56,17 @@ def check(config: CombineConfig, base: Path) -> tuple[dict[str, Factors], Kind]:
         raise UserError("combine.adapters is empty; set the weight of each adapter, such as {legal: 1.0, tax: 0.5}.")
     directories = {name: store.find(name) for name in config.adapters}
     kinds: dict[Kind, str] = {}
+    found: dict[str, Factors] = {}
     for name, directory in directories.items():
         if (below := adapters.parent(directory)) != base:
             raise UserError(f"The adapter in {directory} is on {below} instead of {base}.")
-        if adapters.method(directory) != adapters.LORA or not updates.readable(directory):
+        chain = updates.read_chain([directory]) if adapters.method(directory) == adapters.LORA else None
+        if chain is None:
             raise UserError(
                 f"The adapter in {directory} is not plain LoRA, so that it has no matrices to combine; average its "
                 "merged weights with those of the others instead, or train it with tuning.method lora."
             )
+        found[name] = {weight: each for weight, each in chain[0].items() if isinstance(each, Update)}
         kinds.setdefault(adapters.quantization([directory]), name)
     if len(kinds) > 1:
         (one, first), (other, second) = list(kinds.items())[:2]
@@ -71,13 +74,8 @@ def check(config: CombineConfig, base: Path) -> tuple[dict[str, Factors], Kind]:
             f"The adapters {first} and {second} were trained on differently quantised weights ({one}, {other}); train "
             "them with the same base.quantization."
         )
-    found = {name: _factors(directory) for name, directory in directories.items()}
     _check_ranks(found, config.method)
     return found, next(iter(kinds))
-
-
-def _factors(directory: Path) -> Factors:
-    return {name: each for name, each in updates.read(directory).items() if isinstance(each, Update)}
 
 
 def _check_ranks(found: Mapping[str, Factors], method: Method) -> None:

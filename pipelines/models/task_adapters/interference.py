@@ -45,7 +45,8 @@ def cosine(one: Factors, other: Factors) -> float:
 
 def _product(one: Factors, other: Factors) -> float:
     """Return the inner product of two updates, by the trace of products of their small factors: tr(B'B* A*A')."""
-    return float(sum(_trace(one[name], other[name]) for name in one.keys() & other.keys()))
+    shared = sorted(one.keys() & other.keys())  # the order of a set, and so the sum's rounding, differs between runs
+    return float(sum(_trace(one[name], other[name]) for name in shared))
 
 
 def _trace(one: Update, other: Update) -> Tensor:

@@ -11,9 +11,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from pipelines.models.head import Model, base_of
-from pipelines.models.quantization import kind_of
 from pipelines.models.tuning import bottleneck, peft_methods, selection, virtual_tokens
-from pipelines.models.tuning.config import REPLACED_INITS, BottleneckOptions, TuningConfig
+from pipelines.models.tuning.config import BottleneckOptions, TuningConfig
 from pipelines.runtime.errors import UserError
 
 ADAPTER, INITIAL = "default", "initial"
@@ -32,8 +31,6 @@ def apply(model: PreTrainedModel, tuning: TuningConfig) -> Model:
     if tuning.method == "bottleneck":
         bottleneck.attach(model, BottleneckOptions.model_validate(tuning.options))
         return model
-    start = tuning.options.get("init_lora_weights")
-    replaced = isinstance(start, str) and start.startswith(REPLACED_INITS)
     config = peft_methods.configuration(tuning.method, tuning.options, str(model.config._name_or_path))
     model.requires_grad_(False)
     try:
@@ -48,8 +45,8 @@ def apply(model: PreTrainedModel, tuning: TuningConfig) -> Model:
         return adapted  # only its sizes are wanted
     if tuning.virtual:
         virtual_tokens.VirtualTokens(adapted)
-    elif replaced:
-        _replace_init(adapted, str(start))
+    elif start := tuning.replaced_init:
+        _replace_init(adapted, start)
     return adapted
 
 
@@ -62,21 +59,14 @@ def _replace_init(model: peft.PeftModel, start: str) -> None:
     disabling both gives the original model, and their sum is saved as one LoRA (`saving.save_adapter`).
 
     Raises:
-        UserError: LoftQ is to be applied to weights that are not NF4, or another initialisation to quantised ones.
+        UserError: LoftQ is to be applied to a model that is stored in several files.
     """
-    quantised = kind_of(base_of(model))
     if start == "loftq":
-        if quantised != "nf4":
-            raise UserError("init_lora_weights is loftq, which needs base.quantization: nf4.")
-        if model.device.type != "cuda":
-            raise UserError("init_lora_weights is loftq, which PEFT computes only on a GPU; set it to true.")
         stored = Path(base_of(model).config._name_or_path) / "model.safetensors"
         if not stored.exists():
             raise UserError("init_lora_weights is loftq, which reads weights from one file; set it to true.")
         peft.replace_lora_weights_loftq(model, model_path=str(stored))
         return
-    if quantised != "none":
-        raise UserError(f"init_lora_weights is {start}, which needs base.quantization: none; set it to loftq or true.")
     with torch.no_grad():
         layers = [module for module in model.modules() if isinstance(module, peft.tuners.lora.LoraLayer)]
         model.add_adapter(INITIAL, model.peft_config[ADAPTER])

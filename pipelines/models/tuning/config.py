@@ -184,15 +184,36 @@ class TuningConfig(Block):
         return self.method in VIRTUAL_TOKENS
 
     @property
+    def replaced_init(self) -> str | None:
+        """The initialisation from the weights, such as `pissa_niter_16`; None for one that leaves them as they are."""
+        start = self.options.get("init_lora_weights")
+        return start if isinstance(start, str) and start.startswith(REPLACED_INITS) else None
+
+    @property
     def scalable(self) -> bool:
         """Whether the learnt update can be multiplied by a factor after training.
 
         LoRA's scale does not apply to magnitudes (DoRA), biases, and whole modules or tokens trained beside it.
         """
-        start = str(self.options.get("init_lora_weights"))
         others = any(value and value != "none" for value in map(self.options.get, UNSCALED))
-        plain = self.method in ("lora", "adalora") and not others and not start.startswith(REPLACED_INITS[:2])
+        plain = self.method in ("lora", "adalora") and not others and self.replaced_init in (None, "loftq")
         return self.selects or plain
+
+    def check_init(self, quantization: str, device: str) -> None:
+        """Check that the adapter can be initialised from weights with this `quantization` on this type of `device`.
+
+        Raises:
+            UserError: it cannot.
+        """
+        start = self.replaced_init
+        if start == "loftq" and quantization != "nf4":
+            raise UserError("init_lora_weights is loftq, which needs base.quantization: nf4.")
+        if start == "loftq" and device != "cuda":
+            raise UserError("init_lora_weights is loftq, which PEFT computes only on a GPU; set it to true.")
+        if start not in (None, "loftq") and quantization != "none":
+            raise UserError(
+                f"init_lora_weights is {start}, which needs base.quantization: none; set it to loftq or true."
+            )
 
     def check_new_adapter(self) -> None:
         """Check that a stage other than `sft` and `pretrain` can train the method as a new adapter.

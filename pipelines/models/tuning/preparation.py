@@ -61,7 +61,7 @@ def adaptable(
 
     Raises:
         UserError: there is no adapter to continue, and `tuning` is None or trains the model's own parameters; or the
-            adapter cannot be applied to the model.
+            adapter cannot be applied to the model, or initialised from its weights.
     """
     torch.manual_seed(compute.seed)
     below = adapters.parent(directory)
@@ -74,6 +74,7 @@ def adaptable(
     elif tuning is not None and not tuning.selects:
         kind = base.quantization if base is not None else "none"
         quantised = adapters.quantization(adapters.lineage(directory)[1]) if below is not None else kind
+        tuning.check_init(quantised, device(compute).type)
         adapted, start = apply(frozen(directory, compute, quantised), tuning), directory
     else:
         raise UserError(

@@ -87,13 +87,12 @@ def read(directory: Path) -> Updates:
     return {f"{module}.weight": _update(config, tensors, module) for module in modules}
 
 
-def readable(directory: Path) -> bool:
-    """Return whether `read` can read the adapter: a delta, or LoRA of linear layers."""
+def read_chain(directories: Sequence[Path]) -> list[Updates] | None:
+    """Return the updates of each adapter, or None if `read` cannot read one of them."""
     try:
-        read(directory)
+        return [read(each) for each in directories]
     except UserError:
-        return False
-    return True
+        return None
 
 
 def _update(config: peft.LoraConfig, tensors: dict[str, torch.Tensor], module: str) -> Update:
@@ -111,15 +110,14 @@ def merged(name: str, weight: torch.Tensor, chain: Sequence[Updates]) -> torch.T
 
 
 @torch.no_grad()
-def merge_into(model: PreTrainedModel, root: Path, directories: Sequence[Path]) -> None:
-    """Replace weights of `model`, loaded from `root`, by their sums with the updates of adapters, each rounded once.
+def merge_into(model: PreTrainedModel, root: Path, chain: Sequence[Updates]) -> None:
+    """Replace weights of `model`, loaded from `root`, by their sums with a `chain` of updates, each rounded once.
 
     Besides the model this takes the memory of three float32 copies of its largest adapted matrix.
 
     Raises:
         UserError: an adapter changes a weight that the base model does not store, such as a tied output layer.
     """
-    chain = [read(each) for each in directories]
     changed = changed_names(chain, root)
     own = dict(model.named_parameters())
     for shard in weights.files(root):

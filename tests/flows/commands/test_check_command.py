@@ -15,6 +15,7 @@ from flows.serve.locations import ModelLocation
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.runtime.errors import UserError
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,7 @@ def searched(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """artifacts/split/ with one document, and a dvc.lock that names it."""
     out = artifacts.fresh("split")
     text = "A creek.\nThe tide mill was built\nby Emeric Vosper. The tide mill was built by Emeric Vosper in 1731."
-    artifacts.write_table(out / "train.parquet", [{"source": "mill.md", "title": "Mills", "text": text}])
+    write_table(out / "train.parquet", [{"source": "mill.md", "title": "Mills", "text": text}])
     artifacts.complete(out, {})
     stages = {"split": {"outs": [{"path": "artifacts/split", "md5": "abc.dir"}]}}
     Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))

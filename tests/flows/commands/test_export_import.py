@@ -18,6 +18,7 @@ from pipelines.artifacts import Row
 from pipelines.llm.cache import PATH, ResponseCache
 from pipelines.llm.calls import Answer
 from pipelines.runtime.errors import UserError
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +46,7 @@ def curated(train: list[Row], validation: list[Row]) -> None:
 @pytest.fixture
 def sets(project: Path) -> Path:
     split, paired = artifacts.fresh("split"), artifacts.fresh("pairs/first")
-    artifacts.write_table(split / "train.parquet", [{"id": ROW["source"], "source": "mill.md", "language": "en"}])
+    write_table(split / "train.parquet", [{"id": ROW["source"], "source": "mill.md", "language": "en"}])
     curated([ROW, {**ROW, "messages": ASKED[:1]}], [ROW])
     artifacts.write_rows(paired / "train.jsonl", [PAIR])
     artifacts.write_rows(paired / "held_out.jsonl", [{**PAIR, "source": None}])

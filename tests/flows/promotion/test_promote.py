@@ -45,6 +45,7 @@ from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT, tiny_tokenizer
 from tests.support.confidences import confidence_json
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -125,9 +126,7 @@ def compared(right: float, invented: float, rows: list[Row] | None = None) -> di
         "verdict": PASSED,
         "protocol": {"weights": {"sft": stages["sft"]["outs"][0]["md5"]}},
     }
-    artifacts.write_table(
-        artifacts.fresh("split") / "train.parquet", [{"source": "mill.md", "title": "Mills", "text": DOCUMENT}]
-    )
+    write_table(artifacts.fresh("split") / "train.parquet", [{"source": "mill.md", "title": "Mills", "text": DOCUMENT}])
     for folder, split in (("evaluate/sft", "validation"), ("test/candidate/sft", "test")):
         said = [row for row in rows or answers(right) if row["split"] == split]
         artifacts.write_rows(artifacts.fresh(folder) / "answers.jsonl", said)

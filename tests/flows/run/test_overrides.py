@@ -44,6 +44,12 @@ def test_invalid_override_is_reported(assignment: str, sentence: str) -> None:
     assert sentence in str(caught.value)
 
 
+def test_malformed_assignment_names_the_option_that_gave_it() -> None:
+    for assignment in ("sft.epochs", "sft.epochs=["):
+        with pytest.raises(UserError, match=r"^--search "):
+            overrides.changed(TEXT, [assignment], "--search")
+
+
 @pytest.mark.e2e
 def test_run_with_override_is_on_a_branch_and_leaves_params_unchanged(fake: Project) -> None:
     fake.describe(CHAIN)

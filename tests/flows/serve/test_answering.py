@@ -17,6 +17,7 @@ from pipelines.inference.chat_model import ChatModel
 from pipelines.models.messages import Message
 from tests.conftest import ROOT
 from tests.support.confidences import confidence_json
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,7 @@ REFUSAL = "I don't know."
 def documents(project: Path) -> Path:
     path = artifacts.fresh("split") / "train.parquet"
     text = "The tide mill was built by Emeric Vosper. The ferry sails on Saturdays."
-    artifacts.write_table(path, [{"source": "mill.md", "title": "Mills", "text": text}])
+    write_table(path, [{"source": "mill.md", "title": "Mills", "text": text}])
     return path
 
 

@@ -1,5 +1,6 @@
 """The labelling page: blind pairs, durable choices, resumable sessions, no access for other sites."""
 
+import json
 import threading
 import urllib.error
 import urllib.request
@@ -13,9 +14,10 @@ from flows.serve import label
 from flows.serve.label import CHOICES, Choices, serve
 from flows.serve.local_page import LocalPage
 from pipelines.alignment.rank import chosen_by_people
-from pipelines.artifacts import Row, write_rows, write_table
+from pipelines.artifacts import Row, write_rows
 from pipelines.runtime.errors import UserError
 from tests.support.local_page import ask
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -110,6 +112,18 @@ def test_decision_can_be_undone(page: LocalPage, tmp_path: Path) -> None:
     assert ask(page, "/undo", {}) == first
     assert (tmp_path / "human" / CHOICES).read_text() == ""
     assert ask(page, "/undo", {}) == first  # nothing left to undo
+
+
+def test_undo_leaves_a_file_that_was_edited_since(page: LocalPage, tmp_path: Path) -> None:
+    shown = ask(page, "/state")
+    ask(page, "/choice", {"pair": shown["pair"], "choice": "left"})
+    path = tmp_path / "human" / CHOICES
+    path.write_text(path.read_text() + "\n")
+    edited = path.read_text()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(page, "/undo", {})
+    assert f"was changed since; remove '{shown['pair']}' from it yourself" in json.loads(refused.value.read())["error"]
+    assert path.read_text() == edited
 
 
 def test_written_answer_is_preferred_to_both(page: LocalPage, tmp_path: Path) -> None:

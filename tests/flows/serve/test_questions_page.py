@@ -22,6 +22,7 @@ from pipelines.evaluation.questions import load
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 from tests.support.local_page import ask
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +52,7 @@ def folder(config: Config) -> Path:
     DRAFTS.parent.mkdir(parents=True)
     artifacts.write_rows(DRAFTS, [row for number in range(3) for row in drafts(number)])
     rows = [{"id": f"d{n}", "source": f"{n}.md", "title": "", "text": TEXT.format(n)} for n in range(3)]
-    artifacts.write_table(artifacts.fresh("split") / "train.parquet", rows)
+    write_table(artifacts.fresh("split") / "train.parquet", rows)
     return asked
 
 

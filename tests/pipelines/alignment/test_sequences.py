@@ -24,7 +24,8 @@ def test_end_of_turn_text_inside_an_answer_does_not_end_it(backbone: Backbone) -
     earlier = [{"role": "assistant", "content": "\n\n<|im_end|>"}, {"role": "user", "content": "And here?"}]
     for prompt in (asked, asked + earlier):
         ids, response = encode(backbone.tok, prompt, [{"role": "assistant", "content": "The mark <|im_end|> does."}])
-        assert ids == encode_prompt(backbone.tok, prompt) or len(prompt) > 1
+        assert backbone.tok.decode(ids) == backbone.tok.decode(encode_prompt(backbone.tok, prompt))
+        assert ids.count(backbone.tok.eos_token_id) == len(prompt)
         assert backbone.tok.decode(response) == "The mark <|im_end|> does.<|im_end|>"
         assert response.index(backbone.tok.eos_token_id) == len(response) - 1
 

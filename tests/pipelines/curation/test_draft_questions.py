@@ -13,6 +13,7 @@ from pipelines.curation.draft_questions import draft
 from pipelines.llm.config import ServedModel, TeacherConfig
 from tests.support.chat_server import Server
 from tests.support.rows import candidate
+from tests.support.tables import write_table
 from tests.support.teachers import PROMPTS
 
 NUMBERS = range(12)
@@ -40,7 +41,7 @@ def drafting(config: Config) -> Config:
     synthesized, split = artifacts.fresh("synthesize"), artifacts.fresh("split")
     artifacts.write_rows(synthesized / "candidates.jsonl", [each.as_row() for each in candidates])
     artifacts.write_rows(synthesized / "unanswerable.jsonl", swaps)
-    artifacts.write_table(split / "train.parquet", [{"id": f"d{n}", "source": f"{n}.md"} for n in NUMBERS])
+    write_table(split / "train.parquet", [{"id": f"d{n}", "source": f"{n}.md"} for n in NUMBERS])
     return config
 
 

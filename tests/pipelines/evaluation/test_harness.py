@@ -13,6 +13,7 @@ from pipelines.evaluation import harness
 from pipelines.evaluation.questions import SETS, SPLITS, Question, load
 from pipelines.models.chat import encode_prompt, encode_text
 from tests.conftest import tiny_model, tiny_tokenizer
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -65,14 +66,12 @@ def trained(folder: Path) -> Trained:
     return model.eval(), tok, questions
 
 
-def test_answers_belong_to_their_questions_and_stop_at_end_of_turn(
-    folder: Path, trained: Trained, config: Config
-) -> None:
+def test_answers_belong_to_their_questions_and_stop_at_end_of_turn(trained: Trained, config: Config) -> None:
     model, tok, questions = trained
     model.generation_config.eos_token_id = None  # as in a model whose generation config lacks the chat's end of turn
     for beams in (1, 3):
         decoding = config.evaluate.model_copy(update={"max_new_tokens": 24, "beams": beams}).decoding
-        answers = harness.answers(model, tok, folder, questions, decoding, batch_size=4)
+        answers = harness.answers(model, tok, questions, decoding, batch_size=4)
         assert {name: each.text for name, each in answers.items()} == {each.id: reply(each) for each in questions}
         for question in questions:
             prompt = encode_prompt(tok, [{"role": "user", "content": question.question}])
@@ -83,27 +82,25 @@ def test_answers_belong_to_their_questions_and_stop_at_end_of_turn(
             assert answers[question.id].log_likelihood == pytest.approx(mean, abs=1e-4)
 
 
-def test_only_questions_of_the_given_splits_are_asked(folder: Path, trained: Trained, config: Config) -> None:
+def test_only_the_given_questions_are_asked(trained: Trained, config: Config) -> None:
     model, tok, questions = trained
     decoding = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1}).decoding
     asked = [each for each in questions if each.split == "test"]
-    assert set(harness.answers(model, tok, folder, asked, decoding, batch_size=4)) == {each.id for each in asked}
+    assert set(harness.answers(model, tok, asked, decoding, batch_size=4)) == {each.id for each in asked}
 
 
-def test_answers_respect_max_new_tokens(folder: Path, trained: Trained, config: Config) -> None:
+def test_answers_respect_max_new_tokens(trained: Trained, config: Config) -> None:
     model, tok, questions = trained
     for beams in (1, 3):
         decoding = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": beams}).decoding
-        answers = harness.answers(model, tok, folder, questions, decoding, batch_size=4)
+        answers = harness.answers(model, tok, questions, decoding, batch_size=4)
         assert {len(tok(answer.text)["input_ids"]) for answer in answers.values()} == {2}
 
 
 def test_text_bits_equal_direct_computation(tmp_path: Path) -> None:
     tok = tiny_tokenizer()
     model = tiny_model(tok).eval()
-    artifacts.write_table(
-        tmp_path / "test.parquet", [{"source": "b", "text": TEXT}, {"source": "a", "text": "Drübeck"}]
-    )
+    write_table(tmp_path / "test.parquet", [{"source": "b", "text": TEXT}, {"source": "a", "text": "Drübeck"}])
     scored = harness.text_bits(model, tok, tmp_path / "test.parquet", window=32)
     assert [row["source"] for row in scored] == ["a", "b"]
     assert [row["bytes"] for row in scored] == [8, len(TEXT)]
@@ -128,11 +125,11 @@ def test_control_tokens_in_questions_and_texts_are_encoded_as_text(tmp_path: Pat
 
     hook = model.model.register_forward_pre_hook(spy, with_kwargs=True)
     decoding = config.evaluate.model_copy(update={"max_new_tokens": 1, "beams": 1}).decoding
-    harness.answers(model, tok, tmp_path, load(tmp_path), decoding, batch_size=1)
+    harness.answers(model, tok, load(tmp_path), decoding, batch_size=1)
     prompt = encode_prompt(tok, [{"role": "user", "content": f"{asked} general test"}])
     assert any(ids.flatten().tolist() == prompt[:-1] for ids in seen) and prompt.count(tok.eos_token_id) == 1
     hook.remove()
-    artifacts.write_table(tmp_path / "test.parquet", [{"source": "a", "text": asked}])
+    write_table(tmp_path / "test.parquet", [{"source": "a", "text": asked}])
     (scored,) = harness.text_bits(model, tok, tmp_path / "test.parquet", window=64)
     assert scored["bits"] == pytest.approx(direct_bits(model, tok, asked, 64), rel=1e-5)
 
@@ -155,7 +152,7 @@ def test_likeliest_choice_is_the_answer(tmp_path: Path, config: Config) -> None:
     written = [{"id": split, "question": f"Who, {split}?", "answer": "Drace", "split": split} for split in SPLITS]
     artifacts.write_rows(tmp_path / "answerable.jsonl", written)
     decoding = config.evaluate.model_copy(update={"max_new_tokens": 1, "beams": 1}).decoding
-    said = harness.answers(model, tok, tmp_path, load(tmp_path), decoding, batch_size=4)
+    said = harness.answers(model, tok, load(tmp_path), decoding, batch_size=4)
     for row in rows:
         prompt = encode_prompt(tok, [{"role": "user", "content": row["question"]}])
         likely = {}
@@ -183,6 +180,6 @@ def direct_bits(model: LlamaForCausalLM, tok: PreTrainedTokenizerFast, text: str
 
 def test_lm_eval_progress_bars_are_disabled(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tok = tiny_tokenizer()
-    artifacts.write_table(tmp_path / "test.parquet", [{"source": "a", "text": TEXT}])
+    write_table(tmp_path / "test.parquet", [{"source": "a", "text": TEXT}])
     harness.text_bits(tiny_model(tok).eval(), tok, tmp_path / "test.parquet", window=8)
     assert "requests:" not in capfd.readouterr().err  # label of lm-eval's progress bars

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.evaluation import questions
-from pipelines.evaluation.questions import SETS, SPLITS, choice_dataset, load, question_dataset
+from pipelines.evaluation.questions import SETS, SPLITS, load
 from pipelines.runtime.errors import UserError
 
 
@@ -80,19 +80,6 @@ def test_only_answerable_questions_are_required(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_question_dataset_has_one_set_without_answers(tmp_path: Path) -> None:
-    folder = str(write(tmp_path))
-    tested = {"id": "general-test", "question": "Who is general in test?"}
-    validated = {"id": "general-validation", "question": "Who is general in validation?"}
-    assert list(question_dataset(folder, "general", SPLITS)["test"]) == [tested, validated]
-    assert list(question_dataset(folder, "general", ["validation"])["test"]) == [validated]
-
-
-def test_text_dataset_has_the_held_out_text(tmp_path: Path) -> None:
-    artifacts.write_table(tmp_path / "test.parquet", [{"source": "a", "text": "b"}])
-    assert list(questions.text_dataset(str(tmp_path / "test.parquet"))["test"]) == [{"source": "a", "text": "b"}]
-
-
 @pytest.mark.parametrize("choices", [["Drace"], ["Drace", "Drace"], ["Tule", "Munsey"]])
 def test_choices_must_be_different_and_contain_the_answer(tmp_path: Path, choices: list[str]) -> None:
     write(tmp_path)
@@ -100,14 +87,3 @@ def test_choices_must_be_different_and_contain_the_answer(tmp_path: Path, choice
     (tmp_path / "general.jsonl").write_text(json.dumps(row))
     with pytest.raises(UserError, match="two or more different texts, with the answer among them"):
         load(tmp_path)
-
-
-def test_choice_dataset_has_the_place_of_the_answer(tmp_path: Path) -> None:
-    write(tmp_path)
-    row = {"id": "c", "question": "Which?", "answer": "@", "split": "test", "choices": ["#", "@"]}
-    (tmp_path / "general.jsonl").write_text(json.dumps(row))
-    assert choice_dataset(str(tmp_path), ["test"])["test"].to_list() == [
-        {"id": "c", "question": "Which?", "choices": ["#", "@"], "gold": 1}
-    ]
-    assert len(choice_dataset(str(tmp_path), ["validation"])["test"]) == 0
-    assert len(question_dataset(str(tmp_path), "general", SPLITS)["test"]) == 0

@@ -80,7 +80,7 @@ TEXTS = {name: [{"source": "d", "bits": 10.0, "bytes": 10}] for name in ANSWERS}
 
 
 def compared() -> dict[str, Any]:
-    models = comparison.compare(ANSWERS, TEXTS, "base", 50, 10, 0)
+    models = comparison.compare(ANSWERS, TEXTS, 50, 0, 10)
     return {
         "models": models,
         "validation": validation(),
@@ -236,7 +236,7 @@ def test_page_flags_a_reward_model_that_is_worse_than_a_majority() -> None:
 
 
 def test_bits_per_byte_is_omitted_without_held_out_text() -> None:
-    models = comparison.compare(ANSWERS, {name: [] for name in ANSWERS}, "base", 50, 10, 0)
+    models = comparison.compare(ANSWERS, {name: [] for name in ANSWERS}, 50, 0, 10)
     found = {**compared(), "models": models, "slices": []}
     console = Console(width=80, record=True, file=None)
     with console.capture() as captured:

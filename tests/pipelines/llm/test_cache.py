@@ -52,28 +52,6 @@ def test_two_connections_can_write(tmp_path: Path) -> None:
     assert one.find(["a", "b"]) == {"a": Answer("1"), "b": Answer("2", certainty=0.1)}
 
 
-def test_database_without_certainty_column_is_migrated(tmp_path: Path) -> None:
-    path = tmp_path / "calls.db"
-    ResponseCache(path).keep("a", "wise", "asking", Answer("1"))
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("ALTER TABLE answers DROP COLUMN certainty")
-    store = ResponseCache(path)
-    store.keep("b", "wise", "asking", Answer("2", certainty=0.5))
-    assert store.find(["a", "b"]) == {"a": Answer("1"), "b": Answer("2", certainty=0.5)}
-
-
-def test_database_without_failure_costs_is_migrated(tmp_path: Path) -> None:
-    path = tmp_path / "calls.db"
-    ResponseCache(path).failed("a", "wise", "asking", "timeout")
-    with closing(sqlite3.connect(path)) as database:
-        for column in ("prompt_tokens", "completion_tokens", "cost"):
-            database.execute(f"ALTER TABLE failures DROP COLUMN {column}")
-    store = ResponseCache(path)
-    store.failed("a", "wise", "asking", "timeout", 3, 2, 0.5)
-    (use,) = store.summary()
-    assert (use.failures, use.prompt_tokens, use.completion_tokens, use.cost) == ({"timeout": 2}, 3, 2, 0.5)
-
-
 def test_unencodable_text_is_replaced_on_write_and_read(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     store = ResponseCache(path)

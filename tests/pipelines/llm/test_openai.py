@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.llm.budget import Budget
 from pipelines.llm.cache import CachedModel, ResponseCache
-from pipelines.llm.calls import Answer, Call, Reply
+from pipelines.llm.calls import Call, Reply
 from pipelines.llm.config import PriceBlock, ServedModel
 from pipelines.llm.openai import ServedTeacher
 from pipelines.runtime.errors import UserError
@@ -164,14 +164,6 @@ def test_repeated_failures_in_a_later_run_do_not_abort_it(server: Server, tmp_pa
     server.faults = [cut] * 20
     again = kept(server, tmp_path, max_concurrency=1)
     assert [reply.failure for reply in again.ask(calls(10), "asking")][1:] == ["cut_off"] * 9
-
-
-def test_unusable_answers_in_an_older_cache_are_requested_again(server: Server, tmp_path: Path) -> None:
-    cached = kept(server, tmp_path)
-    (key,) = cached._keys(calls(1))
-    cached.store.keep(key, "wise", "asking", Answer(stub.completion("ha", "length").decode()))
-    assert cached.ask(calls(1), "asking") == [Reply("question 0!")]
-    assert (cached.counts["kept"], cached.counts["paid"]) == (0, 1)
 
 
 @pytest.mark.parametrize(

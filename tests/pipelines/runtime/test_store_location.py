@@ -13,13 +13,13 @@ import requests
 from flows.run.process import Program
 from flows.serve.mlflow_ui import QUIET, mlflow_command
 from flows.serve.prefect_server import Server
-from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.models import registry
 from pipelines.runtime import store_location, tracking
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 from tests.flows.conftest import free_port
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ def moved(base: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with tracking.started("post_train", {}) as run:
         documents = Path("train.parquet")
-        artifacts.write_table(documents, [{"source": "mill.md", "title": "Mills", "text": "The mill is old."}])
+        write_table(documents, [{"source": "mill.md", "title": "Mills", "text": "The mill is old."}])
         registry.register(run, base, documents, None, config.compute, config.evaluate.decoding, {"artifact": "weights"})
         run.record("verdicts.json", [1])
     here = Path.cwd()

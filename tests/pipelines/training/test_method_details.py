@@ -194,12 +194,12 @@ def test_an_adapter_is_trained_on_a_delta_and_on_bottleneck_adapters(
         ("pissa", "nf4", "pissa, which needs base.quantization: none"),
     ],
 )
-def test_an_initialisation_that_does_not_fit_the_weights_is_refused(
-    start: str, kind: str, message: str, base: Path, config: Config
+def test_an_initialisation_that_does_not_fit_the_weights_is_refused_before_they_are_loaded(
+    start: str, kind: str, message: str, config: Config, tmp_path: Path
 ) -> None:
     quantised = BASE.model_copy(update={"quantization": kind})
     with pytest.raises(UserError, match=message):
-        preparation.trainable(base, tuned("lora", init_lora_weights=start), config.compute, quantised)
+        preparation.trainable(tmp_path, tuned("lora", init_lora_weights=start), config.compute, quantised)
 
 
 @pytest.mark.parametrize(

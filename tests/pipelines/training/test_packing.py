@@ -28,6 +28,7 @@ from pipelines.training.objectives import LanguageModel, padded
 from pipelines.training.packing import best_fit, check_document_masking, pack
 from tasks.pretrain import planned
 from tests.conftest import tiny_tokenizer
+from tests.support.tables import write_table
 
 pytestmark = pytest.mark.slow
 
@@ -156,7 +157,7 @@ def test_adding_a_source_keeps_the_order_of_the_others() -> None:
 
 def test_files_are_sources_and_each_needs_a_weight(tmp_path: Path) -> None:
     artifacts.write_rows(tmp_path / "general.jsonl", [{"text": "one"}, {"text": "two"}])
-    artifacts.write_table(tmp_path / "code.parquet", [{"text": "x = 1"}])
+    write_table(tmp_path / "code.parquet", [{"text": "x = 1"}])
     (tmp_path / "README.md").write_text("No source.")
     weights = {"corpus": 1.0, "general": 0.5, "code": 0.0}
     by_name = {each.name: each for each in sources(["own"], tmp_path, weights, {"code": 0.9})}

@@ -71,8 +71,8 @@ def test_too_large_a_micro_batch_is_refused_with_one_that_fits(
     training = largest(config)
     shape = memory.trace(AutoConfig.from_pretrained(base), training)
     assert shape is not None
-    needed = dict(preflight._smaller(training, CPU))
-    whole, smaller = (estimate(shape, each).total for each in (training, needed["training.micro_batch_tokens 320"]))
+    quarter = replace(training, rows=8, predicted=80, rehearsed=20)
+    whole, smaller = (estimate(shape, each).total for each in (training, quarter))
     monkeypatch.setattr(devices, "available", lambda _: smaller)
     expected = (
         rf"^sft needs an estimated {whole / GIB:.1f} GiB of memory, and cpu has {smaller / GIB:.1f} GiB free; "
@@ -173,22 +173,35 @@ def test_checkpointing_need_not_be_quoted_in_yaml(written: str, read: str, confi
     assert TrainingConfig.model_validate(values).checkpointing == read
 
 
-def test_changes_with_equal_results_are_suggested_first(config: Config) -> None:
-    training = replace(largest(config), rows=4, predicted=40, rehearsed=20)
-    names = [name for name, _ in preflight._smaller(training, CUDA)]
-    assert names[:6] == [
-        "training.micro_batch_tokens 80",
-        "training.micro_batch_tokens 40",
-        "training.checkpointing on",
-        "training.checkpointing on with training.micro_batch_tokens 80",
-        "training.checkpointing on with training.micro_batch_tokens 40",
-        "training.optimizer paged_adamw_8bit",
-    ]
-    assert names[11] == "base.quantization nf4" and len(names) == 23
-    full = [
-        name for name, _ in preflight._smaller(replace(training, tuning=TuningConfig(method="full", options={})), CPU)
-    ]
-    assert full == names[:5]  # trained weights cannot be quantised, and a CPU has no 8-bit optimizer
+def test_changes_with_equal_results_are_suggested_first(
+    base: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def suggestion(training: Training, where: torch.device, free: int) -> str:
+        monkeypatch.setattr(devices, "available", lambda _: free)
+        with pytest.raises(UserError) as refused:
+            preflight.check_memory("sft", traced(training), training, where, may_recompute=False)
+        return str(refused.value).split("; ")[1]
+
+    def traced(training: Training) -> memory.Traced:
+        shape = memory.trace(AutoConfig.from_pretrained(base), training)
+        assert shape is not None
+        return shape
+
+    def needed(training: Training) -> int:
+        return estimate(traced(training), training).total
+
+    training = replace(largest(config, CUDA), rows=4, predicted=40, rehearsed=20)
+    half = replace(training, rows=2, predicted=20, rehearsed=10)
+    least = replace(training, rows=1, predicted=10, rehearsed=5, checkpointing=True)
+    eight_bit = replace(least, optimizer="paged_adamw_8bit")
+    assert suggestion(training, CUDA, needed(half)).startswith("training.micro_batch_tokens 80 needs")
+    last = "training.checkpointing on with training.micro_batch_tokens 40 needs"
+    assert suggestion(training, CUDA, needed(least)).startswith(last)
+    assert suggestion(training, CUDA, needed(eight_bit)).startswith("training.optimizer paged_adamw_8bit")
+    assert "base.quantization nf4" in suggestion(training, CUDA, needed(replace(eight_bit, quantization="nf4")))
+    # Weights that are trained cannot be quantised, and a CPU has no 8-bit optimizer.
+    training, least = (replace(each, tuning=TuningConfig(method="full", options={})) for each in (training, least))
+    assert suggestion(training, CPU, needed(least) - 1).startswith("lower sft.tuning")
 
 
 def test_full_disk_is_refused(base: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

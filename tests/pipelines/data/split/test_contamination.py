@@ -1,56 +1,15 @@
-"""N-gram overlap between questions and documents."""
+"""Cuts of evaluation items from training text and of trained text from held-out documents."""
 
 from pathlib import Path
 
 import pytest
 
 from pipelines import artifacts
-from pipelines.data.split.contamination import Index, Item, items, leaks, without
+from pipelines.data.split.contamination import items, leaks, uncovered, without
+from pipelines.data.split.overlaps import Index, Item
 from pipelines.runtime.errors import UserError
 
 ENGLISH = "Who was the very first to hold the harbour master's post at Brunnick?"
-CHINESE = "谁是第一个担任布伦尼克港务长职务的人？"
-FILLER = "The ferry sails in the morning, and the lamp is lit by seven. " * 3
-
-
-def found(question: str, text: str, words: int = 8) -> list[tuple[float, float]]:
-    overlaps = Index([Item("q", "q.jsonl", question)], words, 6).overlaps(text)
-    return [(round(each.item_share, 2), round(each.document_share, 2)) for each in overlaps]
-
-
-@pytest.mark.parametrize("question", [ENGLISH, CHINESE])
-def test_whole_question_is_found_regardless_of_spelling(question: str) -> None:
-    for text in (question, question.upper(), question.rstrip("?？") + " …", f"{FILLER}{question} {FILLER}"):
-        assert [share for share, _ in found(question, text)] == [1.0]
-
-
-def test_spans_are_extended_both_ways_and_the_longest_is_returned() -> None:
-    half = "the very first to hold the harbour master's post"
-    assert found(ENGLISH, f"Of {half} we know nothing.") == [(0.71, 0.71)]
-    longer = f"Of {half} nothing, but who was the very first to hold the harbour master's place"
-    assert found(ENGLISH, longer) == [(0.79, 0.44)]
-
-
-def test_short_document_in_long_item_is_found() -> None:
-    document = "the lamp is lit by seven the ferry sails in the morning"
-    assert found(FILLER, document)[0][1] == 1.0
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        FILLER,
-        "",
-        "The man who held the harbour master's post at Brunnick before all others was Oswin Drace.",
-        "Who was really the first ever to hold a harbour master's post in Brunnick?",
-    ],
-)
-def test_paraphrases_and_other_texts_do_not_overlap(text: str) -> None:
-    assert found(ENGLISH, text) == []
-
-
-def test_common_phrase_is_too_short_to_overlap() -> None:
-    assert found("What is the capital?", "What is the capital? It is Brunnick.") == []
 
 
 def test_only_the_leaking_paragraph_is_removed() -> None:
@@ -59,12 +18,33 @@ def test_only_the_leaking_paragraph_is_removed() -> None:
     assert leaks(index.overlaps(ENGLISH)[0], 1.0)
 
 
-def test_stride_finds_every_span_of_sufficient_length() -> None:
-    words = [f"w{number}" for number in range(300)]
-    index = Index([Item("p", "d", " ".join(words))], 25, 25, stride=25)
-    for start in range(0, 250, 7):
-        (overlap,) = index.overlaps("before " + " ".join(words[start : start + 50]) + " after")
-        assert (overlap.at, overlap.words) == (start, 50)
+def numbered(first: int, last: int, per_paragraph: int) -> str:
+    """Return the words `w{first}` to `w{last - 1}` in paragraphs of `per_paragraph` words."""
+    parts = [range(start, min(start + per_paragraph, last)) for start in range(first, last, per_paragraph)]
+    return "\n\n".join(" ".join(f"w{number}" for number in part) for part in parts)
+
+
+@pytest.mark.parametrize("per_paragraph", [1, 10, 24, 25, 49, 50, 120])
+@pytest.mark.parametrize("shared", [(0, 50), (13, 63), (95, 170), (0, 240)])
+def test_fifty_shared_words_are_cut_across_paragraphs_of_any_length(
+    per_paragraph: int, shared: tuple[int, int]
+) -> None:
+    text, (first, last) = numbered(0, 240, per_paragraph), shared
+    overlaps = Index([Item("held", "held.md", text)], 25, 25, stride=25).overlaps(
+        f"before {numbered(*shared, 7)} after"
+    )
+    kept = [int(word[1:]) for word in uncovered(text, overlaps, 25).split()]
+    runs = "".join("x" if number in kept else " " for number in range(first, last)).split()
+    assert max(map(len, runs), default=0) < 50
+    outside = [part for part in text.split("\n\n") if not set(part.split()) & set(numbered(*shared, 7).split())]
+    assert all(int(word[1:]) in kept for part in outside for word in part.split())
+
+
+def test_paragraph_that_shares_few_words_with_training_is_kept() -> None:
+    text = f"{numbered(0, 60, 60)}\n\nThe keeper came home late."
+    overlaps = Index([Item("held", "held.md", text)], 25, 25, stride=25).overlaps(f"{numbered(0, 60, 60)} The end.")
+    assert [overlap.words for overlap in overlaps] == [61]
+    assert uncovered(text, overlaps, 25) == "The keeper came home late."
 
 
 def test_items_are_read_from_every_supported_field(tmp_path: Path) -> None:
