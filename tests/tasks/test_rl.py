@@ -49,6 +49,9 @@ def test_ppo_after_reward_is_deterministic_and_keeps_the_best_round(sft: Path, p
             store = tracking_store.client()
             rewards = [each.value for each in store.get_metric_history(run.id, "train/held_out_reward")]
             assert len(store.get_metric_history(run.id, "train/kl")) == 4
+            table = mlflow.load_table("samples.json", [run.id])
+        assert table["step"].tolist() == [number for number in range(5) for _ in range(4)]
+        assert set(table["expected"]) == {"good"} and table["score"].notna().all()
         assert metrics["kl_first"] == 0.0 and len(rewards) == 5
         assert metrics["best_round"] == rewards.index(max(rewards))
         assert metrics["held_out_reward_best"] == max(rewards) >= metrics["held_out_reward_first"] == rewards[0]
@@ -144,7 +147,7 @@ def test_verdict_needs_no_reward_model(
     sft: Path, pairs: Path, quick: Config, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (pairs / "online_held_out.jsonl").write_text("")
-    quick = options(quick, "rl", method, reward={"verdict": 1.0})
+    quick = options(quick, "rl", method, reward={"verdict": 1.0}, missing_eos_penalty=0.0)
     with tracking.started(f"rl@{method}", {}) as run:
         metrics = rl(method, pairs, sft, sft, Path("out"), quick, run, Checkpoints())
     assert metrics["held_out_reward_first"] == metrics["held_out_verdict_first"] == -3.0  # every answer is wrong

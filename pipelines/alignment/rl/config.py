@@ -26,6 +26,8 @@ class HealthBlock(Block):
     """Maximum rise of the share of answerable prompts that are refused."""
     max_length_ratio: Annotated[float, Field(ge=1)]
     """Maximum mean length of an answer, as a multiple of the start's."""
+    max_truncation_rise: Share
+    """Maximum rise of the share of answers that are cut at `max_new_tokens`."""
     falling_rounds: Annotated[int, Field(ge=2)]
     """Number of successive rounds in which the held-out verdict falls, while the training reward rises over them."""
 

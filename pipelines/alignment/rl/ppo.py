@@ -18,7 +18,7 @@ from pipelines.alignment.rl.config import PPOBlock
 from pipelines.alignment.rl.experience import AdvantageBatch, Experience
 from pipelines.alignment.rl.rewards import token_rewards
 from pipelines.alignment.rl.steps import adam, backward, step
-from pipelines.alignment.rl.trainer import Actors, Trainer
+from pipelines.alignment.rl.trainer import Actors, Trainer, means
 from pipelines.alignment.sequences import Batch
 from pipelines.runtime.progress import say
 
@@ -59,20 +59,17 @@ class PPO(Trainer):
         return [*super().optimizers, (self.critic, self.config.critic_learning_rate)]
 
     def update(self, rollouts: list[Experience], number: int) -> dict[str, float]:
-        """Run all optimiser steps of a round; return the mean losses and the share of clipped tokens."""
+        """Run all optimiser steps of a round; return their mean metrics, and those of the critic."""
         batches, targets = self.estimate(rollouts)
         explained = _explained_variance(targets)
         warmup = self.warming_up(explained, number)
-        policy_losses, value_losses, clips = [], [], []
+        policy_steps, value_losses = [], []
         for group in self.minibatches(len(rollouts)):
             if not warmup:
-                loss, share = self.policy_step([batches[index] for index in group])
-                policy_losses.append(loss)
-                clips.append(share)
+                policy_steps.append(self.policy_step([batches[index] for index in group]))
             value_losses.append(self.critic_step([targets[index] for index in group], warmup))
-        measured = {"policy_loss": policy_losses, "value_loss": value_losses, "clip_fraction": clips}
-        means = {name: sum(values) / len(values) if values else 0.0 for name, values in measured.items()}
-        return means | {"explained_variance": explained, "critic_warmup": float(warmup)}
+        critic = {"value_loss": sum(value_losses) / len(value_losses), "explained_variance": explained}
+        return means(policy_steps) | critic | {"critic_warmup": float(warmup)}
 
     def warming_up(self, explained: float, number: int) -> bool:
         """Return whether round `number` trains the critic alone, which explains this share of the new returns.

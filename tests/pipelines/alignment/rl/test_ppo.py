@@ -146,6 +146,7 @@ def test_critic_warmup_trains_only_the_critic(backbone: Backbone, block: PPOBloc
     assert losses[-1] < losses[0]
     assert all(f".{VALUE}." in name for name in changed(backbone, before))
     assert set(run.steps[0]) >= {"kl", "entropy", "clip_fraction", "score", "length", "explained_variance"}
+    assert run.of("gradient_norm") == [0.0] and run.of("learning_rate") == [warm.learning_rate]
 
 
 def test_warmup_ends_once_the_critic_explains_new_returns(
@@ -235,6 +236,16 @@ def test_every_prompt_is_answered_as_often_as_asked(backbone: Backbone, block: P
     start, rollouts, _ = asked
     assert sorted(start[:4]) == [2, 3, 4, 5] and sorted(rollouts) == [2, 2, 3, 3, 4, 4, 5, 5]
     assert rollouts[::2] == rollouts[1::2]
+
+
+def test_answers_to_held_out_prompts_are_logged_with_their_scores(backbone: Backbone, block: PPOBlock) -> None:
+    run, resumed = Recorder(), Recorder()
+    train(build(backbone, block), run, PROMPTS * 2)
+    assert [row["step"] for row in run.rows] == [number for number in range(3) for _ in range(4)]
+    assert all(row["question"] == "Who?" and row["score"] in (0.0, 1.0) for row in run.rows)
+    resumed.logged = {"train/held_out_reward": 1}
+    train(build(backbone, block), resumed)
+    assert {row["step"] for row in resumed.rows} == {2}
 
 
 def test_kl_coefficient_follows_the_controller(backbone: Backbone, block: PPOBlock) -> None:
