@@ -33,24 +33,24 @@ Rows = dict[str, dict[str, dict[str, Any]]]
 class Loop:
     """The rows of one round, and the table whose row is its model."""
 
-    rows: Callable[[str, str], Rows]
-    """Takes the name of the round and the directory of its policy."""
+    rows: Callable[[str, str, str | None], Rows]
+    """Takes the name of the round, the directory of its policy, and the first row of `alignment.pairs`, if any."""
     table: str
     what: str
     """Title of the table of its rounds."""
 
 
-def _offline(ranker: str, scorer: str | None) -> Callable[[str, str], Rows]:
+def _offline(ranker: str, scorer: str | None) -> Callable[[str, str, str | None], Rows]:
     """Return rounds of DPO on pairs of the policy's samples by `ranker`; without `scorer` the policy is the judge."""
 
-    def rows(name: str, policy: str) -> Rows:
+    def rows(name: str, policy: str, _: str | None) -> Rows:
         pairs = {"policy": policy, "ranker": ranker, "scorer": scorer or policy}
         return {"pairs": {name: pairs}, "align": {name: {"policy": policy, "pairs": name, "options": {}}}}
 
     return rows
 
 
-def _rlaif(name: str, policy: str) -> Rows:
+def _rlaif(name: str, policy: str, _: str | None) -> Rows:
     online = {"policy": policy, "prompts": name, "scorer": f"reward/{name}", "method": "ppo"}
     return {
         "pairs": {name: {"policy": policy, "ranker": "judge", "scorer": "teacher"}},
@@ -59,8 +59,10 @@ def _rlaif(name: str, policy: str) -> Rows:
     }
 
 
-def _direct(name: str, policy: str) -> Rows:
-    online = {"policy": policy, "prompts": "first", "scorer": "teacher", "method": "grpo"}
+def _direct(name: str, policy: str, prompts: str | None) -> Rows:
+    if prompts is None:
+        raise UserError("The loop rlaif-direct needs prompts: alignment.pairs in params.yaml has no row; add one.")
+    online = {"policy": policy, "prompts": prompts, "scorer": "teacher", "method": "grpo"}
     return {"rl": {name: {**online, "options": {"reward": {"judge": 1.0}}}}}
 
 
@@ -77,11 +79,13 @@ def first(kind: str, policy: str) -> tuple[Config, str]:
     """Return the checked parameters, and the name in `evaluate.models` of the policy of the first round.
 
     Raises:
-        UserError: there is no such loop, `evaluate.models` has no model `policy`, or the parameters are invalid.
+        UserError: there is no such loop, it has no prompts, `evaluate.models` has no model `policy`, or the parameters
+            are invalid.
     """
     if kind not in LOOPS:
         raise UserError(f"There is no loop {kind!r}; choose one of {', '.join(LOOPS)}.")
     settings = check()
+    _rows(kind, kind, policy, settings)
     for name, model in settings.evaluate.models.items():
         if model == policy:
             return settings, name
@@ -109,7 +113,7 @@ def loop(
     for number in range(1, rounds + 1):
         name = _name(kind, policy, settings)
         before = read_text(overrides.PARAMS)
-        settings = _add(kind, name, policy)
+        settings = _add(kind, name, policy, settings)
         try:
             run(settings, [f"evaluate@{name}"])
         except StageError as error:
@@ -129,6 +133,10 @@ def loop(
     return names[1:]
 
 
+def _rows(kind: str, name: str, policy: str, settings: Config) -> Rows:
+    return LOOPS[kind].rows(name, policy, next(iter(settings.alignment.pairs), None))
+
+
 def _name(kind: str, policy: str, settings: Config) -> str:
     """Return the first name of a round of `kind` that is unused, or whose rows and model are those of the round."""
 
@@ -136,7 +144,7 @@ def _name(kind: str, policy: str, settings: Config) -> str:
         model = f"{LOOPS[kind].table}/{name}"
         known = (
             (settings.alignment.rows.get(f"{table}/{name}"), rows[name])
-            for table, rows in LOOPS[kind].rows(name, policy).items()
+            for table, rows in _rows(kind, name, policy, settings).items()
         )
         return settings.evaluate.models.get(name, model) == model and all(
             row is None or all(getattr(row, key) == given for key, given in wanted.items()) for row, wanted in known
@@ -145,9 +153,9 @@ def _name(kind: str, policy: str, settings: Config) -> str:
     return next(filter(usable, (f"{kind}-{number}" for number in count(1))))
 
 
-def _add(kind: str, name: str, policy: str) -> Config:
+def _add(kind: str, name: str, policy: str, settings: Config) -> Config:
     """Write the rows of a round, and its model to evaluate, into params.yaml; return the parameters."""
-    rows = LOOPS[kind].rows(name, policy)
+    rows = _rows(kind, name, policy, settings)
     recipe: Mapping[str, Any] = {
         "alignment": rows,
         "evaluate": {"models": {name: f"{LOOPS[kind].table}/{name}"}},

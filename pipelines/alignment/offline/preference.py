@@ -121,7 +121,7 @@ class Preference:
 
 
 def train(backbone: Backbone, pairs: list[Pair], config: PreferenceBlock, job: Job) -> dict[str, float]:
-    """Train the adapter "default" to prefer the first of each pair; return the metrics of the last steps.
+    """Train the adapter "default" to prefer the first of each pair; return the steps, and the metrics of the last ones.
 
     Raises:
         UserError: the loss becomes NaN, the model's logits are computed in an unknown way, or `kto` has one prompt.
@@ -143,4 +143,4 @@ def train(backbone: Backbone, pairs: list[Pair], config: PreferenceBlock, job: J
         objective.check_start(first[0])
     history = fit(model, objective, plan, job)
     names = METRICS | (WITH_REFERENCE if objective.loss.with_reference else {})
-    return {new: history.tail(old) for old, new in names.items()}
+    return {"steps": float(len(plan))} | {new: history.tail(old) for old, new in names.items()}
