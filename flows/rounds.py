@@ -33,24 +33,24 @@ Rows = dict[str, dict[str, dict[str, Any]]]
 class Loop:
     """The rows of one round, and the table whose row is its model."""
 
-    rows: Callable[[str, str, str | None], Rows]
-    """Takes the name of the round, the directory of its policy, and the first row of `alignment.pairs`, if any."""
+    rows: Callable[[str, str, str], Rows]
+    """Takes the name of the round, the directory of its policy, and the first row of `alignment.pairs`."""
     table: str
     what: str
     """Title of the table of its rounds."""
 
 
-def _offline(ranker: str, scorer: str | None) -> Callable[[str, str, str | None], Rows]:
+def _offline(ranker: str, scorer: str | None) -> Callable[[str, str, str], Rows]:
     """Return rounds of DPO on pairs of the policy's samples by `ranker`; without `scorer` the policy is the judge."""
 
-    def rows(name: str, policy: str, _: str | None) -> Rows:
+    def rows(name: str, policy: str, _: str) -> Rows:
         pairs = {"policy": policy, "ranker": ranker, "scorer": scorer or policy}
         return {"pairs": {name: pairs}, "align": {name: {"policy": policy, "pairs": name, "options": {}}}}
 
     return rows
 
 
-def _rlaif(name: str, policy: str, _: str | None) -> Rows:
+def _rlaif(name: str, policy: str, _: str) -> Rows:
     online = {"policy": policy, "prompts": name, "scorer": f"reward/{name}", "method": "ppo"}
     return {
         "pairs": {name: {"policy": policy, "ranker": "judge", "scorer": "teacher"}},
@@ -59,9 +59,7 @@ def _rlaif(name: str, policy: str, _: str | None) -> Rows:
     }
 
 
-def _direct(name: str, policy: str, prompts: str | None) -> Rows:
-    if prompts is None:
-        raise UserError("The loop rlaif-direct needs prompts: alignment.pairs in params.yaml has no row; add one.")
+def _direct(name: str, policy: str, prompts: str) -> Rows:
     online = {"policy": policy, "prompts": prompts, "scorer": "teacher", "method": "grpo"}
     return {"rl": {name: {**online, "options": {"reward": {"judge": 1.0}}}}}
 
@@ -79,13 +77,11 @@ def first(kind: str, policy: str) -> tuple[Config, str]:
     """Return the checked parameters, and the name in `evaluate.models` of the policy of the first round.
 
     Raises:
-        UserError: there is no such loop, it has no prompts, `evaluate.models` has no model `policy`, or the parameters
-            are invalid.
+        UserError: there is no such loop, `evaluate.models` has no model `policy`, or the parameters are invalid.
     """
     if kind not in LOOPS:
         raise UserError(f"There is no loop {kind!r}; choose one of {', '.join(LOOPS)}.")
     settings = check()
-    _rows(kind, kind, policy, settings)
     for name, model in settings.evaluate.models.items():
         if model == policy:
             return settings, name
@@ -134,7 +130,8 @@ def loop(
 
 
 def _rows(kind: str, name: str, policy: str, settings: Config) -> Rows:
-    return LOOPS[kind].rows(name, policy, next(iter(settings.alignment.pairs), None))
+    """Return the rows of a round. There always are pairs, on which `best_of_n.reward` was trained."""
+    return LOOPS[kind].rows(name, policy, next(iter(settings.alignment.pairs)))
 
 
 def _name(kind: str, policy: str, settings: Config) -> str:

@@ -107,10 +107,11 @@ def pairs(
 def _chosen(name: str, rows: list[TrainingRow], settings: PairsConfig, seed: int) -> list[TrainingRow]:
     chosen = choose(rows, settings.prompts, settings, seed)
     if not chosen:
+        most = settings.max_tokens - settings.max_new_tokens
         raise UserError(
-            f"pairs@{name}: artifacts/curate/preference_prompts.jsonl has no answerable question of at most "
-            f"{settings.max_tokens - settings.max_new_tokens} tokens; raise pairs.max_tokens or pairs.min_prompts, up to "
-            "which keyword queries are used, or see artifacts/curate/rejects.jsonl."
+            f"pairs@{name}: artifacts/curate/preference_prompts.jsonl has no answerable question of at most {most} "
+            "tokens; raise pairs.max_tokens or pairs.min_prompts, up to which keyword queries are used, or see "
+            "artifacts/curate/rejects.jsonl."
         )
     return chosen
 

@@ -178,9 +178,7 @@ def _pair(row: TrainingRow, rejected: str, provenance: str) -> PreferencePair:
     return PreferencePair.of(row, row.answer, rejected, provenance, margin)
 
 
-def balance(
-    pairs: Sequence[PreferencePair], refusal: str, seed: int
-) -> tuple[list[PreferencePair], list[Rejection]]:
+def balance(pairs: Sequence[PreferencePair], refusal: str, seed: int) -> tuple[list[PreferencePair], list[Rejection]]:
     """Drop pairs at random until as many reject a refusal as choose one, so that the model learns neither by default.
 
     If all are of one sort, all are kept. A pair of two refusals is of neither. Returns the kept and the dropped pairs.
@@ -202,8 +200,8 @@ def balance(
 def _refusals(pair: PreferencePair, refusal: str) -> tuple[bool, bool]:
     """Return whether the chosen and the rejected answer refuse."""
     question = pair.prompt[-1]["content"]
-    chosen, rejected = (scoring.is_refusal(side[0]["content"], question, refusal) for side in (pair.chosen, pair.rejected))
-    return chosen, rejected
+    chosen, rejected = pair.chosen[0]["content"], pair.rejected[0]["content"]
+    return scoring.is_refusal(chosen, question, refusal), scoring.is_refusal(rejected, question, refusal)
 
 
 def hold_out(rows: Sequence[Prompted], share: float, seed: int) -> tuple[list[Prompted], list[Prompted]]:

@@ -88,7 +88,9 @@ def tokenizer(directory: Path) -> PreTrainedTokenizerBase:
 
 def positions(directory: Path) -> int | None:
     """Return the size of the context of the whole model in `directory`, in tokens; None if it has no limit."""
-    limit: int | None = getattr(AutoConfig.from_pretrained(directory).get_text_config(), "max_position_embeddings", None)
+    limit: int | None = getattr(
+        AutoConfig.from_pretrained(directory).get_text_config(), "max_position_embeddings", None
+    )
     return limit
 
 

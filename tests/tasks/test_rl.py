@@ -98,7 +98,9 @@ def test_prompt_that_leaves_no_room_for_an_answer_is_a_user_error(
     sft: Path, pairs: Path, quick: Config, method: str
 ) -> None:
     quick = options(quick, "rl", method, max_new_tokens=500)
-    message = rf"a prompt has \d+ tokens, and the model's context of 512 leaves room for 12; lower rl\.{method}\.max_new"
+    message = (
+        rf"a prompt has \d+ tokens, and the model's context of 512 leaves room for 12; lower rl\.{method}\.max_new"
+    )
     with tracking.started(f"rl@{method}", {}) as run, pytest.raises(UserError, match=message):
         rl(method, pairs, sft, sft, Path("out"), quick, run, Checkpoints())
 

@@ -112,7 +112,9 @@ class PPOBlock(RLBlock):
     @model_validator(mode="after")
     def _warmup(self) -> Self:
         if self.critic_warmup >= self.iterations:
-            raise ValueError("critic_warmup must be below iterations: in the rounds of warm-up the policy is not trained")
+            raise ValueError(
+                "critic_warmup must be below iterations: in the rounds of warm-up the policy is not trained"
+            )
         return self
 
 

@@ -1,7 +1,7 @@
 """Group relative policy optimisation (Shao et al. 2024, arXiv:2402.03300), RLOO and Dr. GRPO: no critic.
 
 Several answers to each prompt are compared with each other (groups.py). Groups whose answers all have the same reward
-are counted; their advantages are zero. The KL to the reference is a term of the loss of every answer, but with RLOO part
+are counted; their advantages are zero. The KL to the reference is a term of the loss of all answers, but with RLOO part
 of the reward.
 """
 

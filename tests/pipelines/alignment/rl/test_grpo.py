@@ -1,6 +1,7 @@
 """GRPO, RLOO and Dr. GRPO: advantages and losses by hand, equal groups, and the KL in the loss or in the reward."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from pipelines.alignment.sequences import Turn
 from pipelines.config import Config
 from pipelines.training.checkpoints import Checkpoints
 from tests.pipelines.alignment.conftest import gradients
+from tests.support.interruptions import Fatal, killed
 from tests.support.recorder import Recorder
 from tests.support.reinforcement import PROMPTS, actors, even
 
@@ -163,11 +165,17 @@ def test_a_round_without_a_difference_leaves_the_policy_as_it_is(backbone: Backb
     before = {name: weight.clone() for name, weight in grpo.policy_weights.items()}
     run = Recorder()
     grpo.train(PROMPTS, PROMPTS, run, Checkpoints())
-    assert run.of("equal_groups") == [1.0, 1.0] and run.of("gradient_norm") == [0.0, 0.0] and run.of("policy_loss") == [0.0, 0.0]
+    assert (
+        run.of("equal_groups") == [1.0, 1.0]
+        and run.of("gradient_norm") == [0.0, 0.0]
+        and run.of("policy_loss") == [0.0, 0.0]
+    )
     assert all(torch.equal(weight, before[name]) for name, weight in grpo.policy_weights.items())
 
 
-@pytest.mark.parametrize(("variant", "estimator", "equal"), [("grpo", "k2", 1.0), ("dr_grpo", "k3", 1.0), ("rloo", "k1", 0.0)])
+@pytest.mark.parametrize(
+    ("variant", "estimator", "equal"), [("grpo", "k2", 1.0), ("dr_grpo", "k3", 1.0), ("rloo", "k1", 0.0)]
+)
 def test_answers_of_equal_scores_return_to_the_reference(
     backbone: Backbone, turns: list[Turn], block: GRPOBlock, variant: Variant, estimator: str, equal: float
 ) -> None:
@@ -183,6 +191,36 @@ def test_answers_of_equal_scores_return_to_the_reference(
 
 def constant(samples: Sequence[Sample]) -> torch.Tensor:
     return torch.ones(len(samples))
+
+
+@pytest.mark.parametrize(("variant", "estimator"), [("grpo", "k2"), ("dr_grpo", "k2"), ("rloo", "k1")])
+def test_killed_training_resumes_with_equal_results(
+    backbone: Backbone, block: GRPOBlock, variant: Variant, estimator: str, tmp_path: Path
+) -> None:
+    """Killed after each of two rounds."""
+    settings = {"advantages": variant, "kl_estimator": estimator, "iterations": 3, "kl_horizon": 8}
+    changed = block.model_copy(update=settings)
+    start = {name: value.clone() for name, value in backbone.model.state_dict().items()}
+
+    def run(checkpoints: Checkpoints) -> tuple[GRPO, list[torch.Tensor]]:
+        backbone.model.load_state_dict(start)
+        torch.manual_seed(0)
+        grpo = build(backbone, changed)
+        grpo.train(PROMPTS, PROMPTS, Recorder(), checkpoints)
+        momenta = [grpo.policy.state[weight]["exp_avg"] for weight in grpo.policy_weights.values()]
+        return grpo, [*grpo.policy_weights.values(), *momenta, torch.get_rng_state()]
+
+    whole, weights = run(Checkpoints())
+    kept = [each.clone() for each in weights]
+    for _ in range(2):
+        killed(lambda: run(Fatal(tmp_path / "kept")))
+    resumed, again = run(Checkpoints(tmp_path / "kept"))
+    assert (resumed.history, resumed.controller, resumed.best.number) == (
+        whole.history,
+        whole.controller,
+        whole.best.number,
+    )
+    assert all(torch.equal(one, other) for one, other in zip(kept, again, strict=True))
 
 
 def test_only_the_policy_is_trained(backbone: Backbone, block: GRPOBlock) -> None:

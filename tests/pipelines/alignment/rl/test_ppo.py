@@ -174,7 +174,9 @@ def test_values_explain_nothing_that_only_they_predict(
     """Returns with a lambda below 1 contain the critic's own values, and any values would seem to explain them."""
     ppo = build(backbone, block.model_copy(update={"gamma": 0.9}))
     own = torch.linspace(-3, 3, 6)
-    monkeypatch.setattr(ppo, "values", lambda rollouts: [one.batch.mask * own[: one.batch.mask.shape[1]] for one in rollouts])
+    monkeypatch.setattr(
+        ppo, "values", lambda rollouts: [one.batch.mask * own[: one.batch.mask.shape[1]] for one in rollouts]
+    )
     _, targets = estimated(ppo, turns)
     rollouts = collected(ppo, turns)
     for one, target in zip(rollouts, targets, strict=True):
