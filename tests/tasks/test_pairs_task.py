@@ -102,8 +102,11 @@ def test_no_answerable_question_is_a_user_error(base: Path, config: Config) -> N
     ("changes", "message"),
     [
         ({"held_out_share": 1.0}, r"pairs@first: all \d+ pairs are held out; lower pairs\.held_out_share"),
-        ({"max_tokens": 1}, r"pairs@first: .* no answerable question of at most -3 tokens; raise pairs\.max_tokens"),
-        ({"min_margin": 2.0}, r"pairs@first: no pair is left to train on: margin \(\d+\); raise pairs\.prompts or"),
+        ({"max_tokens": 8}, r"pairs@first: .* no answerable question of at most 4 tokens; raise pairs\.max_tokens"),
+        (
+            {"min_margin": 2.0},
+            r"pairs@first: no pair is left to train on: margin \(\d+\), answer_too_long \(8\);",
+        ),
     ],
 )
 def test_no_pair_to_train_on_is_a_user_error_with_the_reasons(
