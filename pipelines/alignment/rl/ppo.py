@@ -89,11 +89,7 @@ class PPO(Trainer):
         return number < most
 
     def estimate(self, rollouts: Sequence[Experience]) -> tuple[list[AdvantageBatch], list[ValueTargets]]:
-        """Compute returns from scores and KL, and advantages whitened over all tokens of the round.
-
-        The returns have lambda 1 (decoupled GAE, Yuan et al. 2025): with `gae_lambda` they would contain the critic's
-        own values, which it would learn, and explain, besides the rewards.
-        """
+        """Compute returns from scores and KL, and advantages whitened over all tokens of the round."""
         values = self.values(rollouts)
         estimates = [self._gae(one, before) for one, before in zip(rollouts, values, strict=True)]
         masks = [one.batch.mask for one in rollouts]
@@ -118,9 +114,7 @@ class PPO(Trainer):
     def _gae(self, one: Experience, values: Tensor) -> tuple[Tensor, Tensor]:
         mask = one.batch.mask
         rewards = token_rewards(self.shaped(one), one.kl, one.batch.last, self.controller.beta, mask)
-        advantages, _ = gae(rewards, values, mask, self.config.gamma, self.config.gae_lambda)
-        returns, _ = gae(rewards, torch.zeros_like(values), mask, self.config.gamma, lam=1.0)
-        return advantages, returns
+        return gae(rewards, values, mask, self.config.gamma, self.config.gae_lambda)
 
     @torch.no_grad()
     def values(self, rollouts: Sequence[Experience]) -> list[Tensor]:

@@ -155,8 +155,6 @@ class Trainer(ABC):
     def evaluate(self, held_out: list[Prompt], run: Run) -> dict[str, float]:
         """Measure the policy on answers to `held_out`, sampled with the same seed every time, and log some of them.
 
-        Scores are normalised by those of the start.
-
         Raises:
             RuntimeError: policy and reference differ before the first update.
         """
@@ -165,8 +163,7 @@ class Trainer(ABC):
             torch.manual_seed(self.seed)
             samples = self.answer(held_out)
         rollouts = self.collect(samples)
-        if self.norm is None:  # the policy is still the row's
-            self.norm = ScoreNorm.of(torch.cat([one.scores for one in rollouts]))
+        assert self.norm is not None
         penalty = self.config.missing_eos_penalty * self.norm.std
         metrics = health.measurements(rollouts, samples, self.actors.verdict, penalty)
         self._log(samples, rollouts, run)
@@ -206,8 +203,12 @@ class Trainer(ABC):
         ]
 
     def collect(self, samples: Sequence[Sample]) -> list[Experience]:
-        """Score `samples`, and evaluate them with policy and reference in the micro-batches of the update."""
+        """Score `samples`, and evaluate them with policy and reference in the micro-batches of the update.
+
+        The first samples, which are the row's policy's, determine how scores are normalised.
+        """
         turns, scores = [sample.turn for sample in samples], self.actors.reward(samples)
+        self.norm = self.norm or ScoreNorm.of(scores)
         stops = self.actors.sampler.stops
         return measure(self.backbone, turns, scores, self.config.microbatch, stops, self.config.temperature)
 

@@ -59,16 +59,19 @@ def test_controller_changes_the_coefficient_by_the_bounded_error() -> None:
 
 def test_gae_equals_hand_computed_values() -> None:
     rewards, values = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[0.5, 0.4, 0.6]])
-    advantages, returns = gae(rewards, values, torch.ones(1, 3, dtype=torch.bool), gamma=1.0, lam=0.95)
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    advantages, returns = gae(rewards, values, mask, gamma=1.0, lam=0.95)
     assert_close_to(advantages, [[0.451, 0.58, 0.4]])
-    assert_close_to(returns, [[0.951, 0.98, 1.0]])
+    assert_close_to(returns, [[1.0, 1.0, 1.0]])
+    assert_close_to(gae(rewards, values, mask, gamma=0.9, lam=0.95)[1], [[0.81, 0.9, 1.0]])
 
 
 def test_gae_ignores_padding() -> None:
     rewards, values = torch.tensor([[0.0, 0.0, 1.0, 9.0]]), torch.tensor([[0.5, 0.4, 0.6, 7.0]])
     mask = torch.tensor([[True, True, True, False]])
-    advantages, _ = gae(rewards, values, mask, gamma=1.0, lam=0.95)
+    advantages, returns = gae(rewards, values, mask, gamma=1.0, lam=0.95)
     assert_close_to(advantages, [[0.451, 0.58, 0.4, 0.0]])
+    assert_close_to(returns, [[1.0, 1.0, 1.0, 0.0]])
 
 
 def test_whitening_uses_population_statistics_of_masked_tokens() -> None:
