@@ -33,24 +33,24 @@ Rows = dict[str, dict[str, dict[str, Any]]]
 class Loop:
     """The rows of one round, and the table whose row is its model."""
 
-    rows: Callable[[str, str], Rows]
-    """Takes the name of the round and the directory of its policy."""
+    rows: Callable[[str, str, str], Rows]
+    """Takes the name of the round, the directory of its policy, and the first row of `alignment.pairs`."""
     table: str
     what: str
     """Title of the table of its rounds."""
 
 
-def _offline(ranker: str, scorer: str | None) -> Callable[[str, str], Rows]:
+def _offline(ranker: str, scorer: str | None) -> Callable[[str, str, str], Rows]:
     """Return rounds of DPO on pairs of the policy's samples by `ranker`; without `scorer` the policy is the judge."""
 
-    def rows(name: str, policy: str) -> Rows:
+    def rows(name: str, policy: str, _: str) -> Rows:
         pairs = {"policy": policy, "ranker": ranker, "scorer": scorer or policy}
         return {"pairs": {name: pairs}, "align": {name: {"policy": policy, "pairs": name, "options": {}}}}
 
     return rows
 
 
-def _rlaif(name: str, policy: str) -> Rows:
+def _rlaif(name: str, policy: str, _: str) -> Rows:
     online = {"policy": policy, "prompts": name, "scorer": f"reward/{name}", "method": "ppo"}
     return {
         "pairs": {name: {"policy": policy, "ranker": "judge", "scorer": "teacher"}},
@@ -59,8 +59,8 @@ def _rlaif(name: str, policy: str) -> Rows:
     }
 
 
-def _direct(name: str, policy: str) -> Rows:
-    online = {"policy": policy, "prompts": "first", "scorer": "teacher", "method": "grpo"}
+def _direct(name: str, policy: str, prompts: str) -> Rows:
+    online = {"policy": policy, "prompts": prompts, "scorer": "teacher", "method": "grpo"}
     return {"rl": {name: {**online, "options": {"reward": {"judge": 1.0}}}}}
 
 
@@ -109,7 +109,7 @@ def loop(
     for number in range(1, rounds + 1):
         name = _name(kind, policy, settings)
         before = read_text(overrides.PARAMS)
-        settings = _add(kind, name, policy)
+        settings = _add(kind, name, policy, settings)
         try:
             run(settings, [f"evaluate@{name}"])
         except StageError as error:
@@ -129,6 +129,11 @@ def loop(
     return names[1:]
 
 
+def _rows(kind: str, name: str, policy: str, settings: Config) -> Rows:
+    """Return the rows of a round. There always are pairs, on which `best_of_n.reward` was trained."""
+    return LOOPS[kind].rows(name, policy, next(iter(settings.alignment.pairs)))
+
+
 def _name(kind: str, policy: str, settings: Config) -> str:
     """Return the first name of a round of `kind` that is unused, or whose rows and model are those of the round."""
 
@@ -136,7 +141,7 @@ def _name(kind: str, policy: str, settings: Config) -> str:
         model = f"{LOOPS[kind].table}/{name}"
         known = (
             (settings.alignment.rows.get(f"{table}/{name}"), rows[name])
-            for table, rows in LOOPS[kind].rows(name, policy).items()
+            for table, rows in _rows(kind, name, policy, settings).items()
         )
         return settings.evaluate.models.get(name, model) == model and all(
             row is None or all(getattr(row, key) == given for key, given in wanted.items()) for row, wanted in known
@@ -145,9 +150,9 @@ def _name(kind: str, policy: str, settings: Config) -> str:
     return next(filter(usable, (f"{kind}-{number}" for number in count(1))))
 
 
-def _add(kind: str, name: str, policy: str) -> Config:
+def _add(kind: str, name: str, policy: str, settings: Config) -> Config:
     """Write the rows of a round, and its model to evaluate, into params.yaml; return the parameters."""
-    rows = LOOPS[kind].rows(name, policy)
+    rows = _rows(kind, name, policy, settings)
     recipe: Mapping[str, Any] = {
         "alignment": rows,
         "evaluate": {"models": {name: f"{LOOPS[kind].table}/{name}"}},

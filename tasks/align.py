@@ -10,15 +10,18 @@ from pathlib import Path
 from pipelines.alignment.backbone import Backbone
 from pipelines.alignment.config import PreferenceBlock
 from pipelines.alignment.offline import preference
+from pipelines.alignment.online_prompts import ONLINE_HELD_OUT
 from pipelines.alignment.sequences import encode_pairs
-from pipelines.curation.schema import read_pairs
+from pipelines.curation.schema import TrainingRow, read_pairs, read_training_rows
 from pipelines.models import adapters, devices, loading, saving
+from pipelines.models.chat import encode_prompt
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import TrainingConfig
+from pipelines.training.monitoring.samples import COLUMNS, NEW_TOKENS, QUESTIONS, TABLE, as_rows, greedy_answers
 from pipelines.training.step import Job
 from tasks import task
 
@@ -37,6 +40,7 @@ def align(
 ) -> dict[str, float]:
     """Train on the pairs with the loss `config.loss` and write the adapter; return the metrics of the last steps.
 
+    Answers to some held-out prompts of online training are logged as a table, as `rl` does.
     If `policy` has no adapter in PEFT's format, `tuning` configures a new one; otherwise it is trained on.
     """
     backbone = Backbone(preparation.peft_adaptable(policy, tuning, compute, base), loading.tokenizer(policy), compute)
@@ -44,7 +48,15 @@ def align(
     job = Job("align.dpo", config.learning_rate, config.epochs, training, compute, run, checkpoints)
     metrics = preference.train(backbone, encoded, config, job, None if adapters.continued(policy) else tuning)
     saving.save_adapter(backbone.model, backbone.tok, out)
+    _log_answers(backbone, read_training_rows(pairs / ONLINE_HELD_OUT)[:QUESTIONS], int(metrics["steps"]), run)
     return metrics
+
+
+def _log_answers(backbone: Backbone, rows: list[TrainingRow], step: int, run: Run) -> None:
+    prompts = [encode_prompt(backbone.tok, row.messages[:-1]) for row in rows]
+    found = greedy_answers(backbone.model, backbone.tok, prompts, NEW_TOKENS, backbone.compute)
+    answers = [(row.question, row.answer, answer) for row, answer in zip(rows, found, strict=True)]
+    run.table(TABLE, as_rows(step, answers), COLUMNS)
 
 
 def main(name: str) -> None:

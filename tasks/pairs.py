@@ -25,6 +25,7 @@ from pipelines.alignment.pairs import (
     hold_out,
     pairs_of,
     scored_as,
+    within,
 )
 from pipelines.alignment.rows import JUDGE_PROMPTS, TEACHER
 from pipelines.artifacts import Row
@@ -36,7 +37,7 @@ from pipelines.inference.generation import respond
 from pipelines.llm.cache import PATH, ResponseCache
 from pipelines.llm.prompts import Recipe, load
 from pipelines.llm.teachers import load_judge
-from pipelines.models import devices, loading
+from pipelines.models import adapters, devices, loading
 from pipelines.models.chat import encode_prompt
 from pipelines.models.config import ComputeConfig
 from pipelines.models.templates.stops import answer_text, stop_ids
@@ -67,8 +68,9 @@ def pairs(
     Raises:
         UserError: there is no prompt, or no pair is left.
     """
-    settings, refusal, seed = config.pairs, config.curate.refusal, config.compute.seed
-    ranker = config.alignment.pairs[name].ranker
+    refusal, seed, tok = config.curate.refusal, config.compute.seed, loading.tokenizer(policy)
+    settings, ranker = _limited(config.pairs, policy), config.alignment.pairs[name].ranker
+    rows, long = within(tok, rows, settings.max_tokens - settings.max_new_tokens)
     people = _people(settings) if ranker == "human" else ([], [])
     chosen = _asked(rows, people[0]) if ranker == "human" else _chosen(name, rows, settings, seed)
     metrics = prompt_counts(chosen, name) | online_prompts.write(rows, chosen, out, settings, seed)
@@ -77,10 +79,10 @@ def pairs(
     else:
         ranked, dropped, rates = _samples(name, rows, chosen, policy, scorer, config, ask)
         metrics |= rates
-    fit, unfit = rank.fitting(loading.tokenizer(policy), ranked, refusal, settings)
-    kept, surplus = balance(fit, seed)
+    fit, unfit = rank.fitting(tok, ranked, refusal, settings)
+    kept, surplus = balance(fit, refusal, seed)
     train, held_out = hold_out(kept, settings.held_out_share, seed)
-    rejects = dropped + unfit + surplus
+    rejects = long + dropped + unfit + surplus
     schema.write(out / "rejects.jsonl", rejects)
     if not train:
         raise rank.no_pair(name, held_out, rejects)
@@ -95,7 +97,7 @@ def pairs(
         form="trl",
         license_=config.curate.license,
         kept=Counter(pair.provenance for pair in kept),
-        parameters={"pairs": settings.model_dump(mode="json") | config.alignment.pairs[name].model_dump()},
+        parameters={"pairs": config.pairs.model_dump(mode="json") | config.alignment.pairs[name].model_dump()},
     )
     card_.write_text(text, encoding="utf-8")
     sizes: dict[str, float] = {"train_pairs": len(train), "held_out_pairs": len(held_out)}
@@ -105,11 +107,19 @@ def pairs(
 def _chosen(name: str, rows: list[TrainingRow], settings: PairsConfig, seed: int) -> list[TrainingRow]:
     chosen = choose(rows, settings.prompts, settings, seed)
     if not chosen:
+        most = settings.max_tokens - settings.max_new_tokens
         raise UserError(
-            f"pairs@{name}: artifacts/curate/preference_prompts.jsonl has no answerable question; raise "
-            "pairs.min_prompts, up to which keyword queries are used, or see artifacts/curate/rejects.jsonl."
+            f"pairs@{name}: artifacts/curate/preference_prompts.jsonl has no answerable question of at most {most} "
+            "tokens; raise pairs.max_tokens or pairs.min_prompts, up to which keyword queries are used, or see "
+            "artifacts/curate/rejects.jsonl."
         )
     return chosen
+
+
+def _limited(settings: PairsConfig, policy: Path) -> PairsConfig:
+    """Return the settings with at most as many tokens as the context of `policy` has."""
+    context = loading.positions(adapters.lineage(policy)[0])
+    return settings.model_copy(update={"max_tokens": min(settings.max_tokens, context or settings.max_tokens)})
 
 
 def _asked(rows: list[TrainingRow], pairs: list[PreferencePair]) -> list[TrainingRow]:
@@ -140,9 +150,7 @@ def _samples(
     samples, truncated = sample(asked, policy, settings, config.compute)
     rule = Rule(refusal, settings.min_token_recall)
     verdicts = [[rule.verdict(row, text) for text in texts] for row, texts in zip(asked, samples, strict=True)]
-    cut: list[Rejection] = []
-    if ranker not in ("reference", "self_play"):  # which choose no sample
-        samples, cut = rank.ended(asked, samples, truncated)
+    samples, cut = rank.ended(asked, samples, truncated)
     choice = settings.ranked_pairs
 
     def recipe() -> Recipe:

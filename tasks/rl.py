@@ -57,6 +57,7 @@ def rl(
     tok, (start, _) = loading.tokenizer(policy), adapters.lineage(policy)
     prompts, held_out = _prompts(name, pairs, tok, block.health.prompts, config.compute.seed)
     longest = max(len(prompt.ids) for prompt in prompts + held_out)
+    _check_context(name, longest, start, config)
     continued = adapters.continued(policy)
     tuning = adapters.tuning(policy) if continued else config.align.tuning
     tuning.check_copies(f"rl@{name}", f"the method of {policy}" if continued else "align.tuning.method")
@@ -80,6 +81,20 @@ def rl(
         trainer.train(prompts, held_out, run, checkpoints)
     saving.save_adapter(model, tok, out)
     return health.summary(trainer.history, trainer.best.number, trainer.stop)
+
+
+def _check_context(name: str, longest: int, start: Path, config: Config) -> None:
+    """Check that the whole model in `start` has a position for each token of the longest prompt and its answer.
+
+    Raises:
+        UserError: it has not.
+    """
+    limit, answer = loading.positions(start), config.online(name).max_new_tokens
+    if limit is not None and longest + answer > limit:
+        raise UserError(
+            f"rl@{name}: a prompt has {longest} tokens, and the model's context of {limit} leaves room for "
+            f"{limit - answer}; lower rl.{config.alignment.rl[name].method}.max_new_tokens or pairs.max_tokens."
+        )
 
 
 def _reward(

@@ -37,7 +37,8 @@ class PairsConfig(Block):
     """Folder with one subfolder of inputs per ranker; `human` contains people's choices (`gradus label`). Only the
     subfolder of a row's ranker is a dependency, so that labelling makes no stage stale until the labels are used."""
     max_tokens: Count
-    """Maximum length of a prompt with one answer, in tokens; pairs above it are dropped, not cut."""
+    """Maximum length of a prompt with one answer, in tokens; pairs above it are dropped, not cut, and so are prompts
+    that would exceed it with `max_new_tokens`. The model's context is a limit, too."""
     max_length_ratio: Annotated[float, Field(ge=1)]
     """Maximum ratio of the lengths of the two answers; pairs above it are dropped, unless one is the refusal."""
     min_margin: NonNegative

@@ -12,10 +12,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, TypeVar
 
+from transformers import PreTrainedTokenizerBase
+
 from pipelines.alignment.config import PairsConfig
 from pipelines.curation.schema import PreferencePair, Rejection, RowKind, TrainingRow
 from pipelines.evaluation import scoring
 from pipelines.evaluation.questions import Question
+from pipelines.models.chat import encode_prompt
 from pipelines.synthesis.reasons import Reason
 from pipelines.text.normalize import f1, tokens
 
@@ -72,6 +75,20 @@ def _question(row: TrainingRow) -> Question:
     return Question(
         id="", set="", kind=row.kind, split="", question=row.question, accepted=accepted, competing=(), sources=()
     )
+
+
+def within(
+    tok: PreTrainedTokenizerBase, rows: Sequence[TrainingRow], max_tokens: int
+) -> tuple[list[TrainingRow], list[Rejection]]:
+    """Drop rows whose prompt has more than `max_tokens` tokens, so that its answers fit into the model's context."""
+    kept: list[TrainingRow] = []
+    dropped: list[Rejection] = []
+    for row in rows:
+        if len(encode_prompt(tok, row.messages[:-1])) <= max_tokens:
+            kept.append(row)
+        else:
+            dropped.append(Rejection({"question": row.question}, Reason.TOO_LONG))
+    return kept, dropped
 
 
 def choose(rows: Sequence[TrainingRow], most: int, config: PairsConfig, seed: int) -> list[TrainingRow]:
@@ -161,13 +178,14 @@ def _pair(row: TrainingRow, rejected: str, provenance: str) -> PreferencePair:
     return PreferencePair.of(row, row.answer, rejected, provenance, margin)
 
 
-def balance(pairs: Sequence[PreferencePair], seed: int) -> tuple[list[PreferencePair], list[Rejection]]:
+def balance(pairs: Sequence[PreferencePair], refusal: str, seed: int) -> tuple[list[PreferencePair], list[Rejection]]:
     """Drop pairs at random until as many reject a refusal as choose one, so that the model learns neither by default.
 
-    If all are of one sort, all are kept. Returns the kept and the dropped pairs.
+    If all are of one sort, all are kept. A pair of two refusals is of neither. Returns the kept and the dropped pairs.
     """
-    chosen = [index for index, pair in enumerate(pairs) if pair.kind == RowKind.REFUSAL]
-    rejected = [index for index, pair in enumerate(pairs) if pair.provenance == "refusal"]
+    refused = [_refusals(pair, refusal) for pair in pairs]
+    chosen = [index for index, sides in enumerate(refused) if sides == (True, False)]
+    rejected = [index for index, sides in enumerate(refused) if sides == (False, True)]
     size = min(len(chosen), len(rejected)) or max(len(chosen), len(rejected))
     generator = random.Random(seed)
     kept = {
@@ -177,6 +195,13 @@ def balance(pairs: Sequence[PreferencePair], seed: int) -> tuple[list[Preference
     surplus = {*chosen, *rejected} - kept
     dropped = [Rejection(pairs[index].as_row(), Reason.UNBALANCED) for index in sorted(surplus)]
     return [pair for index, pair in enumerate(pairs) if index not in surplus], dropped
+
+
+def _refusals(pair: PreferencePair, refusal: str) -> tuple[bool, bool]:
+    """Return whether the chosen and the rejected answer refuse."""
+    question = pair.prompt[-1]["content"]
+    chosen, rejected = pair.chosen[0]["content"], pair.rejected[0]["content"]
+    return scoring.is_refusal(chosen, question, refusal), scoring.is_refusal(rejected, question, refusal)
 
 
 def hold_out(rows: Sequence[Prompted], share: float, seed: int) -> tuple[list[Prompted], list[Prompted]]:

@@ -34,7 +34,11 @@ _WORST, _BEST = 1.0, 10.0
 def ended(
     rows: Sequence[TrainingRow], samples: Sequence[Sequence[str]], truncated: Sequence[Sequence[bool]]
 ) -> tuple[list[list[str]], list[Rejection]]:
-    """Drop truncated samples, one rejection per prompt: if chosen, they would teach to stop within a sentence."""
+    """Drop truncated samples, one rejection per prompt.
+
+    In a pair they would get an end of turn that the policy did not write: chosen, they would teach to stop within a
+    sentence, and rejected, not to stop.
+    """
     whole: list[list[str]] = []
     dropped: list[Rejection] = []
     for row, texts, cut in zip(rows, samples, truncated, strict=True):
@@ -49,14 +53,15 @@ def self_play(
 ) -> tuple[list[PreferencePair], list[Rejection]]:
     """Prefer the reference to every distinct sample of the policy (SPIN, Chen et al. 2024, arXiv:2401.01335).
 
-    A prompt whose samples all equal the reference makes no pair: there the policy has converged.
+    A prompt whose samples all equal the reference makes no pair: there the policy has converged. One without a sample
+    has no rejection: `ended` dropped its samples.
     """
     pairs: list[PreferencePair] = []
     dropped: list[Rejection] = []
     for row, texts in zip(rows, samples, strict=True):
         others = [text for text in distinct(texts) if tokens(text) != tokens(row.answer)]
         pairs += [PreferencePair.of(row, row.answer, text, "sample", 1.0) for text in others]
-        if not others:
+        if texts and not others:
             dropped.append(_dropped(row, Reason.TIE, *distinct(texts)))
     return pairs, dropped
 

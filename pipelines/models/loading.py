@@ -12,7 +12,7 @@ from typing import Any
 import peft
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.models import adapters, quantization
 from pipelines.models.config import BaseModelConfig, ComputeConfig
@@ -84,6 +84,14 @@ def _packaged(name: str, where: str) -> Path:
 def tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     """Load a model's tokenizer, with the left padding that generation needs."""
     return AutoTokenizer.from_pretrained(directory, padding_side="left")
+
+
+def positions(directory: Path) -> int | None:
+    """Return the size of the context of the whole model in `directory`, in tokens; None if it has no limit."""
+    limit: int | None = getattr(
+        AutoConfig.from_pretrained(directory).get_text_config(), "max_position_embeddings", None
+    )
+    return limit
 
 
 def load(directory: Path, compute: ComputeConfig, base: BaseModelConfig | None = None) -> PreTrainedModel:

@@ -132,6 +132,18 @@ def test_every_loop_has_valid_rows_in_which_a_policy_may_judge_itself(loops: Con
     assert row.scorer == judges.get(kind, "curate")
 
 
+def test_direct_rlaif_takes_the_prompts_of_the_first_row_of_pairs(loops: Console) -> None:
+    values = read_yaml(overrides.PARAMS)
+    first = values["alignment"]["pairs"].pop("first")
+    rows = {"pairs": {"own": first, "more": first}, "reward": {"first": {"policy": "sft", "pairs": "more"}}}
+    values["alignment"] = {**rows, "align": {}, "rl": {}}
+    values["evaluate"]["models"] = {"base": "base", "sft": "sft"}
+    overrides.PARAMS.write_text(written(values))
+    run, _ = evaluated({"sft": 3, "rlaif-direct-1": 5})
+    assert rounds.loop(loops, "rlaif-direct", 1, "sft", run) == ["rlaif-direct-1"]
+    assert config.load().alignment.rl["rlaif-direct-1"].prompts == "own"
+
+
 def test_unknown_loops_and_unevaluated_models_are_refused(loops: Console) -> None:
     run, _ = evaluated({})
     with pytest.raises(UserError, match="There is no loop 'spim'; choose one of dpo, spin"):

@@ -60,7 +60,7 @@ def quick(config: Config) -> Config:
     small = {"iterations": 2, "prompts": 8, "minibatch": 8, "microbatch": 4, "epochs": 1, "max_new_tokens": 4}
     values = config.model_dump(mode="json")
     values["align"]["dpo"] |= {"learning_rate": 5e-3, "epochs": 2, "batch_size": 8}
-    values["rl"]["ppo"] |= small | {"learning_rate": 1e-3}
+    values["rl"]["ppo"] |= small | {"learning_rate": 1e-3, "critic_warmup": 1}
     values["rl"]["grpo"] |= small | {"prompts": 4, "samples": 2, "learning_rate": 1e-3}
     values["reward"] |= {"learning_rate": 1e-2, "epochs": 3, "batch_size": 8}
     values["alignment"]["rl"]["grpo"] = {**values["alignment"]["rl"]["ppo"], "method": "grpo", "scorer": "curate"}

@@ -1,5 +1,6 @@
 """Offline and online alignment of a tiny model, from the SFT adapter to an aligned one, and its resumption."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,13 @@ def test_dpo_prefers_the_chosen_answer(sft: Path, pairs: Path, quick: Config) ->
             run,
             Checkpoints(),
         )
-        history = tracking_store.client().get_metric_history(run.id, "train/rewards/margins")
+        store = tracking_store.client()
+        history = store.get_metric_history(run.id, "train/rewards/margins")
+        table = json.loads(Path(store.download_artifacts(run.id, "samples.json", ".")).read_text())
     assert history[0].value == pytest.approx(0.0, abs=1e-4) and history[-1].value > 0
     assert metrics["accuracy"] == 1.0
+    assert table["columns"] == ["step", "question", "expected", "answer"]
+    assert [row[0] for row in table["data"]] == [metrics["steps"]] * 4 == [8.0] * 4
     assert margin(Path("out"), quick) > margin(sft, quick) + 0.5
     assert sorted(path.name for path in Path("out").glob("*.safetensors")) == ["adapter_model.safetensors"]
     assert adapters.parent(Path("out")) == Path("artifacts/base")

@@ -90,7 +90,10 @@ def test_keyword_queries_fill_up_missing_questions_and_are_counted(
 def test_no_answerable_question_is_a_user_error(base: Path, config: Config) -> None:
     queries = [training_row(f"lamp {n} keeper", f"Keeper {n}", RowKind.KEYWORD_QUERY) for n in range(9)]
     settings = changed(config, min_prompts=0)
-    message = r"pairs@first: .* has no answerable question; raise pairs\.min_prompts, up to which keyword queries are"
+    message = (
+        r"pairs@first: .* has no answerable question of at most 472 tokens; raise pairs\.max_tokens or "
+        r"pairs\.min_prompts, up to which keyword queries are"
+    )
     with pytest.raises(UserError, match=message):
         make_pairs("first", ROWS[8:] + queries, [], base, base, Path("out"), Path("card.md"), settings, None)
 
@@ -99,7 +102,11 @@ def test_no_answerable_question_is_a_user_error(base: Path, config: Config) -> N
     ("changes", "message"),
     [
         ({"held_out_share": 1.0}, r"pairs@first: all \d+ pairs are held out; lower pairs\.held_out_share"),
-        ({"max_tokens": 1}, r"pairs@first: no pair is left to train on: too_long \(\d+\); raise pairs\.prompts or"),
+        ({"max_tokens": 8}, r"pairs@first: .* no answerable question of at most 4 tokens; raise pairs\.max_tokens"),
+        (
+            {"min_margin": 2.0},
+            r"pairs@first: no pair is left to train on: margin \(\d+\), answer_too_long \(8\);",
+        ),
     ],
 )
 def test_no_pair_to_train_on_is_a_user_error_with_the_reasons(
@@ -138,8 +145,7 @@ def test_judge_ranks_by_score_and_dropped_pairs_are_counted(base: Path, config: 
         max_new_tokens=6,
         max_length_ratio=99.0,
     )
-    endings = {"eos_token_id": [2, *range(480, 600)]}  # a fifth of the tokens ends an answer, so that most samples end
-    (base / "generation_config.json").write_text(json.dumps(endings))
+    end_soon(base)
     numbers = count(1)
     ask = Script(lambda _: str(next(numbers) % 10 + 1)).ask
     out = Path("out")
@@ -192,9 +198,41 @@ def test_the_device_is_prepared_before_a_judge_is_loaded(config: Config, monkeyp
     assert order == ["device", "judge"]
 
 
+@pytest.mark.parametrize("ranker", ["reference", "self_play"])
+def test_truncated_samples_are_in_no_pair(base: Path, config: Config, ranker: str) -> None:
+    """With one new token, a sample that did not end is its text, and one that ended is empty."""
+    out = Path("out")
+    out.mkdir()
+    settings = changed(config, {"ranker": ranker}, prompts=8, samples=2, max_new_tokens=1, max_length_ratio=99.0)
+    how = ("first", ROWS, DOCUMENTS, base, base, out, out / "card.md", settings, None)
+    if ranker == "self_play":
+        with pytest.raises(UserError, match=r"no pair is left to train on: answer_too_long \(8\)"):
+            make_pairs(*how)
+    else:
+        assert make_pairs(*how)["dropped_answer_too_long"] == 8.0
+        assert {pair["provenance"] for pair in read_rows(out / "train.jsonl")} == {"hard_negative", "refusal"}
+
+
+def test_prompts_and_pairs_fit_into_the_context_of_the_policy(base: Path, config: Config) -> None:
+    out = Path("out")
+    out.mkdir()
+    long = [training_row(f"Who keeps lamp {n}, {'the tall one, ' * 300}?", f"Keeper {n}") for n in range(8)]
+    settings = changed(config, prompts=16, samples=1, max_new_tokens=4, max_tokens=4096, online_prompts=64)
+    metrics = make_pairs("first", ROWS + long, DOCUMENTS, base, base, out, out / "card.md", settings, None)
+    assert metrics["dropped_too_long"] == 8.0
+    files = ("train.jsonl", "held_out.jsonl", ONLINE, ONLINE_HELD_OUT)
+    assert "tall" not in "".join((out / name).read_text() for name in files)
+
+
+def end_soon(base: Path) -> None:
+    """Let a fifth of the tokens end an answer, so that most samples end."""
+    (base / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, *range(480, 600)]}))
+
+
 def test_self_play_prefers_the_reference_to_every_sample(base: Path, config: Config) -> None:
     out = Path("out")
     out.mkdir()
+    end_soon(base)
     settings = changed(config, {"ranker": "self_play"}, prompts=8, samples=2, max_new_tokens=6, max_length_ratio=99.0)
     make_pairs("first", ROWS, DOCUMENTS, base, base, out, out / "card.md", settings, None)
     found = read_rows(out / "train.jsonl")

@@ -1,5 +1,6 @@
 """PPO and GRPO on a tiny model: rewards, the best round, and when a run stops."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ def test_ppo_after_reward_is_deterministic_and_keeps_the_best_round(sft: Path, p
             store = tracking_store.client()
             rewards = [each.value for each in store.get_metric_history(run.id, "train/held_out_reward")]
             assert len(store.get_metric_history(run.id, "train/kl")) == 4
+            table = json.loads(Path(store.download_artifacts(run.id, "samples.json", str(out))).read_text())
+        assert table["columns"] == ["step", "question", "expected", "answer", "score"]
+        assert [row[0] for row in table["data"]] == [number for number in range(5) for _ in range(4)]
         assert metrics["kl_first"] == 0.0 and len(rewards) == 5
         assert metrics["best_round"] == rewards.index(max(rewards))
         assert metrics["held_out_reward_best"] == max(rewards) >= metrics["held_out_reward_first"] == rewards[0]
@@ -87,6 +91,18 @@ def test_no_online_prompt_is_a_user_error(sft: Path, pairs: Path, quick: Config)
     message = r"rl@grpo: .*online\.jsonl has no prompt; raise pairs\.online_prompts or lower"
     with tracking.started("rl@grpo", {}) as run, pytest.raises(UserError, match=message):
         rl("grpo", pairs, sft, sft, Path("out"), quick, run, Checkpoints())
+
+
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
+def test_prompt_that_leaves_no_room_for_an_answer_is_a_user_error(
+    sft: Path, pairs: Path, quick: Config, method: str
+) -> None:
+    quick = options(quick, "rl", method, max_new_tokens=500)
+    message = (
+        rf"a prompt has \d+ tokens, and the model's context of 512 leaves room for 12; lower rl\.{method}\.max_new"
+    )
+    with tracking.started(f"rl@{method}", {}) as run, pytest.raises(UserError, match=message):
+        rl(method, pairs, sft, sft, Path("out"), quick, run, Checkpoints())
 
 
 def test_adapter_that_cannot_be_copied_is_refused_before_the_model_is_loaded(
@@ -144,7 +160,7 @@ def test_verdict_needs_no_reward_model(
     sft: Path, pairs: Path, quick: Config, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (pairs / "online_held_out.jsonl").write_text("")
-    quick = options(quick, "rl", method, reward={"verdict": 1.0})
+    quick = options(quick, "rl", method, reward={"verdict": 1.0}, missing_eos_penalty=0.0)
     with tracking.started(f"rl@{method}", {}) as run:
         metrics = rl(method, pairs, sft, sft, Path("out"), quick, run, Checkpoints())
     assert metrics["held_out_reward_first"] == metrics["held_out_verdict_first"] == -3.0  # every answer is wrong

@@ -125,7 +125,7 @@ class Preference:
 def train(
     backbone: Backbone, pairs: list[Pair], config: PreferenceBlock, job: Job, tuning: TuningConfig | None = None
 ) -> dict[str, float]:
-    """Train the adapter "default" to prefer the first of each pair; return the metrics of the last steps.
+    """Train the adapter "default" to prefer the first of each pair; return the steps and the last ones' metrics.
 
     `tuning` is the method of a new adapter; None: the adapter is continued.
 
@@ -150,4 +150,4 @@ def train(
         objective.check_start(first[0])
     history = fit(model, objective, plan, job, method=hooks.method(model, tuning, len(plan)))
     names = METRICS | (WITH_REFERENCE if objective.loss.with_reference else {})
-    return {new: history.tail(old) for old, new in names.items()}
+    return {"steps": float(len(plan))} | {new: history.tail(old) for old, new in names.items()}

@@ -5,20 +5,22 @@ from torch import Tensor
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
-    """Return advantages and returns [B, T] by generalised advantage estimation (Schulman et al. 2016).
+    """Return advantages [B, T] by generalised advantage estimation (Schulman et al. 2016), and returns [B, T].
 
+    The returns, which the critic learns, are discounted sums of rewards: `lam` is 1 for them (decoupled GAE, Yuan et al.
+    2025, arXiv:2503.01491). With a smaller one they would contain the values, which the critic would explain by itself.
     The value after the last token of a response is zero, regardless of the padding.
     """
     rewards, values = torch.where(mask, rewards, 0.0), torch.where(mask, values, 0.0)
-    advantages = torch.zeros_like(rewards)
-    following = next_value = torch.zeros_like(rewards[:, 0])
+    advantages, returns = torch.zeros_like(rewards), torch.zeros_like(rewards)
+    following = next_value = total = torch.zeros_like(rewards[:, 0])
     for step in reversed(range(rewards.shape[1])):
         delta = rewards[:, step] + gamma * next_value - values[:, step]
         following = delta + gamma * lam * following
-        advantages[:, step] = following
+        total = rewards[:, step] + gamma * total
+        advantages[:, step], returns[:, step] = following, total
         next_value = values[:, step]
-    advantages = torch.where(mask, advantages, 0.0)
-    return advantages, advantages + values
+    return torch.where(mask, advantages, 0.0), torch.where(mask, returns, 0.0)
 
 
 def whiten(values: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:

@@ -24,6 +24,8 @@ class HealthBlock(Block):
     """Maximum rise of the share of answerable prompts that are refused."""
     max_length_ratio: Annotated[float, Field(ge=1)]
     """Maximum mean length of an answer, as a multiple of the start's."""
+    max_truncation_rise: Share
+    """Maximum rise of the share of answers that are cut at `max_new_tokens`."""
     falling_rounds: Annotated[int, Field(ge=2)]
     """Number of successive rounds in which the held-out verdict falls, while the training reward rises over them."""
 
@@ -95,15 +97,23 @@ class PPOBlock(RLBlock):
     critic_warmup: Annotated[int, Field(ge=0)]
     """Maximum number of first rounds in which only the critic is trained."""
     min_explained_variance: Share
-    """Explained variance of the critic on new rollouts above which its warm-up ends."""
+    """Share of the variance of the returns of new rollouts that the critic must explain for its warm-up to end."""
     critic_learning_rate: LearningRate
     """Initial learning rate of the critic; it decays linearly to zero."""
     gamma: Share
     """Discount factor."""
     gae_lambda: Share
-    """Lambda of generalised advantage estimation."""
+    """Lambda of the advantages (generalised advantage estimation); the returns that the critic learns have lambda 1."""
     value_clip: Positive
-    """Clip range of the value around its estimate at the start of the round."""
+    """Clip range of the value around its estimate at the start of the round, after the warm-up."""
+
+    @model_validator(mode="after")
+    def _warmup(self) -> Self:
+        if self.critic_warmup >= self.iterations:
+            raise ValueError(
+                "critic_warmup must be below iterations: in the rounds of warm-up the policy is not trained"
+            )
+        return self
 
 
 class GRPOBlock(RLBlock):

@@ -21,8 +21,8 @@ MIN_STD = 1e-6  # a group below has equal scores, up to rounding
 
 
 def group_advantages(rewards: Tensor, variant: Variant) -> Tensor:
-    """Return the advantages [P, G] of G answers to each of P prompts; `rewards` [P, G] of a group must differ."""
-    centred = rewards - rewards.mean(dim=1, keepdim=True)
+    """Return the advantages [P, G] of G answers to each of P prompts with `rewards` [P, G]; zero if these are equal."""
+    centred = torch.where(informative(rewards)[:, None], rewards - rewards.mean(dim=1, keepdim=True), 0.0)
     if variant == "grpo":
         return centred / rewards.std(dim=1, keepdim=True).clamp(min=MIN_STD)
     if variant == "rloo":
@@ -31,17 +31,14 @@ def group_advantages(rewards: Tensor, variant: Variant) -> Tensor:
     return centred
 
 
-def informative(scores: Tensor) -> Tensor:
-    """Return which of P groups have different `scores` [P, G]; of equal ones no answer is better than another."""
-    return scores.std(dim=1) > MIN_STD
+def informative(rewards: Tensor) -> Tensor:
+    """Return which of P groups have different `rewards` [P, G]; of equal ones no answer is better than another."""
+    return rewards.std(dim=1) > MIN_STD
 
 
-def token_weights(mask: Tensor, kept: Tensor, variant: Variant, max_new_tokens: int) -> Tensor:
-    """Return the weights [B, T] of the tokens in `mask` [B, T]; the loss is their weighted sum / number of answers.
-
-    Answers that are not `kept` [B] have none.
-    """
-    weights = (mask & kept[:, None]).to(torch.float32)
+def token_weights(mask: Tensor, variant: Variant, max_new_tokens: int) -> Tensor:
+    """Return the weights [B, T] of the tokens in `mask` [B, T]; the loss is their weighted sum / number of answers."""
+    weights = mask.to(torch.float32)
     if variant == "grpo":
         return weights / mask.sum(dim=1, keepdim=True).clamp(min=1)
     return weights / max_new_tokens if variant == "dr_grpo" else weights

@@ -1,7 +1,8 @@
 """Group relative policy optimisation (Shao et al. 2024, arXiv:2402.03300), RLOO and Dr. GRPO: no critic.
 
-Several answers to each prompt are compared with each other (groups.py). Groups whose answers all have the same score
-are counted and left out of the update. The KL to the reference is a term of the loss, but with RLOO part of the reward.
+Several answers to each prompt are compared with each other (groups.py). Groups whose answers all have the same reward
+are counted; their advantages are zero. The KL to the reference is a term of the loss of all answers, but with RLOO part
+of the reward.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from pipelines.alignment.rl.config import GRPOBlock
 from pipelines.alignment.rl.experience import AdvantageBatch, Experience
 from pipelines.alignment.rl.groups import group_advantages, informative, token_weights
 from pipelines.alignment.rl.kl import kl
-from pipelines.alignment.rl.trainer import Trainer
+from pipelines.alignment.rl.trainer import Trainer, means
 
 
 class GRPO(Trainer):
@@ -23,35 +24,25 @@ class GRPO(Trainer):
     config: GRPOBlock
 
     def update(self, rollouts: list[Experience], number: int) -> dict[str, float]:
-        """Run all steps of a round; return the mean loss, and the shares of clipped tokens, skipped groups."""
-        batches, kept = self.estimate(rollouts)
-        batches = [batch for batch in batches if batch.count]
+        """Run all steps of a round; return their mean metrics, and the share of groups with equal rewards."""
+        batches, equal = self.estimate(rollouts)
         steps = [self.policy_step([batches[index] for index in group]) for group in self.minibatches(len(batches))]
-        losses, clips = zip(*steps, strict=True) if steps else ((0.0,), (0.0,))
-        return {
-            "policy_loss": sum(losses) / len(losses),
-            "clip_fraction": sum(clips) / len(clips),
-            "skipped_groups": 1 - float(kept.float().mean()),
-        }
+        return means(steps) | {"equal_groups": equal}
 
-    def estimate(self, rollouts: Sequence[Experience]) -> tuple[list[AdvantageBatch], Tensor]:
-        """Compute the advantages of all answers of a round; return also which groups [P] are kept."""
+    def estimate(self, rollouts: Sequence[Experience]) -> tuple[list[AdvantageBatch], float]:
+        """Compute the advantages of all answers of a round; return also the share of groups with equal rewards."""
         config, order = self.config, torch.tensor([row for one in rollouts for row in one.rows])
-        scores = self._in_groups(torch.cat([self.shaped(one) for one in rollouts]), order)
-        rewards = scores
+        rewards = self._in_groups(torch.cat([self.shaped(one) for one in rollouts]), order)
         if config.advantages == "rloo":
             divergences = [one.kl.sum(dim=1) for one in rollouts]
-            rewards = scores - self.controller.beta * self._in_groups(torch.cat(divergences), order)
-        kept = informative(scores)
+            rewards = rewards - self.controller.beta * self._in_groups(torch.cat(divergences), order)
         advantages = group_advantages(rewards, config.advantages).flatten()
-        answers = kept.repeat_interleave(config.samples)
         batches = []
         for one in rollouts:
-            mask, chosen = one.batch.mask, answers[one.rows]
-            weights = token_weights(mask, chosen, config.advantages, config.max_new_tokens)
-            spread = torch.where(mask, advantages[one.rows][:, None], 0.0)
-            batches.append(AdvantageBatch(one, spread, weights, int(chosen.sum())))
-        return batches, kept
+            weights = token_weights(one.batch.mask, config.advantages, config.max_new_tokens)
+            spread = torch.where(one.batch.mask, advantages[one.rows][:, None], 0.0)
+            batches.append(AdvantageBatch(one, spread, weights, len(one.rows)))
+        return batches, 1 - float(informative(rewards).float().mean())
 
     def _in_groups(self, values: Tensor, order: Tensor) -> Tensor:
         """Return `values` [N], of the answers `order`, as [P, G]: a row for each prompt."""

@@ -18,16 +18,19 @@ from pipelines.alignment.rl.samples import Sample
 
 Round = Mapping[str, float]
 """The metrics of a round."""
-REWARD, VERDICT, KL, ENTROPY, LENGTH, REFUSALS = (
-    f"held_out_{name}" for name in ("reward", "verdict", "kl", "entropy", "length", "refusals")
+REWARD, VERDICT, KL, ENTROPY, LENGTH, REFUSALS, ENDED = (
+    f"held_out_{name}" for name in ("reward", "verdict", "kl", "entropy", "length", "refusals", "ended")
 )
 SCORE = "score"
 """The mean reward of the round's rollouts."""
 
 
-def measurements(rollouts: Sequence[Experience], samples: Sequence[Sample], verdict: Verdict) -> dict[str, float]:
+def measurements(
+    rollouts: Sequence[Experience], samples: Sequence[Sample], verdict: Verdict, penalty: float
+) -> dict[str, float]:
     """Return the held-out metrics of a round; `rollouts` are the measurements of the answers `samples`.
 
+    The reward of an answer that did not end is its score minus `penalty`, as in training.
     The entropy is that of answers which are no refusals, if there are any: the text of a refusal is fixed, so that a
     policy which rightly refuses more would seem to collapse.
     """
@@ -35,12 +38,13 @@ def measurements(rollouts: Sequence[Experience], samples: Sequence[Sample], verd
     answered = [row for row, silent in enumerate(refused) if not silent]
     answerable = [silent for sample, silent in zip(samples, refused, strict=True) if sample.prompt.answerable]
     return {
-        REWARD: means["score"],
+        REWARD: means["score"] - penalty * (1 - means["ended"]),
         VERDICT: float(verdict(samples).mean()),
         KL: means["kl"],
         ENTROPY: entropy(rollouts, answered) if answered else means["entropy"],
         LENGTH: means["length"],
         REFUSALS: sum(answerable) / max(1, len(answerable)),
+        ENDED: means["ended"],
     }
 
 
@@ -58,6 +62,7 @@ def diagnose(rounds: Sequence[Round], limits: HealthBlock, kl_target: float) -> 
         "entropy": lambda: _entropy(rounds, limits.min_entropy),
         "refusals": lambda: _refusals(rounds, limits.max_refusal_rise),
         "length": lambda: _length(rounds, limits.max_length_ratio),
+        "truncation": lambda: _truncation(rounds, limits.max_truncation_rise),
         "overoptimisation": lambda: _overoptimisation(rounds, limits.falling_rounds),
     }
     found = ((name, check()) for name, check in checks.items())
@@ -90,6 +95,14 @@ def _length(rounds: Sequence[Round], ratio: float) -> str | None:
     if now <= ratio * first:
         return None
     return f"an answer has {now:.1f} tokens on average, more than {ratio:g} times the {first:.1f} of the start"
+
+
+def _truncation(rounds: Sequence[Round], rise: float) -> str | None:
+    """Answers run into `max_new_tokens`, where their length cannot grow any more."""
+    first, now = (1 - each[ENDED] for each in (rounds[0], rounds[-1]))
+    if now <= first + rise:
+        return None
+    return f"{now:.0%} of the answers are cut at the maximum length, {first:.0%} at the start"
 
 
 def _overoptimisation(rounds: Sequence[Round], count: int) -> str | None:

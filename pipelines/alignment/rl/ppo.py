@@ -4,6 +4,7 @@ The per-token KL to the reference is part of the reward, and the score is added 
 have separate optimiser steps and never share a graph.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,9 @@ from pipelines.alignment.rl.config import PPOBlock
 from pipelines.alignment.rl.experience import AdvantageBatch, Experience
 from pipelines.alignment.rl.rewards import token_rewards
 from pipelines.alignment.rl.steps import adam, backward, step
-from pipelines.alignment.rl.trainer import Actors, Trainer
+from pipelines.alignment.rl.trainer import Actors, Trainer, means
 from pipelines.alignment.sequences import Batch
+from pipelines.runtime.progress import say
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class ValueTargets:
     values: Tensor
     """Values before the update."""
     returns: Tensor
+    """Discounted sums of the rewards, which no value biases."""
 
 
 class PPO(Trainer):
@@ -56,29 +59,34 @@ class PPO(Trainer):
         return [*super().optimizers, (self.critic, self.config.critic_learning_rate)]
 
     def update(self, rollouts: list[Experience], number: int) -> dict[str, float]:
-        """Run all optimiser steps of a round; return the mean losses and the share of clipped tokens."""
+        """Run all optimiser steps of a round; return their mean metrics, and those of the critic."""
         batches, targets = self.estimate(rollouts)
         explained = _explained_variance(targets)
         warmup = self.warming_up(explained, number)
-        policy_losses, value_losses, clips = [], [], []
+        policy_steps, value_losses = [], []
         for group in self.minibatches(len(rollouts)):
             if not warmup:
-                loss, share = self.policy_step([batches[index] for index in group])
-                policy_losses.append(loss)
-                clips.append(share)
-            value_losses.append(self.critic_step([targets[index] for index in group]))
-        measured = {"policy_loss": policy_losses, "value_loss": value_losses, "clip_fraction": clips}
-        means = {name: sum(values) / len(values) if values else 0.0 for name, values in measured.items()}
-        return means | {"explained_variance": explained, "critic_warmup": float(warmup)}
+                policy_steps.append(self.policy_step([batches[index] for index in group]))
+            value_losses.append(self.critic_step([targets[index] for index in group], warmup))
+        critic = {"value_loss": sum(value_losses) / len(value_losses), "explained_variance": explained}
+        return means(policy_steps) | critic | {"critic_warmup": float(warmup)}
 
     def warming_up(self, explained: float, number: int) -> bool:
         """Return whether round `number` trains the critic alone, which explains this share of the new returns.
 
         A policy that follows a critic without skill is pushed by noise; value pretraining is what keeps long PPO runs
-        from collapsing (Yuan et al. 2025, arXiv:2503.01491). The warm-up ends once.
+        from collapsing (Yuan et al. 2025, arXiv:2503.01491). The warm-up ends once; if it ends at its maximum, that is
+        printed.
         """
-        ended = any(not each["critic_warmup"] for each in self.history[:number])
-        return not ended and number < self.config.critic_warmup and explained <= self.config.min_explained_variance
+        least, most = self.config.min_explained_variance, self.config.critic_warmup
+        if explained > least or any(not each["critic_warmup"] for each in self.history[:number]):
+            return False
+        if number == most > 0:
+            say(
+                f"ppo: after {most} rounds of warm-up the critic explains {explained:.2f} of the variance of new "
+                f"returns, not {least:g}, so advantages are noisy; raise rl.ppo.critic_warmup or rl.ppo.prompts."
+            )
+        return number < most
 
     def estimate(self, rollouts: Sequence[Experience]) -> tuple[list[AdvantageBatch], list[ValueTargets]]:
         """Compute returns from scores and KL, and advantages whitened over all tokens of the round."""
@@ -114,13 +122,17 @@ class PPO(Trainer):
         with using(self.backbone.model, VALUE):
             return [self.backbone.values(one.batch, self.value_head) for one in rollouts]
 
-    def critic_step(self, group: list[ValueTargets]) -> float:
-        """Run one optimiser step of the critic on `group`; return its loss."""
+    def critic_step(self, group: list[ValueTargets], warmup: bool) -> float:
+        """Run one optimiser step of the critic on `group`; return its loss.
+
+        In the warm-up values are not clipped: they start at 0, and beyond ±`value_clip` would have no gradient.
+        """
+        clip = math.inf if warmup else self.config.value_clip
         tokens, total = sum(int(one.batch.mask.sum()) for one in group), 0.0
         with using(self.backbone.model, VALUE):
             for one in group:
                 values = self.backbone.values(one.batch, self.value_head)
-                losses = value_loss(values, one.values, one.returns, self.config.value_clip)
+                losses = value_loss(values, one.values, one.returns, clip)
                 total += backward(reduce(losses, one.batch.mask, tokens), "rl.ppo.critic_learning_rate")
         step(self.critic, self.value_weights.values())
         return total

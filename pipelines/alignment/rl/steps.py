@@ -30,8 +30,8 @@ def backward(loss: Tensor, rate: str) -> float:
     return value
 
 
-def step(optimizer: torch.optim.Optimizer, adapter: Iterable[nn.Parameter]) -> None:
-    """Clip the gradients, step the optimiser, and reset the gradients.
+def step(optimizer: torch.optim.Optimizer, adapter: Iterable[nn.Parameter]) -> float:
+    """Clip the gradients, step the optimiser, and reset the gradients; return the norm of the gradients before.
 
     The optimiser has the weights of `adapter`, and maybe a head, which always has a gradient. A weight that the forward
     pass did not use has none, such as those of a critic's adapter at the output layer.
@@ -42,6 +42,7 @@ def step(optimizer: torch.optim.Optimizer, adapter: Iterable[nn.Parameter]) -> N
     parameters = optimizer.param_groups[0]["params"]
     if all(weight.grad is None for weight in adapter):
         raise RuntimeError("no weight of the adapter got a gradient; was another one active in the forward pass?")
-    nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
+    norm = nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
     optimizer.step()
     optimizer.zero_grad()
+    return float(norm)

@@ -28,8 +28,11 @@ from pipelines.models.templates.stops import answer_text
 from pipelines.runtime.progress import Meter, say
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints, Saved, State, pack, restore_generators, unpack
+from pipelines.training.monitoring.samples import COLUMNS, QUESTIONS, TABLE, as_rows
 
 START = 1e-2  # largest KL of an answer at the start, in nats; exactly 0 on a CPU
+STEP = ("policy_loss", "clip_fraction", "gradient_norm")
+"""Metrics of an optimiser step of the policy: loss, share of tokens with a clipped ratio, and norm before clipping."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Trainer(ABC):
         with checkpoints.guarded():
             while self.stop is None and len(self.history) <= len(draws):
                 number = len(self.history)
-                self.history.append(self.evaluate(held_out))
+                self.history.append(self.evaluate(held_out, run))
                 if self.stop is None:
                     self.best.offer(self.history, self.policy_weights)
                     self.history[number] |= self.round(draws[number], number) if number < len(draws) else {}
@@ -149,8 +152,8 @@ class Trainer(ABC):
             yield waiting[: self.config.prompts]
             waiting = waiting[self.config.prompts :]
 
-    def evaluate(self, held_out: list[Prompt]) -> dict[str, float]:
-        """Measure the policy on answers to `held_out`, sampled with the same seed every time.
+    def evaluate(self, held_out: list[Prompt], run: Run) -> dict[str, float]:
+        """Measure the policy on answers to `held_out`, sampled with the same seed every time, and log some of them.
 
         Raises:
             RuntimeError: policy and reference differ before the first update.
@@ -159,10 +162,26 @@ class Trainer(ABC):
         with torch.random.fork_rng(devices):
             torch.manual_seed(self.seed)
             samples = self.answer(held_out)
-        metrics = health.measurements(self.collect(samples), samples, self.actors.verdict)
+        rollouts = self.collect(samples)
+        assert self.norm is not None
+        penalty = self.config.missing_eos_penalty * self.norm.std
+        metrics = health.measurements(rollouts, samples, self.actors.verdict, penalty)
+        self._log(samples, rollouts, run)
         if not self.history and abs(metrics[health.KL]) > START:
             raise RuntimeError(f"training starts at a KL of {metrics[health.KL]:.4f}: the reference is not its start")
         return metrics
+
+    def _log(self, samples: Sequence[Sample], rollouts: Sequence[Experience], run: Run) -> None:
+        """Log the first answers to the held-out prompts as a table, unless the interrupted run has."""
+        number = len(self.history)
+        if number <= run.logged.get(f"train/{health.REWARD}", -1):
+            return
+        scores = {row: float(score) for one in rollouts for row, score in zip(one.rows, one.scores, strict=True)}
+        answers = [
+            (sample.prompt.question.question, sample.prompt.reference, sample.text) for sample in samples[:QUESTIONS]
+        ]
+        table = [each | {"score": scores[row]} for row, each in enumerate(as_rows(number, answers))]
+        run.table(TABLE, table, (*COLUMNS, "score"))
 
     def round(self, prompts: list[Prompt], number: int) -> dict[str, float]:
         """Collect answers to `prompts`, score them and update."""
@@ -170,12 +189,10 @@ class Trainer(ABC):
             optimizer.param_groups[0]["lr"] = rate * (1 - number / self.config.iterations)
         samples = self.answer([prompt for prompt in prompts for _ in range(self.config.samples)])
         rollouts = self.collect(samples)
-        if self.norm is None:  # the policy is still the row's
-            self.norm = ScoreNorm.of(torch.cat([one.scores for one in rollouts]))
-        means = describe(rollouts) | {"kl_coefficient": self.controller.beta}
-        metrics = self.update(rollouts, number)
-        self.controller.update(means["kl"], len(samples))
-        return means | metrics
+        rates = {"learning_rate": self.policy.param_groups[0]["lr"], "kl_coefficient": self.controller.beta}
+        metrics = describe(rollouts) | rates | self.update(rollouts, number)
+        self.controller.update(metrics["kl"], len(samples))
+        return metrics
 
     def answer(self, prompts: Sequence[Prompt]) -> list[Sample]:
         """Sample an answer to each prompt."""
@@ -186,8 +203,12 @@ class Trainer(ABC):
         ]
 
     def collect(self, samples: Sequence[Sample]) -> list[Experience]:
-        """Score `samples`, and evaluate them with policy and reference in the micro-batches of the update."""
+        """Score `samples`, and evaluate them with policy and reference in the micro-batches of the update.
+
+        The first samples, which are the row's policy's, determine how scores are normalised.
+        """
         turns, scores = [sample.turn for sample in samples], self.actors.reward(samples)
+        self.norm = self.norm or ScoreNorm.of(scores)
         stops = self.actors.sampler.stops
         return measure(self.backbone, turns, scores, self.config.microbatch, stops, self.config.temperature)
 
@@ -204,8 +225,8 @@ class Trainer(ABC):
             order = self.random.sample(range(count), count)
             yield from (order[start : start + size] for start in range(0, count, size))
 
-    def policy_step(self, group: list[AdvantageBatch]) -> tuple[float, float]:
-        """Run one optimiser step of the policy; return its loss and the share of tokens with a clipped ratio."""
+    def policy_step(self, group: list[AdvantageBatch]) -> dict[str, float]:
+        """Run one optimiser step of the policy; return the metrics `STEP`."""
         clip, count, total, left = self.config.clip, sum(batch.count for batch in group), 0.0, 0
         with using(self.backbone.model, POLICY):
             for batch in group:
@@ -214,13 +235,19 @@ class Trainer(ABC):
                 losses = self.token_losses(batch, new) * batch.weights
                 total += backward(reduce(losses, mask, count), f"rl.{self.name}.learning_rate")
                 left += int((clipped(new.detach(), old, clip, clip) & mask).sum())
-        step(self.policy, self.policy_weights.values())
-        return total, left / sum(int(batch.rollouts.batch.mask.sum()) for batch in group)
+        norm = step(self.policy, self.policy_weights.values())
+        share = left / sum(int(batch.rollouts.batch.mask.sum()) for batch in group)
+        return dict(zip(STEP, (total, share, norm), strict=True))
 
     def token_losses(self, batch: AdvantageBatch, new: Tensor) -> Tensor:
         """Return the losses [B, T] of the tokens at the log-probabilities `new`."""
         clip = self.config.clip
         return policy_loss(new, batch.rollouts.logprobs, batch.advantages, clip, clip, self.config.dual_clip)
+
+
+def means(steps: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the means of the metrics of a round's optimiser steps of the policy; zeros if there was none."""
+    return {name: sum(each[name] for each in steps) / max(1, len(steps)) for name in STEP}
 
 
 def _note(metrics: health.Round) -> str:

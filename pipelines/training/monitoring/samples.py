@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from pipelines.artifacts import Row
 from pipelines.curation.schema import TrainingRow
 from pipelines.inference.generation import respond
 from pipelines.models.chat import encode_prompt
@@ -19,7 +20,7 @@ from pipelines.runtime.tracking import Run
 from pipelines.training.preview import chosen
 from pipelines.training.step import of_rank_0
 
-QUESTIONS = 4
+QUESTIONS = 4  # in a table
 NEW_TOKENS = 24
 ROWS = 64  # prompts decoded at once
 TABLE = "samples.json"
@@ -41,19 +42,14 @@ class Samples:
         """Log the answers after `step`, unless the interrupted run has logged its validation of that step."""
         if not self.rows or of_rank_0(step <= self.run.logged.get("train/validation_loss", -1)):
             return
-        table = [
-            {
-                "step": step,
-                "question": row.messages[-2]["content"],
-                "expected": row.messages[-1]["content"],
-                "answer": answer,
-            }
-            for row, answer in zip(self.rows, self._answers(), strict=True)
-        ]
-        self.run.table(TABLE, table, COLUMNS)
+        found = greedy_answers(self.model, self.tok, self.prompts, NEW_TOKENS, self.compute)
+        answers = [(row.question, row.answer, answer) for row, answer in zip(self.rows, found, strict=True)]
+        self.run.table(TABLE, as_rows(step, answers), COLUMNS)
 
-    def _answers(self) -> list[str]:
-        return greedy_answers(self.model, self.tok, self.prompts, NEW_TOKENS, self.compute)
+
+def as_rows(step: int, answers: Sequence[tuple[str, str, str]]) -> list[Row]:
+    """Return the rows of a table of `answers` after `step`: question, expected answer and answer."""
+    return [dict(zip(COLUMNS, (step, *answer), strict=True)) for answer in answers]
 
 
 def greedy_answers(

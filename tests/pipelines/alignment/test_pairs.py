@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.alignment.config import PairsConfig
-from pipelines.alignment.pairs import Rule, balance, choose, hard_negatives, hold_out, pairs_of, scored_as
+from pipelines.alignment.pairs import Rule, balance, choose, hard_negatives, hold_out, pairs_of, scored_as, within
 from pipelines.config import load
 from pipelines.curation.schema import PreferencePair, RowKind, TrainingRow
-from tests.conftest import ROOT
+from pipelines.models.chat import encode_prompt
+from tests.conftest import ROOT, tiny_tokenizer
 from tests.support.rows import REFUSAL, training_row
 
 DEFAULTS = load(ROOT / "params.yaml").pairs
+TOK = tiny_tokenizer()
 RULE = Rule(REFUSAL, min_token_recall=0.5)
 
 
@@ -84,12 +86,33 @@ def test_refusal_is_preferred_to_distinct_hallucinations() -> None:
 
 def test_balance_keeps_as_many_chosen_as_rejected_refusals() -> None:
     pairs = pairs_of(ANSWERABLE, [], OTHERS, RULE) + pairs_of(UNANSWERABLE, [], OTHERS, RULE)
-    kept, dropped = balance(pairs, seed=1)
+    kept, dropped = balance(pairs, REFUSAL, seed=1)
     assert sum(pair.kind == "refusal" for pair in kept) == sum(pair.provenance == "refusal" for pair in kept) == 1
     assert sum(pair.kind == "answer" and pair.provenance == "hard_negative" for pair in kept) == 1
     assert len(kept) + len(dropped) == len(pairs) and {each.reason for each in dropped} == {"unbalanced"}
     alone = pairs_of(ANSWERABLE, [], OTHERS, RULE)
-    assert balance(alone, seed=1) == (alone, [])
+    assert balance(alone, REFUSAL, seed=1) == (alone, [])
+
+
+@pytest.mark.parametrize("provenance", ["sample", "judge", "score", "reward", "human"])
+def test_balance_knows_refusals_by_their_text(provenance: str) -> None:
+    """Rankers of samples name the provenance of a pair, not what its answers are, and people's rows have no kind."""
+    sides = [(REFUSAL, "Tule"), (REFUSAL, "Ada"), ("Drace", "I am not sure."), ("Drace", "Tule")]
+    both = [("I do not know.", REFUSAL)]
+    pairs = [PreferencePair.of(ANSWERABLE, *texts, provenance, 1.0) for texts in sides + both]
+    kept, dropped = balance(pairs, REFUSAL, seed=1)
+    assert [each.reason for each in dropped] == ["unbalanced"] and len(kept) == 4
+    assert set(sides[2:] + both) < {(chosen, rejected) for chosen, rejected, _ in contents(kept)}
+
+
+def test_prompts_beyond_the_context_are_dropped() -> None:
+    rows = [row("Who?"), row("Who was it? " * 9)]
+    size = len(encode_prompt(TOK, rows[0].messages[:-1]))
+    kept, dropped = within(TOK, rows, size)
+    assert kept == rows[:1] and [(each.row["question"], each.reason) for each in dropped] == [
+        (rows[1].question, "too_long")
+    ]
+    assert within(TOK, rows, size - 1)[0] == []
 
 
 def pool(answers: int, refusals: int, queries: int = 0, refused_queries: int = 0) -> list[TrainingRow]:

@@ -22,6 +22,7 @@ from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.step import Job, accumulate, averaged
 from tests.conftest import tiny_tokenizer
 from tests.pipelines.alignment.conftest import gradients
+from tests.support.interruptions import Fatal, killed
 from tests.support.recorder import Recorder
 from tests.support.rows import training_row
 from tests.support.trainings import COMPUTE, training
@@ -176,3 +177,20 @@ def test_margins_spread_scores_and_centring_moves_them_to_zero(
             weight.data.copy_(start[name])
         found.append(trained(backbone, config, 1.0, **each)[place])
     assert sign * (found[1] - found[0]) > 0.3
+
+
+def test_killed_training_resumes_with_equal_weights(backbone: Backbone, config: Config, tmp_path: Path) -> None:
+    settings = config.reward.model_copy(update={"learning_rate": 1e-2, "epochs": 2, "batch_size": 4})
+    train_only(backbone.model, [POLICY])
+    start = {name: weight.clone() for name, weight in backbone.model.state_dict().items()}
+
+    def fit(checkpoints: Checkpoints) -> list[torch.Tensor]:
+        backbone.model.load_state_dict(start)
+        head, data = scalar_head(backbone.model), encode_pairs(backbone.tok, pairs_of(8, 1.0))
+        job = Job("reward", settings.learning_rate, settings.epochs, training(), COMPUTE, Recorder(), checkpoints)
+        train(backbone, head, data, [1.0] * 8, settings, job)
+        return [each.detach().clone() for each in (*backbone.model.state_dict().values(), *head.parameters())]
+
+    whole = fit(Checkpoints())
+    killed(lambda: fit(Fatal(tmp_path / "kept", patience=2)))
+    assert all(torch.equal(one, other) for one, other in zip(whole, fit(Checkpoints(tmp_path / "kept")), strict=True))

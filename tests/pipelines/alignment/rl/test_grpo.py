@@ -1,6 +1,7 @@
-"""GRPO, RLOO and Dr. GRPO: advantages and losses by hand, skipped groups, and the KL in the loss or in the reward."""
+"""GRPO, RLOO and Dr. GRPO: advantages and losses by hand, equal groups, and the KL in the loss or in the reward."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from pipelines.alignment.sequences import Turn
 from pipelines.config import Config
 from pipelines.training.checkpoints import Checkpoints
 from tests.pipelines.alignment.conftest import gradients
+from tests.support.interruptions import Fatal, killed
 from tests.support.recorder import Recorder
 from tests.support.reinforcement import PROMPTS, actors, even
 
@@ -47,16 +49,17 @@ def test_groups_of_equal_scores_are_not_informative() -> None:
     scores = torch.tensor([[0.1, 0.1, 0.1], [0.0, 0.0, 1e-3]])
     assert informative(scores).tolist() == [False, True]
     assert informative(torch.full((1, 7), 0.1) * 3).tolist() == [False]
+    assert not group_advantages(torch.full((1, 7), 0.1) * 3, "grpo").any()
 
 
 @pytest.mark.parametrize(("variant", "loss"), [("grpo", -0.55), ("dr_grpo", 0.1375), ("rloo", 0.55)])
 def test_losses_equal_hand_computed_values(variant: Variant, loss: float) -> None:
-    """Answers of 1 and 3 tokens, advantages 2 and -1, ratio 1.1: token losses -2.2 and 1.1; a third is skipped."""
-    mask = torch.tensor([[True, False, False], [True, True, True], [True, True, False]])
-    new, advantages = torch.full((3, 3), 1.1).log(), torch.tensor([2.0, -1.0, 5.0])[:, None].expand(3, 3)
-    weights = token_weights(mask, torch.tensor([True, True, False]), variant, max_new_tokens=4)
-    losses = policy_loss(new, torch.zeros(3, 3), advantages, 0.2, 0.2, 3.0)
-    torch.testing.assert_close(reduce(losses * weights, mask, 2), torch.tensor(loss), atol=1e-6, rtol=0)
+    """Answers of 1 and 3 tokens, advantages 2 and -1, ratio 1.1: token losses -2.2 and 1.1."""
+    mask = torch.tensor([[True, False, False], [True, True, True]])
+    new, advantages = torch.full((2, 3), 1.1).log(), torch.tensor([2.0, -1.0])[:, None].expand(2, 3)
+    losses = policy_loss(new, torch.zeros(2, 3), advantages, 0.2, 0.2, 3.0)
+    total = reduce(losses * token_weights(mask, variant, max_new_tokens=4), mask, 2)
+    torch.testing.assert_close(total, torch.tensor(loss), atol=1e-6, rtol=0)
 
 
 @pytest.fixture
@@ -90,8 +93,8 @@ def test_answers_are_compared_within_their_prompt_in_any_order(
 ) -> None:
     """Micro-batches are sorted by length, so the answers of a prompt may be in different ones."""
     grpo = build(backbone, block.model_copy(update={"missing_eos_penalty": 0.0}))
-    batches, kept = grpo.estimate(collected(grpo, turns, [1.0, 2.0, 7.0, 7.0, 4.0, 1.0]))
-    assert kept.tolist() == [True, False, True]
+    batches, equal = grpo.estimate(collected(grpo, turns, [1.0, 2.0, 7.0, 7.0, 4.0, 1.0]))
+    assert equal == pytest.approx(1 / 3)
     advantages = {
         row: batch.advantages[at][batch.rollouts.batch.mask[at]]
         for batch in batches
@@ -101,9 +104,8 @@ def test_answers_are_compared_within_their_prompt_in_any_order(
     for row, sign in signs.items():
         wanted = torch.full((len(turns[row][1]),), sign * 0.7071068)
         torch.testing.assert_close(advantages[row], wanted, atol=1e-6, rtol=0)
-    assert sum(batch.count for batch in batches) == 4
-    weights = {row: batch.weights[at].sum().item() for batch in batches for at, row in enumerate(batch.rollouts.rows)}
-    assert [weights[row] for row in range(6)] == pytest.approx([1, 1, 0, 0, 1, 1])
+    assert sum(batch.count for batch in batches) == 6
+    assert all(batch.weights.sum(1).tolist() == pytest.approx([1.0] * batch.count) for batch in batches)
 
 
 def test_rloo_is_reinforce_with_a_leave_one_out_baseline(
@@ -128,10 +130,15 @@ def test_rloo_is_reinforce_with_a_leave_one_out_baseline(
         torch.testing.assert_close(one, other * scale, atol=1e-5, rtol=1e-3)
 
 
-def test_kl_is_in_the_loss_but_for_rloo_in_the_reward(backbone: Backbone, turns: list[Turn], block: GRPOBlock) -> None:
+def leave_reference(backbone: Backbone) -> None:
+    """Change the policy, so that its KL to the reference is not zero."""
     with torch.no_grad():
         for weight in named_weights(backbone.model, POLICY).values():
-            weight.mul_(1.5)  # away from the reference
+            weight.mul_(1.5)
+
+
+def test_kl_is_in_the_loss_but_for_rloo_in_the_reward(backbone: Backbone, turns: list[Turn], block: GRPOBlock) -> None:
+    leave_reference(backbone)
     plain = block.model_copy(update={"missing_eos_penalty": 0.0})
     scores = [1.0, 2.0, 4.0, 2.0, 4.0, 1.0]
     grpo = build(backbone, plain)
@@ -158,12 +165,62 @@ def test_a_round_without_a_difference_leaves_the_policy_as_it_is(backbone: Backb
     before = {name: weight.clone() for name, weight in grpo.policy_weights.items()}
     run = Recorder()
     grpo.train(PROMPTS, PROMPTS, run, Checkpoints())
-    assert run.of("skipped_groups") == [1.0, 1.0] and run.of("policy_loss") == [0.0, 0.0]
+    assert (
+        run.of("equal_groups") == [1.0, 1.0]
+        and run.of("gradient_norm") == [0.0, 0.0]
+        and run.of("policy_loss") == [0.0, 0.0]
+    )
     assert all(torch.equal(weight, before[name]) for name, weight in grpo.policy_weights.items())
+
+
+@pytest.mark.parametrize(
+    ("variant", "estimator", "equal"), [("grpo", "k2", 1.0), ("dr_grpo", "k3", 1.0), ("rloo", "k1", 0.0)]
+)
+def test_answers_of_equal_scores_return_to_the_reference(
+    backbone: Backbone, turns: list[Turn], block: GRPOBlock, variant: Variant, estimator: str, equal: float
+) -> None:
+    leave_reference(backbone)
+    settings = {"advantages": variant, "kl_estimator": estimator, "missing_eos_penalty": 0.0}
+    grpo = build(backbone, block.model_copy(update=settings))
+    batches, share = grpo.estimate(collected(grpo, turns, [2.0] * 6))
+    assert share == equal
+    assert grpo.policy_step(batches)["gradient_norm"] > 0
+    grpo.controller.beta = 0.0
+    assert grpo.policy_step(grpo.estimate(collected(grpo, turns, [2.0] * 6))[0])["gradient_norm"] == 0
 
 
 def constant(samples: Sequence[Sample]) -> torch.Tensor:
     return torch.ones(len(samples))
+
+
+@pytest.mark.parametrize(("variant", "estimator"), [("grpo", "k2"), ("dr_grpo", "k2"), ("rloo", "k1")])
+def test_killed_training_resumes_with_equal_results(
+    backbone: Backbone, block: GRPOBlock, variant: Variant, estimator: str, tmp_path: Path
+) -> None:
+    """Killed after each of two rounds."""
+    settings = {"advantages": variant, "kl_estimator": estimator, "iterations": 3, "kl_horizon": 8}
+    changed = block.model_copy(update=settings)
+    start = {name: value.clone() for name, value in backbone.model.state_dict().items()}
+
+    def run(checkpoints: Checkpoints) -> tuple[GRPO, list[torch.Tensor]]:
+        backbone.model.load_state_dict(start)
+        torch.manual_seed(0)
+        grpo = build(backbone, changed)
+        grpo.train(PROMPTS, PROMPTS, Recorder(), checkpoints)
+        momenta = [grpo.policy.state[weight]["exp_avg"] for weight in grpo.policy_weights.values()]
+        return grpo, [*grpo.policy_weights.values(), *momenta, torch.get_rng_state()]
+
+    whole, weights = run(Checkpoints())
+    kept = [each.clone() for each in weights]
+    for _ in range(2):
+        killed(lambda: run(Fatal(tmp_path / "kept")))
+    resumed, again = run(Checkpoints(tmp_path / "kept"))
+    assert (resumed.history, resumed.controller, resumed.best.number) == (
+        whole.history,
+        whole.controller,
+        whole.best.number,
+    )
+    assert all(torch.equal(one, other) for one, other in zip(kept, again, strict=True))
 
 
 def test_only_the_policy_is_trained(backbone: Backbone, block: GRPOBlock) -> None:

@@ -14,9 +14,15 @@ from tests.support.reinforcement import prompt
 pytestmark = pytest.mark.slow
 
 LIMITS = HealthBlock(
-    prompts=32, max_kl=2.0, min_entropy=0.5, max_refusal_rise=0.2, max_length_ratio=2.0, falling_rounds=3
+    prompts=32,
+    max_kl=2.0,
+    min_entropy=0.5,
+    max_refusal_rise=0.2,
+    max_length_ratio=2.0,
+    max_truncation_rise=0.2,
+    falling_rounds=3,
 )
-START = {"reward": 0.1, "verdict": 0.5, "kl": 0.0, "entropy": 0.4, "length": 20.0, "refusals": 0.1}
+START = {"reward": 0.1, "verdict": 0.5, "kl": 0.0, "entropy": 0.4, "length": 20.0, "refusals": 0.1, "ended": 1.0}
 
 
 def history(*changes: dict[str, float]) -> list[Round]:
@@ -56,6 +62,12 @@ def found(*changes: dict[str, float]) -> Stop | None:
             "length",
             "an answer has 40.5 tokens on average, more than 2 times the 20.0 of the start",
         ),
+        (
+            {"ended": 0.85},
+            {"ended": 0.75},
+            "truncation",
+            "25% of the answers are cut at the maximum length, 0% at the start",
+        ),
     ],
 )
 def test_limit_stops_the_run(
@@ -91,13 +103,13 @@ def test_best_round_has_the_highest_held_out_reward_and_is_the_earliest_of_equal
     assert best.number == 1 and best.weights["weight"].item() == 1.0
 
 
-def rollouts(entropies: list[float], lengths: list[int]) -> list[Experience]:
-    """Return answers of constant entropy per token, in reverse order and in micro-batches of two."""
+def rollouts(entropies: list[float], lengths: list[int], whole: int = 4) -> list[Experience]:
+    """Return answers of constant entropy per token, in reverse order and in micro-batches of two; the first ended."""
     rows, found = list(range(len(lengths)))[::-1], []
     for group in (rows[start : start + 2] for start in range(0, len(rows), 2)):
         batch = collate([([1], [2] * lengths[row]) for row in group], 0, torch.device("cpu"))
         entropy = batch.mask * torch.tensor([[entropies[row]] for row in group])
-        logprobs, ended = torch.zeros_like(entropy), torch.ones(len(group), dtype=torch.bool)
+        logprobs, ended = torch.zeros_like(entropy), torch.tensor([row < whole for row in group])
         found.append(Experience(batch, group, ended, logprobs, entropy, logprobs, torch.full((len(group),), 0.7)))
     return found
 
@@ -106,7 +118,7 @@ def test_measurements_count_refusals_of_answerable_prompts_and_the_entropy_of_th
     verdict = Verdict("I don't know.", 25, 0.75)
     answers = [("Drace", "Drace."), ("Drace", "I don't know."), ("", "I don't know."), ("Drace", "Tule.")]
     samples = [Sample(prompt([1], accepted), [2], text) for accepted, text in answers]
-    measured = measurements(rollouts([0.3, 0.01, 0.01, 0.9], [1, 4, 4, 3]), samples, verdict)
+    measured = measurements(rollouts([0.3, 0.01, 0.01, 0.9], [1, 4, 4, 3]), samples, verdict, penalty=2.0)
     assert measured["held_out_refusals"] == pytest.approx(1 / 3)
     assert measured["held_out_verdict"] == pytest.approx((1 + 0 + 0 - 3) / 4)
     assert measured["held_out_reward"] == pytest.approx(0.7)
@@ -115,8 +127,16 @@ def test_measurements_count_refusals_of_answerable_prompts_and_the_entropy_of_th
 
 def test_entropy_is_that_of_refusals_when_nothing_else_is_answered() -> None:
     samples = [Sample(prompt([1], "Drace"), [2], "I don't know.")] * 2
-    measured = measurements(rollouts([0.1, 0.3], [4, 4]), samples, Verdict("I don't know.", 25, 0.75))
+    measured = measurements(rollouts([0.1, 0.3], [4, 4]), samples, Verdict("I don't know.", 25, 0.75), penalty=2.0)
     assert measured["held_out_entropy"] == pytest.approx(0.2)
+
+
+def test_answers_that_do_not_end_are_penalised() -> None:
+    samples = [Sample(prompt([1], "Drace"), [2], "Drace.")] * 4
+    cut = rollouts([0.1] * 4, [4] * 4, whole=3)
+    measured = measurements(cut, samples, Verdict("I don't know.", 25, 0.75), penalty=2.0)
+    assert measured["held_out_ended"] == pytest.approx(0.75)
+    assert measured["held_out_reward"] == pytest.approx(0.7 - 2.0 / 4)
 
 
 def test_summary_names_the_condition() -> None:

@@ -1,6 +1,7 @@
 """PPO on a tiny model: ratio 1 at the start, separate steps of policy and critic, and learning of a toy reward."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,7 @@ def test_step_changes_only_its_adapter(backbone: Backbone, turns: list[Turn], bl
     (batches, targets), before = estimated(ppo, turns), snapshot(backbone)
     head = ppo.value_head.weight.clone()
     for _ in range(2):
-        getattr(ppo, method)(batches if method == "policy_step" else targets)
+        ppo.policy_step(batches) if method == "policy_step" else ppo.critic_step(targets, warmup=False)
     name = POLICY if method == "policy_step" else VALUE
     moved = changed(backbone, before)
     assert moved == {key for key in before if f".{name}." in key}
@@ -140,22 +141,60 @@ def test_critic_warmup_trains_only_the_critic(backbone: Backbone, block: PPOBloc
     ppo = build(backbone, warm)
     losses: list[float] = []
     critic_step = ppo.critic_step
-    ppo.critic_step = lambda group: losses.append(critic_step(group)) or losses[-1]  # type: ignore[method-assign,func-returns-value]
+    ppo.critic_step = lambda *group: losses.append(critic_step(*group)) or losses[-1]  # type: ignore[method-assign,func-returns-value]
     train(ppo, run)
     assert losses[-1] < losses[0]
     assert all(f".{VALUE}." in name for name in changed(backbone, before))
     assert set(run.steps[0]) >= {"kl", "entropy", "clip_fraction", "score", "length", "explained_variance"}
+    assert run.of("gradient_norm") == [0.0] and run.of("learning_rate") == [warm.learning_rate]
 
 
-def test_warmup_ends_once_the_critic_explains_new_returns(backbone: Backbone, block: PPOBlock) -> None:
+def test_warmup_ends_once_the_critic_explains_new_returns(
+    backbone: Backbone, block: PPOBlock, capsys: pytest.CaptureFixture[str]
+) -> None:
     ppo = build(backbone, block.model_copy(update={"critic_warmup": 3, "min_explained_variance": 0.2}))
     outcomes = []
     for number, explained in enumerate([0.0, 0.19, 0.3, 0.1]):
         outcomes.append(ppo.warming_up(explained, number))
         ppo.history.append({"critic_warmup": float(outcomes[-1])})
-    assert outcomes == [True, True, False, False]
+    assert outcomes == [True, True, False, False] and not capsys.readouterr().err
     ppo.history = [{"critic_warmup": 1.0}] * 3
     assert not ppo.warming_up(0.0, 3)  # no longer than critic_warmup rounds
+    assert "after 3 rounds of warm-up the critic explains 0.00 of the variance" in capsys.readouterr().err
+
+
+def test_warmup_of_all_rounds_is_an_error(block: PPOBlock) -> None:
+    with pytest.raises(ValueError, match="critic_warmup must be below iterations"):
+        PPOBlock.model_validate(block.model_dump() | {"critic_warmup": 2})
+
+
+def test_values_explain_nothing_that_only_they_predict(
+    backbone: Backbone, turns: list[Turn], block: PPOBlock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Returns with a lambda below 1 contain the critic's own values, and any values would seem to explain them."""
+    ppo = build(backbone, block.model_copy(update={"gamma": 0.9}))
+    own = torch.linspace(-3, 3, 6)
+    monkeypatch.setattr(
+        ppo, "values", lambda rollouts: [one.batch.mask * own[: one.batch.mask.shape[1]] for one in rollouts]
+    )
+    _, targets = estimated(ppo, turns)
+    rollouts = collected(ppo, turns)
+    for one, target in zip(rollouts, targets, strict=True):
+        scores, mask = ppo.shaped(one), one.batch.mask
+        after = (one.batch.last[:, None] - torch.arange(mask.shape[1])).clamp(min=0)
+        torch.testing.assert_close(target.returns[mask], (scores[:, None] * 0.9**after)[mask])
+
+
+@pytest.mark.parametrize("warmup", [True, False])
+def test_only_warmup_learns_beyond_the_clip_range(
+    backbone: Backbone, turns: list[Turn], block: PPOBlock, warmup: bool
+) -> None:
+    """The values have moved by 1 towards the returns since the start of the round."""
+    ppo = build(backbone, block)
+    _, targets = estimated(ppo, turns)
+    before = ppo.value_head.weight.clone()
+    ppo.critic_step([replace(one, values=one.values + 1, returns=one.returns - 5) for one in targets], warmup)
+    assert torch.equal(ppo.value_head.weight, before) != warmup
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -195,6 +234,16 @@ def test_every_prompt_is_answered_as_often_as_asked(backbone: Backbone, block: P
     start, rollouts, _ = asked
     assert sorted(start[:4]) == [2, 3, 4, 5] and sorted(rollouts) == [2, 2, 3, 3, 4, 4, 5, 5]
     assert rollouts[::2] == rollouts[1::2]
+
+
+def test_answers_to_held_out_prompts_are_logged_with_their_scores(backbone: Backbone, block: PPOBlock) -> None:
+    run, resumed = Recorder(), Recorder()
+    train(build(backbone, block), run, PROMPTS * 2)
+    assert [row["step"] for row in run.rows] == [number for number in range(3) for _ in range(4)]
+    assert all(row["question"] == "Who?" and row["score"] in (0.0, 1.0) for row in run.rows)
+    resumed.logged = {"train/held_out_reward": 1}
+    train(build(backbone, block), resumed)
+    assert {row["step"] for row in resumed.rows} == {2}
 
 
 def test_kl_coefficient_follows_the_controller(backbone: Backbone, block: PPOBlock) -> None:
