@@ -7,8 +7,9 @@ from torch import Tensor
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
     """Return advantages [B, T] by generalised advantage estimation (Schulman et al. 2016), and returns [B, T].
 
-    The returns, which the critic learns, are discounted sums of rewards: `lam` is 1 for them (decoupled GAE, Yuan et al.
-    2025, arXiv:2503.01491). With a smaller one they would contain the values, which the critic would explain by itself.
+    The returns, which the critic learns, are discounted sums of rewards: `lam` is 1 for them (decoupled GAE, Yuan et
+    al. 2025, arXiv:2503.01491). With a smaller one they would contain the values, which the critic would explain by
+    itself.
     The value after the last token of a response is zero, regardless of the padding.
     """
     rewards, values = torch.where(mask, rewards, 0.0), torch.where(mask, values, 0.0)
