@@ -49,11 +49,13 @@ def check_stages(names: Iterable[str], settings: Config) -> None:
     """Check the inputs that the stages `names` need, instead of failing hours into the run.
 
     Raises:
-        UserError: the evaluation questions are incomplete, there is nothing to train on, a task adapter is missing, or
-            online training cannot copy its adapter.
+        UserError: the evaluation questions are incomplete or name a missing document, there is nothing to train on, a
+            task adapter is missing, or online training cannot copy its adapter.
     """
     stages = [name.partition("@") for name in names]
     needed = {task for task, _, _ in stages}
+    if "split" in needed:
+        _check_sources(settings)
     if "evaluate" in needed:
         _check_questions(settings)
     if "combine" in needed:
@@ -94,6 +96,16 @@ def _check_questions(settings: Config) -> None:
     counts = Counter(question.set for question in asked if question.split == questions.SPLITS[-1])
     for sentence in sample_size.too_small(counts, settings.compare):
         say(f"{folder}: {sentence}")
+
+
+def _check_sources(settings: Config) -> None:
+    """Check that every document exists that the questions name, which `split` needs for training."""
+    folder, documents = settings.split.questions, settings.ingest.source
+    for source, file in sample.missing(folder, documents).items():
+        raise UserError(
+            f"{file} names the source {source!r}, which is not in {documents}; correct the path in the question, or "
+            "restore the document."
+        )
 
 
 def check_subject(settings: Config) -> None:

@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 
 from pipelines import artifacts
+from pipelines.data.split.evidence import load_questions
 from pipelines.user_files import read_text
 
 MANIFEST = Path("data/sample_manifest.json")
@@ -25,10 +26,31 @@ def fingerprint(path: Path) -> str:
 
 
 def elsewhere(folder: Path, documents: Path) -> list[str]:
-    """Return the source documents that the questions of `folder` name, if none of them is below `documents`."""
-    rows = (row for path in sorted(folder.glob("*.jsonl")) for row in artifacts.each_row(path))
-    named = sorted({str(source) for row in rows for source in row.get("sources") or []})
+    """Return the source documents that the questions of `folder` name, if none of them is below `documents`.
+
+    Raises:
+        UserError: `sources` is not a list of paths.
+    """
+    named = sorted(_sources(folder))
     return [] if any(is_there(source, documents) for source in named) else named
+
+
+def missing(folder: Path, documents: Path) -> dict[str, str]:
+    """Return the source documents that the questions of `folder` name and that are not below `documents`.
+
+    Each has the file of a question that names it. The result is empty if all are missing: `split` ignores questions
+    about another corpus.
+
+    Raises:
+        UserError: `sources` is not a list of paths.
+    """
+    named = _sources(folder)
+    found = {source: file for source, file in named.items() if not is_there(source, documents)}
+    return found if len(found) < len(named) else {}
+
+
+def _sources(folder: Path) -> dict[str, str]:
+    return {source: each.file for each in load_questions(folder) for source in each.sources}
 
 
 def is_there(source: str, documents: Path) -> bool:

@@ -96,6 +96,19 @@ def test_sample_questions_are_rejected_for_other_documents(real: Path) -> None:
     check_stages(["evaluate@base"], settings)
 
 
+def test_misspelt_source_of_one_question_is_reported_before_anything_starts(config: Config) -> None:
+    folder, documents = config.evaluate.questions, config.ingest.source
+    folder.mkdir(parents=True)
+    documents.mkdir(parents=True)
+    (documents / "mill.md").write_text("The mill is old.")
+    rows = [{"id": name, "question": f"Who? {name}", "sources": [name]} for name in ("mill.md", "mil.md")]
+    artifacts.write_rows(folder / "answerable.jsonl", rows[1:])
+    check_stages(["split"], config)  # a question about another corpus is ignored
+    artifacts.write_rows(folder / "answerable.jsonl", rows)
+    with pytest.raises(UserError, match=r"answerable\.jsonl names the source 'mil\.md', which is not in data/raw"):
+        check_stages(["split"], config)
+
+
 @pytest.mark.parametrize(
     ("policy", "sft", "align", "refused"),
     [
