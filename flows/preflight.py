@@ -19,6 +19,7 @@ from pipelines.models.task_adapters import store
 from pipelines.runtime import code_lock
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
+from pipelines.synthesis.candidate import SHORT_ANSWER
 from pipelines.user_files import each_row, read_text
 
 
@@ -84,18 +85,29 @@ def _check_questions(settings: Config) -> None:
     """Check that the questions allow an evaluation; warn about metrics that cannot be computed or decide nothing."""
     check_subject(settings)
     folder = settings.evaluate.questions
-    if questions.folder(folder) != folder and settings.writes_questions and settings.curate.calibration_share:
+    rows = questions.read(folder)
+    asked, missing_splits = questions.check(rows, folder), questions.splits_without_questions(rows)
+    if missing_splits and _holds_back(settings):
         say(
-            f"{folder} has no answerable question: models are measured on synthesised ones that training does not see, "
-            "which helps to choose a model, not to promote it. `gradus questions` drafts some for you to accept."
+            f"{folder} has no answerable {' and no '.join(missing_splits)} question: models are measured on "
+            "synthesised ones that training does not see, which helps to choose a model, not to promote it. "
+            "`gradus questions` drafts some for you to accept."
         )
+    else:
+        questions.require_splits(rows, folder)
+    if questions.TEST in missing_splits:
         return
-    asked = questions.load(folder)
     if missing := questions.unmeasured(asked):
         say(f"{folder} has no {' and no '.join(missing)} test question: without it no model can be promoted.")
     counts = Counter(question.set for question in asked if question.split == questions.SPLITS[-1])
     for sentence in sample_size.too_small(counts, settings.compare):
         say(f"{folder}: {sentence}")
+
+
+def _holds_back(settings: Config) -> bool:
+    """Return whether `curate` can hold questions back: a recipe must write some with a short answer."""
+    recipes = settings.synthesize.recipes if settings.writes_questions and settings.curate.calibration_share else ()
+    return any(prompts.load(settings.synthesize.prompts, name).makes in SHORT_ANSWER for name in recipes)
 
 
 def _check_sources(settings: Config) -> None:

@@ -31,8 +31,7 @@ def ask(
     `judge` reviews what the rules call wrong; the column `judged` tells where it changed the verdict. The column
     `log_likelihood` is the mean over the tokens of a decoded answer (nats), and null for a choice.
     """
-    folder = questions.folder(config.questions)
-    answers = harness.answers(model, tokenizer, folder, asked, config.decoding, config.batch_size)
+    answers = harness.answers(model, tokenizer, config.questions, asked, config.decoding, config.batch_size)
     rows = [
         {
             **judged(question, answers[question.id].text, refusal, config.max_extra_words),

@@ -64,10 +64,14 @@ def questions(folder: Path, names: tuple[str, ...] = SETS) -> None:
 
 
 def test_only_evaluation_needs_answerable_questions(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(ROOT / "data/prompts", config.synthesize.prompts)
     check_stages(["split", "curate", "sft"], config)
     assert not capsys.readouterr().err
     check_stages(["split", "evaluate@base"], config)
     assert "models are measured on synthesised ones that training does not see" in capsys.readouterr().err
+    recipes = config.synthesize.model_copy(update={"recipes": {"back_translation": 1.0}})
+    with pytest.raises(UserError, match=r"none is held back from training"):  # of its long answers
+        check_stages(["evaluate@base"], config.model_copy(update={"synthesize": recipes}))
     config = config.model_copy(update={"curate": config.curate.model_copy(update={"calibration_share": 0.0})})
     with pytest.raises(UserError, match=r"answerable\.jsonl has no question .* `gradus run sft`"):
         check_stages(["split", "evaluate@base"], config)

@@ -129,7 +129,7 @@ def calibrate(
 def _split_by(rows: Sequence[Row], min_clusters: int) -> list[str]:
     """Return each row's document, or its id below `min_clusters` effective documents."""
     sizes = Counter(row["cluster"] for row in rows).values()
-    by_document = effective_clusters(sizes) >= min_clusters
+    by_document = bool(rows) and effective_clusters(sizes) >= min_clusters
     return [row["cluster" if by_document else "id"] for row in rows]
 
 
