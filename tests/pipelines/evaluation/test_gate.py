@@ -51,6 +51,8 @@ def test_better_model_passes_every_gate() -> None:
         ("better", "honest", "accurate", "useful", "general"), Outcome.PASS
     )
     assert verdict(list(found.values()))["reasons"] == []
+    synthesised = verdict(list(found.values()), synthesised=True)
+    assert synthesised["outcome"] == Outcome.UNDECIDED and "no model is promoted" in synthesised["reasons"][0]
     assert found["better"].gain == pytest.approx(0.7 - 3 * 0.25 - (0.1 - 3 * 0.9))
 
 
