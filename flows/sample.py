@@ -8,7 +8,6 @@ import hashlib
 from pathlib import Path
 
 from pipelines import artifacts
-from pipelines.data.split.evidence import load_questions
 from pipelines.user_files import read_text
 
 MANIFEST = Path("data/sample_manifest.json")
@@ -26,31 +25,27 @@ def fingerprint(path: Path) -> str:
 
 
 def elsewhere(folder: Path, documents: Path) -> list[str]:
-    """Return the source documents that the questions of `folder` name, if none of them is below `documents`.
-
-    Raises:
-        UserError: `sources` is not a list of paths.
-    """
+    """Return the source documents that the questions of `folder` name, if none of them is below `documents`."""
     named = sorted(_sources(folder))
     return [] if any(is_there(source, documents) for source in named) else named
 
 
-def missing(folder: Path, documents: Path) -> dict[str, str]:
+def missing(folder: Path, documents: Path) -> dict[str, Path]:
     """Return the source documents that the questions of `folder` name and that are not below `documents`.
 
     Each has the file of a question that names it. The result is empty if all are missing: `split` ignores questions
     about another corpus.
-
-    Raises:
-        UserError: `sources` is not a list of paths.
     """
     named = _sources(folder)
     found = {source: file for source, file in named.items() if not is_there(source, documents)}
     return found if len(found) < len(named) else {}
 
 
-def _sources(folder: Path) -> dict[str, str]:
-    return {source: each.file for each in load_questions(folder) for source in each.sources}
+def _sources(folder: Path) -> dict[str, Path]:
+    """Return the documents that questions name, with the file of the questions; `split` reports other `sources`."""
+    files = sorted(folder.glob("*.jsonl"))
+    named = ((path, row.get("sources")) for path in files for row in artifacts.each_row(path))
+    return {str(source): path for path, sources in named if isinstance(sources, list) for source in sources}
 
 
 def is_there(source: str, documents: Path) -> bool:
