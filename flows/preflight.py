@@ -19,6 +19,7 @@ from pipelines.models.task_adapters import store
 from pipelines.runtime import code_lock
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say
+from pipelines.synthesis.candidate import SHORT_ANSWER
 from pipelines.user_files import each_row, read_text
 
 
@@ -49,11 +50,13 @@ def check_stages(names: Iterable[str], settings: Config) -> None:
     """Check the inputs that the stages `names` need, instead of failing hours into the run.
 
     Raises:
-        UserError: the evaluation questions are incomplete, there is nothing to train on, task adapters cannot be
-            combined, or online training cannot copy its adapter.
+        UserError: the evaluation questions are incomplete or name a missing document, there is nothing to train on,
+            task adapters cannot be combined, or online training cannot copy its adapter.
     """
     stages = [name.partition("@") for name in names]
     needed = {task for task, _, _ in stages}
+    if "split" in needed:
+        _check_sources(settings)
     if "evaluate" in needed:
         _check_questions(settings)
     if "combine" in needed:
@@ -81,18 +84,39 @@ def _check_questions(settings: Config) -> None:
     """Check that the questions allow an evaluation; warn about metrics that cannot be computed or decide nothing."""
     check_subject(settings)
     folder = settings.evaluate.questions
-    if questions.folder(folder) != folder and settings.writes_questions and settings.curate.calibration_share:
+    rows = questions.read(folder)
+    asked, missing_splits = questions.check(rows, folder), questions.splits_without_questions(rows)
+    if missing_splits and _holds_back(settings):
         say(
-            f"{folder} has no answerable question: models are measured on synthesised ones that training does not see, "
-            "which helps to choose a model, not to promote it. `gradus questions` drafts some for you to accept."
+            f"{folder} has no answerable {' and no '.join(missing_splits)} question: models are measured on "
+            "synthesised ones that training does not see, which helps to choose a model, not to promote it. "
+            "`gradus questions` drafts some for you to accept."
         )
+    else:
+        questions.require_splits(rows, folder)
+    if questions.TEST in missing_splits:
         return
-    asked = questions.load(folder)
     if missing := questions.unmeasured(asked):
         say(f"{folder} has no {' and no '.join(missing)} test question: without it no model can be promoted.")
     counts = Counter(question.set for question in asked if question.split == questions.SPLITS[-1])
     for sentence in sample_size.too_small(counts, settings.compare):
         say(f"{folder}: {sentence}")
+
+
+def _holds_back(settings: Config) -> bool:
+    """Return whether `curate` can hold questions back: a recipe must write some with a short answer."""
+    recipes = settings.synthesize.recipes if settings.writes_questions and settings.curate.calibration_share else ()
+    return any(prompts.load(settings.synthesize.prompts, name).makes in SHORT_ANSWER for name in recipes)
+
+
+def _check_sources(settings: Config) -> None:
+    """Check that every document exists that the questions name, which `split` needs for training."""
+    folder, documents = settings.split.questions, settings.ingest.source
+    for source, file in sample.missing(folder, documents).items():
+        raise UserError(
+            f"{file} names the source {source!r}, which is not in {documents}; correct the path in the question, or "
+            "restore the document."
+        )
 
 
 def check_subject(settings: Config) -> None:

@@ -26,9 +26,26 @@ def fingerprint(path: Path) -> str:
 
 def elsewhere(folder: Path, documents: Path) -> list[str]:
     """Return the source documents that the questions of `folder` name, if none of them is below `documents`."""
-    rows = (row for path in sorted(folder.glob("*.jsonl")) for row in artifacts.each_row(path))
-    named = sorted({str(source) for row in rows for source in row.get("sources") or []})
+    named = sorted(_sources(folder))
     return [] if any(is_there(source, documents) for source in named) else named
+
+
+def missing(folder: Path, documents: Path) -> dict[str, Path]:
+    """Return the source documents that the questions of `folder` name and that are not below `documents`.
+
+    Each has the file of a question that names it. The result is empty if all are missing: `split` ignores questions
+    about another corpus.
+    """
+    named = _sources(folder)
+    found = {source: file for source, file in named.items() if not is_there(source, documents)}
+    return found if len(found) < len(named) else {}
+
+
+def _sources(folder: Path) -> dict[str, Path]:
+    """Return the documents that questions name, with the file of the questions; `split` reports other `sources`."""
+    files = sorted(folder.glob("*.jsonl"))
+    named = ((path, row.get("sources")) for path in files for row in artifacts.each_row(path))
+    return {str(source): path for path, sources in named if isinstance(sources, list) for source in sources}
 
 
 def is_there(source: str, documents: Path) -> bool:

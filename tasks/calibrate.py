@@ -8,6 +8,7 @@ signals and confidence), risk_coverage.jsonl (test questions) and the reader, an
 alone: python -m tasks.calibrate
 """
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,14 +72,15 @@ def calibrate(
     reader = None if finetuned is None else _reader(finetuned, out, settings)
     measured = measure(loaded, tok, index, reader, *texts, settings.evaluate.batch_size)
     values = measured[: len(attempts)]
-    confidence = calibration.calibrate(calibrated, values[:split], settings.calibrate, settings.compare.min_clusters)
+    counts = Counter(row["split"] == "test" for row in rows if row["set"] != GENERAL)
+    limits = settings.calibrate, settings.compare.min_clusters
+    confidence = calibration.calibrate(calibrated, values[:split], *limits, asked=counts[False])
     estimates = confidence.estimates(values)
     auroc = {
         "calibration": calibration.auroc(calibrated, values[:split]),  # the confidence was fitted on these
         "test": calibration.auroc(test, values[split:], estimates[split:]),
     }
-    documents_asked = sum(row["split"] == "test" and row["set"] != GENERAL for row in rows)
-    curve = calibration.risk_coverage(test, estimates[split:], documents_asked)
+    curve = calibration.risk_coverage(test, estimates[split:], counts[True])
     withheld = {"correct": len(general), "withheld": confidence.withheld(measured[len(attempts) :])}
     result = {"candidate": name, **confidence.as_row(), "auroc": auroc, "general": withheld}
     artifacts.write_json(out / calibration.CONFIDENCE, result)

@@ -19,6 +19,7 @@ from pipelines.evaluation.best_of_n.curve import CURVE
 from pipelines.evaluation.confidence import calibration
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.metrics import units
+from pipelines.evaluation.questions import are_synthesised
 from pipelines.evaluation.report import page as html
 from pipelines.evaluation.report import plots
 from pipelines.evaluation.report.answers import Answers
@@ -81,7 +82,7 @@ def compare(inputs: Inputs, out: Path, page: Path, config: CompareConfig, seed: 
         "slices": slices(answers.test, _trained(inputs.curate)),
         "weak_documents": weak_documents(answers.test[best]),
         "best_of_n": best_of_n,
-        "verdict": gate.verdict(checks),
+        "verdict": gate.verdict(checks, synthesised=are_synthesised(answers.test[best])),
         "protocol": {
             **artifacts.read_json(inputs.test / "baseline/protocol.json"),
             "weights": {name: each["weights"] for name, each in scores.items()},

@@ -33,7 +33,7 @@ from pipelines.curation.synonyms import SynonymReplacer, synonym_replacer
 from pipelines.curation.user_data import declines, user_questions, user_rows
 from pipelines.evaluation.in_training import sample
 from pipelines.evaluation.in_training.sample import ValidationQuestions
-from pipelines.evaluation.questions import has_answerable
+from pipelines.evaluation.questions import ANSWERABLE, VALIDATION, splits_without_questions
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.html import render
@@ -74,9 +74,9 @@ def curate(
 
     kept, dropped = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
     rejected = [Rejection(each.as_row(), each.reason or "") for each in dropped]
-    share = 0.0 if has_answerable(questions) else config.calibration_share
+    share = _held_back_share(kept, measured.get(ANSWERABLE, []), config)
     unanswerable = artifacts.read_rows(synthesized / "unanswerable.jsonl")
-    kept, refused, held_back = calibration.hold_back(kept, dropped, unanswerable, share, seed)
+    kept, refused, held_back = calibration.hold_back(kept, dropped, unanswerable, evaluation, share, seed)
     evaluation += [row["question"] for rows in held_back.values() for row in rows]
     user, invalid = _user_rows(measured, config)
     if not kept and not user:
@@ -108,6 +108,19 @@ def curate(
     (reports / "curate.md").write_text(_card(trained, validation, rejected, documents, kinds, config), encoding="utf-8")
     others = {"refusals_missing": float(missing), "held_back": float(sum(map(len, held_back.values())))}
     return {**_counts([*rows, *user, *queries], rejected, covered), **others}
+
+
+def _held_back_share(kept: Sequence[Candidate], own: Sequence[Row], config: CurateConfig) -> float:
+    """Return the share of the facts to hold back: none if the user's `own` answerable questions suffice.
+
+    Raises:
+        UserError: `own` lacks a split, and there are too few facts for it.
+    """
+    is_missing = bool(splits_without_questions({ANSWERABLE: own}))
+    if is_missing and config.calibration_share:
+        calibration.require_facts(kept)
+    few = sum(row.get("split") == VALIDATION for row in own) < config.calibration_questions
+    return config.calibration_share if is_missing or few else 0.0
 
 
 def _user_rows(measured: Mapping[str, list[Row]], config: CurateConfig) -> tuple[list[TrainingRow], list[Rejection]]:

@@ -11,6 +11,7 @@ Run alone: python -m tasks.test candidate
 
 import hashlib
 import sys
+from collections import Counter
 from pathlib import Path
 
 from pipelines import artifacts
@@ -64,11 +65,12 @@ def test(
     return metrics
 
 
-def protocol(folder: Path, config: Config) -> artifacts.Row:
-    """Return how answers are obtained: the question files of `folder`, the decoding and the hash of the code."""
-    asked = questions.load(folder)
+def protocol(config: Config) -> artifacts.Row:
+    """Return how answers are obtained: the files of questions, the decoding and the hash of the code."""
+    own = config.evaluate.questions
+    asked, files = questions.load(own), [folder / f"{name}.jsonl" for folder in questions.folders(own) for name in SETS]
     return {
-        "questions": [_file(folder / f"{name}.jsonl", [each for each in asked if each.set == name]) for name in SETS],
+        "questions": [_file(path, asked) for path in files if path.exists()],
         "decoding": config.evaluate.decoding,
         "max_extra_words": config.evaluate.max_extra_words,
         "judge": config.evaluate.judge,
@@ -77,9 +79,11 @@ def protocol(folder: Path, config: Config) -> artifacts.Row:
 
 
 def _file(path: Path, asked: list[Question]) -> artifacts.Row:
-    content = path.read_bytes() if path.exists() else b""
-    counts = {split: sum(each.split == split for each in asked) for split in SPLITS}
-    return {"file": path.name, "sha256": hashlib.sha256(content).hexdigest(), **counts}
+    """Return the file of a set with its hash, and the number of its questions that are `asked`, by split."""
+    known = {row["id"] for row in artifacts.read_rows(path)}
+    counts = Counter(each.split for each in asked if each.set == path.stem and each.id in known)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"file": path.as_posix(), "sha256": digest, **{split: counts[split] for split in SPLITS}}
 
 
 def outcomes(out: Path, models: list[str]) -> list[artifacts.Row]:
@@ -98,7 +102,7 @@ if __name__ == "__main__":
         if sys.argv[1] == CANDIDATE:  # its outcome can be read from now on, whether it will be promoted or not
             said = artifacts.read_rows(t.out / names[-1] / "answers.jsonl")
             t.run.tags(opening(adapters.identity(models[names[-1]]), said))
-        artifacts.write_json(t.out / "protocol.json", protocol(questions.folder(settings.evaluate.questions), settings))
+        artifacts.write_json(t.out / "protocol.json", protocol(settings))
         t.finish(metrics if agreement is None else {**metrics, "judge_agreement": agreement})
         for name in names:
             t.run.table(f"{name}.json", artifacts.read_rows(t.out / name / "answers.jsonl"), LOGGED_COLUMNS)

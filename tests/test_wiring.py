@@ -52,6 +52,7 @@ FOR_FLOWS = {
     "user_functions",
     "curation.card",
     "curation.draft_files",
+    "synthesis.candidate",
     "formats",
     "llm.prompts",
     "llm.cache",

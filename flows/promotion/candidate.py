@@ -66,8 +66,9 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
     directory, stage = artifacts.ARTIFACTS / path, path.replace("/", "@")
     numbers = comparison["models"][name]
     figures = {metric: numbers[metric] for metric in registry.GATED if metric in numbers}
-    asked = questions.folder(settings.evaluate.questions)
-    fingerprint = eval_fingerprint.of(dvc_lock.input_hash("test@candidate", asked), settings)
+    folders = questions.folders(settings.evaluate.questions)
+    asked = "".join(dvc_lock.input_hash("test@candidate", folder) for folder in folders)
+    fingerprint = eval_fingerprint.of(asked, settings)
     measured = {
         **{metric: repr(number) for metric, number in figures.items()},
         **registry.evaluation(fingerprint, figures, parent.id),

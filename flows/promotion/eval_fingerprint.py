@@ -20,11 +20,11 @@ PROJECT = Path(pipelines.__file__).parents[1]
 
 def today(settings: Config) -> str:
     """Return the evaluation fingerprint of the working tree."""
-    return of(dvc_lock.current_hash(questions.folder(settings.evaluate.questions)), settings)
+    return of("".join(map(dvc_lock.current_hash, questions.folders(settings.evaluate.questions))), settings)
 
 
 def of(digest: str, settings: Config) -> str:
-    """Return the evaluation fingerprint for questions with the DVC hash `digest`."""
+    """Return the evaluation fingerprint for questions with `digest`, the DVC hashes of their folders in one string."""
     asked = [digest, settings.evaluate.decoding, settings.curate.refusal]
     facts = [*asked, settings.evaluate.max_extra_words, settings.base.quantization, code(PROJECT)]
     if settings.evaluate.judge and (name := settings.teacher.roles.judge):

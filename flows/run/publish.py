@@ -86,7 +86,7 @@ def _data(parent: tracking.Run, settings: Config, states: Mapping[str, str]) -> 
     asked = next((stage for stage in states if stage.startswith("evaluate@")), "")
     for stage, path, use in (
         ("ingest", settings.ingest.source, "training"),
-        (asked, questions.folder(settings.evaluate.questions), "evaluation"),
+        *((asked, folder, "evaluation") for folder in questions.folders(settings.evaluate.questions)),
     ):
         known = dvc_lock.read_by(stage) if stage in states else {}
         if path.as_posix() in known:

@@ -22,7 +22,7 @@ from pipelines.config import Config
 from pipelines.curation.draft_files import DRAFTS, REJECTED
 from pipelines.evaluation import questions, sample_size
 from pipelines.evaluation.config import CompareConfig
-from pipelines.evaluation.questions import ANSWERABLE, SETS, SPLITS, Question
+from pipelines.evaluation.questions import ANSWERABLE, SETS, SPLITS, VALIDATION, Question
 
 PAGE = "questions.html"
 DRAFTED = SETS[:2]
@@ -190,8 +190,11 @@ def show(console: Console, settings: Config) -> None:
         counts = [f"{row[split]} of {row[f'{split}_needed']}" for split in SPLITS]
         table.add_row(row["set"], *counts, str(max(0, row["test_needed"] - row["test"])))
     console.print(table)
+    calibrating, needed = rows[0][VALIDATION], settings.curate.calibration_questions
     for line in (
         f"The second numbers are what the gates need (docs/evaluation.md). The questions are in {asked}.",
+        f"Of the {needed} answerable validation questions that calibrate the confidence, there are {calibrating}; with "
+        "fewer, `gradus run` holds synthesised questions back from training, to calibrate on them too.",
         NEXT,
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -58,4 +58,6 @@ class CurateConfig(Block):
     """Share of the rows held out for the validation loss."""
     calibration_share: Share
     """Share of the facts with questions, and of the unanswerable questions, held back for evaluation and calibration
-    while there are no evaluation questions."""
+    while the user has too few evaluation questions."""
+    calibration_questions: Count
+    """The user's answerable validation questions from which on none is held back for calibration."""

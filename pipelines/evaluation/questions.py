@@ -1,8 +1,12 @@
-"""Load and check the evaluation questions: `answerable.jsonl`, `unanswerable.jsonl` and `general.jsonl` of a folder."""
+"""Load and check the evaluation questions: `answerable.jsonl`, `unanswerable.jsonl` and `general.jsonl` of a folder.
+
+A split without an answerable question of the user's has those that `curate` held back instead, with the unanswerable
+ones; general questions are always the user's.
+"""
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -64,32 +68,51 @@ class Question:
         return self.sources[0] if self.set == "answerable" and self.sources else self.id
 
 
-def folder(own: Path) -> Path:
-    """Return the folder of the evaluation questions: `own`, or `HELD_BACK` while it has no answerable question."""
-    return own if has_answerable(own) else HELD_BACK
+def folders(own: Path) -> tuple[Path, ...]:
+    """Return the folders whose questions are asked: `own`, and `HELD_BACK` if a split of `own` lacks questions."""
+    return (own, HELD_BACK) if splits_without_questions(read(own)) else (own,)
 
 
-def has_answerable(folder: Path) -> bool:
-    """Return whether `folder` has an answerable question."""
-    path = folder / f"{ANSWERABLE}.jsonl"
-    return path.exists() and any(artifacts.each_row(path))
+def splits_without_questions(rows: Mapping[str, Sequence[artifacts.Row]]) -> list[str]:
+    """Return the splits without an answerable question in `rows`, by set."""
+    return [split for split in SPLITS if not any(row.get("split") == split for row in rows[ANSWERABLE])]
 
 
-def load(folder: Path) -> list[Question]:
-    """Read all questions of both splits, sorted by id. Only answerable questions are required.
+def load(own: Path) -> list[Question]:
+    """Read all questions of both splits, sorted by id: those of `own`, and those held back for a split without any.
 
     Raises:
         UserError: the questions do not pass `check`, or a split has no answerable question.
     """
-    questions = check(read(folder), folder)
-    for split in SPLITS:
-        if not any(question.set == ANSWERABLE and question.split == split for question in questions):
-            raise UserError(
-                f"{folder / ANSWERABLE}.jsonl has no question whose split is {split!r}, so no model can be measured; "
-                "draft some (`gradus questions`) or write some (docs/data.md), or train without evaluating: "
-                "`gradus run sft`."
-            )
+    rows = read(own)
+    missing = splits_without_questions(rows)
+    held_back = read(HELD_BACK) if missing else {}
+    for name, stand_ins in held_back.items():
+        if name != GENERAL:
+            rows[name] = [row for row in rows[name] if row.get("split") not in missing]
+            rows[name] += [row for row in stand_ins if row["split"] in missing]
+    questions = check(rows, own)
+    require_splits(rows, own)
     return questions
+
+
+def require_splits(rows: Mapping[str, Sequence[artifacts.Row]], folder: Path) -> None:
+    """Check that each split of `rows`, by set, has an answerable question; errors name `folder`.
+
+    Raises:
+        UserError: a split has none.
+    """
+    for split in splits_without_questions(rows):
+        raise UserError(
+            f"{folder / ANSWERABLE}.jsonl has no question whose split is {split!r}, and none is held back from "
+            "training for it, so no model can be measured; draft some (`gradus questions`) or write some "
+            "(docs/data.md), or train without evaluating: `gradus run sft`."
+        )
+
+
+def are_synthesised(rows: Iterable[artifacts.Row]) -> bool:
+    """Return whether the questions about the documents were synthesised; `rows` are those of answers.jsonl."""
+    return any(row["id"].startswith(SYNTHESISED) for row in rows)
 
 
 def read(folder: Path) -> dict[str, list[artifacts.Row]]:
@@ -115,12 +138,12 @@ def check(rows: Mapping[str, Sequence[artifacts.Row]], folder: Path) -> list[Que
 
 
 def of_split(split: str, own: Path) -> list[Question]:
-    """Return the questions of one split of `folder(own)`.
+    """Return the questions of one split, as `load` reads them.
 
     Raises:
         UserError: as `load`.
     """
-    return [question for question in load(folder(own)) if question.split == split]
+    return [question for question in load(own) if question.split == split]
 
 
 def sample(items: Sequence[T], most: int, seed: int) -> list[T]:

@@ -17,11 +17,12 @@ def too_small(counts: Mapping[str, int], config: CompareConfig) -> list[str]:
 
     `counts` are the test questions by set.
     """
+    asked = {**counts, DOMAIN: counts.get("answerable", 0) + counts.get("unanswerable", 0)}
     return [
-        f"{counts[name]} {name} test questions cannot pass the gate if no verdict changes; {least} or more can "
+        f"{asked[name]} {name} test questions cannot pass the gate if no verdict changes; {least} or more can "
         "(docs/evaluation.md)."
         for name, least in needed(config).items()
-        if 0 < counts.get(name, 0) < least
+        if 0 < asked.get(name, 0) < least
     ]
 
 

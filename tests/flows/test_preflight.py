@@ -64,10 +64,14 @@ def questions(folder: Path, names: tuple[str, ...] = SETS) -> None:
 
 
 def test_only_evaluation_needs_answerable_questions(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(ROOT / "data/prompts", config.synthesize.prompts)
     check_stages(["split", "curate", "sft"], config)
     assert not capsys.readouterr().err
     check_stages(["split", "evaluate@base"], config)
     assert "models are measured on synthesised ones that training does not see" in capsys.readouterr().err
+    recipes = config.synthesize.model_copy(update={"recipes": {"back_translation": 1.0}})
+    with pytest.raises(UserError, match=r"none is held back from training"):  # of its long answers
+        check_stages(["evaluate@base"], config.model_copy(update={"synthesize": recipes}))
     config = config.model_copy(update={"curate": config.curate.model_copy(update={"calibration_share": 0.0})})
     with pytest.raises(UserError, match=r"answerable\.jsonl has no question .* `gradus run sft`"):
         check_stages(["split", "evaluate@base"], config)
@@ -94,6 +98,19 @@ def test_sample_questions_are_rejected_for_other_documents(real: Path) -> None:
         check_stages(["evaluate@base"], settings)
     shutil.copytree(ROOT / "data/raw", real / "data/raw", dirs_exist_ok=True)
     check_stages(["evaluate@base"], settings)
+
+
+def test_misspelt_source_of_one_question_is_reported_before_anything_starts(config: Config) -> None:
+    folder, documents = config.evaluate.questions, config.ingest.source
+    folder.mkdir(parents=True)
+    documents.mkdir(parents=True)
+    (documents / "mill.md").write_text("The mill is old.")
+    rows = [{"id": name, "question": f"Who? {name}", "sources": [name]} for name in ("mill.md", "mil.md")]
+    artifacts.write_rows(folder / "answerable.jsonl", rows[1:])
+    check_stages(["split"], config)  # a question about another corpus is ignored
+    artifacts.write_rows(folder / "answerable.jsonl", rows)
+    with pytest.raises(UserError, match=r"answerable\.jsonl names the source 'mil\.md', which is not in data/raw"):
+        check_stages(["split"], config)
 
 
 @pytest.mark.parametrize(

@@ -57,10 +57,11 @@ def test_the_parent_is_asked_before_an_aligned_candidate(config: Config) -> None
 def test_protocol_names_the_question_files_and_the_code(split: Path, config: Config) -> None:
     for layer in ("pipelines", "tasks"):
         shutil.copytree(ROOT / layer, layer, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    found = task.protocol(config.evaluate.questions, config)
+    found = task.protocol(config)
     content = (config.evaluate.questions / "answerable.jsonl").read_bytes()
-    answerable, _, general = found["questions"]
+    answerable, unanswerable = found["questions"]
     assert answerable["sha256"] == hashlib.sha256(content).hexdigest()
-    assert (answerable["test"], answerable["validation"], general["test"]) == (1, 1, 0)
+    assert (answerable["file"], unanswerable["test"]) == ("data/questions/answerable.jsonl", 1)
+    assert (answerable["test"], answerable["validation"]) == (1, 1)
     assert found["decoding"]["num_beams"] == config.evaluate.beams
-    assert found["code"] == task.protocol(config.evaluate.questions, config)["code"] != ""
+    assert found["code"] == task.protocol(config)["code"] != ""

@@ -39,7 +39,9 @@ def synthesized(folder: Path, candidates: list[artifacts.Row]) -> Path:
     )
     questions = folder.parent / "questions"
     questions.mkdir()
-    artifacts.write_rows(questions / "answerable.jsonl", [{"question": "When was the old tide mill restored?"}])
+    own = {"test": "When was the old tide mill restored?", "validation": "Where does the heron sleep?"}
+    rows = [{"question": text, "split": split} for split, text in own.items()]
+    artifacts.write_rows(questions / "answerable.jsonl", rows)
     return folder
 
 
@@ -205,9 +207,9 @@ def test_no_usable_question_is_a_user_error(tmp_path: Path, base: Path, config: 
     assert rejected["reason"] == "not_a_question"
 
 
-@pytest.mark.parametrize(("own", "expected"), [(True, 0), (False, 2)])
-def test_questions_are_held_back_only_while_the_user_has_none(
-    tmp_path: Path, base: Path, config: Config, own: bool, expected: int
+@pytest.mark.parametrize(("own", "needed", "expected"), [(True, 1, 0), (True, 2, 2), (False, 1, 2)])
+def test_questions_are_held_back_only_while_those_of_the_user_do_not_suffice(
+    tmp_path: Path, base: Path, config: Config, own: bool, needed: int, expected: int
 ) -> None:
     rows = [{"question": f"Who restored mill {each}?", "answer": "Wilmot Fanthorn"} for each in "ABCD"]
     folder = synthesized(tmp_path / "synthesize", rows)
@@ -216,7 +218,19 @@ def test_questions_are_held_back_only_while_the_user_has_none(
     candidates = artifacts.read_rows(folder / "candidates.jsonl")
     different = [{**row, "sentence": f"{row['sentence']} {place}"} for place, row in enumerate(candidates)]
     artifacts.write_rows(folder / "candidates.jsonl", different)
-    settings = config.curate.model_copy(update={"calibration_share": 0.5, "max_rouge_l": 1.0, "max_cosine": 1.0})
+    changed = {"calibration_share": 0.5, "calibration_questions": needed, "max_rouge_l": 1.0, "max_cosine": 1.0}
+    settings = config.curate.model_copy(update=changed)
     curated(folder, tmp_path, base, config, settings)
     held_back = artifacts.read_rows(tmp_path / "questions" / "answerable.jsonl")
     assert len([row for row in held_back if row.get("id", "").startswith("synthesised-")]) == expected
+
+
+def test_too_few_facts_for_an_evaluation_are_reported_before_training(
+    tmp_path: Path, base: Path, config: Config
+) -> None:
+    folder = synthesized(tmp_path / "synthesize", [{"question": "Who restored the mill?", "answer": "Wilmot Fanthorn"}])
+    (tmp_path / "questions/answerable.jsonl").unlink()
+    with pytest.raises(UserError, match=r"Only 1 facts .* 3 are needed.*calibration_share"):
+        curated(folder, tmp_path, base, config, config.curate)
+    settings = config.curate.model_copy(update={"calibration_share": 0.0})
+    assert curated(folder, tmp_path, base, config, settings)["held_back"] == 0.0

@@ -93,8 +93,8 @@ def test_questions_held_back_from_training_stand_in_for_missing_ones(base: Path,
     out = artifacts.fresh("evaluate/base")
     metrics = evaluate(base, split, out, settings, config.compute, "I don't know.")
     rows = artifacts.read_rows(out / "answers.jsonl")
-    assert [row["id"] for row in rows] == ["synthesised-validation"]
-    assert "answer_accuracy" in metrics and "general_accuracy" not in metrics
+    assert [row["id"] for row in rows if row["set"] != "general"] == ["synthesised-validation"]
+    assert "answer_accuracy" in metrics and "general_accuracy" in metrics  # general questions suit any documents
 
 
 def test_hash_of_an_adapter_follows_its_weights_its_scale_and_its_base(base: Path, config: Config) -> None:

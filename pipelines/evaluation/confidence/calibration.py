@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -97,18 +98,21 @@ class Confidence:
         return cls(estimator, Certificate(**stored["certificate"]))
 
 
-def calibrate(rows: Sequence[Row], values: Floats, config: CalibrateConfig, min_clusters: int) -> Confidence:
+def calibrate(
+    rows: Sequence[Row], values: Floats, config: CalibrateConfig, min_clusters: int, asked: int
+) -> Confidence:
     """Fit the estimator on the answers about some documents, and certify a threshold on those about the others.
 
     Below `min_clusters` effective documents, questions are split instead: all answers about one document on either side
     leave nothing to fit, or nothing to test.
     If none is certified, the estimator is fitted on all answers, since nothing has to be tested, and with the penalty
-    `UNCERTIFIED`. `rows` are attempts at calibration questions, with their signals `values` [rows, SIGNALS].
+    `UNCERTIFIED`. `rows` are attempts at `asked` calibration questions, with their signals `values` [rows, SIGNALS].
     """
-    fitted = np.asarray([_unit(each) < config.fit_share for each in _split_by(rows, min_clusters)], dtype=bool)
+    fitted = _fitted(_split_by(rows, min_clusters), config.fit_share)
     correct = np.asarray([row["verdict"] == "correct" for row in rows], dtype=bool)
     if missing := _missing(correct[fitted]):
-        more = round(missing / config.fit_share) * 2
+        answers = 2 * missing / config.fit_share  # as if half of them were correct
+        more = ceil(answers * asked / len(rows)) if rows else None
         certificate = Certificate(None, config.max_wrong, config.alpha, 0, 0, len(rows), more)
     else:
         estimator = fit(tuple(SIGNALS), values[fitted], correct[fitted], config.penalty)
@@ -116,7 +120,7 @@ def calibrate(rows: Sequence[Row], values: Floats, config: CalibrateConfig, min_
         ordering, testing = (
             Scored(confidence[part], ~correct[part], list(clusters[part])) for part in (fitted, ~fitted)
         )
-        certificate = certify(ordering, testing, config.max_wrong, config.alpha)
+        certificate = certify(ordering, testing, config.max_wrong, config.alpha, asked)
         if certificate.threshold is not None:
             return Confidence(estimator, certificate)
     return Confidence(None if _missing(correct) else fit(tuple(SIGNALS), values, correct, UNCERTIFIED), certificate)
@@ -125,8 +129,23 @@ def calibrate(rows: Sequence[Row], values: Floats, config: CalibrateConfig, min_
 def _split_by(rows: Sequence[Row], min_clusters: int) -> list[str]:
     """Return each row's document, or its id below `min_clusters` effective documents."""
     sizes = Counter(row["cluster"] for row in rows).values()
-    by_document = effective_clusters(sizes) >= min_clusters
+    by_document = bool(rows) and effective_clusters(sizes) >= min_clusters
     return [row["cluster" if by_document else "id"] for row in rows]
+
+
+def _fitted(units: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """Return a mask [n] of the answers that the estimator is fitted on, about a `share` of them.
+
+    `units` [n] are the documents (or questions) of the answers. Whole units are taken in the order of a hash.
+    """
+    chosen: set[str] = set()
+    taken = 0
+    for unit, size in sorted(Counter(units).items(), key=lambda each: hashlib.sha256(each[0].encode()).digest()):
+        if taken + size / 2 > share * len(units):  # nearer to the share without it
+            break
+        chosen.add(unit)
+        taken += size
+    return np.asarray([each in chosen for each in units], dtype=bool)
 
 
 def _missing(correct: NDArray[np.bool_]) -> int:
@@ -190,8 +209,3 @@ def risk_by_likelihood(rows: Sequence[Row]) -> list[Row]:
 def area_under_risk(curve: Sequence[Row]) -> float:
     """Return the mean risk over the coverage reached by a risk–coverage curve (AURC, Geifman and El-Yaniv 2017)."""
     return round(float(np.mean([row["risk"] for row in curve])), 6) if curve else 0.0
-
-
-def _unit(text: str) -> float:
-    """Return a number in [0, 1) that depends on `text` alone."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

@@ -8,7 +8,7 @@ an order fixed beforehand, on other questions, until one is not rejected; then a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log, log1p
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from scipy.special import bdtr
 Floats = NDArray[np.float64]
 GRID = 50
 """Thresholds that are tested, evenly spaced in the share of answers above them."""
-FEW = 20
-"""Answers below which a share of wrong ones is not extrapolated."""
+POWER = 0.8
+"""Probability with which the suggested number of further questions certifies a threshold."""
 MAX_MORE_QUESTIONS = 5_000
 """Beyond this, no number of further questions is suggested."""
 
@@ -54,15 +54,16 @@ class Certificate:
     questions: int
     """Calibration answers that the threshold was tested on."""
     more_questions: int | None
-    """Without a threshold: further calibration questions after which one could be certified; None if no number would
-    do, because no threshold had few enough wrong answers."""
+    """Without a threshold: further calibration questions after which one would be certified with a probability of about
+    `POWER`; None if even `MAX_MORE_QUESTIONS` may not suffice."""
 
 
-def certify(ordering: Scored, testing: Scored, max_wrong: float, alpha: float) -> Certificate:
+def certify(ordering: Scored, testing: Scored, max_wrong: float, alpha: float, asked: int) -> Certificate:
     """Return the lowest certified threshold: of the answers above it at most `max_wrong` are wrong.
 
     The probability that more are, over draws of the calibration questions, is at most `alpha`. `ordering` proposes the
-    order of the thresholds, and the guarantee rests on `testing` alone.
+    order of the thresholds, and the guarantee rests on `testing` alone. `asked` counts the calibration questions, those
+    refused and those of `ordering` included.
     """
     ranked = sorted(_thresholds(testing), key=lambda each: (p_value(ordering, each, max_wrong), each))
     certified: list[float] = []
@@ -79,7 +80,9 @@ def certify(ordering: Scored, testing: Scored, max_wrong: float, alpha: float) -
         answered=int(given.sum()),
         wrong=int((given & testing.wrong).sum()),
         questions=len(testing.confidence),
-        more_questions=None if best is not None else _more_questions(ordering, testing, max_wrong, alpha),
+        more_questions=None
+        if best is not None or not ranked
+        else _more_questions(testing, ranked[0], max_wrong, alpha, asked),
     )
 
 
@@ -93,9 +96,10 @@ def describe(found: Certificate) -> str:
         )
     tested = f"on {found.questions} calibration answers, no confidence is certified to keep wrong answers below {limit}"
     if found.more_questions is None:
-        return f"{tested}, and more would not help; raise calibrate.max_wrong."
+        return f"{tested}, and more questions of this kind may not suffice; raise calibrate.max_wrong."
     return (
-        f"{tested}; about {found.more_questions} more calibration questions, or a higher calibrate.max_wrong, would do."
+        f"{tested}; about {found.more_questions} more calibration questions, or a higher calibrate.max_wrong, would "
+        "probably do."
     )
 
 
@@ -133,27 +137,28 @@ def _design_effect(scored: Scored, given: NDArray[np.bool_]) -> float:
     return max(1.0, clustered / (len(wrong) * share * (1 - share)))
 
 
-def _more_questions(ordering: Scored, testing: Scored, max_wrong: float, alpha: float) -> int | None:
-    """Return how many further questions would certify a threshold, if their answers were wrong as often as those seen.
+def _more_questions(testing: Scored, threshold: float, max_wrong: float, alpha: float, asked: int) -> int | None:
+    """Return how many further questions would certify `threshold`, the first in the order.
 
-    The fewest over all thresholds with at least `FEW` answers above them.
+    They are assumed to be answered, to be above the threshold and to be about few documents as often as those seen. The
+    share of wrong answers is estimated with Jeffreys' prior, since no wrong answer among few does not mean that there
+    are none.
     """
-    confidence = np.concatenate([ordering.confidence, testing.confidence])
-    wrong = np.concatenate([ordering.wrong, testing.wrong])
-    found = []
-    for threshold in np.unique(confidence):
-        given = confidence >= threshold
-        rate = float(wrong[given].mean())
-        if given.sum() >= FEW and rate < max_wrong:
-            answered = _answers_needed(rate, max_wrong, alpha)
-            found.append(max(ceil(answered / given.mean()) - len(testing.confidence), 1))
-    fewest = min(found, default=None)
-    return None if fewest is None or fewest > MAX_MORE_QUESTIONS else fewest
+    given = testing.above(threshold)
+    count, wrong = int(given.sum()), int((given & testing.wrong).sum())
+    needed = _answers_needed((wrong + 0.5) / (count + 1), max_wrong, alpha)
+    if needed is None:
+        return None
+    more = ceil((needed * _design_effect(testing, given) / count - 1) * asked)
+    return more if 0 < more <= MAX_MORE_QUESTIONS else None
 
 
-def _answers_needed(rate: float, max_wrong: float, alpha: float) -> int:
-    """Return the answers of which a share of `rate` may be wrong for the test to reject."""
-    count = ceil(log(alpha) / log1p(-max_wrong))  # enough if none is wrong
-    while bdtr(ceil(rate * count), count, max_wrong) > alpha:
+def _answers_needed(rate: float, max_wrong: float, alpha: float) -> int | None:
+    """Return the independent answers on which the test rejects with probability `POWER` if a share `rate` is wrong."""
+    count = 1
+    while rate < max_wrong and count <= MAX_MORE_QUESTIONS:
+        rejected = int((bdtr(np.arange(count + 1), count, max_wrong) <= alpha).sum())  # with fewer wrong answers
+        if rejected and bdtr(rejected - 1, count, rate) >= POWER:
+            return count
         count = ceil(count * 1.05)
-    return count
+    return None

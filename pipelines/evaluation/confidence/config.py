@@ -11,6 +11,7 @@ class CalibrateConfig(Block):
     alpha: Fraction
     """Probability that the chosen threshold exceeds `max_wrong`, over draws of the calibration questions."""
     fit_share: Fraction
-    """Share of the calibration documents that the confidence is fitted on; the others test the thresholds."""
+    """Share of the calibration answers, in whole documents, that the confidence is fitted on; the others test the
+    thresholds."""
     penalty: Positive
     """Weight of the squared coefficients of the logistic regression; higher values suit fewer questions."""

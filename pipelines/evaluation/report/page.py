@@ -20,7 +20,7 @@ from pipelines.evaluation.confidence.calibration import Confidence
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.metrics import METRICS, WRONG_COST, Metric
-from pipelines.evaluation.questions import SYNTHESISED
+from pipelines.evaluation.questions import are_synthesised
 from pipelines.evaluation.report.answers import Answers
 from pipelines.evaluation.verdicts.invented import is_attempt
 
@@ -131,7 +131,7 @@ def page(metrics: dict[str, Any], answers: Answers, curve: list[Row], config: Co
         words=plots.LEGEND,
         wrong_cost=f"{WRONG_COST:g}",
         level=f"{100 * (1 - config.alpha_per_opening):g}%",
-        synthesised=all(row["id"].startswith(SYNTHESISED) for row in said),
+        synthesised=are_synthesised(said),
         outcome=OUTCOMES[metrics["verdict"]["outcome"]],
     )
 

@@ -196,6 +196,7 @@ def test_status_tells_how_many_questions_are_missing(folder: Path, config: Confi
     shown = console.export_text()
     assert "1 of 113" in shown and " 112" in shown
     assert "0 of 38" in shown and "0 of 188" in shown and "keyword queries" in shown
+    assert "Of the 100 answerable validation questions that calibrate the confidence, there are 0;" in shown
 
 
 def test_a_challenger_that_only_hallucinates_less_passes_with_the_questions_needed(config: Config) -> None:

@@ -51,6 +51,8 @@ def test_better_model_passes_every_gate() -> None:
         ("better", "honest", "accurate", "useful", "general"), Outcome.PASS
     )
     assert verdict(list(found.values()))["reasons"] == []
+    synthesised = verdict(list(found.values()), synthesised=True)
+    assert synthesised["outcome"] == Outcome.UNDECIDED and "no model is promoted" in synthesised["reasons"][0]
     assert found["better"].gain == pytest.approx(0.7 - 3 * 0.25 - (0.1 - 3 * 0.9))
 
 
@@ -135,6 +137,9 @@ def test_sets_that_cannot_pass_are_named_beforehand() -> None:
         "40 general test questions cannot pass the gate if no verdict changes; 143 or more can (docs/evaluation.md)."
     ]
     assert too_small({"general": 143, "answerable": 500}, config()) == []
+    few = "domain test questions cannot pass the gate if no verdict changes; 86 or more can (docs/evaluation.md)."
+    assert too_small({"unanswerable": 40, "answerable": 45}, config(max_over_refusal_rise=0.5))[-1] == f"85 {few}"
+    assert too_small({"unanswerable": 41, "answerable": 45}, config(max_over_refusal_rise=0.5)) == []
     assert needed(config()) == {"general": 143, "answerable": 86, "domain": 86}
     loose = config(max_over_refusal=0.001, max_over_refusal_rise=1.0, max_general_drop=1e-5, max_hallucination_rise=0.0)
     assert needed(loose) == {"answerable": 4325}  # no number, or more than `MOST`, shows the other limits

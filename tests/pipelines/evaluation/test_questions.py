@@ -53,7 +53,7 @@ def test_question_has_accepted_answers_and_bootstrap_cluster(tmp_path: Path) -> 
             {"question": "Who is general in test?", "answer": "Tule"},
             "'answerable-test' and 'general-test' ask the same question, with contradicting answers; remove one",
         ),
-        ({"split": "validation"}, "no question whose split is 'test', so no model can be measured"),
+        ({"split": "validation"}, "no question whose split is 'test', and none is held back"),
     ],
 )
 def test_invalid_question_raises_user_error(tmp_path: Path, changes: dict[str, object], sentence: str) -> None:

@@ -36,7 +36,7 @@ def answered(count: int, seed: int = 0) -> tuple[list[Row], np.ndarray]:
 
 
 def test_estimator_weighs_the_signal_that_tells_and_is_calibrated() -> None:
-    confidence = calibrate(*answered(600), CONFIG.model_copy(update={"penalty": 0.1}), 10)
+    confidence = calibrate(*answered(600), CONFIG.model_copy(update={"penalty": 0.1}), 10, 600)
     rows, values = answered(4000, seed=1)
     estimates = confidence.estimates(values)
     found = auroc(rows, values, estimates)
@@ -53,7 +53,7 @@ def test_estimator_weighs_the_signal_that_tells_and_is_calibrated() -> None:
 
 def test_confidence_survives_json() -> None:
     rows, values = answered(600)
-    confidence = calibrate(rows, values, CONFIG, 10)
+    confidence = calibrate(rows, values, CONFIG, 10, 600)
     read = Confidence.of(json.loads(json.dumps({"candidate": "sft", **confidence.as_row(), "auroc": {}})))
     assert read == confidence
     assert np.array_equal(read.estimates(values), confidence.estimates(values))
@@ -61,15 +61,17 @@ def test_confidence_survives_json() -> None:
 
 def test_too_few_answers_give_no_estimator_and_say_how_many_are_missing() -> None:
     rows, values = answered(20)
-    confidence = calibrate(rows, values, CONFIG, 10)
+    confidence, refused = (calibrate(rows, values, CONFIG, 10, asked) for asked in (20, 40))
     assert confidence.estimator is None and confidence.threshold is None
     assert confidence.certificate.more_questions is not None and confidence.certificate.more_questions > 10
+    assert refused.certificate.more_questions == pytest.approx(2 * confidence.certificate.more_questions, abs=1)
+    assert calibrate([], values[:0], CONFIG, 10, 20).certificate.more_questions is None
     assert np.allclose(confidence.estimates(values), np.exp(values[:, 0]))
 
 
 @pytest.mark.parametrize("count", [48, 80], ids=["too few to certify on other documents", "too few for a certificate"])
 def test_without_a_certificate_all_answers_fit_the_estimator_and_confident_ones_are_given(count: int) -> None:
-    confidence = calibrate(*answered(count), CONFIG.model_copy(update={"max_wrong": 0.01}), 10)
+    confidence = calibrate(*answered(count), CONFIG.model_copy(update={"max_wrong": 0.01}), 10, count)
     assert confidence.certificate.threshold is None and confidence.threshold == 0.75
     rows, values = answered(4000, seed=1)
     correct = np.asarray([row["verdict"] == "correct" for row in rows])
@@ -80,9 +82,18 @@ def test_without_a_certificate_all_answers_fit_the_estimator_and_confident_ones_
 @pytest.mark.parametrize("document", ["handbook.md", "manual.pdf", "book.txt"])
 def test_answers_about_one_document_are_split_by_question(document: str) -> None:
     rows, values = answered(400)
-    confidence = calibrate([{**row, "cluster": document} for row in rows], values, CONFIG, 10)
+    confidence = calibrate([{**row, "cluster": document} for row in rows], values, CONFIG, 10, 400)
     assert confidence.certificate.threshold is not None
-    assert 200 < confidence.certificate.questions < 330  # two thirds test the thresholds
+    assert confidence.certificate.questions == 268  # two thirds test the thresholds
+
+
+def test_documents_are_fitted_on_until_their_answers_are_the_share_wanted() -> None:
+    rows, values = answered(600)
+    sizes = [place % 120 // 8 + place % 3 for place in range(600)]  # documents of different size
+    confidence = calibrate(
+        [{**row, "cluster": f"{each}"} for row, each in zip(rows, sizes, strict=True)], values, CONFIG, 10, 600
+    )
+    assert confidence.certificate.questions == pytest.approx(600 * (1 - CONFIG.fit_share), abs=20)
 
 
 def test_without_a_certificate_the_model_abstains_where_an_answer_lowers_the_expected_score() -> None:
