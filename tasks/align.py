@@ -10,13 +10,14 @@ from pathlib import Path
 from pipelines.alignment.backbone import Backbone
 from pipelines.alignment.config import PreferenceBlock
 from pipelines.alignment.offline import preference
-from pipelines.alignment.sequences import encode_pairs
+from pipelines.alignment.sequences import as_rows, encode_pairs
 from pipelines.curation.schema import read_pairs
 from pipelines.models import devices, loading, saving
 from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.tracking import Run
+from pipelines.training import preflight
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import TrainingConfig
 from pipelines.training.step import Job
@@ -38,12 +39,19 @@ def align(
     """Train on the pairs with the loss `config.loss` and write the adapter; return the metrics of the last steps.
 
     If `policy` has no adapter in PEFT's format, `tuning` configures a new one; otherwise it is trained on.
+
+    Raises:
+        UserError: the training cannot run on this machine, or the policy cannot be trained on.
     """
-    backbone = Backbone(preparation.peft_adaptable(policy, tuning, compute, base), loading.tokenizer(policy), compute)
-    encoded = encode_pairs(backbone.tok, read_pairs(pairs / "train.jsonl"))
+    tok = loading.tokenizer(policy)
+    encoded = encode_pairs(tok, read_pairs(pairs / "train.jsonl"))
+    items = [as_rows(pair, predicted=True) for pair in encoded] * config.epochs
+    plan = preference.planned(encoded, config, compute.seed)
+    training = preflight.check_adapter("align.dpo", policy, items, plan, tuning, training, compute, base, out)
+    backbone = Backbone(preparation.peft_adaptable(policy, tuning, compute, base), tok, compute)
     job = Job("align.dpo", config.learning_rate, config.epochs, training, compute, run, checkpoints)
     metrics = preference.train(backbone, encoded, config, job)
-    saving.save_adapter(backbone.model, backbone.tok, out)
+    saving.save_adapter(backbone.model, tok, out)
     return metrics
 
 

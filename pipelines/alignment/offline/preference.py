@@ -120,18 +120,22 @@ class Preference:
             )
 
 
+def planned(pairs: Sequence[Pair], config: PreferenceBlock, seed: int) -> list[list[int]]:
+    """Return the items of every step of all epochs."""
+    return [
+        [epoch * len(pairs) + row for row in step]
+        for epoch in range(config.epochs)
+        for step in plan_pairs(pairs, config.batch_size, seed + epoch)
+    ]
+
+
 def train(backbone: Backbone, pairs: list[Pair], config: PreferenceBlock, job: Job) -> dict[str, float]:
     """Train the adapter "default" to prefer the first of each pair; return the metrics of the last steps.
 
     Raises:
         UserError: the loss becomes NaN, the model's logits are computed in an unknown way, or `kto` has one prompt.
     """
-    model, count = backbone.model, len(pairs)
-    plan = [
-        [epoch * count + row for row in step]
-        for epoch in range(config.epochs)
-        for step in plan_pairs(pairs, config.batch_size, job.compute.seed + epoch)
-    ]
+    model, plan = backbone.model, planned(pairs, config, job.compute.seed)
     train_only(model, [POLICY])
     checked_head(model)
     objective = Preference(backbone, pairs, config, plan)
