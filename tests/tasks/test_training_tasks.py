@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import PreTrainedModel
 
 from pipelines import artifacts
 from pipelines.config import Config
@@ -136,11 +137,17 @@ def test_teacher_is_trained_once_and_then_reused_from_the_committed_adapter(
 def test_teacher_and_rehearsal_use_the_quantised_base_model(
     base: Path, config: Config, seeds: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (project / "general").mkdir()
     artifacts.write_rows(project / "general/prompts.jsonl", [{"prompt": "What is two plus two?"}])
     changes = {"seeds": str(seeds), "tuning": SMALL, "epochs": 1, "adapter": None}
     settings = shrink(config, teacher=changes, synthesize={"rehearsal": str(project / "general")})
-    out, keys, answering = artifacts.fresh("synthesize"), set(), list[str]()
-    monkeypatch.setattr(rehearsal, "rehearse", lambda model, *_: answering.append(quantization.kind_of(model)) or [])
+    out, keys, kinds = artifacts.fresh("synthesize"), set[str](), list[str]()
+
+    def rehearse(model: PreTrainedModel, *_: object) -> list[artifacts.Row]:
+        kinds.append(quantization.kind_of(model))
+        return []
+
+    monkeypatch.setattr(rehearsal, "rehearse", rehearse)
     for kind in ("none", "nf4"):
         quantised = shrink(settings, base={"quantization": kind})
         finetuned = artifacts.fresh("teacher")
@@ -148,7 +155,7 @@ def test_teacher_and_rehearsal_use_the_quantised_base_model(
         assert adapters.quantization([finetuned]) == kind
         rehearsal_rows(base, loading.tokenizer(base), out, quantised)
         keys.add(artifacts.read_json(out / KEY)["key"])
-    assert answering == ["none", "nf4"] and len(keys) == 2
+    assert kinds == ["none", "nf4"] and len(keys) == 2
 
 
 def test_teacher_that_does_not_fit_is_refused_before_weights_are_loaded(
