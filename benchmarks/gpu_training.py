@@ -1,16 +1,20 @@
 """Measure speed and memory of training an 8B Llama with random weights on one GPU, against the memory estimate.
 
-    python benchmarks/gpu_training.py            # one GPU of 80 GB, 40 GB of disk; about five minutes
+    python benchmarks/gpu_training.py            # one GPU of 80 GB, 60 GB of disk; about ten minutes
     python benchmarks/gpu_training.py --tiny     # two layers of width 64, also on a CPU, in seconds
 
-Four measurements with the tasks themselves: `lora`, bf16 weights and 4,096 tokens a batch (tokens per second from the
-times of the logged steps); then `sft` and `dpo` on weights in NF4 with one row of 2,048 tokens, and `merge`, the
-aligned adapter merged into the weights. Peaks are of PyTorch's allocator and include loading. The last line is one JSON
-object. FLOPs are 4 per frozen weight and token (forward, and backward to activations), 6 per trainable one.
+Measurements with the tasks themselves: `lora`, bf16 weights and 4,096 tokens a batch (tokens per second from the times
+of the logged steps), and `trl`, SFTTrainer on the same rows with the same weights, adapter and batches; then `qlora`,
+`sft` on weights in NF4 with one row of 2,048 tokens and activation checkpointing, `evaluate` of the tuned model, `dpo`,
+and `merge`, the aligned adapter merged into a whole model. Peaks are of PyTorch's allocator and include loading. The
+last line is one JSON object. FLOPs are 4 per frozen weight and token (forward, and backward to activations), 6 per
+trainable one.
 """
 
 import argparse
+import gc
 import json
+import math
 import os
 import resource
 import sys
@@ -25,9 +29,12 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
+from benchmarks.sft_trl import Peer, trl_trainer
 from pipelines import artifacts, config
 from pipelines.config import Config
-from pipelines.models import loading, memory
+from pipelines.curation.schema import read_training_rows
+from pipelines.evaluation.questions import SETS, SPLITS
+from pipelines.models import export, loading, memory
 from pipelines.models.devices import device, prepare
 from pipelines.models.memory import GIB, Training
 from pipelines.models.quantization import Kind
@@ -36,8 +43,10 @@ from pipelines.runtime.progress import say
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import encode_chat
 from tasks.align import align
+from tasks.evaluate import evaluate
 from tasks.sft import sft
 from tests.support.model_shapes import SHAPES
+from tests.support.tables import write_table
 
 ROOT = Path(__file__).parents[1]
 WORDS = 1000
@@ -106,11 +115,28 @@ def write_rows(count: int, length: int) -> Path:
     return curate
 
 
+def write_questions(count: int, length: int) -> None:
+    """Write `count` questions of each set and split, and a training and a held-out document of about `length` words."""
+    folder, split = Path("data/questions"), artifacts.fresh("split")
+    folder.mkdir(parents=True)
+    for name in SETS:
+        ids = [(f"{name}-{part}-{number}", part, number) for part in SPLITS for number in range(count)]
+        rows = [{"id": id_, "question": f"{id_}?", "answer": f"w{number}", "split": part} for id_, part, number in ids]
+        artifacts.write_rows(folder / f"{name}.jsonl", rows)
+    for seed, name in enumerate(("train", "test")):
+        text = chat(length, seed)[1]["content"]
+        write_table(split / f"{name}.parquet", [{"source": f"{name}.md", "text": text}])
+
+
 def settings(quantization: str, length: int, rows: int, where: torch.device) -> Config:
-    """Return the parameters of the project for LoRA of rank 16 and batches of `rows` rows of `length` tokens."""
+    """Return the parameters of the project for LoRA of rank 16 and batches of `rows` rows of `length` tokens.
+
+    Activation checkpointing is on with quantised weights, as where memory is scarce, and off with others.
+    """
     values = config.load(ROOT / "params.yaml").model_dump(mode="json")
     values["compute"] |= {"device": where.type, "precision": "bf16", "threads": 1 if where.type == "cpu" else 8}
     values["base"] |= {"quantization": quantization}
+    values["training"] |= {"checkpointing": "off" if quantization == "none" else "on"}
     values["sft"] |= {"tuning": {"method": "lora", "options": {"r": 16, "lora_alpha": 32}}}
     values["sft"] |= {"learning_rate": 1e-4, "epochs": 1}
     values["sft"] |= {"batch_tokens": rows * length, "max_tokens": length, "lm_weight": 0.0, "adapter_scale": 1.0}
@@ -123,6 +149,7 @@ def measured(work: Callable[[], object], where: torch.device) -> float:
     if where.type != "cuda":
         work()
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    gc.collect()  # what an earlier measurement left in reference cycles
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(where)
     work()
@@ -145,7 +172,16 @@ def tune(quantization: Kind, length: int, rows: int, steps: int, where: torch.de
     used = measured(work, where)
     row = len(encode_chat(loading.tokenizer(base), chat(length, 0)).ids)
     attention: Literal["eager", "sdpa"] = "eager" if where.type == "cpu" else "sdpa"
-    training = Training(chosen.sft.tuning, quantization, torch.bfloat16, rows, row, rows * row, attention=attention)
+    training = Training(
+        chosen.sft.tuning,
+        quantization,
+        torch.bfloat16,
+        rows,
+        row,
+        rows * row,
+        checkpointing=chosen.training.checkpointing == "on",
+        attention=attention,
+    )
     traced = memory.trace(AutoConfig.from_pretrained(base), training)
     assert traced is not None
     timed = found["steps"][WARMUP:]
@@ -158,17 +194,43 @@ def tune(quantization: Kind, length: int, rows: int, steps: int, where: torch.de
     return {f"{name}_{key}": round(value, 3) for key, value in figures.items()}
 
 
-def align_and_merge(length: int, where: torch.device) -> dict[str, float]:
-    """Run DPO on the tuned model in NF4, then merge the adapter; return their peak memory in GiB."""
+def tune_with_trl(length: int, rows: int, where: torch.device) -> dict[str, float]:
+    """Train TRL's SFTTrainer on the rows that `tune` wrote; return its tokens per second and its peak memory in GiB."""
+    chosen, base = settings("none", length, rows, where), Path("artifacts/base")
+    chats = read_training_rows(Path("artifacts/curate/train.jsonl"))
+    options = {
+        "per_device_train_batch_size": rows,
+        "gradient_checkpointing": False,
+        "max_length": None,
+        "model_init_kwargs": {"dtype": "bfloat16"},
+    }
+    found: dict[str, float] = {}
+
+    def work() -> None:
+        peer = Peer(trl_trainer(base, artifacts.fresh("trl"), chosen, chats, 1, **options))
+        peer.advance(WARMUP * rows * len(encode_chat(loading.tokenizer(base), chats[0].messages).ids))
+        found["trl_tokens_per_s"] = peer.advance(math.inf)
+
+    found["trl_peak_gib"] = measured(work, where)
+    return {key: round(value, 3) for key, value in found.items()}
+
+
+def evaluate_align_merge(length: int, where: torch.device) -> dict[str, float]:
+    """Evaluate the tuned model in NF4, train it with DPO, and merge the adapter; return their peak memory in GiB."""
     chosen, out = settings("nf4", length, 1, where), artifacts.fresh("align/dpo")
+    tuned, split, merged = Path("artifacts/sft"), Path("artifacts/split"), artifacts.fresh("merged")
+
+    def ask() -> None:
+        evaluated = artifacts.fresh("evaluate/sft")
+        evaluate(tuned, split, evaluated, chosen.evaluate, chosen.compute, chosen.curate.refusal, base=chosen.base)
 
     def train() -> None:
         with tracking.started("align@dpo", {}) as run:
             shared = (chosen.training, chosen.compute, chosen.base, run, Checkpoints())
-            align(Path("artifacts/pairs/first"), Path("artifacts/sft"), out, chosen.align.dpo, *shared)
+            align(Path("artifacts/pairs/first"), tuned, out, chosen.align.dpo, *shared)
 
-    figures = {"dpo_peak_gib": measured(train, where)}
-    figures["merge_peak_gib"] = measured(lambda: loading.load(out, chosen.compute), where)
+    figures = {"evaluate_peak_gib": measured(ask, where), "dpo_peak_gib": measured(train, where)}
+    figures["merge_peak_gib"] = measured(lambda: export.merge(out, merged, chosen.compute), where)
     return {key: round(value, 3) for key, value in figures.items()}
 
 
@@ -180,10 +242,11 @@ def main(tiny: bool) -> dict[str, Any]:
     where = device(compute)
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         store(shape(tiny), where)
-        artifacts.fresh("split")
+        write_questions(2 if tiny else 64, length)
         figures = tune("none", length, 4, steps, where)
+        figures |= tune_with_trl(length, 4, where)
         figures |= tune("nf4", 2 * length, 1, WARMUP + 3, where)
-        figures |= align_and_merge(2 * length, where)
+        figures |= evaluate_align_merge(2 * length, where)
     return {"device": device_name(where), "shape": "tiny" if tiny else "8B", **figures}
 
 

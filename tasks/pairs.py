@@ -39,7 +39,7 @@ from pipelines.llm.prompts import Recipe, load
 from pipelines.llm.teachers import load_judge
 from pipelines.models import adapters, devices, loading
 from pipelines.models.chat import encode_prompt
-from pipelines.models.config import ComputeConfig
+from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.templates.stops import answer_text, stop_ids
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import say, track
@@ -147,7 +147,7 @@ def _samples(
     """Sample answers of the policy and rank them."""
     settings, refusal, ranker = config.pairs, config.curate.refusal, config.alignment.pairs[name].ranker
     rows, asked = [scored_as(row) for row in rows], [scored_as(row) for row in chosen]
-    samples, truncated = sample(asked, policy, settings, config.compute)
+    samples, truncated = sample(asked, policy, settings, config.compute, config.base)
     rule = Rule(refusal, settings.min_token_recall)
     verdicts = [[rule.verdict(row, text) for text in texts] for row, texts in zip(asked, samples, strict=True)]
     samples, cut = rank.ended(asked, samples, truncated)
@@ -205,10 +205,10 @@ def _rewarded(
 
 
 def sample(
-    asked: list[TrainingRow], policy: Path, config: PairsConfig, compute: ComputeConfig
+    asked: list[TrainingRow], policy: Path, config: PairsConfig, compute: ComputeConfig, base: BaseModelConfig
 ) -> tuple[list[list[str]], list[list[bool]]]:
     """Return `config.samples` answers of the policy to each question at each temperature, and which have no end."""
-    model, tok = loading.load(policy, compute), loading.tokenizer(policy)
+    model, tok = loading.load(policy, compute, base), loading.tokenizer(policy)
     prompts = [encode_prompt(tok, row.messages[:-1]) for row in asked for _ in range(config.samples)]
     stops = stop_ids(model, tok)
     samples: list[list[str]] = [[] for _ in asked]

@@ -4,10 +4,11 @@ Reads artifacts/curate/, artifacts/split/ and the model of `sft.init_from`; writ
 model with `full`), preview.md, and with the schedule WSD stable/. Standalone: python -m tasks.sft
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts
 from pipelines.curation.schema import RowKind, TrainingRow, read_training_rows
@@ -25,7 +26,7 @@ from pipelines.training.examples import Example, encode_chat, encode_text, plan_
 from pipelines.training.loop import fit
 from pipelines.training.monitoring.closed_book import ClosedBook
 from pipelines.training.monitoring.samples import Samples
-from pipelines.training.objectives import LanguageModel, mean_loss
+from pipelines.training.objectives import LanguageModel, Preserved, mean_loss
 from pipelines.training.stable import stable_phase
 from pipelines.training.step import Job
 from pipelines.training.tuning.data import prepare
@@ -73,8 +74,8 @@ def sft(
     preflight.check_patience(training, validation, curated / "validation.jsonl", "curate.validation_share")
     stable = stable_phase("sft", start, out, config, training)
     training = preflight.check("sft", start, rows, plan, config, training, compute, base, out)
+    before = _preserved(start, rows, tok.pad_token_id, compute) if config.tuning.selects else None
     model = preparation.trainable(start, config.tuning, compute, base, training.sharded)
-    before = _copy(start, config, compute) if any(row.rehearsed for row in rows) else None
     objective = LanguageModel(model, rows, tok.pad_token_id, config.rehearsal_weight, before)
     held_back = LanguageModel(model, validation, tok.pad_token_id)
     closed_book = None if asked is None else ClosedBook(model, tok, asked, compute)
@@ -97,9 +98,11 @@ def sft(
     }
 
 
-def _copy(start: Path, config: SFTConfig, compute: ComputeConfig) -> PreTrainedModel | None:
-    """Return a frozen copy of the model whose own parameters are trained; None if the method adds parameters."""
-    return preparation.frozen(start, compute) if config.tuning.selects else None
+def _preserved(start: Path, rows: Sequence[Example], pad: int, compute: ComputeConfig) -> Preserved | None:
+    """Return what the model in `start` predicts in the rehearsed rows; None if there are none."""
+    if not any(row.rehearsed for row in rows):
+        return None
+    return Preserved.of(preparation.frozen(start, compute), rows, pad, compute)
 
 
 def _validated(

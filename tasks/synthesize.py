@@ -146,10 +146,11 @@ def rehearsal_rows(base: Path, tok: PreTrainedTokenizerBase, out: Path, config: 
     work, seed = config.synthesize, config.compute.seed
     general = [row["prompt"] for row in artifacts.read_rows(work.rehearsal / rehearsal.PROMPTS)]
     settings = {"prompts": general, "invented": work.rehearsal_generated, "tokens": work.rehearsal_tokens, "seed": seed}
-    key = weights.stored_hash(base, tok.chat_template, settings)
+    quantized = [] if config.base.quantization == "none" else [config.base.quantization]
+    key = weights.stored_hash(base, tok.chat_template, settings, *quantized)
     rows = rehearsal.stored_answers(work.rehearsal, key)
     if rows is None:
-        model = loading.load(base, config.compute)
+        model = loading.load(base, config.compute, config.base)
         general += rehearsal.invent(model, tok, general, work.rehearsal_generated, work.batch_size, seed)
         rows = rehearsal.rehearse(model, tok, general, work.rehearsal_tokens, work.batch_size, seed)
     artifacts.write_rows(out / rehearsal.ANSWERS, rows)

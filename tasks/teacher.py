@@ -14,12 +14,13 @@ from pipelines import artifacts
 from pipelines.llm.config import TeacherConfig
 from pipelines.llm.prompts import load
 from pipelines.models import devices, loading, saving, weights
-from pipelines.models.config import ComputeConfig
+from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.messages import Message
 from pipelines.models.tuning import preparation
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
 from pipelines.synthesis.teacher_examples import training_examples
+from pipelines.training import preflight
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import TrainingConfig
 from pipelines.training.examples import encode_chat, plan_batches
@@ -36,12 +37,13 @@ NEUTRAL_SETTINGS = {"micro_batch_tokens", "checkpointing", "launch", "sharded", 
 
 
 def teacher(
-    base: Path,
+    start: Path,
     prompts: Path,
     out: Path,
     config: TeacherConfig,
     training: TrainingConfig,
     compute: ComputeConfig,
+    base: BaseModelConfig,
     run: Run,
     checkpoints: Checkpoints,
 ) -> dict[str, float]:
@@ -50,12 +52,12 @@ def teacher(
         return {"trained": 0.0}
     templates = load(prompts, "answer_first"), load(prompts, "reader")
     chats = training_examples(artifacts.read_rows(config.seeds), *templates, compute.seed)
-    wanted = {"base": weights.known_hash(base), **key(chats, config, training, compute)}
+    wanted = {"base": weights.known_hash(start), **key(chats, config, training, compute, base)}
     if config.adapter is not None and _reusable(config.adapter, wanted):
         shutil.copytree(config.adapter, out, dirs_exist_ok=True)
-        loading.tokenizer(base).save_pretrained(out)
+        loading.tokenizer(start).save_pretrained(out)
         return {"trained": 0.0}
-    loss = _finetune(base, chats, out, config, training, compute, run, checkpoints)
+    loss = _finetune(start, chats, out, config, training, compute, base, run, checkpoints)
     artifacts.write_json(out / KEY_FILE, wanted)
     return {"trained": 1.0, "loss": loss}
 
@@ -72,22 +74,25 @@ def _reusable(adapter: Path, wanted: dict[str, Any]) -> bool:
 
 
 def _finetune(
-    base: Path,
+    start: Path,
     chats: list[list[Message]],
     out: Path,
     config: TeacherConfig,
     training: TrainingConfig,
     compute: ComputeConfig,
+    base: BaseModelConfig,
     run: Run,
     checkpoints: Checkpoints,
 ) -> float:
     devices.prepare(compute)
-    tok = loading.tokenizer(base)
+    tok = loading.tokenizer(start)
     rows = [encode_chat(tok, chat) for chat in chats]
     plan = plan_batches(
         [len(row.ids) for row in rows], [1.0] * len(rows), config.epochs, config.batch_tokens, compute.seed
     )
-    model = preparation.adaptable(base, config.tuning, compute)
+    items = [(row,) for row in rows]
+    training = preflight.check_machine("teacher", start, items, plan, config.tuning, training, compute, base, out)
+    model = preparation.adaptable(start, config.tuning, compute, base)
     job = Job("teacher", config.learning_rate, config.epochs, training, compute, run, checkpoints)
     objective = LanguageModel(model, rows, tok.pad_token_id)
     model.train()
@@ -99,10 +104,15 @@ def _finetune(
 
 
 def key(
-    chats: list[list[Message]], config: TeacherConfig, training: TrainingConfig, compute: ComputeConfig
+    chats: list[list[Message]],
+    config: TeacherConfig,
+    training: TrainingConfig,
+    compute: ComputeConfig,
+    base: BaseModelConfig,
 ) -> dict[str, Any]:
     """Return what determines the adapter besides the base weights: the hash of the examples, and the parameters."""
-    settings = config.model_dump(mode="json", include=TEACHER_SETTINGS) | {"seed": compute.seed}
+    settings = config.model_dump(mode="json", include=TEACHER_SETTINGS)
+    settings |= {"seed": compute.seed, "quantization": base.quantization}
     settings["training"] = training.model_dump(mode="json", exclude=NEUTRAL_SETTINGS)
     examples = hashlib.sha256(json.dumps(chats, ensure_ascii=False).encode()).hexdigest()
     return {"examples": examples, "settings": settings}
@@ -120,6 +130,7 @@ if __name__ == "__main__":
                 settings.teacher,
                 settings.training,
                 settings.compute,
+                settings.base,
                 t.run,
                 checkpoints,
             )

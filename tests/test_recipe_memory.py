@@ -12,7 +12,9 @@ from transformers import PreTrainedConfig
 from flows.commands.use import use
 from pipelines.alignment.rl import memory as online
 from pipelines.config import Config, load
+from pipelines.llm.config import TeacherConfig
 from pipelines.models.memory import GIB, estimate, trace
+from pipelines.training.config import SFTConfig
 from pipelines.training.examples import Example
 from pipelines.training.preflight import largest
 from tests.conftest import ROOT
@@ -38,6 +40,19 @@ def applied(recipe: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
     return settings, shape, recipe.read_text().split("\n\n")[0]
 
 
+def of_training(
+    settings: Config, block: SFTConfig | TeacherConfig, longest: int, shape: PreTrainedConfig, device: str
+) -> float:
+    """Return the estimated GiB of a training whose batches are filled with rehearsed rows of the greatest length."""
+    items = [(Example([0] * longest, [0] * longest, rehearsed=True),)] * (block.batch_tokens // longest)
+    where, common = torch.device({"GPU": "cuda", "CPU": "cpu"}[device]), (settings.training, settings.base)
+    precision = torch.float32 if device == "CPU" else torch.bfloat16  # the larger of those that `auto` may be
+    training = largest(items, [list(range(len(items)))], block.tuning, *common, where, precision)
+    traced = trace(shape, training)
+    assert traced is not None
+    return estimate(traced, training).total / GIB
+
+
 @pytest.mark.parametrize("recipe", MODELS, ids=lambda path: path.stem)
 def test_memory_is_as_stated_and_fits(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, shape, head = applied(recipe, tmp_path, monkeypatch)
@@ -45,16 +60,13 @@ def test_memory_is_as_stated_and_fits(recipe: Path, tmp_path: Path, monkeypatch:
     assert stated
     for device, size in stated.items():
         longest = min(settings.sft.max_tokens, settings.sft.batch_tokens)
-        rows = [Example([0] * longest, [0] * longest, rehearsed=True)] * (settings.sft.batch_tokens // longest)
-        where, common = torch.device({"GPU": "cuda", "CPU": "cpu"}[device]), (settings.training, settings.base)
-        precision = torch.float32 if device == "CPU" else torch.bfloat16  # the larger of those that `auto` may be
-        training = largest(rows, [list(range(len(rows)))], settings.sft, *common, where, precision)
-        traced = trace(shape, training)
-        assert traced is not None
-        needed = estimate(traced, training).total / GIB
+        needed = of_training(settings, settings.sft, longest, shape, device)
         assert size == pytest.approx(needed, rel=0.02, abs=0.06), f"{recipe.name} on a {device} needs {needed:.1f} GiB"
         if memory := re.search(r"GPUs? of (\d+) GB", head) if device == "GPU" else None:
-            assert needed < (1 - RESERVED) * float(memory[1])
+            limit, longest = (1 - RESERVED) * float(memory[1]), settings.teacher.batch_tokens
+            assert needed < limit
+            if settings.teacher.finetunes:
+                assert of_training(settings, settings.teacher, longest, shape, device) < limit
 
 
 @pytest.mark.parametrize("recipe", ALIGNED, ids=lambda path: path.stem)

@@ -84,6 +84,11 @@ class BradleyTerry:
         return Loss((weights * losses).sum(), float(weights.sum()), {"accuracy": (weights * correct).sum()})
 
 
+def planned(pairs: Sequence[Pair], config: RewardConfig, seed: int) -> list[list[int]]:
+    """Return the pairs of every step of all epochs."""
+    return [batch for epoch in range(config.epochs) for batch in plan_prompts(pairs, config.batch_size, seed + epoch)]
+
+
 def train(
     backbone: Backbone,
     head: nn.Linear,
@@ -101,8 +106,7 @@ def train(
     Raises:
         UserError: the loss becomes NaN, or the steps are too few for the method.
     """
-    seeds = range(job.compute.seed, job.compute.seed + job.epochs)
-    plan = [batch for seed in seeds for batch in plan_prompts(pairs, config.batch_size, seed)]
+    plan = planned(pairs, config, job.compute.seed)
     weights = named_weights(backbone.model, POLICY) | named_head(head)
     scaled = [config.margin_scale * margin for margin in margins]
     objective = BradleyTerry(backbone, head, pairs, scaled, config.centering)

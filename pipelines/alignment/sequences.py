@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pipelines.curation.schema import PreferencePair
 from pipelines.models.messages import Message
-from pipelines.training.examples import IGNORED, encode_chat
+from pipelines.training.examples import IGNORED, Example, encode_chat
 
 Turn = tuple[list[int], list[int]]
 """A prompt and one response to it, as token ids. The response includes its end-of-turn token, if it ended."""
@@ -123,3 +123,12 @@ def encode(tok: PreTrainedTokenizerBase, prompt: list[Message], answer: list[Mes
 def encode_pairs(tok: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair]) -> list[Pair]:
     """Return preference pairs as pairs of turns: chosen, rejected."""
     return [(encode(tok, each.prompt, each.chosen), encode(tok, each.prompt, each.rejected)) for each in pairs]
+
+
+def as_rows(pair: Pair, *, predicted: bool) -> tuple[Example, Example]:
+    """Return the two rows of a pair; the tokens of the answers are labelled if they are predicted, not only scored."""
+    chosen, rejected = (
+        Example(prompt + answer, [IGNORED] * len(prompt) + (answer if predicted else [IGNORED] * len(answer)))
+        for prompt, answer in pair
+    )
+    return chosen, rejected

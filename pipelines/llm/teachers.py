@@ -121,7 +121,7 @@ def _local(
     model: LocalModel | FinetunedModel, name: str, finetuned: Path, base: BaseModelConfig, compute: ComputeConfig
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if isinstance(model, FinetunedModel):
-        return loading.load(finetuned, compute), loading.tokenizer(finetuned)
+        return loading.load(finetuned, compute, base), loading.tokenizer(finetuned)
     named = base.model_copy(update={"model": model.model, "chat_template": None})
     where = str(devices.device(compute))
     loaded, tok = loading.fetch(named, f"teacher.models.{name}.model", devices.dtype(compute), where)

@@ -213,9 +213,9 @@ def estimate(traced: Traced, training: Training) -> Estimate:
         activations = inputs * traced.layers + activations // traced.layers
     trainable = traced.trainable - traced.shardable + traced.shardable // training.shards
     layer = traced.shardable // traced.layers if training.shards > 1 else 0
-    copied = traced.matrices + traced.others + traced.trainable if training.tuning.selects and training.rehearsed else 0
+    head = traced.vocabulary * traced.width if training.tuning.selects and training.rehearsed else 0  # the base model's
     parts = {
-        "weights": int(traced.matrices * bytes_each) + copied * training.dtype.itemsize,
+        "weights": int(traced.matrices * bytes_each) + head * training.dtype.itemsize,
         "unquantized": traced.others * training.dtype.itemsize,
         "trainable": trainable * MASTER,
         "gradients": trainable * MASTER,

@@ -1,7 +1,8 @@
 """The language modelling objective: cross entropy of labelled tokens, and the KL divergence from the base model in rows
 that rehearse what it already knows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,12 +17,38 @@ from pipelines.training.examples import IGNORED, Example, fill
 from pipelines.training.step import CPU_TOKENS, Loss
 
 
+@dataclass(frozen=True)
+class Preserved:
+    """What a model predicts in rehearsed rows before its own parameters are trained: hidden states and output layer.
+
+    They are computed once, so that no second model is in memory during training.
+    """
+
+    states: Mapping[int, Tensor]
+    """Hidden states [labelled tokens, H] of each rehearsed row by its index, in main memory."""
+    head: Head
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, model: PreTrainedModel, rows: Sequence[Example], pad: int, compute: ComputeConfig) -> "Preserved":
+        """Read the rehearsed ones of `rows` with `model`, without dropout."""
+        lengths = [len(row.ids) for row in rows]
+        order = sorted((item for item, row in enumerate(rows) if row.rehearsed), key=lambda item: lengths[item])
+        states: dict[int, Tensor] = {}
+        with in_eval_mode(model), autocast(compute, model.device):
+            for items in fill(order, lengths, CPU_TOKENS):
+                batch = [rows[item] for item in items]
+                counts = [sum(label != IGNORED for label in row.labels[1:]) for row in batch]
+                states |= zip(items, torch.split(labelled_states(model, batch, pad).cpu(), counts), strict=True)
+        return cls(states, Head.of(model))
+
+
 class LanguageModel:
     """The loss (nats) of the labelled tokens of `rows`; its weight is their number.
 
     The loss of a token is its cross entropy. In a rehearsed row it is `rehearsal_weight` times the KL divergence from
-    the base model (the adapter disabled, or `before`, a copy of a model whose own parameters are trained), which
-    preserves the whole output distribution instead of only the likeliest token (learning without forgetting, Li and
+    the base model (the adapter disabled, or `before` if the model's own parameters are trained), which preserves the
+    whole output distribution instead of only the likeliest token (learning without forgetting, Li and
     Hoiem 2016, arXiv:1606.09282).
     """
 
@@ -31,7 +58,7 @@ class LanguageModel:
         rows: Sequence[Example],
         pad: int,
         rehearsal_weight: float = 1.0,
-        before: PreTrainedModel | None = None,
+        before: Preserved | None = None,
     ) -> None:
         """Check the output layer of `model`; rows of a batch are padded on the right with the token `pad`.
 
@@ -41,7 +68,7 @@ class LanguageModel:
         self.head, self.rows, self.pad, self.rehearsal_weight = checked_head(model), rows, pad, rehearsal_weight
         self.sizes = [len(row.ids) for row in rows]
         self.before = before
-        self.base_head = self.head if before is None else Head.of(before)
+        self.base_head = self.head if before is None else before.head
 
     def __call__(self, model: Model, items: Sequence[int]) -> Loss:
         """Return the sum of the losses of the labelled tokens of the rows `items`."""
@@ -49,31 +76,37 @@ class LanguageModel:
         targets = padded([[*row.labels[1:], IGNORED] for row in rows], IGNORED)
         rehearsed = torch.tensor([[row.rehearsed] for row in rows])
         wanted = targets != IGNORED
-        hidden = self._hidden(model, rows)
+        hidden = padded_states(model, rows, self.pad)
         learned = places(wanted & ~rehearsed, model.device)
         wished = targets[wanted & ~rehearsed].to(model.device)
         total = -self.head.logprobs(hidden.index_select(0, learned), wished).sum()
         if rehearsed.any():
             preserved = hidden.index_select(0, places(wanted & rehearsed, model.device))
-            total = (
-                total
-                + self.rehearsal_weight * self.head.divergence(preserved, self._base(model, rows), self.base_head).sum()
-            )
+            divergence = self.head.divergence(preserved, self._base(model, items), self.base_head)
+            total = total + self.rehearsal_weight * divergence.sum()
         return Loss(total, float(wanted.sum()))
 
-    def _hidden(self, model: Model, rows: Sequence[Example]) -> Tensor:
-        """Return the hidden states [B * L, H] of padded rows."""
-        ids = padded([row.ids for row in rows], self.pad).to(model.device)
-        given = [row.positions for row in rows if row.positions is not None]
-        return hidden_states(model, ids, padded(given, 0).to(model.device) if given else None).flatten(0, 1)
-
     @torch.no_grad()
-    def _base(self, model: Model, rows: Sequence[Example]) -> Tensor:
+    def _base(self, model: Model, items: Sequence[int]) -> Tensor:
         """Return the base model's hidden states, without dropout, at the labelled tokens of the rehearsed rows."""
-        chosen = [row for row in rows if row.rehearsed]
-        wanted = padded([[*row.labels[1:], IGNORED] for row in chosen], IGNORED) != IGNORED
-        with original(model, self.before) as base, in_eval_mode(base):
-            return self._hidden(base, chosen).index_select(0, places(wanted, model.device))
+        chosen = [item for item in items if self.rows[item].rehearsed]
+        if self.before is not None:
+            return torch.cat([self.before.states[item] for item in chosen]).to(model.device)
+        with original(model) as base, in_eval_mode(base):
+            return labelled_states(base, [self.rows[item] for item in chosen], self.pad)
+
+
+def padded_states(model: Model, rows: Sequence[Example], pad: int) -> Tensor:
+    """Return the hidden states [B * L, H] of padded rows."""
+    ids = padded([row.ids for row in rows], pad).to(model.device)
+    given = [row.positions for row in rows if row.positions is not None]
+    return hidden_states(model, ids, padded(given, 0).to(model.device) if given else None).flatten(0, 1)
+
+
+def labelled_states(model: Model, rows: Sequence[Example], pad: int) -> Tensor:
+    """Return the hidden states [labelled tokens, H] that predict the labelled tokens of the rows, in their order."""
+    wanted = padded([[*row.labels[1:], IGNORED] for row in rows], IGNORED) != IGNORED
+    return padded_states(model, rows, pad).index_select(0, places(wanted, model.device))
 
 
 def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import Config
-from pipelines.models import adapters, devices, loading, saving
+from pipelines.models import adapters, devices, loading, saving, weights
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime import tracking, tracking_store
+from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
 from tasks.align import align, main
 from tasks.reward import reward
@@ -108,6 +109,24 @@ def test_alignment_of_a_model_with_trained_weights_adds_an_adapter(base: Path, p
                 metrics = rl("ppo", pairs, sft, Path("reward"), Path(name), quick, run, Checkpoints())
                 assert metrics["kl_first"] == 0.0
         assert adapters.parent(Path(name)) == sft
+
+
+@pytest.mark.parametrize("stage", ["reward", "align.dpo"])
+def test_training_that_cannot_run_here_is_refused_before_weights_are_loaded(
+    stage: str, base: Path, sft: Path, pairs: Path, quick: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights.keep_hash(base)
+    (base / "model.safetensors").unlink()
+    eight_bit = quick.training.model_copy(update={"optimizer": "adamw_8bit"})
+    expected = {1: f"{stage} needs an estimated .*lower pairs.max_tokens", 2**40: "'adamw_8bit', which needs a GPU"}
+    for free, training in ((1, quick.training), (2**40, eight_bit)):
+        monkeypatch.setattr(devices, "available", lambda _, free=free: free)
+        with tracking.started(stage, {}) as run, pytest.raises(UserError, match=expected[free]):
+            rest = (training, quick.compute, quick.base, run, Checkpoints())
+            if stage == "reward":
+                reward(pairs, sft, Path("out"), quick.reward, *rest)
+            else:
+                align(pairs, sft, Path("out"), quick.align.dpo, *rest)
 
 
 def test_unknown_row_is_a_user_error(sft: Path, pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import PreTrainedModel
 
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.llm.cache import ResponseCache
 from pipelines.llm.prompts import load
-from pipelines.models import adapters, loading
+from pipelines.models import adapters, devices, loading, quantization
 from pipelines.models.config import BaseModelConfig
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import started
+from pipelines.synthesis import rehearsal
 from pipelines.synthesis.rehearsal import ANSWERS, KEY
 from pipelines.synthesis.teacher_examples import training_examples
 from pipelines.training.checkpoints import Checkpoints
@@ -108,36 +110,28 @@ def test_quantised_base_model_is_refused(base: Path, config: Config, tmp_path: P
         store_base(artifacts.fresh("other"), named, config.compute)
 
 
+def teach(base: Path, settings: Config, out: Path) -> float:
+    """Run the task `teacher`; return whether it trained an adapter."""
+    with started("teacher", {}) as run:
+        rest = (settings.teacher, settings.training, settings.compute, settings.base, run, Checkpoints())
+        return teacher(base, PROMPTS, out, *rest)["trained"]
+
+
 def test_teacher_is_trained_once_and_then_reused_from_the_committed_adapter(
     base: Path, config: Config, seeds: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes = {"seeds": str(seeds), "tuning": SMALL, "epochs": 1, "adapter": str(project / "kept")}
     settings = shrink(config, teacher=changes)
-    with started("teacher", {}) as run:
-        out = artifacts.fresh("teacher")
-        assert (
-            teacher(base, PROMPTS, out, settings.teacher, settings.training, settings.compute, run, Checkpoints())[
-                "trained"
-            ]
-            == 1.0
-        )
-        trained = (out / "adapter_model.safetensors").read_bytes()
-        out.rename(project / "kept")
-        again = artifacts.fresh("teacher")
-        assert (
-            teacher(base, PROMPTS, again, settings.teacher, settings.training, settings.compute, run, Checkpoints())[
-                "trained"
-            ]
-            == 0.0
-        )
-        assert (again / "adapter_model.safetensors").read_bytes() == trained
+    out = artifacts.fresh("teacher")
+    assert teach(base, settings, out) == 1.0
+    trained = (out / "adapter_model.safetensors").read_bytes()
+    out.rename(project / "kept")
+    again = artifacts.fresh("teacher")
+    assert teach(base, settings, again) == 0.0
+    assert (again / "adapter_model.safetensors").read_bytes() == trained
+    for other in (shrink(settings, teacher={"epochs": 2}), shrink(settings, base={"quantization": "nf4"})):
         capsys.readouterr()
-        other = shrink(settings, teacher={"epochs": 2})
-        out = artifacts.fresh("teacher")
-        assert (
-            teacher(base, PROMPTS, out, other.teacher, other.training, other.compute, run, Checkpoints())["trained"]
-            == 1.0
-        )
+        assert teach(base, other, artifacts.fresh("teacher")) == 1.0
         assert "was trained from other inputs (settings)" in capsys.readouterr().err
 
 
@@ -146,9 +140,45 @@ def test_teacher_is_trained_as_its_method_needs(base: Path, config: Config, seed
     settings = shrink(config, teacher={"seeds": str(seeds), "tuning": adalora, "adapter": None})
     out = artifacts.fresh("teacher")
     with started("teacher", {}) as run:
-        teacher(base, PROMPTS, out, settings.teacher, settings.training, settings.compute, run, Checkpoints())
+        teacher(
+            base, PROMPTS, out, settings.teacher, settings.training, settings.compute, settings.base, run, Checkpoints()
+        )
     ranks = adapters.settings(out)["rank_pattern"].values()
     assert sum(ranks) == 2 * 14  # linear layers
+
+
+def test_teacher_and_rehearsal_use_the_quantised_base_model(
+    base: Path, config: Config, seeds: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "general").mkdir()
+    artifacts.write_rows(project / "general/prompts.jsonl", [{"prompt": "What is two plus two?"}])
+    changes = {"seeds": str(seeds), "tuning": SMALL, "epochs": 1, "adapter": None}
+    settings = shrink(config, teacher=changes, synthesize={"rehearsal": str(project / "general")})
+    out, keys, kinds = artifacts.fresh("synthesize"), set[str](), list[str]()
+
+    def rehearse(model: PreTrainedModel, *_: object) -> list[artifacts.Row]:
+        kinds.append(quantization.kind_of(model))
+        return []
+
+    monkeypatch.setattr(rehearsal, "rehearse", rehearse)
+    for kind in ("none", "nf4"):
+        quantised = shrink(settings, base={"quantization": kind})
+        finetuned = artifacts.fresh("teacher")
+        teach(base, quantised, finetuned)
+        assert adapters.quantization([finetuned]) == kind
+        rehearsal_rows(base, loading.tokenizer(base), out, quantised)
+        keys.add(artifacts.read_json(out / KEY)["key"])
+    assert kinds == ["none", "nf4"] and len(keys) == 2
+
+
+def test_teacher_that_does_not_fit_is_refused_before_weights_are_loaded(
+    base: Path, config: Config, seeds: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = shutil.copytree(base, project / "start", ignore=shutil.ignore_patterns("*.safetensors"))
+    settings = shrink(config, teacher={"seeds": str(seeds), "tuning": SMALL, "adapter": None})
+    monkeypatch.setattr(devices, "available", lambda _: 1)
+    with pytest.raises(UserError, match=r"teacher needs an estimated .*; shorten the passages in teacher\.seeds"):
+        teach(start, settings, artifacts.fresh("teacher"))
 
 
 def test_the_teacher_in_data_belongs_to_the_published_parameters_seeds_and_prompts(config: Config) -> None:
@@ -156,26 +186,14 @@ def test_the_teacher_in_data_belongs_to_the_published_parameters_seeds_and_promp
     writing, reading = (load(PROMPTS, name) for name in ("answer_first", "reader"))
     chats = training_examples(artifacts.read_rows(ROOT / config.teacher.seeds), writing, reading, config.compute.seed)
     stored = artifacts.read_json(ROOT / "data/teacher/key.json")
-    assert stored.items() >= key(chats, config.teacher, config.training, config.compute).items()
+    assert stored.items() >= key(chats, config.teacher, config.training, config.compute, config.base).items()
 
 
 def test_seeds_without_their_answer_raise(base: Path, config: Config, project: Path) -> None:
     artifacts.write_rows(project / "bad.jsonl", [{"passage": "A heron.", "answer": "an otter", "question": "What?"}])
     settings = shrink(config, teacher={"seeds": str(project / "bad.jsonl"), "adapter": None})
-    with (
-        started("teacher", {}) as run,
-        pytest.raises(UserError, match="row 1 has an answer that is not in its passage"),
-    ):
-        teacher(
-            base,
-            PROMPTS,
-            artifacts.fresh("teacher"),
-            settings.teacher,
-            settings.training,
-            settings.compute,
-            run,
-            Checkpoints(),
-        )
+    with pytest.raises(UserError, match="row 1 has an answer that is not in its passage"):
+        teach(base, settings, artifacts.fresh("teacher"))
 
 
 def test_synthesize_writes_candidates_with_spans_and_caches_calls(
@@ -194,8 +212,7 @@ def test_synthesize_writes_candidates_with_spans_and_caches_calls(
         config, teacher={"seeds": str(seeds), "tuning": SMALL, "epochs": 1, "adapter": None}, synthesize=files
     )
     finetuned, out = artifacts.fresh("teacher"), artifacts.fresh("synthesize")
-    with started("teacher", {}) as run:
-        teacher(base, PROMPTS, finetuned, settings.teacher, settings.training, settings.compute, run, Checkpoints())
+    teach(base, settings, finetuned)
     store = ResponseCache(project / "calls.db")
     metrics, called = synthesize(split, base, finetuned, out, settings, store)
     rows = artifacts.read_rows(out / "candidates.jsonl")

@@ -122,6 +122,15 @@ class Preference:
             )
 
 
+def planned(pairs: Sequence[Pair], config: PreferenceBlock, seed: int) -> list[list[int]]:
+    """Return the items of every step of all epochs."""
+    return [
+        [epoch * len(pairs) + row for row in step]
+        for epoch in range(config.epochs)
+        for step in plan_pairs(pairs, config.batch_size, seed + epoch)
+    ]
+
+
 def train(
     backbone: Backbone, pairs: list[Pair], config: PreferenceBlock, job: Job, tuning: TuningConfig | None = None
 ) -> dict[str, float]:
@@ -133,12 +142,7 @@ def train(
         UserError: the loss becomes NaN, the model's logits are computed in an unknown way, `kto` has one prompt, or the
             steps are too few for the method.
     """
-    model, count = backbone.model, len(pairs)
-    plan = [
-        [epoch * count + row for row in step]
-        for epoch in range(config.epochs)
-        for step in plan_pairs(pairs, config.batch_size, job.compute.seed + epoch)
-    ]
+    model, plan = backbone.model, planned(pairs, config, job.compute.seed)
     train_only(model, [POLICY])
     checked_head(model)
     objective = Preference(backbone, pairs, config, plan)

@@ -28,7 +28,7 @@ from pipelines.models.templates.stops import answer_text
 from pipelines.runtime.progress import Meter, say
 from pipelines.runtime.tracking import Run
 from pipelines.training.checkpoints import Checkpoints, Saved, State, pack, restore_generators, unpack
-from pipelines.training.monitoring.samples import COLUMNS, QUESTIONS, TABLE, as_rows
+from pipelines.training.monitoring.samples import COLUMNS, QUESTIONS, TABLE, table_rows
 
 START = 1e-2  # largest KL of an answer at the start, in nats; exactly 0 on a CPU
 STEP = ("policy_loss", "clip_fraction", "gradient_norm")
@@ -180,7 +180,7 @@ class Trainer(ABC):
         answers = [
             (sample.prompt.question.question, sample.prompt.reference, sample.text) for sample in samples[:QUESTIONS]
         ]
-        table = [each | {"score": scores[row]} for row, each in enumerate(as_rows(number, answers))]
+        table = [each | {"score": scores[row]} for row, each in enumerate(table_rows(number, answers))]
         run.table(TABLE, table, (*COLUMNS, "score"))
 
     def round(self, prompts: list[Prompt], number: int) -> dict[str, float]:

@@ -113,15 +113,10 @@ def without_input_casts(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def original(model: Model, before: PreTrainedModel | None = None) -> Iterator[Model]:
-    """Yield a model that computes as the present one did before it was trained, for use inside the block.
-
-    That is `model` without what its method added, or `before`, a copy of a model whose own parameters are trained.
-    """
+def original(model: Model) -> Iterator[Model]:
+    """Yield `model` without what its method added, for use inside the block: as it was before it was trained."""
     added = bottleneck.of(model)
-    if before is not None:
-        yield before
-    elif added is not None:
+    if added is not None:
         added.enabled = False
         try:
             yield model
@@ -131,6 +126,6 @@ def original(model: Model, before: PreTrainedModel | None = None) -> Iterator[Mo
         with virtual_tokens.disabled(tokens):
             yield model
     else:
-        assert isinstance(model, peft.PeftModel), "a model whose parameters are trained needs a copy"
+        assert isinstance(model, peft.PeftModel), "a model whose own parameters are trained is lost"
         with model.disable_adapter():
             yield model

@@ -44,10 +44,10 @@ class Samples:
             return
         found = greedy_answers(self.model, self.tok, self.prompts, NEW_TOKENS, self.compute)
         answers = [(row.question, row.answer, answer) for row, answer in zip(self.rows, found, strict=True)]
-        self.run.table(TABLE, as_rows(step, answers), COLUMNS)
+        self.run.table(TABLE, table_rows(step, answers), COLUMNS)
 
 
-def as_rows(step: int, answers: Sequence[tuple[str, str, str]]) -> list[Row]:
+def table_rows(step: int, answers: Sequence[tuple[str, str, str]]) -> list[Row]:
     """Return the rows of a table of `answers` after `step`: question, expected answer and answer."""
     return [dict(zip(COLUMNS, (step, *answer), strict=True)) for answer in answers]
 

@@ -23,7 +23,7 @@ from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import IGNORED, Example, encode_chat, plan_batches
 from pipelines.training.loop import fit
 from pipelines.training.monitoring.history import smoothed
-from pipelines.training.objectives import LanguageModel, mean_loss
+from pipelines.training.objectives import LanguageModel, Preserved, mean_loss
 from pipelines.training.step import Job, Loss
 from tests.support.interruptions import Impatient
 from tests.support.recorder import Recorder
@@ -288,7 +288,8 @@ def test_the_reference_of_rehearsal_has_no_dropout() -> None:
         OPTConfig(vocab_size=600, hidden_size=32, ffn_dim=64, num_hidden_layers=2, num_attention_heads=2, dropout=0.5)
     )
     rehearsed = [row for row in examples() if row.rehearsed]
-    objective = LanguageModel(model, rehearsed, 0, before=deepcopy(model).train())
+    copy = deepcopy(model).train()
+    objective = LanguageModel(model, rehearsed, 0, before=Preserved.of(copy, rehearsed, 0, COMPUTE))
     model.eval()
     assert float(objective(model, range(len(rehearsed))).total) == pytest.approx(0.0, abs=1e-4)
-    assert objective.before is not None and objective.before.training
+    assert copy.training

@@ -23,7 +23,7 @@ from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.loop import fit
-from pipelines.training.objectives import LanguageModel
+from pipelines.training.objectives import LanguageModel, Preserved
 from pipelines.training.step import Job
 from pipelines.training.tuning.data import MASK, prepare
 from pipelines.training.tuning.hooks import method
@@ -82,7 +82,8 @@ def test_gradual_unfreezing_changes_the_named_layers_at_the_named_steps(base: Pa
 
     hooks.after_step = after_step  # type: ignore[method-assign]
     job = Job("sft", 1e-2, 1, training(warmup=0.0), config.compute, Recorder(), Checkpoints())
-    objective = LanguageModel(model, examples(), 0, before=loading.load(base, config.compute))
+    before_training = Preserved.of(loading.load(base, config.compute), examples(), 0, config.compute)
+    objective = LanguageModel(model, examples(), 0, before=before_training)
     fit(model, objective, PLAN, job, None, None, hooks)
     assert changed == [{1}, {1}, {0, 1}, {0, 1}]
     assert all("model.layers." in name for name, value in model.named_parameters() if value.requires_grad)

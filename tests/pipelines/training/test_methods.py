@@ -16,7 +16,7 @@ from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.loop import fit
-from pipelines.training.objectives import LanguageModel
+from pipelines.training.objectives import LanguageModel, Preserved
 from pipelines.training.step import Job
 from pipelines.training.tuning.data import prepare
 from tests.support.interruptions import Fatal, killed
@@ -95,7 +95,8 @@ UNMERGED = {"houlsby", "pfeiffer", "parallel", "AdapterDrop", "lily"} | {
 def learn(tuning: TuningConfig, base: Path, config: Config, out: Path, checkpoints: Checkpoints) -> Model:
     """Train by the method; keep a checkpoint of each step."""
     model = preparation.trainable(base, tuning, config.compute, BASE)
-    before = preparation.frozen(base, config.compute) if tuning.selects else None
+    copy = preparation.frozen(base, config.compute) if tuning.selects else None
+    before = None if copy is None else Preserved.of(copy, examples(), 0, config.compute)
     objective = LanguageModel(model, examples(), 0, rehearsal_weight=3.0, before=before)
     job = Job("sft", 1e-2, 1, training(), config.compute, Recorder(), checkpoints)
     hooks = prepare(model, tuning, objective, PLAN, job, out)

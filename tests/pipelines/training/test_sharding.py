@@ -18,7 +18,7 @@ from pipelines.training import step
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.loop import fit
 from pipelines.training.monitoring.history import History
-from pipelines.training.objectives import LanguageModel, mean_loss
+from pipelines.training.objectives import LanguageModel, Preserved, mean_loss
 from pipelines.training.packing import check_document_masking
 from pipelines.training.step import Job
 from tests.conftest import tiny_model, tiny_tokenizer
@@ -39,7 +39,8 @@ def learn(
 ) -> tuple[PreTrainedModel, History]:
     """Train all weights of the tiny model by answers and by rehearsal, validating twice."""
     compute = COMPUTE.model_copy(update={"precision": precision})
-    model, before = tiny_model(tiny_tokenizer()), tiny_model(tiny_tokenizer())
+    model = tiny_model(tiny_tokenizer())
+    before = Preserved.of(tiny_model(tiny_tokenizer()), examples(), 0, compute)
     if shard:
         sharding.shard(model, compute)
         check_document_masking(model, "pretrain")

@@ -11,6 +11,7 @@ import torch
 import yaml
 from transformers import AutoConfig, Lfm2Config, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
+from pipelines.alignment.sequences import as_rows
 from pipelines.config import Config
 from pipelines.models import devices, memory, quantization
 from pipelines.models.memory import GIB, Training, estimate
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.slow
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 ROWS = [Example(list(range(40)), [IGNORED] * 30 + [1] * 10, rehearsed=row < 8) for row in range(64)]
 ROWS += [Example([1] * 8, [1] * 8)]
+ITEMS = [(row,) for row in ROWS]
 PLAN = [list(range(32)), list(range(32, 64)), [64]]
 
 
@@ -42,7 +44,7 @@ def check_tuning(start: Path, config: Config, tuning: TuningConfig, adapter_scal
 
 def largest(config: Config, where: torch.device = CPU, plan: list[list[int]] = PLAN, **changes: Any) -> Training:
     training = config.training.model_copy(update=changes)
-    return preflight.largest(ROWS, plan, config.sft, training, config.base, where, torch.float32)
+    return preflight.largest(ITEMS, plan, config.sft.tuning, training, config.base, where, torch.float32)
 
 
 def test_training_that_fits_prints_its_memory(base: Path, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,6 +60,19 @@ def test_largest_micro_batch_counts(config: Config) -> None:
     found = largest(config, CUDA, micro_batch_tokens=330, checkpointing="on", optimizer="paged_adamw_8bit")
     assert (found.rows, found.length, found.predicted, found.rehearsed) == (8, 40, 80, 80)
     assert (found.attention, found.optimizer, found.checkpointing) == ("sdpa", "paged_adamw_8bit", True)
+
+
+def test_the_rows_of_a_pair_share_a_micro_batch(config: Config) -> None:
+    pair = (([1] * 30, [1] * 10), ([1] * 30, [1] * 6))
+    training = config.training.model_copy(update={"micro_batch_tokens": 330})
+    for predicted, tokens in ((True, 64), (False, 0)):
+        items = [as_rows(pair, predicted=predicted)] * 16
+        found = preflight.largest(
+            items, [list(range(16))], config.sft.tuning, training, config.base, CPU, torch.float32
+        )
+        assert (found.rows, found.length, found.predicted) == (8, 40, tokens)
+        smaller = [(limit, each.rows) for limit, each in preflight._micro_batches(found, together=2)]
+        assert smaller == [(320, 8), (160, 4), (80, 2)]
 
 
 def test_an_automatic_micro_batch_is_a_step_and_on_a_cpu_at_most_4096_tokens(config: Config) -> None:
@@ -81,7 +96,9 @@ def test_too_large_a_micro_batch_is_refused_with_one_that_fits(
     with pytest.raises(UserError, match=expected):
         check(base, config)
     monkeypatch.setattr(devices, "available", lambda _: 1)
-    with pytest.raises(UserError, match=r"lower sft\.tuning\.options\.r or the length of rows, or set"):
+    with pytest.raises(
+        UserError, match=r"lower sft\.max_tokens and sft\.lm_tokens, lower the rank of the adapter, or set"
+    ):
         check(base, config)
 
 
@@ -107,7 +124,7 @@ def test_the_loop_recomputes_if_the_estimate_counted_on_it(
     assert config.training.checkpointing == "auto"
     monkeypatch.setattr(devices, "available", lambda _: GIB)
     assert check(base, config).checkpointing == "auto"
-    training = preflight.largest(ROWS, PLAN, config.sft, config.training, config.base, CUDA, torch.float32)
+    training = largest(config, CUDA)
     shape = memory.trace(AutoConfig.from_pretrained(base), training)
     assert shape is not None
     recomputed = estimate(shape, replace(training, checkpointing=True)).total
@@ -117,7 +134,7 @@ def test_the_loop_recomputes_if_the_estimate_counted_on_it(
 
 def test_rows_longer_than_the_positions_of_the_model_are_refused(base: Path, config: Config) -> None:
     rows = [Example([1] * 513, [1] * 513)]
-    with pytest.raises(UserError, match=r"a row of 513 tokens, and the model has 512 positions; set sft\.max_tokens"):
+    with pytest.raises(UserError, match=r"a row of 513 tokens, and the model has 512 positions; lower sft\.max_tokens"):
         preflight.check("sft", base, rows, [[0]], config.sft, config.training, config.compute, config.base, ROOT)
 
 
