@@ -40,10 +40,10 @@ def fuse(model: peft.PeftModel) -> bool:
 
 
 def _is_covered(layer: Any) -> bool:
-    hooked = layer.self_attn._forward_hooks or layer.mlp._forward_hooks  # bottleneck adapters
     return (
         layer.__class__ is LlamaDecoderLayer
-        and not hooked
+        and not layer.self_attn._forward_hooks  # of bottleneck adapters
+        and not layer.mlp._forward_hooks
         and all(
             (each.__class__, getattr(each, "base_layer", None).__class__) == (lora.Linear, nn.Linear)
             and each.base_layer.bias is None
