@@ -12,7 +12,13 @@ from typing import Any
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from pipelines.models import loading
 from pipelines.models.config import BaseModelConfig
@@ -55,8 +61,8 @@ class Family:
     """Text around an answer that is learnt with it."""
     replacement: Path | None = None
     extra: dict[str, Any] = field(default_factory=dict)
-    vision: dict[str, Any] | None = None
-    """Configuration of the vision tower, of a model that also reads images."""
+    images: dict[str, Any] | None = None
+    """What a model that also reads images has beside the configuration of its text part."""
     document_end: str | None = None
 
 
@@ -74,8 +80,11 @@ PHI4 = ["<|endoftext|>", "<|dummy_0|>", "<|im_start|>", "<|im_end|>", "<|im_sep|
 GRANITE = ["<|end_of_text|>", "<fim_pad>", "<|start_of_role|>", "<|end_of_role|>"]
 GLM = ["<|endoftext|>", "[MASK]", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"]
 LLAMA = ["<unk>", "<s>", "</s>"]
-VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-VISION |= {"image_size": 28, "patch_size": 14}
+TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+SIGLIP = {"vision_config": {**TOWER, "image_size": 28, "patch_size": 14}, "mm_tokens_per_image": 4}
+QWEN_TOWER = {"hidden_size": 16, "intermediate_size": 32, "depth": 1, "num_heads": 2, "out_hidden_size": 32}
+DELTA = {"layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2, "linear_num_value_heads": 2}
+DELTA |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
 MAMBA = {"layer_types": ["mamba", "attention"], "num_local_experts": 0, "shared_intermediate_size": 48}
 MAMBA |= {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1}
 
@@ -98,14 +107,14 @@ def qwen(version: int) -> Family:
     )
 
 
-def gemma(config: str, template: str, vision: dict[str, Any] | None = None) -> Family:
+def gemma(config: str, template: str, images: dict[str, Any] | None = None) -> Family:
     return Family(
         *(config, TRL / template, GEMMA, "<end_of_turn>", "<eos>", "<bos>", "<pad>", "<unk>"),
         stops=["<eos>", "<end_of_turn>"],
         begins=["<bos>"],
         spaces=True,
         extra={"query_pre_attn_scalar": 16, "layer_types": ["sliding_attention", "full_attention"]},
-        vision=vision,
+        images=images,
         document_end="<eos>",
     )
 
@@ -115,9 +124,16 @@ FAMILIES = {
     "llama-3.2": llama3("llama3_2.jinja"),
     "qwen2.5": qwen(2),
     "qwen3": qwen(3),
+    "qwen3.5": Family(
+        *("Qwen3_5Config", TRL / "qwen3_5_nothink.jinja", QWEN, "<|im_end|>", "<|im_end|>", None, "<|endoftext|>"),
+        stops=["<|im_end|>", "<|endoftext|>"],
+        document_end="<|endoftext|>",
+        extra=DELTA,
+        images={"vision_config": {**QWEN_TOWER, "num_position_embeddings": 16}},
+    ),
     "gemma-2": gemma("Gemma2Config", "gemma.jinja"),
     "gemma-3": gemma("Gemma3TextConfig", "gemma3.jinja"),
-    "gemma-3-vision": gemma("Gemma3Config", "gemma3.jinja", VISION),
+    "gemma-3-vision": gemma("Gemma3Config", "gemma3.jinja", SIGLIP),
     "mistral": Family(
         *("MistralConfig", OWN / "mistral.jinja", [*LLAMA, "[INST]", "[/INST]"], "</s>", "</s>", "<s>", None, "<unk>"),
         begins=["<s>"],
@@ -217,9 +233,7 @@ def configuration(own: Family, **changes: Any) -> PreTrainedConfig:
         **changes,
     }
     kind = getattr(transformers, own.config)
-    config: PreTrainedConfig = (
-        kind(**text) if own.vision is None else kind(text_config=text, vision_config=own.vision, mm_tokens_per_image=4)
-    )
+    config: PreTrainedConfig = kind(**text) if own.images is None else kind(text_config=text, **own.images)
     return config
 
 
@@ -236,7 +250,7 @@ def written(family: str, out: Path, template: Path | None = None, **changes: Any
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     config = configuration(own, vocab_size=len(tok), **{name: getattr(tok, name) for name in names}, **changes)
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config)
+    model = (AutoModelForCausalLM if own.images is None else AutoModelForImageTextToText).from_config(config)
     model.generation_config.eos_token_id = tok.convert_tokens_to_ids(own.stops or [own.eos])
     model.save_pretrained(out)
     tok.save_pretrained(out)

@@ -27,7 +27,8 @@ def fuse(model: peft.PeftModel) -> bool:
     """Replace the forward pass of every decoder layer; return whether the model allows it.
 
     It must be a Llama on a CPU with eager attention, not quantised, with LoRA on all projections. A call with a
-    key-value cache, with dropout or a bias in LoRA, or with several active adapters or a merged one runs the layer's own forward pass.
+    key-value cache, with dropout or biases in LoRA, or with several active adapters or a merged one runs the layer's
+    own forward pass.
     """
     decoder = model.get_base_model().get_decoder()
     layers = list(getattr(decoder, "layers", []))

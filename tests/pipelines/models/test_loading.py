@@ -77,7 +77,9 @@ def test_model_that_lacks_a_weight_raises_user_error(tmp_path: Path) -> None:
     stored = load_file(tmp_path / "model.safetensors")
     del stored["model.layers.1.mlp.up_proj.weight"], stored["model.norm.weight"]
     save_file(stored, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=r"LlamaForCausalLM needs the weight model\.layers\.1\.mlp\.up_proj\.weight and 1 "):
+    with pytest.raises(
+        UserError, match=r"LlamaForCausalLM needs the weight model\.layers\.1\.mlp\.up_proj\.weight and 1 "
+    ):
         loading.fetch(settings(str(tmp_path)), "base.model", torch.float32)
 
 

@@ -191,7 +191,7 @@ def test_an_architecture_with_sliding_windows_is_traced() -> None:
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("family", sorted({own.config: name for name, own in FAMILIES.items()}.values()))
 def test_every_family_has_an_estimate_on_a_gpu_and_on_a_cpu(family: str, attention: Any) -> None:
-    config = configuration(FAMILIES[family], vocab_size=300)
+    config = configuration(FAMILIES[family], vocab_size=300, pad_token_id=0)
     training = Training(LORA, "none", torch.float32, rows=1, length=32, predicted=8, attention=attention)
     assert estimate(traced(config, training), training).activations > 0
 

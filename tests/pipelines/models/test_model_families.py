@@ -1,5 +1,6 @@
 """One contract for every model family: consistent prompts, stops and documents; its adapters are merged as trained."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,7 +166,9 @@ def test_adapters_are_trained_aligned_loaded_and_merged(loaded: Loaded, tmp_path
 
 
 def test_answers_and_likelihoods_do_not_depend_on_the_batch(loaded: Loaded) -> None:
-    _, model, tok = loaded
+    model, tok = copy.deepcopy(loaded[1]), loaded[2]
+    for value in model.get_decoder().layers.parameters():
+        value.data *= 8 if value.ndim == 2 else 1  # otherwise a random model only repeats its last token
     texts = ("Who keeps the light?", f"{PASSAGE}Who?", f"{PASSAGE}When?")
     prompts = [chat.encode_prompt(tok, [{"role": "user", "content": text}]) for text in texts]
     ends = stops.stop_ids(model, tok)
