@@ -5,6 +5,7 @@ import torch
 
 from pipelines.config import Config
 from pipelines.models import devices
+from pipelines.runtime import liveness
 from pipelines.runtime.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -32,7 +33,7 @@ def test_algorithms_are_deterministic_on_a_cpu_alone(
     asked: list[bool] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
-    monkeypatch.setattr(devices.liveness, "accelerator", lambda: None)
+    monkeypatch.setattr(liveness, "accelerator", lambda: None)
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda mode, warn_only: asked.append(mode))
     devices.prepare(config.compute.model_copy(update={"device": "auto"}))
     assert asked == [not gpu]
