@@ -84,7 +84,8 @@ def decode(
         UserError: a prompt is too long for the model's context.
     """
     encoded = [encode_prompt(tok, [{"role": "user", "content": prompt}]) for prompt in prompts]
-    longest, room = max(map(len, encoded), default=0), model.config.max_position_embeddings - config.max_new_tokens
+    positions: int = model.config.get_text_config().max_position_embeddings
+    longest, room = max(map(len, encoded), default=0), positions - config.max_new_tokens
     if longest > room:
         raise UserError(
             f"A prompt has {longest} tokens, and the model's context leaves room for {room}; shorten the "

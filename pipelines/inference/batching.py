@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 from pipelines.models.head import Head
 
@@ -23,7 +23,6 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers' caches 
     """Keys and values of one layer, (rows, heads, tokens, dimension), in buffers that grow by `_BLOCK` tokens.
 
     The parent class concatenates at every token, which copies the whole cache: on a CPU, a seventh of a decoding step.
-    It selects rows by advanced indexing, which takes four times as long as `index_select` there.
     """
 
     def update(
@@ -42,10 +41,10 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers' caches 
             self._buffers[place][:, :, start:end] = new
         return self._view(end)
 
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Select rows in the given order; a row may be repeated."""
         if length := self.get_seq_length():
-            self._buffers = [buffer.index_select(0, indices) for buffer in self._buffers]
+            self._buffers = [buffer.index_select(0, beam_idx) for buffer in self._buffers]
             self._view(length)
 
     def _view(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,7 +83,7 @@ class Batch:
 
     def keep(self, rows: torch.Tensor) -> None:
         """Select rows in the given order; a row may be repeated."""
-        self.cache.batch_select_indices(rows)
+        self.cache.reorder_cache(rows)
         self.mask = self.mask[rows]
 
     def push(self, tokens: torch.Tensor) -> None:
@@ -142,10 +141,14 @@ def prefill(
     """Compute the shared prefix of each group once, and copy its keys and values to all prompts of the group.
 
     `new_tokens` is the most that will be generated. If a row can grow beyond the model's sliding window, prefixes are
-    not shared: the padding behind a shared prefix would take places in the window from tokens.
+    not shared: the padding behind a shared prefix would take places in the window from tokens. In hybrid models
+    (Granite 4.0 H, Qwen3-Next), whose linear-attention layers mask padding only in the first forward pass, each prompt
+    is read in one pass.
     """
     cache = DynamicCache(config=model.config)
-    if max(len(prompts[place]) for group in groups for place in group.members) + new_tokens > _window(cache):
+    if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers):
+        groups = [Group((place,), 0) for group in groups for place in group.members]
+    elif max(len(prompts[place]) for group in groups for place in group.members) + new_tokens > _window(cache):
         groups = _unshared(prompts, groups)
     places = [place for group in groups for place in group.members]
     owner = [number for number, group in enumerate(groups) for _ in group.members]
@@ -155,13 +158,14 @@ def prefill(
     if prefixes.shape[1]:
         _forward(model, prefixes, seen, cache)
     if len(owner) > len(groups):
-        cache.batch_select_indices(torch.tensor(owner, device=model.device))
+        cache.reorder_cache(torch.tensor(owner, device=model.device))
     return Batch(places, ids, torch.cat([seen[owner], mask], dim=1), cache)
 
 
 def _window(cache: DynamicCache) -> float:
     """Return the shortest sliding window of the layers, in tokens."""
-    return min((layer.sliding_window for layer in cache.layers if layer.is_sliding), default=math.inf)
+    layers = zip(cache.layers, cache.is_sliding, strict=True)
+    return min((layer.sliding_window for layer, slides in layers if slides), default=math.inf)
 
 
 def _unshared(prompts: Sequence[Sequence[int]], groups: list[Group]) -> list[Group]:

@@ -62,7 +62,7 @@ class ChatModel:
     def answer(self, messages: list[Message]) -> str:
         """Answer a conversation; the first turns are dropped when it exceeds the model's context."""
         limit, messages = self.decoding["max_new_tokens"], list(messages)
-        room = self.model.config.max_position_embeddings - limit
+        room = self.model.config.get_text_config().max_position_embeddings - limit
         while len(ids := encode_prompt(self.tok, messages)) > room and len(messages) > 2:
             del messages[:2]
         beams, ends = self.decoding.get("num_beams", 1), stop_ids(self.model, self.tok)

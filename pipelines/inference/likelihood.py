@@ -47,6 +47,7 @@ def _scores(
     batch = batching.prefill(model, tok, rows, groups)
     ids, mask = batching.pad(tok, model, [targets[each] for each in batch.places])
     wanted = mask.bool()
-    likely = Head.of(model).logprobs(batch.hidden(model)[wanted], ids[wanted])
+    hidden = batch.hidden(model)[:, -ids.shape[1] :]  # of a hybrid model, contexts are among the new tokens
+    likely = Head.of(model).logprobs(hidden[wanted], ids[wanted])
     scores: list[float] = torch.zeros(mask.shape, device=model.device).masked_scatter(wanted, likely).sum(1).tolist()
     return scores

@@ -33,7 +33,7 @@ class LocalTeacher:
         self.model, self.tok, self.batch_size, self.seed = model, tok, batch_size, seed
         self.instructed, self.continuous = instructed, continuous
         self.batch_dependent = not continuous
-        longest = getattr(model.config, "max_position_embeddings", None)
+        longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.context = longest if isinstance(longest, int) else None
 
     def answer(self, calls: Sequence[Call], wanted: Mapping[int, str], what: str, keep: Keep) -> None:

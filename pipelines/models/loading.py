@@ -33,7 +33,7 @@ def fetch(
     the name of that parameter, for error messages.
 
     Raises:
-        UserError: the model is missing or cannot be loaded, or its chat template cannot be learnt from.
+        UserError: the model is missing, cannot be loaded or lacks weights, or its chat template cannot be learnt from.
     """
     label = f"{where} {config.model!r}"
     kind, _, name = config.model.partition(":")
@@ -59,10 +59,17 @@ def fetch(
             if kind == "package"
             else {"use_safetensors": True}
         )
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=precision, **placed, **options, **weights)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            source, dtype=precision, output_loading_info=True, **placed, **options, **weights
+        )
     except (OSError, ValueError, ImportError) as error:
         advice = "; if it is quantised, name the 16-bit model" if isinstance(error, ImportError) else ""
         raise UserError(f"{label} cannot be loaded: {str(error).strip().splitlines()[0]}{advice}") from error
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(
+            f"{label} cannot be loaded: {type(model).__name__} needs the weight {missing[0]} and {len(missing) - 1} "
+            "more, which its files do not store; download all of its safetensors, or name a causal language model."
+        )
     canonical.canonicalise(tok, config.chat_template, config.thinking, label)
     stops.settle(model, tok, label)
     return model, tok

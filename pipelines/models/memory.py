@@ -74,6 +74,7 @@ class Training:
     shards: int = 1
     """Processes over which the layers are sharded (`pipelines/models/parallel/sharding.py`)."""
     attention: Literal["sdpa", "eager"] = "sdpa"
+    """Eager also for `sdpa` in an architecture without it, such as Gemma 2 or gpt-oss."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,10 @@ def trace(config: PreTrainedConfig, training: Training) -> Traced | None:
     method that reads values of its tensors (BOFT, LoHa, SHiRA), and virtual tokens, which need a loaded model.
     """
     with torch.device("meta"):
-        attention = _MASKLESS if training.attention == "sdpa" else training.attention
-        model: Any = AutoModelForCausalLM.from_config(config, dtype=training.dtype, attn_implementation=attention)
+        chosen = "eager" if training.attention == "eager" else None  # sdpa, if the architecture has it
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=training.dtype, attn_implementation=chosen)
+        if model.config._attn_implementation == "sdpa":
+            model.set_attn_implementation(_MASKLESS)
         head = model.get_output_embeddings()
         linear = [each for each in model.modules() if isinstance(each, (torch.nn.Linear, Conv1D)) and each is not head]
         sizes = [each.weight.numel() for each in linear]

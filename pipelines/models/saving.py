@@ -10,6 +10,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter
 
 from pipelines.models import adapters, quantization, weights
 from pipelines.models.head import Model, base_of
@@ -166,6 +168,8 @@ def save_whole(
     """Save a whole model as safetensors of at most `weights.SHARD`, with its tokenizer and chat template.
 
     Its parameters are first cast to `precision`, one after the other; buffers, such as rotary frequencies, are not.
+    They are stored under the names that they have in the model, which adapters refer to; those of its publisher differ
+    in models that also read images. Stacked experts are stored one by one, as other programs expect them.
 
     Raises:
         UserError: a weight is not finite, or the disk is too small.
@@ -174,6 +178,12 @@ def save_whole(
     for value in model.parameters():
         value.data = value.data.to(precision or value.dtype)
     weights.require_space(out, sum(value.nbytes for value in model.parameters()))
-    model.save_pretrained(out, max_shard_size=weights.SHARD)
+    model.save_pretrained(out, max_shard_size=weights.SHARD, save_original_format=_stacks(model))
     tok.save_pretrained(out)
     weights.keep_hash(out)
+
+
+def _stacks(model: PreTrainedModel) -> bool:
+    """Return whether transformers loads several stored weights as one, such as the experts of a mixture."""
+    conversions = get_model_conversion_mapping(model, add_legacy=False)
+    return any(isinstance(each, WeightConverter) for each in conversions)

@@ -23,7 +23,7 @@ class TrainingConfig(Block):
     """`adamw`; `adamw_8bit` and `paged_adamw_8bit` (bitsandbytes) need a GPU, and a quarter of the memory for states;
     `adafactor` needs even less."""
     weight_decay: NonNegative
-    """Decoupled weight decay."""
+    """Decoupled weight decay of matrices; gains of norms and biases are not decayed."""
     schedule: Schedule
     """Learning rate after the warm-up: `linear` or `cosine` decay to zero, `constant`, or `wsd`, which decays only in
     the last share `decay` of the steps."""

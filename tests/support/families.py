@@ -12,7 +12,13 @@ from typing import Any
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from pipelines.models import loading
 from pipelines.models.config import BaseModelConfig
@@ -55,6 +61,8 @@ class Family:
     """Text around an answer that is learnt with it."""
     replacement: Path | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, Any] | None = None
+    """What a model that also reads images has beside the configuration of its text part."""
     document_end: str | None = None
 
 
@@ -72,6 +80,13 @@ PHI4 = ["<|endoftext|>", "<|dummy_0|>", "<|im_start|>", "<|im_end|>", "<|im_sep|
 GRANITE = ["<|end_of_text|>", "<fim_pad>", "<|start_of_role|>", "<|end_of_role|>"]
 GLM = ["<|endoftext|>", "[MASK]", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"]
 LLAMA = ["<unk>", "<s>", "</s>"]
+TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+SIGLIP = {"vision_config": {**TOWER, "image_size": 28, "patch_size": 14}, "mm_tokens_per_image": 4}
+QWEN_TOWER = {"hidden_size": 16, "intermediate_size": 32, "depth": 1, "num_heads": 2, "out_hidden_size": 32}
+DELTA = {"layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2, "linear_num_value_heads": 2}
+DELTA |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+MAMBA = {"layer_types": ["mamba", "attention"], "num_local_experts": 0, "shared_intermediate_size": 48}
+MAMBA |= {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1}
 
 
 def llama3(template: str) -> Family:
@@ -92,13 +107,14 @@ def qwen(version: int) -> Family:
     )
 
 
-def gemma(config: str, template: str, **extra: Any) -> Family:
+def gemma(config: str, template: str, images: dict[str, Any] | None = None) -> Family:
     return Family(
         *(config, TRL / template, GEMMA, "<end_of_turn>", "<eos>", "<bos>", "<pad>", "<unk>"),
         stops=["<eos>", "<end_of_turn>"],
         begins=["<bos>"],
         spaces=True,
-        extra={"query_pre_attn_scalar": 16, "layer_types": ["sliding_attention", "full_attention"], **extra},
+        extra={"query_pre_attn_scalar": 16, "layer_types": ["sliding_attention", "full_attention"]},
+        images=images,
         document_end="<eos>",
     )
 
@@ -108,8 +124,16 @@ FAMILIES = {
     "llama-3.2": llama3("llama3_2.jinja"),
     "qwen2.5": qwen(2),
     "qwen3": qwen(3),
+    "qwen3.5": Family(
+        *("Qwen3_5Config", TRL / "qwen3_5_nothink.jinja", QWEN, "<|im_end|>", "<|im_end|>", None, "<|endoftext|>"),
+        stops=["<|im_end|>", "<|endoftext|>"],
+        document_end="<|endoftext|>",
+        extra=DELTA,
+        images={"vision_config": {**QWEN_TOWER, "num_position_embeddings": 16}},
+    ),
     "gemma-2": gemma("Gemma2Config", "gemma.jinja"),
     "gemma-3": gemma("Gemma3TextConfig", "gemma3.jinja"),
+    "gemma-3-vision": gemma("Gemma3Config", "gemma3.jinja", SIGLIP),
     "mistral": Family(
         *("MistralConfig", OWN / "mistral.jinja", [*LLAMA, "[INST]", "[/INST]"], "</s>", "</s>", "<s>", None, "<unk>"),
         begins=["<s>"],
@@ -152,6 +176,12 @@ FAMILIES = {
         *("<|end_of_text|>", "<|end_of_text|>", "<|end_of_text|>", "<|end_of_text|>"),
         document_end="<|end_of_text|>",
     ),
+    "granite-4-hybrid": Family(
+        *("GraniteMoeHybridConfig", OWN / "granite.jinja", GRANITE),
+        *("<|end_of_text|>", "<|end_of_text|>", "<|end_of_text|>", "<|end_of_text|>"),
+        document_end="<|end_of_text|>",
+        extra=MAMBA,
+    ),
     "smollm": Family(
         *("LlamaConfig", OWN / "smollm2.jinja", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], "<|im_end|>"),
         *("<|im_end|>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"),
@@ -192,31 +222,35 @@ def trained(family: str) -> str:
     return str(raw.to_str())
 
 
+def configuration(own: Family, **changes: Any) -> PreTrainedConfig:
+    """Return the configuration of a tiny model of the family."""
+    text = {
+        **{"hidden_size": 32, "intermediate_size": 48},
+        **{"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1},
+        "head_dim": 16,
+        "max_position_embeddings": 512,
+        **own.extra,
+        **changes,
+    }
+    kind = getattr(transformers, own.config)
+    config: PreTrainedConfig = kind(**text) if own.images is None else kind(text_config=text, **own.images)
+    return config
+
+
 def written(family: str, out: Path, template: Path | None = None, **changes: Any) -> Path:
     """Write the family's model as its publisher would."""
     own = FAMILIES[family]
-    names = {"bos_token": own.bos, "eos_token": own.eos, "pad_token": own.pad, "unk_token": own.unk}
+    tokens = {"bos_token": own.bos, "eos_token": own.eos, "pad_token": own.pad, "unk_token": own.unk}
     tok = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(trained(family)), **{name: token for name, token in names.items() if token}
+        tokenizer_object=Tokenizer.from_str(trained(family)), **{name: token for name, token in tokens.items() if token}
     )
     tok.add_special_tokens({"extra_special_tokens": own.special})
     if chosen := template or own.template:
         tok.chat_template = chosen.read_text()
-    config = getattr(transformers, own.config)(
-        **{
-            "vocab_size": len(tok),
-            **{"hidden_size": 32, "intermediate_size": 48},
-            **{"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1},
-            "head_dim": 16,
-            "max_position_embeddings": 512,
-            **{"bos_token_id": tok.bos_token_id, "eos_token_id": tok.eos_token_id},
-            "pad_token_id": tok.pad_token_id,
-            **own.extra,
-            **changes,
-        }
-    )
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    config = configuration(own, vocab_size=len(tok), **{name: getattr(tok, name) for name in names}, **changes)
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config)
+    model = (AutoModelForCausalLM if own.images is None else AutoModelForImageTextToText).from_config(config)
     model.generation_config.eos_token_id = tok.convert_tokens_to_ids(own.stops or [own.eos])
     model.save_pretrained(out)
     tok.save_pretrained(out)

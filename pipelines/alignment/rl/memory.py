@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers.cache_utils import CacheLayerMixin, LinearAttentionCacheLayerMixin
 
 from pipelines.alignment.rl.config import PPOBlock, RLBlock
 from pipelines.models import devices, memory
@@ -90,7 +91,8 @@ def check(
     where, config = devices.device(compute), AutoConfig.from_pretrained(start)
     may_recompute = training.checkpointing == "auto" and where.type == "cuda" and not tuning.virtual
     recompute = training.checkpointing == "on" and not tuning.virtual
-    one = micro_batch(block, prompt, tuning, base.quantization, devices.dtype(compute), recompute)
+    attention: Literal["sdpa", "eager"] = "eager" if where.type == "cpu" else "sdpa"
+    one = micro_batch(block, prompt, tuning, base.quantization, devices.dtype(compute), recompute, attention)
     traced = memory.trace(config, one)
     if traced is None:
         say(f"{what}: the memory of this architecture and method cannot be estimated")
@@ -145,14 +147,23 @@ def estimate(config: PreTrainedConfig, traced: Traced, training: Training, block
     return RoundEstimate(
         step=memory.estimate(traced, training),
         adapters=traced.trainable * (MASTER * (besides + 1) + states),
-        cache=answers * training.length * cache_bytes(config, training.dtype),
+        cache=answers * cache_bytes(config, training.dtype, training.length),
         prefill=PREFILL * traced.largest_saved * block.prompts * prompt // training.length,
     )
 
 
-def cache_bytes(config: PreTrainedConfig, dtype: torch.dtype) -> int:
-    """Return the bytes of the keys and values of one token in all layers."""
+def cache_bytes(config: PreTrainedConfig, dtype: torch.dtype, tokens: int) -> int:
+    """Return the bytes of the cache of one row of `tokens` tokens: keys and values, and states of linear attention."""
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
         found = model.get_decoder()(input_ids=torch.zeros(1, 1, dtype=torch.long), use_cache=True)
-    return sum(int(layer.keys.nbytes + layer.values.nbytes) for layer in found.past_key_values.layers)
+    layers = found.past_key_values.layers
+    each = sum(int(layer.keys.nbytes + layer.values.nbytes) for layer in layers if isinstance(layer, CacheLayerMixin))
+    states = [
+        state
+        for layer in layers
+        if isinstance(layer, LinearAttentionCacheLayerMixin)
+        for state in (*layer.conv_states.values(), *layer.recurrent_states.values())
+        if state is not None
+    ]
+    return tokens * each + sum(int(state.nbytes) for state in states)

@@ -27,7 +27,8 @@ def fuse(model: peft.PeftModel) -> bool:
     """Replace the forward pass of every decoder layer; return whether the model allows it.
 
     It must be a Llama on a CPU with eager attention, not quantised, with LoRA on all projections. A call with a
-    key-value cache, with dropout, or with several active adapters or a merged one runs the layer's own forward pass.
+    key-value cache, with dropout or biases in LoRA, or with several active adapters or a merged one runs the layer's
+    own forward pass.
     """
     decoder = model.get_base_model().get_decoder()
     layers = list(getattr(decoder, "layers", []))
@@ -40,10 +41,10 @@ def fuse(model: peft.PeftModel) -> bool:
 
 
 def _is_covered(layer: Any) -> bool:
-    hooked = layer.self_attn._forward_hooks or layer.mlp._forward_hooks  # bottleneck adapters
     return (
         layer.__class__ is LlamaDecoderLayer
-        and not hooked
+        and not layer.self_attn._forward_hooks  # of bottleneck adapters
+        and not layer.mlp._forward_hooks
         and all(
             (each.__class__, getattr(each, "base_layer", None).__class__) == (lora.Linear, nn.Linear)
             and each.base_layer.bias is None
@@ -102,4 +103,6 @@ class _Forward:
 
     def _is_plain(self, projection: Any, name: str) -> bool:
         drops = self.owner.training and not isinstance(projection.lora_dropout[name], nn.Identity)
-        return name in projection.lora_A and not drops and name not in projection.lora_variant
+        if name not in projection.lora_A or drops or name in projection.lora_variant:
+            return False
+        return projection.lora_B[name].bias is None  # lora_bias

@@ -67,7 +67,8 @@ def stop_ids(model: PreTrainedModel, tok: PreTrainedTokenizerBase) -> list[int]:
 
 def _stops(model: PreTrainedModel, tok: PreTrainedTokenizerBase) -> list[int]:
     found = {turn_end(tok), tok.eos_token_id}
-    for configured in (model.generation_config.eos_token_id, model.config.eos_token_id):
+    for config in (model.generation_config, model.config):
+        configured = getattr(config, "eos_token_id", None)  # that of a model that also reads images may have none
         found |= set(configured if isinstance(configured, list) else [configured])
     return sorted(found - {None})
 

@@ -32,6 +32,8 @@ def apply(model: PreTrainedModel, tuning: TuningConfig) -> Model:
         bottleneck.attach(model, BottleneckOptions.model_validate(tuning.options))
         return model
     config = peft_methods.configuration(tuning.method, tuning.options, str(model.config._name_or_path))
+    if getattr(config, "exclude_modules", "") is None:  # "" stands for methods without target modules
+        config.exclude_modules = _beside_decoder(model)
     model.requires_grad_(False)
     try:
         adapted = peft.get_peft_model(model, config)
@@ -48,6 +50,15 @@ def apply(model: PreTrainedModel, tuning: TuningConfig) -> Model:
     elif start := tuning.replaced_init:
         _replace_init(adapted, start)
     return adapted
+
+
+def _beside_decoder(model: PreTrainedModel) -> str | None:
+    """Return a pattern of the modules that text does not reach, such as the vision tower of Gemma 3; None without."""
+    decoder, base = model.get_decoder(), model.base_model
+    if decoder is base:
+        return None
+    beside = [name for name, child in base.named_children() if all(each is not decoder for each in child.modules())]
+    return rf"{model.base_model_prefix}\.({'|'.join(beside)})\..*" if beside else None
 
 
 def _replace_init(model: peft.PeftModel, start: str) -> None:

@@ -5,6 +5,7 @@ import torch
 
 from pipelines.config import Config
 from pipelines.models import devices
+from pipelines.runtime import liveness
 from pipelines.runtime.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -23,6 +24,19 @@ def test_a_process_uses_the_first_gpu_or_that_of_its_rank(config: Config, monkey
     for name, value in {"TORCHELASTIC_RUN_ID": "1", "RANK": "5", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     assert devices.device(compute) == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_algorithms_are_deterministic_on_a_cpu_alone(
+    gpu: bool, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(liveness, "accelerator", lambda: None)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda mode, warn_only: asked.append(mode))
+    devices.prepare(config.compute.model_copy(update={"device": "auto"}))
+    assert asked == [not gpu]
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,15 @@ def test_dropout_uses_the_own_forward_pass_while_training() -> None:
     assert torch.equal(outcome(model)[0], outcome(model)[0])
 
 
+def test_biases_of_lora_are_trained_by_the_own_forward_pass() -> None:
+    lora = peft.LoraConfig(r=4, target_modules="all-linear", lora_bias=True)
+    model = peft.get_peft_model(LlamaForCausalLM(LlamaConfig(**SIZES)), lora)
+    assert fuse(model)
+    _, gradients = outcome(model)
+    biases = [gradients[name] for name, _ in model.named_parameters() if name.endswith("lora_B.default.bias")]
+    assert len(biases) == 14 and all(gradient.any() for gradient in biases)
+
+
 def test_scaling_an_adapter_counts_later_too() -> None:
     def scaled(model: peft.PeftModel) -> None:
         for module in model.modules():

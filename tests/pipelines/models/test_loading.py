@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pipelines import artifacts
 from pipelines.config import Config
@@ -66,6 +67,20 @@ def test_fetched_model_has_padding_token_other_than_eos(tmp_path: Path) -> None:
 def test_unknown_model_raises_user_error(name: str, message: str, project: Path) -> None:
     with pytest.raises(UserError, match=message):
         loading.fetch(settings(name), "base.model", torch.float32)
+
+
+def test_model_that_lacks_a_weight_raises_user_error(tmp_path: Path) -> None:
+    tok = tiny_tokenizer()
+    tok.save_pretrained(tmp_path)
+    tiny_model(tok).save_pretrained(tmp_path)
+    loading.fetch(settings(str(tmp_path)), "base.model", torch.float32)  # its output layer is tied, and not stored
+    stored = load_file(tmp_path / "model.safetensors")
+    del stored["model.layers.1.mlp.up_proj.weight"], stored["model.norm.weight"]
+    save_file(stored, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        UserError, match=r"LlamaForCausalLM needs the weight model\.layers\.1\.mlp\.up_proj\.weight and 1 "
+    ):
+        loading.fetch(settings(str(tmp_path)), "base.model", torch.float32)
 
 
 def test_quantised_model_without_its_library_raises_user_error(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import torch
 from peft.helpers import disable_input_dtype_casting
 from transformers import (
     BitsAndBytesConfig,
+    Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
+    GptOssConfig,
     LlamaForCausalLM,
     MixtralConfig,
     PreTrainedConfig,
@@ -21,6 +23,7 @@ from pipelines.models.tuning.apply import apply
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.training.examples import IGNORED, Example
 from pipelines.training.objectives import LanguageModel
+from tests.support.families import FAMILIES, configuration
 from tests.support.model_shapes import MEDIUM, SHAPES, peak
 
 pytestmark = pytest.mark.slow
@@ -183,6 +186,21 @@ def test_an_architecture_with_sliding_windows_is_traced() -> None:
     )
     training = Training(LORA, "none", torch.bfloat16, rows=1, length=64, predicted=8)
     assert estimate(traced(config, training), training).activations > 6 * 64 * 64 * 2
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", sorted({own.config: name for name, own in FAMILIES.items()}.values()))
+def test_every_family_has_an_estimate_on_a_gpu_and_on_a_cpu(family: str, attention: Any) -> None:
+    config = configuration(FAMILIES[family], vocab_size=300, pad_token_id=0)
+    training = Training(LORA, "none", torch.float32, rows=1, length=32, predicted=8, attention=attention)
+    assert estimate(traced(config, training), training).activations > 0
+
+
+@pytest.mark.parametrize("config", [Gemma2Config, GptOssConfig])
+def test_architectures_without_sdpa_are_estimated_with_eager_attention(config: type[PreTrainedConfig]) -> None:
+    shape = config(vocab_size=300, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+    sdpa = Training(FULL, "none", torch.bfloat16, rows=1, length=16, predicted=10, attention="sdpa")
+    assert trace(shape, sdpa) == trace(shape, replace(sdpa, attention="eager"))
 
 
 def test_the_matrices_of_gpt2_are_counted() -> None:

@@ -1,22 +1,39 @@
-"""One contract for every model family: learnt end of turn, one BOS, consistent prompts, stops, padding, documents."""
+"""One contract for every model family: consistent prompts, stops and documents; its adapters are merged as trained."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from pipelines.alignment.backbone import Backbone
+from pipelines.alignment.offline import preference
 from pipelines.inference.beam_search import search
 from pipelines.inference.generation import generate, respond
-from pipelines.models import chat, loading, saving
+from pipelines.inference.likelihood import loglikelihoods
+from pipelines.models import chat, export, loading, saving
 from pipelines.models.messages import Message
 from pipelines.models.templates import stops
+from pipelines.models.tuning import preparation
+from pipelines.models.tuning.config import TuningConfig
+from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.examples import IGNORED, encode_chat, encode_text
+from pipelines.training.loop import fit
+from pipelines.training.objectives import LanguageModel
+from pipelines.training.step import Job
+from tests.support import pairs
 from tests.support.families import CHAT, FAMILIES, SYSTEM, Loaded, learnt, settings, written
+from tests.support.recorder import Recorder
+from tests.support.trainings import COMPUTE, training
 
 pytestmark = pytest.mark.slow
+
+LORA = TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8})
+PASSAGE = "The bell is rung twice a day. " * 4
 
 
 @pytest.fixture(params=FAMILIES, scope="module")
@@ -118,6 +135,52 @@ def test_control_tokens_in_messages_stay_text(loaded: Loaded) -> None:
 
     assert written_controls(hostile) == written_controls(CHAT)
     assert tok.decode(learnt(encode_chat(tok, hostile))[0]).count(attack) == 1
+
+
+def test_adapters_are_trained_aligned_loaded_and_merged(loaded: Loaded, tmp_path: Path) -> None:
+    own, model, tok = loaded
+    base, block = Path(model.name_or_path), settings(Path("unused"), own.replacement)
+    rows = [encode_chat(tok, CHAT[: 2 * turns]) for turns in (1, 2)]
+    job = Job("sft", 1e-2, 1, training(), COMPUTE, Recorder(), Checkpoints())
+
+    tuned = preparation.trainable(base, LORA, COMPUTE, block)
+    fit(tuned, LanguageModel(tuned, rows, tok.pad_token_id), [[0, 1]] * 2, job)
+    saving.save(tuned, tok, tmp_path / "sft", base)
+    assert all(value.any() for name, value in tuned.named_parameters() if "lora_B" in name)
+
+    aligned = preparation.peft_adaptable(tmp_path / "sft", None, COMPUTE, block)
+    prompt = chat.encode_prompt(tok, CHAT[:1])
+    answers = [(prompt, [*chat.encode_text(tok, text), stops.turn_end(tok)]) for text in ("Orla Finch", "Nobody")]
+    preference.train(Backbone(aligned, tok, COMPUTE), [(answers[0], answers[1])], pairs.block("sigmoid", epochs=1), job)
+    saving.save(aligned, tok, tmp_path / "dpo", tmp_path / "sft")
+    export.merge(tmp_path / "dpo", tmp_path / "merged", COMPUTE)
+
+    with torch.no_grad():
+        ids = torch.tensor([rows[1].ids])
+        start, trained, read, merged = (
+            each.eval()(input_ids=ids).logits
+            for each in (model, aligned, *(loading.load(tmp_path / name, COMPUTE) for name in ("dpo", "merged")))
+        )
+    assert torch.allclose(read, trained, atol=1e-4) and torch.equal(read, merged)
+    assert not torch.allclose(read, start, atol=1e-3)
+
+
+def test_answers_and_likelihoods_do_not_depend_on_the_batch(loaded: Loaded) -> None:
+    model, tok = copy.deepcopy(loaded[1]), loaded[2]
+    for value in model.get_decoder().layers.parameters():
+        value.data *= 8 if value.ndim == 2 else 1  # otherwise a random model only repeats its last token
+    texts = ("Who keeps the light?", f"{PASSAGE}Who?", f"{PASSAGE}When?")
+    prompts = [chat.encode_prompt(tok, [{"role": "user", "content": text}]) for text in texts]
+    ends = stops.stop_ids(model, tok)
+
+    def found(size: int) -> tuple[list[object], dict[int, list[float]]]:
+        greedy = sorted(respond(model, tok, prompts, ends, 6, None, size))
+        beams = sorted((place, tokens) for place, tokens, _ in search(model, tok, prompts, ends, 6, 2, 1.0, size))
+        return [greedy, beams], dict(loglikelihoods(model, tok, prompts, [[[5], [6, 7, 8]]] * 3, 2 * size))
+
+    (alone, scores), (together, batched) = found(1), found(3)
+    assert alone == together
+    assert all(batched[place] == pytest.approx(each, abs=1e-4) for place, each in scores.items())
 
 
 def test_documents_begin_and_end_as_in_pretraining(loaded: Loaded) -> None:

@@ -75,6 +75,17 @@ def test_8_bit_optimizers_need_a_gpu(kind: Optimizer) -> None:
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adafactor"])
+def test_only_matrices_decay(kind: Optimizer) -> None:
+    matrix, gain = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))
+    optimizer = optimizers.create(kind, [{"params": [gain, matrix], "lr": 0.5}], 0.1)
+    matrix.grad, gain.grad = torch.zeros(2, 2), torch.zeros(2)
+    optimizer.step()
+    assert torch.allclose(matrix, torch.full((2, 2), 0.95)) and torch.equal(gain, torch.ones(2))
+    (alone,) = optimizers.create(kind, [{"params": [gain, matrix], "lr": 0.5}], 0.0).param_groups
+    assert alone["params"] == [gain, matrix]
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adafactor"])
 def test_weights_that_begin_at_zero_move_by_the_learning_rate(kind: Optimizer) -> None:
     weight = torch.nn.Parameter(torch.zeros(4, 4))  # as LoRA's B
     optimizer = optimizers.create(kind, [{"params": [weight], "lr": 1e-2}], 0.0)

@@ -88,7 +88,7 @@ def test_adapters_are_counted_with_their_states_and_the_copy_of_the_best(config:
 
 
 def test_keys_and_values_of_8b_models() -> None:
-    bytes_each = {name: memory.cache_bytes(SHAPES[name](), torch.bfloat16) for name in SHAPES if "8B" in name}
+    bytes_each = {name: memory.cache_bytes(SHAPES[name](), torch.bfloat16, 1) for name in SHAPES if "8B" in name}
     assert bytes_each == {
         "Qwen/Qwen3-8B": 36 * 8 * 128 * 2 * 2,
         "meta-llama/Llama-3.1-8B-Instruct": 32 * 8 * 128 * 2 * 2,
