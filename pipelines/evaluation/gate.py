@@ -25,6 +25,8 @@ from pipelines.artifacts import Row
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.metrics import METRICS, Difference, Unit, constant, difference, units, value
 
+MEASURED_BY = {"hallucination_rate": "refusal_recall"}
+"""The metric whose questions a requirement needs besides its own: answerable ones alone show no failure to refuse."""
 MAX_MORE_QUESTIONS = 20_000
 """Beyond this, no number of further questions is suggested: the gain lies on the limit."""
 
@@ -82,7 +84,7 @@ class Check:
     outcome: Outcome
     veto: bool = False
     now: float | None = None
-    """The candidate's metric; None if there is no such test question."""
+    """The candidate's metric; None if a set of test questions is missing."""
     before: float | None = None
     """The reference's metric; None if the metric itself is limited."""
     gain: float | None = None
@@ -163,7 +165,7 @@ def describe(check: Check) -> str:
     """Return a check as a sentence: the metric of both models, its change with both bounds, and the limit."""
     metric = METRICS[check.metric]
     if check.now is None or check.gain is None or check.bounds is None:
-        return f"{metric.title}: not measured, because there is no such test question."
+        return f"{metric.title}: not measured, because a set of test questions is missing."
     sign = 1 if metric.higher_is_better else -1
     scale, form, unit = (100, ".1f", "%") if metric.share else (1, ".2f", "")
     low, high = sorted(sign * scale * bound for bound in check.bounds)
@@ -201,7 +203,7 @@ def _check(
 ) -> Check:
     alpha = config.alpha_per_opening
     unmeasured = Check(wanted.gate, wanted.metric, reference, wanted.limit, 1 - alpha, Outcome.UNDECIDED, wanted.veto)
-    if wanted.metric not in these:
+    if wanted.metric not in these or MEASURED_BY.get(wanted.metric, wanted.metric) not in these:
         return unmeasured
     now = these[wanted.metric]
     before = constant(now, 0.0) if wanted.absolute else those[wanted.metric]

@@ -276,7 +276,7 @@ def test_unmeasured_metrics_leave_the_gate_undecided(config: Config) -> None:
     assert "sft.general_accuracy" not in logged
     verdict = artifacts.read_json(Path("artifacts/compare/metrics.json"))["verdict"]
     assert verdict["outcome"] == "undecided"
-    assert verdict["reasons"] == ["General accuracy: not measured, because there is no such test question."]
+    assert verdict["reasons"] == ["General accuracy: not measured, because a set of test questions is missing."]
     assert "General accuracy: not measured" in Path("report.html").read_text()
 
 

@@ -99,11 +99,13 @@ def test_refusals_are_limited_by_themselves_against_the_baseline_and_relatively_
     )
 
 
-def test_unmeasured_metric_is_undecided() -> None:
-    now, before = ([row for row in rows() if row["set"] != "general"] for _ in range(2))
-    check = checks(now, before)["general"]
+@pytest.mark.parametrize(("missing", "gate"), [("general", "general"), ("unanswerable", "honest")])
+def test_requirement_without_its_questions_is_undecided(missing: str, gate: str) -> None:
+    """The hallucination rate of answerable questions alone says nothing of a model that never refuses."""
+    now, before = ([row for row in rows() if row["set"] != missing] for _ in range(2))
+    check = checks(now, before)[gate]
     assert check.outcome == Outcome.UNDECIDED
-    assert describe(check) == "General accuracy: not measured, because there is no such test question."
+    assert describe(check).endswith("not measured, because a set of test questions is missing.")
 
 
 def test_gate_of_answers_to_different_questions_raises() -> None:
