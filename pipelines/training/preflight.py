@@ -285,7 +285,8 @@ def check_memory(
     if needed.total <= free:
         return training.checkpointing
     way = memory.first_fit(shape, _smaller(training, where, together), free)
-    other = f"{_SHORTER[what]}, lower the rank of the adapter, or set a smaller base.model"
+    fewer = "train an adapter (tuning.method lora)" if training.tuning.selects else "lower the rank of the adapter"
+    other = f"{_SHORTER[what]}, {fewer}, or set a smaller base.model"
     raise UserError(
         f"{what} needs an estimated {needed.total / GIB:.1f} GiB of memory, and {where} has {free / GIB:.1f} GiB free; "
         f"{way or other}."

@@ -248,7 +248,8 @@ def written(family: str, out: Path, template: Path | None = None, **changes: Any
     if chosen := template or own.template:
         tok.chat_template = chosen.read_text()
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
-    config = configuration(own, vocab_size=len(tok), **{name: getattr(tok, name) for name in names}, **changes)
+    tokens_of = {"vocab_size": len(tok), **{name: getattr(tok, name) for name in names}}
+    config = configuration(own, **(tokens_of | changes))
     torch.manual_seed(0)
     model = (AutoModelForCausalLM if own.images is None else AutoModelForImageTextToText).from_config(config)
     model.generation_config.eos_token_id = tok.convert_tokens_to_ids(own.stops or [own.eos])

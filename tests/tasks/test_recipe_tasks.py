@@ -8,6 +8,7 @@ from rich.console import Console
 
 from flows.commands.use import use
 from pipelines import artifacts
+from pipelines.alignment.online_prompts import ONLINE_HELD_OUT
 from pipelines.artifacts import Row
 from pipelines.config import Config, load
 from pipelines.evaluation.questions import SETS, SPLITS
@@ -42,6 +43,7 @@ def data(project: Path) -> None:
     artifacts.write_rows(curate / "train.jsonl", rows)
     artifacts.write_rows(curate / "validation.jsonl", rows[:1])
     artifacts.write_rows(preferences / "train.jsonl", [_pair(question) for question in ANSWERS])
+    artifacts.write_rows(preferences / ONLINE_HELD_OUT, rows[:1])
     (project / "data/questions").mkdir(parents=True)
     for name in SETS:
         asked = [

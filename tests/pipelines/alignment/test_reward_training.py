@@ -140,7 +140,8 @@ def test_a_new_adapter_is_trained_as_its_method_needs(base: Path, turns: list[Tu
     train_only(model, [POLICY])
     backbone, pairs = Backbone(model, tiny_tokenizer(), COMPUTE), kway(turns)
     job = Job("reward", 1e-2, 4, training(), COMPUTE, run, Checkpoints())
-    train(backbone, scalar_head(model), pairs, [1.0] * len(pairs), config.reward, job, tuning)
+    settings = config.reward.model_copy(update={"epochs": 4})
+    train(backbone, scalar_head(model), pairs, [1.0] * len(pairs), settings, job, tuning)
     values = [value for name, value in model.named_parameters() if "lora_E" in name]
     assert min(run.of("orthogonality")) > 0
     assert sum(int(value.count_nonzero()) for value in values) <= 2 * len(values)
