@@ -162,7 +162,7 @@ def _served_refusal(version: Version, settings: Config) -> str:
         answerer = Answerer(model, location, settings)
         share = agreement(answerer, rows, threshold, settings, SERVED_QUESTIONS)
     except (UserError, OSError, ValueError, RuntimeError) as error:
-        return f"it cannot be loaded from the registry: {error}"
+        return f"it cannot be loaded from the registry and asked: {error}"
     registry.describe(version, {SERVED: f"{share:.4f}"})
     return "" if share >= MIN_SERVED else describe_served(share)
 
