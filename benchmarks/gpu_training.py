@@ -31,6 +31,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrain
 
 from benchmarks.sft_trl import Peer, trl_trainer
 from pipelines import artifacts, config
+from pipelines.alignment.online_prompts import ONLINE_HELD_OUT
 from pipelines.config import Config
 from pipelines.curation.schema import read_training_rows
 from pipelines.evaluation.questions import SETS, SPLITS
@@ -112,6 +113,7 @@ def write_rows(count: int, length: int) -> Path:
     short = [(chat(length // 2, seed), chat(length // 2, seed + 1)) for seed in range(count)]
     pairs = [{"prompt": better[:1], "chosen": better[1:], "rejected": worse[1:], **fields} for better, worse in short]
     artifacts.write_rows(preferences / "train.jsonl", pairs)
+    artifacts.write_rows(preferences / ONLINE_HELD_OUT, rows[:1])
     return curate
 
 

@@ -4,6 +4,7 @@ Real Git, DVC, Prefect, MLflow and stages, with a model of two layers in a copy 
 """
 
 import json
+import math
 import os
 import re
 import shlex
@@ -15,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from transformers import LlamaForCausalLM
 
 from tests.conftest import ROOT, tiny_model, tiny_tokenizer
 
@@ -88,7 +91,9 @@ def clone(tmp_path: Path) -> Clone:
             (made.path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, made.path / name)
     tokenizer = tiny_tokenizer()
-    tiny_model(tokenizer).save_pretrained(tmp_path / "tiny")
+    model = tiny_model(tokenizer)
+    end_answers(model)
+    model.save_pretrained(tmp_path / "tiny")
     tokenizer.save_pretrained(tmp_path / "tiny")
     made.change(
         compute={"threads": 1},
@@ -106,6 +111,16 @@ def clone(tmp_path: Path) -> Clone:
     for line in ("init -q", "add .", "commit -qm start"):
         made.git(line)
     return made
+
+
+def end_answers(model: LlamaForCausalLM) -> None:
+    """Train the model to end its turn after about three tokens: preference pairs need samples that ended."""
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    ids = torch.randint(len(model.model.embed_tokens.weight), (16, 16))
+    while (loss := -model(ids).logits.log_softmax(-1)[..., model.config.eos_token_id].mean()) > math.log(3):
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def talk(question: str, answer: str) -> dict[str, object]:
