@@ -167,7 +167,7 @@ def describe(check: Check) -> str:
     if check.now is None or check.gain is None or check.bounds is None:
         return f"{metric.title}: not measured, because a set of test questions is missing."
     sign = 1 if metric.higher_is_better else -1
-    scale, form, unit = (100, ".1f", "%") if metric.share else (1, ".2f", "")
+    scale, form, unit = (100, "z.1f", "%") if metric.share else (1, "z.2f", "")  # z: no negative zero
     low, high = sorted(sign * scale * bound for bound in check.bounds)
     limit, level = sign * scale * check.limit, f"{100 * check.level:g}%"
     now = f"{metric.title} {scale * check.now:{form}}{unit}"
