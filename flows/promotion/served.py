@@ -6,6 +6,7 @@ from pipelines.config import Config
 from pipelines.evaluation import scoring
 from pipelines.evaluation.confidence.calibration import abstaining
 from pipelines.evaluation.questions import GENERAL, Question
+from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import Meter
 
 
@@ -15,11 +16,16 @@ def agreement(answerer: Answerer, rows: list[Row], threshold: float | None, sett
     `rows` are those of answers.jsonl, with the `confidence` in each attempt; below the `threshold` a refusal is
     expected. Questions are left out whose answers have no such confidence (general ones), or a verdict that the rules
     alone do not repeat (those that a judge changed).
+
+    Raises:
+        UserError: no question is left.
     """
     asked = [row for row in rows if row["split"] == "validation" and row["set"] != GENERAL and not row["judged"]]
     if threshold is not None:
         known = {row["id"]: row["confidence"] for row in asked if row["confidence"] is not None}
         asked = abstaining(asked, known, threshold)
+    if not asked:
+        raise UserError("no validation question about the documents has a verdict by the rules; add some.")
     step = max(1, len(asked) // count)
     sample = asked[::step][:count]
     repeated, meter = 0, Meter("questions to the served model", len(sample))

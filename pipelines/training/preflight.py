@@ -1,5 +1,5 @@
-"""Checks before the weights are loaded: quantisation, optimizer, memory and disk. They take seconds; training takes
-hours."""
+"""Checks before the weights are loaded: method, quantisation, optimizer, positions, memory and disk. They take seconds;
+training takes hours."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
