@@ -43,7 +43,7 @@ def evaluate(
     sentence that models are fine-tuned to refuse with. A whole model is quantised as `base` says.
     """
     devices.prepare(compute)
-    asked = questions.of_split(questions.VALIDATION, config.questions)
+    asked = questions.of_split(questions.VALIDATION, config.questions, config.limit)
     loaded, tok = loading.load(model, compute, base), loading.tokenizer(model)
     rows = ask(loaded, tok, asked, config, refusal, judge)
     corpus = Corpus([row["text"] for row in artifacts.read_table(split / "train.parquet")])

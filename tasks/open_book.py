@@ -41,7 +41,7 @@ def answer(
     devices.prepare(settings.compute)
     candidate = list(models)[-1]
     config, refusal = settings.open_book, settings.curate.refusal
-    test = questions.of_split(questions.TEST, settings.evaluate.questions)
+    test = questions.of_split(questions.TEST, settings.evaluate.questions, settings.evaluate.limit)
     asked = open_book.sampled(test, config.questions, settings.compute.seed)
     index = Index(list(passages(artifacts.read_table(documents), config.passage_sentences)))
     rows: dict[str, list[Row]] = {}

@@ -51,7 +51,7 @@ def test(
     """
     devices.prepare(settings.compute)
     config, refusal = settings.evaluate, settings.curate.refusal
-    asked = questions.of_split(questions.TEST, config.questions)
+    asked = questions.of_split(questions.TEST, config.questions, config.limit)
     corpus = Corpus([row["text"] for row in artifacts.read_table(split / "train.parquet")])
     metrics: dict[str, float] = {}
     for name, directory in models.items():
@@ -68,7 +68,8 @@ def test(
 def protocol(config: Config) -> artifacts.Row:
     """Return how answers are obtained: the files of questions, the decoding and the hash of the code."""
     own = config.evaluate.questions
-    asked, files = questions.load(own), [folder / f"{name}.jsonl" for folder in questions.folders(own) for name in SETS]
+    asked = questions.load(own, config.evaluate.limit)
+    files = [folder / f"{name}.jsonl" for folder in questions.folders(own) for name in SETS]
     return {
         "questions": [_file(path, asked) for path in files if path.exists()],
         "decoding": config.evaluate.decoding,

@@ -124,9 +124,12 @@ def stale_lock(root: Path) -> list[str]:
 
 
 def listed(entry: dict[str, Any], file: str) -> list[str]:
-    """Return the keys of the parameter file `file` that a stage depends on."""
+    """Return the keys of the parameter file `file` that a stage, or an item of its `foreach`, depends on."""
     if file == "params.yaml":
-        return [key for key in entry.get("params", []) if isinstance(key, str)]
+        keys = [key for key in entry.get("params", []) if isinstance(key, str)]
+        items = entry["foreach"].values() if isinstance(entry.get("foreach"), dict) else []
+        named = {f"${{item.{name}}}": [each[name] for each in items] for item in items for name in item}
+        return [found for key in keys for found in named.get(key, [key])]
     return [key for other in entry.get("params", []) if isinstance(other, dict) for key in other.get(file, [])]
 
 

@@ -25,7 +25,7 @@ def today(settings: Config) -> str:
 
 def of(digest: str, settings: Config) -> str:
     """Return the evaluation fingerprint for questions with `digest`, the DVC hashes of their folders in one string."""
-    asked = [digest, settings.evaluate.decoding, settings.curate.refusal]
+    asked = [digest, settings.evaluate.limit, settings.evaluate.decoding, settings.curate.refusal]
     facts = [*asked, settings.evaluate.max_extra_words, settings.base.quantization, code(PROJECT)]
     if settings.evaluate.judge and (name := settings.teacher.roles.judge):
         prompt = hashlib.sha256(settings.evaluate.judge_prompt.read_bytes()).hexdigest()

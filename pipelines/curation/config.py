@@ -29,6 +29,8 @@ class CurateConfig(Block):
     plain_keyword_queries: Annotated[int, Field(ge=0)]
     """Maximum number of keyword queries, over all variants, about sentences without a name, number, date, cause or
     purpose."""
+    max_keyword_queries: Annotated[int, Field(ge=0)] | None
+    """Maximum number of keyword queries with an answer, over all variants; None: all."""
     unanswerable_query_share: Share
     """Share of keyword queries repeated with an invented name and answered by the refusal."""
     max_rouge_l: Share

@@ -90,15 +90,20 @@ def keyword_query_rows(
 ) -> Iterator[TrainingRow]:
     """Yield a keyword query for every statement and variant, answered by the statement's clause.
 
-    Plain statements yield at most `config.plain_keyword_queries`, over all variants. A share of the queries,
-    `config.unanswerable_query_share`, is repeated with an invented name made of `other_names`, and refused.
+    There are at most `config.max_keyword_queries`, of which plain statements have `config.plain_keyword_queries`, over
+    all variants. A share of them, `config.unanswerable_query_share`, is repeated with an invented name made of
+    `other_names`, and refused.
     """
     num_variants = config.num_variants + 1
-    places = [(at, variant) for at, each in enumerate(statements) if each.plain for variant in range(num_variants)]
-    chosen = set(rng.sample(places, min(config.plain_keyword_queries, len(places))))
+    every = [(at, variant) for at in range(len(statements)) for variant in range(num_variants)]
+    plain, others = ([place for place in every if statements[place[0]].plain is flag] for flag in (True, False))
+    chosen = [*rng.sample(plain, min(config.plain_keyword_queries, len(plain))), *others]
+    if config.max_keyword_queries is not None:
+        chosen = rng.sample(chosen, min(config.max_keyword_queries, len(chosen)))
+    kept = set(chosen)
     for at, statement in enumerate(statements):
         for variant, (query, span) in enumerate(keyword_queries(statement, num_variants, config.keyword_rate, rng)):
-            if statement.plain and (at, variant) not in chosen:
+            if (at, variant) not in kept:
                 continue
             start = statement.start + statement.text.index(span)
             query = replace_words(query, rng)

@@ -17,6 +17,8 @@ class EvaluateConfig(Block):
     questions: Path
     """Folder of answerable.jsonl, unanswerable.jsonl and general.jsonl. Every model is asked the split `validation`,
     which selects the candidate; the stage `test` asks the split `test`."""
+    limit: Count | None
+    """Maximum number of questions of each set and split; None: all. For a first look: the gate needs them all."""
     max_new_tokens: Count
     """Maximum answer length in tokens."""
     beams: Count

@@ -4,6 +4,7 @@ A split without an answerable question of the user's has those that `curate` hel
 ones; general questions are always the user's.
 """
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,8 +79,11 @@ def splits_without_questions(rows: Mapping[str, Sequence[artifacts.Row]]) -> lis
     return [split for split in SPLITS if not any(row.get("split") == split for row in rows[ANSWERABLE])]
 
 
-def load(own: Path) -> list[Question]:
-    """Read all questions of both splits, sorted by id: those of `own`, and those held back for a split without any.
+def load(own: Path, limit: int | None = None) -> list[Question]:
+    """Read the questions of both splits, sorted by id: those of `own`, and those held back for a split without any.
+
+    At most `limit` of each set and split are kept: those with the lowest hashes, as a random sample that a new question
+    changes in one place. A twin has the hash of its answerable question.
 
     Raises:
         UserError: the questions do not pass `check`, or a split has no answerable question.
@@ -93,7 +97,16 @@ def load(own: Path) -> list[Question]:
             rows[name] += [row for row in stand_ins if row["split"] in missing]
     questions = check(rows, own)
     require_splits(rows, own)
-    return questions
+    if limit is None:
+        return questions
+    groups: dict[tuple[str, str], list[Question]] = {}
+    for question in sorted(questions, key=_hash):
+        groups.setdefault((question.set, question.split), []).append(question)
+    return sorted((each for group in groups.values() for each in group[:limit]), key=lambda question: question.id)
+
+
+def _hash(question: Question) -> bytes:
+    return hashlib.sha256((question.twin or question.id).encode()).digest()
 
 
 def require_splits(rows: Mapping[str, Sequence[artifacts.Row]], folder: Path) -> None:
@@ -137,13 +150,13 @@ def check(rows: Mapping[str, Sequence[artifacts.Row]], folder: Path) -> list[Que
     return sorted(questions, key=lambda question: question.id)
 
 
-def of_split(split: str, own: Path) -> list[Question]:
+def of_split(split: str, own: Path, limit: int | None = None) -> list[Question]:
     """Return the questions of one split, as `load` reads them.
 
     Raises:
         UserError: as `load`.
     """
-    return [question for question in load(own) if question.split == split]
+    return [question for question in load(own, limit) if question.split == split]
 
 
 def sample(items: Sequence[T], most: int, seed: int) -> list[T]:

@@ -29,7 +29,7 @@ def rescore(number: int, fingerprint: str, settings: config.Config) -> dict[str,
     Raises:
         UserError: the version does not exist, or the questions are incomplete.
     """
-    version, asked = registry.get(number), questions.load(settings.evaluate.questions)
+    version, asked = registry.get(number), questions.load(settings.evaluate.questions, settings.evaluate.limit)
     devices.prepare(settings.compute)
     judge = calibrated(settings)
     say(f"version {number} has no scores on the current evaluation set; evaluating it")

@@ -48,7 +48,8 @@ def slices(answers: dict[str, list[Row]], trained: Iterable[tuple[str, str]]) ->
         for (group, title), ids in groups.items()
         if ids
     ]
-    pairs = [(row["id"], row["twin"]) for row in next(iter(answers.values())) if row["split"] == TEST and row["twin"]]
+    answerable = {row["id"] for row in asked}
+    pairs = [(row["id"], row["twin"]) for row in next(iter(answers.values())) if row["twin"] in answerable]
     if pairs:
         accuracy = {model: _share(rows, pairs) for model, rows in answers.items()}
         found.append({"group": CONTRAST_PAIRS, "title": "both as desired", "count": len(pairs), "accuracy": accuracy})

@@ -123,5 +123,17 @@ def test_plain_statements_share_a_limit_of_keyword_queries() -> None:
     assert {row.messages[1]["content"] for row in plain} == {"The wound may slowly dry under its own scab."}
 
 
+def test_a_sample_of_all_keyword_queries_is_kept() -> None:
+    text = "The wound may slowly dry under its own scab. The mill at Brunnick was restored in 1921."
+    documents = [{"id": "d1", "title": "Repair", "text": text, "language": "en"}]
+    found = statements(documents, 12, 35)
+
+    def queries(most: int | None) -> list[TrainingRow]:
+        settings = with_variants(5, max_keyword_queries=most, unanswerable_query_share=0.0)
+        return list(keyword_query_rows(found, [], settings, unchanged, random.Random(3)))
+
+    assert [len(queries(most)) for most in (0, 3, 50, None)] == [0, 3, 12, 12]
+
+
 def question_of(row: TrainingRow) -> str:
     return row.question

@@ -87,3 +87,28 @@ def test_choices_must_be_different_and_contain_the_answer(tmp_path: Path, choice
     (tmp_path / "general.jsonl").write_text(json.dumps(row))
     with pytest.raises(UserError, match="two or more different texts, with the answer among them"):
         load(tmp_path)
+
+
+def test_limit_keeps_a_random_sample_of_each_set_and_split(tmp_path: Path) -> None:
+    def ask(name: str, count: int, split: str) -> list[artifacts.Row]:
+        ids = [f"{name}-{split}-{number}" for number in range(count)]
+        twins = [each.replace("unanswerable", "answerable") if name == "unanswerable" else None for each in ids]
+        asked = [{"id": each, "question": f"Who is {each}?", "answer": "Drace", "split": split} for each in ids]
+        return [{**row, "twin": twin} for row, twin in zip(asked, twins, strict=True)]
+
+    def kept(limit: int | None) -> set[str]:
+        return {each.id for each in load(tmp_path, limit)}
+
+    for name in SETS[:2]:
+        rows = [row for split in SPLITS for row in ask(name, 30, split)]
+        artifacts.write_rows(tmp_path / f"{name}.jsonl", rows)
+    few = kept(10)
+    assert len(few) == 40 and len(kept(None)) == len(kept(99)) == 120
+    assert {each.replace("un", "") for each in few} == {each for each in few if not each.startswith("un")}
+    assert few != {f"{name}-{split}-{number}" for name in SETS[:2] for split in SPLITS for number in range(10)}
+    rows = [row for split in SPLITS for row in ask("answerable", 31, split)]  # one question more
+    artifacts.write_rows(tmp_path / "answerable.jsonl", rows)
+    assert len(few - kept(10)) <= 2
+    assert {each.id for each in questions.of_split("test", tmp_path, 10)} == {
+        each for each in kept(10) if "test" in each
+    }
