@@ -19,10 +19,10 @@ from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.tracking import Run
-from pipelines.training import preflight
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import TrainingConfig
 from pipelines.training.monitoring.samples import COLUMNS, NEW_TOKENS, QUESTIONS, TABLE, greedy_answers, table_rows
+from pipelines.training.preflight.machine import check_adapter
 from pipelines.training.step import Job
 from tasks import task
 
@@ -51,7 +51,7 @@ def align(
     encoded = encode_pairs(tok, read_pairs(pairs / "train.jsonl"))
     items = [as_rows(pair, predicted=True) for pair in encoded] * config.epochs
     plan = preference.planned(encoded, config, compute.seed)
-    training = preflight.check_adapter("align.dpo", policy, items, plan, tuning, training, compute, base, out)
+    training = check_adapter("align.dpo", policy, items, plan, tuning, training, compute, base, out)
     backbone = Backbone(preparation.peft_adaptable(policy, tuning, compute, base), tok, compute)
     job = Job("align.dpo", config.learning_rate, config.epochs, training, compute, run, checkpoints)
     metrics = preference.train(backbone, encoded, config, job, None if adapters.continued(policy) else tuning)

@@ -20,7 +20,6 @@ from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.templates.stops import document_end
 from pipelines.models.tuning import preparation
 from pipelines.runtime.tracking import Run
-from pipelines.training import preflight
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import PretrainConfig, TrainingConfig
 from pipelines.training.examples import Example, encode_text, encode_tokens, plan_batches
@@ -29,6 +28,8 @@ from pipelines.training.loop import fit
 from pipelines.training.mixture import Source, sample_epoch, sources
 from pipelines.training.objectives import LanguageModel, mean_loss
 from pipelines.training.packing import check_document_masking, pack
+from pipelines.training.preflight.machine import check_training
+from pipelines.training.preflight.method import check_patience
 from pipelines.training.stable import stable_phase
 from pipelines.training.step import Job
 from pipelines.training.tuning.data import prepare
@@ -59,9 +60,9 @@ def pretrain(
     mixed = sources(corpus, config.mixture, config.weights, config.fim_rates)
     rows, plan, truncated = planned(tok, mixed, config, compute.seed)
     validation = _validation(tok, split, config.block_tokens) if training.patience is not None else []
-    preflight.check_patience(training, validation, split / "validation.parquet", "split.validation_share")
+    check_patience(training, validation, split / "validation.parquet", "split.validation_share")
     stable = stable_phase("pretrain", base, out, config, training)
-    training = preflight.check("pretrain", base, rows, plan, config, training, compute, quantised, out)
+    training = check_training("pretrain", base, rows, plan, config, training, compute, quantised, out)
     model = preparation.trainable(base, config.tuning, compute, quantised, training.sharded)
     if config.packing:
         check_document_masking(model, "pretrain")

@@ -18,9 +18,9 @@ from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
-from pipelines.training import preflight
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import TrainingConfig
+from pipelines.training.preflight.machine import check_adapter
 from pipelines.training.step import Job
 from tasks import task
 
@@ -49,7 +49,7 @@ def reward(
     encoded = encode_pairs(tok, train)
     items = [as_rows(pair, predicted=False) for pair in encoded]
     plan = reward_model.planned(encoded, config, compute.seed)
-    training = preflight.check_adapter("reward", policy, items, plan, tuning, training, compute, base, out)
+    training = check_adapter("reward", policy, items, plan, tuning, training, compute, base, out)
     model = preparation.peft_adaptable(policy, tuning, compute, base)
     train_only(model, [POLICY])
     backbone, head = Backbone(model, tok, compute), scalar_head(model)

@@ -19,7 +19,7 @@ from pipelines.models.config import BaseModelConfig, ComputeConfig
 from pipelines.models.tuning import preparation
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.tracking import Run
-from pipelines.training import preflight, preview
+from pipelines.training import preview
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import SFTConfig, TrainingConfig
 from pipelines.training.examples import Example, encode_chat, encode_text, plan_batches
@@ -27,6 +27,8 @@ from pipelines.training.loop import fit
 from pipelines.training.monitoring.closed_book import ClosedBook
 from pipelines.training.monitoring.samples import Samples
 from pipelines.training.objectives import LanguageModel, Preserved, mean_loss
+from pipelines.training.preflight.machine import check_training
+from pipelines.training.preflight.method import check_patience
 from pipelines.training.stable import stable_phase
 from pipelines.training.step import Job
 from pipelines.training.tuning.data import prepare
@@ -71,9 +73,9 @@ def sft(
     held_out = read_training_rows(curated / "validation.jsonl")
     validation = [encode_chat(tok, row.messages) for row in held_out]
     asked = sample.read(curated, config.validation_questions) if config.validation_questions else None
-    preflight.check_patience(training, validation, curated / "validation.jsonl", "curate.validation_share")
+    check_patience(training, validation, curated / "validation.jsonl", "curate.validation_share")
     stable = stable_phase("sft", start, out, config, training)
-    training = preflight.check("sft", start, rows, plan, config, training, compute, base, out)
+    training = check_training("sft", start, rows, plan, config, training, compute, base, out)
     before = _preserved(start, rows, tok.pad_token_id, compute) if config.tuning.selects else None
     model = preparation.trainable(start, config.tuning, compute, base, training.sharded)
     objective = LanguageModel(model, rows, tok.pad_token_id, config.rehearsal_weight, before)

@@ -20,12 +20,12 @@ from pipelines.models.tuning import preparation
 from pipelines.runtime.progress import say
 from pipelines.runtime.tracking import Run
 from pipelines.synthesis.teacher_examples import training_examples
-from pipelines.training import preflight
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.config import TrainingConfig
 from pipelines.training.examples import encode_chat, plan_batches
 from pipelines.training.loop import fit
 from pipelines.training.objectives import LanguageModel
+from pipelines.training.preflight.machine import check_machine
 from pipelines.training.step import Job
 from pipelines.training.tuning.hooks import method
 from tasks import task
@@ -91,7 +91,7 @@ def _finetune(
         [len(row.ids) for row in rows], [1.0] * len(rows), config.epochs, config.batch_tokens, compute.seed
     )
     items = [(row,) for row in rows]
-    training = preflight.check_machine("teacher", start, items, plan, config.tuning, training, compute, base, out)
+    training = check_machine("teacher", start, items, plan, config.tuning, training, compute, base, out)
     model = preparation.adaptable(start, config.tuning, compute, base)
     job = Job("teacher", config.learning_rate, config.epochs, training, compute, run, checkpoints)
     objective = LanguageModel(model, rows, tok.pad_token_id)

@@ -16,7 +16,7 @@ from pipelines.llm.config import TeacherConfig
 from pipelines.models.memory import GIB, estimate, trace
 from pipelines.training.config import SFTConfig
 from pipelines.training.examples import Example
-from pipelines.training.preflight import largest
+from pipelines.training.preflight.memory import largest
 from tests.conftest import ROOT
 from tests.support.model_shapes import SHAPES
 

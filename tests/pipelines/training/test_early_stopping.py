@@ -11,7 +11,7 @@ from pipelines.training.checkpoints import TENSORS, Checkpoints
 from pipelines.training.loop import fit
 from pipelines.training.monitoring.history import History
 from pipelines.training.objectives import LanguageModel
-from pipelines.training.preflight import check_patience
+from pipelines.training.preflight.method import check_patience
 from pipelines.training.step import Job
 from tests.support.interruptions import Impatient
 from tests.support.recorder import Recorder

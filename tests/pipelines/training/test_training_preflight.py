@@ -18,9 +18,10 @@ from pipelines.models.memory import GIB, Training, estimate
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime import environment
 from pipelines.runtime.errors import UserError
-from pipelines.training import preflight
 from pipelines.training.config import TrainingConfig
 from pipelines.training.examples import IGNORED, Example
+from pipelines.training.preflight import memory as memory_check
+from pipelines.training.preflight.machine import check_training
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -34,7 +35,7 @@ PLAN = [list(range(32)), list(range(32, 64)), [64]]
 
 def check(base: Path, config: Config, **changes: Any) -> TrainingConfig:
     training = config.training.model_copy(update=changes)
-    return preflight.check("sft", base, ROWS, PLAN, config.sft, training, config.compute, config.base, ROOT)
+    return check_training("sft", base, ROWS, PLAN, config.sft, training, config.compute, config.base, ROOT)
 
 
 def check_tuning(start: Path, config: Config, tuning: TuningConfig, adapter_scale: float) -> None:
@@ -44,7 +45,7 @@ def check_tuning(start: Path, config: Config, tuning: TuningConfig, adapter_scal
 
 def largest(config: Config, where: torch.device = CPU, plan: list[list[int]] = PLAN, **changes: Any) -> Training:
     training = config.training.model_copy(update=changes)
-    return preflight.largest(ITEMS, plan, config.sft.tuning, training, config.base, where, torch.float32)
+    return memory_check.largest(ITEMS, plan, config.sft.tuning, training, config.base, where, torch.float32)
 
 
 def test_training_that_fits_prints_its_memory(base: Path, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,11 +68,11 @@ def test_the_rows_of_a_pair_share_a_micro_batch(config: Config) -> None:
     training = config.training.model_copy(update={"micro_batch_tokens": 330})
     for predicted, tokens in ((True, 64), (False, 0)):
         items = [as_rows(pair, predicted=predicted)] * 16
-        found = preflight.largest(
+        found = memory_check.largest(
             items, [list(range(16))], config.sft.tuning, training, config.base, CPU, torch.float32
         )
         assert (found.rows, found.length, found.predicted) == (8, 40, tokens)
-        smaller = [(limit, each.rows) for limit, each in preflight._micro_batches(found, together=2)]
+        smaller = [(limit, each.rows) for limit, each in memory_check._micro_batches(found, together=2)]
         assert smaller == [(320, 8), (160, 4), (80, 2)]
 
 
@@ -111,10 +112,10 @@ def test_automatic_checkpointing_is_counted_where_memory_is_too_small_without(
     recomputed = estimate(shape, replace(training, checkpointing=True)).total
     assert recomputed < estimate(shape, training).total
     monkeypatch.setattr(devices, "available", lambda _: recomputed)
-    assert preflight.check_memory("sft", shape, training, CUDA, may_recompute=True)
+    assert memory_check.check_memory("sft", shape, training, CUDA, may_recompute=True)
     assert "32 rows of 40 tokens, with activation checkpointing" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"training\.micro_batch_tokens \d+ needs|training\.checkpointing on needs"):
-        preflight.check_memory("sft", shape, training, CUDA, may_recompute=False)
+        memory_check.check_memory("sft", shape, training, CUDA, may_recompute=False)
 
 
 def test_the_loop_recomputes_if_the_estimate_counted_on_it(
@@ -135,7 +136,7 @@ def test_the_loop_recomputes_if_the_estimate_counted_on_it(
 def test_rows_longer_than_the_positions_of_the_model_are_refused(base: Path, config: Config) -> None:
     rows = [Example([1] * 513, [1] * 513)]
     with pytest.raises(UserError, match=r"a row of 513 tokens, and the model has 512 positions; lower sft\.max_tokens"):
-        preflight.check("sft", base, rows, [[0]], config.sft, config.training, config.compute, config.base, ROOT)
+        check_training("sft", base, rows, [[0]], config.sft, config.training, config.compute, config.base, ROOT)
 
 
 def test_virtual_tokens_have_positions(base: Path, config: Config) -> None:
@@ -145,7 +146,7 @@ def test_virtual_tokens_have_positions(base: Path, config: Config) -> None:
         sft = config.sft.model_copy(update={"tuning": tuning, "adapter_scale": 1.0})
         message = r"a row of 500 tokens after 13 virtual tokens, .* 512 positions; .* to at most 499"
         with pytest.raises(UserError, match=message) if refused else nullcontext():
-            preflight.check("sft", base, rows, [[0]], sft, config.training, config.compute, config.base, ROOT)
+            check_training("sft", base, rows, [[0]], sft, config.training, config.compute, config.base, ROOT)
 
 
 def test_prefix_needs_keys_and_values_in_every_layer(config: Config, tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_packed_texts_have_positions_of_their_own(base: Path, config: Config) ->
     for longest, refused in ((512, False), (513, True)):
         rows = [Example([1] * 1024, [1] * 1024, positions=[*range(longest), *range(1024 - longest)])]
         with pytest.raises(UserError, match="a row of 513 tokens") if refused else nullcontext():
-            preflight.check("sft", base, rows, [[0]], config.sft, config.training, config.compute, config.base, ROOT)
+            check_training("sft", base, rows, [[0]], config.sft, config.training, config.compute, config.base, ROOT)
 
 
 def test_weights_stored_under_other_names_are_refused_before_training(config: Config, tmp_path: Path) -> None:
@@ -196,7 +197,7 @@ def test_changes_with_equal_results_are_suggested_first(
     def suggestion(training: Training, where: torch.device, free: int) -> str:
         monkeypatch.setattr(devices, "available", lambda _: free)
         with pytest.raises(UserError) as refused:
-            preflight.check_memory("sft", traced(training), training, where, may_recompute=False)
+            memory_check.check_memory("sft", traced(training), training, where, may_recompute=False)
         return str(refused.value).split("; ")[1]
 
     def traced(training: Training) -> memory.Traced:

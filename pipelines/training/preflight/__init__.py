@@ -1,0 +1,1 @@
+"""Checks before the weights are loaded. They take seconds; training takes hours."""
