@@ -31,6 +31,7 @@ from pipelines.evaluation import metrics, questions
 from pipelines.evaluation.asking import decode, judged
 from pipelines.evaluation.harness import CHOICES_PER_BATCH
 from pipelines.evaluation.questions import Question
+from pipelines.evaluation.statistics import bootstrap
 from pipelines.inference.likelihood import loglikelihoods
 from pipelines.models import adapters, chat, devices, loading
 from pipelines.models.memory import GIB
@@ -235,7 +236,7 @@ def scores(rows: Sequence[Row], known: Sequence[str]) -> Row:
     verdicts = [row["verdict"] for row in rows if row["set"] != questions.GENERAL]
     general = [row["id"] for row in rows if row["set"] == questions.GENERAL and row["verdict"] == "correct"]
     return {
-        **{name: metrics.value(units[name]) for name in REPORTED},
+        **{name: bootstrap.value(units[name]) for name in REPORTED},
         "kept": len(set(known) & set(general)) / len(known) if known else None,
         "score": (verdicts.count("correct") - verdicts.count("wrong")) / len(verdicts),
         "general_correct": general,

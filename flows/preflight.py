@@ -13,7 +13,8 @@ from pipelines import artifacts, config, user_functions
 from pipelines.alignment.rows import JUDGE_PROMPTS
 from pipelines.config import Config
 from pipelines.curation.user_data import nothing_written, user_rows
-from pipelines.evaluation import questions, sample_size
+from pipelines.evaluation import questions
+from pipelines.evaluation.statistics import sample_size
 from pipelines.llm import prompts
 from pipelines.models.task_adapters import store
 from pipelines.runtime import code_lock

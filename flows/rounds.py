@@ -19,8 +19,9 @@ from flows.run.errors import StageError
 from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.evaluation.comparison import of
-from pipelines.evaluation.metrics import METRICS, difference, units, value
+from pipelines.evaluation.metrics import METRICS, units
 from pipelines.evaluation.questions import VALIDATION
+from pipelines.evaluation.statistics.bootstrap import difference, value
 from pipelines.runtime.errors import UserError
 from pipelines.user_files import read_text
 

@@ -39,7 +39,7 @@ FOR_FLOWS = {
     "evaluation.metrics",
     "evaluation.comparison",
     "evaluation.gate",
-    "evaluation.sample_size",
+    "evaluation.statistics",
     "evaluation.question_sketch",
     "evaluation.scoring",
     "evaluation.retrieval.support",

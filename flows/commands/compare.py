@@ -14,9 +14,10 @@ from flows.commands.runs import Side, side, whole_runs
 from flows.dag.dvc_lock import code_entry
 from flows.dag.staleness import differences, library_changes
 from pipelines.artifacts import Row
-from pipelines.evaluation import metrics
 from pipelines.evaluation.comparison import is_desired
 from pipelines.evaluation.config import CompareConfig
+from pipelines.evaluation.metrics import METRICS, units
+from pipelines.evaluation.statistics import bootstrap
 from pipelines.runtime import code_lock
 from pipelines.runtime.errors import UserError
 
@@ -102,13 +103,13 @@ def _read(each: Side) -> dict[str, str]:
 def _figures(pairs: list[Pair], config: CompareConfig, seed: int) -> Table:
     """Return each metric before and after, with the difference and its paired 95% interval."""
     table = Table("", "before", "after", "change", "95% interval", box=None, header_style="bold")
-    before, after = (metrics.units(pair[place] for pair in pairs) for place in (0, 1))
+    before, after = (units(pair[place] for pair in pairs) for place in (0, 1))
     for name, rows in after.items():
-        shown = metrics.METRICS[name]
+        shown = METRICS[name]
         how = config.resamples, seed, config.min_clusters, shown.change_limits
-        change = metrics.difference(rows, before[name], *how)
+        change = bootstrap.difference(rows, before[name], *how)
         scale, form, unit = (100, ".1f", "%") if shown.share else (1, ".2f", "")
-        values = (f"{scale * metrics.value(each):{form}}{unit}" for each in (before[name], rows))
+        values = (f"{scale * bootstrap.value(each):{form}}{unit}" for each in (before[name], rows))
         low, high = (f"{scale * bound:+{form}}" for bound in change.bounds(0.025))
         table.add_row(shown.title, *values, f"{scale * change.value:+{form}}", f"{low} to {high}")
     return table

@@ -20,9 +20,10 @@ from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.curation.draft_files import DRAFTS, REJECTED
-from pipelines.evaluation import questions, sample_size
+from pipelines.evaluation import questions
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.questions import ANSWERABLE, SETS, SPLITS, VALIDATION, Question
+from pipelines.evaluation.statistics import sample_size
 
 PAGE = "questions.html"
 DRAFTED = SETS[:2]

@@ -3,8 +3,9 @@
 from typing import Any
 
 from pipelines.artifacts import Row
-from pipelines.evaluation.metrics import METRICS, Unit, difference, interval, units, value
+from pipelines.evaluation.metrics import METRICS, units
 from pipelines.evaluation.questions import TEST
+from pipelines.evaluation.statistics.bootstrap import Unit, difference, interval, value
 from pipelines.runtime.errors import UserError
 
 Units = dict[str, list[Unit]]

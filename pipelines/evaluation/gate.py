@@ -23,7 +23,8 @@ from scipy.special import bdtr
 
 from pipelines.artifacts import Row
 from pipelines.evaluation.config import CompareConfig
-from pipelines.evaluation.metrics import METRICS, Difference, Unit, constant, difference, units, value
+from pipelines.evaluation.metrics import METRICS, units
+from pipelines.evaluation.statistics.bootstrap import Difference, Unit, constant, difference, value
 
 MEASURED_BY = {"hallucination_rate": "refusal_recall"}
 """The metric whose questions a requirement needs besides its own: answerable ones alone show no failure to refuse."""

@@ -9,8 +9,9 @@ from pipelines.artifacts import Row
 from pipelines.evaluation import gate
 from pipelines.evaluation.comparison import of
 from pipelines.evaluation.config import CompareConfig, SelectConfig
-from pipelines.evaluation.metrics import units, value
+from pipelines.evaluation.metrics import units
 from pipelines.evaluation.questions import VALIDATION
+from pipelines.evaluation.statistics.bootstrap import value
 from pipelines.runtime.errors import UserError
 
 SELECTION = "selection.json"

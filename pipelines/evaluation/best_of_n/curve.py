@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 from pipelines.artifacts import Row
-from pipelines.evaluation.metrics import Difference, Unit, difference
+from pipelines.evaluation.statistics.bootstrap import Difference, Unit, difference
 from pipelines.text.normalize import tokens
 
 CURVE = "curve.json"

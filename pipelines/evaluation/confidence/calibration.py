@@ -16,8 +16,9 @@ from pipelines.evaluation.confidence.certificate import Certificate, Floats, Sco
 from pipelines.evaluation.confidence.config import CalibrateConfig
 from pipelines.evaluation.confidence.estimator import Estimator, fit
 from pipelines.evaluation.confidence.signal_names import SIGNALS
-from pipelines.evaluation.metrics import WRONG_COST, effective_clusters
+from pipelines.evaluation.metrics import WRONG_COST
 from pipelines.evaluation.questions import GENERAL
+from pipelines.evaluation.statistics.bootstrap import effective_clusters
 from pipelines.evaluation.verdicts.invented import is_attempt
 
 CONFIDENCE, CONFIDENCES, RISK_COVERAGE = "confidence.json", "confidences.jsonl", "risk_coverage.jsonl"

@@ -45,7 +45,12 @@ def test_fingerprint_depends_on_the_prompt_of_a_judge(config: Config, tmp_path: 
     [
         ("evaluation/scoring.py", '"""', '"""Reworded. ', False),
         ("training/packing.py", "import", "FIRST = 1\nimport", False),
-        ("evaluation/metrics.py", "1 / clusters", "2 / clusters", False),  # intervals are computed from the answers
+        (
+            "evaluation/statistics/bootstrap.py",
+            "1 / clusters",
+            "2 / clusters",
+            False,
+        ),  # intervals are computed from the answers
         ("evaluation/metrics.py", "correct - WRONG_COST * wrong", "correct - wrong", True),
         ("text/numerals.py", "10000", "10001", True),
         ("inference/beam_search.py", "/ length**penalty", "* length**penalty", True),

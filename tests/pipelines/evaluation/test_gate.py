@@ -9,8 +9,8 @@ from pipelines.artifacts import Row
 from pipelines.config import load
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.gate import Outcome, Reference, Role, describe, judge, outcome, verdict
-from pipelines.evaluation.metrics import Difference, Unit, difference
-from pipelines.evaluation.sample_size import needed, too_small
+from pipelines.evaluation.statistics.bootstrap import Difference, Unit, difference
+from pipelines.evaluation.statistics.sample_size import needed, too_small
 from tests.conftest import ROOT
 
 SEED = 1

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 
 from pipelines.evaluation.config import CompareConfig
-from pipelines.evaluation.metrics import Interval, unchanged
+from pipelines.evaluation.statistics.bootstrap import Interval, unchanged
 
 DOMAIN = "domain"
 """Answerable and unanswerable questions together, over which the hallucination rate is measured."""

@@ -1,0 +1,1 @@
+"""Bootstrap intervals, paired differences, and the number of questions that a decision needs."""
