@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipelines.data.documents import Content, Document, UnreadableError
-from pipelines.data.extract import archives, markdown, plain
+from pipelines.data.extract import archives, markdown, plain, tables
 from pipelines.data.extract.office import docx, epub
 from pipelines.data.extract.pdf import pdf
 from pipelines.data.extract.web import html, warc
@@ -156,7 +156,7 @@ def _rows(source: str, kind: str, stream: Any, limits: Limits) -> Iterator[Found
             yield from _page(f"{source}#{number}", page, limits)
         return
     lines = kind == "jsonl"
-    rows = archives.lines(stream, limits.max_bytes) if lines else archives.table(_seekable(stream, limits))
+    rows = tables.lines(stream, limits.max_bytes) if lines else tables.table(_seekable(stream, limits))
     for number, found in enumerate(rows, 1):
         yield from _results(f"{source}#{number}", kind, found, limits)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data.documents import Content
-from pipelines.data.extract import archives, markdown
+from pipelines.data.extract import markdown, tables
 from pipelines.data.extract.dates import parsed
 from pipelines.data.extract.web import html
 
@@ -99,7 +99,7 @@ def test_table_rows_have_dates(tmp_path: Path) -> None:
     rows = {"text": ["a", "b"], "published": [date(2021, 3, 4), None], "created": ["x", "2020"]}
     pq.write_table(pa.table(rows), tmp_path / "t.parquet")
     with (tmp_path / "t.parquet").open("rb") as stream:
-        assert [each.date for each in archives.table(stream) if isinstance(each, Content)] == ["2021-03-04", "2020"]
+        assert [each.date for each in tables.table(stream) if isinstance(each, Content)] == ["2021-03-04", "2020"]
 
 
 ISO = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
