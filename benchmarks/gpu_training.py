@@ -31,7 +31,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrain
 
 from benchmarks.sft_trl import Peer, trl_trainer
 from pipelines import artifacts, config
-from pipelines.alignment.online_prompts import ONLINE_HELD_OUT
+from pipelines.alignment.preferences.online_prompts import ONLINE_HELD_OUT
 from pipelines.config import Config
 from pipelines.curation.schema import read_training_rows
 from pipelines.evaluation.questions import SETS, SPLITS

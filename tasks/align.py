@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines.alignment.backbone import Backbone
 from pipelines.alignment.config import PreferenceBlock
 from pipelines.alignment.offline import preference
-from pipelines.alignment.online_prompts import ONLINE_HELD_OUT
+from pipelines.alignment.preferences.online_prompts import ONLINE_HELD_OUT
 from pipelines.alignment.sequences import as_rows, encode_pairs
 from pipelines.curation.schema import TrainingRow, read_pairs, read_training_rows
 from pipelines.models import adapters, devices, loading, saving

@@ -13,7 +13,7 @@ Standalone: python -m tasks.curate
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,25 +24,22 @@ from pipelines.curation import calibration, report, schema
 from pipelines.curation.card import card
 from pipelines.curation.config import CurateConfig
 from pipelines.curation.coverage import Coverage, coverage
-from pipelines.curation.keyword_queries import statements
-from pipelines.curation.leaks import Measured, without_measured, without_stated_answers
-from pipelines.curation.rows import answer_row, keyword_query_rows, refusal_row, rehearsal_row, tagged, variants
+from pipelines.curation.rows import tagged, variants
 from pipelines.curation.schema import Rejection, RowKind, TrainingRow
-from pipelines.curation.select import choose, distinct_questions, hold_back, same_meaning, without_leaks
-from pipelines.curation.synonyms import SynonymReplacer, synonym_replacer
-from pipelines.curation.user_data import declines, user_questions, user_rows
+from pipelines.curation.select import choose, hold_back, same_meaning, without_leaks
+from pipelines.curation.sources import keyword_queries, rehearsal_prompts, training_rows, user_conversations
+from pipelines.curation.synonyms import synonym_replacer
+from pipelines.curation.user_data import declines
 from pipelines.evaluation.in_training import sample
 from pipelines.evaluation.in_training.sample import ValidationQuestions
-from pipelines.evaluation.questions import ANSWERABLE, VALIDATION, splits_without_questions
+from pipelines.evaluation.questions import ANSWERABLE
 from pipelines.models import loading
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.html import render
-from pipelines.runtime.progress import say
 from pipelines.synthesis.candidate import Candidate
 from pipelines.synthesis.config import SynthesizeConfig
 from pipelines.synthesis.prompt_injection import injected_sentences
 from pipelines.synthesis.reasons import Reason
-from pipelines.text.names import count_names
 from pipelines.text.similarity import embeddings, meanings
 from tasks import task
 
@@ -74,22 +71,22 @@ def curate(
 
     kept, dropped = choose(candidates, evaluation, means_same, config.max_rouge_l, config.leak_rouge_l)
     rejected = [Rejection(each.as_row(), each.reason or "") for each in dropped]
-    share = _held_back_share(kept, measured.get(ANSWERABLE, []), config)
+    share = calibration.held_back_share(kept, measured.get(ANSWERABLE, []), config)
     unanswerable = artifacts.read_rows(synthesized / "unanswerable.jsonl")
     kept, refused, held_back = calibration.hold_back(kept, dropped, unanswerable, evaluation, share, seed)
     evaluation += [row["question"] for rows in held_back.values() for row in rows]
-    user, invalid = _user_rows(measured, config)
+    user, invalid = user_conversations(measured, config)
     if not kept and not user:
         schema.write(out / "rejects.jsonl", [*rejected, *invalid])
         raise UserError(_nothing_left([*rejected, *invalid], config.user_data, out))
-    rehearsed, leaked = _rehearsal(synthesized, measured, config)
-    rows, close, missing = _rows(kept, user, refused, rehearsed, evaluation, config)
+    rehearsed, leaked = rehearsal_prompts(synthesized, measured, config)
+    rows, close, missing = training_rows(kept, user, refused, rehearsed, evaluation, config)
     train, validation = hold_back(rows, config.validation_share, seed)
     user_train, user_validation = hold_back(user, config.validation_share, seed)
     replace_words = synonym_replacer(tok, embedded, config)
     augmented = variants([*train, *user_train], config, replace_words, random.Random(seed))
     questions_, near = without_leaks(augmented, evaluation, config.leak_rouge_l)
-    queries, similar = _keyword_queries(split, refused, evaluation, config, replace_words, seed)
+    queries, similar = keyword_queries(split, refused, evaluation, config, replace_words, seed)
     rejected += [*invalid, *leaked, *close, *near, *similar]
     documents, rng = artifacts.read_table(split / "train.parquet"), random.Random(seed)
     rejected += [Rejection(row, Reason.CARRIES_ORDER) for row in injected_sentences(documents)]
@@ -110,39 +107,6 @@ def curate(
     return {**_counts([*rows, *user, *queries], rejected, covered), **others}
 
 
-def _held_back_share(kept: Sequence[Candidate], own: Sequence[Row], config: CurateConfig) -> float:
-    """Return the share of the facts to hold back: none if the user's `own` answerable questions suffice.
-
-    Raises:
-        UserError: `own` lacks a split, and there are too few facts for it.
-    """
-    is_missing = bool(splits_without_questions({ANSWERABLE: own}))
-    if is_missing and config.calibration_share:
-        calibration.require_facts(kept)
-    few = sum(row.get("split") == VALIDATION for row in own) < config.calibration_questions
-    return config.calibration_share if is_missing or few else 0.0
-
-
-def _user_rows(measured: Mapping[str, list[Row]], config: CurateConfig) -> tuple[list[TrainingRow], list[Rejection]]:
-    """Return the user's conversations without leaks, and the rejections."""
-    general, evaluation = measured.get("general", []), [row["question"] for rows in measured.values() for row in rows]
-    read, invalid = user_rows(config.user_data)
-    distinct, leaked = without_leaks(read, evaluation, config.leak_rouge_l)
-    rows, stated = without_stated_answers(distinct, Measured(general, general, config.leak_coverage))
-    return rows, [*invalid, *leaked, *stated]
-
-
-def _rehearsal(
-    synthesized: Path, measured: Mapping[str, list[Row]], config: CurateConfig
-) -> tuple[list[Row], list[Rejection]]:
-    """Return the rehearsal rows without leaks of the evaluation, and the rejections."""
-    general, every = measured.get("general", []), [row for rows in measured.values() for row in rows]
-    prompts = [{**row, "question": row["prompt"]} for row in artifacts.read_rows(synthesized / "rehearsal.jsonl")]
-    clean, leaked = without_measured(prompts, Measured(every, general, config.leak_coverage))
-    kept, close = distinct_questions(clean, [row["question"] for row in every], config.leak_rouge_l)
-    return kept, [*leaked, *close]
-
-
 def _nothing_left(rejected: list[Rejection], user_data: Path, out: Path) -> str:
     """Return the message for a run without a row to train on."""
     if not rejected:
@@ -152,51 +116,6 @@ def _nothing_left(rejected: list[Rejection], user_data: Path, out: Path) -> str:
         f"None of {len(rejected)} questions is usable ({count} of them for {reason!r}), and {user_data} holds no "
         f"usable conversation; see {out}/rejects.jsonl."
     )
-
-
-def _rows(
-    kept: list[Candidate],
-    user: list[TrainingRow],
-    refused: list[Row],
-    rehearsed: list[Row],
-    evaluation: list[str],
-    config: CurateConfig,
-) -> tuple[list[TrainingRow], list[Rejection], int]:
-    """Return the rows of kept candidates, refusals and rehearsal; rejected refusals; the number of missing refusals.
-
-    Refusals are balanced against all answered questions. User conversations that end with the refusal count as
-    refusals.
-    """
-    answered = [*evaluation, *(each.question for each in kept), *user_questions(user)]
-    unanswerable, close = distinct_questions(refused, answered, config.leak_rouge_l)
-    declined = sum(declines(row, config.refusal) for row in user)
-    answers = len(kept) + len(user) - declined
-    wanted = max(0, int(config.refusal_share * answers) - declined)
-    missing = max(0, wanted - len(unanswerable))
-    if missing:
-        say(
-            f"curate: {wanted} refusals are needed for {answers} answered questions, but there are only "
-            f"{len(unanswerable)}; raise synthesize.unanswerable_share, or add questions to synthesize.out_of_domain."
-        )
-    rows = [answer_row(each, config.max_clause_words) for each in kept]
-    rows += [refusal_row(row["question"], config.refusal) for row in unanswerable[:wanted]]
-    rows += [rehearsal_row(row["prompt"], row["answer"]) for row in rehearsed]
-    return rows, close, missing
-
-
-def _keyword_queries(
-    split: Path,
-    refused: list[Row],
-    evaluation: list[str],
-    config: CurateConfig,
-    replace_words: SynonymReplacer,
-    seed: int,
-) -> tuple[list[TrainingRow], list[Rejection]]:
-    """Return the keyword queries, and the rejections that are too close to an evaluation question."""
-    found = statements(artifacts.read_table(split / "train.parquet"), config.max_answer_words, config.max_clause_words)
-    names = sorted(count_names([row["question"] for row in refused if row["kind"] == "out_of_domain"]))
-    rows = keyword_query_rows(found, names, config, replace_words, random.Random(seed))
-    return without_leaks(rows, evaluation, config.leak_rouge_l)
 
 
 def _preference_prompts(

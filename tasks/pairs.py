@@ -8,45 +8,25 @@ Standalone: python -m tasks.pairs first
 
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from pipelines import artifacts
-from pipelines.alignment import online_prompts, rank, reward_model
 from pipelines.alignment.config import PairsConfig
-from pipelines.alignment.pairs import (
-    KEYWORD_QUERIES,
-    Rule,
-    Verdict,
-    balance,
-    choose,
-    hold_out,
-    pairs_of,
-    scored_as,
-    within,
-)
-from pipelines.alignment.rows import JUDGE_PROMPTS, TEACHER
+from pipelines.alignment.preferences import online_prompts, rank
+from pipelines.alignment.preferences.pairs import KEYWORD_QUERIES, balance, choose, hold_out, scored_as, within
+from pipelines.alignment.preferences.sampled import sampled_pairs
+from pipelines.alignment.rows import TEACHER
 from pipelines.artifacts import Row
 from pipelines.config import Config
 from pipelines.curation import schema
 from pipelines.curation.card import card
 from pipelines.curation.schema import PreferencePair, Rejection, RowKind, TrainingRow
-from pipelines.inference.generation import respond
 from pipelines.llm.cache import PATH, ResponseCache
-from pipelines.llm.prompts import Recipe, load
 from pipelines.llm.teachers import load_judge
 from pipelines.models import adapters, devices, loading
-from pipelines.models.chat import encode_prompt
-from pipelines.models.config import BaseModelConfig, ComputeConfig
-from pipelines.models.templates.stops import answer_text, stop_ids
 from pipelines.runtime.errors import UserError
-from pipelines.runtime.progress import say, track
+from pipelines.runtime.progress import say
 from tasks import task
-
-Ranked = tuple[list[PreferencePair], list[Rejection], dict[str, float]]
-"""Pairs, rejections, and metrics."""
 
 
 def pairs(
@@ -77,7 +57,7 @@ def pairs(
     if ranker == "human":
         ranked, dropped = people
     else:
-        ranked, dropped, rates = _samples(name, rows, chosen, policy, scorer, config, ask)
+        ranked, dropped, rates = sampled_pairs(name, rows, chosen, policy, scorer, config, ask)
         metrics |= rates
     fit, unfit = rank.fitting(tok, ranked, refusal, settings)
     kept, surplus = balance(fit, refusal, seed)
@@ -135,41 +115,6 @@ def _people(settings: PairsConfig) -> tuple[list[PreferencePair], list[Rejection
     return found, dropped
 
 
-def _samples(
-    name: str,
-    rows: list[TrainingRow],
-    chosen: list[TrainingRow],
-    policy: Path,
-    scorer: Path,
-    config: Config,
-    ask: rank.Ask | None,
-) -> Ranked:
-    """Sample answers of the policy and rank them."""
-    settings, refusal, ranker = config.pairs, config.curate.refusal, config.alignment.pairs[name].ranker
-    rows, asked = [scored_as(row) for row in rows], [scored_as(row) for row in chosen]
-    samples, truncated = sample(asked, policy, settings, config.compute, config.base)
-    rule = Rule(refusal, settings.min_token_recall)
-    verdicts = [[rule.verdict(row, text) for text in texts] for row, texts in zip(asked, samples, strict=True)]
-    samples, cut = rank.ended(asked, samples, truncated)
-    choice = settings.ranked_pairs
-
-    def recipe() -> Recipe:
-        return load(config.synthesize.prompts, JUDGE_PROMPTS[ranker], f"alignment.pairs.{name}")
-
-    def rated() -> list[list[float | None]]:
-        return rank.rated(asked, samples, _required(ask), recipe(), settings)
-
-    rankers: dict[str, Callable[[], tuple[list[PreferencePair], list[Rejection]]]] = {
-        "reference": lambda: (_by_reference(rows, asked, samples, rule), []),
-        "self_play": lambda: rank.self_play(asked, samples),
-        "judge": lambda: rank.compared(asked, samples, _required(ask), recipe()),
-        "score": lambda: rank.by_score(asked, samples, rated(), "score", choice),
-        "reward": lambda: rank.by_score(asked, samples, _rewarded(asked, samples, scorer, config), "reward", choice),
-    }
-    found, dropped = rankers[ranker]()
-    return found, cut + dropped, verdict_rates(verdicts)
-
-
 def prompt_counts(chosen: list[TrainingRow], name: str) -> dict[str, float]:
     """Count the prompts by kind; print a warning if keyword queries replace missing questions."""
     kinds = Counter(scored_as(row).kind for row in chosen)
@@ -184,57 +129,12 @@ def prompt_counts(chosen: list[TrainingRow], name: str) -> dict[str, float]:
     return {f"prompts_{name}": float(count) for name, count in counts.items()}
 
 
-def _by_reference(
-    rows: list[TrainingRow], asked: list[TrainingRow], samples: list[list[str]], rule: Rule
-) -> list[PreferencePair]:
-    others = [row for row in rows if row.kind == RowKind.ANSWER]
-    return [pair for row, texts in zip(asked, samples, strict=True) for pair in pairs_of(row, texts, others, rule)]
-
-
-def _required(ask: rank.Ask | None) -> rank.Ask:
-    assert ask is not None, "rankers with a judge require one"
-    return ask
-
-
-def _rewarded(
-    asked: list[TrainingRow], samples: list[list[str]], scorer: Path, config: Config
-) -> list[list[float | None]]:
-    """Return the score of each sample by a reward model of the same base; None for an empty sample."""
-    prompts = [row.messages[:-1] for row in asked]
-    return reward_model.score_answers(scorer, prompts, samples, config.compute, config.base, config.pairs.batch_size)
-
-
-def sample(
-    asked: list[TrainingRow], policy: Path, config: PairsConfig, compute: ComputeConfig, base: BaseModelConfig
-) -> tuple[list[list[str]], list[list[bool]]]:
-    """Return `config.samples` answers of the policy to each question at each temperature, and which have no end."""
-    model, tok = loading.load(policy, compute, base), loading.tokenizer(policy)
-    prompts = [encode_prompt(tok, row.messages[:-1]) for row in asked for _ in range(config.samples)]
-    stops = stop_ids(model, tok)
-    samples: list[list[str]] = [[] for _ in asked]
-    truncated: list[list[bool]] = [[] for _ in asked]
-    for number, temperature in enumerate(config.temperatures):
-        torch.manual_seed(compute.seed + number)
-        answers = respond(model, tok, prompts, stops, config.max_new_tokens, temperature, config.batch_size)
-        for place, tokens in sorted(track(answers, "sampling answers", len(prompts))):
-            samples[place // config.samples].append(answer_text(tok, tokens))
-            truncated[place // config.samples].append(tokens[-1] not in stops)
-    return samples, truncated
-
-
 def describe(kept: list[PreferencePair]) -> dict[str, float]:
     """Count pairs by provenance."""
     names = [pair.provenance for pair in kept]
     return {
         f"pairs_{name}": float(names.count(name)) for name in sorted({"sample", "hard_negative", "refusal", *names})
     }
-
-
-def verdict_rates(verdicts: list[list[Verdict]]) -> dict[str, float]:
-    """Return the shares of samples by verdict, and the share of prompts with a wrong sample."""
-    every = [verdict for row in verdicts for verdict in row]
-    shares = {f"samples_{name}": every.count(name) / len(every) for name in ("right", "wrong", "refused", "unclear")}
-    return shares | {"prompts_with_wrong_sample": sum("wrong" in row for row in verdicts) / len(verdicts)}
 
 
 def main(name: str) -> None:

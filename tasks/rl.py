@@ -12,7 +12,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, clone, train_only
-from pipelines.alignment.online_prompts import ONLINE, ONLINE_HELD_OUT
+from pipelines.alignment.preferences.online_prompts import ONLINE, ONLINE_HELD_OUT
 from pipelines.alignment.rewards.functions import RewardFn, Verdict, WeightedReward, from_function, from_model
 from pipelines.alignment.rewards.judge import from_judge
 from pipelines.alignment.rl import health, memory

@@ -51,7 +51,7 @@ FOR_FLOWS = {
     "user_files",
     "user_functions",
     "curation.card",
-    "curation.draft_files",
+    "curation.drafting.files",
     "synthesis.candidate",
     "formats",
     "llm.prompts",

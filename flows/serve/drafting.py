@@ -1,6 +1,7 @@
-"""Draft evaluation questions in a subprocess (pipelines/curation/draft_questions.py), unless the drafts are up to date.
+"""Draft evaluation questions in a subprocess, unless the drafts are up to date.
 
-Reads artifacts/synthesize/ and artifacts/split/; writes .gradus/questions/.
+It runs pipelines/curation/drafting/draft_questions.py. Reads artifacts/synthesize/ and artifacts/split/; writes
+.gradus/questions/.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from flows.preflight import check_subject
 from flows.run.process import LOGS, follow
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.curation.draft_files import DRAFTS, KEY
+from pipelines.curation.drafting.files import DRAFTS, KEY
 from pipelines.runtime.errors import UserError
 
 _INPUTS = ("candidates.jsonl", "unanswerable.jsonl")
@@ -36,7 +37,7 @@ def draft(settings: Config, most: int) -> None:
             )
     key = _key(settings, most)
     if not artifacts.made_from(KEY, key):
-        command = [sys.executable, "-m", "pipelines.curation.draft_questions", str(most)]
+        command = [sys.executable, "-m", "pipelines.curation.drafting.draft_questions", str(most)]
         if follow(command, log := LOGS / "questions.log"):
             raise UserError(f"Drafting failed; see {log}.")
         artifacts.write_json(KEY, {"key": key})

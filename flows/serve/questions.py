@@ -19,7 +19,7 @@ from flows.serve.prefect_server import check_free
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
-from pipelines.curation.draft_files import DRAFTS, REJECTED
+from pipelines.curation.drafting.files import DRAFTS, REJECTED
 from pipelines.evaluation import questions
 from pipelines.evaluation.config import CompareConfig
 from pipelines.evaluation.questions import ANSWERABLE, SETS, SPLITS, VALIDATION, Question

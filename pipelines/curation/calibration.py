@@ -13,7 +13,15 @@ import numpy as np
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.evaluation.questions import ANSWERABLE, SPLITS, SYNTHESISED, UNANSWERABLE
+from pipelines.curation.config import CurateConfig
+from pipelines.evaluation.questions import (
+    ANSWERABLE,
+    SPLITS,
+    SYNTHESISED,
+    UNANSWERABLE,
+    VALIDATION,
+    splits_without_questions,
+)
 from pipelines.runtime.errors import UserError
 from pipelines.synthesis.candidate import SHORT_ANSWER, Candidate
 from pipelines.synthesis.reasons import Reason
@@ -37,6 +45,19 @@ def require_facts(kept: Iterable[Candidate]) -> None:
             "questions (docs/data.md), or set curate.calibration_share to 0 and train without evaluating: "
             "`gradus run sft`."
         )
+
+
+def held_back_share(kept: Sequence[Candidate], own: Sequence[Row], config: CurateConfig) -> float:
+    """Return the share of the facts to hold back: none if the user's `own` answerable questions suffice.
+
+    Raises:
+        UserError: `own` lacks a split, and there are too few facts for it.
+    """
+    is_missing = bool(splits_without_questions({ANSWERABLE: own}))
+    if is_missing and config.calibration_share:
+        require_facts(kept)
+    few = sum(row.get("split") == VALIDATION for row in own) < config.calibration_questions
+    return config.calibration_share if is_missing or few else 0.0
 
 
 def hold_back(

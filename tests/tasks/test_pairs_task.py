@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.alignment.online_prompts import ONLINE, ONLINE_HELD_OUT
+from pipelines.alignment.preferences.online_prompts import ONLINE, ONLINE_HELD_OUT
+from pipelines.alignment.preferences.sampled import verdict_rates
 from pipelines.artifacts import Row, read_rows, write_rows
 from pipelines.config import Config
 from pipelines.curation.schema import PreferencePair, RowKind, TrainingRow
 from pipelines.runtime.errors import UserError
-from tasks.pairs import describe, main, verdict_rates
+from tasks.pairs import describe, main
 from tasks.pairs import pairs as make_pairs
 from tests.support.rows import training_row
 from tests.support.teachers import PROMPTS, Script

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from flows.commands.use import use
 from pipelines import artifacts
-from pipelines.alignment.online_prompts import ONLINE_HELD_OUT
+from pipelines.alignment.preferences.online_prompts import ONLINE_HELD_OUT
 from pipelines.artifacts import Row
 from pipelines.config import Config, load
 from pipelines.evaluation.questions import SETS, SPLITS

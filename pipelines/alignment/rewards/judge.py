@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.alignment.rank import Ask
+from pipelines.alignment.preferences.rank import Ask
 from pipelines.alignment.rewards.functions import RewardFn
 from pipelines.alignment.rl.samples import Sample
 from pipelines.alignment.sequences import encode

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from pipelines import artifacts
-from pipelines.alignment.rank import chosen_by_people
+from pipelines.alignment.preferences.rank import chosen_by_people
 from pipelines.artifacts import Row
 from pipelines.llm.cache import PATH, ResponseCache
 from pipelines.llm.calls import Answer

@@ -13,7 +13,7 @@ from rich.console import Console
 from flows.serve import label
 from flows.serve.label import CHOICES, Choices, serve
 from flows.serve.local_page import LocalPage
-from pipelines.alignment.rank import chosen_by_people
+from pipelines.alignment.preferences.rank import chosen_by_people
 from pipelines.artifacts import Row, write_rows
 from pipelines.runtime.errors import UserError
 from tests.support.local_page import ask

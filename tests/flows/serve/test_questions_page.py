@@ -16,7 +16,7 @@ from flows.serve.questions import Review
 from pipelines import artifacts
 from pipelines.artifacts import Row
 from pipelines.config import Config
-from pipelines.curation.draft_files import DRAFTS, KEY
+from pipelines.curation.drafting.files import DRAFTS, KEY
 from pipelines.evaluation import gate
 from pipelines.evaluation.questions import load
 from pipelines.runtime.errors import UserError

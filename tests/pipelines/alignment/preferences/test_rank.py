@@ -6,8 +6,8 @@ from typing import Literal
 import pytest
 
 from pipelines import config
-from pipelines.alignment import rank
 from pipelines.alignment.config import PairsConfig
+from pipelines.alignment.preferences import rank
 from pipelines.artifacts import Row, write_rows
 from pipelines.curation.schema import PreferencePair, TrainingRow
 from pipelines.llm.prompts import load

@@ -8,8 +8,8 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.curation.draft_files import DRAFTS, REJECTED
-from pipelines.curation.draft_questions import draft
+from pipelines.curation.drafting.draft_questions import draft
+from pipelines.curation.drafting.files import DRAFTS, REJECTED
 from pipelines.llm.config import ServedModel, TeacherConfig
 from tests.support.chat_server import Server
 from tests.support.rows import candidate

@@ -3,7 +3,7 @@
 This is not a task, because no stage depends on it. Reads artifacts/synthesize/, artifacts/split/ and the questions in
 evaluate.questions; writes .gradus/questions/drafts.jsonl, where decided drafts stay. An instruction-tuned
 writer is asked for new wordings with the prompt template `paraphrase`; a fine-tuned one cannot write them.
-Run alone: python -m pipelines.curation.draft_questions NUMBER
+Run alone: python -m pipelines.curation.drafting.draft_questions NUMBER
 """
 
 import sys
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pipelines import artifacts, config
 from pipelines.config import Config
-from pipelines.curation import drafts
-from pipelines.curation.draft_files import DRAFTS, REJECTED
-from pipelines.curation.drafts import Fact, Limits
+from pipelines.curation.drafting import drafts
+from pipelines.curation.drafting.drafts import Fact, Limits
+from pipelines.curation.drafting.files import DRAFTS, REJECTED
 from pipelines.evaluation import questions
 from pipelines.llm import prompts
 from pipelines.llm.cache import PATH, ResponseCache

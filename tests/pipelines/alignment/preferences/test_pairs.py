@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.alignment.config import PairsConfig
-from pipelines.alignment.pairs import Rule, balance, choose, hard_negatives, hold_out, pairs_of, scored_as, within
+from pipelines.alignment.preferences.pairs import (
+    Rule,
+    balance,
+    choose,
+    hard_negatives,
+    hold_out,
+    pairs_of,
+    scored_as,
+    within,
+)
 from pipelines.config import load
 from pipelines.curation.schema import PreferencePair, RowKind, TrainingRow
 from pipelines.models.chat import encode_prompt

@@ -13,7 +13,7 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.alignment.config import PairsConfig
-from pipelines.alignment.pairs import distinct
+from pipelines.alignment.preferences.pairs import distinct
 from pipelines.artifacts import read_rows
 from pipelines.curation.schema import PreferencePair, Rejection, RowKind, TrainingRow
 from pipelines.llm.calls import Call, Reply

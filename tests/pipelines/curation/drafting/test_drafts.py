@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.artifacts import Row
-from pipelines.curation.drafts import (
+from pipelines.curation.drafting.drafts import (
     Draft,
     Fact,
     Limits,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipelines.alignment.config import PairsConfig
-from pipelines.alignment.pairs import choose, hold_out, scored_as
+from pipelines.alignment.preferences.pairs import choose, hold_out, scored_as
 from pipelines.curation import schema
 from pipelines.curation.schema import TrainingRow
 

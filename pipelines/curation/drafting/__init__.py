@@ -1,0 +1,1 @@
+"""Drafts of evaluation questions, for a person to accept, edit or reject."""
