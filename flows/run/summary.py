@@ -20,11 +20,22 @@ def show(console: Console, promotion: Promotion) -> None:
         console.print(f"{name} is champion.", style="green", highlight=False)
         if promotion.reason:
             console.print(f"The promotion was forced: {promotion.reason}", markup=False, highlight=False)
+    elif reason := _beyond(promotion):
+        console.print(Text.assemble((f"{name} is not promoted:", "yellow"), f" {reason}"))
     else:
-        console.print(Text.assemble((f"{name} is not promoted:", "yellow"), f" {promotion.reason}"))
+        console.print(f"{name} is not promoted.", style="yellow", highlight=False)
     console.print(str(promotion.openings), markup=False, highlight=False)
     for line in hints(promotion, registry.version_with_alias(registry.CHAMPION)):
         console.print(line, markup=False, highlight=False)
+
+
+def _beyond(promotion: Promotion) -> str:
+    """Return the reason of the refusal without the checks, which are printed above it."""
+    against = promotion.decision.get("against_champion") or {"checks": []}
+    reason = promotion.reason
+    for check in (*promotion.comparison["verdict"]["checks"], *against["checks"]):
+        reason = reason.replace(check["detail"], "")
+    return " ".join(reason.split())
 
 
 def hints(promotion: Promotion, champion: Version | None) -> list[str]:

@@ -95,6 +95,27 @@ def test_summary_prints_every_check(project: Path) -> None:
     assert all(line in captured.get() for line in description.checks(promotion(True)))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("General accuracy 25.0%, the champion 40.0%.", "dpo (version 3 of gradus) is not promoted."),
+        (
+            "General accuracy 25.0%, the champion 40.0%. No commit holds it.",
+            "dpo (version 3 of gradus) is not promoted: No commit holds it.",
+        ),
+    ],
+    ids=["a check", "a check and another reason"],
+)
+def test_summary_states_a_failed_check_once(project: Path, reason: str, said: str) -> None:
+    console = Console(width=200)
+    with console.capture() as captured:
+        summary.show(console, replace(promotion(False), reason=reason))
+    lines = captured.get().splitlines()
+    assert said in lines
+    assert sum("the champion 40.0%" in line for line in lines) == 1
+
+
 def test_stages_have_an_mlflow_context() -> None:
     assert [description.context(stage) for stage in ("sft", "align@dpo", "evaluate@sft", "clean")] == [
         "training",
