@@ -36,9 +36,9 @@ from pipelines.config import Config
 from pipelines.curation.schema import read_training_rows
 from pipelines.evaluation.questions import SETS, SPLITS
 from pipelines.models import export, loading, memory
+from pipelines.models.config import Quantization
 from pipelines.models.devices import device, prepare
 from pipelines.models.memory import GIB, Training
-from pipelines.models.quantization import Kind
 from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.progress import say
 from pipelines.training.checkpoints import Checkpoints
@@ -158,7 +158,7 @@ def measured(work: Callable[[], object], where: torch.device) -> float:
     return torch.cuda.max_memory_allocated(where) / GIB
 
 
-def tune(quantization: Kind, length: int, rows: int, steps: int, where: torch.device) -> dict[str, float]:
+def tune(quantization: Quantization, length: int, rows: int, steps: int, where: torch.device) -> dict[str, float]:
     """Run the task `sft`; return its peak and estimated memory in GiB, and tokens and FLOPs per second."""
     name, base = "lora" if quantization == "none" else "qlora", Path("artifacts/base")
     chosen, curate = settings(quantization, length, rows, where), write_rows(steps * rows, length)

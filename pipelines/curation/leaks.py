@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pipelines.artifacts import Row
 from pipelines.curation.schema import Rejection, TrainingRow
-from pipelines.evaluation.statements import is_ordinal, stem
+from pipelines.evaluation.statements import content_stems, is_ordinal, stem
 from pipelines.synthesis.reasons import Reason
 from pipelines.text.names import UPPER
 from pipelines.text.normalize import spans, tokens
@@ -108,8 +108,7 @@ def _exchanges(messages: Sequence[dict[str, str]]) -> Iterator[str]:
 def _answered(row: Row) -> Answered:
     accepted = [tuple(tokens(variant)) for variant in (row["answer"], *row.get("aliases", []))]
     answer_stems = {stem(word) for words in accepted for word in words}
-    content = {stem(word) for word in tokens(row["question"]) if word not in STOP_WORDS}
-    return Answered(tuple(accepted), frozenset(content - answer_stems))
+    return Answered(tuple(accepted), frozenset(content_stems(row["question"])) - answer_stems)
 
 
 def _contains(words: list[str], every: set[str], accepted: Iterable[tuple[str, ...]]) -> bool:

@@ -70,6 +70,14 @@ def is_ordinal(word: str) -> bool:
     return is_number(word) and word[-1].isalpha()
 
 
+def content_stems(text: str) -> list[str]:
+    """Return the stems of the normalized tokens of `text` that are no stop words.
+
+    Chinese, Japanese and Korean yield one per character, so that no word segmentation is needed.
+    """
+    return [stem(token) for token in tokens(text) if token not in STOP_WORDS]
+
+
 def stem(word: str) -> str:
     """Return the first five letters of a word (truncation stemming); numbers are unchanged."""
     return word[:_STEM] if word.isalpha() else word

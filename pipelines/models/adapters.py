@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 from pipelines import artifacts
 from pipelines.models import weights
-from pipelines.models.quantization import Kind
+from pipelines.models.config import Quantization
 from pipelines.models.tuning.config import UNMERGEABLE, TuningConfig
 from pipelines.runtime.errors import UserError
 
@@ -123,12 +123,12 @@ def lineage(directory: Path) -> tuple[Path, list[Path]]:
     return root, [*adapters, directory]
 
 
-def quantization(adapters: Sequence[Path]) -> Kind:
+def quantization(adapters: Sequence[Path]) -> Quantization:
     """Return the quantization of the whole model while the last of its `adapters` was trained."""
-    return cast(Kind, _base(adapters[-1]).get("quantization", "none")) if adapters else "none"
+    return cast(Quantization, _base(adapters[-1]).get("quantization", "none")) if adapters else "none"
 
 
-def record_base(directory: Path, kind: Kind) -> None:
+def record_base(directory: Path, kind: Quantization) -> None:
     """Store the hash and the quantization of the model below a saved adapter."""
     below = parent(directory)
     assert below is not None, "an adapter's configuration names its base model"

@@ -7,6 +7,9 @@ from pydantic import Field
 
 from pipelines.block import Block, Count
 
+Quantization = Literal["none", "nf4", "int8"]
+"""How frozen weights are stored."""
+
 
 class ComputeConfig(Block):
     """Compute settings of every model. Each can change the last digits of a result, so each is a parameter."""
@@ -31,7 +34,7 @@ class BaseModelConfig(Block):
     """A Jinja file that replaces the model's chat template; null keeps the model's template."""
     thinking: bool
     """Whether answers begin with a chain of thought; only for a chat template with a switch for it."""
-    quantization: Literal["none", "nf4", "int8"]
+    quantization: Quantization
     """Quantization of the frozen weights while adapters are trained (QLoRA with `nf4`), sampled and evaluated."""
     trust_remote_code: bool
     """Whether code shipped with a model may run. Keep it off unless you have reviewed that code."""

@@ -17,8 +17,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from pipelines.models import adapters, devices, loading, quantization, weights
-from pipelines.models.config import ComputeConfig
-from pipelines.models.quantization import Kind
+from pipelines.models.config import ComputeConfig, Quantization
 from pipelines.models.tuning import updates
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import track
@@ -89,7 +88,7 @@ def _merge_by_file(
     (out / CONFIG).write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
 
-def _trained_on(root: Path, kind: Kind, precision: torch.dtype) -> TrainedOn:
+def _trained_on(root: Path, kind: Quantization, precision: torch.dtype) -> TrainedOn:
     """Return the function from the name and the stored value of a weight to the value that training computed with."""
     if kind == "none":
         return lambda _, tensor: tensor

@@ -15,9 +15,8 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.models import adapters, quantization
-from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.config import BaseModelConfig, ComputeConfig, Quantization
 from pipelines.models.devices import device, dtype
-from pipelines.models.quantization import Kind
 from pipelines.models.templates import canonical, stops
 from pipelines.models.tuning import bottleneck, updates
 from pipelines.models.tuning.virtual_tokens import VirtualTokens
@@ -129,7 +128,7 @@ def stacked(
     root: Path,
     above: Sequence[Path],
     compute: ComputeConfig,
-    kind: Kind,
+    kind: Quantization,
     precision: torch.dtype | None = None,
 ) -> PreTrainedModel:
     """Apply adapters of any method by PEFT to `model`, loaded from `root`; return it in `precision`.
@@ -192,7 +191,11 @@ def _with_peft(
 
 
 def whole(
-    directory: Path, compute: ComputeConfig, kind: Kind = "none", precision: torch.dtype | None = None, **options: str
+    directory: Path,
+    compute: ComputeConfig,
+    kind: Quantization = "none",
+    precision: torch.dtype | None = None,
+    **options: str,
 ) -> PreTrainedModel:
     """Load a whole model directly on the device, quantised or in `precision`, by default that of `compute`."""
     loaded: dict[str, Any] = dict(options)

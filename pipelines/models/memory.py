@@ -17,6 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.pytorch_utils import Conv1D
 
+from pipelines.models.config import Quantization
 from pipelines.models.head import chunk_tokens
 from pipelines.models.tuning.apply import apply, without_input_casts
 from pipelines.models.tuning.config import TuningConfig
@@ -56,7 +57,7 @@ class Training:
     """What determines the memory of training, besides the model."""
 
     tuning: TuningConfig
-    quantization: Literal["none", "nf4", "int8"]
+    quantization: Quantization
     dtype: torch.dtype
     """Dtype of frozen weights and of matrix products."""
     rows: int

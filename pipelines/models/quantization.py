@@ -3,7 +3,6 @@ arXiv:2305.14314) and INT8 (LLM.int8(), Dettmers et al. 2022, arXiv:2208.07339).
 """
 
 import importlib.util
-from typing import Literal
 
 import torch
 import transformers
@@ -11,15 +10,14 @@ from transformers import PreTrainedModel
 from transformers.quantizers.base import HfQuantizer
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from pipelines.models.config import ComputeConfig
+from pipelines.models.config import ComputeConfig, Quantization
 from pipelines.models.devices import device, dtype
 from pipelines.runtime.errors import UserError
 
-Kind = Literal["none", "nf4", "int8"]
 _TURING = (7, 5)  # the first GPUs with INT8 tensor cores
 
 
-def settings(kind: Kind, compute: ComputeConfig) -> transformers.BitsAndBytesConfig:
+def settings(kind: Quantization, compute: ComputeConfig) -> transformers.BitsAndBytesConfig:
     """Return the loading option of transformers for a quantised model.
 
     Raises:
@@ -36,7 +34,7 @@ def settings(kind: Kind, compute: ComputeConfig) -> transformers.BitsAndBytesCon
     )
 
 
-def check(kind: Kind, where: torch.device) -> None:
+def check(kind: Quantization, where: torch.device) -> None:
     """Check that the device computes with the quantised weights.
 
     Raises:
@@ -56,7 +54,7 @@ def check(kind: Kind, where: torch.device) -> None:
         raise UserError(f"base.quantization is int8, which {torch.cuda.get_device_name(where)} lacks; set it to nf4.")
 
 
-def kind_of(model: PreTrainedModel) -> Kind:
+def kind_of(model: PreTrainedModel) -> Quantization:
     """Return how the weights of a loaded model are quantised."""
     found = getattr(model.config, "quantization_config", None)
     if found is None:
@@ -88,7 +86,7 @@ def quantised_names(model: PreTrainedModel) -> set[str]:
     }
 
 
-def rounded(weight: torch.Tensor, kind: Kind, precision: torch.dtype) -> torch.Tensor:
+def rounded(weight: torch.Tensor, kind: Quantization, precision: torch.dtype) -> torch.Tensor:
     """Return `weight` [out, in] quantised and dequantised: the matrix that training multiplied by, in `precision`."""
     import bitsandbytes
 

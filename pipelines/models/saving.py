@@ -14,8 +14,8 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter
 
 from pipelines.models import adapters, quantization, weights
+from pipelines.models.config import Quantization
 from pipelines.models.head import Model, base_of
-from pipelines.models.quantization import Kind
 from pipelines.models.tuning import bottleneck, stored_form
 from pipelines.models.tuning.apply import ADAPTER
 from pipelines.runtime.errors import UserError
@@ -110,7 +110,9 @@ def _write_peft(config: peft.PeftConfig, tensors: Mapping[str, torch.Tensor], be
     _write(tensors, out)
 
 
-def save_lora(factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]], base: Path, kind: Kind, out: Path) -> None:
+def save_lora(
+    factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]], base: Path, kind: Quantization, out: Path
+) -> None:
     """Save factors A [r, in] and B [out, r] by the name of their module as a LoRA adapter of scale 1 on `base`.
 
     `kind` is the quantization of the base model for which they were trained.

@@ -14,7 +14,7 @@ from transformers.cache_utils import CacheLayerMixin, LinearAttentionCacheLayerM
 
 from pipelines.alignment.rl.config import PPOBlock, RLBlock
 from pipelines.models import devices, memory
-from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.config import BaseModelConfig, ComputeConfig, Quantization
 from pipelines.models.memory import GIB, MASTER, OPTIMIZERS, Estimate, Traced, Training
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
@@ -116,7 +116,7 @@ def micro_batch(
     block: RLBlock,
     prompt: int,
     tuning: TuningConfig,
-    quantization: Literal["none", "nf4", "int8"],
+    quantization: Quantization,
     dtype: torch.dtype,
     checkpointing: bool = False,
     attention: Literal["sdpa", "eager"] = "sdpa",

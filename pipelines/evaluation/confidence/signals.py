@@ -16,8 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines.evaluation.confidence.reader import Reader
 from pipelines.evaluation.confidence.signal_names import SIGNALS
 from pipelines.evaluation.retrieval.index import Index
-from pipelines.evaluation.retrieval.passages import terms
 from pipelines.evaluation.retrieval.support import CANDIDATES
+from pipelines.evaluation.statements import content_stems
 from pipelines.inference.likelihood import loglikelihoods
 from pipelines.models.chat import encode_prompt, encode_text
 from pipelines.models.messages import without_source
@@ -96,4 +96,4 @@ def _evidence(index: Index, question: str, answer: str) -> tuple[float, ...]:
 @lru_cache(maxsize=16384)
 def _terms(text: str) -> frozenset[str]:
     """Return the index terms of a text; passages and sentences are compared with many answers."""
-    return frozenset(terms(text))
+    return frozenset(content_stems(text))

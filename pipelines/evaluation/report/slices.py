@@ -11,9 +11,8 @@ from typing import Any
 from pipelines.artifacts import Row
 from pipelines.evaluation.comparison import is_desired
 from pipelines.evaluation.questions import ANSWERABLE, FORWARD, TEST
-from pipelines.evaluation.statements import stem
-from pipelines.text.normalize import padded, tokens
-from pipelines.text.stopwords import STOP_WORDS
+from pipelines.evaluation.statements import content_stems
+from pipelines.text.normalize import padded
 
 NEARNESS = "nearness to training"
 PARAPHRASE, ANSWER_SEEN, NEITHER = "paraphrase of a training question", "answer seen in training", "neither"
@@ -98,4 +97,4 @@ class Familiarity:
 
 
 def _content(question: str) -> Stems:
-    return frozenset(stem(word) for word in tokens(question) if word not in STOP_WORDS)
+    return frozenset(content_stems(question))

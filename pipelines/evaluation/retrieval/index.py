@@ -12,7 +12,8 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluation.retrieval.passages import Passage, terms
+from pipelines.evaluation.retrieval.passages import Passage
+from pipelines.evaluation.statements import content_stems
 from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import track
 
@@ -28,7 +29,7 @@ class Index:
         """
         self.passages = list(passages)
         read = track(self.passages, "passages indexed", len(self.passages))
-        corpus = [terms(f"{each.title}\n{each.text}") for each in read]
+        corpus = [content_stems(f"{each.title}\n{each.text}") for each in read]
         if not any(corpus):
             raise UserError("The documents contain no word to search for; check artifacts/split/train.parquet.")
         self._frequency = Counter(term for found in corpus for term in set(found))
@@ -43,7 +44,7 @@ class Index:
 
     def scores(self, text: str) -> NDArray[np.float32]:
         """Return the BM25 score of every passage for `text`: [passages]."""
-        if not (wanted := terms(text)):
+        if not (wanted := content_stems(text)):
             return np.zeros(len(self.passages), np.float32)
         found: NDArray[np.float32] = self._bm25.get_scores(wanted)
         return found

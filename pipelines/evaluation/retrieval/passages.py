@@ -4,10 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pipelines.artifacts import Row
-from pipelines.evaluation.statements import stem
-from pipelines.text.normalize import tokens
 from pipelines.text.sentences import sentences
-from pipelines.text.stopwords import STOP_WORDS
 
 MAX_SENTENCE = 500
 """Characters beyond which a sentence is cut, so that a passage stays short in text without full stops."""
@@ -21,14 +18,6 @@ class Passage:
     title: str
     text: str
     """The sentences as written, with the white space between them."""
-
-
-def terms(text: str) -> list[str]:
-    """Return the index terms of a text: stems of its normalized tokens, without stop words.
-
-    Chinese, Japanese and Korean yield one term per character, so that no word segmentation is needed.
-    """
-    return [stem(token) for token in tokens(text) if token not in STOP_WORDS]
 
 
 def passages(documents: Iterable[Row], size: int) -> Iterator[Passage]:

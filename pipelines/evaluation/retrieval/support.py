@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from pipelines.artifacts import Row
 from pipelines.evaluation.retrieval.index import Index
-from pipelines.evaluation.retrieval.passages import passages, terms
-from pipelines.evaluation.statements import Statement, content_words, is_number, parse, stem
+from pipelines.evaluation.retrieval.passages import passages
+from pipelines.evaluation.statements import Statement, content_stems, content_words, is_number, parse, stem
 from pipelines.models.messages import without_source
 from pipelines.text.sentences import sentences
 
@@ -60,9 +60,9 @@ class Verifier:
         details = {stem(word) for word in said.words if is_number(word) or (word in said.names and content_words(word))}
         found: list[tuple[float, Support]] = []
         for passage in self._index.search(f"{question} {answer}", CANDIDATES):
-            relevance = self._index.share(wanted, set(terms(f"{passage.title}\n{passage.text}")))
+            relevance = self._index.share(wanted, set(content_stems(f"{passage.title}\n{passage.text}")))
             for start, end in sentences(passage.text):
-                words = set(terms(passage.text[start:end]))
+                words = set(content_stems(passage.text[start:end]))
                 grounded = self._index.share(stated, words)
                 if details <= words and grounded >= MIN_ANSWER and relevance >= MIN_QUESTION:
                     closeness = grounded + relevance + self._index.share(wanted, words)

@@ -12,9 +12,8 @@ from peft.utils import merge_utils
 from torch import Tensor
 
 from pipelines.models import adapters
-from pipelines.models.config import ComputeConfig
+from pipelines.models.config import ComputeConfig, Quantization
 from pipelines.models.devices import device
-from pipelines.models.quantization import Kind
 from pipelines.models.task_adapters import store
 from pipelines.models.task_adapters.config import CombineConfig, Method
 from pipelines.models.tuning import updates
@@ -34,7 +33,7 @@ _MERGES: dict[str, Merge] = {
 }
 
 
-def load(config: CombineConfig, base: Path) -> tuple[dict[str, Factors], Kind]:
+def load(config: CombineConfig, base: Path) -> tuple[dict[str, Factors], Quantization]:
     """Return the updates of the named adapters, and the quantization of their base model in training.
 
     Raises:
@@ -45,7 +44,7 @@ def load(config: CombineConfig, base: Path) -> tuple[dict[str, Factors], Kind]:
     return check(config, base)
 
 
-def check(config: CombineConfig, base: Path) -> tuple[dict[str, Factors], Kind]:
+def check(config: CombineConfig, base: Path) -> tuple[dict[str, Factors], Quantization]:
     """Check that the named adapters can be combined, without the weights of `base`; return them as `load`.
 
     Raises:
@@ -55,7 +54,7 @@ def check(config: CombineConfig, base: Path) -> tuple[dict[str, Factors], Kind]:
     if not config.adapters:
         raise UserError("combine.adapters is empty; set the weight of each adapter, such as {legal: 1.0, tax: 0.5}.")
     directories = {name: store.find(name) for name in config.adapters}
-    kinds: dict[Kind, str] = {}
+    kinds: dict[Quantization, str] = {}
     found: dict[str, Factors] = {}
     for name, directory in directories.items():
         if (below := adapters.parent(directory)) != base:

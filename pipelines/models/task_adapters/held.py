@@ -6,9 +6,8 @@ import peft
 from transformers import PreTrainedModel
 
 from pipelines.models import adapters, loading
-from pipelines.models.config import ComputeConfig
+from pipelines.models.config import ComputeConfig, Quantization
 from pipelines.models.devices import device, dtype
-from pipelines.models.quantization import Kind
 
 
 class HeldAdapters:
@@ -18,7 +17,7 @@ class HeldAdapters:
         """Load nothing yet."""
         self._compute = compute
         self._adapted: peft.PeftModel | None = None
-        self._base: tuple[Path, Kind] | None = None
+        self._base: tuple[Path, Quantization] | None = None
 
     def model(self, directory: Path) -> PreTrainedModel:
         """Return the model in eval mode with the adapter in `directory`, which computes as that of `loading.load`.

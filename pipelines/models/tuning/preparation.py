@@ -7,13 +7,12 @@ import torch
 from transformers import PreTrainedModel
 
 from pipelines.models import adapters, quantization
-from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.config import BaseModelConfig, ComputeConfig, Quantization
 from pipelines.models.devices import device
 from pipelines.models.fused.patch import fuse
 from pipelines.models.head import Model, base_of
 from pipelines.models.loading import first_adapter, whole
 from pipelines.models.parallel import sharding
-from pipelines.models.quantization import Kind
 from pipelines.models.tuning import bottleneck, updates
 from pipelines.models.tuning.apply import ADAPTER, apply
 from pipelines.models.tuning.config import TuningConfig
@@ -102,7 +101,7 @@ def peft_adaptable(
     return model
 
 
-def frozen(directory: Path, compute: ComputeConfig, kind: Kind = "none") -> PreTrainedModel:
+def frozen(directory: Path, compute: ComputeConfig, kind: Quantization = "none") -> PreTrainedModel:
     """Load a frozen model for adapter training, in the precision of `compute` or quantised.
 
     Raises:

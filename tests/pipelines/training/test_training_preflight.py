@@ -14,6 +14,7 @@ from transformers import AutoConfig, Lfm2Config, Qwen3MoeConfig, Qwen3MoeForCaus
 from pipelines.alignment.sequences import as_rows
 from pipelines.config import Config
 from pipelines.models import devices, memory, quantization
+from pipelines.models.config import Quantization
 from pipelines.models.memory import GIB, Training, estimate
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime import environment
@@ -242,7 +243,7 @@ def test_only_the_process_that_saves_needs_the_disk(
 def test_quantization_or_optimizer_that_the_device_lacks_is_refused(
     base: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kind in get_args(quantization.Kind):
+    for kind in get_args(Quantization):
         quantization.check(kind, CPU)
     with pytest.raises(UserError, match="bitsandbytes does not support on meta"):
         quantization.check("nf4", torch.device("meta"))

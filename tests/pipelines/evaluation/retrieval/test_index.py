@@ -4,7 +4,8 @@ import pytest
 
 from pipelines.artifacts import Row
 from pipelines.evaluation.retrieval.index import Index
-from pipelines.evaluation.retrieval.passages import MAX_SENTENCE, passages, terms
+from pipelines.evaluation.retrieval.passages import MAX_SENTENCE, passages
+from pipelines.evaluation.statements import content_stems
 from pipelines.runtime.errors import UserError
 
 MILL = "The mill was built in 1731. It grinds barley. Emeric Vosper drew it. It is closed. Nobody has a key."
@@ -40,7 +41,7 @@ def test_search_ranks_by_shared_rare_words_and_by_the_title() -> None:
 
 
 def test_chinese_is_searched_by_characters() -> None:
-    assert terms("潮汐磨坊 1783") == ["潮", "汐", "磨", "坊", "1783"]
+    assert content_stems("潮汐磨坊 1783") == ["潮", "汐", "磨", "坊", "1783"]
     index = Index(list(passages([document("渡船每天两班。"), document("潮汐磨坊建于1783年。", "m")], 2)))
     assert index.search("磨坊建于哪一年？", 1)[0].source == "m"
 
