@@ -1,7 +1,7 @@
 """The sample questions shipped with the project: which files are still unmodified, and whether they fit the documents.
 
-Reads data/sample_manifest.json, which holds hashes of the questions about the sample documents (questions about
-general knowledge fit any corpus), and the folder of questions; writes nothing.
+Reads data/sample_manifest.json, which holds hashes of the questions about the sample documents, all (data/questions) or
+a few (data/quick), and the folder of questions; writes nothing. Questions about general knowledge fit any corpus.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ MANIFEST = Path("data/sample_manifest.json")
 def questions(folder: Path) -> list[Path]:
     """Return the files of `folder` that hold unmodified sample questions."""
     known = artifacts.read_json(MANIFEST)["questions"] if MANIFEST.is_file() else {}
-    return [path for path in sorted(folder.glob("*.jsonl")) if fingerprint(path) == known.get(path.name)]
+    return [path for path in sorted(folder.glob("*.jsonl")) if fingerprint(path) in known.get(path.name, ())]
 
 
 def fingerprint(path: Path) -> str:
