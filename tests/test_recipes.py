@@ -2,14 +2,17 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from rich.console import Console
 
+from flows import sample
 from flows.commands.use import use
 from pipelines.config import Config, load
+from pipelines.evaluation import questions
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
 
@@ -67,3 +70,17 @@ def test_recipes_combine(project: Path) -> None:
     settings = load()
     assert (settings.base.quantization, settings.teacher.roles.judge) == ("nf4", "served")
     assert settings.synthesize.rehearsal_generated == 1200 and settings.synthesize.max_questions == 20_000
+
+
+def test_quick_has_documents_of_the_sample_and_the_questions_about_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    quick = yaml.safe_load((ROOT / "recipes/quick.yaml").read_text())
+    documents, folder = Path(quick["ingest"]["source"]), Path(quick["evaluate"]["questions"])
+    for path in documents.rglob("*.*"):
+        assert path.read_bytes() == (Path("data/raw") / path.relative_to(documents)).read_bytes()
+    assert not sample.missing(folder, documents) and not sample.elsewhere(folder, documents)
+    assert sample.questions(folder) == [folder / "answerable.jsonl", folder / "unanswerable.jsonl"]
+    every = {each.id: each for each in questions.load(Path("data/questions"))}
+    for each in questions.load(folder):
+        assert set(each.sources) <= set(every[each.id].sources)
+        assert replace(each, sources=every[each.id].sources) == every[each.id]

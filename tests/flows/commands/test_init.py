@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from flows.commands.init import ASIDE, init, point_at
+from flows.commands.use import use
 from pipelines import config
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
@@ -69,6 +70,13 @@ def test_interrupted_copy_is_repeated_and_a_different_folder_of_that_name_reject
     (papers / "b.txt").write_text("More.")
     with pytest.raises(UserError, match="exists already and differs from"):
         init(Console(quiet=True), papers)
+
+
+def test_the_questions_of_the_quick_recipe_are_moved_too(clone: Path, papers: Path) -> None:
+    shutil.copytree(ROOT / "data/quick", "data/quick")
+    use(Console(quiet=True), ROOT / "recipes/quick.yaml")
+    init(Console(quiet=True), papers)
+    assert [path.name for path in Path("data/quick/questions").iterdir()] == ["general.jsonl"]
 
 
 def test_sample_documents_keep_their_questions(clone: Path) -> None:
