@@ -79,7 +79,7 @@ def curate(
     if not kept and not user:
         schema.write(out / "rejects.jsonl", [*rejected, *invalid])
         raise UserError(_nothing_left([*rejected, *invalid], config.user_data, out))
-    rehearsed, leaked = rehearsal_prompts(synthesized, measured, config, seed)
+    rehearsed, leaked = rehearsal_prompts(synthesized, measured, config)
     rows, close, missing = training_rows(kept, user, refused, rehearsed, evaluation, config)
     train, validation = hold_back(rows, config.validation_share, seed)
     user_train, user_validation = hold_back(user, config.validation_share, seed)

@@ -31,8 +31,6 @@ class CurateConfig(Block):
     purpose."""
     max_keyword_queries: Annotated[int, Field(ge=0)] | None
     """Maximum number of keyword queries with an answer, over all variants; None: all."""
-    max_rehearsal: Annotated[int, Field(ge=0)] | None
-    """Maximum number of rehearsal rows, a random sample; None: all."""
     unanswerable_query_share: Share
     """Share of keyword queries repeated with an invented name and answered by the refusal."""
     max_rouge_l: Share

@@ -17,7 +17,6 @@ from pipelines.curation.schema import Rejection, TrainingRow
 from pipelines.curation.select import distinct_questions, without_leaks
 from pipelines.curation.synonyms import SynonymReplacer
 from pipelines.curation.user_data import declines, user_questions, user_rows
-from pipelines.evaluation.questions import sample
 from pipelines.runtime.progress import say
 from pipelines.synthesis.candidate import Candidate
 from pipelines.text.names import count_names
@@ -35,15 +34,13 @@ def user_conversations(
 
 
 def rehearsal_prompts(
-    synthesized: Path, measured: Mapping[str, list[Row]], config: CurateConfig, seed: int
+    synthesized: Path, measured: Mapping[str, list[Row]], config: CurateConfig
 ) -> tuple[list[Row], list[Rejection]]:
-    """Return at most `config.max_rehearsal` rehearsal rows without leaks of the evaluation, and the rejections."""
+    """Return the rehearsal rows without leaks of the evaluation, and the rejections."""
     general, every = measured.get("general", []), [row for rows in measured.values() for row in rows]
     prompts = [{**row, "question": row["prompt"]} for row in artifacts.read_rows(synthesized / "rehearsal.jsonl")]
     clean, leaked = without_measured(prompts, Measured(every, general, config.leak_coverage))
     kept, close = distinct_questions(clean, [row["question"] for row in every], config.leak_rouge_l)
-    if config.max_rehearsal is not None:
-        kept = sample(kept, config.max_rehearsal, seed)
     return kept, [*leaked, *close]
 
 

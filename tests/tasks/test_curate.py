@@ -83,17 +83,6 @@ def test_rows_of_every_kind_are_written_and_rejections_counted(tmp_path: Path, b
     assert len(artifacts.read_rows(tmp_path / "rejects.jsonl")) == 2
 
 
-@pytest.mark.parametrize(("most", "kept"), [(None, 20), (7, 7), (30, 20)])
-def test_a_sample_of_the_rehearsal_is_kept(
-    most: int | None, kept: int, tmp_path: Path, base: Path, config: Config
-) -> None:
-    folder = synthesized(tmp_path / "synthesize", [{"question": "Who restored the mill?", "answer": "Wilmot Fanthorn"}])
-    rows = [{"prompt": f"{name * 3} {name * 4} {name * 5}?", "answer": "Wood."} for name in map(chr, range(97, 117))]
-    artifacts.write_rows(folder / "rehearsal.jsonl", rows)
-    settings = config.curate.model_copy(update={"validation_share": 0.0, "max_rehearsal": most})
-    assert curated(folder, tmp_path, base, config, settings)["kept_rehearsal"] == kept
-
-
 @pytest.mark.parametrize(("tags", "roles"), [("answer", ["assistant"]), ("both", ["user", "assistant"])])
 def test_every_variant_of_a_row_with_a_source_is_tagged(
     tmp_path: Path, base: Path, config: Config, tags: str, roles: list[str]
