@@ -211,6 +211,7 @@ def test_concurrent_run_is_rejected(fake: Project) -> None:
     assert (fake.path / "started.txt").read_text().count("ingest") == 1
 
 
+@pytest.mark.e2e
 def test_stage_is_retried_while_another_dvc_runs_it(fake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.describe({"ingest": []}, ingest={"seconds": 8})
     other = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "ingest"], env=fake.environment)

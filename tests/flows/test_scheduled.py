@@ -110,6 +110,7 @@ def crashed(client: SyncPrefectClient, run: UUID) -> bool:
     return state is not None and state.is_crashed()
 
 
+@pytest.mark.e2e
 def test_run_without_heartbeats_is_marked_as_crashed(received: list[dict[str, str]], prefect_server: str) -> None:
     heartbeat.watch(timedelta(seconds=10))
     with get_client(sync_client=True) as client:

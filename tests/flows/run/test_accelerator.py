@@ -22,6 +22,7 @@ def never() -> bool:
     return False
 
 
+@pytest.mark.e2e
 def test_stages_that_need_the_accelerator_run_one_at_a_time(fake: Project) -> None:
     gpu = {"seconds": 2, "meta": {"gpu": True}}
     fake.describe({"ingest": [], "clean": ["ingest"], "dedup": ["ingest"]}, clean=gpu, dedup=gpu)

@@ -10,6 +10,7 @@ from flows.serve.prefect_server import ADDRESS, server
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.e2e
 def test_server_refuses_preflights_of_other_web_pages(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

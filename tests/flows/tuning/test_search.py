@@ -86,6 +86,7 @@ def test_worse_trials_are_pruned_and_the_best_wins(searcher: Searcher) -> None:
     assert "trial 0: 100%, validation/score 1.000" in searcher.lines and "trial 0 done" in searcher.lines
 
 
+@pytest.mark.e2e
 def test_running_trial_is_stopped_at_the_limit_and_continued(searcher: Searcher) -> None:
     searcher.waits(True)
     study, reason = searcher.run(2, until="trial 0: 20%")

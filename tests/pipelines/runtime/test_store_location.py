@@ -81,6 +81,7 @@ def test_renamed_project_keeps_its_registry(moved: str) -> None:
         program.stop()
 
 
+@pytest.mark.e2e
 def test_command_repairs_paths_and_reports_it_once(moved: str) -> None:
     command = [sys.executable, "-m", "flows.cli", "ask", "Who?"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -60,6 +60,7 @@ def test_files_are_returned_in_order(tmp_path: Path) -> None:
     assert list(read(tmp_path)) == [f"{number:02}.txt" for number in range(20)]
 
 
+@pytest.mark.e2e
 def test_file_over_time_or_memory_limit_affects_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.txt", "z.txt"):
         (tmp_path / name).write_text(TEXT)
