@@ -90,8 +90,8 @@ def keyword_query_rows(
 ) -> Iterator[TrainingRow]:
     """Yield a keyword query for every statement and variant, answered by the statement's clause.
 
-    There are at most `config.max_keyword_queries`, of which plain statements have `config.plain_keyword_queries`, over
-    all variants. A share of them, `config.unanswerable_query_share`, is repeated with an invented name made of
+    Over all variants, there are at most `config.max_keyword_queries`, and at most `config.plain_keyword_queries` of
+    plain statements. A share of them, `config.unanswerable_query_share`, is repeated with an invented name made of
     `other_names`, and refused.
     """
     num_variants = config.num_variants + 1

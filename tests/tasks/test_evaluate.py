@@ -60,6 +60,19 @@ def test_evaluate_writes_answers_verdicts_and_scores_deterministically(base: Pat
     assert {path.name: path.read_bytes() for path in artifacts.files(out)} == before
 
 
+def test_limit_bounds_the_questions_of_each_set(base: Path, split: Path, config: Config) -> None:
+    questions = config.evaluate.questions / "answerable.jsonl"
+    more = [{"id": f"m{n}", "question": f"Who is {n}?", "answer": "Drace", "split": "validation"} for n in range(4)]
+    artifacts.write_rows(questions, [*artifacts.read_rows(questions), *more])
+    settings = config.evaluate.model_copy(update={"max_new_tokens": 2, "beams": 1})
+    for limit, count in ((2, 2), (None, 5)):
+        out = artifacts.fresh("evaluate/base")
+        limited = settings.model_copy(update={"limit": limit})
+        evaluate(base, split, out, limited, config.compute, "I don't know.")
+        kinds = [row["set"] for row in artifacts.read_rows(out / "answers.jsonl")]
+        assert (kinds.count("answerable"), kinds.count("unanswerable")) == (count, 1)
+
+
 def test_bits_per_byte_is_omitted_without_held_out_text(base: Path, split: Path, config: Config) -> None:
     held_out = split / "test.parquet"
     write_table(held_out, [], pq.read_schema(held_out))

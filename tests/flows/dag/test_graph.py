@@ -4,6 +4,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from dvc.repo import Repo
 
 from flows.dag import dvc_lock, graph
 from pipelines.runtime.errors import UserError
@@ -60,6 +61,14 @@ def test_only_methods_with_a_reward_model_wait_for_it(whole: graph.Graph) -> Non
 def test_unknown_target_is_rejected(whole: graph.Graph) -> None:
     with pytest.raises(UserError, match="'stf' is not a stage"):
         whole.towards(["stf"])
+
+
+def test_answers_of_the_baseline_depend_on_no_other_model() -> None:
+    with Repo(str(ROOT)) as repo:
+        stages = {stage.addressing: stage for stage in repo.index.stages}
+    keys = {name: {key for each in stages[name].params for key in each.params} for name in stages}
+    assert "evaluate.models" in keys["test@candidate"]
+    assert [key for key in keys["test@baseline"] if key.startswith("evaluate.models")] == ["evaluate.models.base"]
 
 
 def test_inputs_can_be_verified_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from pipelines.config import Config
     ("block", "changes", "other"),
     [
         ("evaluate", {"beams": 2}, True),
+        ("evaluate", {"limit": 10}, True),
         ("evaluate", {"max_new_tokens": 3}, True),
         ("evaluate", {"max_extra_words": 3}, True),
         ("curate", {"refusal": "Nobody has told me."}, True),

@@ -41,6 +41,7 @@ def test_accuracy_by_slice_and_model() -> None:
             row("a2", "wrong", kind="date", direction="backward"),
             row("u1", "refused", twin="a1"),
             row("u2", "refused", twin="a2"),
+            row("u3", "refused", twin="a4"),  # not among the questions asked (`evaluate.limit`)
             row("a3", "correct", split="validation"),
         ]
     }
