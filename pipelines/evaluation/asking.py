@@ -10,7 +10,7 @@ from pipelines import artifacts
 from pipelines.evaluation import harness, questions, scoring
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.evaluation.verdicts.judge import Judge, review
-from pipelines.inference.beam_search import search
+from pipelines.inference.beam_search import Beams, search
 from pipelines.models.chat import encode_prompt
 from pipelines.models.templates.stops import answer_text, stop_ids
 from pipelines.runtime.errors import UserError
@@ -91,8 +91,8 @@ def decode(
             f"A prompt has {longest} tokens, and the model's context leaves room for {room}; shorten the "
             "question or, if it is asked open book, lower open_book.passages or open_book.passage_sentences."
         )
-    how: tuple[Any, ...] = config.max_new_tokens, config.beams, config.length_penalty, config.batch_size
-    decoded = search(model, tok, encoded, stop_ids(model, tok), *how)
+    how = stop_ids(model, tok), config.max_new_tokens, Beams.of(config.decoding), config.batch_size
+    decoded = search(model, tok, encoded, *how)
     said = [""] * len(prompts)
     for place, ids, _ in track(decoded, "questions", len(prompts)):
         said[place] = answer_text(tok, ids)

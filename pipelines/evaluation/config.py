@@ -25,6 +25,8 @@ class EvaluateConfig(Block):
     """Beam width; 1 is greedy decoding."""
     length_penalty: float
     """Beams are scored by log p / length**length_penalty; higher values favour longer answers and fewer refusals."""
+    beam_threshold: Positive | None
+    """Maximum difference in log p (nats) between the likeliest beam and one that is followed; None: no maximum."""
     max_extra_words: Count
     """Maximum words that a correct answer may have in addition to the accepted variant, so that it makes one claim."""
     batch_size: Count
@@ -46,8 +48,9 @@ class EvaluateConfig(Block):
 
     @property
     def decoding(self) -> dict[str, Any]:
-        """Generation settings by their transformers names; registered models use the same."""
-        searched = {"num_beams": self.beams, "length_penalty": self.length_penalty, "early_stopping": True}
+        """Generation settings by their transformers names, but for the threshold; registered models use the same."""
+        searched: dict[str, Any] = {"num_beams": self.beams, "length_penalty": self.length_penalty}
+        searched |= {"beam_threshold": self.beam_threshold, "early_stopping": True}
         return {"do_sample": False, "max_new_tokens": self.max_new_tokens} | (searched if self.beams > 1 else {})
 
 

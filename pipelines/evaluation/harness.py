@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import artifacts
 from pipelines.evaluation.questions import Question
-from pipelines.inference.beam_search import search
+from pipelines.inference.beam_search import Beams, search
 from pipelines.inference.likelihood import loglikelihoods
 from pipelines.models import chat
 from pipelines.models.messages import Message
@@ -142,9 +142,8 @@ class MeteredLM(HFLM):  # type: ignore[misc]  # lm-eval is not followed by the t
         prompts = [ids[mask].tolist() for ids, mask in zip(context, attention_mask.bool(), strict=True)]
         length, pad = max_length - context.shape[1], self.tokenizer.pad_token_id
         output = context.new_full((len(context), length), pad)
-        how = length, options.get("num_beams", 1), options.get("length_penalty", 1.0), len(prompts)
-        ends = stop_ids(self.model, self.tokenizer)
-        for row, tokens, likelihood in search(self.model, self.tokenizer, prompts, ends, *how):
+        how = stop_ids(self.model, self.tokenizer), length, Beams.of(options), len(prompts)
+        for row, tokens, likelihood in search(self.model, self.tokenizer, prompts, *how):
             self.likelihoods[self.batch[row]] = likelihood / len(tokens)
             output[row, : len(tokens)] = context.new_tensor(tokens)
             self.meter.step()

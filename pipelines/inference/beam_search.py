@@ -1,11 +1,36 @@
-"""Beam search; prompts with a finished answer are removed from the batch."""
+"""Beam search with pruning; finished prompts and unlikely hypotheses are removed from the batch."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.inference import batching
+
+
+@dataclass(frozen=True)
+class Beams:
+    """How many hypotheses are followed, and how they are ranked."""
+
+    width: int
+    """Maximum number of hypotheses per prompt; 1 is greedy decoding."""
+    length_penalty: float
+    """Answers are ranked by log p / length**length_penalty, with the length in tokens."""
+    threshold: float
+    """Maximum difference in log p (nats) between the likeliest hypothesis, finished or not, and any other."""
+
+    @classmethod
+    def of(cls, decoding: Mapping[str, Any]) -> "Beams":
+        """Read `EvaluateConfig.decoding`, or the generation config of a registered version."""
+        threshold = decoding.get("beam_threshold")
+        return cls(
+            decoding.get("num_beams", 1),
+            decoding.get("length_penalty", 1.0),
+            math.inf if threshold is None else threshold,
+        )
 
 
 @torch.inference_mode()
@@ -15,55 +40,81 @@ def search(
     prompts: Sequence[Sequence[int]],
     stops: Sequence[int],
     max_new_tokens: int,
-    beams: int,
-    length_penalty: float,
+    beams: Beams,
     batch_size: int,
 ) -> Iterator[tuple[int, list[int], float]]:
     """Yield each prompt's position, its best answer, up to and including one of `stops`, and its log-likelihood (nats).
 
-    The search follows the `beams` likeliest hypotheses until as many have finished, or reached `max_new_tokens`.
-    Answers are ranked by log p / length**length_penalty, with the length in tokens. The result equals that of
-    transformers with `early_stopping`.
+    The search follows the likeliest hypotheses until `beams.width` have finished, or reached `max_new_tokens`. With an
+    infinite threshold the result equals that of transformers with `early_stopping`. A finite one is the relative
+    threshold pruning of Freitag and Al-Onaizan (2017, section 3, arXiv:1702.01806); the search of a prompt ends when
+    no hypothesis is left.
     """
     ends = torch.tensor(stops, device=model.device)
     for groups in batching.plan(prompts, batch_size):
         batch = batching.prefill(model, tok, prompts, groups, max_new_tokens)
-        yield from _best(model, batch, ends, max_new_tokens, beams, length_penalty)
+        yield from _best(model, batch, ends, max_new_tokens, beams)
 
 
 def _best(
-    model: PreTrainedModel, batch: batching.Batch, ends: torch.Tensor, limit: int, beams: int, penalty: float
+    model: PreTrainedModel, batch: batching.Batch, ends: torch.Tensor, limit: int, beams: Beams
 ) -> Iterator[tuple[int, list[int], float]]:
-    """Yield the position, best answer and log-likelihood of each prompt of a batch as soon as they are final."""
+    """Yield the position, best answer and log-likelihood of each prompt of a batch as soon as they are final.
+
+    The rows of the batch are the hypotheses that are followed: those with a finite `total`.
+    """
+    width, penalty = beams.width, beams.length_penalty
     active = batch.places
     finished: dict[int, list[tuple[float, list[int]]]] = {place: [] for place in active}  # (score, tokens)
     sequences = batch.ids.new_zeros(len(active), 1, 0)  # (prompts, beams, tokens): a single beam at first
     total = torch.zeros(len(active), 1, device=ends.device)  # (prompts, beams): log-likelihood
+    highest = total.new_full((len(active),), -math.inf)  # (prompts,): log-likelihood of the likeliest answer
     for length in range(1, limit + 1):
-        wanted = (1 + len(ends)) * beams  # enough unfinished candidates for every beam
-        likely, tokens = (each.view(*total.shape, -1) for each in _likeliest(batch.logits(model), wanted))
-        best, candidates = (total[:, :, None] + likely).flatten(1).topk(wanted)
-        parents, chosen = candidates // likely.shape[2], tokens.flatten(1).gather(1, candidates)
+        wanted = (1 + len(ends)) * width  # enough unfinished candidates for every beam
+        best, parents, chosen = _candidates(total, *_likeliest(batch.logits(model), wanted), wanted)
+        lowest = torch.maximum(highest, best[:, 0]) - beams.threshold
+        best = best.masked_fill(best < lowest[:, None], -math.inf)
         grown = torch.cat(
             [sequences.gather(1, parents[:, :, None].expand(-1, -1, length - 1)), chosen[:, :, None]], dim=2
         )
         done = torch.isin(chosen, ends) | (length == limit)
-        for row, rank in done[:, :beams].nonzero().tolist():
+        for row, rank in (done & best.isfinite())[:, :width].nonzero().tolist():
             finished[active[row]].append((float(best[row, rank]) / length**penalty, grown[row, rank].tolist()))
-        left = [row for row, place in enumerate(active) if len(finished[place]) < beams]
-        for place in active:
-            if len(finished[place]) >= beams:
+        highest = torch.maximum(highest, best[:, :width].masked_fill(~done[:, :width], -math.inf).amax(1))
+        kept = done.int().argsort(dim=1, stable=True)[:, :width]  # the likeliest unfinished candidates
+        likely = best.gather(1, kept)
+        follows = likely.isfinite() & ~done.gather(1, kept)
+        left = []
+        for row, (place, follows_any) in enumerate(zip(active, follows.any(1).tolist(), strict=True)):
+            if follows_any and len(finished[place]) < width:
+                left.append(row)
+            else:
                 score, answer = max(finished[place])
                 yield place, answer, score * len(answer) ** penalty
         if not left:
             break
-        active = [active[row] for row in left]
-        kept = done[left].int().argsort(dim=1, stable=True)[:, :beams]  # the likeliest unfinished candidates
-        sequences = grown[left].gather(1, kept[:, :, None].expand(-1, -1, length))
-        rows = torch.tensor(left, device=ends.device)[:, None] * total.shape[1] + parents[left].gather(1, kept)
-        total = best[left].gather(1, kept)
-        batch.keep(rows.flatten())
-        batch.push(sequences[:, :, -1].flatten())
+        places = total.isfinite().flatten().cumsum(0).view(total.shape) - 1  # rows of the batch
+        active, highest, follows = [active[row] for row in left], highest[left], follows[left]
+        sequences = grown[left].gather(1, kept[left][:, :, None].expand(-1, -1, length))
+        batch.keep(places[left].gather(1, parents[left].gather(1, kept[left]))[follows])
+        batch.push(sequences[:, :, -1][follows])
+        total = likely[left].masked_fill(~follows, -math.inf)
+
+
+def _candidates(
+    total: torch.Tensor, likely: torch.Tensor, tokens: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the `count` likeliest continuations of each prompt: log-likelihood, hypothesis, token: (prompts, count).
+
+    `likely` and `tokens` are the next tokens of the hypotheses with a finite `total` (prompts, beams).
+    """
+    followed = total.isfinite()
+    scores = total.new_full((*total.shape, likely.shape[1]), -math.inf)
+    scores[followed] = total[followed][:, None] + likely
+    continued = tokens.new_zeros(scores.shape)
+    continued[followed] = tokens
+    best, places = scores.flatten(1).topk(count)
+    return best, places // likely.shape[1], continued.flatten(1).gather(1, places)
 
 
 def _likeliest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.inference.beam_search import search
+from pipelines.inference.beam_search import Beams, search
 from pipelines.inference.generation import respond
 from pipelines.models import devices
 from pipelines.models.chat import encode_prompt
@@ -65,10 +65,9 @@ class ChatModel:
         room = self.model.config.get_text_config().max_position_embeddings - limit
         while len(ids := encode_prompt(self.tok, messages)) > room and len(messages) > 2:
             del messages[:2]
-        beams, ends = self.decoding.get("num_beams", 1), stop_ids(self.model, self.tok)
-        if beams > 1:
-            penalty = self.decoding["length_penalty"]
-            ((_, tokens, _),) = search(self.model, self.tok, [ids], ends, limit, beams, penalty, batch_size=1)
+        beams, ends = Beams.of(self.decoding), stop_ids(self.model, self.tok)
+        if beams.width > 1:
+            ((_, tokens, _),) = search(self.model, self.tok, [ids], ends, limit, beams, batch_size=1)
         else:
             ((_, tokens),) = respond(self.model, self.tok, [ids], ends, limit, None, batch_size=1)
         return answer_text(self.tok, tokens)
