@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from pipelines.alignment.backbone import Backbone
 from pipelines.alignment.offline import preference
-from pipelines.inference.beam_search import search
+from pipelines.inference.beam_search import Beams, search
 from pipelines.inference.generation import generate, respond
 from pipelines.inference.likelihood import loglikelihoods
 from pipelines.models import chat, export, loading, saving
@@ -34,6 +34,7 @@ pytestmark = pytest.mark.slow
 
 LORA = TuningConfig(method="lora", options={"r": 4, "lora_alpha": 8})
 PASSAGE = "The bell is rung twice a day. " * 4
+BEAMS = Beams(2, 1.0, 4.0)
 
 
 @pytest.fixture(params=FAMILIES, scope="module")
@@ -116,7 +117,7 @@ def test_generation_ends_at_every_stop_token(loaded: Loaded) -> None:
     for stop in stops.stop_ids(model, tok):
         with likeliest(model, stop):
             ((_, sampled),) = respond(model, tok, [prompt], stops.stop_ids(model, tok), 8, None, 1)
-            ((_, found, _),) = search(model, tok, [prompt], stops.stop_ids(model, tok), 8, 2, 1.0, 1)
+            ((_, found, _),) = search(model, tok, [prompt], stops.stop_ids(model, tok), 8, BEAMS, 1)
             (text,) = generate(
                 model, tok, [CHAT[:1]], max_new_tokens=8, temperature=None, batch_size=1, seed=0, what="test"
             )
@@ -175,7 +176,7 @@ def test_answers_and_likelihoods_do_not_depend_on_the_batch(loaded: Loaded) -> N
 
     def found(size: int) -> tuple[list[object], dict[int, list[float]]]:
         greedy = sorted(respond(model, tok, prompts, ends, 6, None, size))
-        beams = sorted((place, tokens) for place, tokens, _ in search(model, tok, prompts, ends, 6, 2, 1.0, size))
+        beams = sorted((place, tokens) for place, tokens, _ in search(model, tok, prompts, ends, 6, BEAMS, size))
         return [greedy, beams], dict(loglikelihoods(model, tok, prompts, [[[5], [6, 7, 8]]] * 3, 2 * size))
 
     (alone, scores), (together, batched) = found(1), found(3)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, LlamaForCausalLM
 
 from pipelines.config import Config
-from pipelines.inference.beam_search import search
+from pipelines.inference.beam_search import Beams, search
 from pipelines.inference.generation import respond
 from pipelines.models import adapters, loading, saving
 from pipelines.models.devices import autocast
@@ -34,6 +34,7 @@ from tests.support.trainings import examples, training
 pytestmark = pytest.mark.slow
 
 PROMPTS = [[3, 50, 70, 90, 110, 7, 44, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20, end] for end in (21, 22, 23)] + [[5, 9]]
+BEAMS = Beams(2, 1.0, 4.0)
 
 
 def tuned(method: str, **options: Any) -> TuningConfig:
@@ -150,13 +151,13 @@ def test_decoding_with_a_shared_prefix_equals_decoding_one_by_one(
     saving.save(model, loading.tokenizer(base), tmp_path / "sft", base)
     loaded, tok = loading.load(tmp_path / "sft", config.compute), loading.tokenizer(base)
     together = dict(respond(loaded, tok, PROMPTS, [2], 6, None, batch_size=4))
-    beams = {place: answer for place, answer, _ in search(loaded, tok, PROMPTS, [2], 6, 2, 1.0, batch_size=4)}
+    beams = {place: answer for place, answer, _ in search(loaded, tok, PROMPTS, [2], 6, BEAMS, batch_size=4)}
     for place, prompt in enumerate(PROMPTS):
         ids = torch.tensor([prompt])
         for token in together[place]:
             assert token == int(logits_of(loaded, ids)[0, -1].argmax())
             ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
-        ((_, alone, _),) = search(loaded, tok, [prompt], [2], 6, 2, 1.0, batch_size=1)
+        ((_, alone, _),) = search(loaded, tok, [prompt], [2], 6, BEAMS, batch_size=1)
         assert beams[place] == alone
 
 
