@@ -18,7 +18,7 @@ from pipelines.alignment.rl.samples import Sample
 
 Round = Mapping[str, float]
 """The metrics of a round."""
-REWARD, VERDICT, KL, ENTROPY, LENGTH, REFUSALS, ENDED = (
+MEASUREMENTS = REWARD, VERDICT, KL, ENTROPY, LENGTH, REFUSALS, ENDED = tuple(
     f"held_out_{name}" for name in ("reward", "verdict", "kl", "entropy", "length", "refusals", "ended")
 )
 SCORE = "score"

@@ -13,14 +13,17 @@ from torch import Tensor, nn
 
 from pipelines.alignment.backbone import VALUE, named_head, named_weights, scalar_head, using
 from pipelines.alignment.losses import reduce, value_loss
+from pipelines.alignment.rl import health
 from pipelines.alignment.rl.advantages import explained_variance, gae, whiten
 from pipelines.alignment.rl.config import PPOBlock
 from pipelines.alignment.rl.experience import AdvantageBatch, Experience
 from pipelines.alignment.rl.rewards import token_rewards
+from pipelines.alignment.rl.samples import Prompt
 from pipelines.alignment.rl.steps import adam, backward, step
 from pipelines.alignment.rl.trainer import Actors, Trainer, means
 from pipelines.alignment.sequences import Batch
 from pipelines.runtime.progress import say
+from pipelines.runtime.tracking import Run
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,12 @@ class PPO(Trainer):
     def optimizers(self) -> list[tuple[torch.optim.Optimizer, float]]:
         """The optimisers of policy and critic, with their initial learning rates."""
         return [*super().optimizers, (self.critic, self.config.critic_learning_rate)]
+
+    def evaluate(self, held_out: list[Prompt], run: Run) -> dict[str, float]:
+        """Measure the policy on answers to `held_out`, unless the last round, one of warm-up, has not changed it."""
+        if self.history and self.history[-1]["critic_warmup"]:
+            return {name: self.history[-1][name] for name in health.MEASUREMENTS}
+        return super().evaluate(held_out, run)
 
     def update(self, rollouts: list[Experience], number: int) -> dict[str, float]:
         """Run all optimiser steps of a round; return their mean metrics, and those of the critic."""

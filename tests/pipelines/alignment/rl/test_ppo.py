@@ -9,6 +9,7 @@ import torch
 
 from pipelines.alignment.backbone import POLICY, REFERENCE, REWARD, VALUE, Backbone, named_weights
 from pipelines.alignment.losses import policy_loss
+from pipelines.alignment.rl import health
 from pipelines.alignment.rl.config import PPOBlock
 from pipelines.alignment.rl.experience import AdvantageBatch, Experience, measure
 from pipelines.alignment.rl.ppo import PPO, ValueTargets
@@ -147,6 +148,21 @@ def test_critic_warmup_trains_only_the_critic(backbone: Backbone, block: PPOBloc
     assert all(f".{VALUE}." in name for name in changed(backbone, before))
     assert set(run.steps[0]) >= {"kl", "entropy", "clip_fraction", "score", "length", "explained_variance"}
     assert run.of("gradient_norm") == [0.0] and run.of("learning_rate") == [warm.learning_rate]
+
+
+def test_policy_is_measured_again_only_after_a_round_that_has_changed_it(backbone: Backbone, block: PPOBlock) -> None:
+    calls: list[int] = []
+
+    def counted(samples: Sequence[Sample]) -> torch.Tensor:
+        calls.append(len(samples))
+        return even(samples)
+
+    warm = block.model_copy(update={"critic_warmup": 2, "iterations": 3, "min_explained_variance": 1.0})
+    history = train(build(backbone, warm, counted), held_out=PROMPTS[:3])
+    rounds = [{name: each[name] for name in health.MEASUREMENTS} for each in history]
+    assert [each.get("critic_warmup") for each in history] == [1.0, 1.0, 0.0, None]
+    assert rounds[0] == rounds[1] == rounds[2] != rounds[3]
+    assert calls == [3, 8, 8, 8, 3]  # held out, three rounds, held out
 
 
 def test_warmup_ends_once_the_critic_explains_new_returns(
