@@ -6,15 +6,15 @@ decoding read them outside of the decoder's forward pass.
 """
 
 import copy
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
@@ -41,8 +41,26 @@ _WHOLE: WeakKeyDictionary[nn.Module, _Whole] = WeakKeyDictionary()
 """All sharded models."""
 
 
-def shard(model: PreTrainedModel, compute: ComputeConfig) -> None:
-    """Shard the layers of `model`, which is on the CPU, over the processes, and move the rest to their devices.
+def mesh(compute: ComputeConfig) -> DeviceMesh:
+    """Return the mesh of all processes. Every process calls it."""
+    return init_device_mesh(device(compute).type, (dist.get_world_size(),))
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Run the block in one process after the other, so that one at a time has a whole model in main memory."""
+    rank, processes = dist.get_rank(), dist.get_world_size()
+    for _ in range(rank):
+        dist.barrier()
+    yield
+    for _ in range(rank, processes):
+        dist.barrier()
+
+
+def shard(model: PreTrainedModel, compute: ComputeConfig, over: DeviceMesh) -> None:
+    """Shard the layers of `model`, which is on the CPU, over the processes of a mesh, and move the rest to its device.
+
+    No process waits for another one.
 
     Layers are gathered in the precision of `compute`; shards, and the sums of gradients, are float32.
 
@@ -60,11 +78,10 @@ def shard(model: PreTrainedModel, compute: ComputeConfig) -> None:
     shared |= {id(value): nn.Parameter(value.to("meta"), value.requires_grad) for value in inside}
     _WHOLE[model] = _Whole(copy.deepcopy(model.base_model, shared), compute)
     half = MixedPrecisionPolicy(dtype(compute), torch.float32, cast_forward_inputs=False)
-    mesh = init_device_mesh(where.type, (dist.get_world_size(),))
     for layer in layers:
-        fully_shard(layer, mesh=mesh, mp_policy=half)
+        fully_shard(layer, mesh=over, mp_policy=half)
     rest = set(model.base_model.parameters()) - inside
-    fully_shard(model.base_model, mesh=mesh, mp_policy=half, ignored_params=rest)
+    fully_shard(model.base_model, mesh=over, mp_policy=half, ignored_params=rest)
     for module in model.modules():
         if isinstance(module, FSDPModule):  # gradients are added, as the loop adds those of whole weights
             module.set_gradient_divide_factor(1.0)

@@ -38,15 +38,24 @@ def trainable(
             f"and it is {base.quantization}."
         )
     torch.manual_seed(compute.seed)
-    precision = torch.float32 if tuning.method in ("full", "fisher") else None
-    place = compute.model_copy(update={"device": "cpu"}) if sharded else compute
-    start = whole(directory, place, base.quantization, precision, **_attention(compute))
-    quantization.keep_differentiable(start)
-    model = apply(start, tuning)
-    if sharded:
+    if not sharded:
+        return _selected(directory, tuning, compute, base, compute)
+    mesh = sharding.mesh(compute)
+    with sharding.in_turn():
+        model = _selected(directory, tuning, compute, base, compute.model_copy(update={"device": "cpu"}))
         assert isinstance(model, PreTrainedModel)
-        sharding.shard(model, compute)
+        sharding.shard(model, compute, mesh)
     return model
+
+
+def _selected(
+    directory: Path, tuning: TuningConfig, compute: ComputeConfig, base: BaseModelConfig, place: ComputeConfig
+) -> Model:
+    """Load the whole model in `directory` to the device of `place`, with the parameters trainable that are selected."""
+    precision = torch.float32 if tuning.method in ("full", "fisher") else None
+    model = whole(directory, place, base.quantization, precision, **_attention(compute))
+    quantization.keep_differentiable(model)
+    return apply(model, tuning)
 
 
 def adaptable(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def learn(
     model = tiny_model(tiny_tokenizer())
     before = Preserved.of(tiny_model(tiny_tokenizer()), examples(), 0, compute)
     if shard:
-        sharding.shard(model, compute)
+        sharding.shard(model, compute, sharding.mesh(compute))
         check_document_masking(model, "pretrain")
         layers = [value for name, value in model.named_parameters() if "layers" in name]
         assert layers and all(isinstance(value, DTensor) for value in layers)
@@ -100,6 +101,27 @@ def test_a_sharded_training_in_bf16_has_the_losses_of_one_process(tmp_path: Path
     _, history = learn(False, Checkpoints(), precision="bf16")
     losses, expected = ([row["loss"] for row in rows] for rows in (found["losses"], history.rows))
     assert losses == pytest.approx(expected, rel=5e-3)
+
+
+def turns(rank: int, folder: Path) -> None:
+    """Take a turn as one of three processes, and note its start and end."""
+    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=3)
+    try:
+        with sharding.in_turn():
+            for event in ("starts", "ends"):
+                with (folder / "turns").open("a") as file:
+                    print(rank, event, file=file)
+                time.sleep(0.1)  # so that turns at the same time would mix
+    finally:
+        os._exit(0)
+
+
+def test_processes_load_the_model_one_after_the_other(tmp_path: Path) -> None:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    start_processes(turns, (tmp_path,), nprocs=3, start_method="fork")
+    expected = [f"{rank} {event}" for rank in range(3) for event in ("starts", "ends")]
+    assert (tmp_path / "turns").read_text().splitlines() == expected
 
 
 def test_frozen_weights_get_no_gradient_from_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
