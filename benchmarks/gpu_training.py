@@ -35,10 +35,11 @@ from pipelines.alignment.preferences.online_prompts import ONLINE_HELD_OUT
 from pipelines.config import Config
 from pipelines.curation.schema import read_training_rows
 from pipelines.evaluation.questions import SETS, SPLITS
-from pipelines.models import export, loading, memory
+from pipelines.models import loading, memory
 from pipelines.models.config import Quantization
 from pipelines.models.devices import device, prepare
 from pipelines.models.memory import GIB, Training
+from pipelines.models.release import merging
 from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.progress import say
 from pipelines.training.checkpoints import Checkpoints
@@ -232,7 +233,7 @@ def evaluate_align_merge(length: int, where: torch.device) -> dict[str, float]:
             align(Path("artifacts/pairs/first"), tuned, out, chosen.align.dpo, *shared)
 
     figures = {"evaluate_peak_gib": measured(ask, where), "dpo_peak_gib": measured(train, where)}
-    figures["merge_peak_gib"] = measured(lambda: export.merge(out, merged, chosen.compute), where)
+    figures["merge_peak_gib"] = measured(lambda: merging.merge(out, merged, chosen.compute), where)
     return {key: round(value, 3) for key, value in figures.items()}
 
 

@@ -19,7 +19,7 @@ from flows.promotion import eval_fingerprint
 from flows.promotion.evaluate_version import rescored
 from flows.run.recovery import recover
 from flows.serve import notify
-from pipelines.models import registry
+from pipelines.models.release import registry
 from pipelines.runtime import liveness
 from pipelines.runtime.errors import InProgressError
 

@@ -14,9 +14,10 @@ from transformers import PreTrainedTokenizerBase
 
 from pipelines import artifacts
 from pipelines.evaluation.in_training.sample import LOSS
-from pipelines.models import devices, export, loading, saving
+from pipelines.models import devices, loading, saving
 from pipelines.models.chat import beginning
 from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.release import merging
 from pipelines.models.templates.stops import document_end
 from pipelines.models.tuning import preparation
 from pipelines.runtime.tracking import Run
@@ -78,7 +79,7 @@ def pretrain(
     else:
         with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
             saving.save(model, tok, Path(scratch), base)
-            export.merge(Path(scratch), out, compute)
+            merging.merge(Path(scratch), out, compute)
     return {
         "loss": history.tail("loss"),
         "tokens": float(tokens),

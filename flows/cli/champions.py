@@ -11,7 +11,7 @@ from pipelines.runtime.errors import UserError
 if TYPE_CHECKING:
     from flows.promotion.decisions import Decision
     from pipelines.config import Config
-    from pipelines.models.registry import Version
+    from pipelines.models.release.registry import Version
 
 Number = Annotated[int | None, typer.Option("--version", help="Version to promote; by default the challenger.")]
 Asked = Annotated[int | None, typer.Option("--version", help="Ask this version instead of the champion.")]

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from flows.promotion.changes import changes, paired, truth
 from pipelines.artifacts import Row
-from pipelines.models import registry
+from pipelines.models.release import registry
 from pipelines.runtime.errors import UserError
 
 

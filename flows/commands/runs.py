@@ -19,7 +19,7 @@ from rich.table import Table
 from flows.dag.dvc_lock import LOCK, ONE_AT_A_TIME
 from flows.dag.worktree import git, resolve
 from pipelines.artifacts import Row
-from pipelines.models import registry
+from pipelines.models.release import registry
 from pipelines.runtime import tracking_store
 from pipelines.runtime.errors import UserError
 

@@ -19,7 +19,7 @@ def commit_of(number: int) -> str:
     Raises:
         UserError: there is no such version, or no commit names its weights.
     """
-    from pipelines.models import registry  # imports MLflow, which `gradus run` does not need here
+    from pipelines.models.release import registry  # imports MLflow, which `gradus run` does not need here
 
     return commit_naming(registry.get(number).tags["artifact"], f"version {number}")
 

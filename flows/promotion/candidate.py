@@ -17,8 +17,8 @@ from pipelines import artifacts
 from pipelines.config import Config
 from pipelines.evaluation import questions
 from pipelines.evaluation.question_sketch import QUESTIONS, sketch
-from pipelines.models import registry
-from pipelines.models.registry import Version
+from pipelines.models.release import registration, registry
+from pipelines.models.release.registry import Version
 from pipelines.runtime import tracking
 
 COMPARISON = artifacts.ARTIFACTS / "compare"
@@ -97,7 +97,7 @@ def _version(parent: tracking.Run, settings: Config, comparison: dict[str, Any],
     documents, reader = artifacts.ARTIFACTS / "split/train.parquet", CALIBRATED / "reader"
     kept = documents, reader if reader.is_dir() else None, settings.compute, settings.evaluate.decoding
     probes = [row["question"] for row in artifacts.read_rows(_answers(name)[0])]
-    return registry.register(parent, directory, *kept, {**measured, **lineage}, probes)
+    return registration.register(parent, directory, *kept, {**measured, **lineage}, probes)
 
 
 def _log_answers(parent: tracking.Run, name: str) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from pipelines.artifacts import Row
-from pipelines.models import registry
-from pipelines.models.registry import Version
+from pipelines.models.release import registry
+from pipelines.models.release.registry import Version
 
 Pair = tuple[Row, Row]
 """The rows of answers.jsonl of the earlier and of the later version, for one question."""

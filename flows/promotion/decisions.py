@@ -21,8 +21,9 @@ from pipelines.config import Config
 from pipelines.evaluation import gate
 from pipelines.evaluation.comparison import of
 from pipelines.evaluation.question_sketch import OPENING, QUESTIONS, sketch
-from pipelines.models import lookup, registry
-from pipelines.models.registry import Version
+from pipelines.models import lookup
+from pipelines.models.release import registry
+from pipelines.models.release.registry import Version
 from pipelines.runtime import tracking_store
 from pipelines.runtime.errors import UserError
 

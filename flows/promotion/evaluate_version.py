@@ -7,8 +7,8 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.run import accelerator
 from flows.run.process import LOGS, follow
-from pipelines.models import registry
-from pipelines.models.registry import Version
+from pipelines.models.release import registry
+from pipelines.models.release.registry import Version
 from pipelines.runtime.errors import UserError
 
 

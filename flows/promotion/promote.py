@@ -13,8 +13,8 @@ from flows.promotion.evaluate_version import rescored
 from flows.promotion.history import Entry, Openings
 from flows.serve import notify
 from pipelines.config import Config
-from pipelines.models import registry
-from pipelines.models.registry import Version
+from pipelines.models.release import registry
+from pipelines.models.release.registry import Version
 from pipelines.runtime import tracking
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pipelines import artifacts
-from pipelines.models import registry
+from pipelines.models.release import registry
 from pipelines.runtime import store_location, tracking_store
 
 WEIGHTS, REMOVED = "weights", "removed"

@@ -16,7 +16,7 @@ from flows.run.description import Origin, checks
 from pipelines import artifacts, config
 from pipelines.config import Config
 from pipelines.evaluation.report.page import columns, rows
-from pipelines.models import registry
+from pipelines.models.release import registry
 from pipelines.runtime.html import render
 
 PAGE = artifacts.ARTIFACTS / "index.html"

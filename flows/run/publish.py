@@ -23,7 +23,7 @@ from pipelines import config
 from pipelines.config import Config
 from pipelines.evaluation import questions
 from pipelines.evaluation.confidence.calibration import Confidence
-from pipelines.models import registry
+from pipelines.models.release import registry
 from pipelines.runtime import tracking, tracking_store
 
 PREFECT, MLFLOW = f"http://{HOST}:4200", f"http://{HOST}:5000"

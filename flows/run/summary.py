@@ -6,8 +6,8 @@ from rich.text import Text
 from flows.promotion.promote import Promotion
 from flows.run.description import checks
 from pipelines.evaluation.report.page import terminal_table
-from pipelines.models import registry
-from pipelines.models.registry import Version
+from pipelines.models.release import registry
+from pipelines.models.release.registry import Version
 
 
 def show(console: Console, promotion: Promotion) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from flows.run.process import LOGS, Program
 from flows.serve.prefect_server import HOST, Server, announce_page, check_free
-from pipelines.models import registry
+from pipelines.models.release import registry
 from pipelines.runtime import store_location, tracking_store
 
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -15,7 +15,8 @@ from pipelines.evaluation.asking import ask
 from pipelines.evaluation.comparison import values
 from pipelines.evaluation.metrics import units
 from pipelines.evaluation.verdicts.judge import calibrated
-from pipelines.models import devices, loading, registry
+from pipelines.models import devices, loading
+from pipelines.models.release import registry
 from pipelines.runtime import liveness, tracking
 from pipelines.runtime.progress import say
 

@@ -8,8 +8,8 @@ import json
 import sys
 from typing import Any
 
-from pipelines.models import registry
-from pipelines.models.registry import Version
+from pipelines.models.release import registry
+from pipelines.models.release.registry import Version
 from pipelines.runtime.errors import UserError
 
 

@@ -14,7 +14,7 @@ from pipelines.runtime.errors import UserError
 from pipelines.runtime.progress import track
 
 SHARD = "2GB"
-"""Maximum size of a stored file; merging takes the memory of one file (pipelines/models/export.py)."""
+"""Maximum size of a stored file; merging takes the memory of one file (pipelines/models/release/merging.py)."""
 _HASH = "weights.sha256"
 _AT_ONCE = 2**24  # bytes
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from flows.commands.diff import diff
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.models import registry
+from pipelines.models.release import registry
 from pipelines.runtime import tracking, tracking_store
 from pipelines.runtime.errors import UserError
 

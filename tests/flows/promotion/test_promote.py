@@ -36,9 +36,10 @@ from pipelines.evaluation.questions import SETS, SPLITS
 from pipelines.evaluation.retrieval.index import Index
 from pipelines.evaluation.retrieval.passages import Passage
 from pipelines.inference.chat_model import ChatModel
-from pipelines.models import loading, registry, saving
+from pipelines.models import loading, saving
 from pipelines.models.lookup import look_up
 from pipelines.models.messages import Message
+from pipelines.models.release import registry
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime import tracking, tracking_store

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.promotion import retention
-from pipelines.models import registry
+from pipelines.models.release import registry
 from pipelines.runtime import tracking_store
 
 

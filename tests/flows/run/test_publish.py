@@ -12,7 +12,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from flows.run import index_page
 from flows.run.publish import published
 from pipelines import artifacts, config
-from pipelines.models import registry
+from pipelines.models.release import registry
 from pipelines.runtime import tracking, tracking_store
 from tests.flows.commands.test_diff_command import AFTER, BEFORE, register
 from tests.flows.conftest import Project

@@ -15,8 +15,9 @@ from pipelines.alignment.offline import preference
 from pipelines.inference.beam_search import Beams, search
 from pipelines.inference.generation import generate, respond
 from pipelines.inference.likelihood import loglikelihoods
-from pipelines.models import chat, export, loading, saving
+from pipelines.models import chat, loading, saving
 from pipelines.models.messages import Message
+from pipelines.models.release import merging
 from pipelines.models.templates import stops
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
@@ -154,7 +155,7 @@ def test_adapters_are_trained_aligned_loaded_and_merged(loaded: Loaded, tmp_path
     answers = [(prompt, [*chat.encode_text(tok, text), stops.turn_end(tok)]) for text in ("Orla Finch", "Nobody")]
     preference.train(Backbone(aligned, tok, COMPUTE), [(answers[0], answers[1])], pairs.block("sigmoid", epochs=1), job)
     saving.save(aligned, tok, tmp_path / "dpo", tmp_path / "sft")
-    export.merge(tmp_path / "dpo", tmp_path / "merged", COMPUTE)
+    merging.merge(tmp_path / "dpo", tmp_path / "merged", COMPUTE)
 
     with torch.no_grad():
         ids = torch.tensor([rows[1].ids])

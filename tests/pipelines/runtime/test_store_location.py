@@ -14,7 +14,7 @@ from flows.run.process import Program
 from flows.serve.mlflow_ui import QUIET, mlflow_command
 from flows.serve.prefect_server import Server
 from pipelines.config import Config
-from pipelines.models import registry
+from pipelines.models.release import registration, registry
 from pipelines.runtime import store_location, tracking
 from pipelines.runtime.errors import UserError
 from tests.conftest import ROOT
@@ -34,7 +34,9 @@ def moved(base: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> str:
     with tracking.started("post_train", {}) as run:
         documents = Path("train.parquet")
         write_table(documents, [{"source": "mill.md", "title": "Mills", "text": "The mill is old."}])
-        registry.register(run, base, documents, None, config.compute, config.evaluate.decoding, {"artifact": "weights"})
+        registration.register(
+            run, base, documents, None, config.compute, config.evaluate.decoding, {"artifact": "weights"}
+        )
         run.record("verdicts.json", [1])
     here = Path.cwd()
     with closing(sqlite3.connect(store_location.DATABASE)) as store, store:

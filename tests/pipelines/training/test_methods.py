@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from pipelines.config import Config
-from pipelines.models import adapters, export, loading, saving
+from pipelines.models import adapters, loading, saving
 from pipelines.models.config import BaseModelConfig
 from pipelines.models.head import Model, base_of, hidden_states, in_eval_mode
+from pipelines.models.release import merging
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
@@ -139,9 +140,9 @@ def test_method_trains_resumes_after_kill_9_and_answers_alike_after_loading_and_
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     if name in UNMERGED:
         with pytest.raises(UserError, match="cannot be merged"):
-            export.merge(tmp_path / "sft", tmp_path / "whole", config.compute)
+            merging.merge(tmp_path / "sft", tmp_path / "whole", config.compute)
     else:
-        export.merge(tmp_path / "sft", tmp_path / "whole", config.compute)
+        merging.merge(tmp_path / "sft", tmp_path / "whole", config.compute)
         assert adapters.parent(tmp_path / "whole") is None
         torch.testing.assert_close(
             logits(loading.load(tmp_path / "whole", config.compute)), expected, atol=1e-5, rtol=0

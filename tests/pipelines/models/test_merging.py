@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from pipelines import artifacts
 from pipelines.config import Config
-from pipelines.models import adapters, export, loading, quantization, saving, weights
+from pipelines.models import adapters, loading, quantization, saving, weights
 from pipelines.models.config import BaseModelConfig, ComputeConfig
+from pipelines.models.release import merging
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime.errors import UserError
@@ -71,7 +72,7 @@ def bf16(config: Config) -> ComputeConfig:
 
 
 def test_merge_without_an_update_stores_the_base_weights(base: Path, config: Config, tmp_path: Path) -> None:
-    export.merge(adapt(base, tmp_path / "sft", config.compute, std=0.0), tmp_path / "whole", config.compute)
+    merging.merge(adapt(base, tmp_path / "sft", config.compute, std=0.0), tmp_path / "whole", config.compute)
     before, after = (load_file(each / "model.safetensors") for each in (base, tmp_path / "whole"))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -79,7 +80,7 @@ def test_merge_without_an_update_stores_the_base_weights(base: Path, config: Con
 
 def test_exported_weights_are_those_that_load_merges(base: Path, bf16: ComputeConfig, tmp_path: Path) -> None:
     adapter = adapt(base, tmp_path / "sft", bf16)
-    export.merge(adapter, tmp_path / "whole", bf16)
+    merging.merge(adapter, tmp_path / "whole", bf16)
     assert {each.dtype for each in load_file(tmp_path / "whole/model.safetensors").values()} == {torch.bfloat16}
     assert torch.equal(logits(tmp_path / "whole", bf16), logits(adapter, bf16))
     with torch.no_grad():
@@ -115,8 +116,8 @@ def test_scaling_of_peft_is_respected(
 def test_chain_of_adapters_is_the_sum_of_both(base: Path, config: Config, tmp_path: Path) -> None:
     lower = adapt(base, tmp_path / "lower", config.compute)
     upper = on_adapter(base, lower, tmp_path / "upper", config.compute)
-    export.merge(upper, tmp_path / "whole", config.compute)
-    export.merge(lower, tmp_path / "half", config.compute)
+    merging.merge(upper, tmp_path / "whole", config.compute)
+    merging.merge(lower, tmp_path / "half", config.compute)
     alone = adapt(tmp_path / "half", tmp_path / "alone", config.compute, seed=2)
     assert torch.equal(logits(upper, config.compute), logits(tmp_path / "whole", config.compute))
     assert torch.allclose(logits(upper, config.compute), logits(alone, config.compute), atol=1e-5)
@@ -144,8 +145,8 @@ def test_merge_into_the_quantised_weights_is_closer_to_the_trained_model(
     adapter = adapt(base, tmp_path / "sft", config.compute, kind)
     found = {}
     for aware in (True, False):
-        export.merge(adapter, tmp_path / str(aware), config.compute, aware)
-        found[aware] = export.parity(adapter, tmp_path / str(aware), PROMPTS, config.compute, new_tokens=8)
+        merging.merge(adapter, tmp_path / str(aware), config.compute, aware)
+        found[aware] = merging.parity(adapter, tmp_path / str(aware), PROMPTS, config.compute, new_tokens=8)
     share = 0.2 if kind == "nf4" else 0.8  # INT8 also rounds its inputs, which no merged weights can repeat
     assert found[True].mean_logit_difference < share * found[False].mean_logit_difference
     assert found[True].max_logit_difference < found[False].max_logit_difference
@@ -159,7 +160,7 @@ def test_merge_reads_one_file_of_several_at_a_time(
     saving.save_whole(loading.load(base, config.compute), loading.tokenizer(base), tmp_path / "split")
     assert len(weights.files(tmp_path / "split")) > 2
     adapter = adapt(tmp_path / "split", tmp_path / "sft", config.compute)
-    export.merge(adapter, tmp_path / "whole", config.compute)
+    merging.merge(adapter, tmp_path / "whole", config.compute)
     assert len(weights.files(tmp_path / "whole")) == len(weights.files(tmp_path / "split"))
     assert torch.equal(logits(adapter, config.compute), logits(tmp_path / "whole", config.compute))
 
@@ -167,7 +168,7 @@ def test_merge_reads_one_file_of_several_at_a_time(
 def test_tied_embeddings_stay_tied_and_refuse_an_adapted_output_layer(
     base: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export.merge(adapt(base, tmp_path / "sft", config.compute), tmp_path / "whole", config.compute)
+    merging.merge(adapt(base, tmp_path / "sft", config.compute), tmp_path / "whole", config.compute)
     whole = AutoModelForCausalLM.from_pretrained(tmp_path / "whole")
     assert isinstance(whole, LlamaForCausalLM)
     assert whole.get_output_embeddings().weight is whole.get_input_embeddings().weight
@@ -175,7 +176,7 @@ def test_tied_embeddings_stay_tied_and_refuse_an_adapted_output_layer(
     adapter = adapt(base, tmp_path / "tied", config.compute, tuning=tuning)
     for convert in (
         lambda: loading.load(adapter, config.compute),
-        lambda: export.merge(adapter, tmp_path / "out", config.compute),
+        lambda: merging.merge(adapter, tmp_path / "out", config.compute),
     ):
         with pytest.raises(UserError, match=r"changes base_model\.model\.lm_head.*only as its embeddings"):
             convert()
@@ -200,7 +201,7 @@ def test_adapter_of_other_base_weights_is_refused(base: Path, config: Config, tm
     for convert in (
         lambda: loading.load(adapter, config.compute),
         lambda: preparation.adaptable(adapter, None, config.compute),
-        lambda: export.merge(adapter, tmp_path / "out", config.compute),
+        lambda: merging.merge(adapter, tmp_path / "out", config.compute),
     ):
         with pytest.raises(UserError, match=r"was trained on other weights than .*base has now"):
             convert()
@@ -215,7 +216,7 @@ def test_too_small_disk_is_found_before_writing(
     for write in (
         lambda out: saving.save_adapter(preparation.adaptable(adapter, None, config.compute), tok, out),
         lambda out: saving.save_whole(loading.load(base, config.compute), tok, out),
-        lambda out: export.merge(adapter, out, config.compute),
+        lambda out: merging.merge(adapter, out, config.compute),
     ):
         with pytest.raises(UserError, match="GB are free"):
             write(tmp_path / "out")
@@ -229,7 +230,7 @@ def test_merge_needs_the_space_of_what_it_writes_not_of_the_base_model(
     saving.save_whole(loading.load(base, bf16), loading.tokenizer(base), tmp_path / "half")
     adapter = adapt(tmp_path / "half", tmp_path / "sft", precise)
     monkeypatch.setattr(weights, "require_space", lambda _, needed: asked.append(needed))
-    export.merge(adapter, tmp_path / "whole", precise)
+    merging.merge(adapter, tmp_path / "whole", precise)
     (stored,) = weights.files(tmp_path / "half")
     written = load_file(tmp_path / "whole/model.safetensors").values()
     assert {each.dtype for each in written} == {torch.float32}

@@ -1,23 +1,18 @@
 """The model registry: versions of the registered MLflow model `gradus`, their scores, and the champion.
 
-A version is a whole model with merged weights, so that MLflow can load it without Gradus; where an adapter cannot be
-merged, it is stored beside its base model, and MLflow loads that. Its tags record the version's origin and scores.
-Writes to MLflow's store only.
+A version (`registration.register`) has tags that record its origin and its scores. Writes to MLflow's store only.
 """
 
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipelines import artifacts
 from pipelines.artifacts import Row
-from pipelines.models.config import ComputeConfig
-from pipelines.runtime import store_location, tracking, tracking_store
+from pipelines.runtime import tracking_store
 from pipelines.runtime.errors import UserError
 
 NAME = "gradus"
@@ -44,9 +39,6 @@ FINGERPRINT = "eval_fingerprint"
 """The tag with the fingerprint of the evaluation in which `compare` scored a version."""
 TOKENIZER = Path("components/tokenizer")
 """The tokenizer, in the folder of a version."""
-PROBES = 32
-"""Questions on which a merged model is compared with the trained one."""
-REQUIREMENTS = ("torch", "transformers", "accelerate")
 
 
 @dataclass(frozen=True)
@@ -67,7 +59,7 @@ def versions(where: str = "") -> list[Version]:
     """Return the versions that match an MLflow filter (all by default), oldest first."""
     query = f"name = '{NAME}'" + (f" and {where}" if where else "")
     matching = tracking_store.client().search_model_versions(query, max_results=10_000)
-    return sorted(map(_version, matching), key=lambda version: version.number)
+    return sorted(map(version_of, matching), key=lambda version: version.number)
 
 
 def whole(version: Version) -> bool:
@@ -80,7 +72,7 @@ def version_with_alias(alias: str) -> Version | None:
     store = tracking_store.client()
     for model in store.search_registered_models(f"name = '{NAME}'"):
         if alias in model.aliases:
-            return _version(store.get_model_version(NAME, model.aliases[alias]))
+            return version_of(store.get_model_version(NAME, model.aliases[alias]))
     return None
 
 
@@ -94,44 +86,6 @@ def get(number: int) -> Version:
         if each.number == number:
             return each
     raise UserError(f"The registry has no version {number} of {NAME}; `gradus ui` shows all versions.")
-
-
-def register(
-    run: tracking.Run,
-    directory: Path,
-    documents: Path,
-    reader: Path | None,
-    compute: ComputeConfig,
-    decoding: Mapping[str, Any],
-    tags: Mapping[str, str],
-    questions: Sequence[str] = (),
-) -> Version:
-    """Merge the model in `directory`, log it to `run`, and register it as a version with `tags`.
-
-    `decoding` is `EvaluateConfig.decoding`, so that the version answers as it was evaluated. The Parquet file
-    `documents` and the model in the folder `reader`, merged, are stored with it as `DOCUMENTS` and `READER`: the
-    confidence in an answer depends on them. An adapter that was trained on quantised weights is compared with the
-    merged model on the first `PROBES` of `questions`; the differences become metrics of `run`.
-
-    Raises:
-        UserError: the adapter does not fit its base model, or the disk is too small.
-    """
-    store = tracking_store.client()
-    with TemporaryDirectory(dir=store_location.store()) as folder:
-        merged = Path(folder) / NAME
-        run.metrics(_merge(directory, merged, compute, questions[:PROBES]))
-        address, model_id = run.model(_parts(merged, directory, decoding), decoding, _requirements())
-    with TemporaryDirectory(dir=store_location.store()) as folder:
-        shutil.copyfile(documents, Path(folder) / DOCUMENTS)
-        _keep_unmerged(directory, Path(folder) / ADAPTER)
-        if reader is not None:
-            _merge(reader, Path(folder) / READER, compute, ())
-            for prompt in reader.glob("*.yaml"):
-                shutil.copy(prompt, Path(folder) / READER)
-        store.log_model_artifacts(model_id, folder)
-    if not store.search_registered_models(f"name = '{NAME}'"):
-        store.create_registered_model(NAME, description="Language models made by Gradus from a folder of documents.")
-    return _version(store.create_model_version(NAME, address, run_id=run.id, model_id=model_id, tags=dict(tags)))
 
 
 def describe(found: Version, tags: Mapping[str, str]) -> Version:
@@ -201,51 +155,6 @@ def set_alias(alias: str, to: Version | None) -> None:
         tracking_store.client().delete_registered_model_alias(NAME, alias)
 
 
-def _parts(merged: Path, directory: Path, decoding: Mapping[str, Any]) -> dict[str, Any]:
-    """Load merged weights as stored, on the CPU: MLflow's copy of a folder fails with transformers 5."""
-    from transformers import AutoModelForCausalLM
-
-    from pipelines.models import loading
-
-    model = AutoModelForCausalLM.from_pretrained(merged, dtype="auto", use_safetensors=True).eval()
-    for key, value in decoding.items():
-        setattr(model.generation_config, key, value)
-    model.name_or_path = f"{NAME}: {directory}"  # not a valid Hub name, or MLflow would look for a model card there
-    return {"model": model, "tokenizer": loading.tokenizer(directory)}
-
-
-def _merge(directory: Path, merged: Path, compute: ComputeConfig, questions: Sequence[str]) -> dict[str, float]:
-    """Write whole weights to `merged`; return how far they are from an adapter on quantised weights.
-
-    Of a chain with an adapter that cannot be merged, these are the weights below that one.
-    """
-    from pipelines.models import adapters, chat, devices, export, loading  # importing torch takes seconds
-
-    devices.prepare(compute)
-    below, beside = adapters.merged_and_beside(directory)
-    export.merge(below, merged, compute)
-    if beside or not questions or adapters.quantization(adapters.lineage(directory)[1]) == "none":
-        return {}
-    tok = loading.tokenizer(directory)
-    prompts = [chat.encode_prompt(tok, [{"role": "user", "content": question}]) for question in questions]
-    return export.parity(directory, merged, prompts, compute).metrics()
-
-
-def _keep_unmerged(directory: Path, out: Path) -> None:
-    """Copy the adapters that were not merged to `out`, each in the one above, beside the folder `model`."""
-    from pipelines.models import adapters
-
-    _, beside = adapters.merged_and_beside(directory)
-    for depth, each in enumerate(reversed(beside), 1):
-        shutil.copytree(each, out)
-        below = Path("..", out.name, BELOW) if depth < len(beside) else Path(*[".."] * depth, "model")
-        adapters.move_base(out, below)
-        out /= BELOW
-
-
-def _requirements() -> list[str]:
-    return [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]
-
-
-def _version(found: Any) -> Version:
+def version_of(found: Any) -> Version:
+    """Return the version that MLflow describes."""
     return Version(int(found.version), dict(found.tags))

@@ -1,0 +1,1 @@
+"""Merged models, and the registry of their versions."""
