@@ -75,7 +75,7 @@ def registered(result: Mapping[str, Any], which: str = "") -> ModelLocation:
     note = "There is no champion yet." if not which and alias == "challenger" else ""
     model, tokenizer, documents = Path(result["weights"]), folder / "components/tokenizer", Path(result["documents"])
     known = result["tags"], result["confidence"], documents, Path(result["reader"])
-    return ModelLocation(title, model, tokenizer, None, note, *known)
+    return ModelLocation(title, model, tokenizer, result["decoding"], note, *known)
 
 
 def _confidence(name: str) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import json
 import sys
 from typing import Any
 
+from pipelines import artifacts
 from pipelines.models.release import registry
 from pipelines.models.release.registry import Version
 from pipelines.runtime.errors import UserError
@@ -37,8 +38,9 @@ def _missing_alias(alias: str) -> str:
 
 
 def facts(version: Version, alias: str) -> dict[str, Any]:
-    """Return what a caller needs to load the version: its folder, tags, confidence, documents and reader."""
+    """Return what a caller needs to load the version: its folder, tags, decoding, confidence, documents and reader."""
     folder = registry.files(version).resolve()
+    stored = folder / registry.DECODING  # versions of earlier releases have a generation config alone
     tags = {key: value for key, value in version.tags.items() if key != registry.CONFIDENCE}
     return {
         "version": version.number,
@@ -46,6 +48,7 @@ def facts(version: Version, alias: str) -> dict[str, Any]:
         "folder": str(folder),
         "weights": str(registry.weights(folder)),
         "tags": tags,
+        "decoding": artifacts.read_json(stored) if stored.exists() else None,
         "confidence": json.loads(version.tags.get(registry.CONFIDENCE, "null")),
         "documents": str(folder / registry.DOCUMENTS),
         "reader": str(folder / registry.READER),

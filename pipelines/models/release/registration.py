@@ -11,9 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipelines import artifacts
 from pipelines.models.config import ComputeConfig
 from pipelines.models.release import registry
-from pipelines.models.release.registry import ADAPTER, BELOW, DOCUMENTS, NAME, READER, Version
+from pipelines.models.release.registry import ADAPTER, BELOW, DECODING, DOCUMENTS, NAME, READER, Version
 from pipelines.runtime import store_location, tracking, tracking_store
 
 PROBES = 32
@@ -33,7 +34,8 @@ def register(
 ) -> Version:
     """Merge the model in `directory`, log it to `run`, and register it as a version with `tags`.
 
-    `decoding` is `EvaluateConfig.decoding`, so that the version answers as it was evaluated. The Parquet file
+    `decoding` is `EvaluateConfig.decoding`, stored as `DECODING`, so that the version answers as it was evaluated.
+    MLflow's own serving applies what transformers has of it, which leaves out the threshold of beams. The Parquet file
     `documents` and the model in the folder `reader`, merged, are stored with it as `DOCUMENTS` and `READER`: the
     confidence in an answer depends on them. An adapter that was trained on quantised weights is compared with the
     merged model on the first `PROBES` of `questions`; the differences become metrics of `run`.
@@ -41,13 +43,14 @@ def register(
     Raises:
         UserError: the adapter does not fit its base model, or the disk is too small.
     """
-    store = tracking_store.client()
+    store, known = tracking_store.client(), _of_transformers(decoding)
     with TemporaryDirectory(dir=store_location.store()) as folder:
         merged = Path(folder) / NAME
         run.metrics(_merge(directory, merged, compute, questions[:PROBES]))
-        address, model_id = run.model(_parts(merged, directory, decoding), decoding, _requirements())
+        address, model_id = run.model(_parts(merged, directory, known), known, _requirements())
     with TemporaryDirectory(dir=store_location.store()) as folder:
         shutil.copyfile(documents, Path(folder) / DOCUMENTS)
+        artifacts.write_json(Path(folder) / DECODING, dict(decoding))
         _keep_unmerged(directory, Path(folder) / ADAPTER)
         if reader is not None:
             _merge(reader, Path(folder) / READER, compute, ())
@@ -72,6 +75,13 @@ def _parts(merged: Path, directory: Path, decoding: Mapping[str, Any]) -> dict[s
         setattr(model.generation_config, key, value)
     model.name_or_path = f"{NAME}: {directory}"  # not a valid Hub name, or MLflow would look for a model card there
     return {"model": model, "tokenizer": loading.tokenizer(directory)}
+
+
+def _of_transformers(decoding: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that transformers' `generate` accepts."""
+    from transformers import GenerationConfig
+
+    return {name: value for name, value in decoding.items() if hasattr(GenerationConfig(), name)}
 
 
 def _merge(directory: Path, merged: Path, compute: ComputeConfig, questions: Sequence[str]) -> dict[str, float]:

@@ -39,7 +39,7 @@ from pipelines.inference.chat_model import ChatModel
 from pipelines.models import loading, saving
 from pipelines.models.lookup import look_up
 from pipelines.models.messages import Message
-from pipelines.models.release import registry
+from pipelines.models.release import registration, registry
 from pipelines.models.tuning import preparation
 from pipelines.models.tuning.config import TuningConfig
 from pipelines.runtime import tracking, tracking_store
@@ -166,11 +166,13 @@ def test_registered_weights_are_the_evaluated_weights(
         plain = loading.load(artifacts.ARTIFACTS / "base", config.compute)
         assert not torch.allclose(pipe.model(ids).logits, plain(ids).logits)
     chat = [{"role": "user", "content": "Who keeps the lighthouse?"}]
-    best = pipe(chat, **config.evaluate.decoding)[0]["generated_text"][-1]["content"]
+    best = pipe(chat)[0]["generated_text"][-1]["content"]  # by the stored generation config
+    known = {name: value for name, value in config.evaluate.decoding.items() if name != "beam_threshold"}
     kept = pipe.model.generation_config.to_dict()
-    assert config.evaluate.decoding.items() <= kept.items() and kept["num_beams"] > 1
+    assert known.items() <= kept.items() and kept["num_beams"] > 1
     place, loaded = talk.load("", config)
     assert (place.title, place.note) == ("The champion, version 1,", "")
+    assert loaded.decoding == config.evaluate.decoding
     assert place.confidence == confidence_json() and place.documents is not None
     assert [row["text"] for row in artifacts.read_table(place.documents)] == [DOCUMENT]
     assert loaded.answer(chat) == best.strip() == talk.load("sft", config)[1].answer(chat)
@@ -224,7 +226,7 @@ def test_registered_weights_are_the_evaluated_weights(
 def test_adapter_on_nf4_weights_is_registered_with_its_parity(
     run_dir: Path, base: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "PROBES", 2)
+    monkeypatch.setattr(registration, "PROBES", 2)
     quantised = config.base.model_copy(update={"quantization": "nf4"})
     saving.save_adapter(
         preparation.adaptable(base, config.sft.tuning, config.compute, quantised), tiny_tokenizer(), run_dir
