@@ -61,7 +61,7 @@ def _best(
 ) -> Iterator[tuple[int, list[int], float]]:
     """Yield the position, best answer and log-likelihood of each prompt of a batch as soon as they are final.
 
-    The rows of the batch are the hypotheses that are followed: those with a finite `total`.
+    The rows of the batch are the hypotheses that are followed: those whose `total` is not -inf.
     """
     width, penalty = beams.width, beams.length_penalty
     active = batch.places
@@ -78,12 +78,12 @@ def _best(
             [sequences.gather(1, parents[:, :, None].expand(-1, -1, length - 1)), chosen[:, :, None]], dim=2
         )
         done = torch.isin(chosen, ends) | (length == limit)
-        for row, rank in (done & best.isfinite())[:, :width].nonzero().tolist():
+        for row, rank in (done & ~best.isneginf())[:, :width].nonzero().tolist():
             finished[active[row]].append((float(best[row, rank]) / length**penalty, grown[row, rank].tolist()))
         highest = torch.maximum(highest, best[:, :width].masked_fill(~done[:, :width], -math.inf).amax(1))
         kept = done.int().argsort(dim=1, stable=True)[:, :width]  # the likeliest unfinished candidates
         likely = best.gather(1, kept)
-        follows = likely.isfinite() & ~done.gather(1, kept)
+        follows = ~likely.isneginf() & ~done.gather(1, kept)
         left = []
         for row, (place, follows_any) in enumerate(zip(active, follows.any(1).tolist(), strict=True)):
             if follows_any and len(finished[place]) < width:
@@ -93,7 +93,7 @@ def _best(
                 yield place, answer, score * len(answer) ** penalty
         if not left:
             break
-        places = total.isfinite().flatten().cumsum(0).view(total.shape) - 1  # rows of the batch
+        places = (~total.isneginf()).flatten().cumsum(0).view(total.shape) - 1  # rows of the batch
         active, highest, follows = [active[row] for row in left], highest[left], follows[left]
         sequences = grown[left].gather(1, kept[left][:, :, None].expand(-1, -1, length))
         batch.keep(places[left].gather(1, parents[left].gather(1, kept[left]))[follows])
@@ -106,9 +106,9 @@ def _candidates(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the `count` likeliest continuations of each prompt: log-likelihood, hypothesis, token: (prompts, count).
 
-    `likely` and `tokens` are the next tokens of the hypotheses with a finite `total` (prompts, beams).
+    `likely` and `tokens` are the next tokens of the hypotheses whose `total` (prompts, beams) is not -inf.
     """
-    followed = total.isfinite()
+    followed = ~total.isneginf()
     scores = total.new_full((*total.shape, likely.shape[1]), -math.inf)
     scores[followed] = total[followed][:, None] + likely
     continued = tokens.new_zeros(scores.shape)

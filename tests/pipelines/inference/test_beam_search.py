@@ -84,3 +84,12 @@ def _pruned(
         finished += [each for each in continued[:width] if each[1][-1] in stops or len(each[1]) == limit]
         beams = [each for each in continued if each[1][-1] not in stops and len(each[1]) < limit][:width]
     return max((total / len(ids), ids) for total, ids in finished)[1]
+
+
+def test_a_model_with_undefined_outputs_still_answers_every_prompt() -> None:
+    tok = tiny_tokenizer()
+    model = _model(tok)
+    model.lm_head.weight.data[:] = math.nan
+    assert {place for place, _, _ in search(model, tok, PROMPTS, [0], 4, Beams(3, 1.0, 4.0), 4)} == set(
+        range(len(PROMPTS))
+    )
