@@ -85,7 +85,7 @@ def _load(weights: Path, compute: ComputeConfig) -> PreTrainedModel:
 
 
 def _stored(weights: Path) -> dict[str, Any]:
-    """Return the decoding settings registered with a version (`registry.register`)."""
+    """Return the generation config of a version that was registered without `registry.DECODING`."""
     if (weights / ADAPTER).exists():
         weights = weights.parent / "model"
     stored: dict[str, Any] = GenerationConfig.from_pretrained(weights).to_diff_dict()

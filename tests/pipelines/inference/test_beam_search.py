@@ -1,4 +1,4 @@
-"""Beam search, compared with the implementation in transformers."""
+"""Beam search, compared with the implementation in transformers, and with pruning prompt by prompt over lists."""
 
 import math
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,13 @@ from torch.distributed.tensor import DTensor
 from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 from transformers import PreTrainedModel
 
+from pipelines.config import Config
 from pipelines.evaluation.in_training.sample import LOSS
+from pipelines.models.config import BaseModelConfig
+from pipelines.models.loading import whole
 from pipelines.models.parallel import sharding
+from pipelines.models.tuning import preparation
+from pipelines.models.tuning.config import TuningConfig
 from pipelines.training import step
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.loop import fit
@@ -33,6 +39,7 @@ PLAN = [[0, 1, 2, 3, 4], [5], [6, 7], [1, 5, 3], [0, 2, 4, 6, 7], [3]]
 """A step of one row leaves one of two processes without a share."""
 BUDGET = 40
 """Tokens of a micro-batch; the shares of a step have different numbers of them."""
+FULL = TuningConfig(method="full", options={})
 
 
 def learn(
@@ -103,25 +110,37 @@ def test_a_sharded_training_in_bf16_has_the_losses_of_one_process(tmp_path: Path
     assert losses == pytest.approx(expected, rel=5e-3)
 
 
-def turns(rank: int, folder: Path) -> None:
-    """Take a turn as one of three processes, and note its start and end."""
+def loading(rank: int, folder: Path, base: BaseModelConfig) -> None:
+    """Load and shard a model as one of three processes, and note when loading starts and ends."""
+
+    def noted(*arguments: Any, **options: Any) -> PreTrainedModel:
+        note("starts")
+        time.sleep(0.1)  # so that loading at the same time would mix
+        model = whole(*arguments, **options)
+        note("ends")
+        return model
+
+    def note(event: str) -> None:
+        with (folder / "turns").open("a") as file:
+            print(rank, event, file=file)
+
     os.environ |= {"TORCHELASTIC_RUN_ID": "test", "RANK": str(rank), "LOCAL_RANK": str(rank)}
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=3)
     try:
-        with sharding.in_turn():
-            for event in ("starts", "ends"):
-                with (folder / "turns").open("a") as file:
-                    print(rank, event, file=file)
-                time.sleep(0.1)  # so that turns at the same time would mix
+        vars(preparation)["whole"] = noted
+        preparation.trainable(folder / "base", FULL, COMPUTE, base, sharded=True)
+        note("is sharded")
     finally:
         os._exit(0)
 
 
-def test_processes_load_the_model_one_after_the_other(tmp_path: Path) -> None:
+def test_processes_load_the_model_one_after_the_other(tmp_path: Path, config: Config) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    start_processes(turns, (tmp_path,), nprocs=3, start_method="fork")
-    expected = [f"{rank} {event}" for rank in range(3) for event in ("starts", "ends")]
-    assert (tmp_path / "turns").read_text().splitlines() == expected
+    tiny_model(tiny_tokenizer()).save_pretrained(tmp_path / "base")
+    start_processes(loading, (tmp_path, config.base), nprocs=3, start_method="fork")
+    events = (tmp_path / "turns").read_text().splitlines()
+    assert events[:6] == [f"{rank} {event}" for rank in range(3) for event in ("starts", "ends")]
+    assert sorted(events[6:]) == [f"{rank} is sharded" for rank in range(3)]
 
 
 def test_frozen_weights_get_no_gradient_from_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
